@@ -1,0 +1,58 @@
+"""The reference provider: a web provider of Virtual Kubelet that keeps its pods in SQL."""
+
+import os
+from datetime import datetime
+
+from flask import Flask
+from flask_cors import CORS
+
+from app import api, cli, shell
+from app.database import Database
+from app.migrate import head
+from app.pods import Pods, utc_now
+from app.settings import Settings
+from app.write import Clock
+
+__version__ = "0.1.0"
+
+SERVING_SINCE = "_PROVIDER_SERVING_SINCE"
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> Flask:
+    """Make the application. Nothing is connected yet.
+
+    Args:
+        settings: those of the environment where None.
+        clock: what tells the time, in UTC.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    settings = settings or Settings.from_environment()
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
+    database = Database(settings.database, pool_size=settings.threads, head=head())
+    app.extensions["provider"] = api.Provider(
+        settings=settings,
+        database=database,
+        pods=Pods(database, settings, clock=clock),
+        clock=clock,
+        serving_since=_serving_since(clock),
+    )
+    if settings.cors_origins:
+        CORS(
+            app,
+            origins=list(settings.cors_origins),
+            methods=["GET", "PUT", "OPTIONS"],
+            allow_headers=["Content-Type", "Authorization"],
+        )
+    api.init_app(app)
+    cli.init_app(app)
+    shell.init_app(app)
+    return app
+
+
+def _serving_since(clock: Clock) -> datetime:
+    """Read when the server started, which its workers must tell alike: `gunicorn.conf.py` writes it down."""
+    started = os.environ.get(SERVING_SINCE)
+    return datetime.fromisoformat(started) if started else clock()

@@ -1,0 +1,27 @@
+"""Is it up? Asked by probes, which have no token."""
+
+from flask import Blueprint
+
+from app.api.provider import provider
+from app.api.responses import Response, rendered
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/")
+def index() -> Response:
+    """Answer 200: the charts of the first providers probe this path."""
+    return rendered({"name": "virtual-kubelet-web", "node": provider().settings.node_name})
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """Answer 200 as long as the process serves."""
+    return rendered({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Answer 200 where the database answers and is at the head revision, else 503."""
+    provider().database.check()
+    return rendered({"status": "ok"})

@@ -1,0 +1,127 @@
+"""What happens around every request: its ID, who may send it, its line in the log, its row in the audit."""
+
+import hmac
+import os
+import re
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Flask, abort, g, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import HTTPException, Unauthorized
+
+from app.api.provider import provider
+from app.audit import Caller, Verb
+from app.errors import DatabaseUnavailable, InvalidRequest
+from app.lifecycle.manifest import parse_reference
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from app.api.responses import Response
+
+WRITES: dict[str | None, Verb] = {
+    "pods.create_pod": "create",
+    "pods.update_pod": "update",
+    "pods.delete_pod": "delete",
+}
+"""The endpoints that change something, by their names in Flask."""
+
+_UNRECORDED = frozenset({401, 503})
+"""Refusals that leave no audit row: who has no token may not fill the database, and without one none can."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_STARTED = "provider.started"
+
+log = structlog.get_logger("app")
+
+
+def init_app(app: Flask) -> None:
+    """Put all of it around the application."""
+    app.wsgi_app = _single_slash(app.wsgi_app)  # type: ignore[assignment,method-assign]  # the documented way
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def caller() -> Caller:
+    """Say who sends this request."""
+    found: Caller = g.caller
+    return found
+
+
+def _single_slash(wsgi_app: "WSGIApplication") -> "WSGIApplication":
+    """Serve `//getPods`: it is what a base URL with a slash at its end makes of `/getPods`."""
+
+    def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path.startswith("//"):
+            environ["PATH_INFO"] = "/" + path.lstrip("/")
+        return wsgi_app(environ, start_response)
+
+    return serve
+
+
+def _begin() -> None:
+    environ = request.environ
+    environ[_STARTED] = time.perf_counter()
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    g.caller = Caller(
+        request_id=given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex(),
+        address=environ.get("REMOTE_ADDR", ""),
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
+    )
+    if request.blueprint == "health":
+        return
+    settings = provider().settings
+    if environ.get("SERVER_PORT") == str(settings.health_port):
+        abort(404)
+    # A preflight carries no credentials, and is told nothing.
+    if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS":
+        _authenticate(settings.provider_token.get_secret_value())
+
+
+def _authenticate(token: str) -> None:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        raise Unauthorized("a bearer token is needed", www_authenticate=WWWAuthenticate("bearer"))
+
+
+def _end(response: "Response") -> "Response":
+    if response.status_code >= 400 and (verb := WRITES.get(request.endpoint)):
+        _audit_refusal(response, verb)
+    sender = caller()
+    response.headers["X-Request-ID"] = sender.request_id
+    response.call_on_close(partial(_log, request.environ, sender, response.status_code))
+    return response
+
+
+def _audit_refusal(response: "Response", verb: Verb) -> None:
+    """Put a write that was refused on record; one that was done has its row from its own transaction."""
+    if response.status_code in _UNRECORDED:
+        return
+    try:
+        pod = parse_reference(request.get_data())
+    except (InvalidRequest, HTTPException):
+        pod = None
+    try:
+        provider().pods.record_refusal(caller(), verb=verb, pod=pod, code=response.status_code, message=g.problem)
+    except DatabaseUnavailable as exc:
+        log.warning("refusal not recorded", problem=str(exc), request_id=caller().request_id)
+
+
+def _log(environ: "WSGIEnvironment", sender: Caller, code: int) -> None:
+    """Write the line of a request, when its last byte is out and its context gone."""
+    log.info(
+        "request",
+        request_id=sender.request_id,
+        method=environ["REQUEST_METHOD"],
+        path=environ["PATH_INFO"],
+        query=environ["QUERY_STRING"],
+        code=code,
+        milliseconds=round((time.perf_counter() - environ[_STARTED]) * 1000, 2),
+        address=sender.address,
+        user_agent=sender.user_agent,
+    )

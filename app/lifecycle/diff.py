@@ -1,0 +1,45 @@
+"""What changed between two versions of a pod, in words that hold no secret."""
+
+from collections.abc import Iterator
+from typing import Any
+
+_QUOTED = frozenset({"image"})
+"""Fields whose values are said. No other value is: environments, commands and annotations hold secrets."""
+
+
+def diff(old: Any, new: Any, *, field: str = "") -> Iterator[dict[str, str | None]]:
+    """Name every field that differs between two JSON documents.
+
+    Members of a list that have names are compared by name, so their order does not matter.
+
+    >>> list(diff({"spec": {"containers": [{"name": "a", "image": "x"}]}},
+    ...           {"spec": {"containers": [{"name": "a", "image": "y"}]}}))
+    [{'field': 'spec.containers[a].image', 'from': 'x', 'to': 'y'}]
+    """
+    if old == new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            path = f"{field}.{key}" if field else str(key)
+            yield from diff(old.get(key), new.get(key), field=path)
+        return
+    old_members, new_members = _members(old), _members(new)
+    if old_members is not None and new_members is not None and (old_members or new_members):
+        for name in {**old_members, **new_members}:
+            yield from diff(old_members.get(name), new_members.get(name), field=f"{field}[{name}]")
+        return
+    change: dict[str, str | None] = {"field": field}
+    if field.rpartition(".")[2] in _QUOTED and all(isinstance(v, str | None) for v in (old, new)):
+        change |= {"from": old, "to": new}
+    yield change
+
+
+def _members(value: Any) -> dict[str, Any] | None:
+    """Index a list of named objects by name; None for everything else. A missing list is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("name"), str) for m in value
+    ):
+        return None
+    return {member["name"]: member for member in value}

@@ -1,0 +1,72 @@
+"""The quality-of-service class of a pod.
+
+Source: `ComputePodQOS` in `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`. Only cpu and memory count, and
+only where more than zero; init containers count as containers do; resources of the pod itself, where
+given, take the place of its containers'.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Literal
+
+from app.errors import InvalidRequest
+from app.lifecycle.manifest import PodSpec, ResourceRequirements, Resources
+from app.lifecycle.quantity import parse_quantity
+
+QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
+
+_COMPUTE = ("cpu", "memory")
+
+
+def qos_class(spec: PodSpec) -> QosClass:
+    """Compute the class.
+
+    * Guaranteed: every container has cpu and memory limits, and its requests equal them. A missing request
+      counts as the limit, as the API server's defaulting makes it.
+    * BestEffort: no container has a request or a limit.
+    * Burstable: everything else.
+
+    Raises:
+        InvalidRequest: a request or limit is no quantity.
+    """
+    requirements = list(_requirements(spec))
+    if not any(requests or limits for requests, limits in requirements):
+        return "BestEffort"
+    if all(
+        limits.keys() == set(_COMPUTE) and {**limits, **requests} == limits for requests, limits in requirements
+    ):
+        return "Guaranteed"
+    return "Burstable"
+
+
+def _requirements(spec: PodSpec) -> Iterable[tuple[Mapping[str, Decimal], Mapping[str, Decimal]]]:
+    if spec.resources and (spec.resources.requests or spec.resources.limits):
+        yield _of(spec.resources, field="spec.resources")
+        return
+    for kind, containers in (("containers", spec.containers), ("initContainers", spec.init_containers or ())):
+        for index, container in enumerate(containers):
+            yield _of(container.resources, field=f"spec.{kind}[{index}].resources")
+
+
+def _of(
+    resources: ResourceRequirements | None, *, field: str
+) -> tuple[Mapping[str, Decimal], Mapping[str, Decimal]]:
+    if resources is None:
+        return {}, {}
+    return (
+        _amounts(resources.requests, field=f"{field}.requests"),
+        _amounts(resources.limits, field=f"{field}.limits"),
+    )
+
+
+def _amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal]:
+    amounts = {}
+    for name in _COMPUTE:
+        if resources and name in resources:
+            try:
+                amount = parse_quantity(str(resources[name]))
+            except ValueError as exc:
+                raise InvalidRequest(str(exc), field=f"{field}.{name}") from exc
+            if amount > 0:
+                amounts[name] = amount
+    return amounts

@@ -1,0 +1,36 @@
+"""Kubernetes quantities: `100m`, `1.5`, `2Gi`, `1e3`.
+
+Source: `k8s.io/apimachinery/pkg/api/resource`, the serialization format in the comment of `Quantity`.
+"""
+
+import re
+from decimal import Decimal
+
+_SUFFIXES = {
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "": Decimal(1),
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
+    **{suffix: Decimal(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
+}
+_QUANTITY = re.compile(
+    r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?:(?P<exponent>[eE][+-]?\d{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)"
+)
+
+
+def parse_quantity(text: str) -> Decimal:
+    """Read a quantity.
+
+    >>> parse_quantity("100m")
+    Decimal('0.100')
+
+    Raises:
+        ValueError: the text is no quantity.
+    """
+    match = _QUANTITY.fullmatch(text)
+    if match is None or len(text) > 64:
+        raise ValueError("not a quantity such as 500m, 2 or 1Gi")
+    if match["exponent"]:
+        return Decimal(match["number"] + match["exponent"])
+    return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]

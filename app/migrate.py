@@ -1,0 +1,50 @@
+"""Bringing a database to the revision that this version needs."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL
+
+from app.database import Database
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+
+def head() -> str:
+    """Say which revision this version of the code needs."""
+    revision = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    if revision is None:
+        raise RuntimeError(f"no migrations in {MIGRATIONS}")
+    return revision
+
+
+def upgrade(url: URL, revision: str = "head") -> None:
+    """Migrate a database; one that is not there yet is made. Safe to run in many processes at once.
+
+    Raises:
+        DatabaseUnavailable: it does not answer or takes no writes; it is as it was before.
+    """
+    database = Database(url, head=None, create=True)
+    try:
+        config = Config(attributes={"database": database})
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        command.upgrade(config, revision)
+    finally:
+        database.dispose()
+
+
+def downgrade(url: URL, revision: str) -> None:
+    """Take a database back to an older revision. What that revision does not know is lost.
+
+    Raises:
+        DatabaseUnavailable: it does not answer or takes no writes; it is as it was before.
+    """
+    database = Database(url, head=None)
+    try:
+        config = Config(attributes={"database": database})
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        command.downgrade(config, revision)
+    finally:
+        database.dispose()

@@ -1,0 +1,111 @@
+"""SQL statements that are compiled once and then run by the driver itself.
+
+SQLAlchemy writes the SQL, converts the types and keeps the connections and the transactions. What is left
+out is its work for each execution, which costs ten times what SQLite needs to answer (measured: 72 µs of
+80), and these statements run in every request.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sqlalchemy import BindParameter, Connection, Delete, Dialect, Insert, Select, Update, bindparam
+
+Converter = Callable[[Any], Any]
+Row = Any
+"""A named tuple of the columns asked for."""
+
+
+def parameters(*columns: str) -> dict[str, BindParameter[Any]]:
+    """Give each column a parameter of its own name, for the values of an insert or update."""
+    return {column: bindparam(column) for column in columns}
+
+
+class Statement:
+    """A statement whose parameters are all `bindparam`s.
+
+    Args:
+        clause: a select, insert, update or delete; with `returning`, it gives rows like a select.
+    """
+
+    def __init__(self, clause: Select[*tuple[Any, ...]] | Insert | Update | Delete) -> None:
+        self._clause = clause
+        self._prepared: dict[str, _Prepared] = {}
+
+    def run(self, connection: Connection, **parameters: object) -> None:
+        """Execute, for a statement that gives no rows."""
+        _execute(connection, self._for(connection.dialect), parameters).close()
+
+    def first(self, connection: Connection, **parameters: object) -> Row | None:
+        """Execute and give the first row; None where there is none."""
+        prepared = self._for(connection.dialect)
+        cursor = _execute(connection, prepared, parameters)
+        values = cursor.fetchone()
+        cursor.close()
+        return None if values is None else prepared.row(values)
+
+    def one(self, connection: Connection, **parameters: object) -> Row:
+        """Execute and give the first row, which must be there."""
+        row = self.first(connection, **parameters)
+        if row is None:
+            raise RuntimeError(f"no row from {self._clause}")
+        return row
+
+    def _for(self, dialect: Dialect) -> "_Prepared":
+        prepared = self._prepared.get(dialect.name)
+        if prepared is None:
+            prepared = self._prepared[dialect.name] = _prepare(self._clause, dialect)
+        return prepared
+
+
+class _Prepared(NamedTuple):
+    """A statement in one dialect: text, order of its parameters, conversions on the way in and out."""
+
+    text: str
+    names: tuple[str, ...] | None
+    defaults: dict[str, Any]
+    to_driver: list[tuple[str, Converter]]
+    from_driver: list[tuple[int, Converter]]
+    make_row: Callable[[list[Any]], Row]
+
+    def row(self, values: tuple[Any, ...]) -> Row:
+        converted = list(values)
+        for index, convert in self.from_driver:
+            converted[index] = convert(converted[index])
+        return self.make_row(converted)
+
+
+def _prepare(clause: Any, dialect: Dialect) -> _Prepared:
+    compiled = clause.compile(dialect=dialect)
+    columns = list(getattr(clause, "exported_columns", ()))
+    binds = [
+        (name, bind.type.dialect_impl(dialect).bind_processor(dialect)) for name, bind in compiled.binds.items()
+    ]
+    results = [
+        (index, column.type.dialect_impl(dialect).result_processor(dialect, None))
+        for index, column in enumerate(columns)
+    ]
+    row_type = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]
+    return _Prepared(
+        text=str(compiled),
+        names=tuple(compiled.positiontup) if compiled.positional else None,
+        defaults={name: value for name, value in compiled.params.items() if value is not None},
+        to_driver=[(name, convert) for name, convert in binds if convert],
+        from_driver=[(index, convert) for index, convert in results if convert],
+        make_row=row_type._make,
+    )
+
+
+def _execute(connection: Connection, prepared: _Prepared, parameters: dict[str, object]) -> Any:
+    values = {**prepared.defaults, **parameters}
+    for name, convert in prepared.to_driver:
+        values[name] = convert(values[name])
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(
+            prepared.text, values if prepared.names is None else [values[name] for name in prepared.names]
+        )
+    except BaseException:
+        cursor.close()
+        raise
+    return cursor

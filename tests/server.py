@@ -1,0 +1,148 @@
+"""The provider as users run it: real gunicorn, real sockets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).parent.parent
+CLEAN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+"""An environment with no settings in it."""
+
+
+class Answer(NamedTuple):
+    """What came back: the status line's code and phrase, the headers, the body."""
+
+    code: int
+    phrase: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def status_line(self) -> str:
+        """What the original broker compares: `404 Not Found`."""
+        return f"{self.code} {self.phrase}"
+
+    def json(self) -> Any:
+        """Decode the body."""
+        return json.loads(self.body)
+
+
+class Client:
+    """One connection, kept alive; made again when the server has closed it."""
+
+    def __init__(self, port: int, *, timeout: float = 30) -> None:
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: dict[str, object] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Send a request and read the whole answer."""
+        response = self.open(method, path, body, query=query, headers=headers)
+        return Answer(response.status, response.reason, dict(response.headers), response.read())
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: dict[str, object] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> HTTPResponse:
+        """Send a request; the body of the answer is there to read."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        target = f"{path}?{urlencode(query)}" if query else path
+        self._connection.request(method, target, data, {"Content-Type": "application/json", **(headers or {})})
+        return self._connection.getresponse()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def get(self, path: str, **query: object) -> Answer:
+        """GET with a query."""
+        return self.request("GET", path, query=query)
+
+
+class Server:
+    """Gunicorn and its workers, as a process group of their own.
+
+    Args:
+        port: where it listens.
+        settings: environment variables.
+        log: file that gets what it writes to standard error.
+    """
+
+    def __init__(self, port: int, settings: dict[str, str], log: Path) -> None:
+        self.port = port
+        self.log = log
+        with log.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn"],
+                cwd=ROOT,
+                env={**CLEAN, "LOG_FORMAT": "json", "PORT": str(port), **settings},
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    def client(self) -> Client:
+        """Open a connection."""
+        return Client(self.port)
+
+    def wait_until_it_answers(self) -> None:
+        """Return when `/healthz` answers; fail where the process ends first."""
+        while True:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()}")
+            try:
+                client = self.client()
+                client.get("/healthz")
+                client.close()
+            except OSError:
+                continue
+            else:
+                return
+
+    def signal(self, signal_: signal.Signals) -> None:
+        """Send a signal to gunicorn's master."""
+        self.process.send_signal(signal_)
+
+    def kill(self) -> None:
+        """Kill master and workers at once, as `kill -9` or a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Stop gracefully and give the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.process.wait(40)
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Read the log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def serving(port: int, settings: dict[str, str], log: Path) -> Iterator[Server]:
+    """Run a server for the time of a block; nothing of it is left afterwards."""
+    server = Server(port, settings, log)
+    try:
+        server.wait_until_it_answers()
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.kill()

@@ -1,0 +1,13 @@
+"""The entry point: `gunicorn wsgi:app`, and `flask` finds it by its name."""
+
+from app import create_app, log
+from app.errors import ConfigurationError
+from app.settings import Settings
+
+try:
+    settings = Settings.from_environment()
+except ConfigurationError as exc:
+    raise SystemExit(str(exc)) from None
+
+log.configure(settings)
+app = create_app(settings)
