@@ -40,6 +40,13 @@ _SQLITE_PROBLEMS: dict[int, tuple[type[DatabaseUnavailable], str]] = {
     sqlite3.SQLITE_NOTADB: (DatabaseUnusable, "the database file is not an SQLite database"),
 }
 
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "wal_autocheckpoint = 4000",  # pages, 16 MB: a page that many writes touch is copied back once, not often
+)
+
 
 class Database:
     """An engine, opened lazily: nothing is connected before the first use, so a process may fork first.
@@ -70,12 +77,12 @@ class Database:
                 "options": f"-c lock_timeout={BUSY_TIMEOUT_SECONDS}s -c timezone=UTC",
             }
         self.engine = create_engine(url, **options)
-        # The driver begins no transaction of its own on SQLite; on PostgreSQL it is told not to.
         self._reader = (
             self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         )
         event.listen(self.engine, "connect", self._on_connect)
-        event.listen(self.engine, "begin", _begin)
+        if self.is_sqlite:
+            event.listen(self.engine, "begin", _begin)
 
     @contextmanager
     def read(self, *, streaming: bool = False) -> Iterator[Connection]:
@@ -89,7 +96,7 @@ class Database:
         """
         engine = self.engine if streaming else self._reader  # a cursor of PostgreSQL's needs a transaction
         with _translated(), engine.connect() as connection:
-            yield connection.execution_options(stream_results=True) if streaming else connection
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -99,7 +106,7 @@ class Database:
             DatabaseUnavailable: as for :meth:`read`; nothing was written.
         """
         with _translated(), self._turn(), self.engine.connect() as connection:
-            connection.execution_options(begin="BEGIN IMMEDIATE" if self.is_sqlite else None)
+            connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
 
@@ -151,7 +158,7 @@ class Database:
     def _on_connect(self, dbapi_connection: Any, _: ConnectionPoolEntry) -> None:
         try:
             if self.is_sqlite:
-                for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                for pragma in _PRAGMAS:
                     dbapi_connection.execute(f"PRAGMA {pragma}").close()
             self._check_revision(_revision(dbapi_connection))
         except BaseException:
@@ -178,8 +185,8 @@ def make_private(path: Path) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    if statement := connection.get_execution_options().get("begin"):
-        connection.exec_driver_sql(statement)
+    """Begin what the driver has been told not to begin by itself."""
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
 
 
 def _revision(dbapi_connection: Any) -> str | None:

@@ -134,7 +134,6 @@ class Pod(Base):
             sqlite_where=_IS_LIVE,
             postgresql_where=_IS_LIVE,
         ),
-        Index("ix_pods_revision", "node_name", "revision"),
     )
 
 
@@ -188,7 +187,6 @@ class AuditEvent(Base):
         CheckConstraint("code BETWEEN 100 AND 599", name="code"),
         Index("ix_audit_events_at", "node_name", "at"),
         Index("ix_audit_events_pod", "node_name", "namespace", "name"),
-        {"sqlite_autoincrement": True},
     )
 
 

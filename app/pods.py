@@ -6,6 +6,7 @@ read is one query for the last row whose time has come.
 
 from collections.abc import Generator
 from datetime import UTC, datetime
+from uuid import uuid4
 
 from sqlalchemy import bindparam, or_, select
 

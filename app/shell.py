@@ -32,23 +32,33 @@ def _context(provider: Provider) -> dict[str, Any]:
     session = Session(provider.database.engine)
     node_name = provider.settings.node_name
 
+    def fresh() -> Session:
+        """End the transaction, so that what others wrote since is seen; what is not saved yet stays."""
+        if not (session.new or session.dirty or session.deleted):
+            session.rollback()
+        return session
+
     def pods(*, deleted: bool = False) -> list[Pod]:
         """List the pods of this node, by namespace and name."""
         query = select(Pod).where(Pod.node_name == node_name).order_by(Pod.namespace, Pod.name, Pod.id)
-        return list(session.scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
+        return list(fresh().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
 
     def status_at(uid: str, time: datetime | str) -> PodStatus | None:
         """Give the status that a pod had at a time; None before it came and after it went."""
         at = datetime.fromisoformat(time) if isinstance(time, str) else time
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return session.scalars(
-            select(PodStatus)
-            .join(Pod)
-            .where(Pod.node_name == node_name, Pod.uid == uid, PodStatus.effective_at <= at)
-            .where(or_(Pod.deleted_at.is_(None), Pod.deleted_at > at))
-            .order_by(PodStatus.effective_at.desc())
-            .limit(1)
-        ).first()
+        return (
+            fresh()
+            .scalars(
+                select(PodStatus)
+                .join(Pod)
+                .where(Pod.node_name == node_name, Pod.uid == uid, PodStatus.effective_at <= at)
+                .where(or_(Pod.deleted_at.is_(None), Pod.deleted_at > at))
+                .order_by(PodStatus.effective_at.desc())
+                .limit(1)
+            )
+            .first()
+        )
 
     return {
         "session": session,

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.api import errors, health, logs, node, pods, requests
+from app.api import errors, health, index, logs, node, pods, requests
 from app.api.provider import Provider
 from app.api.responses import Response
 
@@ -15,5 +15,5 @@ def init_app(app: Flask) -> None:
     app.url_map.merge_slashes = False  # it would answer with a redirect, after which a POST comes as a GET
     requests.init_app(app)
     errors.init_app(app)
-    for blueprint in (health.blueprint, node.blueprint, pods.blueprint, logs.blueprint):
+    for blueprint in (index.blueprint, health.blueprint, node.blueprint, pods.blueprint, logs.blueprint):
         app.register_blueprint(blueprint)

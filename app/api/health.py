@@ -8,12 +8,6 @@ from app.api.responses import Response, rendered
 blueprint = Blueprint("health", __name__)
 
 
-@blueprint.get("/")
-def index() -> Response:
-    """Answer 200: the charts of the first providers probe this path."""
-    return rendered({"name": "virtual-kubelet-web", "node": provider().settings.node_name})
-
-
 @blueprint.get("/healthz")
 def healthz() -> Response:
     """Answer 200 as long as the process serves."""

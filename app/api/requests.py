@@ -78,8 +78,8 @@ def _begin() -> None:
     settings = provider().settings
     if environ.get("SERVER_PORT") == str(settings.health_port):
         abort(404)
-    # A preflight carries no credentials, and is told nothing.
-    if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS":
+    # A preflight carries no credentials; neither does a probe of the root.
+    if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
         _authenticate(settings.provider_token.get_secret_value())
 
 

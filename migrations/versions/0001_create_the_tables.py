@@ -49,7 +49,6 @@ def upgrade() -> None:
     op.create_index("uq_pods_node_name_uid", "pods", ["node_name", "uid"], unique=True)
     op.create_index("uq_pods_live_name", "pods", ["node_name", "namespace", "name"], unique=True, **LIVE)
     op.create_index("uq_pods_live_pod_ip", "pods", ["node_name", "pod_ip"], unique=True, **LIVE)
-    op.create_index("ix_pods_revision", "pods", ["node_name", "revision"])
     op.create_table(
         "pod_statuses",
         sa.Column("pod_id", KEY, autoincrement=False, nullable=False),
@@ -82,7 +81,6 @@ def upgrade() -> None:
         sa.CheckConstraint("verb IN ('create', 'update', 'delete')", name=op.f("ck_audit_events_verb")),
         sa.CheckConstraint("code BETWEEN 100 AND 599", name=op.f("ck_audit_events_code")),
         sa.PrimaryKeyConstraint("id", name="pk_audit_events"),
-        sqlite_autoincrement=True,
     )
     op.create_index("ix_audit_events_at", "audit_events", ["node_name", "at"])
     op.create_index("ix_audit_events_pod", "audit_events", ["node_name", "namespace", "name"])
