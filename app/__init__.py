@@ -10,6 +10,7 @@ from app import api, cli, shell
 from app.database import Database
 from app.migrate import head
 from app.pods import Pods, utc_now
+from app.provider import Provider
 from app.settings import Settings
 from app.write import Clock
 
@@ -32,7 +33,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     database = Database(settings.database, pool_size=settings.threads, head=head())
-    app.extensions["provider"] = api.Provider(
+    app.extensions["provider"] = Provider(
         settings=settings,
         database=database,
         pods=Pods(database, settings, clock=clock),

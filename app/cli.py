@@ -3,9 +3,9 @@
 import click
 from flask import Flask
 
-from app.api.provider import provider
 from app.errors import DatabaseUnavailable
 from app.migrate import head, upgrade
+from app.provider import provider
 from app.settings import Settings
 
 

@@ -1,5 +1,7 @@
 """Bringing a database to the revision that this version needs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -26,13 +28,8 @@ def upgrade(url: URL, revision: str = "head") -> None:
     Raises:
         DatabaseUnavailable: it does not answer or takes no writes; it is as it was before.
     """
-    database = Database(url, head=None, create=True)
-    try:
-        config = Config(attributes={"database": database})
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with _configured(Database(url, head=None, create=True)) as config:
         command.upgrade(config, revision)
-    finally:
-        database.dispose()
 
 
 def downgrade(url: URL, revision: str) -> None:
@@ -41,10 +38,15 @@ def downgrade(url: URL, revision: str) -> None:
     Raises:
         DatabaseUnavailable: it does not answer or takes no writes; it is as it was before.
     """
-    database = Database(url, head=None)
-    try:
-        config = Config(attributes={"database": database})
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with _configured(Database(url, head=None)) as config:
         command.downgrade(config, revision)
+
+
+@contextmanager
+def _configured(database: Database) -> Iterator[Config]:
+    config = Config(attributes={"database": database})
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    try:
+        yield config
     finally:
         database.dispose()

@@ -7,8 +7,8 @@ from flask import Flask
 from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
-from app.api.provider import Provider
 from app.models import AuditEvent, Node, Pod, PodStatus
+from app.provider import Provider
 
 _HELP = """\
 session                 an SQLAlchemy session: session.scalars(select(Pod)).all(), session.execute(text("..."))

@@ -3,10 +3,9 @@
 from flask import Flask
 
 from app.api import errors, health, index, logs, node, pods, requests
-from app.api.provider import Provider
 from app.api.responses import Response
 
-__all__ = ["Provider", "Response", "init_app"]
+__all__ = ["Response", "init_app"]
 
 
 def init_app(app: Flask) -> None:

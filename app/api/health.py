@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from app.api.provider import provider
 from app.api.responses import Response, rendered
+from app.provider import provider
 
 blueprint = Blueprint("health", __name__)
 

@@ -2,9 +2,9 @@
 
 from flask import Blueprint
 
-from app.api.provider import provider
 from app.api.query import optional_int, required
 from app.api.responses import Response, plain
+from app.provider import provider
 
 blueprint = Blueprint("logs", __name__)
 

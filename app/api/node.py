@@ -3,8 +3,8 @@
 from flask import Blueprint
 
 from app import node
-from app.api.provider import provider
 from app.api.responses import Response, rendered
+from app.provider import provider
 
 blueprint = Blueprint("node", __name__)
 

@@ -2,11 +2,11 @@
 
 from flask import Blueprint, request
 
-from app.api.provider import provider
 from app.api.query import required
 from app.api.requests import caller
 from app.api.responses import Response, done, json, streamed
 from app.lifecycle.manifest import Manifest, parse_reference
+from app.provider import provider
 
 blueprint = Blueprint("pods", __name__)
 

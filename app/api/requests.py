@@ -13,10 +13,10 @@ from flask import Flask, abort, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, Unauthorized
 
-from app.api.provider import provider
 from app.audit import Caller, Verb
 from app.errors import DatabaseUnavailable, InvalidRequest
 from app.lifecycle.manifest import parse_reference
+from app.provider import provider
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

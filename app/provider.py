@@ -1,4 +1,4 @@
-"""What the views have at hand."""
+"""The services of one application: what its views, its commands and its shell have at hand."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,6 @@ class Provider:
 
 
 def provider() -> Provider:
-    """Give the services of the application that handles this request."""
+    """Give the services of the application that is at work."""
     found: Provider = current_app.extensions["provider"]
     return found
