@@ -31,7 +31,6 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     """
     settings = settings or Settings.from_environment()
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     database = Database(settings.database, pool_size=settings.threads, head=head())
     app.extensions["provider"] = Provider(
         settings=settings,

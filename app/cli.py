@@ -3,7 +3,7 @@
 import click
 from flask import Flask
 
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseFault, DatabaseUnavailable
 from app.migrate import head, upgrade
 from app.provider import provider
 from app.settings import Settings
@@ -27,7 +27,7 @@ def migrate() -> None:
     """Bring the database to the revision that this version needs; make it where there is none."""
     try:
         upgrade(_settings().database)
-    except DatabaseUnavailable as exc:
+    except (DatabaseUnavailable, DatabaseFault) as exc:
         raise click.ClickException(f"{exc}; nothing was changed") from exc
     click.echo(f"the database is at {head()}")
 

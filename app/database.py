@@ -20,11 +20,11 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.errors import DatabaseUnavailable, DatabaseUnusable
+from app.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable
 
 BUSY_TIMEOUT_SECONDS = 5
 """How long a statement waits for a lock that somebody else holds, on either database."""
@@ -83,6 +83,7 @@ class Database:
         event.listen(self.engine, "connect", self._on_connect)
         if self.is_sqlite:
             event.listen(self.engine, "begin", _begin)
+            event.listen(self.engine, "checkout", self._on_checkout)
 
     @contextmanager
     def read(self, *, streaming: bool = False) -> Iterator[Connection]:
@@ -95,7 +96,7 @@ class Database:
             DatabaseUnavailable: it is gone, or is not at the head revision.
         """
         engine = self.engine if streaming else self._reader  # a cursor of PostgreSQL's needs a transaction
-        with _translated(), engine.connect() as connection:
+        with self._translated(), engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -105,7 +106,7 @@ class Database:
         Raises:
             DatabaseUnavailable: as for :meth:`read`; nothing was written.
         """
-        with _translated(), self._turn(), self.engine.connect() as connection:
+        with self._translated(), self._turn(), self.engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
@@ -129,8 +130,11 @@ class Database:
         self.engine.dispose()
 
     def _open(self) -> sqlite3.Connection:
-        if not self.path.exists():
+        if self._inode() is None:
             raise DatabaseUnusable(f"there is no database at {self.path}: run `flask migrate`")
+        # SQLite would open a file that it may not write all the same, and stay so when it may.
+        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise DatabaseUnusable(f"{self.path} may not be written")
         return sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
             uri=True,
@@ -138,6 +142,22 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Let no exception of the database's leave here: PostgreSQL puts the rows it refuses into the text."""
+        try:
+            yield
+        except PoolTimeout as exc:
+            raise DatabaseUnavailable("every connection to the database is in use") from exc
+        except (DBAPIError, sqlite3.Error, psycopg.Error) as exc:
+            cause = exc.orig if isinstance(exc, DBAPIError) else exc
+            problem = _problem(cause)
+            if problem is None:
+                raise DatabaseFault(f"the database refused a statement: {_described(cause)}") from None
+            if isinstance(problem, DatabaseUnusable):
+                self.dispose()  # a file that was opened read-only stays so, whatever becomes of it
+            raise problem from None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -155,9 +175,23 @@ class Database:
         finally:
             os.close(lock)
 
-    def _on_connect(self, dbapi_connection: Any, _: ConnectionPoolEntry) -> None:
+    def _inode(self) -> int | None:
+        try:
+            return self.path.stat().st_ino
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise DatabaseUnusable(f"cannot read {self.path}: {exc.strerror}") from exc
+
+    def _on_checkout(self, _: Any, entry: ConnectionPoolEntry, __: Any) -> None:
+        """Open another connection where another file has taken the place of ours, such as a backup."""
+        if entry.info["inode"] != self._inode():
+            raise DisconnectionError
+
+    def _on_connect(self, dbapi_connection: Any, entry: ConnectionPoolEntry) -> None:
         try:
             if self.is_sqlite:
+                entry.info["inode"] = self._inode()
                 for pragma in _PRAGMAS:
                     dbapi_connection.execute(f"PRAGMA {pragma}").close()
             self._check_revision(_revision(dbapi_connection))
@@ -179,9 +213,12 @@ def make_private(path: Path) -> None:
 
     A directory that is there already keeps its mode: it may be shared with others for good reason.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.chmod(0o600)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+    except OSError as exc:
+        raise DatabaseUnusable(f"cannot make {path}: {exc.strerror}") from exc
 
 
 def _begin(connection: Connection) -> None:
@@ -204,21 +241,6 @@ def _revision(dbapi_connection: Any) -> str | None:
     return row[0] if row else None
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Let no exception of the database's leave here: PostgreSQL puts the rows it refuses into the text."""
-    try:
-        yield
-    except PoolTimeout as exc:
-        raise DatabaseUnavailable("every connection to the database is in use") from exc
-    except (DBAPIError, sqlite3.Error, psycopg.Error) as exc:
-        cause = exc.orig if isinstance(exc, DBAPIError) else exc
-        problem = _problem(cause)
-        if problem is None:
-            raise RuntimeError(f"the database refused a statement: {_described(cause)}") from None
-        raise problem from None
-
-
 def _problem(exc: BaseException | None) -> DatabaseUnavailable | None:
     """Say what is wrong with the database, or None where the statement is."""
     if isinstance(exc, sqlite3.Error):
@@ -227,6 +249,8 @@ def _problem(exc: BaseException | None) -> DatabaseUnavailable | None:
         return error(message) if error else None
     if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
         return DatabaseUnavailable("the database is read-only")
+    if isinstance(exc, psycopg.errors.LockNotAvailable):
+        return DatabaseUnavailable("the database is locked by another process")
     if isinstance(exc, psycopg.errors.DiskFull):
         return DatabaseUnavailable("the disk of the database is full")
     if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):

@@ -34,5 +34,9 @@ class DatabaseUnusable(DatabaseUnavailable):
     """The database is there and waiting does not help: read-only, damaged, not at the head revision."""
 
 
+class DatabaseFault(ProviderError):
+    """The database refused a statement: this program is at fault. No row is quoted."""
+
+
 class ConfigurationError(ProviderError):
     """A setting stops the start; the message names it."""

@@ -19,14 +19,19 @@ _SHARED: tuple[Processor, ...] = (
 )
 
 
+def _console_renderer() -> Processor:
+    # Of the ways to print an exception, the plain one does not print local variables, a pod among them.
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
 def configure(settings: Settings) -> None:
     """Set up this process's logs, those of libraries included."""
     # To a person, or to a machine?
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
-        else structlog.processors.JSONRenderer(serializer=_serialize)
+        _console_renderer() if console else structlog.processors.JSONRenderer(serializer=_serialize)
     )
     structlog.configure(
         processors=[*_SHARED, structlog.processors.format_exc_info, renderer]
@@ -44,7 +49,7 @@ def configure(settings: Settings) -> None:
 def _configure_libraries(settings: Settings, *, console: bool) -> None:
     """Have what logs through the standard library, gunicorn too, write as this program does."""
     final: Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        _console_renderer()
         if console
         else structlog.processors.JSONRenderer(serializer=lambda *a, **k: _serialize(*a, **k).decode())
     )

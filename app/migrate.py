@@ -7,9 +7,11 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import URL
 
 from app.database import Database
+from app.errors import DatabaseUnusable
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
@@ -48,5 +50,7 @@ def _configured(database: Database) -> Iterator[Config]:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
         yield config
+    except CommandError as exc:  # such as a revision that this version has never heard of
+        raise DatabaseUnusable(f"the database cannot be migrated: {exc}") from exc
     finally:
         database.dispose()

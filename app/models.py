@@ -224,6 +224,12 @@ _APPEND_ONLY = {
         f"""CREATE TRIGGER audit_events_no_{operation.lower()} BEFORE {operation} ON audit_events
 BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END"""
         for operation in ("UPDATE", "DELETE")
+    ]
+    # INSERT OR REPLACE deletes without a word to the trigger for deletes.
+    + [
+        """CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
+WHEN EXISTS (SELECT 1 FROM audit_events WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END"""
     ],
     "postgresql": [
         """CREATE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import ConfigurationError
 from app.lifecycle.quantity import parse_quantity
-from app.lifecycle.times import parse_duration
+from app.lifecycle.times import format_duration, parse_duration
 
 _ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -28,6 +28,19 @@ class NodeAddress(BaseModel, frozen=True, extra="forbid"):
 
     type: Literal["InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "Hostname"]
     address: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_ip(self) -> Self:
+        if self.type.endswith("IP"):
+            _parse_ip(self.address)
+        return self
+
+
+def _parse_ip(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("not an IP address") from None
 
 
 def _usable_cpus() -> int:
@@ -89,7 +102,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins, with commas between, whose pages may call this; * for all"
     )
-    max_content_length: Annotated[int, Field(ge=1024)] = Field(
+    max_content_length: Annotated[int, Field(ge=1024, le=1024**3)] = Field(
         default=2 * 1024 * 1024, description="largest request body, in bytes"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -144,7 +157,7 @@ class Settings(BaseSettings):
         """Give every setting as one would write it, secrets masked."""
         dumped = self.model_dump(mode="json")
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
-        dumped["start_delay"] = f"{self.start_delay.total_seconds():g}s"
+        dumped["start_delay"] = format_duration(self.start_delay)
         dumped["cors_origins"] = ",".join(self.cors_origins)
         return {
             name.upper(): "" if value is None else value if isinstance(value, str) else _json(value)
@@ -156,7 +169,7 @@ class Settings(BaseSettings):
     def _is_database(cls, value: str) -> str:
         try:
             url = make_url(value)
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             raise ValueError("not a URL such as sqlite:///FILE or postgresql://HOST/NAME") from None
         if url.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
             raise ValueError("must begin with sqlite:// or postgresql://")
@@ -184,14 +197,17 @@ class Settings(BaseSettings):
     @field_validator("vkubelet_pod_ip")
     @classmethod
     def _is_ip(cls, value: str) -> str:
-        return str(ipaddress.ip_address(value))
+        return _parse_ip(value)
 
     @field_validator("pod_cidr", mode="before")
     @classmethod
     def _is_network(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        network = ipaddress.ip_network(value)
+        try:
+            network = ipaddress.ip_network(value)
+        except ValueError:
+            raise ValueError("not a network such as 10.1.0.0/16, its host bits zero") from None
         if network.num_addresses < 4:  # the first and the last are nobody's
             raise ValueError("has no room for a pod")
         return network

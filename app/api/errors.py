@@ -37,7 +37,9 @@ def error(code: int, message: str, *, field: str | None = None) -> Response:
 
 def _provider_error(exc: ProviderError) -> Response:
     code = next((STATUS_CODES[cls] for cls in type(exc).__mro__ if cls in STATUS_CODES), 500)
-    if code >= 500:
+    if code == 500:
+        return _bug(exc)
+    if code > 500:
         log.warning("unavailable", problem=str(exc), request_id=g.caller.request_id)
     return error(code, str(exc), field=getattr(exc, "field", None))
 

@@ -1,7 +1,8 @@
 """Pods: create, update, delete, get."""
 
-from flask import Blueprint, request
+from flask import Blueprint
 
+from app.api.body import read_body
 from app.api.query import required
 from app.api.requests import caller
 from app.api.responses import Response, done, json, streamed
@@ -14,21 +15,21 @@ blueprint = Blueprint("pods", __name__)
 @blueprint.post("/createPod")
 def create_pod() -> Response:
     """Take a pod on; the same one again changes nothing."""
-    provider().pods.create(Manifest.parse(request.get_data()), caller())
+    provider().pods.create(Manifest.parse(read_body()), caller())
     return done()
 
 
 @blueprint.put("/updatePod")
 def update_pod() -> Response:
     """Change a pod."""
-    provider().pods.update(Manifest.parse(request.get_data()), caller())
+    provider().pods.update(Manifest.parse(read_body()), caller())
     return done()
 
 
 @blueprint.delete("/deletePod")
 def delete_pod() -> Response:
     """Let a pod go. Of the Pod in the body, only the name and the UID matter."""
-    provider().pods.delete(parse_reference(request.get_data()), caller())
+    provider().pods.delete(parse_reference(read_body()), caller())
     return done()
 
 

@@ -4,7 +4,7 @@ import re
 
 from flask import request
 
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, NotFound
 
 
 def required(name: str) -> str:
@@ -12,10 +12,13 @@ def required(name: str) -> str:
 
     Raises:
         InvalidRequest: it is missing or empty.
+        NotFound: no name can be like that.
     """
     value = request.args.get(name, "")
     if not value:
         raise InvalidRequest("required", field=name)
+    if "\0" in value:
+        raise NotFound("nothing has a name with a NUL in it")  # and PostgreSQL would not be asked for one
     return value
 
 
@@ -28,6 +31,6 @@ def optional_int(name: str) -> int | None:
     value = request.args.get(name)
     if value is None:
         return None
-    if not re.fullmatch(r"-?[0-9]{1,18}", value):
+    if not re.fullmatch(r"-?[0-9]{1,100}", value):
         raise InvalidRequest("must be a whole number", field=name)
     return int(value)

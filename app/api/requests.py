@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import structlog
 from flask import Flask, abort, g, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import HTTPException, Unauthorized
+from werkzeug.exceptions import Unauthorized
 
+from app.api.body import discard_body
 from app.audit import Caller, Verb
-from app.errors import DatabaseUnavailable, InvalidRequest
+from app.errors import InvalidRequest, ProviderError
 from app.lifecycle.manifest import parse_reference
 from app.provider import provider
 
@@ -90,8 +91,10 @@ def _authenticate(token: str) -> None:
 
 
 def _end(response: "Response") -> "Response":
-    if response.status_code >= 400 and (verb := WRITES.get(request.endpoint)):
-        _audit_refusal(response, verb)
+    if response.status_code >= 400:
+        if verb := WRITES.get(request.endpoint):
+            _audit_refusal(response, verb)
+        discard_body()
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
     response.call_on_close(partial(_log, request.environ, sender, response.status_code))
@@ -103,12 +106,12 @@ def _audit_refusal(response: "Response", verb: Verb) -> None:
     if response.status_code in _UNRECORDED:
         return
     try:
-        pod = parse_reference(request.get_data())
-    except (InvalidRequest, HTTPException):
+        pod = parse_reference(g.get("body", b""))
+    except InvalidRequest:
         pod = None
     try:
         provider().pods.record_refusal(caller(), verb=verb, pod=pod, code=response.status_code, message=g.problem)
-    except DatabaseUnavailable as exc:
+    except ProviderError as exc:
         log.warning("refusal not recorded", problem=str(exc), request_id=caller().request_id)
 
 

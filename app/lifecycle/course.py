@@ -121,16 +121,15 @@ def _status(
     init_containers: tuple[ContainerStatus, ...],
     app_containers: tuple[ContainerStatus, ...],
 ) -> PodStatus:
-    pod_ips = tuple(PodIP(ip=ip) for ip in placement.pod_ips) if started else ()
-    # A kubelet lists init containers in the order of the spec, and the others by name.
-    app_containers = tuple(sorted(app_containers, key=lambda status: status.name))
+    # The host's network is there before the sandbox is.
+    pod_ips = tuple(PodIP(ip=ip) for ip in placement.pod_ips) if started or placement.pod_ip is None else ()
     return PodStatus(
         observed_generation=pod.metadata.generation,
         phase="Running" if started else "Pending",
         conditions=conditions(
             sandbox=started,
             init_containers=init_containers,
-            containers=app_containers,
+            containers=(*_sidecars(pod, init_containers), *app_containers),
             at=rfc3339(at),
             previous=previous.conditions if previous else (),
             observed_generation=pod.metadata.generation,
@@ -141,6 +140,13 @@ def _status(
         pod_ips=pod_ips,
         start_time=previous.start_time if previous else rfc3339(accepted_at),
         init_container_statuses=init_containers,
-        container_statuses=app_containers,
+        # A kubelet lists init containers in the order of the spec, and the others by name.
+        container_statuses=tuple(sorted(app_containers, key=lambda status: status.name)),
         qos_class=qos_class(pod.spec),
     )
+
+
+def _sidecars(pod: Pod, init_containers: tuple[ContainerStatus, ...]) -> list[ContainerStatus]:
+    """Pick the init containers that run beside the others, and count as these for readiness."""
+    specs = pod.spec.init_containers or ()
+    return [status for spec, status in zip(specs, init_containers, strict=True) if spec.restart_policy == "Always"]

@@ -1,10 +1,11 @@
 """What changed between two versions of a pod, in words that hold no secret."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-_QUOTED = frozenset({"image"})
-"""Fields whose values are said. No other value is: environments, commands and annotations hold secrets."""
+_IMAGE = re.compile(r"spec\.(containers|initContainers|ephemeralContainers)\[[^\]]*\]\.image")
+"""The fields whose values are said. No other value is: environments, commands and annotations hold secrets."""
 
 
 def diff(old: Any, new: Any, *, field: str = "") -> Iterator[dict[str, str | None]]:
@@ -29,17 +30,16 @@ def diff(old: Any, new: Any, *, field: str = "") -> Iterator[dict[str, str | Non
             yield from diff(old_members.get(name), new_members.get(name), field=f"{field}[{name}]")
         return
     change: dict[str, str | None] = {"field": field}
-    if field.rpartition(".")[2] in _QUOTED and all(isinstance(v, str | None) for v in (old, new)):
+    if _IMAGE.fullmatch(field) and isinstance(old, str | None) and isinstance(new, str | None):
         change |= {"from": old, "to": new}
     yield change
 
 
 def _members(value: Any) -> dict[str, Any] | None:
-    """Index a list of named objects by name; None for everything else. A missing list is an empty one."""
+    """Index a list of objects by their names; None for everything else. A missing list is an empty one."""
     if value is None:
         return {}
-    if not isinstance(value, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("name"), str) for m in value
-    ):
+    if not isinstance(value, list):
         return None
-    return {member["name"]: member for member in value}
+    members = {m["name"]: m for m in value if isinstance(m, dict) and isinstance(m.get("name"), str)}
+    return members if len(members) == len(value) else None

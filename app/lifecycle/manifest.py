@@ -105,7 +105,10 @@ class Manifest(msgspec.Struct, frozen=True):
         document = _load(body)
         pod = _convert(document, Pod)
         _check(pod)
-        return cls(pod=pod, text=_text(body), digest=digest(document))
+        try:
+            return cls(pod=pod, text=_text(body), digest=digest(document))
+        except (RecursionError, orjson.JSONEncodeError) as exc:
+            raise InvalidRequest("the body is nested too deeply") from exc
 
     def with_uid(self, uid: str) -> "Manifest":
         """Give a pod that came without a UID (one written by hand) the one that it is to have."""
@@ -136,13 +139,16 @@ def digest(document: dict[str, Any]) -> str:
     original broker resolves the environment from an unordered map and sends the same pod with another
     order again and again.
     """
-    metadata = {k: v for k, v in document["metadata"].items() if k not in _VOLATILE_METADATA and v is not None}
-    spec = {k: v for k, v in document["spec"].items() if v is not None}
+    metadata = {k: v for k, v in document["metadata"].items() if k not in _VOLATILE_METADATA}
+    spec = dict(document["spec"])
     for containers in ("containers", "initContainers", "ephemeralContainers"):
-        if containers in spec:
+        if spec.get(containers):
             spec[containers] = [_with_sorted_env(container) for container in spec[containers]]
     rest = {k: v for k, v in document.items() if k not in ("metadata", "spec", "status", "kind", "apiVersion")}
-    canonical = orjson.dumps({**rest, "metadata": metadata, "spec": spec}, option=orjson.OPT_SORT_KEYS)
+    shape = {**rest, "metadata": metadata, "spec": spec}
+    canonical = orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)
+    if b":null" in canonical:  # seldom: worth looking before going through it all
+        canonical = orjson.dumps(_without_nulls(shape), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).hexdigest()
 
 
@@ -235,3 +241,9 @@ def _with_sorted_env(container: dict[str, Any]) -> dict[str, Any]:
 
 def _env_name(variable: object) -> str:
     return str(variable.get("name", "")) if isinstance(variable, dict) else ""
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -22,7 +22,7 @@ def qos_class(spec: PodSpec) -> QosClass:
     """Compute the class.
 
     * Guaranteed: every container has cpu and memory limits, and its requests equal them. A missing request
-      counts as the limit, as the API server's defaulting makes it.
+      counts as the limit, as the API server's defaulting makes it; one of zero does not.
     * BestEffort: no container has a request or a limit.
     * Burstable: everything else.
 
@@ -30,10 +30,11 @@ def qos_class(spec: PodSpec) -> QosClass:
         InvalidRequest: a request or limit is no quantity.
     """
     requirements = list(_requirements(spec))
-    if not any(requests or limits for requests, limits in requirements):
+    if not any(amount > 0 for pair in requirements for amounts in pair for amount in amounts.values()):
         return "BestEffort"
     if all(
-        limits.keys() == set(_COMPUTE) and {**limits, **requests} == limits for requests, limits in requirements
+        all(limits.get(name, 0) > 0 for name in _COMPUTE) and {**limits, **requests} == limits
+        for requests, limits in requirements
     ):
         return "Guaranteed"
     return "Burstable"
@@ -64,9 +65,7 @@ def _amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal
     for name in _COMPUTE:
         if resources and name in resources:
             try:
-                amount = parse_quantity(str(resources[name]))
+                amounts[name] = parse_quantity(str(resources[name]))
             except ValueError as exc:
                 raise InvalidRequest(str(exc), field=f"{field}.{name}") from exc
-            if amount > 0:
-                amounts[name] = amount
     return amounts

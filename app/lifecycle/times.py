@@ -3,14 +3,18 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-_UNITS = {
-    "h": timedelta(hours=1),
-    "m": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-    "ms": timedelta(milliseconds=1),
-    "us": timedelta(microseconds=1),
+_MICROSECONDS = {
+    "h": 3600e6,
+    "m": 60e6,
+    "s": 1e6,
+    "ms": 1e3,
+    "us": 1.0,
+    "µs": 1.0,  # with the micro sign
+    "μs": 1.0,  # with the Greek letter
+    "ns": 1e-3,
 }
-_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|h|m|s)")
+_LONGEST = timedelta(days=365)
+_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
 
 
 def rfc3339(time: datetime) -> str:
@@ -29,15 +33,24 @@ def parse_duration(text: str) -> timedelta:
     90.0
 
     Raises:
-        ValueError: the text is no duration, or a negative one.
+        ValueError: the text is no duration, or one that is negative or longer than a year.
     """
     text = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         text += "s"
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("not a duration such as 500ms, 10s or 1m30s")
-    try:
-        return sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
-    except OverflowError as exc:
-        raise ValueError("too long") from exc
+    microseconds = sum(float(number) * _MICROSECONDS[unit] for number, unit in parts)
+    if microseconds > _LONGEST / timedelta(microseconds=1):
+        raise ValueError("longer than a year")
+    return timedelta(microseconds=microseconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration so that :func:`parse_duration` reads the same.
+
+    >>> format_duration(timedelta(minutes=1, milliseconds=500))
+    '60.5s'
+    """
+    return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
