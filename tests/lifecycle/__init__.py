@@ -1,0 +1,144 @@
+"""What the tests of the lifecycle share: a moment, a pod that has everything, its life."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from app.lifecycle.course import Placement, course
+from app.lifecycle.manifest import Manifest, Pod
+from app.lifecycle.status import PodStatus, Transition
+from tests.pods import a_container, a_pod
+
+NOW = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
+PLACEMENT = Placement(host_ips=("10.0.0.5",), pod_ip="198.18.0.7")
+SECRET = "hunter2-the-secret"  # in a pod's values, never in a message
+REMOVED = object()
+UID = "2b0fba1b-6627-4b32-9948-9f415a2c5ecb"
+LEAST = '{"metadata":{"name":"a","namespace":"b"},"spec":{"containers":[{"name":"c"}]}}'
+"""The text of a pod that has no more than it must."""
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For every test of hypothesis's: the machine may be busy, and no test depends on its speed."""
+
+
+def json_values() -> st.SearchStrategy[Any]:
+    """Anything that JSON can say."""
+    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(
+        scalars | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    )
+
+
+def the_pod() -> dict[str, Any]:
+    """A pod that uses every field which is read, and more."""
+    env = [{"name": "A", "value": "1"}, {"name": "B", "value": SECRET}, {"name": "C", "value": "3"}]
+    resources = {"requests": {"cpu": "100m", "memory": 1024}, "limits": {"cpu": 1.5}}
+    pod = a_pod(
+        uid=UID,
+        metadata={"annotations": {"note": "a"}, "managedFields": [{"manager": "kubectl"}]},
+        containers=[
+            a_container(
+                "web",
+                env=env,
+                command=["run"],
+                args=["--fast"],
+                ports=[{"containerPort": 80, "protocol": "TCP"}],
+                resources=resources,
+            ),
+            a_container("log"),
+        ],
+        initContainers=[a_container("fetch", env=env, restartPolicy="Always")],
+        ephemeralContainers=[a_container("debug", env=env)],
+        hostNetwork=False,
+        resources=resources,
+        volumes=[{"name": "data", "emptyDir": {}}],
+    )
+    copied: dict[str, Any] = json.loads(json.dumps(pod))  # nothing in it is there twice
+    return copied
+
+
+def a_pod_with_a_sidecar(**metadata: Any) -> dict[str, Any]:
+    """A pod with an init container, a sidecar and two containers."""
+    return a_pod(
+        uid=UID,
+        metadata={"generation": 3, **metadata},
+        initContainers=[
+            a_container("fetch", image="busybox:1.37"),
+            a_container("proxy", image="ghcr.io/example/proxy:2", restartPolicy="Always"),
+        ],
+        containers=[
+            a_container("web", image="nginx:1.27", resources={"requests": {"cpu": "100m"}}),
+            a_container("api", image="example/api"),
+        ],
+    )
+
+
+PODS = {
+    "one container": a_pod(uid=UID),
+    "many containers": a_pod(uid=UID, containers=[a_container(name) for name in ("web", "api", "log")]),
+    "everything": a_pod_with_a_sidecar(),
+    "on the host's network": a_pod(uid=UID, hostNetwork=True),
+    **{policy: a_pod(uid=UID, restartPolicy=policy) for policy in ("Always", "OnFailure", "Never")},
+    "no restart policy": a_pod(uid=UID, restartPolicy=None),
+}
+"""Pods of every kind, by what is special about them."""
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The pod with another value at a path such as `spec.containers.0.name`."""
+    pod = the_pod()
+    *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
+    target: Any = pod
+    for key in parents:
+        target = target[key]
+    if value is REMOVED:
+        del target[last]
+    else:
+        target[last] = value
+    return pod
+
+
+def sent(pod: Any) -> Manifest:
+    """Parse a pod, or anything else that is JSON."""
+    return Manifest.parse(json.dumps(pod).encode())
+
+
+def parsed(pod: dict[str, Any]) -> Pod:
+    """Give a pod as the course sees it."""
+    return sent(pod).pod
+
+
+def live(
+    pod: dict[str, Any],
+    *,
+    start_delay: float = 0,
+    placement: Placement = PLACEMENT,
+    accepted_at: datetime = NOW,
+    now: datetime | None = None,
+    current: PodStatus | None = None,
+) -> list[Transition]:
+    """Compute the course of a pod that arrives at `NOW`, or that changes at `now`."""
+    return course(
+        parsed(pod),
+        placement=placement,
+        start_delay=timedelta(seconds=start_delay),
+        accepted_at=accepted_at,
+        now=now or accepted_at,
+        current=current,
+    )
+
+
+def status_at(transitions: list[Transition], time: datetime) -> PodStatus:
+    """Give the status that holds at a time, as a reader of the stored rows finds it."""
+    return [transition.status for transition in transitions if transition.effective_at <= time][-1]
+
+
+def wire(status: msgspec.Struct) -> Any:
+    """Give a status, or a part of one, as a client decodes it."""
+    return json.loads(msgspec.json.encode(status))

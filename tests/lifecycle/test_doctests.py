@@ -1,0 +1,20 @@
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import app.lifecycle
+
+MODULES = [module.name for module in pkgutil.iter_modules(app.lifecycle.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_a_module_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"app.lifecycle.{name}")).failed == 0
+
+
+def test_there_are_examples() -> None:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    modules = [importlib.import_module(f"app.lifecycle.{name}") for name in MODULES]
+    assert any(test.examples for module in modules for test in finder.find(module))

@@ -1,0 +1,152 @@
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from app.addresses import free_address
+from app.database import Database
+from app.errors import Unavailable
+from app.models import Node, Pod
+from tests.conftest import MakeApp
+from tests.pods import a_pod
+
+NODE, OTHER_NODE = "node-a", "node-b"
+NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
+
+
+def occupy(
+    connection: Connection, *addresses: str | None, node_name: str = NODE, deleted_at: datetime | None = None
+) -> None:
+    """Put pods with these addresses on a node."""
+    connection.execute(insert(Node), {"name": node_name, "revision": 1})
+    rows = [
+        {
+            "node_name": node_name,
+            "namespace": "default",
+            "name": f"web-{index}",
+            "uid": f"uid-{index}",
+            "pod": "{}",
+            "digest": "0" * 64,
+            "pod_ip": address,
+            "created_at": NOW,
+            "updated_at": NOW,
+            "deleted_at": deleted_at,
+            "revision": 1,
+        }
+        for index, address in enumerate(addresses)
+    ]
+    connection.execute(insert(Pod), rows)
+
+
+def find(connection: Connection, network: str, *, start: int = 0) -> str:
+    return free_address(connection, node_name=NODE, network=ip_network(network), start=start)
+
+
+def usable(network: str) -> list[str]:
+    return [str(address) for address in ip_network(network)][1:-1]
+
+
+def test_on_an_empty_node_the_address_is_where_the_search_starts(database: Database) -> None:
+    with database.write() as connection:
+        for network, start, expected in (
+            ("10.1.0.0/24", 0, "10.1.0.1"),
+            ("10.1.0.0/24", 253, "10.1.0.254"),
+            ("10.1.0.0/24", 254, "10.1.0.1"),
+            ("10.1.0.0/30", 2**62 + 1, "10.1.0.2"),
+            ("0.0.0.0/0", 2**32 - 3, "255.255.255.254"),
+            ("fd00:1::/126", 1, "fd00:1::2"),
+            ("fd00:1::/64", 2**40, "fd00:1::100:0:1"),
+            ("::/0", 0, "::1"),
+        ):
+            assert find(connection, network, start=start) == expected
+
+
+def test_one_search_after_the_other_goes_through_the_whole_network_and_begins_again(database: Database) -> None:
+    with database.write() as connection:
+        found = [find(connection, "10.1.0.0/29", start=start) for start in range(1, 13)]
+    addresses = usable("10.1.0.0/29")
+    assert found == [*addresses[1:], *addresses, addresses[0]]
+
+
+def test_an_address_of_a_live_pod_is_passed_over(database: Database) -> None:
+    with database.write() as connection:
+        occupy(connection, "10.1.0.1", "10.1.0.2", "10.1.0.4")
+        assert find(connection, "10.1.0.0/24", start=0) == "10.1.0.3"
+        assert find(connection, "10.1.0.0/24", start=3) == "10.1.0.5"
+
+
+def test_the_search_goes_on_at_the_beginning_of_the_network(database: Database) -> None:
+    with database.write() as connection:
+        occupy(connection, "10.1.0.253", "10.1.0.254", "10.1.0.1")
+        assert find(connection, "10.1.0.0/24", start=252) == "10.1.0.2"
+
+
+def test_the_smallest_network_has_room_for_two(database: Database) -> None:
+    with database.write() as connection:
+        occupy(connection, "10.1.0.1")
+        for start in range(4):
+            assert find(connection, "10.1.0.0/30", start=start) == "10.1.0.2"
+
+
+def test_an_address_in_ipv6_is_passed_over_too(database: Database) -> None:
+    with database.write() as connection:
+        occupy(connection, "fd00:1::1", "fd00:1::2")
+        assert find(connection, "fd00:1::/64") == "fd00:1::3"
+
+
+def test_an_address_of_a_pod_that_is_gone_is_free(database: Database) -> None:
+    with database.write() as connection:
+        occupy(connection, "10.1.0.1", deleted_at=NOW)
+        assert find(connection, "10.1.0.0/24") == "10.1.0.1"
+
+
+def test_an_address_on_another_node_is_free(database: Database) -> None:
+    with database.write() as connection:
+        occupy(connection, "10.1.0.1", node_name=OTHER_NODE)
+        assert find(connection, "10.1.0.0/24") == "10.1.0.1"
+
+
+def test_a_pod_on_the_hosts_network_takes_no_address(database: Database) -> None:
+    with database.write() as connection:
+        occupy(connection, None, None)
+        assert find(connection, "10.1.0.0/30") == "10.1.0.1"
+
+
+@pytest.mark.parametrize("free", [0, 700, 1021])
+def test_the_last_free_address_is_found_from_wherever_the_search_starts(database: Database, free: int) -> None:
+    addresses = usable("10.1.0.0/22")
+    with database.write() as connection:
+        occupy(connection, *addresses[:free], *addresses[free + 1 :])
+        for start in (0, 1, free - 1, free, free + 1, free + 256, free + 257, free + 258, 1021, 1022, 10**12):
+            assert find(connection, "10.1.0.0/22", start=start) == addresses[free]
+
+
+@pytest.mark.parametrize("network", ["10.1.0.0/30", "10.1.0.0/23", "fd00:1::/120"])
+def test_where_every_address_is_taken_the_refusal_names_the_setting(database: Database, network: str) -> None:
+    with database.write() as connection:
+        occupy(connection, *usable(network))
+        for start in (0, 1, 10**12):
+            with pytest.raises(Unavailable, match="no address is free") as refusal:
+                find(connection, network, start=start)
+            assert network in str(refusal.value)
+            assert "POD_CIDR" in str(refusal.value)
+
+
+def test_live_pods_have_addresses_of_their_own_and_one_that_goes_makes_room(make_app: MakeApp) -> None:
+    client = make_app(pod_cidr="10.1.0.0/29").test_client()
+    pods = [a_pod(f"web-{index}") for index in range(6)]
+    one_more = a_pod("one-more")
+    for pod in pods:
+        assert client.post("/createPod", json=pod).status_code == 200
+    assert client.post("/createPod", json=one_more).status_code == 503
+    assert client.post("/createPod", json=a_pod("on-the-host", hostNetwork=True)).status_code == 200
+
+    listed = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in client.get("/getPods").json or []}
+    assert listed.pop("on-the-host") == "127.0.0.1"
+    assert sorted(listed.values(), key=ip_address) == usable("10.1.0.0/29")
+
+    assert client.delete("/deletePod", json=pods[3]).status_code == 200
+    assert client.post("/createPod", json=one_more).status_code == 200
+    again = client.get("/getPodStatus?namespace=default&name=one-more").json or {}
+    assert again["podIP"] == listed["web-3"]
