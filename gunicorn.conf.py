@@ -26,6 +26,11 @@ class Logger(GunicornLogger):
     def access(self, *_: object) -> None:  # noqa: D102
         pass
 
+    def warning(self, msg: str, *args: object, **kwargs: object) -> None:  # noqa: D102
+        if msg.startswith("Invalid request"):  # goes on to quote what could not be parsed, a body perhaps
+            msg = msg.partition(": ")[0]
+        super().warning(msg, *args, **kwargs)  # type: ignore[no-untyped-call]
+
 
 try:
     settings = Settings.from_environment()

@@ -1,8 +1,11 @@
 """Bodies of requests: read whole within a limit, or thrown away."""
 
+from contextlib import suppress
+
 from flask import g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from app.errors import InvalidRequest
 from app.provider import provider
 
 _PIECE = 64 * 1024
@@ -13,6 +16,7 @@ def read_body() -> bytes:
     """Read the body of this request.
 
     Raises:
+        InvalidRequest: it does not arrive whole.
         RequestEntityTooLarge: it is longer than MAX_CONTENT_LENGTH. Werkzeug's own limit cuts a body that comes
             in chunks, and says nothing.
     """
@@ -20,7 +24,10 @@ def read_body() -> bytes:
     announced = request.content_length
     if (announced or 0) > limit:
         raise RequestEntityTooLarge
-    g.body = request.environ["wsgi.input"].read(_size(limit + 1, announced))
+    try:
+        g.body = request.environ["wsgi.input"].read(_size(limit + 1, announced))
+    except Exception:
+        raise InvalidRequest("the body is cut off, or its chunks are not as HTTP has them") from None
     if len(g.body) > limit:
         raise RequestEntityTooLarge
     body: bytes = g.body
@@ -35,8 +42,9 @@ def discard_body() -> None:
     announced = request.content_length
     stream = request.environ["wsgi.input"]
     left = _LONGEST_DISCARDED if (announced or 0) <= _LONGEST_DISCARDED else 0
-    while left > 0 and (piece := stream.read(_size(_PIECE, announced))):
-        left -= len(piece)
+    with suppress(Exception):  # it cannot be read: gunicorn closes the connection
+        while left > 0 and (piece := stream.read(_size(_PIECE, announced))):
+            left -= len(piece)
 
 
 def _size(most: int, announced: int | None) -> int:
