@@ -76,27 +76,30 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def empty_database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database without tables; for SQLite, without a file."""
     if database_kind == "sqlite":
-        return f"sqlite:///{tmp_path}/data/provider.db"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    name = f"test_{next(_numbers)}"
-    server.execute(f"CREATE DATABASE {name}")
-    return server.url(name)
+        yield f"sqlite:///{tmp_path}/data/provider.db"
+    else:
+        yield from _postgres_database(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture
-def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A migrated database of this test's own."""
     if database_kind == "sqlite":
         (tmp_path / "data").mkdir(mode=0o700)
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "data" / "provider.db")
-        return f"sqlite:///{tmp_path}/data/provider.db"
-    server: PostgresServer = request.getfixturevalue("postgres")
+        yield f"sqlite:///{tmp_path}/data/provider.db"
+    else:
+        yield from _postgres_database(request.getfixturevalue("postgres"), template="template")
+
+
+def _postgres_database(server: PostgresServer, *, template: str = "template0") -> Iterator[str]:
     name = f"test_{next(_numbers)}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE template")
-    return server.url(name)
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.url(name)
+    server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture

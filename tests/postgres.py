@@ -28,7 +28,9 @@ class PostgresServer:
         self._binaries = binaries
         self._durable = durable
         self._user = "postgres" if os.getuid() == 0 else None
-        self._directory = Path(tempfile.mkdtemp(prefix="postgres-"))
+        # In memory, unless what is on the disk is what matters.
+        parent = "/dev/shm" if not durable and Path("/dev/shm").is_dir() else None
+        self._directory = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent))
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         if self._user:

@@ -133,7 +133,8 @@ class Server:
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Read the log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        whole, _, _ = self.log.read_bytes().rpartition(b"\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.split(b"\n") if line]
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import hmac
 import os
 import re
 import time
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from app.lifecycle.manifest import parse_reference
 from app.provider import provider
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
     from app.api.responses import Response
 
@@ -31,8 +30,8 @@ WRITES: dict[str | None, Verb] = {
 }
 """The endpoints that change something, by their names in Flask."""
 
-_UNRECORDED = frozenset({401, 503})
-"""Refusals that leave no audit row: who has no token may not fill the database, and without one none can."""
+_UNRECORDED = frozenset({401, 403, 503})
+"""Refusals that leave no audit row: who may not write may not fill the database, and without one none can."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _STARTED = "provider.started"
@@ -42,7 +41,6 @@ log = structlog.get_logger("app")
 
 def init_app(app: Flask) -> None:
     """Put all of it around the application."""
-    app.wsgi_app = _single_slash(app.wsgi_app)  # type: ignore[assignment,method-assign]  # the documented way
     app.before_request(_begin)
     app.after_request(_end)
 
@@ -51,18 +49,6 @@ def caller() -> Caller:
     """Say who sends this request."""
     found: Caller = g.caller
     return found
-
-
-def _single_slash(wsgi_app: "WSGIApplication") -> "WSGIApplication":
-    """Serve `//getPods`: it is what a base URL with a slash at its end makes of `/getPods`."""
-
-    def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path.startswith("//"):
-            environ["PATH_INFO"] = "/" + path.lstrip("/")
-        return wsgi_app(environ, start_response)
-
-    return serve
 
 
 def _begin() -> None:
@@ -82,6 +68,10 @@ def _begin() -> None:
     # A preflight carries no credentials; neither does a probe of the root.
     if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
         _authenticate(settings.provider_token.get_secret_value())
+    origin = environ.get("HTTP_ORIGIN")
+    if origin and request.endpoint in WRITES and not {origin, "*"} & set(settings.cors_origins):
+        # A page may send a POST to wherever it likes; that it must not read the answer is too late for a write.
+        abort(403, "pages of this origin may not write here; CORS_ORIGINS says which may")
 
 
 def _authenticate(token: str) -> None:

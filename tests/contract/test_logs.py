@@ -1,0 +1,123 @@
+"""Logs of containers."""
+
+from urllib.parse import urlencode
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import Clock, MakeApp
+from tests.contract.conftest import put_on
+from tests.pods import a_container, a_pod
+from tests.server import Client
+
+
+def query(tail: object = None, **more: object) -> dict[str, object]:
+    asked: dict[str, object] = {"namespace": "default", "podName": "web-0", "containerName": "web", **more}
+    return asked if tail is None else {**asked, "tail": tail}
+
+
+def test_a_log_is_plain_text_and_not_a_json_string(client: FlaskClient) -> None:
+    put_on(client, a_pod())
+
+    answer = client.get("/getContainerLogs", query_string=query(10))
+
+    assert (answer.status_code, answer.content_type) == (200, "text/plain; charset=utf-8")
+    assert not answer.text.startswith('"')
+    assert answer.text.endswith("\n")
+    assert "web" in answer.text
+
+
+def test_a_log_is_the_same_at_every_reading(make_app: MakeApp, clock: Clock) -> None:
+    client = make_app().test_client()
+    put_on(client, a_pod())
+    before = client.get("/getContainerLogs", query_string=query()).text
+    clock.advance(3600)
+
+    assert before
+    assert make_app().test_client().get("/getContainerLogs", query_string=query()).text == before
+
+
+@pytest.fixture
+def log(http: Client) -> list[str]:
+    """Every line of the log of a container."""
+    http.request("POST", "/createPod", a_pod("web-0", namespace="logs", uid="of-the-log", hostNetwork=True))
+    lines = http.get("/getContainerLogs", **query(namespace="logs")).body.decode().splitlines(keepends=True)
+    assert len(lines) > 3
+    return lines
+
+
+@pytest.mark.parametrize("tail", [1, 2, 10, 10_000, 2**31, 2**63 - 1])
+def test_tail_gives_the_last_lines(http: Client, log: list[str], tail: int) -> None:
+    answer = http.get("/getContainerLogs", **query(tail, namespace="logs"))
+
+    assert (answer.code, answer.body.decode()) == (200, "".join(log[-tail:]))
+
+
+def test_a_tail_of_none_gives_nothing(http: Client, log: list[str]) -> None:
+    answer = http.get("/getContainerLogs", **query(0, namespace="logs"))
+
+    assert (answer.code, answer.body) == (200, b"")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("tail", [None, -1, -10, -(2**63)], ids=["missing", "-1", "-10", "lowest"])
+def test_a_tail_that_is_missing_or_negative_gives_every_line(
+    http: Client, log: list[str], tail: int | None
+) -> None:
+    answer = http.get("/getContainerLogs", **query(tail, namespace="logs"))
+
+    assert (answer.code, answer.body.decode()) == (200, "".join(log))
+
+
+@pytest.mark.parametrize("tail", ["ten", "", "1.5", "1e3", "0x10", "1_000", " 5", "--5", "５", "NaN", "5;"])  # noqa: RUF001
+def test_a_tail_that_is_no_number_is_400(http: Client, log: list[str], tail: str) -> None:
+    answer = http.get("/getContainerLogs", **query(tail, namespace="logs"))
+
+    assert answer.status_line == "400 Bad Request"
+    assert answer.json()["error"]["field"] == "tail"
+
+
+@pytest.mark.parametrize("missing", ["namespace", "podName", "containerName"])
+def test_a_query_that_does_not_say_which_container_is_400(http: Client, missing: str) -> None:
+    asked = query(10)
+    del asked[missing]
+
+    for target in (urlencode(asked), urlencode({**asked, missing: ""})):
+        answer = http.get(f"/getContainerLogs?{target}")
+
+        assert answer.code == 400
+        assert answer.json()["error"]["field"] == missing
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [{"podName": "web-9"}, {"namespace": "elsewhere"}, {"containerName": "sidecar"}],
+    ids=["pod", "namespace", "container"],
+)
+def test_an_unknown_pod_or_container_is_404(http: Client, log: list[str], unknown: dict[str, str]) -> None:
+    answer = http.get("/getContainerLogs", **{**query(10, namespace="logs"), **unknown})
+
+    assert answer.status_line == "404 Not Found"
+    assert next(iter(unknown.values())) in answer.json()["error"]["message"]
+
+
+def test_a_container_that_waits_to_start_is_400_with_the_reason(make_app: MakeApp, clock: Clock) -> None:
+    client = make_app(start_delay="5s").test_client()
+    put_on(client, a_pod())
+
+    waiting = client.get("/getContainerLogs", query_string=query(10))
+    clock.advance(5)
+    started = client.get("/getContainerLogs", query_string=query(10))
+
+    assert waiting.status_code == 400
+    assert "ContainerCreating" in waiting.get_json()["error"]["message"]
+    assert started.status_code == 200
+
+
+def test_init_containers_have_logs_too(client: FlaskClient) -> None:
+    put_on(client, a_pod(initContainers=[a_container("setup")]))
+
+    answer = client.get("/getContainerLogs", query_string=query(10, containerName="setup"))
+
+    assert answer.status_code == 200
+    assert "setup" in answer.text

@@ -1,0 +1,142 @@
+"""The three endpoints of the node, which never fail while the process lives."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from app.database import Database
+from app.lifecycle.quantity import parse_quantity
+from tests.conftest import Clock, MakeApp
+from tests.contract.conftest import NODE_PATHS, log_lines, named, on_sqlite_alone
+from tests.pods import a_pod
+from tests.postgres import free_port
+from tests.server import Client, Server, serving
+
+
+def test_the_capacity_is_a_map_of_resources_to_quantities(http: Client) -> None:
+    capacity = http.get("/capacity").json()
+
+    assert {"cpu", "memory", "pods"} <= set(capacity)
+    assert all(parse_quantity(quantity) > 0 for quantity in capacity.values())
+
+
+@on_sqlite_alone
+def test_the_capacity_can_be_set(make_app: MakeApp) -> None:
+    client = make_app(capacity={"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}).test_client()
+
+    assert client.get("/capacity").get_json() == {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
+
+
+@on_sqlite_alone
+@pytest.mark.parametrize(
+    ("settings", "addresses"),
+    [
+        ({}, [{"type": "InternalIP", "address": "127.0.0.1"}]),
+        ({"vkubelet_pod_ip": "10.0.0.5"}, [{"type": "InternalIP", "address": "10.0.0.5"}]),
+        (
+            {"node_addresses": [{"type": "Hostname", "address": "node-1"}], "vkubelet_pod_ip": "10.0.0.5"},
+            [{"type": "Hostname", "address": "node-1"}],
+        ),
+    ],
+    ids=["default", "address of the pod", "set"],
+)
+def test_the_addresses_are_an_array_of_type_and_address(
+    make_app: MakeApp, settings: dict[str, object], addresses: list[dict[str, str]]
+) -> None:
+    assert make_app(**settings).test_client().get("/nodeAddresses").get_json() == addresses
+
+
+@on_sqlite_alone
+def test_the_conditions_say_that_the_node_is_ready_and_under_no_pressure(client: FlaskClient) -> None:
+    conditions = client.get("/nodeConditions").get_json()
+
+    assert {condition["type"]: condition["status"] for condition in conditions} == {
+        "Ready": "True",
+        "MemoryPressure": "False",
+        "DiskPressure": "False",
+        "PIDPressure": "False",
+        "NetworkUnavailable": "False",
+    }
+    assert all(condition["reason"] and condition["message"] for condition in conditions)
+
+
+@on_sqlite_alone
+def test_a_heartbeat_moves_with_the_time_and_a_transition_does_not(client: FlaskClient, clock: Clock) -> None:
+    before = client.get("/nodeConditions").get_json()
+    clock.advance(3600)
+    after = client.get("/nodeConditions").get_json()
+
+    assert {condition["lastHeartbeatTime"] for condition in after} == {"2026-11-22T09:46:38Z"}
+    assert [c["lastTransitionTime"] for c in after] == [c["lastTransitionTime"] for c in before]
+
+
+def test_the_node_answers_while_the_database_does_not_serve(client: FlaskClient, database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'another'"))
+
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/getPods").status_code == 503
+    assert [client.get(path).status_code for path in NODE_PATHS] == [200, 200, 200]
+
+
+@pytest.fixture(scope="module")
+def stranded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A provider whose PostgreSQL is not there."""
+    url = f"postgresql://postgres:a-password@127.0.0.1:{free_port()}/none"
+    log = tmp_path_factory.mktemp("without") / "server.log"
+    with serving(free_port(), {"DATABASE_URL": url}, log) as server:
+        yield server
+
+
+@pytest.fixture
+def without_database(stranded: Server) -> Iterator[Client]:
+    with closing(stranded.client()) as client:
+        yield client
+
+
+def test_without_a_database_the_server_starts_with_a_warning(stranded: Server) -> None:
+    [warning, *_] = [line for line in log_lines(stranded) if line["level"] == "warning"]
+
+    assert warning["event"] == "database"
+    assert "does not answer" in warning["problem"]
+    assert "a-password" not in stranded.log.read_text()
+
+
+@pytest.mark.parametrize("path", [*NODE_PATHS, "/", "/healthz"])
+def test_without_a_database_what_needs_none_answers(without_database: Client, path: str) -> None:
+    assert without_database.get(path).status_line == "200 OK"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/getPods"),
+        ("GET", "/getPod"),
+        ("GET", "/getPodStatus"),
+        ("GET", "/getContainerLogs"),
+        ("POST", "/createPod"),
+        ("PUT", "/updatePod"),
+        ("DELETE", "/deletePod"),
+        ("GET", "/readyz"),
+    ],
+)
+def test_without_a_database_what_needs_one_is_503_and_says_when_to_come_again(
+    without_database: Client, method: str, path: str
+) -> None:
+    pod = a_pod()
+    query: dict[str, object] = {**named(pod), "podName": "web-0", "containerName": "web"}
+
+    answer = without_database.request(method, path, None if method == "GET" else pod, query=query)
+
+    assert answer.status_line == "503 Service Unavailable"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert json.loads(answer.body)["error"]["code"] == 503
+    assert "a-password" not in answer.body.decode()
+
+
+def test_without_a_database_an_invalid_pod_is_still_400(without_database: Client) -> None:
+    assert without_database.request("POST", "/createPod", {"metadata": {}}).code == 400
