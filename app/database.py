@@ -6,13 +6,14 @@ SQLite needs the more care. What is set here and why:
   was acknowledged is on the disk.
 * Write transactions begin with `BEGIN IMMEDIATE`. One that begins by reading and then wants to write fails
   at once when another has written meanwhile, however long the busy timeout.
-* Writers queue for a file lock first. SQLite's own busy wait is a poll with growing pauses, in which a
-  writer can starve; the kernel serves those that wait for a lock in turn.
+* Writers take a file lock first. SQLite's own busy wait is a poll with growing pauses, in which a writer can
+  starve; this one is a poll with short, equal ones.
 """
 
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ _SQLITE_PROBLEMS: dict[int, tuple[type[DatabaseUnavailable], str]] = {
     sqlite3.SQLITE_CORRUPT: (DatabaseUnusable, "the database file is damaged"),
     sqlite3.SQLITE_NOTADB: (DatabaseUnusable, "the database file is not an SQLite database"),
 }
+
+_TURN_SECONDS = 0.0005  # between two looks whether it is one's turn; a write takes about as long
 
 _PRAGMAS = (
     "journal_mode = WAL",
@@ -170,7 +173,11 @@ class Database:
         except OSError as exc:
             raise DatabaseUnusable(f"cannot write beside {self.path}: {exc.strerror}") from exc
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+            while not _is_locked(lock):
+                if time.monotonic() > deadline:
+                    raise DatabaseUnavailable("the database is locked by another process")
+                time.sleep(_TURN_SECONDS)
             yield
         finally:
             os.close(lock)
@@ -221,6 +228,14 @@ def make_private(path: Path) -> None:
         raise DatabaseUnusable(f"cannot make {path}: {exc.strerror}") from exc
 
 
+def _is_locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _begin(connection: Connection) -> None:
     """Begin what the driver has been told not to begin by itself."""
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
@@ -254,7 +269,9 @@ def _problem(exc: BaseException | None) -> DatabaseUnavailable | None:
     if isinstance(exc, psycopg.errors.DiskFull):
         return DatabaseUnavailable("the disk of the database is full")
     if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
-        return DatabaseUnavailable("the database does not answer")
+        # Such as a role or a database that is not there: what a person has to know who has set the URL.
+        _, said, reason = str(exc).partition("FATAL:")
+        return DatabaseUnavailable("the database does not answer" + (f": {reason.strip()}" if said else ""))
     return None
 
 

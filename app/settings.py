@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         default_factory=lambda: max(2, min(8, _usable_cpus())),
         description="processes; one a processor by default, at least 2 and at most 8",
     )
-    threads: Annotated[int, Field(ge=1, le=64)] = Field(default=4, description="threads of each process")
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="threads of each process")
 
     @classmethod
     def from_environment(cls) -> Self:

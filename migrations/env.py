@@ -22,6 +22,7 @@ def run() -> None:
         database = Database(Settings.from_environment().database, head=None, create=True)
     with database.write() as connection:
         if not database.is_sqlite:
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # another process may take its time to migrate
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         context.configure(
             connection=connection,

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
@@ -113,7 +114,7 @@ class Server:
                 client.get("/healthz")
                 client.close()
             except OSError:
-                continue
+                time.sleep(0.01)  # and do not take the processor from what one waits for
             else:
                 return
 

@@ -64,7 +64,7 @@ def test_the_defaults_serve_on_this_machine_alone(read: Read) -> None:
     assert settings.max_content_length == 2 * 1024 * 1024
     assert (settings.log_level, settings.log_format) == ("INFO", "auto")
     assert 2 <= settings.workers <= 8
-    assert settings.threads == 4
+    assert settings.threads == 8
 
 
 IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
@@ -407,7 +407,7 @@ def test_what_is_in_force_is_every_setting_as_one_would_write_it(read: Read) -> 
         "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "auto",
         "WORKERS": "2",
-        "THREADS": "4",
+        "THREADS": "8",
     }
 
 

@@ -1,0 +1,267 @@
+"""What was answered 2xx is there, whatever is killed: a stream of writes, a kill in the middle, a comparison."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from itertools import count
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, make_url, select, text
+
+from app.database import Database
+from app.migrate import head, upgrade
+from app.models import AuditEvent, Node, Pod, PodStatus
+from tests.conftest import Serve
+from tests.pods import a_container, a_pod
+from tests.postgres import PostgresServer, find_binaries, free_port
+from tests.server import Answer, Client, Server, serving
+from tests.waiting import booted, eventually
+
+WRITERS = 8
+Outcome = tuple[str, str] | None
+"""What became of a pod: its UID and image, or None where it is gone."""
+
+
+@dataclass
+class Writer:
+    """A client that creates, updates and deletes pods of its own, and knows what it was promised.
+
+    Attributes:
+        promised: the last state of each pod that was acknowledged.
+        open: the state that was asked for and not acknowledged, for good or because the answer was lost.
+        answers: how many of each status code came.
+    """
+
+    prefix: str
+    server: Server
+    promised: dict[str, Outcome] = field(default_factory=dict)
+    open: dict[str, Outcome] = field(default_factory=dict)
+    answers: dict[int, int] = field(default_factory=dict)
+    unlike: list[Answer] = field(default_factory=list)
+
+    def run(self, stop: Event) -> None:
+        """Write until told to stop. A connection that is lost is made again."""
+        client = Client(self.server.port)
+        for number in count():
+            name = f"{self.prefix}-{number}"
+            for attempt in self.life(name, number):
+                if stop.is_set():
+                    client.close()
+                    return
+                try:
+                    done = attempt(client)
+                except (OSError, HTTPException):
+                    client.close()
+                    done = False
+                if not done:
+                    break
+
+    def life(self, name: str, number: int) -> Iterator[Callable[[Client], bool]]:
+        """Give the requests that are sent for a pod: all are created, many changed, some deleted."""
+        pod = a_pod(name)
+        yield lambda client: self.send(client, "POST", "/createPod", pod)
+        if number % 2:
+            changed = {**pod, "spec": {"containers": [a_container(image=f"nginx:{number}")]}}
+            yield lambda client: self.send(client, "PUT", "/updatePod", changed)
+        if number % 3 == 0:
+            yield lambda client: self.send(client, "DELETE", "/deletePod", pod)
+
+    def send(self, client: Client, method: str, path: str, pod: dict[str, Any]) -> bool:
+        name = pod["metadata"]["name"]
+        state = None if method == "DELETE" else (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
+        self.open[name] = state
+        answer = client.request(method, path, pod)
+        self.answers[answer.code] = self.answers.get(answer.code, 0) + 1
+        if answer.code == 200:
+            self.promised[name] = self.open.pop(name)
+            return True
+        if answer.code != 503 or "Retry-After" not in answer.headers or answer.json()["error"]["code"] != 503:
+            self.unlike.append(answer)
+        return False
+
+    def allowed(self, name: str) -> list[Outcome]:
+        """Give the states in which a pod may be: the one promised, or the one that was still open."""
+        return [self.promised.get(name), *([self.open[name]] if name in self.open else [])]
+
+
+@contextmanager
+def writing(server: Server, *, prefix: str = "w") -> Iterator[list[Writer]]:
+    """Have clients write for the time of a block."""
+    stop = Event()
+    writers = [Writer(f"{prefix}{number}", server) for number in range(WRITERS)]
+    with ThreadPoolExecutor(WRITERS) as pool:
+        futures: list[Future[None]] = [pool.submit(writer.run, stop) for writer in writers]
+        try:
+            yield writers
+        finally:
+            stop.set()
+    for future in futures:
+        future.result()
+
+
+def acknowledged(writers: list[Writer]) -> int:
+    return sum(writer.answers.get(200, 0) for writer in writers)
+
+
+def stored(database: Database) -> dict[str, Outcome]:
+    """Give what is in the database."""
+    with database.read() as connection:
+        pods = connection.execute(select(Pod.name, Pod.uid, Pod.pod).where(Pod.deleted_at.is_(None)))
+        return {name: (uid, json.loads(pod)["spec"]["containers"][0]["image"]) for name, uid, pod in pods}
+
+
+def served(server: Server) -> dict[str, Outcome]:
+    """Give what the provider answers."""
+    with closing(server.client()) as client:
+        pods = client.get("/getPods").json()
+    return {
+        pod["metadata"]["name"]: (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"]) for pod in pods
+    }
+
+
+def assert_every_promise_is_kept(writers: list[Writer], found: dict[str, Outcome]) -> None:
+    """Hold what the clients were told against what is there."""
+    assert [writer.unlike for writer in writers if writer.unlike] == []
+    broken = {
+        name: (found.get(name), writer.allowed(name))
+        for writer in writers
+        for name in {**writer.promised, **writer.open}
+        if found.get(name) not in writer.allowed(name)
+    }
+    assert broken == {}
+    unasked = found.keys() - {name for writer in writers for name in {**writer.promised, **writer.open}}
+    assert unasked == set()
+
+
+@contextmanager
+def one_moment(database: Database) -> Iterator[Connection]:
+    """Lend a connection on which every statement sees the database of the same moment."""
+    with database.engine.connect() as connection:
+        if not database.is_sqlite:
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+def assert_nothing_is_half_written(database: Database) -> None:
+    """Hold the tables against each other: every change is there with all that belongs to it, or not at all."""
+    with one_moment(database) as connection:
+        if database.is_sqlite:
+            assert connection.execute(text("PRAGMA integrity_check")).all() == [("ok",)]
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+        nodes = {node.name: node.revision for node in connection.execute(select(Node.name, Node.revision))}
+        done = select(AuditEvent.revision).where(AuditEvent.code == 200).order_by(AuditEvent.revision)
+        for name, revision in nodes.items():
+            revisions = connection.scalars(done.where(AuditEvent.node_name == name)).all()
+            assert revisions == list(range(1, revision + 1))
+        without_status = select(Pod.name).where(~Pod.statuses.any(PodStatus.effective_at <= Pod.updated_at))
+        assert connection.scalars(without_status).all() == []
+        after_the_end = select(Pod.name).where(Pod.statuses.any(PodStatus.effective_at > Pod.deleted_at))
+        assert connection.scalars(after_the_end).all() == []
+        known = select(Pod.id).where(Pod.node_name == AuditEvent.node_name, Pod.uid == AuditEvent.uid)
+        orphans = select(AuditEvent.id).where(AuditEvent.code == 200, ~known.exists())
+        assert connection.scalars(orphans).all() == []
+        recorded = select(AuditEvent.id).where(
+            AuditEvent.node_name == Pod.node_name, AuditEvent.revision == Pod.revision
+        )
+        assert connection.scalars(select(Pod.name).where(~recorded.exists())).all() == []
+        live = select(Pod.node_name, Pod.pod_ip).where(Pod.deleted_at.is_(None), Pod.pod_ip.is_not(None))
+        addresses = connection.execute(live).all()
+        assert len(set(addresses)) == len(addresses)
+
+
+def test_what_was_acknowledged_survives_kill_9_of_every_process(serve: Serve, database: Database) -> None:
+    writers: list[Writer] = []
+    for attempt in range(3):
+        with serve() as server:
+            assert_every_promise_is_kept(writers, served(server))
+            with writing(server, prefix=f"round-{attempt}-") as this_round:
+                eventually(lambda: acknowledged(this_round) >= 200)
+                server.kill()
+        writers += this_round
+        assert_every_promise_is_kept(writers, stored(database))
+        assert_nothing_is_half_written(database)
+
+
+def test_one_worker_that_is_killed_takes_nothing_with_it_and_is_replaced(serve: Serve, database: Database) -> None:
+    with serve(WORKERS="2") as server:
+        killed, _ = booted(server, 2)
+        with writing(server) as writers:
+            eventually(lambda: acknowledged(writers) >= 100)
+            os.kill(killed, signal.SIGKILL)
+            booted(server, 3)
+            so_far = acknowledged(writers)
+            eventually(lambda: acknowledged(writers) >= so_far + 100)
+    assert_every_promise_is_kept(writers, stored(database))
+    assert_nothing_is_half_written(database)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that may be stopped, and does not lie about what is on the disk."""
+    binaries = find_binaries()
+    if binaries is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed: in CI nothing is skipped")
+        pytest.skip("PostgreSQL (initdb, postgres) is not installed")
+    server = PostgresServer(binaries, durable=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def test_while_postgresql_is_stopped_the_answer_is_503_and_afterwards_it_goes_on_by_itself(
+    own_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    url = own_postgres.url()
+    upgrade(make_url(url))
+    with serving(free_port(), {"DATABASE_URL": url}, tmp_path / "server.log") as server:
+        workers = booted(server, 2)
+        with writing(server) as writers:
+            eventually(lambda: acknowledged(writers) >= 100)
+            own_postgres.stop()
+            eventually(lambda: all(503 in writer.answers for writer in writers))
+            assert_only_what_needs_the_database_is_unavailable(server)
+            own_postgres.start()
+            so_far = acknowledged(writers)
+            eventually(lambda: acknowledged(writers) >= so_far + 100)
+        assert booted(server, 2) == workers
+
+    database = Database(make_url(url), head=head())
+    assert_every_promise_is_kept(writers, stored(database))
+    assert_nothing_is_half_written(database)
+    database.dispose()
+
+
+def assert_only_what_needs_the_database_is_unavailable(server: Server) -> None:
+    client = server.client()
+    for path in ("/healthz", "/", "/capacity", "/nodeConditions", "/nodeAddresses"):
+        assert client.get(path).code == 200, path
+    named = {"namespace": "default", "name": "web-0"}
+    answers = {
+        "/readyz": client.get("/readyz"),
+        "/getPods": client.get("/getPods"),
+        "/getPod": client.get("/getPod", **named),
+        "/getPodStatus": client.get("/getPodStatus", **named),
+        "/getContainerLogs": client.get(
+            "/getContainerLogs", namespace="default", podName="web-0", containerName="web"
+        ),
+        "/createPod": client.request("POST", "/createPod", a_pod()),
+        "/updatePod": client.request("PUT", "/updatePod", a_pod()),
+        "/deletePod": client.request("DELETE", "/deletePod", a_pod()),
+    }
+    client.close()
+    for path, answer in answers.items():
+        assert answer.status_line == "503 Service Unavailable", path
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.json()["error"]["code"] == 503
+        assert answer.json()["error"]["message"] == "the database does not answer"

@@ -1,0 +1,424 @@
+"""What goes wrong with a database: the client is told, nothing is damaged, and afterwards all is well again."""
+
+import fcntl
+import os
+import resource
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, event, make_url, text
+from werkzeug.test import TestResponse
+
+from app import create_app
+from app.database import Database
+from app.models import Base
+from app.pods import utc_now
+from app.settings import Settings
+from tests.conftest import Clock, MakeApp
+from tests.pods import a_container, a_pod
+from tests.test_durability import assert_nothing_is_half_written
+from tests.waiting import write_under_way
+
+ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
+
+@contextmanager
+def application(database_url: str, clock: Callable[[], datetime] = utc_now) -> Iterator[Flask]:
+    """Make an application beside that of the fixtures; its connections are closed when the block ends."""
+    app = create_app(Settings.model_validate({"database_url": database_url}), clock=clock)
+    try:
+        yield app
+    finally:
+        forget_connections(app)
+
+
+def forget_connections(app: Flask) -> None:
+    """Have the application connect anew: what a worker that is replaced does, or a thread that starts."""
+    app.extensions["provider"].database.dispose()
+
+
+def message(answer: TestResponse) -> str:
+    """Give what an answer of 503 says."""
+    assert answer.status == "503 Service Unavailable", answer.text
+    assert int(answer.headers["Retry-After"]) > 0
+    error = answer.get_json()["error"]
+    assert error["code"] == 503
+    said: str = error["message"]
+    return said
+
+
+def contents(database: Database) -> dict[str, list[Any]]:
+    """Read every row of every table."""
+    with database.read() as connection:
+        return {
+            name: [tuple(row) for row in connection.execute(table.select())]
+            for name, table in Base.metadata.tables.items()
+        }
+
+
+@pytest.fixture
+def file(database_url: str) -> Path:
+    return Path(make_url(database_url).database or "")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for locks as short as can be set on both databases."""
+    monkeypatch.setattr("app.database.BUSY_TIMEOUT_SECONDS", 1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_while_another_process_holds_the_lock_a_write_is_503_and_changes_nothing(
+    client: FlaskClient, database: Database, database_url: str
+) -> None:
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    before = contents(database)
+    with write_under_way(database_url):
+        assert "locked" in message(client.post("/createPod", json=a_pod("web-1")))
+        assert contents(database) == before
+    assert client.post("/createPod", json=a_pod("web-1")).status_code == 200
+    assert_nothing_is_half_written(database)
+
+
+@ON_SQLITE
+@pytest.mark.usefixtures("impatient")
+def test_a_process_that_hangs_in_its_turn_to_write_does_not_make_the_others_hang(
+    client: FlaskClient, file: Path
+) -> None:
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    with ThreadPoolExecutor(1) as pool, Path(f"{file}.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = pool.submit(client.post, "/createPod", json=a_pod("web-1")).result(timeout=5)
+        assert "locked" in message(answer)
+    assert client.post("/createPod", json=a_pod("web-1")).status_code == 200
+
+
+@contextmanager
+def rights(directory: Path, mode: int) -> Iterator[None]:
+    """Narrow what may be done in a directory; its files can only be read. Root may do anything, so be nobody."""
+    for path in directory.iterdir():
+        path.chmod(0o444)
+    directory.chmod(mode)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        directory.chmod(0o755)
+        for path in directory.iterdir():
+            path.chmod(0o600)
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory that every user can get to."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+def test_a_file_that_may_not_be_written_is_503_to_a_write_until_it_may_again(
+    sqlite_template: Path, public_directory: Path
+) -> None:
+    file = public_directory / "provider.db"
+    shutil.copy(sqlite_template, file)
+    with application(f"sqlite:///{file}") as app:
+        client = app.test_client()
+        assert client.post("/createPod", json=a_pod()).status_code == 200
+        with rights(public_directory, 0o555):
+            assert message(client.post("/createPod", json=a_pod("web-1")))
+            assert client.get("/getPods").status_code == 200
+            forget_connections(app)
+            assert message(client.post("/createPod", json=a_pod("web-1")))
+            assert client.get("/getPods").status_code in {200, 503}
+            assert client.get("/capacity").status_code == 200
+        # A connection that was opened for reading only remains so; the first write that fails on it ends it.
+        again = [client.post("/createPod", json=a_pod("web-1", uid="web-1")).status_code for _ in range(2)]
+        assert again[-1] == 200
+
+
+def test_a_directory_that_may_not_be_entered_is_503_and_no_bug(
+    sqlite_template: Path, public_directory: Path
+) -> None:
+    directory = public_directory / "data"
+    directory.mkdir()
+    shutil.copy(sqlite_template, directory / "provider.db")
+    with application(f"sqlite:///{directory}/provider.db") as app:
+        client = app.test_client()
+        assert client.get("/getPods").status_code == 200
+        forget_connections(app)
+        with rights(directory, 0):
+            for answer in (client.get("/getPods"), client.get("/readyz"), client.post("/createPod", json=a_pod())):
+                assert message(answer)
+        assert client.get("/getPods").status_code == 200
+
+
+WAL_FORMAT = 2
+NEWER_FORMAT = 3
+
+
+def set_write_version(file: Path, version: int) -> None:
+    """Say in the file's header which format a writer must know. One that is newer can be read, not written."""
+    with file.open("r+b") as stream:
+        stream.seek(18)
+        stream.write(bytes([version]))
+
+
+@ON_SQLITE
+def test_a_database_that_sqlite_calls_read_only_is_read_and_not_written(
+    app: Flask, client: FlaskClient, file: Path
+) -> None:
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    forget_connections(app)
+    set_write_version(file, NEWER_FORMAT)
+    assert message(client.post("/createPod", json=a_pod("web-1"))) == "the database is read-only"
+    assert [pod["metadata"]["name"] for pod in client.get("/getPods").get_json()] == ["web-0"]
+    forget_connections(app)
+    set_write_version(file, WAL_FORMAT)
+    assert client.post("/createPod", json=a_pod("web-1")).status_code == 200
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_postgresql_that_has_become_read_only_is_read_and_not_written(
+    app: Flask, client: FlaskClient, database_url: str
+) -> None:
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    name = make_url(database_url).database
+    administrator = create_engine(make_url(database_url)).execution_options(isolation_level="AUTOCOMMIT")
+    with administrator.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        forget_connections(app)
+        assert message(client.post("/createPod", json=a_pod("web-1"))) == "the database is read-only"
+        assert len(client.get("/getPods").get_json()) == 1
+        connection.execute(text("SET default_transaction_read_only = off"))
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = off"))
+    administrator.dispose()
+    forget_connections(app)
+    assert client.post("/createPod", json=a_pod("web-1")).status_code == 200
+
+
+@ON_SQLITE
+def test_a_full_disk_is_503_that_says_so_until_there_is_room_again(
+    app: Flask, client: FlaskClient, database: Database
+) -> None:
+    pages = 1  # no more than there are now
+
+    @event.listens_for(app.extensions["provider"].database.engine, "connect")
+    def limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}").close()
+
+    small = a_pod("small")
+    grown = {**small, "spec": {"containers": [a_container(args=["x" * 1_000_000])]}}
+    big = a_pod("big", containers=[a_container(args=["x" * 1_000_000])])
+    assert client.post("/createPod", json=small).status_code == 200
+    before = contents(database)
+
+    for answer in (client.post("/createPod", json=big), client.put("/updatePod", json=grown)):
+        assert message(answer) == "the disk of the database is full"
+        assert contents(database) == before
+    assert client.get("/getPod?namespace=default&name=small").status_code == 200
+
+    pages = 1_000_000
+    forget_connections(app)
+    assert client.post("/createPod", json=big).status_code == 200
+    assert_nothing_is_half_written(database)
+
+
+@ON_SQLITE
+def test_a_disk_that_takes_no_more_bytes_is_503_and_harms_nothing(
+    client: FlaskClient, database: Database, file: Path
+) -> None:
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    before = contents(database)
+    with no_file_longer_than(Path(f"{file}-wal").stat().st_size):
+        assert "the disk of the database" in message(client.post("/createPod", json=a_pod("web-1")))
+        assert client.get("/getPods").status_code == 200
+    assert contents(database) == before
+    assert client.post("/createPod", json=a_pod("web-1")).status_code == 200
+    assert_nothing_is_half_written(database)
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """Have the kernel refuse to make a file longer, as a disk that is full or a quota would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+Damage = Callable[[Path], None]
+
+
+def overwrite(file: Path) -> None:
+    file.write_bytes(b"Dear diary, " * 10_000)
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def scramble(file: Path) -> None:
+    """Destroy everything behind the first page, which says what the file is."""
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+
+
+DAMAGES: dict[Damage, str] = {
+    overwrite: "the database file is not an SQLite database",
+    truncate: "the database file is damaged",
+    scramble: "the database file is damaged",
+}
+"""What can happen to a file, and what is then said."""
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_503_and_no_bug(app: Flask, client: FlaskClient, file: Path, damage: Damage) -> None:
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    forget_connections(app)
+    damage(file)
+    for answer in (
+        client.get("/readyz"),
+        client.get("/getPods"),
+        client.get("/getPod?namespace=default&name=web-0"),
+        client.post("/createPod", json=a_pod("web-1")),
+    ):
+        assert message(answer) == DAMAGES[damage]
+    assert client.get("/nodeConditions").status_code == 200
+
+
+@ON_SQLITE
+def test_a_directory_that_disappears_is_503_to_a_write_at_once_and_to_everything_that_connects_anew(
+    app: Flask, client: FlaskClient, file: Path
+) -> None:
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    shutil.rmtree(file.parent)
+    assert message(client.post("/createPod", json=a_pod("web-1")))
+    assert client.get("/getPods").status_code in {200, 503}
+    forget_connections(app)
+    for path in ("/readyz", "/getPods", "/getPod?namespace=default&name=web-0"):
+        assert "flask migrate" in message(client.get(path))
+    assert message(client.post("/createPod", json=a_pod("web-1")))
+    assert not file.parent.exists()
+    for path in ("/healthz", "/capacity", "/nodeAddresses"):
+        assert client.get(path).status_code == 200
+
+
+@ON_SQLITE
+def test_after_a_backup_was_put_in_its_place_what_is_acknowledged_is_in_that_file(
+    client: FlaskClient, file: Path, sqlite_template: Path
+) -> None:
+    assert client.post("/createPod", json=a_pod("before")).status_code == 200
+    file.parent.rename(file.parent.with_name("moved-away"))
+    file.parent.mkdir()
+    shutil.copy(sqlite_template, file)
+
+    answer = client.post("/createPod", json=a_pod("afterwards"))
+
+    with closing(sqlite3.connect(file)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM pods")]
+    assert (answer.status_code, names) == (200, ["afterwards"])
+    assert [pod["metadata"]["name"] for pod in client.get("/getPods").get_json()] == ["afterwards"]
+
+
+def test_a_network_without_a_free_address_is_503_that_names_the_setting_until_a_pod_goes(
+    make_app: MakeApp, database: Database
+) -> None:
+    client = make_app(pod_cidr="198.18.0.0/30").test_client()
+    for name in ("a", "b"):
+        assert client.post("/createPod", json=a_pod(name, uid=name)).status_code == 200
+    before = contents(database)
+    assert "POD_CIDR" in message(client.post("/createPod", json=a_pod("c")))
+    assert contents(database) == before
+    assert client.post("/createPod", json=a_pod("needs-none", hostNetwork=True)).status_code == 200
+    assert client.post("/createPod", json=a_pod("a", uid="takes-the-place-of-a")).status_code == 200
+    assert client.delete("/deletePod", json=a_pod("b", uid="b")).status_code == 200
+    assert client.post("/createPod", json=a_pod("c")).status_code == 200
+    assert_nothing_is_half_written(database)
+
+
+@pytest.mark.parametrize(
+    ("jump", "start_delay"),
+    [
+        pytest.param(-0.000001, "0s", id="by_the_least"),
+        pytest.param(-3600, "0s", id="by_an_hour"),
+        pytest.param(-3600, "30s", id="by_an_hour_to_before_the_start"),
+        pytest.param(-10 * 365 * 86400, "30s", id="by_ten_years"),
+    ],
+)
+def test_a_clock_that_is_set_back_breaks_nothing(
+    make_app: MakeApp, clock: Clock, *, jump: float, start_delay: str
+) -> None:
+    client = make_app(start_delay=start_delay).test_client()
+    for name in ("stays", "changes", "goes", "is-replaced", "comes-back"):
+        assert client.post("/createPod", json=a_pod(name, uid=name)).status_code == 200
+    assert client.delete("/deletePod", json=a_pod("comes-back", uid="comes-back")).status_code == 200
+    clock.advance(60)
+    for name in ("changes", "goes"):
+        assert client.put("/updatePod", json=changed(name, "nginx:1.28")).status_code == 200
+
+    clock.advance(jump)
+
+    for name in ("stays", "changes", "goes", "is-replaced"):
+        assert status(client, name)["containerStatuses"][0]["name"] == "web"
+    for image in ("nginx:1.29", "nginx:1.30"):
+        assert client.put("/updatePod", json=changed("changes", image)).status_code == 200
+        assert status(client, "changes")["containerStatuses"][0]["image"].endswith(image)
+    assert client.delete("/deletePod", json=a_pod("goes", uid="goes")).status_code == 200
+    assert client.post("/createPod", json=a_pod("is-replaced", uid="replaces")).status_code == 200
+    assert client.post("/createPod", json=a_pod("comes-back", uid="comes-back")).status_code == 200
+    assert client.post("/createPod", json=a_pod("is-new")).status_code == 200
+    names = {pod["metadata"]["name"]: pod["status"]["phase"] for pod in client.get("/getPods").get_json()}
+    assert names.keys() == {"stays", "changes", "is-replaced", "comes-back", "is-new"}
+    database = client.application.extensions["provider"].database
+    assert_nothing_is_half_written(database)
+
+    clock.advance(60 - jump)
+    assert {pod["status"]["phase"] for pod in client.get("/getPods").get_json()} == {"Running"}
+
+
+def changed(name: str, image: str) -> dict[str, Any]:
+    return a_pod(name, uid=name, containers=[a_container(image=image)])
+
+
+def status(client: FlaskClient, name: str) -> dict[str, Any]:
+    answer = client.get("/getPodStatus", query_string={"namespace": "default", "name": name})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.get_json()
+    return found
+
+
+def test_a_writer_whose_clock_is_ahead_does_not_hide_its_pods_from_a_reader(
+    client: FlaskClient, database_url: str, clock: Clock
+) -> None:
+    def ahead() -> datetime:
+        return clock() + timedelta(minutes=5)
+
+    with application(database_url, ahead) as other:
+        writer = other.test_client()
+        assert writer.post("/createPod", json=a_pod(uid="first")).status_code == 200
+        assert status(client, "web-0")["phase"] == "Running"
+        assert client.get("/getPod?namespace=default&name=web-0").get_json()["status"]["phase"] == "Running"
+        assert len(client.get("/getPods").get_json()) == 1
+        changes = a_pod(uid="first", containers=[a_container(image="nginx:1.28")])
+        assert client.put("/updatePod", json=changes).status_code == 200
+        assert status(client, "web-0") == status(writer, "web-0")
+        assert writer.delete("/deletePod", json=a_pod(uid="first")).status_code == 200
+        assert client.post("/createPod", json=a_pod(uid="first")).status_code == 200
+        assert status(client, "web-0") == status(writer, "web-0")

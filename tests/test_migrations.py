@@ -1,0 +1,376 @@
+"""The schema: what the migrations build, and that nothing which happens on the way leaves half of it."""
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask.testing import FlaskClient
+from sqlalchemy import Connection, make_url, text
+
+from app import create_app
+from app.database import Database
+from app.migrate import MIGRATIONS, downgrade, head, upgrade
+from app.models import Base
+from app.settings import Settings
+from tests.conftest import Serve
+from tests.pods import a_pod
+from tests.server import CLEAN, ROOT
+from tests.waiting import together_in_processes
+
+REVISIONS = [script.revision for script in reversed(list(ScriptDirectory(str(MIGRATIONS)).walk_revisions()))]
+ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
+Catalog = dict[str, object]
+"""What a database says of its own schema: the definition of each object, by kind and name."""
+
+POSTGRESQL_CATALOG = {
+    "column": """
+        SELECT c.relname || '.' || a.attname, concat_ws(' ', format_type(a.atttypid, a.atttypmod),
+               CASE WHEN a.attnotnull THEN 'NOT NULL' END, pg_get_expr(d.adbin, d.adrelid))
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+             LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'p', 'm')
+              AND a.attnum > 0 AND NOT a.attisdropped""",
+    "constraint": """
+        SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace""",
+    "index": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "sequence": "SELECT sequencename, data_type::text FROM pg_sequences WHERE schemaname = 'public'",
+    "view": "SELECT viewname, pg_get_viewdef(viewname::regclass) FROM pg_views WHERE schemaname = 'public'",
+    "trigger": """
+        SELECT tgrelid::regclass || '.' || tgname, pg_get_triggerdef(oid)
+        FROM pg_trigger WHERE NOT tgisinternal""",
+    "function": """
+        SELECT proname, pg_get_functiondef(oid)
+        FROM pg_proc WHERE pronamespace = 'public'::regnamespace""",
+}
+
+
+def catalog(connection: Connection) -> Catalog:
+    """Read the whole schema but Alembic's own table. In which order a table has its columns does not count."""
+    if connection.dialect.name == "sqlite":
+        found: Catalog = {
+            f"{kind} {name}": _parts(sql) if kind == "table" else _words(sql)
+            for kind, name, sql in connection.execute(text("SELECT type, name, sql FROM sqlite_master"))
+            if name != "sqlite_sequence"
+        }
+    else:
+        found = {
+            f"{kind} {name}": _words(definition)
+            for kind, query in POSTGRESQL_CATALOG.items()
+            for name, definition in connection.execute(text(query))
+        }
+    return {name: definition for name, definition in found.items() if "alembic_version" not in name}
+
+
+def _words(sql: str | None) -> str:
+    """Take out what is only form: line breaks, and quotes around names that need none."""
+    return " ".join((sql or "").replace('"', "").split())
+
+
+def _parts(create_table: str) -> list[str]:
+    """Split at the commas that are in no inner parentheses: columns and constraints."""
+    inside = _words(create_table).partition("(")[2].rpartition(")")[0]
+    commas = re.sub(r"\([^()]*(\([^()]*\)[^()]*)*\)", lambda match: match[0].replace(",", "\0"), inside)
+    return sorted(part.strip().replace("\0", ",") for part in commas.split(","))
+
+
+@contextmanager
+def rolled_back(database: Database) -> Iterator[Connection]:
+    """Lend a connection on which whatever is done is undone."""
+    with database.write() as connection:
+        yield connection
+        if transaction := connection.get_transaction():
+            transaction.rollback()
+
+
+@pytest.fixture
+def blank(empty_database_url: str) -> Iterator[Database]:
+    """A database without tables."""
+    database = Database(make_url(empty_database_url), head=None, create=True)
+    yield database
+    database.dispose()
+
+
+def schema(database: Database) -> Catalog:
+    with database.read() as connection:
+        return catalog(connection)
+
+
+def mode(path: Path) -> str:
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+def test_the_migrated_schema_equals_the_models(blank: Database) -> None:
+    with rolled_back(blank) as connection:
+        Base.metadata.create_all(connection)
+        modelled = catalog(connection)
+    upgrade(blank.engine.url)
+    assert schema(blank) == modelled
+
+
+CHANGES = {
+    "sqlite": [
+        "ALTER TABLE nodes ADD COLUMN extra BIGINT CHECK (extra > 0)",
+        "ALTER TABLE nodes ADD COLUMN extra TEXT",
+        "DROP INDEX uq_pods_live_name",
+        "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
+        "DROP TRIGGER audit_events_no_delete",
+        "DROP VIEW pod_timeline; CREATE VIEW pod_timeline AS SELECT * FROM pod_statuses",
+    ],
+    "postgresql": [
+        "ALTER TABLE nodes ADD CHECK (revision > 0)",
+        "ALTER TABLE nodes ADD COLUMN extra TEXT",
+        "ALTER TABLE nodes ALTER revision TYPE integer",
+        "ALTER TABLE pods ALTER uid DROP NOT NULL",
+        "ALTER TABLE pods ALTER uid SET DEFAULT 'none'",
+        "ALTER TABLE pod_statuses DROP CONSTRAINT fk_pod_statuses_pod_id_pods",
+        "DROP INDEX uq_pods_live_name",
+        "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
+        "DROP TRIGGER audit_events_append_only ON audit_events",
+        "CREATE OR REPLACE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "DROP VIEW pod_timeline; CREATE VIEW pod_timeline AS SELECT * FROM pod_statuses",
+    ],
+}
+
+
+def test_the_comparison_of_schemas_sees_every_change(database: Database, database_kind: str) -> None:
+    migrated = schema(database)
+    for change in CHANGES[database_kind]:
+        with rolled_back(database) as connection:
+            for statement in change.split("; "):
+                connection.execute(text(statement))
+            assert catalog(connection) != migrated, change
+    assert schema(database) == migrated
+
+
+def test_alembic_finds_nothing_to_generate(database: Database) -> None:
+    options = {"compare_type": True, "compare_server_default": True}
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_every_migration_goes_down_and_up_again(blank: Database) -> None:
+    url = blank.engine.url
+    for revision in REVISIONS:
+        before = schema(blank)
+        upgrade(url, revision)
+        after = schema(blank)
+        downgrade(url, "-1")
+        assert schema(blank) == before
+        upgrade(url, revision)
+        assert schema(blank) == after
+    assert blank.revision() == head()
+
+
+def test_every_migration_goes_down_and_up_again_with_pods_in_the_database(
+    client: FlaskClient, database: Database, database_url: str
+) -> None:
+    for name in ("stays", "changes", "goes"):
+        assert client.post("/createPod", json=a_pod(name, uid=name)).status_code == 200
+    assert client.put("/updatePod", json=a_pod("changes", uid="changes", hostNetwork=True)).status_code == 200
+    assert client.delete("/deletePod", json=a_pod("goes", uid="goes")).status_code == 200
+    migrated = schema(database)
+    database.dispose()
+
+    for _ in REVISIONS:
+        downgrade(make_url(database_url), "-1")
+    empty = Database(make_url(database_url), head=None)
+    assert schema(empty) == {}
+    assert empty.revision() is None
+    empty.dispose()
+
+    upgrade(make_url(database_url))
+    assert schema(database) == migrated
+    assert client.get("/getPods").get_json() == []
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+
+
+def test_flask_migrate_says_where_the_database_is_and_may_run_twice_at_once(
+    blank: Database, empty_database_url: str
+) -> None:
+    processes = [flask_migrate(empty_database_url) for _ in range(2)]
+    for process in processes:
+        assert process.communicate(timeout=60) == (f"the database is at {head()}\n", "")
+        assert process.returncode == 0
+    assert versions(blank) == [head()]
+
+
+def flask_migrate(database_url: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "flask", "migrate"],
+        cwd=ROOT,
+        env={**CLEAN, "DATABASE_URL": database_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def versions(database: Database) -> list[str]:
+    with database.read() as connection:
+        return list(connection.scalars(text("SELECT version_num FROM alembic_version")))
+
+
+def migrate(_: int, database_url: str) -> None:
+    upgrade(make_url(database_url))
+
+
+def test_eight_that_migrate_in_the_same_instant_all_succeed(blank: Database, empty_database_url: str) -> None:
+    together_in_processes(8, migrate, empty_database_url)
+    assert versions(blank) == [head()]
+
+
+KILLED_HALFWAY = """
+import os, signal, sys
+from sqlalchemy import Engine, event, make_url
+from app.migrate import upgrade
+
+@event.listens_for(Engine, "before_cursor_execute")
+def kill_before_the_last_view(connection, cursor, statement, *_):
+    if "CREATE VIEW audit_log" in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+upgrade(make_url(sys.argv[1]))
+"""
+
+
+def test_a_migration_that_is_killed_halfway_has_changed_nothing(blank: Database, empty_database_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_HALFWAY, empty_database_url],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert schema(blank) == {}
+    assert blank.revision() is None
+    upgrade(blank.engine.url)
+    assert blank.revision() == head()
+
+
+def refusal(database_url: str) -> str:
+    """Run `flask migrate` where it must fail, and give what it prints."""
+    app = create_app(Settings.model_validate({"database_url": database_url}))
+    with app.app_context():
+        result = app.test_cli_runner().invoke(args=["migrate"])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, SystemExit), f"a traceback, not a line: {result.exception!r}"
+    return result.stderr
+
+
+def test_a_migration_that_meets_a_table_of_somebody_else_changes_nothing(blank: Database) -> None:
+    with blank.write() as connection:
+        connection.execute(text("CREATE TABLE audit_events (theirs TEXT)"))
+        connection.execute(text("INSERT INTO audit_events VALUES ('kept')"))
+    before = schema(blank)
+    with pytest.raises(Exception, match=r"audit_events.* already exists"):
+        upgrade(blank.engine.url)
+    assert schema(blank) == before
+    with blank.read() as connection:
+        assert connection.scalars(text("SELECT theirs FROM audit_events")).all() == ["kept"]
+
+
+def test_a_table_of_somebody_else_is_named_in_one_line(blank: Database, empty_database_url: str) -> None:
+    with blank.write() as connection:
+        connection.execute(text("CREATE TABLE audit_events (theirs TEXT)"))
+    assert re.fullmatch(
+        "Error: .*audit_events.* already exists.*; nothing was changed\n", refusal(empty_database_url)
+    )
+
+
+def test_a_database_of_a_newer_version_is_left_alone_with_a_line_that_says_so(
+    database: Database, database_url: str
+) -> None:
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert re.fullmatch("Error: .*9999.*; nothing was changed\n", refusal(database_url))
+    assert versions(database) == ["9999"]
+
+
+@ON_SQLITE
+def test_what_is_no_database_is_left_as_it_is_with_a_line_that_says_so(empty_database_url: str) -> None:
+    path = sqlite_file(empty_database_url)
+    path.parent.mkdir()
+    path.write_bytes(b"Dear diary, " * 1000)
+    assert refusal(empty_database_url) == (
+        "Error: the database file is not an SQLite database; nothing was changed\n"
+    )
+    assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+@ON_SQLITE
+def test_a_directory_that_cannot_be_made_is_named_in_one_line(empty_database_url: str) -> None:
+    directory = sqlite_file(empty_database_url).parent
+    directory.write_text("a file where a directory should be")
+    line = refusal(empty_database_url)
+    assert str(directory) in line
+    assert line.count("\n") == 1
+
+
+def sqlite_file(database_url: str) -> Path:
+    return Path(make_url(database_url).database or "")
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
+def test_file_and_directory_are_their_owners_alone_whatever_the_umask(empty_database_url: str, umask: int) -> None:
+    path = sqlite_file(empty_database_url)
+    with the_umask(umask):
+        upgrade(make_url(empty_database_url))
+    assert {file.name: mode(file) for file in path.parent.iterdir()} == {
+        "provider.db": "0o600",
+        "provider.db.lock": "0o600",
+    }
+    assert mode(path.parent) == "0o700"
+
+
+@ON_SQLITE
+def test_a_directory_that_others_share_keeps_its_mode(empty_database_url: str) -> None:
+    path = sqlite_file(empty_database_url)
+    path.parent.mkdir()
+    path.parent.chmod(0o755)
+    upgrade(make_url(empty_database_url))
+    assert (mode(path.parent), mode(path)) == ("0o755", "0o600")
+
+
+@ON_SQLITE
+def test_a_file_that_others_can_read_is_narrowed(database_url: str) -> None:
+    path = sqlite_file(database_url)
+    path.chmod(0o644)
+    upgrade(make_url(database_url))
+    assert mode(path) == "0o600"
+
+
+@ON_SQLITE
+def test_while_serving_no_file_of_the_database_is_open_to_others(database_url: str, serve: Serve) -> None:
+    path = sqlite_file(database_url)
+    path.chmod(0o600)
+    with the_umask(0), serve() as server:
+        with closing(server.client()) as client:
+            assert client.request("POST", "/createPod", a_pod()).code == 200
+        modes = {file.name: mode(file) for file in path.parent.iterdir()}
+    assert modes == dict.fromkeys(
+        ("provider.db", "provider.db-wal", "provider.db-shm", "provider.db.lock"), "0o600"
+    )
+
+
+@contextmanager
+def the_umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -1,0 +1,269 @@
+"""Gunicorn as it is configured: when it refuses to start, how it stops, reloads and keeps connections."""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, make_url, text
+
+from app.migrate import head
+from tests.conftest import MakeApp, Serve
+from tests.pods import a_container, a_pod
+from tests.postgres import free_port
+from tests.server import CLEAN, ROOT, Client, Server
+from tests.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
+from tests.waiting import booted, eventually, together
+
+ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
+
+def refusal(database_url: str, **settings: str) -> str:
+    """Start gunicorn where it must not start, and give what it says: one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=ROOT,
+        env={**CLEAN, "LOG_LEVEL": "WARNING", "PORT": str(free_port()), "DATABASE_URL": database_url, **settings},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr.rstrip("\n")
+
+
+def set_revision(database_url: str, revision: str) -> None:
+    engine = create_engine(make_url(database_url))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("database_kind", "revision"),
+    [
+        pytest.param("sqlite", "0000", id="sqlite-an_older_version"),
+        pytest.param("postgresql", "9999", id="postgresql-a_newer_version"),
+    ],
+    indirect=["database_kind"],
+)
+def test_it_refuses_to_serve_the_database_of(database_url: str, revision: str) -> None:
+    set_revision(database_url, revision)
+    line = refusal(database_url)
+    assert f"at revision {revision}, this version needs {head()}" in line
+    assert "flask migrate" in line
+
+
+def test_it_refuses_to_serve_a_database_without_tables(empty_database_url: str) -> None:
+    if empty_database_url.startswith("sqlite"):
+        file = Path(make_url(empty_database_url).database or "")
+        file.parent.mkdir()
+        file.touch()
+    line = refusal(empty_database_url)
+    assert line.startswith("the database is empty")
+    assert "flask migrate" in line
+
+
+@ON_SQLITE
+def test_it_refuses_to_serve_a_file_that_is_not_there_and_makes_none(empty_database_url: str) -> None:
+    file = Path(make_url(empty_database_url).database or "")
+    assert refusal(empty_database_url) == f"there is no database at {file}: run `flask migrate`"
+    assert not file.parent.exists()
+
+
+def make_read_only(file: Path) -> None:
+    set_write_version(file, NEWER_FORMAT)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        pytest.param(overwrite, "the database file is not an SQLite database", id="no_database"),
+        pytest.param(truncate, "the database file is damaged", id="a_file_cut_short"),
+        pytest.param(make_read_only, "the database is read-only", id="a_read_only_file"),
+    ],
+)
+def test_it_refuses_to_serve_and_leaves_as_it_is(
+    database_url: str, damage: Callable[[Path], None], line: str
+) -> None:
+    file = Path(make_url(database_url).database or "")
+    damage(file)
+    before = file.read_bytes()
+    assert refusal(database_url) == line
+    assert file.read_bytes() == before
+
+
+@ON_SQLITE
+def test_it_refuses_to_share_a_port(server: Server, database_url: str) -> None:
+    line = refusal(database_url, PORT=str(server.port))
+    assert line == f"cannot listen on 127.0.0.1:{server.port}: Address already in use"
+
+
+def test_a_database_that_is_taken_from_its_revision_is_served_no_more(
+    make_app: MakeApp, database_url: str
+) -> None:
+    app = make_app()
+    client = app.test_client()
+    assert client.get("/readyz").status_code == 200
+
+    set_revision(database_url, "9999")
+    assert client.get("/readyz").status_code == 503
+    app.extensions["provider"].database.dispose()
+    assert "flask migrate" in client.get("/readyz").get_json()["error"]["message"]
+    for answer in every_contract_path(client):
+        assert answer == "503 Service Unavailable"
+    for path in ("/healthz", "/", "/capacity", "/nodeConditions", "/nodeAddresses"):
+        assert client.get(path).status_code == 200
+
+    set_revision(database_url, head())
+    assert client.get("/readyz").status_code == 200
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+
+
+def every_contract_path(client: FlaskClient) -> list[str]:
+    named = {"namespace": "default", "name": "web-0"}
+    container = {"namespace": "default", "podName": "web-0", "containerName": "web"}
+    return [
+        client.get("/getPods").status,
+        client.get("/getPod", query_string=named).status,
+        client.get("/getPodStatus", query_string=named).status,
+        client.get("/getContainerLogs", query_string=container).status,
+        client.post("/createPod", json=a_pod()).status,
+        client.put("/updatePod", json=a_pod()).status,
+        client.delete("/deletePod", json=a_pod()).status,
+    ]
+
+
+PODS = 240
+"""More than are read from the database at a time."""
+
+
+@contextmanager
+def a_slow_reader(server: Server) -> Iterator[HTTPResponse]:
+    """Ask for far more than all the buffers between hold, and have read no more than that it comes."""
+    with closing(server.client()) as client:
+        for number in range(PODS):
+            pod = a_pod(f"pod-{number:03}", containers=[a_container(args=["x" * 24_000])])
+            assert client.request("POST", "/createPod", pod).code == 200
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(b"GET /getPods HTTP/1.1\r\nHost: provider\r\n\r\n")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        with closing(HTTPResponse(connection)) as response:
+            response.begin()
+            yield response
+
+
+def names(response: HTTPResponse) -> list[str]:
+    return [pod["metadata"]["name"] for pod in json.loads(response.read())]
+
+
+ALL_NAMES = [f"pod-{number:03}" for number in range(PODS)]
+
+
+def events(server: Server) -> list[str]:
+    return [entry["event"] for entry in server.log_lines()]
+
+
+def count_of(server: Server, beginning: str) -> int:
+    return sum(event.startswith(beginning) for event in events(server))
+
+
+def test_sigterm_lets_what_is_under_way_finish_and_exits_with_0(serve: Serve) -> None:
+    with serve(WORKERS="2") as server, closing(server.client()) as idle:
+        assert idle.get("/healthz").code == 200
+        with a_slow_reader(server) as response:
+            server.signal(signal.SIGTERM)
+            eventually(lambda: "Handling signal: term" in events(server))
+            assert names(response) == ALL_NAMES
+        assert server.process.wait(40) == 0
+        # One that had to be killed at the end of the grace would not have said so.
+        assert count_of(server, "Worker exiting") == 2
+    assert "error" not in {entry["level"] for entry in server.log_lines()}
+
+
+@ON_SQLITE
+def test_sighup_replaces_the_workers_while_everybody_is_served(serve: Serve) -> None:
+    with serve(WORKERS="2") as server:
+        old = booted(server, 2)
+        with a_slow_reader(server) as response:
+            server.signal(signal.SIGHUP)
+            new = booted(server, 4)[2:]
+            assert set(new).isdisjoint(old)
+
+            def ask(_: int) -> list[int]:
+                answers = []
+                for _ in range(4):
+                    with closing(Client(server.port, timeout=10)) as client:
+                        answers.append(client.get("/getPodStatus", namespace="default", name="pod-000").code)
+                return answers
+
+            assert together(8, ask) == [[200] * 4] * 8
+            assert names(response) == ALL_NAMES
+        eventually(lambda: count_of(server, "Worker exiting") == 2)
+        assert "Handling signal: hup" in events(server)
+        assert server.stop() == 0
+
+
+@ON_SQLITE
+def test_a_connection_is_kept_while_it_is_idle(server: Server) -> None:
+    def ask(connection: HTTPConnection) -> tuple[int, socket.socket]:
+        connection.request("GET", "/healthz")
+        with connection.getresponse() as response:
+            response.read()
+            return response.status, connection.sock
+
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=30)) as idle:
+        before = ask(idle)
+        for _ in range(20):
+            with closing(server.client()) as other:
+                assert other.get("/getPods").code == 200
+        assert ask(idle) == before
+
+
+def test_a_connection_is_kept_longer_than_a_go_client_keeps_it_and_a_stop_takes_less_than_kubernetes_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in set(os.environ) - set(CLEAN):
+        monkeypatch.delenv(name)
+    config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    assert config["keepalive"] >= 75
+    assert config["graceful_timeout"] < 30
+
+
+def test_only_workers_open_the_database(serve: Serve, database_url: str) -> None:
+    with serve(WORKERS="2") as server:
+        with closing(server.client()) as client:
+            assert client.request("POST", "/createPod", a_pod()).code == 200
+            served_by = [pid for pid in booted(server, 2) if opened(pid, database_url)]
+        assert served_by
+        assert opened(server.process.pid, database_url) == []
+
+
+def opened(pid: int, database_url: str) -> list[str]:
+    """Give what a process has open of the database: its files, or for PostgreSQL connections to its port."""
+    found = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    url = make_url(database_url)
+    if url.port is None:
+        return [target for target in found if target.startswith(str(url.database))]
+    sockets = {
+        f"socket:[{fields[9]}]"
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if int((fields := line.split())[2].partition(":")[2], 16) == url.port
+    }
+    return [target for target in found if target in sockets]
