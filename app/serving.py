@@ -1,11 +1,12 @@
 """What gunicorn needs beside the application itself: logs, workers, and checks before the start."""
 
+import select
 import socket
 from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger as GunicornLogger
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 from sqlalchemy import text
 
 from app import log
@@ -13,6 +14,8 @@ from app.database import Database
 from app.errors import DatabaseUnavailable, DatabaseUnusable
 from app.migrate import head
 from app.settings import Settings
+
+_CLOSELY_MILLISECONDS = 2
 
 
 class Logger(GunicornLogger):
@@ -34,11 +37,22 @@ class Logger(GunicornLogger):
 
 
 class Worker(ThreadWorker):
-    """A worker that gives up its socket as soon as it stops.
+    """Gunicorn's worker with threads, changed in two things.
 
-    With `reuse_port` each worker has a socket of its own. Gunicorn keeps it open until the last request under way
-    is done, and the kernel goes on to give it connections that nobody accepts.
+    A thread stays with its connection for a moment after a request: the next one often comes at once, and to hand
+    the connection to the main thread and back costs more than the whole application does.
+
+    It gives up its socket as soon as it stops. With `reuse_port` each worker has a socket of its own; gunicorn
+    keeps it open until the last request under way is done, and the kernel goes on to give it connections that
+    nobody accepts.
     """
+
+    def handle(self, conn: TConn) -> object:
+        """Serve the requests of a connection, as long as they follow each other closely."""
+        again = super().handle(conn)  # type: ignore[no-untyped-call]
+        while again is True and self.alive and self.nr_conns <= self.cfg.threads and _is_readable(conn.sock):
+            again = super().handle(conn)  # type: ignore[no-untyped-call]
+        return again
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Begin or cease to accept connections; when stopping, accept those that have come and close."""
@@ -51,6 +65,13 @@ class Worker(ThreadWorker):
                 accepted = self.nr_conns
                 self.accept(listener)  # type: ignore[no-untyped-call]
             listener.close()
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """Wait a little for something to read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(_CLOSELY_MILLISECONDS))
 
 
 def check_port(host: str, port: int) -> None:
