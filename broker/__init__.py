@@ -1,0 +1,1 @@
+"""Virtual Kubelet: Web: a Kubernetes node for any provider of the contract, in any language."""
