@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from app.database import Database
 from app.models import Node
 from tests.conftest import Clock, MakeApp, Serve
-from tests.contract.conftest import change, put_on, rows
+from tests.contract.conftest import Connect, change, put_on, rows
 from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually, together
@@ -161,14 +161,19 @@ def test_a_server_that_stops_answers_what_it_holds_open(serve: Serve) -> None:
 
 
 def test_more_requests_than_there_is_room_for_are_refused_and_a_client_that_goes_frees_its_place(
-    serve: Serve,
+    serve: Serve, connect: Connect
 ) -> None:
     with serve(WORKERS="1", THREADS="2") as server, closing(server.client()) as client:
-        gone = server.client()
-        gone._connection.request("GET", "/podStatuses?wait=60")
-        eventually(lambda: client.get("/podStatuses", wait=1).code == 503)
-        assert client.get("/healthz").code == 200
-        gone.close()
+        both = [connect(server.port) for _ in range(2)]
+        for connection in both:
+            connection.send(b"GET /podStatuses?wait=60 HTTP/1.1\r\nHost: provider\r\n\r\n")
+        refused = eventually(lambda: next((c for c in both if c.has_answer()), None))
+        answer = refused.receive()
+        assert (answer.code, answer.header("Retry-After")) == (503, "1")
+        assert client.get("/healthz").code == 200, "there is a thread for everything else"
+
+        both.remove(refused)
+        both[0].close()
         eventually(lambda: client.get("/podStatuses", wait=1).code == 200)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -22,7 +22,8 @@ class ScriptedRuntime(Runtime):
 
     steps: ClassVar[list[Phase]] = []
     problems: ClassVar[tuple[str, ...]] = ()
-    lines: ClassVar[list[LogLine | None | Callable[[], None]]] = []
+    lines: ClassVar[list[LogLine | Callable[[], object] | Literal["status"] | None]] = []
+    """What a log has; a call is made when it is come to; a line `"status"` reads the status anew."""
     synced: ClassVar[list[AcceptedPod]] = []
     sync_fails: ClassVar[bool] = False
     asked: ClassVar[int] = 0
@@ -67,7 +68,9 @@ class ScriptedRuntime(Runtime):
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
         for line in self.lines:
-            if callable(line):
+            if line == "status":
+                status()
+            elif callable(line):
                 line()
             else:
                 yield line
