@@ -68,6 +68,8 @@ def stop(
     Returns:
         Its status, and when something is to happen next; None where it has ended.
     """
+    if before.phase == "Unknown":
+        return _fail(life, before, at=at), None
     pairs = statuses_of(life, before)
     stops = _stops(life, pairs, asked_at=asked_at.replace(microsecond=0), grace=grace)
     init, regular, ephemeral = (
@@ -177,6 +179,19 @@ def _is_done(life: Life, init: Statuses) -> bool:
 
 def _evict(life: Life, ending: Ending, before: PodStatus, *, at: datetime) -> PodStatus:
     """Every container that has not ended is killed at once, and the pod fails."""
+    also = [("DisruptionTarget", ("TerminationByKubelet", ending.message))]
+    return _fail(life, before, at=at, why=(ending.reason, ending.message), also=also)
+
+
+def _fail(
+    life: Life,
+    before: PodStatus,
+    *,
+    at: datetime,
+    why: Problem | None = None,
+    also: Iterable[tuple[str, Problem | None]] = (),
+) -> PodStatus:
+    """Nobody knows how the containers ended that had not yet."""
     known = {
         status.name: status if status.state.terminated else containers.lost(settled(status))
         for status in before.all_containers
@@ -193,8 +208,8 @@ def _evict(life: Life, ending: Ending, before: PodStatus, *, at: datetime) -> Po
         regular=regular,
         ephemeral=ephemeral,
         ended="Failed",
-        why=(ending.reason, ending.message),
-        also=[("DisruptionTarget", ("TerminationByKubelet", ending.message))],
+        why=why,
+        also=also,
     )
 
 

@@ -12,6 +12,7 @@ from app.lifecycle.course import Course, Placement, begin, change, proceed
 from app.lifecycle.life import Defaults, Life, life
 from app.lifecycle.manifest import Manifest, Pod
 from app.lifecycle.status import ContainerStatus, PodStatus, Transition
+from app.lifecycle.steering import DOMAIN
 from tests.pods import a_container, a_pod
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
@@ -154,6 +155,16 @@ def altered(
     return change(
         alive(pod, **circumstances), before=alive(before, **circumstances), current=current, now=now
     ).transitions
+
+
+def steered(pod: dict[str, Any] | None = None, **steering: str) -> dict[str, Any]:
+    """A pod with annotations: `run_for="5s"` is for all of it, `run_for__web="5s"` for one container."""
+    pod = pod or a_pod(uid=UID)
+    annotations = dict(pod["metadata"].get("annotations") or {})
+    for key, value in steering.items():
+        name, _, of = key.replace("_", "-").partition("--")
+        annotations[f"{name}.{DOMAIN}/{of}" if of else f"{DOMAIN}/{name}"] = value
+    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
 
 
 def container(status: PodStatus, name: str = "web") -> ContainerStatus:

@@ -7,16 +7,10 @@ import pytest
 from app.lifecycle.containers import container_id
 from app.lifecycle.logs import Line, lines
 from app.lifecycle.status import PodStatus
-from app.lifecycle.steering import DOMAIN
-from tests.lifecycle import NOW, SECRET, UID, after, alive, lived, status_at
+from tests.lifecycle import NOW, SECRET, UID, after, alive, lived, status_at, steered
 from tests.pods import a_container, a_pod
 
 ARRIVED = after(0)
-
-
-def annotated(pod: dict[str, Any], **steering: str) -> dict[str, Any]:
-    annotations = {f"{DOMAIN}/{key.replace('_', '-')}": value for key, value in steering.items()}
-    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
 
 
 def read(pod: dict[str, Any], at: datetime, *, name: str = "web", previous: bool = False) -> Iterator[Line | None]:
@@ -64,7 +58,7 @@ def test_a_log_of_a_container_that_runs_is_not_at_its_end() -> None:
 
 
 def test_a_container_that_has_ended_says_how_in_its_last_line_and_the_log_ends() -> None:
-    log = list(read(annotated(a_pod(restartPolicy="Never"), run_for="5s", exit_code="3"), after(10)))
+    log = list(read(steered(a_pod(restartPolicy="Never"), run_for="5s", exit_code="3"), after(10)))
     assert log[-1] == (after(5), "exited with code 3 at 2026-11-22T08:46:43Z")
     assert log[0] == (ARRIVED, "synthetic container web from image nginx:1.27")
 
@@ -81,14 +75,14 @@ def test_probes_write_their_first_results_when_they_have_them() -> None:
 
 
 def test_a_readiness_probe_that_fails_later_says_so() -> None:
-    pod = annotated(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
+    pod = steered(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
     assert written(pod, 4)[-1] == "readiness probe succeeded"
     assert written(pod, 7)[-1] == "readiness probe failed"
 
 
 def test_a_container_that_is_killed_for_its_liveness_probe_says_why() -> None:
     probe = {"periodSeconds": 1, "terminationGracePeriodSeconds": 2}
-    pod = annotated(
+    pod = steered(
         a_pod(containers=[a_container(livenessProbe=probe)], restartPolicy="Never"), fail="LivenessProbe"
     )
     assert written(pod, 60)[-2:] == [
@@ -98,7 +92,7 @@ def test_a_container_that_is_killed_for_its_liveness_probe_says_why() -> None:
 
 
 def test_the_previous_run_has_a_log_of_its_own() -> None:
-    pod = annotated(a_pod(uid=UID), run_for="5s", exit_code="1")
+    pod = steered(a_pod(uid=UID), run_for="5s", exit_code="1")
     assert f"container ID {container_id(UID, 'web', restart_count=1)}" in written(pod, 6)
     previous = list(read(pod, after(6), previous=True))
     assert previous[1] == (ARRIVED, f"container ID {container_id(UID, 'web')}")
@@ -107,7 +101,7 @@ def test_the_previous_run_has_a_log_of_its_own() -> None:
 
 @pytest.mark.parametrize("previous", [False, True])
 def test_of_a_container_that_waits_to_be_restarted_the_last_run_is_read(previous: bool) -> None:
-    pod = annotated(a_pod(), run_for="5s", exit_code="1")
+    pod = steered(a_pod(), run_for="5s", exit_code="1")
     assert written(pod, 13, previous=previous)[-1] == "exited with code 1 at 2026-11-22T08:46:49Z"
 
 
@@ -121,7 +115,7 @@ def test_containers_of_every_kind_have_logs(name: str) -> None:
 
 
 def test_an_annotation_gives_the_text_of_a_log() -> None:
-    pod = annotated(a_pod(), logs="hello\n\nworld\n")
+    pod = steered(a_pod(), logs="hello\n\nworld\n")
     assert read_all(pod) == [(ARRIVED, "hello"), (ARRIVED, ""), (ARRIVED, "world")]
 
 
@@ -135,7 +129,7 @@ def read_all(pod: dict[str, Any]) -> list[Line]:
 
 
 def test_a_log_that_is_followed_goes_on_and_ends_with_the_run() -> None:
-    pod = annotated(a_pod(containers=[a_container(readinessProbe={"initialDelaySeconds": 2})]), run_for="5s")
+    pod = steered(a_pod(containers=[a_container(readinessProbe={"initialDelaySeconds": 2})]), run_for="5s")
     course = lived(pod, until=after(60))
     times = iter([NOW, after(1), after(2), after(3), after(5), after(9)])
     log = lines(alive(pod), "web", previous=False, status=lambda: status_at(course, next(times)))
@@ -151,7 +145,7 @@ def test_a_log_that_is_followed_goes_on_and_ends_with_the_run() -> None:
 
 
 def test_a_log_that_is_followed_ends_when_its_run_is_no_longer_told_of() -> None:
-    pod = annotated(a_pod(), run_for="5s")
+    pod = steered(a_pod(), run_for="5s")
     course = lived(pod, until=after(600))
     statuses: Iterator[PodStatus] = (status_at(course, time) for time in (NOW, after(600)))
     log = list(lines(alive(pod), "web", previous=False, status=lambda: next(statuses)))
@@ -159,7 +153,7 @@ def test_a_log_that_is_followed_ends_when_its_run_is_no_longer_told_of() -> None
 
 
 def test_a_container_that_is_lost_has_no_more_to_say() -> None:
-    pod = annotated(a_pod(), fail="Evicted")
+    pod = steered(a_pod(), fail="Evicted")
     assert written(pod, 10) == []
 
 
@@ -178,7 +172,7 @@ def test_the_times_of_a_log_never_go_back() -> None:
         "startupProbe": {"initialDelaySeconds": 7},
         "readinessProbe": {"initialDelaySeconds": 1, "successThreshold": 3, "periodSeconds": 2},
     }
-    pod = annotated(a_pod(containers=[a_container(**probes)], restartPolicy="Never"), run_for="60s")
+    pod = steered(a_pod(containers=[a_container(**probes)], restartPolicy="Never"), run_for="60s")
     times = [line[0] for line in read(pod, after(100)) if line]
     assert times == sorted(times)
     assert times[-1] - times[0] == timedelta(seconds=60)
