@@ -132,7 +132,7 @@ def life(pod: Pod, *, placement: Placement, accepted_at: datetime, defaults: Def
         accepted_at=accepted_at,
         starts_at=starts_at,
         begun=begun,
-        sandbox_at=min(starts_at, accepted + SECOND),
+        sandbox_at=accepted_at + min(delay, SECOND),
         init=parts(spec.init_containers, "init"),
         regular=parts(spec.containers, "regular"),
         ephemeral=parts(spec.ephemeral_containers, "ephemeral"),

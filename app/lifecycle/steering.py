@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -25,7 +25,6 @@ PodFailure = Literal["Evicted", "NodeLost"]
 _PROBES = {"StartupProbe": "startup_probe", "ReadinessProbe": "readiness_probe", "LivenessProbe": "liveness_probe"}
 _OF_A_CONTAINER = get_args(StartFailure) + get_args(RunFailure)
 _OF_THE_POD = get_args(PodFailure)
-_NOTHING_KNOWN: dict[str, Any] = {}
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +98,8 @@ class _Reader:
         spec = pod.spec
         self._containers = {container.name: container for container in spec.all_containers}
         self._regular = [container.name for container in spec.containers]
-        self._of_pod = _NOTHING_KNOWN.copy()
-        self._of_all = _NOTHING_KNOWN.copy()
+        self._of_pod: dict[str, Any] = {}
+        self._of_all: dict[str, Any] = {}
         self._of_one: dict[str, dict[str, Any]] = {}
         self._problems: list[str] = []
 
@@ -129,34 +128,31 @@ class _Reader:
         )
 
     def _read_for_pod(self, name: str, value: str) -> None:
-        if name in _POD_ONLY:
-            self._of_pod[_field(name)] = _POD_ONLY[name](value)
+        if name in POD_ONLY:
+            self._of_pod[_field(name)] = POD_ONLY[name](value)
         elif name == "fail" and value.strip() in _OF_THE_POD:
             self._of_pod["fail"] = value.strip()
-        elif name in _CONTAINER:
-            known = _CONTAINER[name](value)
+        elif name in PER_CONTAINER:
+            known = PER_CONTAINER[name](value)
             if name == "fail" and not any(_can_fail(self._containers[c], known) for c in self._regular):
                 raise ValueError("no container has such a probe")
             self._of_all[_field(name)] = known
         else:
-            raise ValueError(_unknown(name, [*_POD_ONLY, *_CONTAINER]))
+            raise ValueError(_unknown(name, [*POD_ONLY, *PER_CONTAINER]))
 
     def _read_for_container(self, name: str, container: str, value: str) -> None:
-        if name in _POD_ONLY:
+        if name in POD_ONLY:
             raise ValueError(f"is for the whole pod: {DOMAIN}/{name}")
-        if name not in _CONTAINER:
-            raise ValueError(_unknown(name, list(_CONTAINER)))
+        if name not in PER_CONTAINER:
+            raise ValueError(_unknown(name, list(PER_CONTAINER)))
         if container not in self._containers:
             raise ValueError("the pod has no such container")
         if name == "fail" and value.strip() in _OF_THE_POD:
             raise ValueError(f"that happens to the whole pod: {DOMAIN}/{name}")
-        known = _CONTAINER[name](value)
+        known = PER_CONTAINER[name](value)
         if name == "fail" and not _can_fail(self._containers[container], known):
             raise ValueError("the container has no such probe")
         self._of_one.setdefault(container, {})[_field(name)] = known
-
-
-_T = TypeVar("_T")
 
 
 def _field(annotation: str) -> str:
@@ -192,8 +188,9 @@ def _fail(text: str) -> str:
     return text.strip()
 
 
-_POD_ONLY: dict[str, Callable[[str], Any]] = {"start-delay": parse_duration, "jitter": parse_duration}
-_CONTAINER: dict[str, Callable[[str], Any]] = {
+POD_ONLY: dict[str, Callable[[str], Any]] = {"start-delay": parse_duration, "jitter": parse_duration}
+"""How the annotations are read that are for the whole pod, by their names."""
+PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "run-for": lambda text: _seconds(text, least=1),
     "exit-code": _exit_code,
     "fail": _fail,
@@ -201,3 +198,4 @@ _CONTAINER: dict[str, Callable[[str], Any]] = {
     "stop-after": lambda text: _seconds(text, least=0),
     "logs": str,
 }
+"""How the others are read."""

@@ -56,7 +56,7 @@ def test_with_a_start_delay_a_pod_has_its_sandbox_first_and_its_containers_then(
     course = live(a_pod(), start_delay=DELAY)
     assert [(at, status.phase, status.conditions[0].status, status.pod_ip) for at, status in course] == [
         (NOW, "Pending", "False", None),
-        (after(1), "Pending", "True", "198.18.0.7"),
+        (NOW + timedelta(seconds=1), "Pending", "True", "198.18.0.7"),
         (STARTS_AT, "Running", "True", "198.18.0.7"),
     ]
 
