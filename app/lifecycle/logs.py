@@ -89,7 +89,8 @@ def _read(now: PodStatus, container: str, which: str | None) -> _Run | None:
 def _written(part: Part, run: _Run) -> Iterator[Line]:
     container = part.container
     if part.orders.logs is not None:
-        yield from ((run.begun, line) for line in part.orders.logs.splitlines())
+        text = part.orders.logs.removesuffix("\n")
+        yield from ((run.begun, line) for line in (text.split("\n") if text else ()))
         return
     command = [*(container.command or ()), *(container.args or ())]
     yield run.begun, f"synthetic container {container.name} from image {container.image or '(none)'}"

@@ -48,7 +48,9 @@ def report(
     if now_phase in ("Succeeded", "Failed") and any(status.state.running for status in init):
         now_phase = before.phase if before else "Pending"  # a kubelet tells the end when nothing runs any more
     is_terminal = now_phase in ("Succeeded", "Failed")
-    sandbox = not is_terminal and at >= life.sandbox_at
+    sandbox = not is_terminal and (
+        at >= life.sandbox_at or any(status.container_id for status in (*init, *regular))
+    )
     pod_ips: tuple[PodIP, ...] = ()
     if before and before.pod_ips and (is_terminal or sandbox):
         pod_ips = before.pod_ips

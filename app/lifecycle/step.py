@@ -155,7 +155,7 @@ def _go_on(
 ) -> Step:
     """A container that runs: it gets started, ready, other resources; it ends."""
     run = part.run
-    if part.kind != "init" and status.image != (part.container.image or ""):
+    if part.kind in ("sidecar", "regular") and status.image != (part.container.image or ""):
         return _run_anew(life, part, status, at=at)
     due = None
     if run is ENDLESS:

@@ -115,8 +115,12 @@ def test_containers_of_every_kind_have_logs(name: str) -> None:
 
 
 def test_an_annotation_gives_the_text_of_a_log() -> None:
-    pod = steered(a_pod(), logs="hello\n\nworld\n")
-    assert read_all(pod) == [(ARRIVED, "hello"), (ARRIVED, ""), (ARRIVED, "world")]
+    pod = steered(a_pod(), logs="hello\n\nworld\u2028!\n")
+    assert read_all(pod) == [(ARRIVED, "hello"), (ARRIVED, ""), (ARRIVED, "world\u2028!")]
+
+
+def test_a_log_can_be_empty() -> None:
+    assert read_all(steered(a_pod(), logs="")) == []
 
 
 def read_all(pod: dict[str, Any]) -> list[Line]:
