@@ -55,7 +55,7 @@ def change(pod: Life, *, before: Life, current: Transition, now: datetime) -> Co
     Returns:
         Transitions from `now` on, the first perhaps with the status that holds already.
     """
-    status = _catch_up(before, current, now=now).sync.status
+    status = _catch_up(before, current, now=now - datetime.resolution).sync.status
     return _ahead(pod, sync(pod, status, at=now), at=now)
 
 
@@ -88,7 +88,7 @@ def end(pod: Life, *, current: Transition, grace: timedelta, now: datetime) -> C
     Returns:
         Transitions from `now` on; none where it has ended already.
     """
-    status = _catch_up(pod, current, now=now).sync.status
+    status = _catch_up(pod, current, now=now - datetime.resolution).sync.status
     transitions: list[Transition] = []
     at: datetime | None = now
     while at and not status.is_terminal:

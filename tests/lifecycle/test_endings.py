@@ -166,6 +166,15 @@ def test_a_pod_that_is_deleted_before_it_starts_has_failed() -> None:
     assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
 
 
+def test_what_would_have_happened_in_the_moment_of_the_deletion_does_not() -> None:
+    life = alive(a_pod(), start_delay=60)
+    (begun, _) = live(a_pod(), start_delay=60)[:2]
+    now = NOW + timedelta(seconds=1)  # when the sandbox would be there
+    ((_, status),) = end(life, current=begun, grace=timedelta(0), now=now).transitions
+    (sandbox,) = [c for c in status.conditions if c.type == "PodReadyToStartContainers"]
+    assert sandbox == begun.status.conditions[0]
+
+
 def test_a_pod_that_is_deleted_while_it_initializes_never_tried_its_containers() -> None:
     pod = a_pod(initContainers=[a_container("one"), a_container("two")])
     ((_, status),) = deleted(pod, at=10, init_duration=60)
