@@ -44,9 +44,9 @@ class Runtime(ABC):
     once, so whatever a pod is lives in its rows or on the disk, not in the instance. All times are aware UTC.
 
     A runtime speaks in courses: statuses, each with the time from which it holds. `begin`, `change` and `end` are
-    called inside the transaction that records the request, while every other write of the node waits: they compute
-    and do no I/O. `sync` follows when the transaction is committed, and does the work. `proceed` is asked for more when
-    somebody reads a pod whose course says that it goes on; it may look at the world.
+    called inside the transaction that records the request, while every other write of the node waits: they
+    compute and do no I/O. `sync` follows when the transaction is committed, and does the work. `proceed` is asked
+    for more when somebody reads a pod whose course says that it goes on; it may look at the world.
     """
 
     has_pod_network: ClassVar[bool] = True
@@ -94,7 +94,7 @@ class Runtime(ABC):
     def proceed(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Course | None:
         """Go on with a course whose `continues_at` has come.
 
-        Called outside of any transaction, by several processes at once perhaps; what the first of them says is stored.
+        Called outside of any transaction, by several processes at once perhaps; what the first says is stored.
 
         Args:
             pod: perhaps a deleted one, where the course of its end goes on.
@@ -105,7 +105,14 @@ class Runtime(ABC):
             Transitions later than `current`, in the past where they were missed; None where there is nothing new.
         """
 
-    def sync(self, pod: AcceptedPod) -> None:
+    def accepted(
+        self, manifest: Manifest, *, pod_ip: str | None, accepted_at: datetime, deleted_at: datetime | None = None
+    ) -> AcceptedPod:
+        """Describe a pod of this node, from what its row has."""
+        placement = Placement(host_ips=self.settings.host_ips, pod_ip=pod_ip)
+        return AcceptedPod(manifest=manifest, placement=placement, accepted_at=accepted_at, deleted_at=deleted_at)
+
+    def sync(self, pod: AcceptedPod) -> None:  # noqa: B027 - a runtime that does no work has nothing to do here
         """Make the world as the rows say. Called after a create, update or delete is committed.
 
         A crash can come between the commit and this call, and the same pod can come twice: it must be safe to
@@ -125,8 +132,8 @@ class Runtime(ABC):
             status: reads the pod's status anew.
 
         Returns:
-            Every line so far; then None, each time that it is asked while nothing more is there yet. The end
-            comes when the container has ended and all of its lines were given. Who does not want to follow stops at None.
+            Every line so far; then None, each time that it is asked while nothing more is there yet. The end comes
+            when the container has ended and all of its lines were given. Who does not follow stops at None.
         """
 
     def capacity(self) -> dict[str, str]:
