@@ -36,12 +36,15 @@ class ContainerStateRunning(_Status, frozen=True):
     started_at: str
 
 
-class ContainerStateTerminated(_Status, frozen=True):
+class ContainerStateTerminated(_Status, frozen=True, kw_only=True):
+    """The times and the ID are missing where nobody knows what became of the container."""
+
     exit_code: int
     reason: str
-    started_at: str
-    finished_at: str
-    container_id: str = msgspec.field(name="containerID")
+    message: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    container_id: str | None = msgspec.field(name="containerID", default=None)
 
 
 class ContainerState(_Status, frozen=True):

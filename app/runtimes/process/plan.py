@@ -15,7 +15,6 @@ from app.errors import InvalidRequest
 from app.lifecycle.course import Placement
 from app.lifecycle.manifest import Manifest
 
-_DEFAULT_GRACE_SECONDS = 30
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
 """What a container has of the provider's own environment, where the pod does not say otherwise."""
@@ -82,7 +81,6 @@ class Spec(_Object, frozen=True):
     init_containers: list[ContainerSpec] | None = None
     ephemeral_containers: list[msgspec.Raw] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
-    termination_grace_period_seconds: int | None = None
     active_deadline_seconds: int | None = None
     volumes: list[_Volume] | None = None
     security_context: _SecurityContext | None = None
@@ -91,12 +89,6 @@ class Spec(_Object, frozen=True):
     def policy(self) -> str:
         """The pod's restart policy."""
         return self.restart_policy or "Always"
-
-    @property
-    def grace(self) -> timedelta:
-        """What the containers get to end by themselves."""
-        seconds = self.termination_grace_period_seconds
-        return timedelta(seconds=_DEFAULT_GRACE_SECONDS if seconds is None else seconds)
 
     def fixed(self) -> tuple[object, ...]:
         """Give what cannot change while the pod runs.
@@ -187,7 +179,7 @@ def plan(
     spec = read(manifest)
     return {
         "mark": mark,
-        "grace": spec.grace.total_seconds(),
+        "grace": manifest.pod.spec.grace.total_seconds(),
         "back_off": [pause.total_seconds() for pause in back_off],
         "containers": [
             {
@@ -243,9 +235,7 @@ def _check_container(container: ContainerSpec, field: str) -> None:
     if not _FILE_NAME.fullmatch(container.name):
         raise InvalidRequest("must have letters, digits and hyphens only", field=f"{field}.name")
     if not container.command:
-        raise InvalidRequest(
-            "required: no image is pulled, so there is no entry point", field=f"{field}.command"
-        )
+        raise InvalidRequest("required: no image is pulled, so there is no entry point", field=f"{field}.command")
     for index, variable in enumerate(container.env or ()):
         within = f"{field}.env[{index}]"
         if not variable.name or "=" in variable.name:

@@ -5,7 +5,7 @@ Source of the phases: `getPhase` in `pkg/kubelet/kubelet_pods.go`; of how a pod 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -20,11 +20,11 @@ from app.lifecycle.status import (
     ContainerStateWaiting,
     ContainerStatus,
     Phase,
+    PodCondition,
     PodIP,
     PodStatus,
 )
 from app.lifecycle.times import rfc3339
-from app.runtimes.process import plan
 from app.runtimes.runtime import AcceptedPod
 
 
@@ -69,5 +69,214 @@ class Moment(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-_UNKNOWN = Run(0, 0, 137, "ContainerStatusUnknown", "the container could not be located when the pod was terminated")
 _MESSAGES = {"DeadlineExceeded": "Pod was active on the node longer than the specified deadline"}
+_UNKNOWN = ContainerStateTerminated(
+    exit_code=137,
+    reason="ContainerStatusUnknown",
+    message="The container could not be located when the pod was terminated",
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NEVER = ContainerState()
+_NOTHING = ContainerRecord()
+
+
+def report(pod: AcceptedPod, moment: Moment, *, at: datetime, previous: PodStatus | None) -> PodStatus:
+    """Say what a pod's status is.
+
+    Args:
+        pod: the pod.
+        moment: what its containers are in; one that names none for a pod that is on its way.
+        at: from when on it holds.
+        previous: the status that holds until then; a condition that goes on keeps its time.
+    """
+    spec = pod.manifest.pod.spec
+    records = moment.containers
+    initializing = bool(spec.init_containers)
+    is_over = moment.final and any(records[c.name].runs for c in spec.containers if c.name in records)
+
+    def describe(container: Container, *, is_init: bool = False) -> ContainerStatus:
+        record = records.get(container.name, _NOTHING)
+        state, last_state = _states(pod, container.name, record, initializing=initializing)
+        if is_over and not is_init and state.waiting:
+            state = ContainerState(terminated=_UNKNOWN)
+        is_completed = state.terminated is not None and state.terminated.exit_code == 0
+        return ContainerStatus(
+            name=container.name,
+            state=state,
+            last_state=last_state,
+            ready=state.running is not None or (is_init and is_completed),
+            restart_count=max(record.runs - 1, 0),
+            image=container.image or "",
+            image_id="",  # none is pulled
+            container_id=_container_id(pod, container.name, record.runs) if record.runs else None,
+            started=state.running is not None,
+        )
+
+    return _status(
+        pod,
+        phase=_phase(pod, moment),
+        reason=moment.reason,
+        sandbox=bool(records) and not moment.final,
+        init_containers=tuple(describe(c, is_init=True) for c in spec.init_containers or ()),
+        containers=tuple(describe(c) for c in spec.containers),
+        at=at,
+        previous=previous,
+    )
+
+
+def report_problem(pod: AcceptedPod, problem: str, *, at: datetime, previous: PodStatus) -> PodStatus:
+    """Say that the containers of a pod cannot be started, and why."""
+    waiting = ContainerState(waiting=ContainerStateWaiting(reason="CreateContainerError", message=problem))
+    return msgspec.structs.replace(
+        report(pod, Moment(0, {}), at=at, previous=previous),
+        container_statuses=tuple(
+            msgspec.structs.replace(status, state=waiting) for status in previous.container_statuses
+        ),
+    )
+
+
+def report_lost(pod: AcceptedPod, *, at: datetime, previous: PodStatus) -> PodStatus:
+    """Say that a pod is over, of which nothing is left to tell how: what ran ended somehow, and has failed."""
+    if previous.phase in ("Succeeded", "Failed"):
+        return previous
+
+    def end(status: ContainerStatus) -> ContainerStatus:
+        if not has_started(status) or status.state.terminated:
+            return status
+        return msgspec.structs.replace(
+            status, state=ContainerState(terminated=_UNKNOWN), ready=False, started=False
+        )
+
+    return _status(
+        pod,
+        phase="Failed",
+        reason=None,
+        sandbox=False,
+        init_containers=tuple(end(status) for status in previous.init_container_statuses),
+        containers=tuple(end(status) for status in previous.container_statuses),
+        at=at,
+        previous=previous,
+    )
+
+
+def has_started(status: ContainerStatus) -> bool:
+    """Say whether a container has ever run."""
+    return status.state.waiting is None or status.last_state.terminated is not None
+
+
+def _states(
+    pod: AcceptedPod, name: str, record: ContainerRecord, *, initializing: bool
+) -> tuple[ContainerState, ContainerState]:
+    """Give the state of a container, and that of the run before."""
+    run = record.run
+    if run is None:
+        reason = "PodInitializing" if initializing else "ContainerCreating"
+        return ContainerState(waiting=ContainerStateWaiting(reason=reason)), _NEVER
+    before = record.previous
+    last = _terminated(pod, name, before, record.runs - 1) if before else _NEVER
+    if run.finished is None:
+        return ContainerState(running=ContainerStateRunning(started_at=_rfc3339(run.started))), last
+    terminated = _terminated(pod, name, run, record.runs)
+    if record.pause is None:
+        return terminated, last
+    metadata = pod.manifest.pod.metadata
+    message = (
+        f"back-off {_go_duration(record.pause)} restarting failed container={name} "
+        f"pod={metadata.name}_{metadata.namespace}({metadata.uid})"
+    )
+    return ContainerState(waiting=ContainerStateWaiting(reason="CrashLoopBackOff", message=message)), terminated
+
+
+def _terminated(pod: AcceptedPod, name: str, run: Run, number: int) -> ContainerState:
+    return ContainerState(
+        terminated=ContainerStateTerminated(
+            exit_code=run.code or 0,
+            reason=run.reason or "",
+            message=run.message,
+            started_at=_rfc3339(run.started),
+            finished_at=_rfc3339(run.finished or run.started),
+            container_id=_container_id(pod, name, number),
+        )
+    )
+
+
+def _phase(pod: AcceptedPod, moment: Moment) -> Phase:
+    records = [moment.containers.get(c.name, _NOTHING) for c in pod.manifest.pod.spec.containers]
+    if moment.final:
+        succeeded = all(record.run and record.run.code == 0 for record in records)
+        return "Succeeded" if succeeded and not moment.reason else "Failed"
+    return "Running" if all(record.runs for record in records) else "Pending"
+
+
+def _status(
+    pod: AcceptedPod,
+    *,
+    phase: Phase,
+    reason: str | None,
+    sandbox: bool,
+    init_containers: tuple[ContainerStatus, ...],
+    containers: tuple[ContainerStatus, ...],
+    at: datetime,
+    previous: PodStatus | None,
+) -> PodStatus:
+    generation = pod.manifest.pod.metadata.generation
+    sidecars = {c.name for c in pod.manifest.pod.spec.init_containers or () if c.restart_policy == "Always"}
+    derived = conditions(
+        sandbox=sandbox,
+        init_containers=init_containers,
+        containers=(*(status for status in init_containers if status.name in sidecars), *containers),
+        at=rfc3339(at),
+        previous=previous.conditions if previous else (),
+        observed_generation=generation,
+    )
+    return PodStatus(
+        observed_generation=generation,
+        phase=phase,
+        conditions=tuple(_of_terminal(derived, phase)),
+        message=_MESSAGES.get(reason or ""),
+        reason=reason,
+        host_ip=pod.placement.host_ips[0],
+        host_ips=tuple(PodIP(ip=ip) for ip in pod.placement.host_ips),
+        pod_ip=pod.placement.pod_ips[0],
+        pod_ips=tuple(PodIP(ip=ip) for ip in pod.placement.pod_ips),
+        start_time=previous.start_time if previous else rfc3339(pod.accepted_at),
+        init_container_statuses=init_containers,
+        # A kubelet lists init containers in the order of the spec, and the others by name.
+        container_statuses=tuple(sorted(containers, key=lambda status: status.name)),
+        qos_class=qos_class(pod.manifest.pod.spec),
+    )
+
+
+def _of_terminal(derived: Iterable[PodCondition], phase: Phase) -> Iterator[PodCondition]:
+    """Give the conditions of a pod that is over the reasons that a kubelet gives them."""
+    reason = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase)
+    for condition in derived:
+        if reason and condition.type in ("Ready", "ContainersReady"):
+            yield msgspec.structs.replace(condition, reason=reason, message=None)
+        else:
+            yield condition
+
+
+def _container_id(pod: AcceptedPod, name: str, run: int) -> str:
+    parts = (pod.manifest.pod.metadata.uid or "", pod.accepted_at.isoformat(), name, str(run))
+    return f"process://{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}"
+
+
+def time(at: int) -> datetime:
+    """Read a shim's microseconds since 1970."""
+    return _EPOCH + at * _MICROSECOND
+
+
+def microseconds(time: datetime) -> int:
+    """Write a time as a shim does."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _rfc3339(at: int) -> str:
+    return rfc3339(time(at))
+
+
+def _go_duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -1,0 +1,41 @@
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.runtimes.process import ProcessRuntime
+from tests.runtimes.process import Driven, QuickRuntime, processes, settings, shims
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A directory for the runtime; nothing that runs under it is left behind."""
+    directory = tmp_path / "runtime"
+    yield directory
+    for pid in (*shims(directory), *processes(str(directory))):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not shims(directory) and not processes(str(directory)))
+
+
+@pytest.fixture
+def runtime(root: Path) -> ProcessRuntime:
+    return QuickRuntime(settings(root))
+
+
+Run = Callable[..., Driven]
+
+
+@pytest.fixture
+def run(runtime: ProcessRuntime) -> Run:
+    """Take a pod on and start it."""
+
+    def run(*containers: dict[str, Any], **spec: Any) -> Driven:
+        driven = Driven(runtime, *containers, **spec)
+        driven.sync()
+        return driven
+
+    return run
