@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -36,13 +37,24 @@ def shell(script: str, name: str = "web", **fields: Any) -> dict[str, Any]:
 class Driven:
     """A pod and its record, as the services keep it."""
 
-    def __init__(self, runtime: ProcessRuntime, *containers: dict[str, Any], **spec: Any) -> None:
+    def __init__(
+        self, runtime: ProcessRuntime, *containers: dict[str, Any], accepted_at: datetime | None = None, **pod: Any
+    ) -> None:
         self.runtime = runtime
-        manifest = Manifest.parse(orjson.dumps(a_pod(containers=list(containers), **spec)))
-        self.pod = self._accept(manifest, datetime.now(UTC))
-        course = runtime.begin(self.pod, now=self.pod.accepted_at)
+        manifest = Manifest.parse(orjson.dumps(a_pod(containers=list(containers), **pod)))
+        self._begin(manifest, accepted_at or datetime.now(UTC))
+
+    def _begin(self, manifest: Manifest, at: datetime) -> None:
+        self.pod = self._accept(manifest, at)
+        course = self.runtime.begin(self.pod, now=at)
         self.course = course.transitions
         self.continues_at = course.continues_at
+
+    def again(self) -> Self:
+        """Take the pod on once more, as it comes back under its UID."""
+        another = copy(self)
+        another._begin(self.pod.manifest, datetime.now(UTC))
+        return another
 
     def _accept(self, manifest: Manifest, at: datetime, **deletion: Any) -> AcceptedPod:
         return self.runtime.accepted(manifest, pod_ip=None, accepted_at=at, **deletion)
@@ -80,6 +92,18 @@ class Driven:
         self._store(course.transitions, course.continues_at)
         if sync:
             self.sync()
+
+    def change(self, *, generation: int = 2, **spec: Any) -> None:
+        """Change the pod's specification."""
+        before = self.pod.manifest
+        document = orjson.loads(before.text)
+        document["spec"] |= spec
+        document["metadata"]["generation"] = generation
+        now = datetime.now(UTC)
+        self.pod = self._accept(Manifest.parse(orjson.dumps(document)), self.pod.accepted_at)
+        course = self.runtime.change(self.pod, before=before, current=self.course[-1], now=now)
+        self._store(course.transitions, course.continues_at)
+        self.sync()
 
     def read(self, *, after: timedelta = timedelta(0)) -> PodStatus:
         """Have the course go on, where it is to, and give the last status."""
@@ -146,4 +170,3 @@ def shims(directory: Path) -> list[int]:
 
 def settings(directory: Path, **more: Any) -> Settings:
     return Settings.model_validate({"runtime_directory": directory, **more})
-
