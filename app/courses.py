@@ -88,7 +88,7 @@ class Courses:
         """Have the course of one pod go on."""
         with self._database.read() as connection:
             row = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=pod_id)
-            last = last_transition(connection, pod_id, before=FOREVER)
+            last = last_transition(connection, pod_id, until=FOREVER)
         self._ask([(row, last)], self._clock())
 
     def settle(self) -> State:
@@ -120,7 +120,7 @@ class Courses:
         with self._database.read() as connection:
             parameters = {"node_name": self._node_name, "now": now, "after": after}
             return [
-                (row, last_transition(connection, row.id, before=FOREVER))
+                (row, last_transition(connection, row.id, until=FOREVER))
                 for row in connection.execute(_SELECT_OPEN, parameters).all()
             ]
 
@@ -140,7 +140,7 @@ class Courses:
             for row, last, course in news:
                 # Another process may have asked at the same time, or a request changed the pod: then it is theirs.
                 fresh = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=row.id)
-                current = last_transition(connection, row.id, before=FOREVER)
+                current = last_transition(connection, row.id, until=FOREVER)
                 if (fresh.updated_at, current.effective_at) == (row.updated_at, last.effective_at):
                     turn.append(row.id, course.transitions)
                     turn.change(fresh, continues_at=course.continues_at)

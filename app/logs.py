@@ -1,5 +1,6 @@
 """The logs of containers: what the runtime has, cut to what was asked for."""
 
+import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
@@ -105,7 +106,7 @@ def _tail(lines: Iterator[LogLine | None], count: int | None) -> Iterator[LogLin
     """Leave out all but the last lines of those that are there; what comes later is not counted."""
     if count is None or count < 0:
         return lines
-    last: deque[LogLine] = deque(maxlen=count)
+    last: deque[LogLine] = deque(maxlen=min(count, sys.maxsize))
     for line in lines:
         if line is None:
             return chain(last, (None,), lines)

@@ -33,7 +33,7 @@ _INSERT_NODE = {
 }
 _SELECT_LAST = Statement(
     select(PodStatus.effective_at, PodStatus.status)
-    .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at < bindparam("before"))
+    .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
     .order_by(PodStatus.effective_at.desc())
     .limit(1)
 )
@@ -77,14 +77,14 @@ class Turn:
         if transaction := self.connection.get_transaction():
             transaction.rollback()
 
-    def moment(self, row: Row) -> datetime:
-        """Say when a change to a pod happens: in the record of a pod, times never go back."""
-        changed_at: datetime = row.updated_at
-        return max(self.now, changed_at + _TICK)
+    def moment(self, row: Row) -> tuple[datetime, Transition]:
+        """Say when a change to a pod happens, and the status that holds until then.
 
-    def current(self, row: Row, *, at: datetime) -> Transition:
-        """Read the status that a pod has until `at`."""
-        return last_transition(self.connection, row.id, before=at)
+        In the record of a pod, times never go back.
+        """
+        now = max(self.now, row.updated_at)
+        current = last_transition(self.connection, row.id, until=now)
+        return max(now, current.effective_at + _TICK), current
 
     def cut(self, pod_id: int, *, at: datetime) -> None:
         """Take back the statuses that were to hold at a time or later."""
@@ -116,7 +116,7 @@ class Turn:
         return row
 
 
-def last_transition(connection: Connection, pod_id: int, *, before: datetime) -> Transition:
-    """Read the last status of a pod that holds from a time before the given one."""
-    last = _SELECT_LAST.one(connection, pod_id=pod_id, before=before)
+def last_transition(connection: Connection, pod_id: int, *, until: datetime) -> Transition:
+    """Read the last status of a pod that holds from a time not later than the given one."""
+    last = _SELECT_LAST.one(connection, pod_id=pod_id, until=until)
     return Transition(last.effective_at, statuses.decode(last.status))

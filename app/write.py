@@ -115,7 +115,7 @@ class Write:
         metadata = manifest.pod.metadata
         if row.deleted_at is None or (row.namespace, row.name) != (metadata.namespace, metadata.name):
             raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
-        now = self._turn.moment(row)
+        now, _ = self._turn.moment(row)
         pod = self._accept(manifest, self._address(manifest), now)
         course = self._runtime.begin(pod, now=now)
         self._turn.cut(row.id, at=now)
@@ -134,8 +134,7 @@ class Write:
 
     def revise(self, row: Row, manifest: Manifest) -> None:
         """Change a live pod. Its status goes on from where it is."""
-        now = self._turn.moment(row)
-        current = self._turn.current(row, at=now)
+        now, current = self._turn.moment(row)
         before = Manifest.parse(row.pod.encode())
         pod = self._accept(manifest, row.pod_ip, row.created_at)
         course = self._runtime.change(pod, before=before, current=current, now=now)
@@ -160,12 +159,12 @@ class Write:
         Args:
             grace: what its containers get to end by themselves; what the pod says itself where None.
         """
-        now = self._turn.moment(row)
+        now, current = self._turn.moment(row)
         manifest = Manifest.parse(row.pod.encode())
         pod = self._accept(manifest, row.pod_ip, row.created_at, deleted_at=now, grace=grace)
         course = self._runtime.end(
             pod,
-            current=self._turn.current(row, at=now),
+            current=current,
             grace=manifest.pod.spec.grace if grace is None else grace,
             now=now,
         )
