@@ -25,8 +25,7 @@ def test_a_pod_that_ends_well_is_pending_runs_and_has_succeeded(run: Run, tmp_pa
     pod.until_running()
     assert ready(pod.status)["Ready"] == ("True", None)
     (tmp_path / "go").touch()
-    pod.until_over()
-    assert pod.status.phase == "Succeeded"
+    assert pod.until_over().phase == "Succeeded"
     terminated = pod.container().state.terminated
     assert terminated
     assert (terminated.exit_code, terminated.reason) == (0, "Completed")
