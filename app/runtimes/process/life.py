@@ -18,14 +18,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from app.errors import Unavailable
-from app.runtimes.process.report import Moment, microseconds
 from app.runtimes.process.shim.record import BELL, STATE, STOP, Stop, replace
+from app.runtimes.report import Moment
 from app.runtimes.runtime import AcceptedPod
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
@@ -225,6 +226,11 @@ class Life:
         if done.returncode:
             words = done.stderr.decode(errors="replace").strip().splitlines()
             raise ShimError(f"{self.directory}: {words[-1] if words else 'the shim was killed'}")
+
+
+def microseconds(time: datetime) -> int:
+    """Write a time as microseconds since 1970."""
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _is_at(path: Path, fd: int) -> bool:

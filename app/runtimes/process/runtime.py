@@ -14,17 +14,17 @@ from app.errors import ConfigurationError, InvalidRequest
 from app.lifecycle.course import Course
 from app.lifecycle.manifest import Manifest
 from app.lifecycle.status import PodStatus, Transition
-from app.runtimes.process import report
-from app.runtimes.process.life import Life, ShimError
+from app.runtimes.process.life import Life, ShimError, microseconds
 from app.runtimes.process.log import read_log
 from app.runtimes.process.plan import check, plan, read
-from app.runtimes.process.report import ContainerRecord, Moment
 from app.runtimes.process.shim.record import Stop
+from app.runtimes.report import ContainerRecord, Moment, has_begun, observe, report, report_lost, report_problem
 from app.runtimes.runtime import AcceptedPod, LogLine, Runtime
 from app.settings import Settings
 
 _KEPT = timedelta(minutes=10)
 """For how long the files of a deleted pod are kept."""
+_SCHEME = "process"
 _TICK = timedelta(microseconds=1)
 _PODS = 110
 """A kubelet's default for `maxPods`."""
@@ -65,7 +65,7 @@ class ProcessRuntime(Runtime):
     def begin(self, pod: AcceptedPod, *, now: datetime) -> Course:
         """Take a pod whose containers can all be run as processes. It is pending until its shim has begun."""
         check(pod.manifest, user=os.geteuid())
-        status = report.report(pod, Moment(0, {}), at=now, previous=None)
+        status = report(pod, Moment(now), at=now, scheme=_SCHEME)
         return Course([Transition(now, status)], continues_at=now)
 
     def change(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Course:
@@ -90,8 +90,8 @@ class ProcessRuntime(Runtime):
         except ShimError as exc:
             log.warning("a pod cannot be attended to", uid=pod.manifest.pod.metadata.uid, problem=str(exc))
             at = max(now, current.effective_at + _TICK)
-            status = report.report_problem(pod, str(exc), at=at, previous=current.status)
-            if pod.deleted_at or _has_started(current.status) or status == current.status:
+            status = report_problem(pod, str(exc), at=at, previous=current.status)
+            if pod.deleted_at or has_begun(current.status) or status == current.status:
                 return None
             return Course([Transition(at, status)], continues_at=now)
 
@@ -100,12 +100,16 @@ class ProcessRuntime(Runtime):
         moments = life.moments()
         if not _is_final(moments):
             # What has run and left nothing behind is not run once more.
-            may_begin = pod.deleted_at is None and not _has_started(current.status)
+            may_begin = pod.deleted_at is None and not has_begun(current.status)
             is_at_work = self._attend(life, pod, may_begin=may_begin)
             moments = life.moments()
             if is_at_work and not moments:
                 return None
-        transitions = list(_observe(pod, moments, current=current, now=now))
+        transitions = list(observe(pod, moments, current=current, scheme=_SCHEME))
+        if not moments:
+            at = max(now, current.effective_at + _TICK)
+            lost = report_lost(pod, at=at, previous=current.status)
+            transitions = [Transition(at, lost)] if lost != current.status else []
         if moments and not _is_final(moments):
             return Course(transitions, continues_at=now) if transitions else None
         if pod.deleted_at is None:
@@ -143,33 +147,12 @@ class ProcessRuntime(Runtime):
         if pod.deleted_at:
             life.ask_to_stop(Stop(at=0, grace=grace.total_seconds(), reason=None))
         elif deadline is not None:
-            at = report.microseconds(pod.accepted_at + timedelta(seconds=deadline))
+            at = microseconds(pod.accepted_at + timedelta(seconds=deadline))
             life.ask_to_stop(Stop(at=at, grace=grace.total_seconds(), reason="DeadlineExceeded"))
         return life.keep_going(
             lambda: plan(pod.manifest, pod.placement, mark=life.mark, back_off=self.back_off),
             may_begin=may_begin,
         )
-
-
-def _observe(
-    pod: AcceptedPod, moments: tuple[Moment, ...], *, current: Transition, now: datetime
-) -> Iterator[Transition]:
-    """Give the statuses that followed the one that is stored; nothing is left of a pod that has no moments."""
-    if not moments:
-        at = max(now, current.effective_at + _TICK)
-        status = report.report_lost(pod, at=at, previous=current.status)
-        if status != current.status:
-            yield Transition(at, status)
-    for moment in moments:
-        at = report.time(moment.at)
-        if at <= current.effective_at:
-            if moment is not moments[-1]:
-                continue
-            at = current.effective_at + _TICK  # it came before something else that was stored first
-        status = report.report(pod, moment, at=at, previous=current.status)
-        if status != current.status:
-            current = Transition(at, status)
-            yield current
 
 
 def _is_final(moments: tuple[Moment, ...]) -> bool:
@@ -178,10 +161,6 @@ def _is_final(moments: tuple[Moment, ...]) -> bool:
 
 def _last(moments: tuple[Moment, ...], container: str) -> ContainerRecord:
     return moments[-1].containers.get(container, ContainerRecord()) if moments else ContainerRecord()
-
-
-def _has_started(status: PodStatus) -> bool:
-    return any(report.has_started(c) for c in (*status.init_container_statuses, *status.container_statuses))
 
 
 def _observed(status: PodStatus, manifest: Manifest) -> PodStatus:

@@ -1,5 +1,6 @@
 """A container: its runs one after another, its log, and when it is to be run again."""
 
+import contextlib
 import os
 import selectors
 import signal
@@ -9,6 +10,7 @@ from typing import Any
 
 from .log import Lines, Log
 from .processes import MARK, die_with_parent, in_session, kill_all, marked
+from .record import rfc3339_micro
 
 LOST = {
     "code": 137,
@@ -172,7 +174,8 @@ class Container:
         """Send SIGTERM to its process group, once."""
         if self.pid is not None and not self._told:
             self._told = True
-            os.killpg(self.pid, signal.SIGTERM)
+            with contextlib.suppress(PermissionError):  # it has become another user's
+                os.killpg(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill all of its processes."""
@@ -230,5 +233,5 @@ class Pipe:
         self._is_open = False
 
 
-def _wall() -> int:
-    return time.time_ns() // 1000
+def _wall() -> str:
+    return rfc3339_micro(time.time_ns() // 1000)

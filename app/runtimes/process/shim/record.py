@@ -5,7 +5,7 @@
 * `stop.json`: that the pod shall end, when, and why. The provider writes it.
 * `stop.fifo`: rung when `stop.json` is new, so that nobody has to look for it again and again.
 
-All times are microseconds since 1970.
+Times that are written down are RFC 3339, to the microsecond.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class Stop(NamedTuple):
     """That the pod shall end.
 
     Attributes:
-        at: from when on.
+        at: from when on, in microseconds since 1970.
         grace: how many seconds its containers get to end by themselves.
         reason: the reason that its status gets; None where it was deleted.
     """
@@ -49,6 +49,7 @@ class Record:
         with contextlib.suppress(FileNotFoundError), open(self._path(STATE), "rb") as file:
             self._moments = json.load(file)["moments"]
         self._stored = True
+        self._at = 0
         with contextlib.suppress(FileExistsError):
             os.mkfifo(self._path(BELL), 0o600)
         # Open for writing too, or it would be at its end whenever nobody else has it open.
@@ -72,10 +73,9 @@ class Record:
             OSError: it could not be written.
         """
         moment = {"containers": containers, "final": final, "reason": reason}
-        last = self._moments[-1] if self._moments else {"at": 0}
-        if not self._moments or {**last, "at": None} != {**moment, "at": None}:
-            at = max(time.time_ns() // 1000, last["at"] + 1)
-            self._moments = [*self._moments[1 - _MOMENTS :], {**moment, "at": at}]
+        if not self._moments or {**self._moments[-1], "at": None} != {**moment, "at": None}:
+            self._at = max(time.time_ns() // 1000, self._at + 1)
+            self._moments = [*self._moments[1 - _MOMENTS :], {**moment, "at": rfc3339_micro(self._at)}]
         elif self._stored:
             return
         self._stored = False
@@ -95,6 +95,12 @@ class Record:
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
+
+
+def rfc3339_micro(microseconds: int) -> str:
+    """Write a time that is given as microseconds since 1970."""
+    seconds, rest = divmod(microseconds, 10**6)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"
 
 
 def replace(path: str, document: object) -> None:

@@ -1,12 +1,14 @@
-"""What a shim has written down, as the status that a kubelet would report.
+"""From what a runtime sees of a pod's containers to the statuses that a kubelet would report.
+
+A runtime that does real work says what each container is in, moment by moment; everything else follows from it.
 
 Source of the phases: `getPhase` in `pkg/kubelet/kubelet_pods.go`; of how a pod ends: `TerminatePod` in
 `pkg/kubelet/status/status_manager.go`, both in Kubernetes.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -23,23 +25,32 @@ from app.lifecycle.status import (
     PodCondition,
     PodIP,
     PodStatus,
+    Transition,
 )
 from app.lifecycle.times import rfc3339
 from app.runtimes.runtime import AcceptedPod
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run of a container. Times are microseconds since 1970."""
+    """One run of a container.
 
-    started: int
-    finished: int | None
-    code: int | None
-    reason: str | None
-    message: str | None
+    Attributes:
+        started: when it began.
+        finished: when it ended; None while it goes on.
+        code: its exit code.
+        reason: a word for how it ended: Completed, Error, OOMKilled.
+        message: more about it, with no value from inside the pod.
+    """
+
+    started: datetime
+    finished: datetime | None = None
+    code: int | None = None
+    reason: str | None = None
+    message: str | None = None
 
 
 class ContainerRecord(msgspec.Struct, frozen=True):
-    """What a container was in.
+    """What a container is in.
 
     Attributes:
         runs: how many there were, the present one counted.
@@ -55,16 +66,17 @@ class ContainerRecord(msgspec.Struct, frozen=True):
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """What all containers were in from a time on.
+    """What all containers are in from a time on.
 
     Attributes:
-        at: microseconds since 1970.
+        at: that time.
+        containers: by their names; one that is not among them has not run. None at all, and the pod is on its way.
         final: nothing will ever follow.
         reason: why the pod was ended; None where it ended by itself or was deleted.
     """
 
-    at: int
-    containers: Mapping[str, ContainerRecord]
+    at: datetime
+    containers: Mapping[str, ContainerRecord] = {}
     final: bool = False
     reason: str | None = None
 
@@ -75,29 +87,53 @@ _UNKNOWN = ContainerStateTerminated(
     reason="ContainerStatusUnknown",
     message="The container could not be located when the pod was terminated",
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_TICK = timedelta(microseconds=1)
 _NEVER = ContainerState()
 _NOTHING = ContainerRecord()
 
 
-def report(pod: AcceptedPod, moment: Moment, *, at: datetime, previous: PodStatus | None) -> PodStatus:
+def observe(
+    pod: AcceptedPod, moments: Sequence[Moment], *, current: Transition, scheme: str
+) -> Iterator[Transition]:
+    """Give the statuses that followed the one that is stored.
+
+    Args:
+        pod: the pod.
+        moments: in their order; the last of them counts, however old it is.
+        current: the last status that is stored.
+        scheme: what the IDs of containers begin with, before `://`.
+    """
+    for moment in moments:
+        at = moment.at
+        if at <= current.effective_at:
+            if moment is not moments[-1]:
+                continue
+            at = current.effective_at + _TICK  # it came before something else that was stored first
+        status = report(pod, moment, at=at, previous=current.status, scheme=scheme)
+        if status != current.status:
+            current = Transition(at, status)
+            yield current
+
+
+def report(
+    pod: AcceptedPod, moment: Moment, *, at: datetime, scheme: str, previous: PodStatus | None = None
+) -> PodStatus:
     """Say what a pod's status is.
 
     Args:
         pod: the pod.
-        moment: what its containers are in; one that names none for a pod that is on its way.
-        at: from when on it holds.
+        moment: what its containers are in.
+        at: from when on this holds.
+        scheme: what the IDs of containers begin with, before `://`.
         previous: the status that holds until then; a condition that goes on keeps its time.
     """
     spec = pod.manifest.pod.spec
     records = moment.containers
-    initializing = bool(spec.init_containers)
     is_over = moment.final and any(records[c.name].runs for c in spec.containers if c.name in records)
 
     def describe(container: Container, *, is_init: bool = False) -> ContainerStatus:
         record = records.get(container.name, _NOTHING)
-        state, last_state = _states(pod, container.name, record, initializing=initializing)
+        state, last_state = _states(pod, container.name, record, scheme=scheme)
         if is_over and not is_init and state.waiting:
             state = ContainerState(terminated=_UNKNOWN)
         is_completed = state.terminated is not None and state.terminated.exit_code == 0
@@ -109,7 +145,7 @@ def report(pod: AcceptedPod, moment: Moment, *, at: datetime, previous: PodStatu
             restart_count=max(record.runs - 1, 0),
             image=container.image or "",
             image_id="",  # none is pulled
-            container_id=_container_id(pod, container.name, record.runs) if record.runs else None,
+            container_id=_container_id(pod, container.name, record.runs, scheme) if record.runs else None,
             started=state.running is not None,
         )
 
@@ -126,13 +162,18 @@ def report(pod: AcceptedPod, moment: Moment, *, at: datetime, previous: PodStatu
 
 
 def report_problem(pod: AcceptedPod, problem: str, *, at: datetime, previous: PodStatus) -> PodStatus:
-    """Say that the containers of a pod cannot be started, and why."""
+    """Say that the containers of a pod that has not begun cannot be started, and why."""
     waiting = ContainerState(waiting=ContainerStateWaiting(reason="CreateContainerError", message=problem))
-    return msgspec.structs.replace(
-        report(pod, Moment(0, {}), at=at, previous=previous),
-        container_statuses=tuple(
-            msgspec.structs.replace(status, state=waiting) for status in previous.container_statuses
-        ),
+    containers = tuple(msgspec.structs.replace(status, state=waiting) for status in previous.container_statuses)
+    return _status(
+        pod,
+        phase="Pending",
+        reason=None,
+        sandbox=False,
+        init_containers=previous.init_container_statuses,
+        containers=containers,
+        at=at,
+        previous=previous,
     )
 
 
@@ -142,7 +183,7 @@ def report_lost(pod: AcceptedPod, *, at: datetime, previous: PodStatus) -> PodSt
         return previous
 
     def end(status: ContainerStatus) -> ContainerStatus:
-        if not has_started(status) or status.state.terminated:
+        if not _has_run(status) or status.state.terminated:
             return status
         return msgspec.structs.replace(
             status, state=ContainerState(terminated=_UNKNOWN), ready=False, started=False
@@ -160,24 +201,28 @@ def report_lost(pod: AcceptedPod, *, at: datetime, previous: PodStatus) -> PodSt
     )
 
 
-def has_started(status: ContainerStatus) -> bool:
-    """Say whether a container has ever run."""
+def has_begun(status: PodStatus) -> bool:
+    """Say whether any container of a pod has ever run."""
+    return any(map(_has_run, (*status.init_container_statuses, *status.container_statuses)))
+
+
+def _has_run(status: ContainerStatus) -> bool:
     return status.state.waiting is None or status.last_state.terminated is not None
 
 
 def _states(
-    pod: AcceptedPod, name: str, record: ContainerRecord, *, initializing: bool
+    pod: AcceptedPod, name: str, record: ContainerRecord, *, scheme: str
 ) -> tuple[ContainerState, ContainerState]:
     """Give the state of a container, and that of the run before."""
     run = record.run
     if run is None:
-        reason = "PodInitializing" if initializing else "ContainerCreating"
+        reason = "PodInitializing" if pod.manifest.pod.spec.init_containers else "ContainerCreating"
         return ContainerState(waiting=ContainerStateWaiting(reason=reason)), _NEVER
     before = record.previous
-    last = _terminated(pod, name, before, record.runs - 1) if before else _NEVER
+    last = _terminated(before, _container_id(pod, name, record.runs - 1, scheme)) if before else _NEVER
     if run.finished is None:
-        return ContainerState(running=ContainerStateRunning(started_at=_rfc3339(run.started))), last
-    terminated = _terminated(pod, name, run, record.runs)
+        return ContainerState(running=ContainerStateRunning(started_at=rfc3339(run.started))), last
+    terminated = _terminated(run, _container_id(pod, name, record.runs, scheme))
     if record.pause is None:
         return terminated, last
     metadata = pod.manifest.pod.metadata
@@ -188,15 +233,15 @@ def _states(
     return ContainerState(waiting=ContainerStateWaiting(reason="CrashLoopBackOff", message=message)), terminated
 
 
-def _terminated(pod: AcceptedPod, name: str, run: Run, number: int) -> ContainerState:
+def _terminated(run: Run, container_id: str) -> ContainerState:
     return ContainerState(
         terminated=ContainerStateTerminated(
             exit_code=run.code or 0,
-            reason=run.reason or "",
+            reason=run.reason or ("Error" if run.code else "Completed"),
             message=run.message,
-            started_at=_rfc3339(run.started),
-            finished_at=_rfc3339(run.finished or run.started),
-            container_id=_container_id(pod, name, number),
+            started_at=rfc3339(run.started),
+            finished_at=rfc3339(run.finished or run.started),
+            container_id=container_id,
         )
     )
 
@@ -258,23 +303,9 @@ def _of_terminal(derived: Iterable[PodCondition], phase: Phase) -> Iterator[PodC
             yield condition
 
 
-def _container_id(pod: AcceptedPod, name: str, run: int) -> str:
+def _container_id(pod: AcceptedPod, name: str, run: int, scheme: str) -> str:
     parts = (pod.manifest.pod.metadata.uid or "", pod.accepted_at.isoformat(), name, str(run))
-    return f"process://{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}"
-
-
-def time(at: int) -> datetime:
-    """Read a shim's microseconds since 1970."""
-    return _EPOCH + at * _MICROSECOND
-
-
-def microseconds(time: datetime) -> int:
-    """Write a time as a shim does."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def _rfc3339(at: int) -> str:
-    return rfc3339(time(at))
+    return f"{scheme}://{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}"
 
 
 def _go_duration(seconds: float) -> str:
