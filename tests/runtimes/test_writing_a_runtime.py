@@ -1,7 +1,6 @@
 """`docs/writing-a-runtime.md` is true: its runtime is what the server runs, its commands do what it says."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,12 @@ from sqlalchemy import select
 from app.database import Database
 from app.models import Pod, PodStatus
 from tests.conftest import Serve
+from tests.documents import page, run_examples
 from tests.pods import a_pod
-from tests.server import CLEAN, ROOT, Client
+from tests.server import Client
 
-PAGE = (ROOT / "docs" / "writing-a-runtime.md").read_text()
+PAGE = page("docs/writing-a-runtime.md")
 ((NAME, SOURCE),) = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
-EXAMPLES = re.findall(r"<!-- test -->\n```sh\n(.*?)```\n```text\n(.*?)```", PAGE, re.DOTALL)
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
 
@@ -31,18 +30,8 @@ def settings(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_page_leads_to_a_node(serve: Serve, settings: dict[str, str], tmp_path: Path) -> None:
-    assert len(EXAMPLES) == PAGE.count("<!-- test -->") == 3
     with serve(**settings) as server:
-        for commands, expected in EXAMPLES:
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", commands.replace(":3000", f":{server.port}")],
-                cwd=tmp_path,
-                env=CLEAN,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0)
+        run_examples(PAGE, port=server.port, cwd=tmp_path)
 
 
 def job(tmp_path: Path) -> Path:

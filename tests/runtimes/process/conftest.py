@@ -1,6 +1,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "runtime"
     yield directory
     for pid in (*shims(directory), *processes(str(directory))):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     eventually(lambda: not shims(directory) and not processes(str(directory)))
 
 

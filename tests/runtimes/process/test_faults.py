@@ -181,6 +181,20 @@ def test_a_pod_whose_directory_cannot_be_made_says_so_and_starts_once_it_can(
     assert pod.until_over().phase == "Succeeded"
 
 
+def test_a_shim_that_cannot_begin_says_why_and_nothing_runs(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
+    bell = pod.life.directory / "stop.fifo"
+    bell.mkdir(parents=True)
+    waiting = (
+        pod.until(lambda status: status.summary == "CreateContainerError").container_statuses[0].state.waiting
+    )
+    assert waiting
+    assert waiting.message == f"{pod.life.directory}: Is a directory"
+    assert not (tmp_path / "runs").exists()
+    bell.rmdir()
+    assert pod.until_over().phase == "Succeeded"
+
+
 def test_a_shim_that_cannot_write_goes_on_and_writes_later(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()

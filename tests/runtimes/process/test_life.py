@@ -8,8 +8,9 @@ import pytest
 
 from app.lifecycle.status import PodStatus, encode
 from tests.lifecycle.test_shape import check_shape
-from tests.runtimes.process import Driven, shell
+from tests.runtimes.process import shell
 from tests.runtimes.process.conftest import Run
+from tests.waiting import eventually
 
 
 def ready(status: PodStatus) -> dict[str, tuple[str, str | None]]:
@@ -234,12 +235,6 @@ def test_what_was_seen_late_is_told_all_the_same(run: Run, tmp_path: Path) -> No
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()
     (tmp_path / "go").touch()
-    ended(pod)
+    eventually(lambda: not pod.life.is_at_work)
     pod.change(generation=7)
     assert pod.until_over().phase == "Succeeded"
-
-
-def ended(pod: Driven) -> None:
-    """Wait until the shim is gone, without telling the record."""
-    while pod.life.is_at_work:
-        pass
