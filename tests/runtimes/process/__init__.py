@@ -168,5 +168,11 @@ def shims(directory: Path) -> list[int]:
     return found
 
 
+def the_shim(directory: Path) -> int:
+    """Wait until there is one, which is two while it starts, and while it starts a container."""
+    (pid,) = eventually(lambda: found if len(found := shims(directory)) == 1 else None)
+    return pid
+
+
 def settings(directory: Path, **more: Any) -> Settings:
     return Settings.model_validate({"runtime_directory": directory, **more})

@@ -17,10 +17,15 @@ def root(tmp_path: Path) -> Iterator[Path]:
     """A directory for the runtime; nothing that runs under it is left behind."""
     directory = tmp_path / "runtime"
     yield directory
-    for pid in (*shims(directory), *processes(str(directory))):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not shims(directory) and not processes(str(directory)))
+
+    def is_clear() -> bool:
+        found = [*shims(directory), *processes(str(directory))]
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not found
+
+    eventually(is_clear)
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_an_earlier_life_that_nobody_has_ended_is_ended(run: Run) -> None:
     second = first.again()
     second.sync()
     second.until_running()
-    assert len(processes(second.life.mark)) == 1
+    eventually(lambda: len(processes(second.life.mark)) == 1)
 
 
 def test_a_call_for_an_earlier_life_does_nothing(run: Run, root: Path) -> None:

@@ -13,18 +13,13 @@ import pytest
 from app.errors import ConfigurationError
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.life import _SHIM
-from tests.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims
+from tests.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims, the_shim
 from tests.runtimes.process.conftest import Run
 from tests.waiting import eventually, together, together_in_processes
 
 
-def shim(pod: Driven) -> int:
-    (pid,) = eventually(lambda: found if len(found := shims(pod.life.directory)) == 1 else None)
-    return pid
-
-
 def kill_shim(pod: Driven) -> None:
-    os.kill(shim(pod), signal.SIGKILL)
+    os.kill(the_shim(pod.life.directory), signal.SIGKILL)
     eventually(lambda: not shims(pod.life.directory))
 
 
@@ -89,7 +84,7 @@ def test_a_shim_that_is_told_to_end_ends_its_containers_and_the_next_goes_on(run
     """As when the machine goes down."""
     pod = run(shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"), restartPolicy="OnFailure")
     pod.until_logged(b"ready")
-    os.kill(shim(pod), signal.SIGTERM)
+    os.kill(the_shim(pod.life.directory), signal.SIGTERM)
     eventually(lambda: not shims(pod.life.directory))
     pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
     before = pod.container().last_state.terminated

@@ -12,9 +12,8 @@ from app.errors import InvalidRequest
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.plan import expand
 from app.runtimes.process.shim.container import BackOff
-from tests.runtimes.process import SECRET, Driven, settings, shell, shims
+from tests.runtimes.process import SECRET, Driven, settings, shell, the_shim
 from tests.runtimes.process.conftest import Run
-from tests.waiting import eventually
 
 TOKEN = {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
 
@@ -154,7 +153,7 @@ def test_no_value_of_an_environment_is_in_a_file_an_argument_or_a_log(run: Run, 
     with structlog.testing.capture_logs() as logged:
         pod = run(shell("exec sleep 3600", env=[{"name": "PASSWORD", "value": SECRET}]))
         pod.until_running()
-        (shim,) = eventually(lambda: shims(root))
+        shim = the_shim(root)
         seen = [path.read_bytes() for path in root.rglob("*") if path.is_file()]
         seen += [Path(f"/proc/{shim}/{name}").read_bytes() for name in ("cmdline", "environ")]
         pod.delete()

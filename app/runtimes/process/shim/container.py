@@ -6,10 +6,11 @@ import selectors
 import signal
 import subprocess
 import time
+from functools import partial
 from typing import Any
 
 from .log import Lines, Log
-from .processes import MARK, die_with_parent, in_session, kill_all, marked
+from .processes import MARK, die_with, in_session, kill_all, marked
 from .record import rfc3339_micro
 
 LOST = {
@@ -152,7 +153,7 @@ class Container:
                 stderr=ends[1][1],
                 start_new_session=True,
                 umask=0o022,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads in a shim
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - there are no threads in a shim
             )
         except (OSError, ValueError) as exc:
             # A name of the field and of the error: the command may hold a secret.

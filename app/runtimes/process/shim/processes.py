@@ -32,9 +32,11 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
-def die_with_parent() -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent dies: a container does not run on unseen."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has died before this was said
+        os._exit(1)
 
 
 def in_session(session: int) -> Callable[[int], bool]:
