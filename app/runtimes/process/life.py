@@ -30,6 +30,8 @@ from app.runtimes.report import Moment
 from app.runtimes.runtime import AcceptedPod
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
+_NEEDED_BY_PYTHON = ("LD_LIBRARY_PATH",)
+"""Without it an interpreter that a user has installed may not start."""
 _SHIM_STARTS_WITHIN_SECONDS = 60
 _GRACE_OF_A_FORGOTTEN_LIFE = 30.0
 
@@ -110,7 +112,7 @@ class Life:
             ShimError: no shim could be started.
         """
         try:
-            self._pod_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._pod_directory.mkdir(mode=0o700, exist_ok=True)
             with self._turn() as lock:
                 others = [life for life in self._lives() if life != self._number]
                 if lock is None:
@@ -140,7 +142,8 @@ class Life:
             before = json.loads(path.read_bytes()) if path.exists() else None
             if before == stop._asdict() or (before and not before["reason"]):
                 return  # that a pod is deleted is never taken back
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for directory in (self._pod_directory, self.directory):
+                directory.mkdir(mode=0o700, exist_ok=True)
             replace(str(path), stop._asdict())
             self._ring()
         except OSError as exc:
@@ -209,11 +212,12 @@ class Life:
         Raises:
             ShimError: it says that it cannot begin.
         """
+        needed = {name: os.environ[name] for name in _NEEDED_BY_PYTHON if name in os.environ}
         try:
             done = subprocess.run(  # noqa: S603 - of this program's own
                 [*_SHIM, str(self.directory), str(lock)],
                 input=json.dumps(plan).encode(),
-                env={"PYTHONPATH": str(Path(__file__).parent)},
+                env={"PYTHONPATH": str(Path(__file__).parent), **needed},
                 cwd="/",
                 pass_fds=[lock],
                 stdout=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """What a process can be given, and what is refused."""
 
+import doctest
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import structlog
 
 from app.errors import InvalidRequest
-from app.runtimes.process import ProcessRuntime
+from app.runtimes.process import ProcessRuntime, plan
 from app.runtimes.process.plan import expand
 from app.runtimes.process.shim.container import BackOff
 from tests.runtimes.process import SECRET, Driven, settings, shell, the_shim
@@ -72,6 +73,10 @@ def test_variables_are_put_into_command_and_args(run: Run) -> None:
 )
 def test_a_variable_is_replaced_as_kubernetes_does(text: str, expanded: str) -> None:
     assert expand(text, {"A": "1"}) == expanded
+
+
+def test_the_examples_in_a_module_are_true() -> None:
+    assert doctest.testmod(plan) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_no_value_of_an_environment_is_in_a_file_an_argument_or_a_log(run: Run, 
 
 
 def test_what_is_written_is_for_its_owner_alone(run: Run, root: Path) -> None:
-    pod = run(shell("echo hello"), restartPolicy="Never")
+    pod = run(shell("echo hello"), restartPolicy="Never", activeDeadlineSeconds=3600)
     pod.until_over()
     for path in (root, *root.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path

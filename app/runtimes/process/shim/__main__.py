@@ -37,4 +37,5 @@ def main(directory: str, lock: int) -> None:
     supervisor.run()
 
 
-main(sys.argv[1], int(sys.argv[2]))
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

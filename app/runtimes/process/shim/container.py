@@ -122,8 +122,8 @@ class Container:
         Args:
             resting: who rests until it is run again says so.
         """
-        rests = resting and self._run is not None and self.pid is None and self.restarts
-        pause = self._back_off.pause(self._ended) if rests and self._run and self._run["finished"] else 0.0
+        has_ended = self._run is not None and self._run["finished"] is not None
+        pause = self._back_off.pause(self._ended) if resting and has_ended and self.restarts else 0.0
         return {"runs": self._runs, "run": self._run, "previous": self._previous, "pause": pause or None}
 
     def begin(self) -> None:
