@@ -13,7 +13,7 @@ Object = dict[str, Any]
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     """What is looked at first in the metadata of any object; the rest is in the object itself."""
 
-    name: str
+    name: str = ""
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
@@ -39,7 +39,7 @@ class RawObject(NamedTuple):
         """Read an object's metadata.
 
         Raises:
-            msgspec.DecodeError: it is no JSON, or has no name.
+            msgspec.DecodeError: it is no JSON object with metadata.
         """
         return cls(_decoder.decode(raw).metadata, raw)
 
