@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from broker.kubernetes.client import Client
-from broker.kubernetes.errors import ApiError, Gone, Unreachable, error_from
+from broker.kubernetes.errors import ApiError, Unreachable, error_from
 from broker.kubernetes.objects import Metadata, RawObject
 
 IDLE_TIMEOUT = 150.0
@@ -89,7 +89,8 @@ async def list_and_watch(
                 yield Event("SYNCED", None)
                 on_sync(clock())
             alive = False
-            async with aclosing(_watch(client, path, selector, version, random)) as events:
+            query = {**selector, "resourceVersion": version, "timeoutSeconds": str(random.randint(300, 600))}
+            async with aclosing(_watch(client, path, query)) as events:
                 async for type_, obj in events:
                     alive, failures, version = True, 0, obj.metadata.resource_version
                     for event in known.apply(type_, obj):
@@ -98,11 +99,9 @@ async def list_and_watch(
             if alive:
                 continue  # the server ends each watch after a while
             failure: ApiError = Unreachable("the watch ended without an event")
-        except Gone as exc:
-            failure, version = exc, None
         except ApiError as exc:
             failure = exc
-            if exc.status:  # an answer that this place is no good; from a break one goes on
+            if exc.status not in (0, 429):  # the server cannot go on from here; after a break it can
                 version = None
         failures += 1
         delay = min(_BACKOFF * 2 ** (failures - 1), _BACKOFF_LIMIT) * random.uniform(1, 1.5)
@@ -163,22 +162,13 @@ async def _list(client: Client, path: str, selector: dict[str, str]) -> tuple[li
         query = {**selector, "continue": page.metadata.continue_}
 
 
-async def _watch(
-    client: Client, path: str, selector: dict[str, str], version: str, random: Random
-) -> AsyncGenerator[tuple[str, RawObject], None]:
-    """Give the events of one connection, bookmarks included.
+async def _watch(client: Client, path: str, query: dict[str, str]) -> AsyncGenerator[tuple[str, RawObject], None]:
+    """Give the events of one connection, bookmarks included, until the server ends it in an orderly way.
 
     Raises:
-        Gone: the version is too old.
-        ApiError: the connection ended in another way than the server's orderly one.
+        ApiError: it ended in another way; a Gone where the resourceVersion is too old.
     """
-    query = {
-        **selector,
-        "watch": "1",
-        "allowWatchBookmarks": "true",
-        "resourceVersion": version,
-        "timeoutSeconds": str(random.randint(300, 600)),
-    }
+    query = {"watch": "1", "allowWatchBookmarks": "true", **query}
     async with client.stream(path, idle_timeout=IDLE_TIMEOUT, **query) as lines:
         async for line in lines:
             try:
@@ -187,4 +177,4 @@ async def _watch(
                     raise error_from(0, bytes(envelope.object))
                 yield envelope.type, RawObject.parse(bytes(envelope.object))
             except msgspec.DecodeError as exc:
-                raise Unreachable("the watch gives what is no event") from exc
+                raise ApiError(502, "BadGateway", "the watch gives what is no event") from exc
