@@ -53,7 +53,7 @@ class KubeletApi:
         """Give the routes that show what is in pods."""
         logs = ContainerLogs(self._pods, self._provider, self._clock)
         return [
-            web.get("/containerLogs/{namespace}/{pod}/{container}", logs, allow_head=False),
+            web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
             web.get("/pods", self.list_pods),
             web.get("/runningpods/", self.list_running_pods),
             *(

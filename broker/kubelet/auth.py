@@ -7,12 +7,13 @@ they may do. Without these, anyone on the network of pods could read every log.
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 
 log = structlog.get_logger()
@@ -29,14 +30,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Reviewer(Protocol):
-    """What is needed of the Kubernetes client."""
-
-    async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST an object and give the answer; raises :exc:`ApiError`."""
-        ...
-
-
 class User(NamedTuple):
     """Somebody, as the API server describes them."""
 
@@ -44,9 +37,6 @@ class User(NamedTuple):
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
 class Answers(Generic[K, V]):
@@ -78,8 +68,8 @@ class Answers(Generic[K, V]):
 class Authenticator:
     """Tells who sent a request."""
 
-    def __init__(self, reviewer: Reviewer, clock: Callable[[], float]) -> None:
-        self._reviewer = reviewer
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
+        self._client = client
         self._answers: Answers[bytes, User | None] = Answers(clock)
 
     async def user(self, request: web.Request) -> User | None:
@@ -100,7 +90,7 @@ class Authenticator:
         return await self._answers.get(hashlib.sha256(token.encode()).digest(), lambda: self._review(token))
 
     async def _review(self, token: str) -> tuple[User | None, float]:
-        review = await self._reviewer.create(
+        review = await self._client.create(
             "/apis/authentication.k8s.io/v1/tokenreviews",
             {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}},
         )
@@ -132,8 +122,8 @@ def _reviewed_user(user: Mapping[str, Any]) -> User:
 class Authorizer:
     """Tells whether a user may do something with this node."""
 
-    def __init__(self, reviewer: Reviewer, node_name: str, clock: Callable[[], float]) -> None:
-        self._reviewer = reviewer
+    def __init__(self, client: Client, node_name: str, clock: Callable[[], float]) -> None:
+        self._client = client
         self._node_name = node_name
         self._answers: Answers[tuple[User, str, str], bool] = Answers(clock)
 
@@ -142,7 +132,7 @@ class Authorizer:
         return await self._answers.get((user, verb, subresource), lambda: self._review(user, verb, subresource))
 
     async def _review(self, user: User, verb: str, subresource: str) -> tuple[bool, float]:
-        review = await self._reviewer.create(
+        review = await self._client.create(
             "/apis/authorization.k8s.io/v1/subjectaccessreviews",
             {
                 "apiVersion": "authorization.k8s.io/v1",
@@ -189,12 +179,12 @@ def subresources(path: str) -> tuple[str, ...]:
             return ("proxy",)
 
 
-def guard(authenticator: Authenticator | None, authorizer: Authorizer | None) -> Middleware:
+def guard(authenticator: Authenticator, authorizer: Authorizer | None) -> Middleware:
     """Make the middleware that lets a request through, or answers 401, 403, or 500 where it cannot tell.
 
     Args:
-        authenticator: None: everyone is anonymous.
-        authorizer: None: everyone may do everything.
+        authenticator: tells who sends a request.
+        authorizer: tells what they may do; None: everything.
     """
 
     @web.middleware
@@ -204,16 +194,14 @@ def guard(authenticator: Authenticator | None, authorizer: Authorizer | None) ->
                 await _check(request, authenticator, authorizer)
             except ApiError as exc:
                 log.warning("could not review a request", path=request.path, error=str(exc))
-                raise web.HTTPInternalServerError(
-                    text="the API server could not be asked about this user\n"
-                ) from exc
+                raise web.HTTPInternalServerError(text="the API server could not be asked about it\n") from exc
         return await handler(request)
 
     return middleware
 
 
-async def _check(request: web.Request, authenticator: Authenticator | None, authorizer: Authorizer | None) -> None:
-    user = await authenticator.user(request) if authenticator else ANONYMOUS
+async def _check(request: web.Request, authenticator: Authenticator, authorizer: Authorizer | None) -> None:
+    user = await authenticator.user(request)
     if user is None:
         raise web.HTTPUnauthorized(text="Unauthorized\n")
     if authorizer is None:

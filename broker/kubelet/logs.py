@@ -24,7 +24,7 @@ class UnknownContainer(LogsError):
 
 
 class ContainerLogs:
-    """The handler.
+    """The logs of the containers of a node.
 
     Args:
         pods: what Kubernetes has on this node; logs of nothing else are given.
@@ -37,7 +37,7 @@ class ContainerLogs:
         self._provider = provider
         self._clock = clock
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def get(self, request: web.Request) -> web.StreamResponse:
         """Send the logs as they come, each piece at once, until they end or the client goes."""
         where = request.match_info["namespace"], request.match_info["pod"], request.match_info["container"]
         async with AsyncExitStack() as stack:

@@ -82,7 +82,7 @@ async def serve(
         _serving(settings, addresses, now=clock()),
         partial(read_pem, settings.client_ca_file) if settings.client_ca_file else lambda: authority.pem,
     )
-    app = web.Application(middlewares=[_guard(settings, client)])
+    app = web.Application(middlewares=[_guard(settings, client)] if settings.authentication else [])
     app.add_routes([*api.routes(), *api.open_routes()])
     runners = [await _listen(app, settings.kubelet_host, settings.kubelet_port, certificates.context)]
     if settings.metrics_addr:
@@ -110,10 +110,8 @@ def _serving(settings: Settings, addresses: Sequence[str], *, now: datetime) -> 
 
 def _guard(settings: Settings, client: Client) -> Middleware:
     monotonic = asyncio.get_running_loop().time
-    return guard(
-        Authenticator(client, monotonic) if settings.authentication else None,
-        Authorizer(client, settings.node_name, monotonic) if settings.authorization else None,
-    )
+    authorizer = Authorizer(client, settings.node_name, monotonic) if settings.authorization else None
+    return guard(Authenticator(client, monotonic), authorizer)
 
 
 async def _listen(

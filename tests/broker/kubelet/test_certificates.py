@@ -11,19 +11,9 @@ import pytest
 
 from broker.errors import ConfigurationError
 from broker.kubelet.certificates import Certificates, KeyPair, read_pem, self_signed
-from tests.broker.kubelet.pki import Authority, Issued
+from tests.broker.certificates import Authority, Signed, load
 
 Handshake = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority("an authority")
-
-
-@pytest.fixture(scope="module")
-def other_authority() -> Authority:
-    return Authority("another authority")
 
 
 class Files:
@@ -33,8 +23,9 @@ class Files:
         self.certificate, self.key, self.ca = (directory / name for name in ("tls.crt", "tls.key", "ca.crt"))
         self.ca.touch()
 
-    def write(self, issued: Issued) -> None:
-        issued.write(self.certificate, self.key)
+    def write(self, signed: Signed) -> None:
+        self.certificate.write_text(signed.certificate)
+        self.key.write_text(signed.key)
 
     def serving(self) -> KeyPair:
         return KeyPair(read_pem(self.certificate), read_pem(self.key))
@@ -46,12 +37,12 @@ class Files:
 @pytest.fixture
 def files(tmp_path: Path, authority: Authority) -> Files:
     files = Files(tmp_path)
-    files.write(authority.server("node-1"))
+    files.write(authority.server())
     return files
 
 
 @pytest.fixture
-async def handshake(files: Files, tmp_path: Path) -> AsyncIterator[Handshake]:
+async def handshake(files: Files) -> AsyncIterator[Handshake]:
     """Function that connects to a server of these files; gives whom the server takes the client for, if anyone."""
     certificates = Certificates(files.serving, files.client_ca)
 
@@ -63,11 +54,11 @@ async def handshake(files: Files, tmp_path: Path) -> AsyncIterator[Handshake]:
     server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=certificates.context)
     port = server.sockets[0].getsockname()[1]
 
-    async def connect(trusted: bytes, *, name: str = "node-1", client: Issued | None = None) -> str:
-        context = ssl.create_default_context(cadata=trusted.decode())
+    async def connect(trusted: str, client: Signed | None = None) -> str:
+        context = ssl.create_default_context(cadata=trusted)
         if client:
-            client.load_into(context, tmp_path)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+            load(context, client)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         try:
             return (await reader.read()).decode()
         finally:
@@ -86,7 +77,7 @@ async def test_a_certificate_that_rotates_is_shown_without_a_restart(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
     await handshake(authority.pem)
-    files.write(other_authority.server("node-1"))
+    files.write(other_authority.server())
     assert await handshake(other_authority.pem) == "nobody"
     with pytest.raises(ssl.SSLCertVerificationError):
         await handshake(authority.pem)
@@ -95,19 +86,19 @@ async def test_a_certificate_that_rotates_is_shown_without_a_restart(
 async def test_a_rotation_half_done_keeps_what_was_in_force(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
-    fresh = other_authority.server("node-1")
-    files.certificate.write_bytes(fresh.certificate)  # and the key is not there yet
+    fresh = other_authority.server()
+    files.certificate.write_text(fresh.certificate)  # and the key is not there yet
     assert await handshake(authority.pem) == "nobody"
     files.key.unlink()
     assert await handshake(authority.pem) == "nobody"
-    files.key.write_bytes(fresh.key)
+    files.key.write_text(fresh.key)
     assert await handshake(other_authority.pem) == "nobody"
 
 
 async def test_a_client_certificate_of_the_ca_says_who_it_is(
     handshake: Handshake, files: Files, authority: Authority
 ) -> None:
-    files.ca.write_bytes(authority.pem)
+    files.ca.write_text(authority.pem)
     await handshake(authority.pem)  # whoever is connecting while the CA changes is not asked yet
     assert await handshake(authority.pem, client=authority.client("kubectl")) == "kubectl"
     assert await handshake(authority.pem) == "nobody"
@@ -116,7 +107,7 @@ async def test_a_client_certificate_of_the_ca_says_who_it_is(
 async def test_a_client_certificate_of_another_ca_is_turned_away(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
-    files.ca.write_bytes(authority.pem)
+    files.ca.write_text(authority.pem)
     await handshake(authority.pem)
     assert await handshake(authority.pem, client=other_authority.client("kubectl")) == ""
 
@@ -124,7 +115,7 @@ async def test_a_client_certificate_of_another_ca_is_turned_away(
 async def test_a_certificate_of_the_ca_that_is_not_for_clients_is_turned_away(
     handshake: Handshake, files: Files, authority: Authority
 ) -> None:
-    files.ca.write_bytes(authority.pem)
+    files.ca.write_text(authority.pem)
     await handshake(authority.pem)
     assert await handshake(authority.pem, client=authority.server("kubectl")) == ""
 
@@ -132,15 +123,15 @@ async def test_a_certificate_of_the_ca_that_is_not_for_clients_is_turned_away(
 async def test_a_ca_that_is_replaced_is_believed_no_longer(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
-    files.ca.write_bytes(authority.pem)
+    files.ca.write_text(authority.pem)
     await handshake(authority.pem)
-    files.ca.write_bytes(other_authority.pem)
+    files.ca.write_text(other_authority.pem)
     assert await handshake(authority.pem, client=other_authority.client("kubectl")) == "kubectl"
     assert await handshake(authority.pem, client=authority.client("kubectl")) == ""
 
 
 @pytest.mark.parametrize("name", ["node-1", "10.1.2.3", "fd00::1", "node-1.example"])
-async def test_a_self_signed_certificate_is_good_for_name_and_addresses(tmp_path: Path, name: str) -> None:
+async def test_a_self_signed_certificate_is_good_for_name_and_addresses(name: str) -> None:
     pair = self_signed("node-1", ["10.1.2.3", "fd00::1", "node-1.example", "node-1"], now=datetime.now(UTC))
     context = Certificates(lambda: pair, bytes).context
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
