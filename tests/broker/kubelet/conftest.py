@@ -1,5 +1,6 @@
 """A kubelet API that listens, between a cluster and a provider of the tests' own."""
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -89,6 +90,12 @@ class Kubelet:
 def node() -> Node:
     """A node with a pod `shop/web` that runs."""
     return Node()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_loop_but_those_of_tests() -> None:
+    """Keep pytest-asyncio from asking for the current event loop where none was set: it makes one that is left open."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")
