@@ -1,5 +1,6 @@
 """A cluster and a provider for the broker: a fake API server over TLS, and the real provider under gunicorn."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,9 @@ from broker.kubernetes.config import ClusterConfig
 from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority, server_context
 from tests.server import Server
+
+# Asked for a loop where none was ever set, Python 3.11 makes one; pytest-asyncio asks, and never closes it.
+asyncio.set_event_loop(None)
 
 
 @pytest.fixture
