@@ -168,14 +168,6 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             return None
         return {"key": self.taint_key, "value": self.taint_value, "effect": self.taint_effect}
 
-    @property
-    def metrics_address(self) -> tuple[str | None, int] | None:
-        """Host (None: every one) and port of `metrics_addr`; None where it is off."""
-        if self.metrics_addr is None:
-            return None
-        host, _, port = self.metrics_addr.rpartition(":")
-        return host.strip("[]") or None, int(port)
-
     @field_validator("node_name")
     @classmethod
     def _is_subdomain(cls, value: str) -> str:
