@@ -166,7 +166,7 @@ def subresources(path: str) -> tuple[str, ...]:
 
     The kubelet's own table (`pkg/kubelet/server/auth.go`).
     """
-    match path.split("/")[1]:
+    match path.removeprefix("/").partition("/")[0]:
         case "stats":
             return ("stats",)
         case "metrics":

@@ -1,6 +1,5 @@
 """A kubelet API that listens, between a cluster and a provider of the tests' own."""
 
-import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -20,7 +19,7 @@ from broker.kubernetes.client import Client
 from broker.provider import Provider
 from broker.settings import Settings
 from tests.broker.certificates import Authority
-from tests.broker.kubelet.provider import StubProvider
+from tests.broker.kubelet.log_provider import LogProvider
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
@@ -92,12 +91,6 @@ def node() -> Node:
     return Node()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_loop_but_those_of_tests() -> None:
-    """Keep pytest-asyncio from asking for the current event loop where none was set: it makes one that is left open."""
-    asyncio.set_event_loop(None)
-
-
 @pytest.fixture(scope="session")
 def other_authority() -> Authority:
     """Whom nobody trusts."""
@@ -105,9 +98,9 @@ def other_authority() -> Authority:
 
 
 @pytest.fixture(params=[False], ids=[""])
-async def stub(request: pytest.FixtureRequest) -> AsyncIterator[StubProvider]:
+async def stub(request: pytest.FixtureRequest) -> AsyncIterator[LogProvider]:
     """A provider that knows `tail` alone; see `with_extensions`."""
-    async with StubProvider(extensions=request.param).running() as stub:
+    async with LogProvider(extensions=request.param).running() as stub:
         yield stub
 
 
@@ -141,7 +134,7 @@ def trust(authority: Authority) -> ssl.SSLContext:
 
 @pytest.fixture
 async def start(
-    *, client: Client, stub: StubProvider, node: Node, files: Path, trust: ssl.SSLContext
+    *, client: Client, stub: LogProvider, node: Node, files: Path, trust: ssl.SSLContext
 ) -> AsyncIterator[Start]:
     """Function that starts the API with these settings."""
     async with AsyncExitStack() as stack:

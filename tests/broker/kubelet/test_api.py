@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from broker.errors import ConfigurationError
 from broker.kubelet.health import SYNC_LIMIT, NodeState
 from tests.broker.kubelet.conftest import NOW, Kubelet, Node, Start
-from tests.broker.kubelet.provider import StubProvider
+from tests.broker.kubelet.log_provider import LogProvider
 
 SECRET = "the-password-of-the-database"
 
@@ -50,7 +50,7 @@ def held(name: str, phase: str) -> dict[str, Any]:
 
 
 async def test_running_pods_are_those_of_the_provider_that_have_not_ended(
-    kubelet: Kubelet, stub: StubProvider
+    kubelet: Kubelet, stub: LogProvider
 ) -> None:
     stub.pods = [
         held("web", "Running"),
@@ -67,12 +67,12 @@ async def test_running_pods_are_those_of_the_provider_that_have_not_ended(
     assert answer.json()["items"][0]["spec"] == {"containers": [{"name": "app", "image": "app:1"}]}
 
 
-async def test_running_pods_tell_no_secret(kubelet: Kubelet, stub: StubProvider) -> None:
+async def test_running_pods_tell_no_secret(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.pods = [held("web", "Running")]
     assert SECRET.encode() not in (await kubelet.get("/runningpods/")).body
 
 
-async def test_running_pods_of_a_provider_of_few_words_are_told(kubelet: Kubelet, stub: StubProvider) -> None:
+async def test_running_pods_of_a_provider_of_few_words_are_told(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.pods = [{"metadata": {"name": "web"}, "spec": None, "status": None}]
     (pod,) = (await kubelet.get("/runningpods/")).json()["items"]
     assert pod == {"metadata": {"name": "web"}, "spec": {"containers": []}, "status": {}}
@@ -195,7 +195,7 @@ async def test_without_files_the_certificate_is_self_signed(start: Start) -> Non
         assert response.status == 200
 
 
-async def test_what_is_followed_ends_when_the_server_stops(start: Start, stub: StubProvider) -> None:
+async def test_what_is_followed_ends_when_the_server_stops(start: Start, stub: LogProvider) -> None:
     kubelet = await start(authentication=False, authorization=False)
     stub.log = "a\n"
     async with kubelet.follow() as response:

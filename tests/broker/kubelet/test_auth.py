@@ -9,7 +9,7 @@ from unittest.mock import create_autospec
 import aiohttp
 import pytest
 
-from broker.kubelet.auth import Answers, Authenticator, Authorizer, certificate_user
+from broker.kubelet.auth import Answers, Authenticator, Authorizer, certificate_user, subresources
 from broker.kubernetes.client import Client
 from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority, load
@@ -139,6 +139,11 @@ async def test_a_review_of_access_has_all_that_the_review_of_the_token_said() ->
     assert await Authorizer(api, "node-1", lambda: 0.0).allows(user, "get", "stats")
     spec = api.create.call_args.args[1]["spec"]
     assert (spec["user"], spec["uid"], spec["groups"], spec["extra"]) == tuple(told.values())
+
+
+@pytest.mark.parametrize("path", ["/", "*", "", "/metricsandmore", "//metrics", "/podsandmore", "/logs/"])
+def test_what_is_no_path_of_a_subresource_needs_the_permission_for_everything(path: str) -> None:
+    assert subresources(path) == ("proxy",)
 
 
 @pytest.mark.parametrize("status", [200, 403])

@@ -7,14 +7,14 @@ import pytest
 
 from broker.kubelet import tail
 from tests.broker.kubelet.conftest import Kubelet, Node, Start, both_kinds, with_extensions
-from tests.broker.kubelet.provider import StubProvider
+from tests.broker.kubelet.log_provider import LogProvider
 from tests.postgres import free_port
 
 STAMPED = "2026-11-22T08:59:00Z one\n2026-11-22T08:59:50Z two\n  and more of two\n2026-11-22T08:59:59Z three\n"
 
 
 @both_kinds
-async def test_no_option_means_all_lines(kubelet: Kubelet, stub: StubProvider) -> None:
+async def test_no_option_means_all_lines(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.log = "".join(f"line {number}\n" for number in range(5000))
     answer = await kubelet.logs()
     assert (answer.status, answer.content_type) == (200, "text/plain")
@@ -23,7 +23,7 @@ async def test_no_option_means_all_lines(kubelet: Kubelet, stub: StubProvider) -
 
 @both_kinds
 @pytest.mark.parametrize(("lines", "text"), [("2", "b\nc\n"), ("0", ""), ("9", "a\nb\nc\n")])
-async def test_tail_lines_are_the_last_ones(kubelet: Kubelet, stub: StubProvider, lines: str, text: str) -> None:
+async def test_tail_lines_are_the_last_ones(kubelet: Kubelet, stub: LogProvider, lines: str, text: str) -> None:
     stub.log = "a\nb\nc\n"
     assert (await kubelet.logs(tailLines=lines)).body.decode() == text
 
@@ -31,7 +31,7 @@ async def test_tail_lines_are_the_last_ones(kubelet: Kubelet, stub: StubProvider
 @both_kinds
 @pytest.mark.parametrize(("limit", "text"), [("1", "a"), ("4", "a\nb\n"), ("6", "a\nb\nc\n"), ("99", "a\nb\nc\n")])
 async def test_no_more_bytes_are_given_than_the_limit(
-    kubelet: Kubelet, stub: StubProvider, limit: str, text: str
+    kubelet: Kubelet, stub: LogProvider, limit: str, text: str
 ) -> None:
     stub.log = "a\nb\nc\n"
     assert (await kubelet.logs(limitBytes=limit)).body.decode() == text
@@ -50,14 +50,14 @@ async def test_no_more_bytes_are_given_than_the_limit(
     ],
 )
 async def test_a_provider_that_can_do_more_is_asked_for_it(
-    kubelet: Kubelet, stub: StubProvider, asked: dict[str, str], passed_on: dict[str, str]
+    kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], passed_on: dict[str, str]
 ) -> None:
     assert (await kubelet.logs(**asked)).status == 200
     assert stub.queries == [{"namespace": "shop", "podName": "web", "containerName": "app", **passed_on}]
 
 
 @with_extensions
-async def test_what_is_followed_comes_as_it_is_written(kubelet: Kubelet, stub: StubProvider) -> None:
+async def test_what_is_followed_comes_as_it_is_written(kubelet: Kubelet, stub: LogProvider) -> None:
     async with kubelet.follow() as response:
         assert response.status == 200  # before there is a line
         for text in (b"first\n", b"half a", b" line\n"):
@@ -68,7 +68,7 @@ async def test_what_is_followed_comes_as_it_is_written(kubelet: Kubelet, stub: S
 
 @with_extensions
 async def test_a_client_that_goes_takes_the_request_to_the_provider_along(
-    kubelet: Kubelet, stub: StubProvider
+    kubelet: Kubelet, stub: LogProvider
 ) -> None:
     async with kubelet.follow() as response:
         stub.write(b"a\n")
@@ -77,14 +77,14 @@ async def test_a_client_that_goes_takes_the_request_to_the_provider_along(
 
 
 @with_extensions
-async def test_a_limit_that_is_reached_ends_what_is_followed(kubelet: Kubelet, stub: StubProvider) -> None:
+async def test_a_limit_that_is_reached_ends_what_is_followed(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.write(b"abcdef\n")
     assert (await kubelet.logs(follow="true", limitBytes="3")).body == b"abc"
     await asyncio.wait_for(stub.left.wait(), 30)
 
 
 @with_extensions
-async def test_a_provider_that_dies_is_no_end_of_the_log(kubelet: Kubelet, stub: StubProvider) -> None:
+async def test_a_provider_that_dies_is_no_end_of_the_log(kubelet: Kubelet, stub: LogProvider) -> None:
     async with kubelet.follow() as response:
         stub.write(b"a\n")
         assert await response.content.readany() == b"a\n"
@@ -94,7 +94,7 @@ async def test_a_provider_that_dies_is_no_end_of_the_log(kubelet: Kubelet, stub:
 
 
 async def test_a_provider_with_tail_alone_is_followed_by_asking_again(
-    kubelet: Kubelet, stub: StubProvider, node: Node
+    kubelet: Kubelet, stub: LogProvider, node: Node
 ) -> None:
     stub.log = "a\nb\nc\n"
     async with kubelet.session.get(
@@ -108,7 +108,7 @@ async def test_a_provider_with_tail_alone_is_followed_by_asking_again(
         assert await response.content.read() == b"d\nand the last, without an end\n"
 
 
-async def test_following_begins_before_a_line_is_there(kubelet: Kubelet, stub: StubProvider, node: Node) -> None:
+async def test_following_begins_before_a_line_is_there(kubelet: Kubelet, stub: LogProvider, node: Node) -> None:
     node.put(state="waiting")
     async with kubelet.follow() as response:
         assert response.status == 200
@@ -119,7 +119,7 @@ async def test_following_begins_before_a_line_is_there(kubelet: Kubelet, stub: S
 
 @pytest.mark.parametrize("end", ["restarted", "replaced", "gone", "forgotten"])
 async def test_following_ends_with_this_run_of_the_container(
-    kubelet: Kubelet, stub: StubProvider, node: Node, end: str
+    kubelet: Kubelet, stub: LogProvider, node: Node, end: str
 ) -> None:
     stub.log = "a\n"
     async with kubelet.follow() as response:
@@ -137,7 +137,7 @@ async def test_following_ends_with_this_run_of_the_container(
 
 
 async def test_the_log_of_a_container_that_has_ended_is_not_waited_for(
-    kubelet: Kubelet, stub: StubProvider, node: Node, monkeypatch: pytest.MonkeyPatch
+    kubelet: Kubelet, stub: LogProvider, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "INTERVAL", 1e6)
     node.put(state="terminated")
@@ -146,7 +146,7 @@ async def test_the_log_of_a_container_that_has_ended_is_not_waited_for(
 
 
 async def test_an_outage_of_the_provider_does_not_end_what_is_followed(
-    kubelet: Kubelet, stub: StubProvider
+    kubelet: Kubelet, stub: LogProvider
 ) -> None:
     stub.log = "a\n"
     async with kubelet.follow() as response:
@@ -160,7 +160,7 @@ async def test_an_outage_of_the_provider_does_not_end_what_is_followed(
 
 
 async def test_more_new_lines_than_are_asked_for_are_all_given(
-    kubelet: Kubelet, stub: StubProvider, node: Node
+    kubelet: Kubelet, stub: LogProvider, node: Node
 ) -> None:
     stub.log = "a\n"
     async with kubelet.follow() as response:
@@ -182,7 +182,7 @@ async def test_more_new_lines_than_are_asked_for_are_all_given(
     ],
 )
 async def test_times_are_those_that_the_lines_begin_with(
-    kubelet: Kubelet, stub: StubProvider, asked: dict[str, str], text: str
+    kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], text: str
 ) -> None:
     stub.log = STAMPED
     assert (await kubelet.logs(**asked)).body.decode() == text
@@ -198,7 +198,7 @@ async def test_times_are_those_that_the_lines_begin_with(
     ],
 )
 async def test_what_a_provider_with_tail_alone_cannot_do_is_refused_in_words(
-    kubelet: Kubelet, stub: StubProvider, asked: dict[str, str], word: str
+    kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], word: str
 ) -> None:
     stub.log = "no time\n"
     answer = await kubelet.logs(**asked)
@@ -210,7 +210,7 @@ async def test_what_a_provider_with_tail_alone_cannot_do_is_refused_in_words(
     ("where", "missing"), [("shop/other/app", "other"), ("other/web/app", "other"), ("shop/web/other", "other")]
 )
 async def test_a_pod_or_container_that_is_not_there_is_named(
-    kubelet: Kubelet, stub: StubProvider, where: str, missing: str
+    kubelet: Kubelet, stub: LogProvider, where: str, missing: str
 ) -> None:
     answer = await kubelet.logs(where)
     assert answer.status == 404
@@ -218,7 +218,7 @@ async def test_a_pod_or_container_that_is_not_there_is_named(
     assert stub.queries == []
 
 
-async def test_a_container_that_initializes_has_logs_too(kubelet: Kubelet, stub: StubProvider) -> None:
+async def test_a_container_that_initializes_has_logs_too(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.log = "done\n"
     assert (await kubelet.logs("shop/web/setup")).body == b"done\n"
 
@@ -242,7 +242,7 @@ async def test_options_that_cannot_be_are_refused(kubelet: Kubelet, status: int,
     ],
 )
 async def test_what_the_provider_answers_instead_is_told(
-    kubelet: Kubelet, stub: StubProvider, answer: tuple[int, str], told: tuple[int, str]
+    kubelet: Kubelet, stub: LogProvider, answer: tuple[int, str], told: tuple[int, str]
 ) -> None:
     stub.answer = answer
     status, body, _ = await kubelet.logs()

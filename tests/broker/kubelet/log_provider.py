@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 
-class StubProvider:
+class LogProvider:
     """One that knows `tail` alone; or, with `extensions`, one that streams.
 
     Attributes:
@@ -40,7 +40,7 @@ class StubProvider:
         self._stream.put_nowait(None)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["StubProvider"]:
+    async def running(self) -> AsyncIterator["LogProvider"]:
         app = web.Application()
         app.router.add_get("/getContainerLogs", self._logs)
         app.router.add_get("/getPods", self._pods)
