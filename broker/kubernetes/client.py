@@ -1,14 +1,16 @@
 """A client of one API server: the few verbs, JSON in and out."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Literal
 
 import aiohttp
 import orjson
 
+from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig
-from broker.kubernetes.errors import Unreachable, error_from
+from broker.kubernetes.errors import ApiError, Unreachable, error_from
 from broker.kubernetes.objects import Object
 
 _JSON = "application/json"
@@ -26,6 +28,8 @@ class Client:
         config: where the server is, and who asks.
         user_agent: how the server's logs and audit name this client.
         timeout: seconds that a call may take in all.
+        observe: is called after each request with its method, the answer's status (0: there was none) and the
+            seconds that it took.
         connections: how many requests and watches are under way at once; others wait for their turn.
     """
 
@@ -36,11 +40,13 @@ class Client:
         user_agent: str = "virtual-kubelet-web",
         timeout: float = 30,
         connections: int = 32,
+        observe: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self._config = config
         self._headers = {"User-Agent": user_agent, "Accept": _JSON}
         self._timeout = timeout
         self._connections = connections
+        self._observe = observe
         self._session: aiohttp.ClientSession | None = None
 
     async def get(self, path: str, **query: str) -> Object:
@@ -138,11 +144,22 @@ class Client:
         content_type: str = _JSON,
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=self._timeout)
-        async with (
-            _translated(),
-            self._open(method, path, body, query=query, content_type=content_type, timeout=timeout) as response,
-        ):
-            return await response.read()
+        began, status = monotonic(), 0
+        try:
+            async with (
+                _translated(),
+                self._open(
+                    method, path, body, query=query, content_type=content_type, timeout=timeout
+                ) as response,
+            ):
+                answer = await response.read()
+                status = response.status
+                return answer
+        except ApiError as exc:
+            status = exc.status
+            raise
+        finally:
+            self._observe(method, status, monotonic() - began)
 
     @asynccontextmanager
     async def _open(
@@ -184,6 +201,8 @@ async def _translated() -> AsyncGenerator[None, None]:
         yield
     except TimeoutError as exc:
         raise Unreachable("the API server does not answer in time") from exc
+    except ConfigurationError as exc:
+        raise Unreachable(f"the API server cannot be asked: {exc}") from exc
     except aiohttp.ClientError as exc:
         raise Unreachable(f"the API server is out of reach: {str(exc) or type(exc).__name__}") from exc
 
