@@ -147,12 +147,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             ConfigurationError: something is wrong or misspelt; a line for each names it, with no value of it.
             SystemExit: the flags asked for `--help` or `--version`, which has been printed.
         """
-        flags = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
-        flags.pop("provider", None)
+        parsed, unknown = _parser().parse_known_args(arguments)
+        flags = {name: value for name, value in vars(parsed).items() if value is not None and name != "provider"}
         variables = {
             name: environment[variable(name)] for name in cls.model_fields if environment.get(variable(name))
         }
-        problems = list(_misspelt(environment))
+        problems = [*_unknown(unknown), *_misspelt(environment)]
         try:
             settings = cls.model_validate(variables | flags)
         except ValidationError as exc:
@@ -309,6 +309,13 @@ def _help(name: str) -> str:
     else:
         told = f" ({default:g}s)" if isinstance(default, float) else f" ({default})"
     return f"{field.description}{told}"
+
+
+def _unknown(arguments: Sequence[str]) -> Iterable[str]:
+    """Name what is no flag; not its value, for somebody may have tried to give a secret."""
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    for name in flags or (["arguments"] if arguments else []):
+        yield f"{name}: no such flag; --help lists them all"
 
 
 def _misspelt(environment: Iterable[str]) -> Iterable[str]:
