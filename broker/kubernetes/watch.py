@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from broker.kubernetes.client import Client
-from broker.kubernetes.errors import ApiError, Unreachable, error_from
+from broker.kubernetes.errors import ApiError, Gone, Unreachable, error_from
 from broker.kubernetes.objects import Metadata, RawObject
 
 IDLE_TIMEOUT = 150.0
@@ -81,6 +81,7 @@ async def list_and_watch(
     version: str | None = None  # None: list first
     failures = 0
     while True:
+        listed = version is None
         try:
             if version is None:
                 items, version = await _list(client, path, selector)
@@ -103,8 +104,11 @@ async def list_and_watch(
             failure = exc
             if exc.status not in (0, 429):  # the server cannot go on from here; after a break it can
                 version = None
+            if isinstance(exc, Gone) and not listed:
+                failures = 0
+                continue  # it answers; only the place was too old
         failures += 1
-        delay = min(_BACKOFF * 2 ** (failures - 1), _BACKOFF_LIMIT) * random.uniform(1, 1.5)
+        delay = min(_BACKOFF * 2 ** (failures - 1), _BACKOFF_LIMIT) * random.uniform(0.5, 1)
         delay = max(delay, failure.retry_after or 0)
         log.info("watch interrupted", path=path, error=str(failure), failures=failures, retry_in=round(delay, 1))
         await asyncio.sleep(delay)

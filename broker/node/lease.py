@@ -35,6 +35,8 @@ class Lease:
         self._collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         self._path = f"{self._collection}/{facts.name}"
         self._last: Object | None = None
+        self._attempts: list[str] = []
+        """The times that the lease may bear if nobody else writes it."""
 
     async def run(self) -> None:
         """Renew the lease, for ever."""
@@ -58,19 +60,25 @@ class Lease:
         """
         if self._last is not None:
             try:
-                self._last = await self._client.replace(self._path, self._renewed(self._last))
+                await self._replace(self._last)
+            except (Conflict, NotFound):
+                self._last = None  # deleted, with the node perhaps; or written by an attempt whose answer was lost
+            else:
                 return
-            except Conflict:
-                log.warning("somebody else writes the lease of the node: is there a second one of its name?")
-            except NotFound:
-                pass  # deleted, with the node perhaps
-            self._last = None
         try:
             found = await self._client.get(self._path)
         except NotFound:
             self._last = await self._client.create(self._collection, self._renewed({}))
-        else:
-            self._last = await self._client.replace(self._path, self._renewed(found))
+            return
+        if self._attempts and found.get("spec", {}).get("renewTime") not in self._attempts:
+            log.warning("somebody else renews the lease of the node: is there a second one of its name?")
+        await self._replace(found)
+
+    async def _replace(self, lease: Object) -> None:
+        renewed = self._renewed(lease)
+        self._attempts.append(renewed["spec"]["renewTime"])
+        self._last = await self._client.replace(self._path, renewed)
+        self._attempts = self._attempts[-1:]
 
     def _renewed(self, lease: Object) -> Object:
         """Renew a lease; it belongs to the Node, so that it goes when that is gone for good."""

@@ -30,6 +30,8 @@ from broker.settings import Settings
 
 PERIOD = 10.0
 """Seconds between two looks at the provider, and the longest that one may take."""
+RETRY = 2.0
+"""Seconds between two looks at a provider that is not there."""
 HEARTBEAT = 300.0
 """Seconds after which a status is sent though nothing has changed."""
 FAILURES_BEFORE_NOT_READY = 3
@@ -89,7 +91,8 @@ class NodeStatus:
         except* (ProviderError, TimeoutError) as exc:
             self._failures += 1
             self._trouble = str(exc.exceptions[0]) or "the provider does not answer in time"
-            log.warning("the provider does not answer for its node", error=self._trouble)
+            if self._facts.ready or not self._told:  # not each time, once that is known
+                log.warning("the provider does not answer for its node", error=self._trouble)
         else:
             if self._failures >= FAILURES_BEFORE_NOT_READY:
                 log.info("the provider answers for its node")
@@ -144,7 +147,7 @@ class NodeStatus:
                 await self._tell_news()
             except ApiError as exc:
                 log.warning("the status of the node cannot be written", error=str(exc))
-            await asyncio.sleep(PERIOD * self._random.uniform(0.9, 1.0))
+            await asyncio.sleep((PERIOD if self._facts.ready else RETRY) * self._random.uniform(0.9, 1.0))
             await self.look()
 
     async def _tell_news(self) -> None:
