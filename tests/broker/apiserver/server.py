@@ -3,8 +3,8 @@
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
@@ -70,6 +70,7 @@ class ApiServer:
         self._faults = Faults()
         self._runner: web.AppRunner | None = None
         self._pages: dict[str, tuple[list[Object], int]] = {}
+        self._forbidden_labels: set[str] = set()
         self._waiting: list[asyncio.Future[None]] = []
         self.store.listen(lambda _: self._wake())
 
@@ -133,6 +134,13 @@ class ApiServer:
     ) -> AbstractContextManager[Fault]:
         """Hold requests without an answer."""
         return self._faults.inject(Fault(method=method, path=path, times=times))
+
+    @contextmanager
+    def forbidding_labels(self, *labels: str) -> Iterator[None]:
+        """Let nobody set these labels on a Node, as the admission plugin NodeRestriction does with a node."""
+        self._forbidden_labels = set(labels)
+        yield
+        self._forbidden_labels = set()
 
     def cut_watches(self) -> None:
         """Break every watch in the middle of a line."""
@@ -201,6 +209,7 @@ class ApiServer:
         if request.path.endswith("/subjectaccessreviews"):
             return 201, {**request.body, "status": {"allowed": self.authorize(request.body["spec"])}}
         target = _target(request.path)
+        self._admit(target, request)
         match request.method:
             case "GET" if target.name:
                 answer = self.store.get(target.resource, target.name, target.namespace)
@@ -217,6 +226,13 @@ class ApiServer:
             case _:
                 raise Refusal(405, "MethodNotAllowed", f"{request.method} {request.path}")
         return 200, answer
+
+    def _admit(self, target: Target, request: Request) -> None:
+        if target.resource == "nodes" and request.method in ("POST", "PATCH"):
+            labels = self._forbidden_labels & (request.body.get("metadata", {}).get("labels") or {}).keys()
+            if labels:
+                message = f"is not allowed to set the following labels: {', '.join(sorted(labels))}"
+                raise Refusal(403, "Forbidden", f'nodes "{target.name}" is forbidden: {message}')
 
     def _put(self, target: Target, body: Object) -> Object:
         metadata = {"namespace": target.namespace} if target.namespace else {}
