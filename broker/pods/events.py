@@ -104,20 +104,23 @@ class Events:
 
     async def _write(self, happening: _Happening, times: list[datetime]) -> None:
         path = f"/api/v1/namespaces/{happening.namespace}/events"
-        known = self._known.pop(happening, None)
-        if known is not None:
+        if known := self._known.get(happening):
             known.times, known.written = known.times + len(times), times[-1]
             try:
                 change = {"count": known.times, "lastTimestamp": to_time(times[-1])}
                 await self._client.patch(f"{path}/{known.name}", change)
             except NotFound:  # events are forgotten after an hour
-                known = None
-        if known is None:
-            known = _Recorded(f"{happening.name}.{uuid4().hex[:16]}", len(times), times[-1])
-            await self._client.create(path, self._event(happening, known, times))
-        self._known[happening] = known
+                del self._known[happening]
+            else:
+                return
+        known = self._known[happening] = _Recorded(f"{happening.name}.{uuid4().hex[:16]}", len(times), times[-1])
         if len(self._known) > _KNOWN_LIMIT:
             self._known.popitem(last=False)
+        try:
+            await self._client.create(path, self._event(happening, known, times))
+        except ApiError:
+            self._known.pop(happening, None)
+            raise
 
     def _event(self, happening: _Happening, recorded: _Recorded, times: list[datetime]) -> Object:
         return {
