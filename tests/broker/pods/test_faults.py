@@ -147,11 +147,9 @@ async def test_a_pod_that_ran_does_not_fail_where_it_cannot_be_made_again(
         await stub.until(lambda: POD in stub.pods)
 
 
-async def test_one_status_that_is_missing_is_no_lost_pod(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
-) -> None:
+async def test_one_status_that_is_missing_is_no_lost_pod(api: ApiServer, controlling: Controlling) -> None:
     api.store.create("pods", bound())
-    async with controlling(stub):
+    async with providing(WAYS["no /getPod"]) as stub, controlling(stub):
         await api.until(lambda: phase(api) == "Running")
         with stub.failing("/getPodStatus", 404, times=1) as fault:
             await stub.until(lambda: fault.met)
