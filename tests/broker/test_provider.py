@@ -194,6 +194,17 @@ async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() ->
     assert len(peers) == 1
 
 
+async def test_every_request_is_told_with_what_came_of_it_and_how_long_it_took(stub: StubProvider) -> None:
+    told: list[tuple[str, int]] = []
+    provider = Provider(stub.url, timeout=0.2, observe=lambda path, code, seconds: told.append((path, code)))
+    await provider.create(a_pod())
+    await provider.status("default", "none")
+    with stub.hanging("/getPods"), pytest.raises(ProviderUnavailable):
+        await provider.pods()
+    await provider.close()
+    assert told == [("/createPod", 200), ("/getPodStatus", 404), ("/getPods", 0)]
+
+
 async def test_changes_are_waited_for() -> None:
     async with providing(Ways(tells_changes=True)) as stub:
         provider = Provider(stub.url)
