@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import pytest
+
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError, Forbidden, NotFound
@@ -13,6 +15,9 @@ from broker.kubernetes.objects import Object
 from tests.pods import a_container
 
 T = TypeVar("T")
+
+REAL = pytest.mark.parametrize("config", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True)
+"""Marks a test that needs more of a cluster than the fake one has."""
 
 
 class Corner:
