@@ -14,7 +14,7 @@ import structlog
 
 from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
-from broker.kubernetes.objects import Object
+from broker.kubernetes.objects import Object, RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.admission import Ledger, Rejection, admit, requests
 from broker.pods.decide import Held, Pod, seconds_left
@@ -195,8 +195,17 @@ class PodController:
                 self._listed.set()
             elif type_ == "DELETED":
                 self._remove(obj.key)
-            elif self._store.put(obj):
-                self._queue.add(obj.key)
+            else:
+                self._put(obj)
+
+    def _put(self, obj: RawObject) -> None:
+        if not self._store.put(obj):
+            return
+        stored = self._store.get(obj.key)
+        if stored and stored.phase == "Running" and stored.uid not in self._ledger:
+            # After a start, what runs is counted before anything new is admitted.
+            self._ledger.admit(stored.uid, requests(stored.decode()))
+        self._queue.add(obj.key)
 
     def _remove(self, key: str) -> None:
         if gone := self._store.remove(key):
