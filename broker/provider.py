@@ -329,7 +329,7 @@ def _check(answer: _Answer, *, sent: Object | None = None) -> None:
     message = _message(answer.body)
     for value in sorted(_environment_values(sent or {}), key=len, reverse=True):
         message = message.replace(value, "…")
-    raise ProviderRefused(answer.status, message[:_MESSAGE_LIMIT])
+    raise ProviderRefused(answer.status, " ".join(message.split())[:_MESSAGE_LIMIT])
 
 
 def _message(body: bytes) -> str:
@@ -338,7 +338,7 @@ def _message(body: bytes) -> str:
         told = orjson.loads(body)
     except orjson.JSONDecodeError:
         text = body.decode(errors="replace")
-        return "" if text.lstrip().startswith("<") else " ".join(text.split())
+        return "" if text.lstrip().startswith("<") else text
     for key in ("error", "message", "detail"):
         if isinstance(told, dict):
             told = told.get(key, told)

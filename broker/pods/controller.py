@@ -152,7 +152,8 @@ class PodController:
                 raise
             await self._fail(stored, record, Rejection("ProviderFailed", str(exc)))
             return
-        if told and not self._statuses.hears:
+        # Of many pods the provider tells in few answers; one that comes alone need not wait for the next of them.
+        if told and not (self._statuses.hears and len(self._queue)):
             await self._statuses.ask(stored.key, stored.uid)
 
     def _seconds_left(self, key: str) -> float | None:

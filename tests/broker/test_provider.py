@@ -133,14 +133,15 @@ async def test_every_other_answer_is_a_refusal_and_nobody_is_followed(
         (b"\xff", "\N{REPLACEMENT CHARACTER}"),
         (b"x" * 5000, "x" * 1000),
         (b"the value hunter2hunter2 of P", "the value … of P"),
+        (b"the key\nof more\nlines of R", "the … of R"),
+        (b'{"message": "the key\\nof more\\nlines of R"}', "the … of R"),
     ],
 )
 async def test_a_refusal_has_the_providers_words_without_what_was_in_the_environment(
     stub: StubProvider, provider: Provider, body: bytes, message: str
 ) -> None:
-    pod = a_pod(
-        containers=[a_container(env=[{"name": "P", "value": "hunter2hunter2"}, {"name": "Q", "value": "1"}])]
-    )
+    env = {"P": "hunter2hunter2", "Q": "1", "R": "key\nof more\nlines"}
+    pod = a_pod(containers=[a_container(env=[{"name": name, "value": value} for name, value in env.items()])])
     with stub.failing("/createPod", 400, body=body), pytest.raises(ProviderRefused) as error:
         await provider.create(pod)
     assert error.value.message == message
