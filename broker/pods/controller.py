@@ -12,6 +12,7 @@ from random import Random
 import orjson
 import structlog
 
+from broker.errors import BrokerError
 from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.objects import Object, RawObject
@@ -124,16 +125,23 @@ class PodController:
             return await self._deletion.advance(stored, record)
         if stored.of_daemon_set and not self._settings.daemon_sets:
             return None
-        if stored.has_ended:
-            self._ledger.release(stored.uid)
-        else:
+        problem: BrokerError | None = None
+        try:
             await self._tend(stored, record)
+        except BrokerError as exc:
+            problem = exc
+        # How a pod is gets told even where it is not yet as it should be.
         if (stored := self._store.get(key)) and (reported := record.reported(stored.uid)):
             await self._writer.write(stored, record, orjson.loads(reported))
+        if problem:
+            raise problem
         return self._seconds_left(key)
 
     async def _tend(self, stored: StoredPod, record: Record) -> None:
         """Have a pod run that is to run, if it may."""
+        if stored.has_ended:
+            self._ledger.release(stored.uid)
+            return
         pod = stored.decode()
         if (left := seconds_left(pod, self._clock())) is not None and left <= 0:
             if record.held is not None:

@@ -217,6 +217,35 @@ async def test_a_status_is_written_on_what_the_pod_has_become(
     assert "Ready" in types
 
 
+async def test_a_status_is_written_though_the_pod_cannot_be_updated(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        with stub.failing("/updatePod", 503):
+            pod = api.store.get("pods", "web-0", "default")
+            pod["metadata"]["labels"] = {"new": "1"}
+            api.store.update("pods", pod)
+            await stub.until(lambda: stub.made("/updatePod"))
+            stub.report(POD, {**running(stub.pods[POD]), "message": "meanwhile"})
+            await api.until(
+                lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "meanwhile"
+            )
+        await stub.until(lambda: stub.pods[POD]["metadata"].get("labels") == {"new": "1"})
+
+
+async def test_a_last_status_that_is_refused_keeps_no_pod(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        with api.failing(422, reason="Invalid", method="PATCH", path="/status"):
+            api.store.delete("pods", "web-0", "default")
+            await api.until(lambda: phase(api) is None)
+
+
 @pytest.mark.parametrize("status", [b"[]", b'"Running"', b"<html>", b"{"])
 async def test_a_status_that_is_none_is_an_outage_and_no_status(
     api: ApiServer, stub: StubProvider, controlling: Controlling, status: bytes
