@@ -147,7 +147,7 @@ class StubProvider:
         """Have no such pod any more."""
         pod = self.pods.pop(key)
         self.statuses.pop(key)
-        self._change(key, uid=pod["metadata"]["uid"], gone=True)
+        self._change(key, uid=pod["metadata"].get("uid", ""), gone=True)
 
     @contextmanager
     def failing(
