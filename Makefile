@@ -13,6 +13,10 @@ run: .venv/run ## Run the provider on http://127.0.0.1:3000, its pods in data/pr
 	@$(BIN)/flask migrate
 	@exec $(BIN)/gunicorn
 
+.PHONY: broker
+broker: .venv/run ## Be a node of the current kubeconfig's cluster, with the provider of make run
+	@WEB_ENDPOINT_URL=$${WEB_ENDPOINT_URL:-http://127.0.0.1:3000} exec $(BIN)/python -m broker $(ARGS)
+
 .PHONY: test
 test: .venv/dev ## Run every test, on SQLite and on PostgreSQL where it is installed
 	$(BIN)/pytest

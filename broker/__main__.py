@@ -1,0 +1,56 @@
+"""The entry point: `python -m broker`, or `virtual-kubelet-web-broker`.
+
+Exit status: 0 after a stop by SIGTERM or SIGINT; 1 where it could not go on; 2 where it could not begin with what
+it was told.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+
+import structlog
+
+from broker import log
+from broker.errors import ConfigurationError
+from broker.kubernetes.config import ClusterConfig, load
+from broker.settings import Settings
+from broker.supervisor import Node
+
+
+def main() -> int:
+    """Run a node until it is told to stop."""
+    try:
+        settings = Settings.load(sys.argv[1:], os.environ)
+        cluster = load(settings.kubeconfig, os.environ)
+        log.configure(settings)
+        asyncio.run(_run(settings, cluster))
+    except ConfigurationError as exc:
+        print("\n".join(f"virtual-kubelet-web-broker: {line}" for line in str(exc).splitlines()), file=sys.stderr)  # noqa: T201
+        return 2
+    except OSError as exc:
+        print(f"virtual-kubelet-web-broker: {exc.strerror or exc}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception:
+        structlog.get_logger().exception("the node has failed")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings, cluster: ClusterConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def handle(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)  # a second one ends the process at once
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle, number)
+    await Node(settings, cluster).run(stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The kubelet API: what the API server, kubectl and monitors ask of a node."""

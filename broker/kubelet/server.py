@@ -1,0 +1,137 @@
+"""The kubelet API of the node, listening: HTTPS, and plain HTTP for metrics where that is asked for."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from prometheus_client import CollectorRegistry
+
+from broker.kubelet.api import KubeletApi
+from broker.kubelet.auth import Authenticator, Authorizer, guard
+from broker.kubelet.authority import ClusterAuthority
+from broker.kubelet.certificates import Certificates, KeyPair, read_pem, self_signed
+from broker.kubelet.health import NodeState
+from broker.kubelet.pods import Pods
+from broker.kubernetes.client import Client
+from broker.provider import Provider
+from broker.settings import Settings
+
+STOP_TIMEOUT = 1.0
+"""Seconds for which requests under way may go on when the server stops; followers of logs would for ever."""
+
+
+class KubeletServer:
+    """What listens.
+
+    Attributes:
+        port: port of the HTTPS server.
+        metrics_port: port of the plain one; None where there is none.
+    """
+
+    def __init__(self, runners: Sequence[web.AppRunner], authority: asyncio.Task[None] | None) -> None:
+        self._runners = runners
+        self._authority = authority
+        ports: list[int] = [runner.addresses[0][1] for runner in runners]
+        self.port = ports[0]
+        self.metrics_port = ports[1] if len(ports) > 1 else None
+
+    async def close(self) -> None:
+        """Stop listening, and end what is under way."""
+        if self._authority:
+            self._authority.cancel()
+            await asyncio.wait([self._authority])
+        for runner in self._runners:
+            await runner.cleanup()
+
+
+async def serve(
+    settings: Settings,
+    *,
+    client: Client,
+    provider: Provider,
+    pods: Pods,
+    state: Callable[[], NodeState],
+    addresses: Sequence[str],
+    registry: CollectorRegistry,
+    clock: Callable[[], datetime],
+) -> KubeletServer:
+    """Open the kubelet API.
+
+    Args:
+        settings: the ports, the certificates, which checks there are.
+        client: asked who somebody is and what they may do; and for the CA of clients where no file has it.
+        provider: where logs come from, and what runs.
+        pods: what Kubernetes has on this node.
+        state: tells how the node is.
+        addresses: IPs and names, beside the node's, that a self-signed certificate is to be good for.
+        registry: the metrics of this process.
+        clock: gives the time.
+
+    Raises:
+        ConfigurationError: a certificate cannot be used.
+        OSError: a port cannot be listened on.
+    """
+    api = KubeletApi(settings.node_name, provider, pods, state=state, registry=registry, clock=clock)
+    authority = ClusterAuthority(client)
+    certificates = Certificates(
+        _serving(settings, addresses, now=clock()),
+        partial(read_pem, settings.client_ca_file) if settings.client_ca_file else lambda: authority.pem,
+    )
+    app = web.Application(middlewares=[_guard(settings, client)] if settings.authentication else [])
+    app.add_routes([*api.routes(), *api.open_routes()])
+    runners = [await _listen(app, settings.kubelet_host, settings.kubelet_port, certificates.context)]
+    if settings.metrics_addr:
+        plain = web.Application()
+        plain.add_routes(api.open_routes())
+        address = urlsplit(f"//{settings.metrics_addr}")
+        try:
+            runners.append(await _listen(plain, address.hostname, address.port or 0))
+        except OSError:
+            await runners[0].cleanup()
+            raise
+    task = None
+    if settings.authentication and not settings.client_ca_file:
+        task = asyncio.create_task(authority.watch(certificates.reload), name="client-ca")
+    return KubeletServer(runners, task)
+
+
+def _serving(settings: Settings, addresses: Sequence[str], *, now: datetime) -> Callable[[], KeyPair]:
+    certificate, key = settings.tls_cert_file, settings.tls_key_file
+    if certificate and key:
+        return lambda: KeyPair(read_pem(certificate), read_pem(key))
+    pair = self_signed(settings.node_name, addresses, now=now)
+    return lambda: pair
+
+
+def _guard(settings: Settings, client: Client) -> Middleware:
+    monotonic = asyncio.get_running_loop().time
+    authorizer = Authorizer(client, settings.node_name, monotonic) if settings.authorization else None
+    return guard(Authenticator(client, monotonic), authorizer)
+
+
+async def _listen(
+    app: web.Application, host: str | None, port: int, context: ssl.SSLContext | None = None
+) -> web.AppRunner:
+    # A client that goes takes the handler along, and that what it has under way with the provider.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_TIMEOUT)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, _socket(host, port), ssl_context=context).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def _socket(host: str | None, port: int) -> socket.socket:
+    """Open one socket, so that there is one port where any will do: for both families where there is no host."""
+    if host is None and socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
+    return socket.create_server((host or "", port), family=family)

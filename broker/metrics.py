@@ -1,0 +1,56 @@
+"""The metrics of the broker, for Prometheus: all of them, in one registry."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """What one node counts and measures.
+
+    Attributes:
+        registry: has them all.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._kubernetes = self._histogram(
+            "kubernetes_request_seconds", "Requests to the API server; code 0 is no answer.", "method", "code"
+        )
+        self._provider = self._histogram(
+            "provider_request_seconds", "Requests to the provider; code 0 is no answer.", "call", "code"
+        )
+
+    def kubernetes_request(self, method: str, code: int, seconds: float) -> None:
+        """Count a request to the API server; code 0 where there was no answer."""
+        self._kubernetes.labels(method, code).observe(seconds)
+
+    def provider_request(self, call: str, code: int, seconds: float) -> None:
+        """Count a request to the provider, its path without what tells one pod from another."""
+        self._provider.labels(call, code).observe(seconds)
+
+    def watch_node(
+        self, *, pods: Callable[[], int], ready: Callable[[], bool], last_sync: Callable[[], datetime | None]
+    ) -> None:
+        """Have metrics of the node, read whenever somebody asks."""
+        self._gauge("pods", "Pods that Kubernetes has on this node.", pods)
+        self._gauge("node_ready", "Whether the provider answers: 1 or 0.", ready)
+        self._gauge(
+            "last_sync_timestamp_seconds",
+            "When the pods that Kubernetes has on this node were last known to be complete.",
+            lambda: moment.timestamp() if (moment := last_sync()) else 0,
+        )
+
+    def _histogram(self, name: str, description: str, *labels: str) -> Histogram:
+        return Histogram(
+            f"virtual_kubelet_web_{name}", description, labels, buckets=_BUCKETS, registry=self.registry
+        )
+
+    def _gauge(self, name: str, description: str, function: Callable[[], float]) -> None:
+        gauge = Gauge(f"virtual_kubelet_web_{name}", description, registry=self.registry)
+        gauge.set_function(function)

@@ -1,0 +1,67 @@
+"""Kubernetes quantities: `100m`, `1.5`, `2Gi`, `1e3`.
+
+Source: `k8s.io/apimachinery/pkg/api/resource`, the serialization format in the comment of `Quantity`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from math import ceil
+from typing import Any
+
+Amounts = Mapping[str, Decimal]
+"""Resource name → amount, in the resource's unit: cores, bytes, pods."""
+
+_SUFFIXES = {
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "": Decimal(1),
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", 1)},
+    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
+}
+_QUANTITY = re.compile(
+    r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?:(?P<exponent>[eE][+-]?\d{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
+    re.ASCII,
+)
+
+
+def parse_quantity(text: str) -> Decimal:
+    """Read a quantity.
+
+    >>> parse_quantity("100m")
+    Decimal('0.100')
+
+    Raises:
+        ValueError: the text is no quantity.
+    """
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text[:64]!r} is not a quantity such as 500m, 2 or 1Gi")
+    if match["exponent"]:
+        return Decimal(match["number"] + match["exponent"])
+    return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
+
+
+def amounts(resources: Mapping[str, Any] | None) -> dict[str, Decimal]:
+    """Read a `ResourceList`."""
+    return {name: parse_quantity(str(quantity)) for name, quantity in (resources or {}).items()}
+
+
+def total(lists: Iterable[Amounts]) -> dict[str, Decimal]:
+    """Add lists up."""
+    result: dict[str, Decimal] = {}
+    for resources in lists:
+        for name, amount in resources.items():
+            result[name] = result.get(name, Decimal(0)) + amount
+    return result
+
+
+def largest(one: Amounts, other: Amounts) -> dict[str, Decimal]:
+    """Take of every resource what is more."""
+    return {name: max(one.get(name, Decimal(0)), other.get(name, Decimal(0))) for name in (*one, *other)}
+
+
+def whole(amount: Decimal, unit: Decimal = Decimal(1)) -> int:
+    """Say how many units an amount takes, rounded up, as a kubelet does."""
+    return ceil(amount / unit)

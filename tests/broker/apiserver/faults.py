@@ -1,0 +1,60 @@
+"""Faults to inject: what real API servers do on a bad day."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.broker.apiserver.errors import Refusal
+
+
+@dataclass(eq=False)
+class Fault:
+    """What is done to the requests that it fits, instead of what they ask for.
+
+    Attributes:
+        method: of the requests; any by default.
+        path: regular expression, to be found in the path.
+        error: the answer; None holds the request until the fault is lifted.
+        times: to how many requests; None: to all while it lasts.
+        lost: whether the request is carried out first, so that only its answer is lost.
+        met: how many requests it has been done to.
+    """
+
+    method: str = ""
+    path: str = ""
+    error: Refusal | None = None
+    times: int | None = None
+    lost: bool = False
+    met: int = 0
+    lifted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def fits(self, method: str, path: str) -> bool:
+        """Tell whether it is to be done to a request."""
+        left = self.times is None or self.met < self.times
+        return left and self.method in ("", method) and re.search(self.path, path) is not None
+
+
+class Faults:
+    """Those in force."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    @contextmanager
+    def inject(self, fault: Fault) -> Iterator[Fault]:
+        """Have a fault for the time of a block."""
+        self._faults.append(fault)
+        try:
+            yield fault
+        finally:
+            self._faults.remove(fault)
+            fault.lifted.set()
+
+    def meet(self, method: str, path: str) -> Fault | None:
+        """Find the fault of a request, and count it."""
+        fault = next((fault for fault in self._faults if fault.fits(method, path)), None)
+        if fault:
+            fault.met += 1
+        return fault

@@ -1,0 +1,89 @@
+"""What an API server does with pods and with no other object.
+
+Tried against Kubernetes 1.36, and read in pkg/registry/core/pod/strategy.go and pkg/apis/core/validation.
+"""
+
+import ipaddress
+from typing import Any
+
+from tests.broker.apiserver.errors import invalid
+
+Object = dict[str, Any]
+
+
+def set_defaults(pod: Object) -> None:
+    """Fill in what a new pod leaves out, and take from it what is not its author's to say."""
+    spec = pod["spec"]
+    for field, value in {
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 30,
+        "dnsPolicy": "ClusterFirst",
+        "serviceAccountName": "default",
+        "serviceAccount": "default",
+        "schedulerName": "default-scheduler",
+        "enableServiceLinks": True,
+        "securityContext": {},
+    }.items():
+        spec.setdefault(field, value)
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        container.setdefault("resources", {})
+        container.setdefault("imagePullPolicy", "IfNotPresent")
+        for resource, limit in container["resources"].get("limits", {}).items():
+            container["resources"].setdefault("requests", {}).setdefault(resource, limit)
+    pod["status"] = {"phase": "Pending", "qosClass": _qos_class(spec)}
+
+
+def grace_of(pod: Object, asked: int | None) -> int:
+    """Give the grace period of a deletion, in seconds: none where no kubelet has anything to stop."""
+    if not pod["spec"].get("nodeName") or pod["status"].get("phase") in ("Succeeded", "Failed"):
+        return 0
+    return max(pod["spec"]["terminationGracePeriodSeconds"] if asked is None else asked, 0)
+
+
+def validate_status(old: Object, new: Object) -> None:
+    """Refuse the statuses that a real API server refuses.
+
+    Raises:
+        Refusal: 422.
+    """
+    if old["metadata"]["uid"] != new["metadata"].get("uid"):
+        raise invalid("metadata.uid: Invalid value: field is immutable")
+    before, after = old["status"], new["status"]
+    if before.get("qosClass") != after.get("qosClass"):
+        raise invalid("status.qosClass: Invalid value: field is immutable")
+    ips = [entry.get("ip") for entry in after.get("podIPs") or []]
+    for ip in ips:
+        try:
+            ipaddress.ip_address(ip)
+        except ValueError:
+            raise invalid(f"status.podIPs: Invalid value: {ip!r}: must be a valid IP address") from None
+    if len(ips) > 2 or len(set(ips)) < len(ips):
+        raise invalid("status.podIPs: Invalid value: at most one of each IP family")
+    for statuses in ("containerStatuses", "initContainerStatuses"):
+        _validate_transitions(old["spec"], before.get(statuses) or [], after.get(statuses) or [])
+
+
+def _validate_transitions(spec: Object, before: list[Object], after: list[Object]) -> None:
+    states = {status["name"]: status.get("state", {}) for status in after}
+    for status in before:
+        ended = status.get("state", {}).get("terminated")
+        if not ended or spec["restartPolicy"] == "Always":
+            continue
+        if spec["restartPolicy"] == "OnFailure" and ended["exitCode"] != 0:
+            continue
+        now = states.get(status["name"])
+        if now is not None and "terminated" not in now:
+            raise invalid("status: Forbidden: may not be transitioned to non-terminated state")
+
+
+def _qos_class(spec: Object) -> str:
+    containers = [*spec["containers"], *spec.get("initContainers", [])]
+    resources = [container["resources"] for container in containers]
+    wanted = ("cpu", "memory")
+    if not any(r.get(kind, {}).keys() & set(wanted) for r in resources for kind in ("requests", "limits")):
+        return "BestEffort"
+    for r in resources:
+        limits, requests = r.get("limits", {}), r.get("requests", {})
+        if any(name not in limits or requests.get(name) != limits[name] for name in wanted):
+            return "Burstable"
+    return "Guaranteed"

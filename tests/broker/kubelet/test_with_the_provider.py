@@ -1,0 +1,46 @@
+"""The kubelet API in front of the real provider."""
+
+from contextlib import closing
+
+from tests.broker.kubelet.conftest import Kubelet, Node, Start
+from tests.server import Server
+
+
+async def start_with_a_pod(start: Start, node: Node, provider: Server) -> Kubelet:
+    """Start the API; the pod `shop/web` is with the provider, too."""
+    with closing(provider.client()) as client:
+        client.request("POST", "/createPod", node.by_name["shop", "web"])
+    return await start(
+        web_endpoint_url=f"http://127.0.0.1:{provider.port}", authentication=False, authorization=False
+    )
+
+
+async def test_logs_are_what_the_provider_gives(start: Start, node: Node, provider: Server) -> None:
+    kubelet = await start_with_a_pod(start, node, provider)
+    whole = await kubelet.logs()
+    assert whole.status == 200
+    assert whole.body.startswith(b"synthetic container app from image app:1\n")
+    last = await kubelet.logs(tailLines="1")
+    assert last.body == whole.body.splitlines(keepends=True)[-1]
+    assert (await kubelet.logs(limitBytes="9")).body == b"synthetic"
+
+
+async def test_a_log_is_followed_until_the_pod_ends(start: Start, node: Node, provider: Server) -> None:
+    kubelet = await start_with_a_pod(start, node, provider)
+    whole = (await kubelet.logs()).body
+    async with kubelet.follow() as response:
+        assert await response.content.readany() == whole
+        node.by_name.clear()
+        assert await response.content.read() == b""
+
+
+async def test_a_pod_that_the_provider_lacks_has_no_logs(start: Start, node: Node, provider: Server) -> None:
+    kubelet = await start_with_a_pod(start, node, provider)
+    node.put("late")
+    assert (await kubelet.logs("shop/late/app")).status == 400
+
+
+async def test_what_runs_is_what_the_provider_has(start: Start, node: Node, provider: Server) -> None:
+    kubelet = await start_with_a_pod(start, node, provider)
+    (pod,) = (await kubelet.get("/runningpods/")).json()["items"]
+    assert pod["metadata"] == {"namespace": "shop", "name": "web", "uid": "uid-of-web"}

@@ -1,0 +1,271 @@
+"""The watch: whatever the server does, what is told comes to what is there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+
+from broker.kubernetes import watch
+from broker.kubernetes.client import Client
+from broker.kubernetes.watch import Event, list_and_watch
+from tests.broker.apiserver import ApiServer
+from tests.pods import a_pod
+
+NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests need not wait between attempts."""
+    monkeypatch.setattr(watch, "_BACKOFF", 0.001)
+
+
+class Listener:
+    """Hears events; keeps what they say is there."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self.api = api
+        self.told: list[str] = []
+        self.there: dict[str, str] = {}
+        self.synced: list[datetime] = []
+        self._heard = asyncio.Event()
+
+    def hear(self, event: Event) -> None:
+        if event.object is None:
+            self.told.append("SYNCED")
+        else:
+            metadata = event.object.metadata
+            self.told.append(f"{event.type} {metadata.name}")
+            if event.type == "DELETED":
+                del self.there[event.object.key]
+            else:
+                assert (event.object.key in self.there) == (event.type == "MODIFIED")
+                self.there[event.object.key] = metadata.resource_version
+        self._heard.set()
+
+    def sync(self, now: datetime) -> None:
+        self.synced.append(now)
+        self._heard.set()
+
+    async def hears(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def catches_up(self) -> None:
+        """Wait until what was told is what the server has on the node."""
+        pods = self.api.store.list("pods")
+        actual = {
+            f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["metadata"]["resourceVersion"]
+            for pod in pods
+            if pod["spec"].get("nodeName") == "node"
+        }
+        await self.hears(lambda: self.there == actual)
+
+
+@asynccontextmanager
+async def listening(api: ApiServer, client: Client) -> AsyncIterator[Listener]:
+    listener = Listener(api)
+
+    async def listen() -> None:
+        events = list_and_watch(
+            client,
+            "/api/v1/pods",
+            field_selector="spec.nodeName=node",
+            clock=lambda: NOW,
+            random=Random(1),
+            on_sync=listener.sync,
+        )
+        async for event in events:
+            listener.hear(event)
+
+    task = asyncio.create_task(listen())
+    try:
+        yield listener
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def create(api: ApiServer, name: str, node: str = "node") -> dict[str, Any]:
+    return api.store.create("pods", a_pod(name, nodeName=node))
+
+
+def change(api: ApiServer, name: str) -> None:
+    pod = api.store.get("pods", name, "default")
+    pod["metadata"]["labels"] = {"seen": pod["metadata"]["resourceVersion"]}
+    api.store.update("pods", pod)
+
+
+def delete(api: ApiServer, name: str) -> None:
+    api.store.delete("pods", name, "default", {"gracePeriodSeconds": 0})
+
+
+async def a_watch_is_open(api: ApiServer) -> None:
+    await api.until(lambda: api.watchers)
+
+
+async def test_what_is_there_is_told_first_then_each_change(api: ApiServer, client: Client) -> None:
+    create(api, "a")
+    create(api, "of-another-node", "other")
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        create(api, "b")
+        change(api, "a")
+        delete(api, "b")
+        await listener.hears(lambda: len(listener.told) == 5)
+    assert listener.told == ["ADDED a", "SYNCED", "ADDED b", "MODIFIED a", "DELETED b"]
+    assert set(listener.synced) == {NOW}
+
+
+async def test_a_watch_asks_for_bookmarks_and_for_an_end_within_ten_minutes(
+    api: ApiServer, client: Client
+) -> None:
+    async with listening(api, client):
+        await a_watch_is_open(api)
+    query = api.made("GET")[-1].query
+    assert query["allowWatchBookmarks"] == "true"
+    assert 300 <= int(query["timeoutSeconds"]) <= 600
+
+
+async def test_a_watch_that_ends_goes_on_from_its_last_event(api: ApiServer, client: Client) -> None:
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        create(api, "a")
+        await listener.catches_up()
+        api.end_watches()
+        await api.until(lambda: len(api.made("GET")) == 3 and api.watchers)
+        create(api, "b")
+        await listener.catches_up()
+    assert listener.told == ["SYNCED", "ADDED a", "ADDED b"]
+
+
+async def test_a_watch_that_ends_goes_on_from_its_last_bookmark(api: ApiServer, client: Client) -> None:
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        create(api, "of-another-node", "other")
+        version = str(api.store.version)
+        told = len(listener.synced)
+        api.bookmark()
+        await listener.hears(lambda: len(listener.synced) > told)
+        api.end_watches()
+        await api.until(lambda: len(api.made("GET")) == 3 and api.watchers)
+        assert api.made("GET")[-1].query["resourceVersion"] == version
+    assert listener.told == ["SYNCED"]
+
+
+async def test_a_line_that_was_cut_is_read_again_whole(api: ApiServer, client: Client) -> None:
+    create(api, "a")
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        api.cut_watches()
+        change(api, "a")
+        await listener.catches_up()
+        await a_watch_is_open(api)
+    assert listener.told == ["ADDED a", "SYNCED", "MODIFIED a"]
+
+
+async def test_after_a_restart_of_the_server_what_happened_meanwhile_is_told(
+    api: ApiServer, client: Client
+) -> None:
+    create(api, "a")
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        await api.stop()
+        create(api, "b")
+        delete(api, "a")
+        await api.start()
+        await listener.catches_up()
+    assert sorted(listener.told) == ["ADDED a", "ADDED b", "DELETED a", "SYNCED"]
+
+
+async def test_a_version_that_is_too_old_leads_to_a_new_list_that_tells_the_difference(
+    api: ApiServer, client: Client
+) -> None:
+    for name in ("changed", "deleted", "same"):
+        create(api, name)
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        with api.failing(500, method="GET"):
+            api.cut_watches()
+            await api.until(lambda: not api.watchers)
+            change(api, "changed")
+            delete(api, "deleted")
+            create(api, "new")
+            api.store.compact()
+        await listener.catches_up()
+    told = listener.told[4:]
+    assert told[:3] == ["DELETED deleted", "MODIFIED changed", "ADDED new"]
+    assert told[3:] == ["SYNCED"]
+
+
+async def test_a_stream_that_says_it_is_too_old_is_left_for_a_new_list(api: ApiServer, client: Client) -> None:
+    create(api, "a")
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        api.expire_watches()
+        await listener.hears(lambda: listener.told.count("SYNCED") == 2)
+        create(api, "b")
+        await listener.catches_up()
+    assert listener.told == ["ADDED a", "SYNCED", "SYNCED", "ADDED b"]
+
+
+async def test_an_object_replaced_behind_its_back_is_told_as_deleted_and_added(
+    api: ApiServer, client: Client
+) -> None:
+    old = create(api, "a")
+    async with listening(api, client) as listener:
+        await a_watch_is_open(api)
+        with api.failing(500, method="GET"):
+            api.cut_watches()
+            await api.until(lambda: not api.watchers)
+            delete(api, "a")
+            new = create(api, "a")
+            api.store.compact()
+        await listener.catches_up()
+    assert old["metadata"]["uid"] != new["metadata"]["uid"]
+    assert listener.told[2:] == ["DELETED a", "ADDED a", "SYNCED"]
+
+
+@pytest.mark.parametrize("code", [401, 403, 429, 500, 503])
+async def test_an_answer_that_says_no_is_waited_out(api: ApiServer, client: Client, code: int) -> None:
+    create(api, "a")
+    with api.failing(code, times=4) as fault:
+        async with listening(api, client) as listener:
+            await listener.catches_up()
+    assert fault.met == 4
+
+
+async def test_the_time_that_the_server_asks_for_is_given_to_it(
+    api: ApiServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: _note(waits, seconds))
+    with api.failing(429, times=1, retry_after=7):
+        async with listening(api, client) as listener:
+            await listener.hears(lambda: bool(listener.told))
+    assert waits == [7]
+
+
+async def test_attempts_become_rarer_up_to_every_half_minute(
+    api: ApiServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(watch, "_BACKOFF", 0.8)
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: _note(waits, seconds))
+    with api.failing(500, times=9):
+        async with listening(api, client) as listener:
+            await listener.hears(lambda: bool(listener.told))
+    for wait, base in zip(waits, [0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30], strict=True):
+        assert base / 2 <= wait <= base
+
+
+async def _note(waits: list[float], seconds: float) -> None:
+    waits.append(seconds)

@@ -1,0 +1,123 @@
+"""The lease of the node, against an API server."""
+
+import asyncio
+from random import Random
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.facts import NodeFacts
+from broker.kubernetes.client import Client
+from broker.kubernetes.errors import ApiError
+from broker.kubernetes.objects import Object
+from broker.node.lease import Lease
+from tests.broker.apiserver import ApiServer
+from tests.conftest import Clock
+
+PATH = "leases/node"
+
+
+@pytest.fixture
+def facts() -> NodeFacts:
+    return NodeFacts("node", uid="uid-of-the-node")
+
+
+@pytest.fixture
+def lease(client: Client, facts: NodeFacts, clock: Clock) -> Lease:
+    return Lease(client, facts, clock=clock, random=Random(1))
+
+
+def stored(api: ApiServer) -> Object:
+    return api.store.get("leases", "node", "kube-node-lease")
+
+
+def renewed_elsewhere(api: ApiServer) -> None:
+    obj = stored(api)
+    obj["spec"]["renewTime"] = "2026-11-22T08:50:00.000000Z"
+    api.store.update("leases", obj)
+
+
+async def test_a_lease_is_made_where_there_is_none(api: ApiServer, lease: Lease) -> None:
+    await lease.renew()
+    assert stored(api)["spec"] == {
+        "holderIdentity": "node",
+        "leaseDurationSeconds": 40,
+        "renewTime": "2026-11-22T08:46:38.123456Z",
+    }
+    assert stored(api)["metadata"]["ownerReferences"] == [
+        {"apiVersion": "v1", "kind": "Node", "name": "node", "uid": "uid-of-the-node"}
+    ]
+
+
+async def test_a_renewal_is_one_request(api: ApiServer, lease: Lease, clock: Clock) -> None:
+    await lease.renew()
+    clock.advance(10)
+    api.requests.clear()
+    await lease.renew()
+    assert [request.method for request in api.requests] == ["PUT"]
+    assert stored(api)["spec"]["renewTime"] == "2026-11-22T08:46:48.123456Z"
+
+
+async def test_a_lease_of_an_earlier_run_is_taken_over(api: ApiServer, lease: Lease) -> None:
+    earlier = {"metadata": {"name": "node", "namespace": "kube-node-lease"}, "spec": {"leaseTransitions": 3}}
+    api.store.create("leases", earlier)
+    with capture_logs() as logs:
+        await lease.renew()
+    assert stored(api)["spec"]["leaseTransitions"] == 3
+    assert stored(api)["spec"]["renewTime"] == "2026-11-22T08:46:38.123456Z"
+    assert logs == []
+
+
+async def test_a_lease_that_was_deleted_is_made_again_for_the_node_of_today(
+    api: ApiServer, lease: Lease, facts: NodeFacts
+) -> None:
+    await lease.renew()
+    api.store.delete("leases", "node", "kube-node-lease")
+    facts.uid = "another"
+    await lease.renew()
+    assert stored(api)["metadata"]["ownerReferences"][0]["uid"] == "another"
+
+
+async def test_a_second_broker_of_the_name_is_noticed(api: ApiServer, lease: Lease) -> None:
+    await lease.renew()
+    await lease.renew()
+    renewed_elsewhere(api)
+    with capture_logs() as logs:
+        await lease.renew()
+    assert stored(api)["spec"]["renewTime"] == "2026-11-22T08:46:38.123456Z"
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+async def test_a_renewal_whose_answer_was_lost_is_no_second_broker(
+    api: ApiServer, lease: Lease, clock: Clock
+) -> None:
+    await lease.renew()
+    clock.advance(10)
+    with api.failing(500, method="PUT", path=PATH, lost=True), pytest.raises(ApiError):
+        await lease.renew()
+    clock.advance(1)
+    with capture_logs() as logs:
+        await lease.renew()
+    assert stored(api)["spec"]["renewTime"] == "2026-11-22T08:46:49.123456Z"
+    assert logs == []
+
+
+async def test_a_renewal_that_fails_is_tried_again_soon_then_every_ten_seconds(
+    api: ApiServer, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    enough = asyncio.Event()
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 10:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    with api.failing(503, times=8):
+        task = asyncio.create_task(lease.run())
+        await enough.wait()
+    task.cancel()
+    assert waits[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 7.0, 7.0]
+    assert all(10 <= wait <= 10.4 for wait in waits[8:])

@@ -1,0 +1,173 @@
+"""The Node object, as it is computed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from broker.kubernetes.objects import Object
+from broker.node.object import (
+    Problem,
+    Report,
+    cleaned,
+    new_node,
+    node_addresses,
+    node_status,
+    own_labels,
+    status_patch,
+    with_own_taint,
+    without_heartbeats,
+)
+from tests.broker.nodes import settings_of_a_node
+
+NOW = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
+CAPACITY = {"cpu": "4", "memory": "8Gi", "pods": "100"}
+OURS = {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSchedule"}
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}
+
+
+def settings(**fields: Any) -> Any:
+    return settings_of_a_node("http://127.0.0.1:3000", **fields)
+
+
+def status(report: Report = Report(CAPACITY), **fields: Any) -> Object:  # noqa: B008 - a tuple
+    given: dict[str, Any] = {"addresses": [], "problem": None, "before": [], "port": 10250, "now": NOW}
+    return node_status(settings(), report, **{**given, **fields})
+
+
+def condition(obj: Object, type_: str) -> Object:
+    found: Object = next(c for c in obj["conditions"] if c["type"] == type_)
+    return found
+
+
+def test_a_node_has_the_labels_that_pods_and_people_select_it_by() -> None:
+    labels = own_labels(settings(node_name="edge-1", labels={"zone": "a", "kubernetes.io/arch": "arm64"}))
+    assert labels == {
+        "type": "virtual-kubelet",
+        "kubernetes.io/role": "agent",
+        "kubernetes.io/hostname": "edge-1",
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "arm64",
+        "node.kubernetes.io/exclude-from-external-load-balancers": "true",
+        "zone": "a",
+    }
+
+
+def test_a_node_has_a_taint_unless_it_is_disabled() -> None:
+    assert new_node(settings(), {}, {})["spec"] == {"taints": [OURS]}
+    assert new_node(settings(taint_value="x"), {}, {})["spec"]["taints"][0]["value"] == "x"
+    assert new_node(settings(disable_taint=True), {}, {})["spec"] == {"taints": []}
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ([], [OURS]),
+        ([NOT_READY], [NOT_READY, OURS]),
+        ([{**OURS, "effect": "NoExecute"}, NOT_READY], [NOT_READY, OURS]),
+    ],
+)
+def test_the_taints_of_other_parties_stay(there: list[Object], wanted: list[Object]) -> None:
+    assert with_own_taint(there, settings()) == wanted
+
+
+def test_a_disabled_taint_is_taken_off() -> None:
+    assert with_own_taint([OURS, NOT_READY], settings(disable_taint=True)) == [NOT_READY]
+
+
+def test_what_the_provider_has_is_capacity_and_allocatable() -> None:
+    told = status()
+    assert told["capacity"] == told["allocatable"] == CAPACITY
+    assert told["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert condition(told, "Ready")["status"] == "True"
+    assert condition(told, "NetworkUnavailable")["status"] == "False"
+
+
+@pytest.mark.parametrize("missing", ["cpu", "memory", "pods"])
+def test_a_node_without_a_resource_that_every_pod_needs_is_not_ready(missing: str) -> None:
+    told = status(Report({name: value for name, value in CAPACITY.items() if name != missing}))
+    assert condition(told, "Ready")["status"] == "False"
+    assert missing in condition(told, "Ready")["message"]
+
+
+def test_the_conditions_of_the_provider_are_told_as_they_are() -> None:
+    conditions = (
+        {"type": "Ready", "status": "False", "reason": "Maintenance", "message": "until noon"},
+        {"type": "DiskPressure", "status": "true"},
+        {"type": "NetworkUnavailable", "status": "maybe"},
+    )
+    told = status(Report(CAPACITY, conditions))
+    ready = condition(told, "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == ("False", "Maintenance", "until noon")
+    assert condition(told, "DiskPressure")["status"] == "True"
+    assert condition(told, "NetworkUnavailable")["status"] == "Unknown"
+
+
+def test_a_problem_goes_before_what_the_provider_said() -> None:
+    told = status(problem=Problem("ProviderUnavailable", "no answer"))
+    ready = condition(told, "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == ("False", "ProviderUnavailable", "no answer")
+    assert told["capacity"] == CAPACITY
+
+
+def test_the_heartbeat_moves_always_and_the_transition_with_the_status_alone() -> None:
+    earlier = "2026-11-22T08:00:00Z"
+    before = [
+        {"type": "Ready", "status": "True", "lastTransitionTime": earlier},
+        {"type": "NetworkUnavailable", "status": "True", "lastTransitionTime": earlier},
+    ]
+    told = status(before=before)
+    assert condition(told, "Ready")["lastTransitionTime"] == earlier
+    assert condition(told, "NetworkUnavailable")["lastTransitionTime"] == "2026-11-22T08:46:38Z"
+    assert {c["lastHeartbeatTime"] for c in told["conditions"]} == {"2026-11-22T08:46:38Z"}
+
+
+def test_two_statuses_that_differ_in_heartbeats_alone_are_alike() -> None:
+    one = status()
+    other = status(before=one["conditions"], now=NOW.replace(hour=9))
+    assert one != other
+    assert without_heartbeats(one) == without_heartbeats(other)
+
+
+def test_a_patch_replaces_addresses_and_takes_off_what_is_no_longer_there() -> None:
+    addresses = [{"type": "InternalIP", "address": ip} for ip in ("10.0.0.1", "fd00::1")]
+    patch = status_patch(status(addresses=addresses), {"capacity": {"cpu": "1", "gpu": "2"}})["status"]
+    assert patch["addresses"] == [*addresses, {"$patch": "replace"}]
+    assert patch["capacity"] == {**CAPACITY, "gpu": None}
+    assert patch["allocatable"] == CAPACITY
+
+
+@pytest.mark.parametrize(
+    ("reported", "prefer_own", "published"),
+    [
+        ([], False, ["InternalIP 10.0.0.9"]),
+        (["InternalIP 10.0.0.1"], False, ["InternalIP 10.0.0.1"]),
+        (["InternalIP 10.0.0.1"], True, ["InternalIP 10.0.0.9"]),
+        (["ExternalIP 1.2.3.4", "InternalIP 10.0.0.1"], False, ["InternalIP 10.0.0.1", "ExternalIP 1.2.3.4"]),
+        (["Hostname edge"], True, ["InternalIP 10.0.0.9", "Hostname edge"]),
+    ],
+)
+def test_the_node_has_an_address_at_which_it_is_reached(
+    reported: list[str], prefer_own: bool, published: list[str]
+) -> None:
+    def parsed(texts: list[str]) -> list[Object]:
+        return [dict(zip(("type", "address"), text.split(), strict=True)) for text in texts]
+
+    assert node_addresses(parsed(reported), "10.0.0.9", prefer_own=prefer_own) == parsed(published)
+
+
+def test_what_kubernetes_would_refuse_is_left_out_of_a_report() -> None:
+    report = Report(
+        {"cpu": "4", "memory": "much", "pods": "-1"},
+        ({"type": "Ready", "status": "True"}, {"status": "True"}, {"type": 7}),
+        (
+            {"type": "InternalIP", "address": "10.0.0.1"},
+            {"type": "InternalIP", "address": "somewhere"},
+            {"type": "Elsewhere", "address": "10.0.0.1"},
+            {"type": "Hostname", "address": ""},
+            {"address": "10.0.0.1"},
+        ),
+    )
+    assert cleaned(report) == Report(
+        {"cpu": "4"}, ({"type": "Ready", "status": "True"},), ({"type": "InternalIP", "address": "10.0.0.1"},)
+    )

@@ -1,0 +1,189 @@
+"""The registration of the node, against an API server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from random import Random
+from typing import Any
+
+import pytest
+
+from broker.facts import NodeFacts
+from broker.kubernetes.client import Client
+from broker.kubernetes.objects import Object
+from broker.node.registration import Registration
+from broker.node.status import NodeStatus
+from broker.provider import Provider
+from tests.broker.apiserver import ApiServer
+from tests.broker.nodes import settings_of_a_node
+from tests.broker.providers import StubProvider, providing
+from tests.broker.waiting import eventually
+from tests.conftest import Clock
+
+OURS = {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSchedule"}
+THEIRS = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    async with providing() as stub:
+        yield stub
+
+
+@pytest.fixture
+def facts() -> NodeFacts:
+    return NodeFacts("node")
+
+
+MakeRegistration = Callable[..., Registration]
+
+
+@pytest.fixture
+async def make(
+    client: Client, facts: NodeFacts, clock: Clock, stub: StubProvider
+) -> AsyncIterator[MakeRegistration]:
+    provider = Provider(stub.url)
+
+    def make(**fields: Any) -> Registration:
+        settings = settings_of_a_node(stub.url, **fields)
+        random = Random(1)
+        status = NodeStatus(
+            settings, client, provider, facts, port=10250, own_ip="127.0.0.1", clock=clock, random=random
+        )
+        return Registration(settings, client, facts, status, clock=clock, random=random)
+
+    yield make
+    await provider.close()
+
+
+@asynccontextmanager
+async def following(registration: Registration) -> AsyncIterator[None]:
+    task = asyncio.create_task(registration.run())
+    try:
+        yield
+        assert not task.done()
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def stored(api: ApiServer) -> Object:
+    return api.store.get("nodes", "node")
+
+
+async def test_a_node_is_registered_with_labels_taint_and_status(
+    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+) -> None:
+    await make(labels={"zone": "a"}).register()
+    node = stored(api)
+    assert node["metadata"]["labels"]["zone"] == "a"
+    assert node["spec"]["taints"] == [OURS]
+    assert node["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert facts.uid == node["metadata"]["uid"]
+    assert facts.labels == node["metadata"]["labels"]
+
+
+async def test_a_node_that_is_there_is_adopted_with_what_others_gave_it(
+    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+) -> None:
+    there = api.store.create(
+        "nodes",
+        {
+            "metadata": {"name": "node", "labels": {"theirs": "yes", "type": "old"}},
+            "spec": {"taints": [{**OURS, "effect": "NoExecute"}, THEIRS], "podCIDR": "10.1.0.0/24"},
+        },
+    )
+    await make().register()
+    node = stored(api)
+    assert node["metadata"]["uid"] == there["metadata"]["uid"] == facts.uid
+    assert node["metadata"]["labels"] == {**node["metadata"]["labels"], "theirs": "yes", "type": "virtual-kubelet"}
+    assert node["spec"] == {"taints": [THEIRS, OURS], "podCIDR": "10.1.0.0/24"}
+
+
+async def test_a_node_that_is_as_it_should_be_is_not_written(api: ApiServer, make: MakeRegistration) -> None:
+    await make().register()
+    version = stored(api)["metadata"]["resourceVersion"]
+    await make().register()
+    assert stored(api)["metadata"]["resourceVersion"] == version
+    assert api.made("PATCH") == []
+
+
+async def test_a_taint_that_somebody_sets_meanwhile_is_not_lost(api: ApiServer, make: MakeRegistration) -> None:
+    api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
+    with api.hanging(method="PATCH") as fault:
+        task = asyncio.create_task(make().register())
+        await api.until(lambda: fault.met)
+        api.store.update("nodes", {**stored(api), "spec": {"taints": [THEIRS]}})
+    await task
+    assert stored(api)["spec"]["taints"] == [THEIRS, OURS]
+
+
+async def test_an_api_server_that_is_not_there_yet_is_waited_for(api: ApiServer, make: MakeRegistration) -> None:
+    with api.failing(503, times=3):
+        await make().register()
+    assert stored(api)
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_an_identity_that_may_not_set_the_role_goes_without(
+    api: ApiServer, make: MakeRegistration, there: bool
+) -> None:
+    if there:
+        api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
+    with api.forbidding_labels("kubernetes.io/role"):
+        await make().register()
+    labels = stored(api)["metadata"]["labels"]
+    assert "kubernetes.io/role" not in labels
+    assert labels["type"] == "virtual-kubelet"
+
+
+async def test_a_node_that_may_not_be_changed_is_adopted_as_it_is(
+    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+) -> None:
+    there = api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {"taints": [THEIRS]}})
+    with api.failing(403, reason="Forbidden", method="PATCH"):
+        await make().register()
+    assert facts.uid == there["metadata"]["uid"]
+    assert stored(api) == there
+
+
+async def test_a_node_that_is_deleted_is_made_again(
+    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+) -> None:
+    registration = make()
+    await registration.register()
+    first = facts.uid
+    async with following(registration):
+        await api.until(lambda: api.watchers)
+        api.store.delete("nodes", "node")
+        node = await api.until(lambda: api.store.find("nodes", "node"))
+        await eventually(lambda: facts.uid != first)
+    assert node["metadata"]["uid"] == facts.uid != first
+    assert node["spec"]["taints"] == [OURS]
+    assert node["status"]["conditions"]
+
+
+async def test_a_node_that_was_deleted_while_the_api_server_was_away_is_made_again(
+    api: ApiServer, make: MakeRegistration
+) -> None:
+    registration = make()
+    await registration.register()
+    async with following(registration):
+        await api.until(lambda: api.watchers)
+        await api.stop()
+        api.store.delete("nodes", "node")
+        api.store.compact()
+        await api.start()
+        await api.until(lambda: api.store.find("nodes", "node"))
+
+
+async def test_labels_that_others_set_are_known(api: ApiServer, make: MakeRegistration, facts: NodeFacts) -> None:
+    registration = make()
+    await registration.register()
+    async with following(registration):
+        await api.until(lambda: api.watchers)
+        node = stored(api)
+        node["metadata"]["labels"]["theirs"] = "new"
+        api.store.update("nodes", node)
+        await eventually(lambda: facts.labels.get("theirs") == "new")

@@ -1,0 +1,195 @@
+"""What Kubernetes is told of the node, against an API server and a provider."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+
+from broker.facts import NodeFacts
+from broker.kubernetes.client import Client
+from broker.kubernetes.objects import Object
+from broker.node import status as module
+from broker.node.object import Problem
+from broker.node.status import NodeStatus, own_ip
+from broker.provider import Provider
+from tests.broker.apiserver import ApiServer
+from tests.broker.nodes import settings_of_a_node
+from tests.broker.providers import StubProvider, providing
+from tests.conftest import Clock
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    async with providing() as stub:
+        yield stub
+
+
+@pytest.fixture
+def facts() -> NodeFacts:
+    return NodeFacts("node")
+
+
+@pytest.fixture
+async def status(
+    api: ApiServer, client: Client, facts: NodeFacts, *, clock: Clock, stub: StubProvider
+) -> AsyncIterator[NodeStatus]:
+    """The status of a Node that is registered without any."""
+    api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
+    provider = Provider(stub.url)
+    yield NodeStatus(
+        settings_of_a_node(stub.url, pod_ip=None),
+        client,
+        provider,
+        facts,
+        port=10250,
+        own_ip="10.0.0.9",
+        clock=clock,
+        random=Random(1),
+    )
+    await provider.close()
+
+
+def stored(api: ApiServer) -> Object:
+    obj: Object = api.store.get("nodes", "node").get("status", {})
+    return obj
+
+
+def ready(status: Object) -> tuple[str, str]:
+    found = next(c for c in status["conditions"] if c["type"] == "Ready")
+    return found["status"], found["reason"]
+
+
+async def test_what_the_provider_says_is_told_and_known(
+    api: ApiServer, status: NodeStatus, facts: NodeFacts
+) -> None:
+    await status.look()
+    await status.tell(status.current())
+    assert ready(stored(api))[0] == "True"
+    assert stored(api)["capacity"] == {"cpu": "20", "memory": "100Gi", "pods": "500"} == facts.allocatable
+    assert stored(api)["addresses"] == [{"type": "InternalIP", "address": "127.0.0.1"}] == facts.addresses
+    assert facts.host_ips == ["127.0.0.1"]
+    assert facts.ready
+
+
+async def test_a_provider_that_has_never_answered_makes_a_node_that_is_not_ready(
+    status: NodeStatus, stub: StubProvider, facts: NodeFacts
+) -> None:
+    await stub.stop()
+    await status.look()
+    assert ready(status.current()) == ("False", "ProviderUnavailable")
+    assert facts.host_ips == ["10.0.0.9"]
+
+
+@pytest.mark.parametrize("path", ["/capacity", "/nodeConditions", "/nodeAddresses"])
+async def test_three_failures_in_a_row_make_the_node_not_ready_and_the_last_figures_stay(
+    status: NodeStatus, stub: StubProvider, path: str
+) -> None:
+    await status.look()
+    good = status.current()
+    with stub.failing(path, 500):
+        seen = []
+        for _ in range(3):
+            await status.look()
+            seen.append(ready(status.current())[0])
+        bad = status.current()
+    assert seen == ["True", "True", "False"]
+    assert bad["capacity"] == good["capacity"]
+    assert bad["addresses"] == good["addresses"]
+    await status.look()
+    assert ready(status.current())[0] == "True"
+
+
+async def test_a_provider_that_hangs_has_no_more_than_a_period(
+    status: NodeStatus, stub: StubProvider, facts: NodeFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PERIOD", 0.05)
+    with stub.hanging("/capacity"):
+        await status.look()
+    assert not facts.ready
+
+
+async def test_why_the_node_is_not_ready_is_said(status: NodeStatus, stub: StubProvider) -> None:
+    with stub.failing("/capacity", 503):
+        await status.look()
+    message = next(c["message"] for c in status.current()["conditions"] if c["type"] == "Ready")
+    assert "503" in message
+
+
+async def test_a_node_that_stops_says_so(api: ApiServer, status: NodeStatus) -> None:
+    await status.look()
+    await status.tell(status.current(Problem("NodeShutdown", "the node has stopped")))
+    assert ready(stored(api)) == ("False", "NodeShutdown")
+
+
+async def test_conditions_of_other_parties_stay(api: ApiServer, status: NodeStatus) -> None:
+    node = api.store.get("nodes", "node")
+    node["status"] = {"conditions": [{"type": "KernelDeadlock", "status": "False"}]}
+    api.store.update("nodes", node, subresource="status")
+    await status.look()
+    await status.tell(status.current())
+    assert {"type": "KernelDeadlock", "status": "False"} in stored(api)["conditions"]
+
+
+async def test_a_name_that_does_not_resolve_is_not_published(
+    status: NodeStatus, facts: NodeFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def addresses(_: Provider) -> list[Object]:
+        names = ("localhost", "no-such-host.invalid")
+        return [{"type": "Hostname", "address": name} for name in names]
+
+    monkeypatch.setattr(Provider, "addresses", addresses)
+    await status.look()
+    assert facts.addresses == [
+        {"type": "InternalIP", "address": "10.0.0.9"},
+        {"type": "Hostname", "address": "localhost"},
+    ]
+
+
+async def test_a_status_is_written_on_change_or_after_five_minutes(
+    api: ApiServer, status: NodeStatus, stub: StubProvider, *, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass of the loop for each time that it is let go on."""
+    turn, passed = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: float) -> None:
+        passed.set()
+        await turn.wait()
+        turn.clear()
+
+    async def one_pass() -> int:
+        passed.clear()
+        turn.set()
+        await passed.wait()
+        return len(api.made("PATCH"))
+
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await status.look()
+    task = asyncio.create_task(status.run())
+    await passed.wait()
+    assert len(api.made("PATCH")) == 1
+    clock.advance(10)
+    assert await one_pass() == 1  # nothing has changed
+    with stub.failing("/capacity", 500):
+        assert [await one_pass() for _ in range(4)] == [1, 1, 2, 2]
+    assert await one_pass() == 3  # it is back
+    monkeypatch.setattr(module, "HEARTBEAT", 0.0)
+    assert await one_pass() == 4
+    task.cancel()
+
+
+async def test_a_write_that_failed_is_made_again(
+    api: ApiServer, status: NodeStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await status.look()
+    monkeypatch.setattr(module, "PERIOD", 0.1)
+    monkeypatch.setattr(module, "RETRY", 0.1)
+    with api.failing(500, method="PATCH", times=2):
+        task = asyncio.create_task(status.run())
+        await api.until(lambda: stored(api).get("conditions"))
+    task.cancel()
+
+
+def test_the_address_of_this_machine_is_the_one_that_reaches_the_api_server() -> None:
+    assert own_ip("https://127.0.0.1:6443") == "127.0.0.1"
+    assert own_ip("https://no-such-host.invalid") == "127.0.0.1"

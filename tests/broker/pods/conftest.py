@@ -1,0 +1,104 @@
+"""A controller of pods between the fake API server and a stub provider."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+
+from broker.facts import NodeFacts
+from broker.kubernetes.client import Client
+from broker.pods.controller import PodController
+from broker.pods.store import PodStore
+from broker.provider import Provider
+from broker.settings import Settings
+from tests.broker.apiserver import ApiServer
+from tests.broker.providers import StubProvider, providing
+from tests.pods import a_container
+
+NODE = "web"
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def facts() -> NodeFacts:
+    """A node that is registered."""
+    return NodeFacts(
+        NODE,
+        uid="node-uid",
+        labels={"type": "virtual-kubelet", "kubernetes.io/os": "linux"},
+        allocatable={"cpu": "20", "memory": "100Gi", "pods": "1000"},
+        addresses=[{"type": "InternalIP", "address": "192.0.2.1"}],
+        ready=True,
+    )
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    """A provider that has the ten endpoints and nothing else."""
+    async with providing() as provider:
+        yield provider
+
+
+Controlling = Callable[..., AbstractAsyncContextManager[PodController]]
+
+
+@pytest.fixture
+def controlling(client: Client, facts: NodeFacts) -> Controlling:
+    """Have a controller run for the time of a block, with other settings where given."""
+
+    @asynccontextmanager
+    async def run(stub: StubProvider, **options: Any) -> AsyncIterator[PodController]:
+        settings = Settings.model_validate(
+            {"web_endpoint_url": stub.url, "status_interval": 0.1, "provider_timeout": 10, **options}
+        )
+        provider = Provider(settings.web_endpoint_url, timeout=settings.provider_timeout)
+        controller = PodController(
+            client,
+            provider,
+            facts,
+            settings,
+            store=PodStore(),
+            clock=lambda: datetime.now(UTC),
+            random=Random(1),
+        )
+        task = asyncio.create_task(controller.run(), name="pods")
+        try:
+            yield controller
+        finally:
+            controller.stop()
+            await asyncio.wait_for(task, 10)
+            await provider.close()
+
+    return run
+
+
+def bound(
+    name: str = "web-0", *, namespace: str = "default", metadata: Object | None = None, **spec: Any
+) -> Object:
+    """A pod that the scheduler has put on the node."""
+    spec.setdefault("containers", [a_container()])
+    return {
+        "metadata": {"name": name, "namespace": namespace, **(metadata or {})},
+        "spec": {"nodeName": NODE, **spec},
+    }
+
+
+def phase(api: ApiServer, name: str = "web-0", namespace: str = "default") -> str | None:
+    """The phase of a pod; None where there is none."""
+    pod = api.store.find("pods", name, namespace)
+    return pod["status"]["phase"] if pod else None
+
+
+def condition(api: ApiServer, type_: str, name: str = "web-0") -> Object | None:
+    """A condition of a pod."""
+    pod = api.store.find("pods", name, "default") or {"status": {}}
+    return next((c for c in pod["status"].get("conditions") or () if c["type"] == type_), None)
+
+
+def events(api: ApiServer, reason: str) -> list[Object]:
+    """The events with a reason."""
+    return [event for event in api.store.list("events") if event["reason"] == reason]

@@ -1,0 +1,244 @@
+"""The environment of a container, as a kubelet would make it."""
+
+from typing import Any
+
+import pytest
+
+from broker.facts import NodeFacts
+from broker.pods.environment import Problem, Reference, Resolution, Sources, Unreadable, references, resolve
+from tests.pods import a_container, a_pod
+
+Object = dict[str, Any]
+CONFIG, SECRET = Reference("ConfigMap", "config"), Reference("Secret", "password")
+SERVICES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
+
+def variable(name: str, kind: str | None = None, /, **source: Any) -> Object:
+    """A variable with a value, or with a source of a kind."""
+    return {"name": name, "valueFrom": {kind: source}} if kind else {"name": name, **source}
+
+
+def resolved(
+    *env: Object,
+    env_from: list[Object] | None = None,
+    sources: Sources | None = None,
+    services: dict[str, str] | None = None,
+    pod: Object | None = None,
+    **container: Any,
+) -> Resolution:
+    of = a_pod(containers=[a_container(env=list(env), envFrom=env_from or [], **container)], **pod or {})
+    node = NodeFacts(
+        "node-1",
+        allocatable={"cpu": "4", "memory": "8Gi"},
+        addresses=[
+            {"type": "Hostname", "address": "node-1"},
+            {"type": "InternalIP", "address": "192.0.2.1"},
+            {"type": "InternalIP", "address": "2001:db8::1"},
+        ],
+    )
+    return resolve(of, sources=sources or {}, services=services or {}, node=node)
+
+
+def values(resolution: Resolution) -> dict[str, str]:
+    """The variables that have a value, in order."""
+    return {v["name"]: v["value"] for v in resolution.environment["web"] if "value" in v}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("$(A)", "1", id="a variable before it"),
+        pytest.param("$(A)-$(A)", "1-1", id="twice"),
+        pytest.param("$(LATER)", "$(LATER)", id="one after it stays"),
+        pytest.param("$$(A)", "$(A)", id="escaped"),
+        pytest.param("$$$(A)", "$1", id="an escaped dollar, then a variable"),
+        pytest.param("$A ${A} 5$", "$A ${A} 5$", id="what is none"),
+        pytest.param("$(A", "$(A", id="without an end"),
+        pytest.param("$(KUBERNETES_SERVICE_HOST)", "10.0.0.1", id="of a service"),
+        pytest.param("$(C)", "2", id="of a ConfigMap"),
+    ],
+)
+def test_a_value_may_name_what_was_set_before(text: str, expected: str) -> None:
+    resolution = resolved(
+        variable("A", value="1"),
+        variable("B", value=text),
+        variable("LATER", value="3"),
+        env_from=[{"configMapRef": {"name": "config"}}],
+        sources={CONFIG: {"C": "2"}},
+        services=SERVICES,
+    )
+    assert values(resolution)["B"] == expected
+
+
+def test_whole_objects_come_first_then_the_containers_own_then_services() -> None:
+    resolution = resolved(
+        variable("OWN", value="own"),
+        variable("B", value="own"),
+        env_from=[{"prefix": "P_", "configMapRef": {"name": "config"}}, {"secretRef": {"name": "password"}}],
+        sources={CONFIG: {"b": "1", "a": "2"}, SECRET: {"B": "secret", "A": "secret"}},
+        services={**SERVICES, "OWN": "service"},
+    )
+    assert values(resolution) == {
+        "P_a": "2",
+        "P_b": "1",
+        "A": "secret",
+        "B": "own",
+        "OWN": "own",
+        "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+    }
+    assert list(values(resolution)) == ["P_a", "P_b", "A", "B", "OWN", "KUBERNETES_SERVICE_HOST"]
+    assert resolution.complete
+    assert resolution.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("metadata.name", "web-0"),
+        ("metadata.namespace", "default"),
+        ("metadata.uid", "uid-1"),
+        ("metadata.labels['app']", "web"),
+        ("metadata.labels['none']", ""),
+        ("metadata.annotations['example.com/a']", "1"),
+        ("spec.nodeName", "node-1"),
+        ("spec.serviceAccountName", "robot"),
+        ("status.hostIP", "192.0.2.1"),
+        ("status.hostIPs", "192.0.2.1,2001:db8::1"),
+    ],
+)
+def test_a_field_of_the_pod_is_resolved(path: str, expected: str) -> None:
+    pod = {"uid": "uid-1", "metadata": {"annotations": {"example.com/a": "1"}}, "serviceAccountName": "robot"}
+    resolution = resolved(variable("F", "fieldRef", fieldPath=path), pod=pod)
+    assert values(resolution) == {"F": expected}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param({"fieldRef": {"fieldPath": "status.podIP"}}, id="the pod's address"),
+        pytest.param({"fieldRef": {"fieldPath": "status.podIPs"}}, id="the pod's addresses"),
+        pytest.param({"fieldRef": {"fieldPath": "status.new"}}, id="a field of a newer cluster"),
+        pytest.param({"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}, id="a file"),
+    ],
+)
+def test_what_only_the_provider_can_know_passes_through_in_its_place(source: Object) -> None:
+    resolution = resolved(
+        variable("A", value="1"), {"name": "P", "valueFrom": source}, variable("B", value="$(P)")
+    )
+    assert resolution.environment["web"] == [
+        {"name": "A", "value": "1"},
+        {"name": "P", "valueFrom": source},
+        {"name": "B", "value": "$(P)"},
+    ]
+
+
+RESOURCES = {"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"memory": "100M"}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "divisor", "expected"),
+    [
+        pytest.param("requests.cpu", "1m", "250", id="in units of the divisor"),
+        pytest.param("requests.cpu", "0", "1", id="rounded up"),
+        pytest.param("requests.memory", "1Mi", "64", id="request"),
+        pytest.param("limits.memory", "1k", "100000", id="limit"),
+        pytest.param("limits.cpu", "1", "4", id="no limit: what the node has"),
+        pytest.param("requests.ephemeral-storage", "1", "0", id="no request: nothing"),
+    ],
+)
+def test_a_resource_is_resolved(resource: str, divisor: str, expected: str) -> None:
+    source = variable("R", "resourceFieldRef", resource=resource, divisor=divisor)
+    assert values(resolved(source, resources=RESOURCES)) == {"R": expected}
+
+
+def test_a_resource_may_be_another_containers() -> None:
+    pod = a_pod(
+        containers=[
+            a_container(env=[variable("R", "resourceFieldRef", containerName="db", resource="limits.cpu")]),
+            a_container("db", resources={"limits": {"cpu": "3"}}),
+        ]
+    )
+    resolution = resolve(pod, sources={}, services={}, node=NodeFacts("node-1"))
+    assert resolution.environment["web"] == [{"name": "R", "value": "3"}]
+
+
+def of_config(*, optional: bool = False, key: str | None = None) -> tuple[list[Object], list[Object]]:
+    """What refers to the ConfigMap: `env` and `envFrom`."""
+    reference: Object = {"name": "config", **({"optional": True} if optional else {})}
+    if key:
+        return [variable("A", "configMapKeyRef", key=key, **reference)], []
+    return [], [{"configMapRef": reference}]
+
+
+MISSING: Sources = {CONFIG: None}
+UNREADABLE: Sources = {CONFIG: Unreadable("Forbidden")}
+EMPTY: Sources = {CONFIG: {}}
+
+
+@pytest.mark.parametrize("optional", [True, False])
+@pytest.mark.parametrize(
+    ("key", "sources", "reason"),
+    [
+        pytest.param(None, MISSING, "{}ConfigMapNotFound", id="no such object"),
+        pytest.param("a", MISSING, "{}ConfigMapNotFound", id="no such object for a key"),
+        pytest.param("a", EMPTY, "{}ConfigMapKeyNotFound", id="no such key"),
+        pytest.param(None, UNREADABLE, "FailedToRead{}ConfigMap", id="not to be read"),
+        pytest.param("a", UNREADABLE, "FailedToRead{}ConfigMap", id="not to be read for a key"),
+    ],
+)
+def test_what_is_missing_is_told_and_stops_the_pod_unless_it_is_optional(
+    optional: bool, key: str | None, sources: Sources, reason: str
+) -> None:
+    env, env_from = of_config(optional=optional, key=key)
+    resolution = resolved(*env, env_from=env_from, sources=sources)
+    (problem,) = resolution.problems
+    assert problem.reason == reason.format("Optional" if optional else "Mandatory")
+    assert "'config'" in problem.message
+    assert resolution.complete is optional
+    assert values(resolution) == {}
+
+
+def test_the_same_problem_of_two_containers_is_told_once() -> None:
+    env, _ = of_config(key="a")
+    pod = a_pod(containers=[a_container(env=env), a_container("b", env=env)])
+    resolution = resolve(pod, sources=EMPTY, services={}, node=NodeFacts("node-1"))
+    assert [problem.reason for problem in resolution.problems] == ["MandatoryConfigMapKeyNotFound"]
+
+
+def test_keys_that_cannot_name_a_variable_are_skipped_and_told_by_name() -> None:
+    resolution = resolved(
+        env_from=[{"secretRef": {"name": "password"}}], sources={SECRET: {"1a": "hidden", "ok": "1"}}
+    )
+    assert values(resolution) == {"ok": "1"}
+    assert resolution.complete
+    assert resolution.problems == (
+        Problem(
+            "InvalidEnvironmentVariableNames",
+            "Secret 'password' has keys that no variable can be named by, which were skipped: 1a",
+        ),
+    )
+
+
+def test_a_prefix_can_make_a_name_of_a_key() -> None:
+    resolution = resolved(
+        env_from=[{"prefix": "N", "secretRef": {"name": "password"}}], sources={SECRET: {"1a": "1"}}
+    )
+    assert values(resolution) == {"N1a": "1"}
+
+
+def test_every_kind_of_container_has_an_environment() -> None:
+    pod = a_pod(
+        containers=[a_container("c")],
+        initContainers=[a_container("i")],
+        ephemeralContainers=[a_container("e")],
+    )
+    resolution = resolve(pod, sources={}, services=SERVICES, node=NodeFacts("node-1"))
+    assert set(resolution.environment) == {"i", "c", "e"}
+    assert all(resolution.environment.values())
+
+
+def test_each_object_is_to_be_read_once() -> None:
+    env, env_from = of_config(key="a")
+    secret = variable("S", "secretKeyRef", name="password", key="p")
+    pod = a_pod(containers=[a_container(env=[*env, secret], envFrom=env_from), a_container("b", env=env)])
+    assert references(pod) == [CONFIG, SECRET]

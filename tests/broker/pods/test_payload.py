@@ -1,0 +1,105 @@
+"""What a provider is sent, and what counts as a change of it."""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from broker.pods.payload import digest, environment_in, has_every_container, payload
+from tests.pods import a_container, a_pod
+
+Object = dict[str, Any]
+ENVIRONMENT = {"web": [{"name": "A", "value": "1"}]}
+
+
+def sent() -> Object:
+    container = a_container(envFrom=[{"configMapRef": {"name": "config"}}], env=[{"name": "A", "value": "$(B)"}])
+    metadata = {"managedFields": [{"manager": "kubectl"}], "annotations": {"a": "1"}}
+    return payload(
+        {"kind": "Pod", "apiVersion": "v1", **a_pod(uid="uid-1", containers=[container], metadata=metadata)},
+        ENVIRONMENT,
+    )
+
+
+def test_a_pod_is_sent_with_its_environment_in_it() -> None:
+    (container,) = sent()["spec"]["containers"]
+    assert container["env"] == ENVIRONMENT["web"]
+    assert "envFrom" not in container
+
+
+def test_it_is_sent_as_the_original_broker_did_with_a_status_and_without_bookkeeping() -> None:
+    assert sent().keys() == {"metadata", "spec", "status"}
+    assert "managedFields" not in sent()["metadata"]
+    pod = a_pod()
+    del pod["status"]
+    assert payload(pod, ENVIRONMENT)["status"] == {}
+
+
+def test_the_pod_itself_stays_as_it_was() -> None:
+    pod = a_pod()
+    before = deepcopy(pod)
+    payload(pod, ENVIRONMENT)
+    assert pod == before
+
+
+def with_status(pod: Object) -> None:
+    pod["status"] = {"phase": "Running"}
+
+
+def with_version(pod: Object) -> None:
+    pod["metadata"]["resourceVersion"] = "999"
+
+
+def with_nulls(pod: Object) -> None:
+    pod["metadata"]["ownerReferences"] = None
+    pod["spec"]["volumes"] = []
+    pod["spec"]["securityContext"] = {}
+    pod["spec"]["hostname"] = ""
+
+
+def with_other_order(pod: Object) -> None:
+    pod["spec"] = dict(reversed(pod["spec"].items()))
+
+
+def with_label(pod: Object) -> None:
+    pod["metadata"]["labels"]["new"] = "1"
+
+
+def with_image(pod: Object) -> None:
+    pod["spec"]["containers"][0]["image"] = "nginx:2"
+
+
+def with_environment(pod: Object) -> None:
+    pod["spec"]["containers"][0]["env"][0]["value"] = "2"
+
+
+def with_false(pod: Object) -> None:
+    pod["spec"]["hostNetwork"] = False
+
+
+@pytest.mark.parametrize("edit", [with_status, with_version, with_nulls, with_other_order])
+def test_what_a_provider_does_not_act_on_is_no_change(edit: Any) -> None:
+    pod = sent()
+    edit(pod)
+    assert digest(pod) == digest(sent())
+
+
+@pytest.mark.parametrize("edit", [with_label, with_image, with_environment, with_false])
+def test_what_a_provider_may_act_on_is_a_change(edit: Any) -> None:
+    pod = sent()
+    before = digest(pod)
+    edit(pod)
+    assert digest(pod) != before
+
+
+def test_the_environment_is_found_again_in_what_a_provider_gives_back() -> None:
+    copy = json.loads(json.dumps(sent()))
+    assert environment_in(copy) == ENVIRONMENT
+    assert has_every_container(ENVIRONMENT, copy)
+    assert not has_every_container(ENVIRONMENT, a_pod(containers=[a_container(), a_container("new")]))
+
+
+@pytest.mark.parametrize("copy", [{}, {"spec": None}, {"spec": {"containers": [{"name": "web", "env": None}]}}])
+def test_a_copy_without_an_environment_gives_none(copy: Object) -> None:
+    assert environment_in(copy) == {}

@@ -1,0 +1,169 @@
+"""The queue of keys, by a clock that jumps (looptime): no test waits for a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from broker.errors import BrokerError
+from broker.pods.queue import Later, Queue, Work
+
+pytestmark = pytest.mark.looptime
+
+
+class Recorder:
+    """Work that notes when it is done, and does as it is told."""
+
+    def __init__(self, *outcomes: Exception | float | None) -> None:
+        self.outcomes = list(outcomes)
+        self.times: list[float] = []
+        self.keys: list[str] = []
+
+    async def __call__(self, key: str) -> float | None:
+        self.times.append(asyncio.get_running_loop().time())
+        self.keys.append(key)
+        outcome = self.outcomes.pop(0) if self.outcomes else None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    @property
+    def pauses(self) -> list[float]:
+        """Seconds between one time and the next."""
+        return [round(after - before, 3) for before, after in zip(self.times, self.times[1:], strict=False)]
+
+
+@asynccontextmanager
+async def working(queue: Queue, work: Work, *, workers: int = 4) -> AsyncIterator[None]:
+    task = asyncio.create_task(queue.run(work, workers=workers))
+    try:
+        yield
+    finally:
+        queue.stop()
+        await task
+
+
+async def test_a_key_that_fails_is_tried_again_for_ever_with_delays_that_double() -> None:
+    queue, work = Queue(), Recorder(*[BrokerError("not yet")] * 20)
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(3000)
+    assert work.pauses[:5] == [0.005, 0.01, 0.02, 0.04, 0.08]
+    assert work.pauses[-2:] == [300, 300]
+    assert len(work.times) == 21
+
+
+async def test_a_bug_is_tried_again_too() -> None:
+    queue, work = Queue(), Recorder(KeyError("metadata"))
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(1)
+    assert work.pauses == [0.005]
+
+
+async def test_a_change_makes_the_delay_short_again() -> None:
+    queue, work = Queue(), Recorder(*[BrokerError("not yet")] * 20)
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(60)
+        tries = len(work.times)
+        queue.add("a")
+        await asyncio.sleep(0.006)
+    assert work.times[tries] == pytest.approx(60)
+    assert work.pauses[tries] == 0.005
+
+
+async def test_after_a_success_the_count_begins_anew() -> None:
+    queue, work = Queue(), Recorder(BrokerError("a"), BrokerError("b"), 1.0, BrokerError("c"))
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(10)
+    assert work.pauses == [0.005, 0.01, 1, 0.005]
+
+
+async def test_who_is_asked_to_come_later_comes_later() -> None:
+    error = BrokerError("busy")
+    error.retry_after = 7.0  # type: ignore[attr-defined]  # as errors of the API server and the provider have it
+    queue, work = Queue(), Recorder(error)
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(10)
+    assert work.pauses == [7]
+
+
+async def test_what_is_only_missing_is_looked_for_more_often() -> None:
+    queue, work = Queue(), Recorder(*[Later("no ConfigMap", at_most=10)] * 20)
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(100)
+    assert max(work.pauses) == 10
+
+
+async def test_every_key_that_fails_is_tried_when_what_they_have_in_common_has_passed() -> None:
+    queue, work = Queue(), Recorder(*[BrokerError("down")] * 40)
+    queue.add("a")
+    queue.add("b")
+    async with working(queue, work):
+        await asyncio.sleep(100)
+        tries = len(work.keys)
+        queue.hasten()
+        await asyncio.sleep(0.001)
+    assert sorted(work.keys[tries:]) == ["a", "b"]
+
+
+class Gate:
+    """Work that is under way until it is let through."""
+
+    def __init__(self) -> None:
+        self.under_way: list[str] = []
+        self.done: list[str] = []
+        self._opened = asyncio.Event()
+
+    async def __call__(self, key: str) -> float | None:
+        self.under_way.append(key)
+        await self._opened.wait()
+        self.under_way.remove(key)
+        self.done.append(key)
+        return None
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+async def test_a_key_is_worked_on_by_one_at_a_time_and_again_if_it_was_added_meanwhile() -> None:
+    queue, gate = Queue(), Gate()
+    queue.add("a")
+    async with working(queue, gate):
+        await asyncio.sleep(0.001)
+        for _ in range(3):
+            queue.add("a")
+        await asyncio.sleep(1)
+        assert gate.under_way == ["a"]
+        gate.open()
+        await asyncio.sleep(1)
+    assert gate.done == ["a", "a"]
+
+
+async def test_so_many_keys_at_once_as_there_are_workers() -> None:
+    queue, gate = Queue(), Gate()
+    for number in range(10):
+        queue.add(f"key-{number}")
+    async with working(queue, gate, workers=4):
+        await asyncio.sleep(1)
+        assert len(gate.under_way) == 4
+        assert len(queue) == 6
+        gate.open()
+    assert len(gate.done) == 10
+
+
+async def test_a_stop_finishes_what_is_to_be_done_and_takes_nothing_more() -> None:
+    queue, work = Queue(), Recorder(5.0)
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(1)
+        queue.add("b")
+        queue.stop()
+        queue.add("c")
+        await asyncio.sleep(100)
+    assert work.keys == ["a", "b"]

@@ -1,0 +1,390 @@
+"""What Kubernetes is told of a pod, from what it has and what a provider says."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from broker.pods.status import ended_status, merge_status, status_patch
+from tests.pods import a_container, a_pod
+
+Object = dict[str, Any]
+NOW = datetime(2026, 11, 22, 9, 0, 0, tzinfo=UTC)
+BEFORE, AT_NOW, LATER = "2026-11-22T08:00:00Z", "2026-11-22T09:00:00Z", "2026-11-22T10:00:00Z"
+HOST = ["192.0.2.1", "2001:db8::1"]
+
+
+def pod(status: Object | None = None, **spec: Any) -> Object:
+    """A pod with what Kubernetes has of its status."""
+    made = a_pod(uid="uid-1", metadata={"generation": 3, "resourceVersion": "7"}, **spec)
+    return {**made, "status": {"phase": "Pending", "qosClass": "BestEffort", **(status or {})}}
+
+
+def cond(type_: str, status: str = "True", time: str | None = BEFORE, **more: Any) -> Object:
+    return {"type": type_, "status": status, **({"lastTransitionTime": time} if time else {}), **more}
+
+
+def container(name: str = "web", state: Object | None = None, *, ready: bool = True) -> Object:
+    """A container's status."""
+    return {"name": name, "ready": ready, "state": state or {"running": {"startedAt": BEFORE}}}
+
+
+OWN = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled")
+RUNNING = {
+    "phase": "Running",
+    "startTime": BEFORE,
+    "podIP": "10.0.0.7",
+    "conditions": [cond(type_) for type_ in OWN],
+    "containerStatuses": [container()],
+}
+
+
+def merged(of: Object, reported: Object) -> Object:
+    status = merge_status(of, reported, now=NOW, host_ips=HOST, generation=3)
+    assert status is not None
+    return status
+
+
+def conditions(status: Object) -> dict[str, str]:
+    return {condition["type"]: condition["status"] for condition in status["conditions"]}
+
+
+def condition(status: Object, type_: str) -> Object:
+    (found,) = [condition for condition in status["conditions"] if condition["type"] == type_]
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def test_a_full_status_is_taken_as_it_is() -> None:
+    status = merged(pod(), RUNNING)
+    assert status["phase"] == "Running"
+    assert status["startTime"] == BEFORE
+    assert status["podIP"] == "10.0.0.7"
+    assert status["podIPs"] == [{"ip": "10.0.0.7"}]
+    assert status["containerStatuses"] == [container()]
+    assert conditions(status) == dict.fromkeys(OWN, "True")
+
+
+def test_what_changes_nothing_is_not_written() -> None:
+    running = pod(merged(pod(), RUNNING))
+    assert merge_status(running, RUNNING, now=NOW, host_ips=HOST) is None
+    with_empty = {**RUNNING, "message": "", "initContainerStatuses": [], "podIPs": None}
+    assert merge_status(running, with_empty, now=NOW, host_ips=HOST) is None
+
+
+def test_what_a_provider_leaves_out_stays() -> None:
+    kept = {
+        "resourceClaimStatuses": [{"name": "gpu"}],
+        "nominatedNodeName": "other",
+        "resize": "Deferred",
+        "initContainerStatuses": [container("init")],
+        "podIP": "10.0.0.7",
+        "podIPs": [{"ip": "10.0.0.7"}],
+        "hostIP": "192.0.2.9",
+        "hostIPs": [{"ip": "192.0.2.9"}],
+        "startTime": BEFORE,
+    }
+    status = merged(pod(kept), {"phase": "Running"})
+    assert {name: status[name] for name in kept} == kept
+    assert status["qosClass"] == "BestEffort"
+
+
+def test_what_is_not_a_providers_to_say_is_not_taken_from_it() -> None:
+    status = merged(
+        pod({"startTime": BEFORE}),
+        {
+            **RUNNING,
+            "startTime": LATER,
+            "qosClass": "Guaranteed",
+            "nominatedNodeName": "x",
+            "resourceClaimStatuses": [1],
+        },
+    )
+    assert status["startTime"] == BEFORE
+    assert status["qosClass"] == "BestEffort"
+    assert "nominatedNodeName" not in status
+    assert "resourceClaimStatuses" not in status
+
+
+def test_a_message_of_a_state_that_has_passed_goes() -> None:
+    status = merged(pod({"message": "pulling", "reason": "Slow"}), RUNNING)
+    assert not status["message"]
+    assert not status["reason"]
+
+
+def test_a_pod_without_a_start_starts_now() -> None:
+    assert merged(pod(), {"phase": "Pending"})["startTime"] == AT_NOW
+
+
+@pytest.mark.parametrize(
+    ("reported", "acknowledged", "expected"), [({}, 3, 3), ({"observedGeneration": 2}, 3, 2), ({}, None, 1)]
+)
+def test_the_generation_is_the_one_that_the_provider_has(
+    reported: Object, acknowledged: int | None, expected: int
+) -> None:
+    of = pod({"observedGeneration": 1})
+    status = merge_status(of, {**RUNNING, **reported}, now=NOW, generation=acknowledged)
+    assert status
+    assert status["observedGeneration"] == expected
+
+
+@pytest.mark.parametrize(
+    ("current", "reported", "phase"),
+    [
+        ("Pending", "Running", "Running"),
+        ("Running", "Succeeded", "Succeeded"),
+        ("Running", "Failed", "Failed"),
+        ("Running", "Unknown", "Unknown"),
+        ("Running", "Pending", "Running"),
+        ("Running", "running", "Running"),
+        ("Pending", None, "Pending"),
+        ("Pending", 7, "Pending"),
+    ],
+)
+def test_a_phase_goes_on(current: str, reported: object, phase: str) -> None:
+    assert merged(pod({"phase": current}), {"phase": reported, "message": "changed"})["phase"] == phase
+
+
+@pytest.mark.parametrize("current", ["Succeeded", "Failed"])
+@pytest.mark.parametrize("reported", ["Pending", "Running", "Unknown", "Succeeded", "Failed"])
+def test_a_pod_that_has_ended_does_not_live_again(current: str, reported: str) -> None:
+    if current != reported:
+        assert merge_status(pod({"phase": current}), {"phase": reported}, now=NOW) is None
+
+
+def test_why_a_pod_ended_is_not_forgotten() -> None:
+    ended = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "too long", "startTime": BEFORE}
+    status = merged(pod(ended), {"phase": "Failed", "containerStatuses": [container()]})
+    assert (status["reason"], status["message"]) == ("DeadlineExceeded", "too long")
+
+
+@pytest.mark.parametrize(
+    ("reported", "ready", "containers_ready"),
+    [
+        pytest.param({"phase": "Running"}, "True", "True", id="nothing but a phase"),
+        pytest.param({"phase": "Pending"}, "False", "False", id="pending"),
+        pytest.param({"containerStatuses": [container()]}, "True", "True", id="from the containers"),
+        pytest.param(
+            {"containerStatuses": [container(ready=False)]}, "False", "False", id="one that is not ready"
+        ),
+        pytest.param({"containerStatuses": [container("b")]}, "False", "False", id="one that is not there"),
+        pytest.param(
+            {"conditions": [cond("Ready", "true")]}, "True", "True", id="in small letters, as a mock does"
+        ),
+        pytest.param({"conditions": [cond("Ready", "False")]}, "False", "True", id="not ready though it runs"),
+        pytest.param(
+            {"conditions": [cond("Ready"), cond("ContainersReady", "False")]},
+            "False",
+            "False",
+            id="a contradiction",
+        ),
+        pytest.param({"conditions": "broken"}, "True", "True", id="no list"),
+        pytest.param({"conditions": [None, {"status": "False"}]}, "True", "True", id="no conditions in it"),
+    ],
+)
+def test_a_pod_is_ready_by_what_the_provider_says_or_by_what_follows(
+    reported: Object, ready: str, containers_ready: str
+) -> None:
+    status = merged(pod(), {"phase": "Running", **reported})
+    assert conditions(status)["Ready"] == ready
+    assert conditions(status)["ContainersReady"] == containers_ready
+
+
+def test_unready_containers_are_named() -> None:
+    of = pod(containers=[a_container("a"), a_container("b"), a_container("c")])
+    reported = {"phase": "Running", "containerStatuses": [container("a"), container("b", ready=False)]}
+    found = condition(merged(of, reported), "Ready")
+    assert found["reason"] == "ContainersNotReady"
+    assert found["message"] == "containers with unready status: [b c]"
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"), [("Pending", "False"), ("Running", "True"), ("Succeeded", "True"), ("Failed", "True")]
+)
+def test_a_pod_with_init_containers_is_initialized_once_it_runs(phase: str, expected: str) -> None:
+    of = pod(initContainers=[a_container("init")])
+    assert conditions(merged(of, {"phase": phase}))["Initialized"] == expected
+
+
+@pytest.mark.parametrize(
+    ("there", "ready", "message"),
+    [
+        pytest.param(
+            [], "False", 'corresponding condition of pod readiness gate "a/b" does not exist.', id="missing"
+        ),
+        pytest.param(
+            [cond("a/b", "False")],
+            "False",
+            'the status of pod readiness gate "a/b" is not "True", but False',
+            id="closed",
+        ),
+        pytest.param([cond("a/b", "True")], "True", None, id="open"),
+    ],
+)
+def test_readiness_gates_hold_a_pod_back(there: list[Object], ready: str, message: str | None) -> None:
+    of = pod({"conditions": there}, readinessGates=[{"conditionType": "a/b"}])
+    found = condition(merged(of, RUNNING), "Ready")
+    assert found["status"] == ready
+    assert found.get("message") == message
+    assert found.get("reason") == (None if ready == "True" else "ReadinessGatesNotReady")
+
+
+@pytest.mark.parametrize(("phase", "reason"), [("Succeeded", "PodCompleted"), ("Failed", "PodFailed")])
+def test_what_has_ended_is_not_ready_whatever_is_reported(phase: str, reason: str) -> None:
+    status = merged(pod(RUNNING), {**RUNNING, "phase": phase})
+    for type_ in ("Ready", "ContainersReady"):
+        found = condition(status, type_)
+        assert (found["status"], found["reason"], found["lastTransitionTime"]) == ("False", reason, AT_NOW)
+
+
+def test_conditions_of_others_stay_as_they_are() -> None:
+    gate, target = cond("a/b", "False"), cond("DisruptionTarget", reason="Preemption")
+    echo = {**RUNNING, "conditions": [cond("a/b", "True", LATER), *RUNNING["conditions"]]}
+    status = merged(pod({"conditions": [gate, target]}), echo)
+    assert gate in status["conditions"]
+    assert target in status["conditions"]
+    assert len(status["conditions"]) == 7
+
+
+def test_a_provider_may_tell_of_a_disruption_as_a_kubelet_may() -> None:
+    target = cond("DisruptionTarget", reason="TerminationByKubelet")
+    assert "DisruptionTarget" in conditions(merged(pod(), {"phase": "Failed", "conditions": [target]}))
+
+
+@pytest.mark.parametrize(
+    ("before", "reported", "expected"),
+    [
+        pytest.param(cond("Ready", "True", BEFORE), cond("Ready", "True", LATER), BEFORE, id="the same"),
+        pytest.param(
+            cond("Ready", "False", BEFORE), cond("Ready", "True", LATER), LATER, id="a flip, with its time"
+        ),
+        pytest.param(cond("Ready", "False", BEFORE), cond("Ready", "True", None), AT_NOW, id="a flip without"),
+    ],
+)
+def test_the_time_of_a_condition_moves_with_its_status(before: Object, reported: Object, expected: str) -> None:
+    status = merged(pod({"conditions": [before]}), {"phase": "Running", "conditions": [reported]})
+    assert condition(status, "Ready")["lastTransitionTime"] == expected
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        pytest.param({"podIP": "10.0.0.7"}, ["10.0.0.7"], id="one"),
+        pytest.param({"podIPs": [{"ip": "10.0.0.7"}]}, ["10.0.0.7"], id="a list"),
+        pytest.param(
+            {"podIP": "10.0.0.7", "podIPs": [{"ip": "fd00::7"}]}, ["10.0.0.7", "fd00::7"], id="of each family"
+        ),
+        pytest.param({"podIPs": [{"ip": "10.0.0.7"}, {"ip": "10.0.0.8"}]}, ["10.0.0.7"], id="two of one family"),
+        pytest.param({"podIP": "nowhere", "podIPs": [{"ip": "1.2.3.4.5"}]}, [], id="no addresses"),
+        pytest.param({"podIPs": "10.0.0.7"}, [], id="no list"),
+        pytest.param({}, [], id="none"),
+    ],
+)
+def test_addresses_are_such_as_the_api_server_takes(reported: Object, expected: list[str]) -> None:
+    status = merged(pod(), {"phase": "Running", **reported})
+    assert [entry["ip"] for entry in status["podIPs"]] == expected
+    assert status["podIP"] == (expected[0] if expected else None)
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"), [({}, HOST), ({"hostIP": "198.51.100.1"}, ["198.51.100.1"]), ({"hostIP": "x"}, HOST)]
+)
+def test_the_host_is_the_node_unless_the_provider_knows_another(reported: Object, expected: list[str]) -> None:
+    status = merged(pod(), {"phase": "Running", **reported})
+    assert status["hostIP"] == expected[0]
+    assert [entry["ip"] for entry in status["hostIPs"]] == expected
+
+
+ENDED: Object = {"terminated": {"exitCode": 0}}
+FAILED: Object = {"terminated": {"exitCode": 1}}
+AGAIN: Object = {"running": {"startedAt": LATER}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "may"),
+    [
+        ("Always", ENDED, True),
+        ("OnFailure", FAILED, True),
+        ("OnFailure", ENDED, False),
+        ("Never", FAILED, False),
+        ("Never", ENDED, False),
+    ],
+)
+def test_a_container_leaves_its_end_only_where_it_may_be_restarted(policy: str, state: Object, may: bool) -> None:
+    of = pod({"phase": "Running", "containerStatuses": [container("web", state)]}, restartPolicy=policy)
+    status = merged(of, {"phase": "Running", "containerStatuses": [container("web", AGAIN)], "message": "again"})
+    assert status["containerStatuses"] == [container("web", AGAIN if may else state)]
+
+
+def test_a_container_with_a_restart_policy_of_its_own_may_restart() -> None:
+    of = pod(
+        {"phase": "Running", "containerStatuses": [container("web", FAILED)]},
+        restartPolicy="Never",
+        containers=[a_container(restartPolicy="Always")],
+    )
+    status = merged(of, {"phase": "Running", "containerStatuses": [container("web", AGAIN)]})
+    assert status["containerStatuses"] == [container("web", AGAIN)]
+
+
+def test_a_patch_has_what_changes_and_for_which_pod_that_was() -> None:
+    current = {"startTime": BEFORE, "conditions": [cond("PodScheduled"), cond("a/b")]}
+    of = pod(current)
+    patch = status_patch(of, merged(of, RUNNING))
+    assert patch["metadata"] == {"uid": "uid-1", "resourceVersion": "7"}
+    assert patch["status"].keys() == {
+        "phase",
+        "podIP",
+        "podIPs",
+        "hostIP",
+        "hostIPs",
+        "conditions",
+        "containerStatuses",
+        "observedGeneration",
+    }
+    assert {condition["type"] for condition in patch["status"]["conditions"]} == set(OWN) - {"PodScheduled"}
+
+
+def test_a_patch_clears_what_has_passed() -> None:
+    of = pod({**merged(pod(), RUNNING), "message": "pulling"})
+    assert status_patch(of, merged(of, RUNNING))["status"] == {"message": None}
+
+
+def test_a_new_address_takes_the_place_of_the_old_one() -> None:
+    of = pod({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})
+    status = status_patch(of, merged(of, RUNNING))["status"]
+    assert status["podIPs"] == [{"ip": "10.0.0.7"}, {"$patch": "replace"}]
+
+
+@pytest.mark.parametrize(
+    ("containers", "phase"),
+    [
+        pytest.param([container()], "Failed", id="running"),
+        pytest.param([container("web", {"waiting": {"reason": "ContainerCreating"}})], "Failed", id="waiting"),
+        pytest.param([container("web", ENDED)], "Succeeded", id="ended well"),
+        pytest.param([container("web", ENDED), container("b", FAILED)], "Failed", id="one failed"),
+        pytest.param([], "Failed", id="nothing known"),
+    ],
+)
+def test_a_pod_of_which_nothing_more_is_heard_has_ended(containers: list[Object], phase: str) -> None:
+    status = ended_status(pod({"phase": "Running", "containerStatuses": containers}), now=NOW)
+    assert status["phase"] == phase
+    assert all("terminated" in status["state"] for status in status.get("containerStatuses", []))
+
+
+def test_a_container_that_was_not_seen_to_end_has_failed() -> None:
+    running = {**container(), "containerID": "x://1", "started": True}
+    (ended,) = ended_status(pod({"containerStatuses": [running]}), now=NOW)["containerStatuses"]
+    assert (ended["ready"], ended["started"]) == (False, False)
+    assert ended["state"]["terminated"] == {
+        "exitCode": 137,
+        "reason": "ContainerStatusUnknown",
+        "message": "The container could not be located when the pod was terminated",
+        "startedAt": BEFORE,
+        "finishedAt": AT_NOW,
+        "containerID": "x://1",
+    }
+
+
+def test_an_end_may_have_a_reason() -> None:
+    of = pod({"phase": "Running", "containerStatuses": [container("web", ENDED)]})
+    status = merged(of, ended_status(of, now=NOW, reason="DeadlineExceeded", message="too long"))
+    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "DeadlineExceeded", "too long")
