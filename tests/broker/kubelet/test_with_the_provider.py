@@ -25,12 +25,13 @@ async def test_logs_are_what_the_provider_gives(start: Start, node: Node, provid
     assert (await kubelet.logs(limitBytes="9")).body == b"synthetic"
 
 
-async def test_a_log_is_followed_until_the_pod_ends(start: Start, node: Node, provider: Server) -> None:
+async def test_a_log_is_followed_until_the_pod_is_deleted(start: Start, node: Node, provider: Server) -> None:
     kubelet = await start_with_a_pod(start, node, provider)
     whole = (await kubelet.logs()).body
     async with kubelet.follow() as response:
         assert await response.content.readany() == whole
-        node.by_name.clear()
+        with closing(provider.client()) as client:
+            client.request("DELETE", "/deletePod", node.by_name["shop", "web"])
         assert await response.content.read() == b""
 
 
