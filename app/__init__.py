@@ -7,9 +7,7 @@ from flask import Flask
 from flask_cors import CORS
 
 from app import api, cli, shell
-from app.database import Database
-from app.migrate import head
-from app.pods import Pods, utc_now
+from app.pods import utc_now
 from app.provider import Provider
 from app.settings import Settings
 from app.write import Clock
@@ -31,14 +29,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     """
     settings = settings or Settings.from_environment()
     app = Flask(__name__, static_folder=None)
-    database = Database(settings.database, pool_size=settings.threads, head=head())
-    app.extensions["provider"] = Provider(
-        settings=settings,
-        database=database,
-        pods=Pods(database, settings, clock=clock),
-        clock=clock,
-        serving_since=_serving_since(clock),
-    )
+    app.extensions["provider"] = Provider.make(settings, clock=clock, serving_since=_serving_since(clock))
     if settings.cors_origins:
         CORS(
             app,

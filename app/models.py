@@ -51,6 +51,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 _IS_LIVE = text("deleted_at IS NULL")
+_GOES_ON = text("continues_at IS NOT NULL")
 # SQLite gives out a key by itself only for a column that is declared INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
 
@@ -79,6 +80,9 @@ class Node(Base):
     revision: Mapped[int]
     """One more with every change of any of its pods. Because a writer holds the row until it commits, who
     has seen revision N has seen every change up to N."""
+    settled_at: Mapped[datetime]
+    """Statuses that fell due until then are in the revision, as changes of their pods. No write of this node
+    is dated earlier."""
 
 
 class Pod(Base):
@@ -103,8 +107,10 @@ class Pod(Base):
     """When it last changed: created, updated or deleted."""
     deleted_at: Mapped[datetime | None]
     """When it left; null while it is live."""
+    continues_at: Mapped[datetime | None]
+    """From when on the runtime is to be asked how its course goes on; null where nothing more is to come."""
     revision: Mapped[int]
-    """The node's revision that changed it last."""
+    """The node's revision that changed it last; a status that fell due is a change."""
 
     def __repr__(self) -> str:
         gone = f" deleted {self.deleted_at:%Y-%m-%dT%H:%M:%SZ}" if self.deleted_at else ""
@@ -134,6 +140,14 @@ class Pod(Base):
             sqlite_where=_IS_LIVE,
             postgresql_where=_IS_LIVE,
         ),
+        Index("ix_pods_revision", "node_name", "revision"),
+        Index(
+            "ix_pods_continues_at",
+            "node_name",
+            "continues_at",
+            sqlite_where=_GOES_ON,
+            postgresql_where=_GOES_ON,
+        ),
     )
 
 
@@ -157,6 +171,7 @@ class PodStatus(Base):
 
     __table_args__ = (
         CheckConstraint("phase IN ('Pending', 'Running', 'Succeeded', 'Failed', 'Unknown')", name="phase"),
+        Index("ix_pod_statuses_effective_at", "effective_at"),
     )
 
 
@@ -197,8 +212,8 @@ def _views(dialect: str) -> dict[str, str]:
     return {
         "pod_timeline": """
 SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since,
-       coalesce(lead(s.effective_at) OVER (PARTITION BY s.pod_id ORDER BY s.effective_at), p.deleted_at)
-           AS until, s.status
+       coalesce(lead(s.effective_at) OVER (PARTITION BY s.pod_id ORDER BY s.effective_at),
+                CASE WHEN p.deleted_at > s.effective_at THEN p.deleted_at END) AS until, s.status
 FROM pods p JOIN pod_statuses s ON s.pod_id = p.id
 """,
         "current_pods": f"""

@@ -1,28 +1,31 @@
 """The pods of this node: what the contract asks for, each call one transaction.
 
 Every status is computed when a pod arrives or changes and stored with the time from which it holds, so a
-read is one query for the last row whose time has come.
+read is one query for the last row whose time has come. Only a course that has no end has to go on first.
 """
 
-from collections.abc import Generator
-from datetime import UTC, datetime
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import structlog
 from sqlalchemy import bindparam, or_, select
 
 from app import audit
 from app.audit import Caller, Verb
+from app.courses import Courses
 from app.database import Database
-from app.errors import InvalidRequest, NotFound
-from app.lifecycle import logs
-from app.lifecycle import status as statuses
+from app.errors import NotFound
 from app.lifecycle.manifest import Manifest, PodReference
 from app.models import Pod, PodStatus
-from app.settings import Settings
-from app.statement import Statement
-from app.write import Clock, Write
+from app.runtimes import AcceptedPod, Runtime
+from app.statement import Row, Statement
+from app.write import Clock, Write, accepted_pod
 
 ROWS_A_CHUNK = 200
+
+log = structlog.get_logger("app")
 
 _LIVE = (
     Pod.node_name == bindparam("node_name"),
@@ -34,9 +37,19 @@ _LIVE = (
 _EFFECTIVE = or_(PodStatus.effective_at <= bindparam("now"), PodStatus.effective_at <= Pod.updated_at)
 _NEWEST = PodStatus.effective_at.desc()
 
-_SELECT_STATUS = Statement(select(PodStatus.status).join(Pod).where(*_LIVE, _EFFECTIVE).order_by(_NEWEST).limit(1))
+_SELECT_STATUS = Statement(
+    select(PodStatus.status, Pod.id, Pod.continues_at)
+    .join(Pod)
+    .where(*_LIVE, _EFFECTIVE)
+    .order_by(_NEWEST)
+    .limit(1)
+)
 _SELECT_POD = Statement(
-    select(Pod.pod, PodStatus.status).join(PodStatus).where(*_LIVE, _EFFECTIVE).order_by(_NEWEST).limit(1)
+    select(Pod.pod, PodStatus.status, Pod.id, Pod.continues_at, Pod.pod_ip, Pod.created_at, Pod.deleted_at)
+    .join(PodStatus)
+    .where(*_LIVE, _EFFECTIVE)
+    .order_by(_NEWEST)
+    .limit(1)
 )
 _SELECT_DIGEST = Statement(select(Pod.uid, Pod.digest).where(*_LIVE))
 _SELECT_PODS = (
@@ -65,10 +78,11 @@ class Pods:
     Every method may raise `DatabaseUnavailable`; a write that raises has changed nothing.
     """
 
-    def __init__(self, database: Database, settings: Settings, *, clock: Clock = utc_now) -> None:
+    def __init__(self, database: Database, runtime: Runtime, courses: Courses, *, clock: Clock = utc_now) -> None:
         self._database = database
-        self._settings = settings
-        self._node_name = settings.node_name
+        self._runtime = runtime
+        self._courses = courses
+        self._node_name = runtime.settings.node_name
         self._clock = clock
 
     def create(self, manifest: Manifest, caller: Caller) -> None:
@@ -103,12 +117,12 @@ class Pods:
         Raises:
             NotFound: there is no live pod of that name, or it has another UID than the one that is meant.
         """
-        with self._database.write() as connection:
-            write = Write(connection, self._settings, self._clock, caller=caller, verb="delete")
+        grace = pod.deletion_grace_period_seconds
+        with self._writing(caller, "delete") as write:
             live = write.live(pod.namespace, pod.name)
             if live is None or pod.uid not in (None, "", live.uid):
                 raise _not_found(pod.namespace, pod.name)
-            write.end(live)
+            write.end(live, grace=None if grace is None else timedelta(seconds=grace))
 
     def get(self, namespace: str, name: str) -> str:
         """Give a pod with its status, as JSON.
@@ -116,11 +130,8 @@ class Pods:
         Raises:
             NotFound: there is no such pod.
         """
-        with self._database.read() as connection:
-            row = _SELECT_POD.first(connection, **self._named(namespace, name, now=self._clock()))
-        if row is None:
-            raise _not_found(namespace, name)
-        return _with_status(*row)
+        row = self._read(_SELECT_POD, namespace, name)
+        return _with_status(row.pod, row.status)
 
     def status(self, namespace: str, name: str) -> str:
         """Give a pod's status, as JSON.
@@ -128,18 +139,24 @@ class Pods:
         Raises:
             NotFound: there is no such pod.
         """
-        with self._database.read() as connection:
-            row = _SELECT_STATUS.first(connection, **self._named(namespace, name, now=self._clock()))
-        if row is None:
-            raise _not_found(namespace, name)
-        status: str = row.status
+        status: str = self._read(_SELECT_STATUS, namespace, name).status
         return status
+
+    def find(self, namespace: str, name: str) -> tuple[AcceptedPod, str]:
+        """Give a pod as its runtime sees it, and its status as JSON.
+
+        Raises:
+            NotFound: there is no such pod.
+        """
+        row = self._read(_SELECT_POD, namespace, name)
+        return accepted_pod(self._runtime, row), row.status
 
     def list(self) -> Generator[str, None, None]:
         """Give every live pod with its status, by namespace and name, as pieces of one JSON array.
 
         The pods are of one moment. They are read as they are consumed, so memory does not grow with them.
         """
+        self._courses.go_on()
         parameters = {"node_name": self._node_name, "now": self._clock()}
         with self._database.read(streaming=True) as connection:
             rows = connection.execute(_SELECT_PODS, parameters, execution_options={"yield_per": ROWS_A_CHUNK})
@@ -148,32 +165,6 @@ class Pods:
                 yield separator + ",".join([_with_status(*row) for row in chunk])
                 separator = ","
         yield "[]" if separator == "[" else "]"
-
-    def logs(self, namespace: str, name: str, container: str, *, tail: int | None) -> str:
-        """Give the last lines that a container wrote.
-
-        Args:
-            tail: how many; all where it is None or negative.
-
-        Raises:
-            NotFound: there is no such pod, or no such container in it.
-            InvalidRequest: the container has not started.
-        """
-        with self._database.read() as connection:
-            row = _SELECT_POD.first(connection, **self._named(namespace, name, now=self._clock()))
-        if row is None:
-            raise _not_found(namespace, name)
-        spec = Manifest.parse(row.pod.encode()).pod.spec
-        found = next((c for c in spec.all_containers if c.name == container), None)
-        status = statuses.decode(row.status).container(container)
-        if found is None or status is None:
-            raise NotFound(f'container "{container}" is not in pod "{name}" of namespace "{namespace}"')
-        if status.state.waiting:
-            raise InvalidRequest(
-                f'container "{container}" in pod "{name}" is waiting to start: {status.state.waiting.reason}'
-            )
-        lines = logs.tail(logs.log_lines(found, status), tail)
-        return "".join(f"{line}\n" for line in lines)
 
     def record_refusal(
         self, caller: Caller, *, verb: Verb, pod: PodReference | None, code: int, message: str
@@ -193,8 +184,7 @@ class Pods:
 
     def _put(self, manifest: Manifest, caller: Caller, *, verb: Verb) -> None:
         metadata = manifest.pod.metadata
-        with self._database.write() as connection:
-            write = Write(connection, self._settings, self._clock, caller=caller, verb=verb)
+        with self._writing(caller, verb) as write:
             live = write.live(metadata.namespace, metadata.name)
             if live is None and verb == "update":
                 raise _not_found(metadata.namespace, metadata.name)
@@ -214,6 +204,31 @@ class Pods:
                 write.revive(known, manifest, replaced=replaced)
             else:
                 write.begin(manifest, replaced=replaced)
+
+    @contextmanager
+    def _writing(self, caller: Caller, verb: Verb) -> Iterator[Write]:
+        """Make one write request in one transaction; then have the runtime follow."""
+        with self._database.write() as connection:
+            write = Write(connection, self._runtime, now=self._clock(), caller=caller, verb=verb)
+            yield write
+        for pod in write.touched:
+            try:
+                self._runtime.sync(pod)
+            except Exception:  # the write stays done; the runtime finds out later what it has left undone
+                log.exception("the runtime did not follow", uid=pod.manifest.pod.metadata.uid)
+
+    def _read(self, query: Statement, namespace: str, name: str) -> Row:
+        """Read a pod as it is now; its course goes on first where it is to."""
+        now = self._clock()
+        with self._database.read() as connection:
+            row = query.first(connection, **self._named(namespace, name, now=now))
+        if row and row.continues_at and row.continues_at <= now:
+            self._courses.go_on_with(row.id)
+            with self._database.read() as connection:
+                row = query.first(connection, **self._named(namespace, name, now=now))
+        if row is None:
+            raise _not_found(namespace, name)
+        return row
 
     def _named(self, namespace: str, name: str, **more: object) -> dict[str, object]:
         return {"node_name": self._node_name, "namespace": namespace, "name": name, **more}

@@ -2,11 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from flask import current_app
 
+from app.changes import Changes
+from app.courses import Courses
 from app.database import Database
+from app.logs import Logs
+from app.migrate import head
 from app.pods import Pods
+from app.runtimes import Runtime, load_runtime
 from app.settings import Settings
 from app.write import Clock
 
@@ -21,9 +27,34 @@ class Provider:
 
     settings: Settings
     database: Database
+    runtime: Runtime
     pods: Pods
+    changes: Changes
+    logs: Logs
     clock: Clock
     serving_since: datetime
+
+    @classmethod
+    def make(cls, settings: Settings, *, clock: Clock, serving_since: datetime) -> Self:
+        """Put the services together. Nothing is connected yet.
+
+        Raises:
+            ConfigurationError: there is no such runtime.
+        """
+        database = Database(settings.database, pool_size=settings.threads, head=head())
+        runtime = load_runtime(settings)
+        courses = Courses(database, runtime, clock=clock)
+        pods = Pods(database, runtime, courses, clock=clock)
+        return cls(
+            settings=settings,
+            database=database,
+            runtime=runtime,
+            pods=pods,
+            changes=Changes(database, courses, node_name=settings.node_name, clock=clock),
+            logs=Logs(pods, runtime, clock=clock),
+            clock=clock,
+            serving_since=serving_since,
+        )
 
 
 def provider() -> Provider:

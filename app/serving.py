@@ -10,6 +10,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from sqlalchemy import text
 
 from app import log
+from app.api.held import let_go
 from app.database import Database
 from app.errors import DatabaseUnavailable, DatabaseUnusable
 from app.migrate import head
@@ -59,6 +60,7 @@ class Worker(ThreadWorker):
         super().set_accept_enabled(enabled)  # type: ignore[no-untyped-call]
         if enabled or self.alive:
             return
+        let_go(self.wsgi)
         for listener in self.sockets:
             accepted = -1
             while self.nr_conns != accepted:

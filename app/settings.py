@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import orjson
@@ -95,6 +96,14 @@ class Settings(BaseSettings):
     start_delay: timedelta = Field(
         default=timedelta(0),
         description="from a pod's arrival to its containers' start, such as 1500ms or 2s",
+    )
+    runtime: str = Field(
+        default="app.runtimes.synthetic:SyntheticRuntime",
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="package.module:Class of what does the work; the default only seems to run pods",
+    )
+    runtime_directory: Path = Field(
+        default=Path("data/runtime"), description="where a runtime that needs files keeps them"
     )
     provider_token: SecretStr | None = Field(
         default=None, description="secret that every request of the contract must bear; none by default"

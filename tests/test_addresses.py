@@ -19,7 +19,7 @@ def occupy(
     connection: Connection, *addresses: str | None, node_name: str = NODE, deleted_at: datetime | None = None
 ) -> None:
     """Put pods with these addresses on a node."""
-    connection.execute(insert(Node), {"name": node_name, "revision": 1})
+    connection.execute(insert(Node), {"name": node_name, "revision": 1, "settled_at": NOW})
     rows = [
         {
             "node_name": node_name,

@@ -21,7 +21,7 @@ _numbers = count()
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 
-NODE = {"name": "node-a", "revision": 1}
+NODE = {"name": "node-a", "revision": 1, "settled_at": NOW}
 POD = {
     "id": 1,
     "node_name": "node-a",

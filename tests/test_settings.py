@@ -3,6 +3,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,8 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("START_DELAY", "1500ms", timedelta(seconds=1.5)),
     ("START_DELAY", "2", timedelta(seconds=2)),
     ("START_DELAY", "1m30s", timedelta(seconds=90)),
+    ("RUNTIME", "package.module:Class", "package.module:Class"),
+    ("RUNTIME_DIRECTORY", "/var/lib/runtime", Path("/var/lib/runtime")),
     ("CORS_ORIGINS", "*", ("*",)),
     ("CORS_ORIGINS", "http://localhost:8080, https://a.example,", ("http://localhost:8080", "https://a.example")),
     ("CORS_ORIGINS", "http://[::1]:8080", ("http://[::1]:8080",)),
@@ -401,6 +404,8 @@ def test_what_is_in_force_is_every_setting_as_one_would_write_it(read: Read) -> 
         "VKUBELET_POD_IP": "",
         "POD_CIDR": "198.18.0.0/15",
         "START_DELAY": "0s",
+        "RUNTIME": "app.runtimes.synthetic:SyntheticRuntime",
+        "RUNTIME_DIRECTORY": "data/runtime",
         "PROVIDER_TOKEN": "",
         "CORS_ORIGINS": "",
         "MAX_CONTENT_LENGTH": "2097152",

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.api import errors, health, index, logs, node, pods, requests
+from app.api import changes, errors, health, held, index, logs, node, pods, requests
 from app.api.responses import Response
 
 __all__ = ["Response", "init_app"]
@@ -14,7 +14,8 @@ def init_app(app: Flask) -> None:
     # `//getPods` is what a base URL with a slash at its end makes of `/getPods`. It is served as it is: merging
     # the slashes would answer with a redirect, after which a POST comes as a GET.
     app.url_map.merge_slashes = False
+    held.init_app(app)
     requests.init_app(app)
     errors.init_app(app)
-    for blueprint in (index.blueprint, health.blueprint, node.blueprint, pods.blueprint, logs.blueprint):
-        app.register_blueprint(blueprint)
+    for resource in (index, health, node, pods, changes, logs):
+        app.register_blueprint(resource.blueprint)

@@ -1,9 +1,14 @@
 """Logs of containers."""
 
+from collections.abc import Generator
+
 from flask import Blueprint
 
-from app.api.query import optional_int, required
-from app.api.responses import Response, plain
+from app.api.held import holding
+from app.api.query import flag, optional_number, optional_time, required
+from app.api.responses import Response, streamed
+from app.errors import InvalidRequest
+from app.logs import LogOptions
 from app.provider import provider
 
 blueprint = Blueprint("logs", __name__)
@@ -11,12 +16,23 @@ blueprint = Blueprint("logs", __name__)
 
 @blueprint.get("/getContainerLogs")
 def get_container_logs() -> Response:
-    """Give the last `tail` lines that a container wrote, as plain text."""
-    return plain(
-        provider().pods.logs(
-            required("namespace"),
-            required("podName"),
-            required("containerName"),
-            tail=optional_int("tail"),
-        )
+    """Give the last `tail` lines that a container wrote, as plain text; the other parameters are extensions."""
+    container = required("namespace"), required("podName"), required("containerName")
+    options = LogOptions(
+        tail=optional_number("tail"),
+        since_time=optional_time("sinceTime"),
+        since_seconds=optional_number("sinceSeconds", least=1),
+        limit_bytes=optional_number("limitBytes", least=1),
+        timestamps=flag("timestamps"),
+        previous=flag("previous"),
+        follow=flag("follow"),
     )
+    if options.since_time and options.since_seconds:
+        raise InvalidRequest("at most one of sinceTime and sinceSeconds may be given", field="sinceTime")
+    pieces = _followed(container, options) if options.follow else provider().logs.read(*container, options)
+    return streamed(pieces, content_type="text/plain; charset=utf-8")
+
+
+def _followed(container: tuple[str, str, str], options: LogOptions) -> Generator[bytes, None, None]:
+    with holding() as pause:
+        yield from provider().logs.read(*container, options, pause=pause)

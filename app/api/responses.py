@@ -1,8 +1,8 @@
 """The shapes of answers."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, AnyStr
 
 import flask
 import orjson
@@ -41,27 +41,23 @@ def json(text: str) -> Response:
     return Response(text)
 
 
-def plain(text: str) -> Response:
-    """Answer with plain text, such as a log."""
-    return Response(text, content_type="text/plain; charset=utf-8")
-
-
 def rendered(value: object) -> Response:
     """Answer with a value as JSON."""
     return Response(orjson.dumps(value))
 
 
-def streamed(pieces: Generator[str, None, None]) -> Response:
-    """Answer with JSON that is sent as it is made.
+def streamed(pieces: Generator[AnyStr, None, None], *, content_type: str = "application/json") -> Response:
+    """Answer with what is sent as it is made.
 
     The first piece is made now, while an error can still become a status code.
     """
-    first = next(pieces)
+    first = next(pieces, None)
 
-    def body() -> Iterable[str]:
-        yield first
+    def body() -> Iterator[AnyStr]:
+        if first is not None:
+            yield first
         yield from pieces
 
-    response = Response(body())
+    response = Response(body(), content_type=content_type)
     response.call_on_close(pieces.close)
     return response

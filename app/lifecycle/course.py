@@ -5,6 +5,7 @@ worker and after any restart, reads the last status whose time has come.
 """
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,6 +15,20 @@ from app.lifecycle.manifest import Container, Pod
 from app.lifecycle.qos import qos_class
 from app.lifecycle.status import ContainerStatus, PodIP, PodStatus, Transition
 from app.lifecycle.times import rfc3339
+
+
+class Course(NamedTuple):
+    """What becomes of a pod.
+
+    Attributes:
+        transitions: statuses, each with the time from which it holds; the times increase strictly.
+        continues_at: from when on the runtime is to be asked for more; None where this is all.
+        problems: what of the pod's wishes could not be understood, in words for its status and the audit.
+    """
+
+    transitions: list[Transition]
+    continues_at: datetime | None = None
+    problems: tuple[str, ...] = ()
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):

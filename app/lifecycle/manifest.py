@@ -5,6 +5,7 @@ from the socket to the database and back. Only what the lifecycle reads is decod
 """
 
 import hashlib
+from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -46,6 +47,13 @@ class PodSpec(_Object, frozen=True):
     ephemeral_containers: list[Container] | None = None
     host_network: bool | None = None
     resources: ResourceRequirements | None = None
+    termination_grace_period_seconds: int | None = None
+
+    @property
+    def grace(self) -> timedelta:
+        """What its containers get to end by themselves; 30 s, the API server's default, where it does not say."""
+        seconds = self.termination_grace_period_seconds
+        return timedelta(seconds=30 if seconds is None else seconds)
 
     @property
     def all_containers(self) -> list[Container]:
@@ -69,11 +77,12 @@ class Pod(_Object, frozen=True):
 
 
 class PodReference(_Object, frozen=True):
-    """Which pod is meant: all that a delete needs of its body."""
+    """Which pod is meant, and what its containers get to end by themselves: all that a delete needs."""
 
     namespace: str
     name: str
     uid: str | None = None
+    deletion_grace_period_seconds: int | None = None
 
 
 class _Referring(_Object, frozen=True):

@@ -26,6 +26,15 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def rfc3339_micro(time: datetime) -> str:
+    """Write an aware time as `metav1.MicroTime` does.
+
+    >>> rfc3339_micro(datetime(2026, 11, 22, 8, 46, 38, 120, tzinfo=UTC))
+    '2026-11-22T08:46:38.000120Z'
+    """
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def parse_duration(text: str) -> timedelta:
     """Read a duration as Go's `time.ParseDuration` does (`1.5s`, `2m30s`); a bare number means seconds.
 

@@ -71,6 +71,9 @@ class RawConnection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._input.close()
         self._socket.close()
 

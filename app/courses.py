@@ -1,0 +1,150 @@
+"""The courses of this node's pods as time passes: they go on, and what falls due becomes a change.
+
+Nothing here ticks. Whoever reads a pod has its course go on first, where it is to; whoever asks what has
+changed first has the statuses that fell due since counted as changes.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, bindparam, select, update
+
+from app.database import Database
+from app.lifecycle.course import Course
+from app.lifecycle.status import Transition
+from app.models import Node, Pod, PodStatus
+from app.runtimes import Runtime
+from app.statement import Row, Statement, parameters
+from app.turn import FOREVER, KNOWN_POD, Turn, last_transition
+from app.write import Clock, accepted_pod
+
+_PODS_AT_ONCE = 200
+_PodAndLast = tuple[Row, Transition]
+
+_OF_NODE = Pod.node_name == bindparam("node_name")
+_LIVE = (_OF_NODE, Pod.deleted_at.is_(None))
+_IS_OPEN = (_OF_NODE, Pod.continues_at <= bindparam("now"))
+_IS_DUE = (
+    PodStatus.effective_at > bindparam("settled_at"),
+    PodStatus.effective_at <= bindparam("now"),
+    PodStatus.effective_at > Pod.updated_at,  # the first status of a change is told with the change
+)
+
+_SELECT_NODE = Statement(select(Node.revision, Node.settled_at).where(Node.name == bindparam("node_name")))
+_SELECT_POD = Statement(KNOWN_POD.where(Pod.id == bindparam("pod_id")))
+_SELECT_OPEN = KNOWN_POD.where(*_IS_OPEN, Pod.id > bindparam("after")).order_by(Pod.id).limit(_PODS_AT_ONCE)
+_IS_ANY_OPEN = Statement(select(Pod.id).where(*_IS_OPEN).limit(1))
+_IS_ANY_DUE = Statement(select(Pod.id).join(PodStatus).where(*_LIVE, *_IS_DUE).limit(1))
+
+
+def _next(query: Select[Any]) -> Statement:
+    column = query.selected_columns[0]
+    return Statement(query.where(column > bindparam("now")).order_by(column).limit(1))
+
+
+_NEXT_DUE = _next(select(PodStatus.effective_at).join(Pod).where(*_LIVE))
+_NEXT_OPEN = _next(select(Pod.continues_at).where(_OF_NODE))
+
+_SETTLE_PODS = Statement(
+    update(Pod).where(*_LIVE, Pod.id.in_(select(PodStatus.pod_id).where(*_IS_DUE))).values(parameters("revision"))
+)
+_SETTLE_NODE = Statement(update(Node).where(Node.name == bindparam("node_name")).values(parameters("settled_at")))
+
+
+class State(NamedTuple):
+    """How far a node has come.
+
+    Attributes:
+        revision: the node's; 0 where nothing was ever written.
+        next_at: when something falls due, or a course is to go on; None where neither will.
+        is_open: whether a course is to go on now, and its runtime had nothing new to say.
+    """
+
+    revision: int
+    next_at: datetime | None
+    is_open: bool
+
+
+class Courses:
+    """The courses of the pods of one node.
+
+    Every method may raise `DatabaseUnavailable`; one that raises has changed nothing.
+    """
+
+    def __init__(self, database: Database, runtime: Runtime, *, clock: Clock) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._node_name = runtime.settings.node_name
+        self._clock = clock
+
+    def go_on(self) -> None:
+        """Have every course go on that is to do so by now."""
+        now, after = self._clock(), 0
+        while self._is_any_open(now) and (pods := self._open(now, after=after)):
+            self._ask(pods, now)
+            after = pods[-1][0].id
+
+    def go_on_with(self, pod_id: int) -> None:
+        """Have the course of one pod go on."""
+        with self._database.read() as connection:
+            row = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=pod_id)
+            last = last_transition(connection, pod_id, until=FOREVER)
+        self._ask([(row, last)], self._clock())
+
+    def settle(self) -> State:
+        """Bring the node up to now: courses go on, and what fell due counts as a change of its pod."""
+        self.go_on()
+        now = self._clock()
+        with self._database.read() as connection:
+            node = _SELECT_NODE.first(connection, node_name=self._node_name)
+            key = {"node_name": self._node_name, "now": now}
+            is_due = node and _IS_ANY_DUE.first(connection, settled_at=node.settled_at, **key)
+            upcoming = [row[0] for query in (_NEXT_DUE, _NEXT_OPEN) if (row := query.first(connection, **key))]
+            is_open = _IS_ANY_OPEN.first(connection, **key) is not None
+        revision = node.revision if node else 0
+        if is_due:
+            revision = self._store([])
+        return State(revision, min(upcoming, default=None), is_open)
+
+    def revision(self) -> int:
+        """Read the node's revision; 0 where nothing was ever written."""
+        with self._database.read() as connection:
+            node = _SELECT_NODE.first(connection, node_name=self._node_name)
+        return node.revision if node else 0
+
+    def _is_any_open(self, now: datetime) -> bool:
+        with self._database.read() as connection:
+            return _IS_ANY_OPEN.first(connection, node_name=self._node_name, now=now) is not None
+
+    def _open(self, now: datetime, *, after: int) -> list[_PodAndLast]:
+        with self._database.read() as connection:
+            parameters = {"node_name": self._node_name, "now": now, "after": after}
+            return [
+                (row, last_transition(connection, row.id, until=FOREVER))
+                for row in connection.execute(_SELECT_OPEN, parameters).all()
+            ]
+
+    def _ask(self, pods: list[_PodAndLast], now: datetime) -> None:
+        """Ask the runtime how courses go on, outside of any transaction, and write down what is new."""
+        news = []
+        for row, last in pods:
+            if course := self._runtime.proceed(accepted_pod(self._runtime, row), current=last, now=now):
+                news.append((row, last, course))
+        if news:
+            self._store(news)
+
+    def _store(self, news: list[tuple[Row, Transition, Course]]) -> int:
+        """Write down how courses go on and that statuses fell due, in one turn; give its revision."""
+        with self._database.write() as connection:
+            turn = Turn(connection, node_name=self._node_name, now=self._clock())
+            for row, last, course in news:
+                # Another process may have asked at the same time, or a request changed the pod: then it is theirs.
+                fresh = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=row.id)
+                current = last_transition(connection, row.id, until=FOREVER)
+                if (fresh.updated_at, current.effective_at) == (row.updated_at, last.effective_at):
+                    turn.append(row.id, course.transitions)
+                    turn.change(fresh, continues_at=course.continues_at)
+            key = {"node_name": self._node_name, "settled_at": turn.settled_at, "now": turn.now}
+            _SETTLE_PODS.run(connection, revision=turn.revision, **key)
+            _SETTLE_NODE.run(connection, node_name=self._node_name, settled_at=turn.now)
+        return turn.revision

@@ -1,0 +1,122 @@
+"""The turn of a writer: what one transaction changes in the rows of a node, while all others wait."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.lifecycle import status as statuses
+from app.lifecycle.status import Transition
+from app.models import Node, Pod, PodStatus
+from app.statement import Row, Statement, parameters
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+KNOWN_POD = select(
+    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
+    Pod.updated_at, Pod.deleted_at, Pod.continues_at, Pod.revision,
+).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
+"""What a writer wants to know of a pod."""
+
+_NEXT_REVISION = Statement(
+    update(Node)
+    .where(Node.name == bindparam("node_name"))
+    .values(revision=Node.revision + 1)
+    .returning(Node.revision, Node.settled_at)
+)
+_INSERT_NODE = {
+    "sqlite": sqlite.insert(Node).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(Node).on_conflict_do_nothing(),
+}
+_SELECT_LAST = Statement(
+    select(PodStatus.effective_at, PodStatus.status)
+    .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
+    .order_by(PodStatus.effective_at.desc())
+    .limit(1)
+)
+_INSERT_STATUS = Statement(
+    insert(PodStatus).values(parameters("pod_id", "effective_at", "phase", "reason", "status"))
+)
+_CUT = Statement(
+    delete(PodStatus).where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at >= bindparam("at"))
+)
+_CHANGEABLE = ("pod", "digest", "pod_ip", "created_at", "updated_at", "deleted_at", "continues_at")
+_UPDATE_POD = Statement(
+    update(Pod).where(Pod.id == bindparam("pod_id")).values(parameters(*_CHANGEABLE, "revision"))
+)
+
+
+class Turn:
+    """The turn of one writer.
+
+    It begins by taking the node's next revision, which makes every other writer of this node wait until
+    the transaction ends. So what it reads stays true, and revisions are committed in their order.
+
+    Args:
+        connection: in a transaction, which commits where nothing raises.
+        now: the time by the clock.
+
+    Attributes:
+        revision: the node's revision that this turn makes.
+        now: when it happens. Never before what has been told to readers already, whatever the clock says.
+    """
+
+    def __init__(self, connection: Connection, *, node_name: str, now: datetime) -> None:
+        self.connection = connection
+        self.node_name = node_name
+        node = self._next_revision()
+        self.revision: int = node.revision
+        self.settled_at: datetime = node.settled_at
+        self.now: datetime = max(now, self.settled_at)
+
+    def abandon(self) -> None:
+        """End with nothing changed: not even the revision moves."""
+        if transaction := self.connection.get_transaction():
+            transaction.rollback()
+
+    def moment(self, row: Row) -> tuple[datetime, Transition]:
+        """Say when a change to a pod happens, and the status that holds until then.
+
+        In the record of a pod, times never go back.
+        """
+        now = max(self.now, row.updated_at)
+        current = last_transition(self.connection, row.id, until=now)
+        return max(now, current.effective_at + _TICK), current
+
+    def cut(self, pod_id: int, *, at: datetime) -> None:
+        """Take back the statuses that were to hold at a time or later."""
+        _CUT.run(self.connection, pod_id=pod_id, at=at)
+
+    def append(self, pod_id: int, transitions: Iterable[Transition]) -> None:
+        """Put statuses into the record."""
+        for effective_at, status in transitions:
+            _INSERT_STATUS.run(
+                self.connection,
+                pod_id=pod_id,
+                effective_at=effective_at,
+                phase=status.phase,
+                reason=status.summary,
+                status=statuses.encode(status),
+            )
+
+    def change(self, row: Row, **values: object) -> None:
+        """Change columns of a pod."""
+        columns = {name: getattr(row, name) for name in _CHANGEABLE}
+        _UPDATE_POD.run(self.connection, pod_id=row.id, **{**columns, **values}, revision=self.revision)
+
+    def _next_revision(self) -> Row:
+        row = _NEXT_REVISION.first(self.connection, node_name=self.node_name)
+        if row is None:  # the node's first write, and perhaps somebody else's at the same time
+            insert_node = _INSERT_NODE[self.connection.dialect.name]
+            self.connection.execute(insert_node, {"name": self.node_name, "revision": 0, "settled_at": _NEVER})
+            row = _NEXT_REVISION.one(self.connection, node_name=self.node_name)
+        return row
+
+
+def last_transition(connection: Connection, pod_id: int, *, until: datetime) -> Transition:
+    """Read the last status of a pod that holds from a time not later than the given one."""
+    last = _SELECT_LAST.one(connection, pod_id=pod_id, until=until)
+    return Transition(last.effective_at, statuses.decode(last.status))

@@ -1,0 +1,82 @@
+"""A runtime that says what a test has written down, and remembers what it was asked."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import ClassVar, Literal
+
+import msgspec
+
+from app.lifecycle.course import Course
+from app.lifecycle.manifest import Manifest
+from app.lifecycle.status import Phase, PodStatus, Transition
+from app.runtimes import AcceptedPod, LogLine, Runtime
+from app.runtimes.synthetic import SyntheticRuntime
+from app.settings import Settings
+
+
+class ScriptedRuntime(Runtime):
+    """Every pod is Pending, then step for step what the script says, a step a second.
+
+    Class attributes are the script: an application makes its runtime itself.
+    """
+
+    steps: ClassVar[list[Phase]] = []
+    problems: ClassVar[tuple[str, ...]] = ()
+    lines: ClassVar[list[LogLine | Callable[[], object] | Literal["status"] | None]] = []
+    """What a log has; a call is made when it is come to; a line `"status"` reads the status anew."""
+    synced: ClassVar[list[AcceptedPod]] = []
+    sync_fails: ClassVar[bool] = False
+    asked: ClassVar[int] = 0
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._synthetic = SyntheticRuntime(settings)
+
+    @classmethod
+    def play(cls, *steps: Phase, problems: tuple[str, ...] = ()) -> None:
+        """Write the script; everything else is as new."""
+        cls.steps, cls.problems = list(steps), problems
+        cls.lines, cls.synced, cls.sync_fails, cls.asked = [], [], False, 0
+
+    def begin(self, pod: AcceptedPod, *, now: datetime) -> Course:
+        status = self._synthetic.begin(pod, now=now).transitions[-1].status
+        pending = Transition(now, msgspec.structs.replace(status, phase="Pending"))
+        return Course([pending], self._next(now, 0), self.problems)
+
+    def change(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Course:
+        return Course([current._replace(effective_at=now)], self._next(now, self._step(current)))
+
+    def end(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Course:
+        status = msgspec.structs.replace(current.status, phase="Failed", message=f"{grace.total_seconds():g} s")
+        return Course([Transition(now, status)])
+
+    def proceed(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Course | None:
+        ScriptedRuntime.asked += 1
+        step = self._step(current)
+        if step >= len(self.steps):
+            return None
+        at = current.effective_at + timedelta(seconds=1)
+        status = msgspec.structs.replace(current.status, phase=self.steps[step], message=str(step + 1))
+        return Course([Transition(at, status)], self._next(at, step + 1))
+
+    def sync(self, pod: AcceptedPod) -> None:
+        self.synced.append(pod)
+        if self.sync_fails:
+            raise OSError("no space left")
+
+    def logs(
+        self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
+    ) -> Iterator[LogLine | None]:
+        for line in self.lines:
+            if line == "status":
+                status()
+            elif callable(line):
+                line()
+            else:
+                yield line
+
+    def _next(self, at: datetime, step: int) -> datetime | None:
+        return at + timedelta(seconds=1) if step < len(self.steps) else None
+
+    def _step(self, current: Transition) -> int:
+        return int(current.status.message or 0)
