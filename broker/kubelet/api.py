@@ -14,6 +14,7 @@ from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.pods import Pods
 from broker.kubelet.stats import Summary, Usage, exposition, summarize
 from broker.kubernetes.objects import Object
+from broker.pods.status import TERMINAL
 from broker.provider import Provider, ProviderError
 
 UNSUPPORTED = ("exec", "attach", "run", "portForward")
@@ -88,7 +89,7 @@ class KubeletApi:
             pods = await self._provider.pods()
         except ProviderError as exc:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"the provider does not tell: {exc}\n")
-        items = [_running(pod) for pod in pods if _phase(pod) not in ("Succeeded", "Failed")]
+        items = [_running(pod) for pod in pods if (pod.get("status") or {}).get("phase") not in TERMINAL]
         body = orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
@@ -135,19 +136,11 @@ def _exposition(text: bytes) -> web.Response:
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _phase(pod: Object) -> str:
-    return str((pod.get("status") or {}).get("phase", ""))
-
-
 def _running(pod: Object) -> Object:
-    metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
+    """Tell of a pod what a kubelet does: which it is, and its containers' names and images."""
+    metadata, containers = pod["metadata"], (pod.get("spec") or {}).get("containers") or ()
     return {
         "metadata": {name: metadata[name] for name in ("name", "namespace", "uid") if name in metadata},
-        "spec": {
-            "containers": [
-                {"name": container.get("name", ""), "image": container.get("image", "")}
-                for container in spec.get("containers") or ()
-            ]
-        },
+        "spec": {"containers": [{"name": c.get("name", ""), "image": c.get("image", "")} for c in containers]},
         "status": {},
     }

@@ -12,6 +12,7 @@ from broker.kubelet.log_options import LogOptions, LogsError, parse_options
 from broker.kubelet.pods import Pod, Pods, parse_pod
 from broker.kubelet.tail import TailLogs
 from broker.kubernetes.objects import to_micro_time
+from broker.pods.status import TERMINAL
 from broker.provider import Provider, ProviderError, ProviderRefused
 
 log = structlog.get_logger()
@@ -88,7 +89,7 @@ class ContainerLogs:
 
 def run_of(pod: Pod, container: str) -> tuple[str, int] | None:
     """Tell a run of a container from those before and after; None where it has ended."""
-    if pod.status.phase in ("Succeeded", "Failed"):
+    if pod.status.phase in TERMINAL:
         return None
     for status in pod.container_statuses():
         if status.name == container:

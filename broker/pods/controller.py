@@ -124,39 +124,43 @@ class PodController:
             return await self._deletion.advance(stored, record)
         if stored.of_daemon_set and not self._settings.daemon_sets:
             return None
-        left = None
         if stored.has_ended:
             self._ledger.release(stored.uid)
         else:
-            left = await self._tend(stored, record)
+            await self._tend(stored, record)
         if (stored := self._store.get(key)) and (reported := record.reported(stored.uid)):
             await self._writer.write(stored, record, orjson.loads(reported))
-        return left
+        return self._seconds_left(key)
 
-    async def _tend(self, stored: StoredPod, record: Record) -> float | None:
-        """Have a pod run that is to run, if it may; give the seconds that it has left, where it has a deadline."""
+    async def _tend(self, stored: StoredPod, record: Record) -> None:
+        """Have a pod run that is to run, if it may."""
         pod = stored.decode()
-        left = seconds_left(pod, self._clock())
-        if left is not None and left <= 0:
+        if (left := seconds_left(pod, self._clock())) is not None and left <= 0:
             if record.held is not None:
                 await self._provision.delete(pod)
                 record.let_go()
             await self._fail(stored, record, _DEADLINE_EXCEEDED)
-            return None
+            return
         if rejection := self._admit(stored, record, pod):
             message = f"Pod was rejected: {rejection.message}"
             await self._fail(stored, record, rejection._replace(message=message))
-            return None
+            return
         try:
             told = await self._provision.ensure(stored, record)
         except NeverTaken as exc:
             if stored.phase != "Pending":
                 raise
             await self._fail(stored, record, Rejection("ProviderFailed", str(exc)))
-            return None
-        if told and not await self._provider.has_extensions():
+            return
+        if told and not self._statuses.hears:
             await self._statuses.ask(stored.key, stored.uid)
-        return left
+
+    def _seconds_left(self, key: str) -> float | None:
+        """Say when a pod's time is over; None where it has no deadline, or has ended."""
+        stored = self._store.get(key)
+        if stored is None or stored.has_ended or not stored.has_deadline:
+            return None
+        return seconds_left(stored.decode(), self._clock())
 
     def _admit(self, stored: StoredPod, record: Record, pod: Object) -> Rejection | None:
         """Decide whether a pod may run here, and count it; one that has been taken on before may."""

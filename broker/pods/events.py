@@ -1,13 +1,16 @@
 """Events on pods, as `kubectl describe` shows them: best effort, after everything that matters more.
 
-What happens again is counted in the event that there is, as `client-go/tools/record` does it.
+What happens again is counted in the event that there is, as `client-go/tools/record` does it, and written now and
+then: what fails over and over for every pod of a node is no reason to keep the API server busy.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
+from uuid import uuid4
 
 import structlog
 
@@ -19,6 +22,8 @@ COMPONENT = "virtual-kubelet-web"
 _MESSAGE_LIMIT = 1024
 _WAITING_LIMIT = 2000
 _KNOWN_LIMIT = 4096
+_PAUSE = timedelta(minutes=1)
+"""How long at least between two writes of the same event."""
 
 log = structlog.get_logger()
 
@@ -36,9 +41,11 @@ class _Happening(NamedTuple):
     message: str
 
 
-class _Recorded(NamedTuple):
+@dataclass(slots=True)
+class _Recorded:
     name: str
     times: int
+    written: datetime
 
 
 class Events:
@@ -71,7 +78,12 @@ class Events:
         happening = _Happening(
             metadata["namespace"], metadata["name"], metadata["uid"], kind, reason, message[:_MESSAGE_LIMIT]
         )
-        self._waiting.setdefault(happening, []).append(self._clock())
+        now = self._clock()
+        known = self._known.get(happening)
+        if known is not None and now - known.written < _PAUSE:
+            known.times += 1
+            return
+        self._waiting.setdefault(happening, []).append(now)
         if len(self._waiting) > _WAITING_LIMIT:
             self._waiting.popitem(last=False)
         self._wake.set()
@@ -92,22 +104,23 @@ class Events:
 
     async def _write(self, happening: _Happening, times: list[datetime]) -> None:
         path = f"/api/v1/namespaces/{happening.namespace}/events"
-        known = self._known.pop(happening, None)
-        if known is not None:
-            count = known.times + len(times)
+        if known := self._known.get(happening):
+            known.times, known.written = known.times + len(times), times[-1]
             try:
-                change = {"count": count, "lastTimestamp": to_time(times[-1])}
+                change = {"count": known.times, "lastTimestamp": to_time(times[-1])}
                 await self._client.patch(f"{path}/{known.name}", change)
             except NotFound:  # events are forgotten after an hour
-                known = None
+                del self._known[happening]
             else:
-                known = known._replace(times=count)
-        if known is None:
-            known = _Recorded(f"{happening.name}.{int(times[0].timestamp() * 1e6):x}", len(times))
-            await self._client.create(path, self._event(happening, known, times))
-        self._known[happening] = known
+                return
+        known = self._known[happening] = _Recorded(f"{happening.name}.{uuid4().hex[:16]}", len(times), times[-1])
         if len(self._known) > _KNOWN_LIMIT:
             self._known.popitem(last=False)
+        try:
+            await self._client.create(path, self._event(happening, known, times))
+        except ApiError:
+            self._known.pop(happening, None)
+            raise
 
     def _event(self, happening: _Happening, recorded: _Recorded, times: list[datetime]) -> Object:
         return {

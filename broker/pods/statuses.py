@@ -53,6 +53,11 @@ class Statuses:
                     self._queue.hasten()
             await asyncio.sleep(delay)
 
+    @property
+    def hears(self) -> bool:
+        """Whether the provider tells of the next change by itself."""
+        return self._revision != 0
+
     async def ask(self, key: str, uid: str) -> bool:
         """Ask for the status of one pod; tell whether there is news of it, which its record has then."""
         namespace, _, name = key.partition("/")

@@ -18,6 +18,7 @@ class StoredPod(NamedTuple):
     raw: bytes
     phase: str
     of_daemon_set: bool
+    has_deadline: bool
 
     @property
     def key(self) -> str:
@@ -112,4 +113,5 @@ def _stored(metadata: Metadata, pod: Object) -> StoredPod:
         orjson.dumps(pod),
         phase=(pod.get("status") or {}).get("phase") or "Pending",
         of_daemon_set=owner is not None and owner.get("kind") == "DaemonSet",
+        has_deadline=pod["spec"].get("activeDeadlineSeconds") is not None,
     )

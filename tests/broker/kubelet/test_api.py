@@ -73,9 +73,9 @@ async def test_running_pods_tell_no_secret(kubelet: Kubelet, stub: LogProvider) 
 
 
 async def test_running_pods_of_a_provider_of_few_words_are_told(kubelet: Kubelet, stub: LogProvider) -> None:
-    stub.pods = [{"metadata": {"name": "web"}, "spec": None, "status": None}]
+    stub.pods = [{"metadata": {"namespace": "shop", "name": "web"}, "spec": None, "status": None}]
     (pod,) = (await kubelet.get("/runningpods/")).json()["items"]
-    assert pod == {"metadata": {"name": "web"}, "spec": {"containers": []}, "status": {}}
+    assert pod == {"metadata": {"namespace": "shop", "name": "web"}, "spec": {"containers": []}, "status": {}}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

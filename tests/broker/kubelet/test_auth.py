@@ -62,7 +62,7 @@ async def test_nothing_is_told_to_somebody_unknown(guarded: Kubelet, api: ApiSer
     assert access_reviewed(api) == []
 
 
-@pytest.mark.parametrize("header", ["Basic YWxpY2U6c2VjcmV0", "Bearer", "Bearer ", TOKEN])
+@pytest.mark.parametrize("header", [f"Basic {TOKEN}", "Bearer", "Bearer ", TOKEN])
 async def test_other_credentials_are_none(guarded: Kubelet, header: str) -> None:
     async with guarded.session.get(guarded.url + "/pods", headers={"Authorization": header}) as response:
         assert response.status == 401
@@ -111,6 +111,7 @@ async def test_permission_for_another_subresource_does_not(
 
 async def test_permission_to_get_is_none_to_create(guarded: Kubelet, api: ApiServer) -> None:
     allow(api, ("alice", "proxy"))
+    assert (await guarded.get("/exec/shop/web/app", token=TOKEN)).status == 501
     answer = await guarded.get("/exec/shop/web/app", token=TOKEN, method="POST")
     assert (answer.status, b"verb=create" in answer.body) == (403, True)
 
@@ -152,6 +153,16 @@ async def test_an_answer_is_asked_for_once(guarded: Kubelet, api: ApiServer, sta
     assert (await guarded.get("/metrics", token=TOKEN)).status == status
     assert (await guarded.get("/metrics", token=TOKEN)).status == status
     assert (len(tokens_reviewed(api)), len(access_reviewed(api))) == (1, 1)
+
+
+async def test_an_answer_is_that_of_one_user_and_one_subresource(guarded: Kubelet, api: ApiServer) -> None:
+    api.tokens["token-of-bob"] = "bob"
+    allow(api, ("alice", "metrics"))
+    assert (await guarded.get("/metrics", token=TOKEN)).status == 200
+    assert (await guarded.get("/metrics", token="token-of-bob")).status == 403
+    assert (await guarded.get("/metrics", token="made-up")).status == 401
+    assert (await guarded.get("/stats/summary", token=TOKEN)).status == 403
+    assert (await guarded.get("/metrics", token=TOKEN)).status == 200
 
 
 @pytest.mark.parametrize("review", ["tokenreviews", "subjectaccessreviews"])

@@ -108,6 +108,17 @@ async def test_a_provider_with_tail_alone_is_followed_by_asking_again(
         assert await response.content.read() == b"d\nand the last, without an end\n"
 
 
+async def test_asking_again_leaves_the_provider_time(
+    kubelet: Kubelet, stub: LogProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "INTERVAL", 1e6)
+    stub.log = "a\n"
+    async with kubelet.follow() as response:
+        assert await response.content.readany() == b"a\n"
+        await kubelet.logs()
+        assert len(stub.queries) == 2
+
+
 async def test_following_begins_before_a_line_is_there(kubelet: Kubelet, stub: LogProvider, node: Node) -> None:
     node.put(state="waiting")
     async with kubelet.follow() as response:
@@ -117,7 +128,7 @@ async def test_following_begins_before_a_line_is_there(kubelet: Kubelet, stub: L
         assert await response.content.readany() == b"a\n"
 
 
-@pytest.mark.parametrize("end", ["restarted", "replaced", "gone", "forgotten"])
+@pytest.mark.parametrize("end", ["restarted", "replaced", "failed", "gone", "forgotten"])
 async def test_following_ends_with_this_run_of_the_container(
     kubelet: Kubelet, stub: LogProvider, node: Node, end: str
 ) -> None:
@@ -129,6 +140,8 @@ async def test_following_ends_with_this_run_of_the_container(
                 node.put(restarts=1)
             case "replaced":
                 node.by_name["shop", "web"]["metadata"]["uid"] = "another"
+            case "failed":
+                node.by_name["shop", "web"]["status"] = {"phase": "Failed", "reason": "DeadlineExceeded"}
             case "gone":
                 node.by_name.clear()
             case "forgotten":
@@ -157,6 +170,18 @@ async def test_an_outage_of_the_provider_does_not_end_what_is_followed(
         stub.log += "b\n"
         stub.answer = None
         assert await response.content.readany() == b"b\n"
+
+
+async def test_last_lines_that_cannot_be_had_are_no_end_of_the_log(
+    kubelet: Kubelet, stub: LogProvider, node: Node
+) -> None:
+    stub.log = "a\n"
+    async with kubelet.follow() as response:
+        assert await response.content.readany() == b"a\n"
+        stub.answer = 503, "back in a moment"
+        node.put(state="terminated")
+        with pytest.raises(aiohttp.ClientError):
+            await response.content.read()
 
 
 async def test_more_new_lines_than_are_asked_for_are_all_given(

@@ -18,7 +18,7 @@ from broker.node.object import (
     with_own_taint,
     without_heartbeats,
 )
-from tests.broker.conftest import settings_of_a_node
+from tests.broker.nodes import settings_of_a_node
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
 CAPACITY = {"cpu": "4", "memory": "8Gi", "pods": "100"}

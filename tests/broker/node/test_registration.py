@@ -15,7 +15,7 @@ from broker.node.registration import Registration
 from broker.node.status import NodeStatus
 from broker.provider import Provider
 from tests.broker.apiserver import ApiServer
-from tests.broker.conftest import settings_of_a_node
+from tests.broker.nodes import settings_of_a_node
 from tests.broker.providers import StubProvider, providing
 from tests.broker.waiting import eventually
 from tests.conftest import Clock

@@ -14,7 +14,7 @@ from broker.node.object import Problem
 from broker.node.status import NodeStatus, own_ip
 from broker.provider import Provider
 from tests.broker.apiserver import ApiServer
-from tests.broker.conftest import settings_of_a_node
+from tests.broker.nodes import settings_of_a_node
 from tests.broker.providers import StubProvider, providing
 from tests.conftest import Clock
 

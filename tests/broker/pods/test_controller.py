@@ -1,13 +1,357 @@
 """The life of a pod between Kubernetes and a provider, in good order."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from broker.facts import NodeFacts
+from broker.kubernetes.objects import to_time
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, bound, events, phase
-from tests.broker.providers import StubProvider
+from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase
+from tests.broker.providers import WAYS, StubProvider, Ways, providing, running
+from tests.pods import a_container
+
+POD = "default/web-0"
 
 
-async def test_a_pod_is_created_and_runs(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
+def asked(stub: StubProvider, path: str) -> list[Any]:
+    """The bodies that a path was sent."""
+    return [request.body for request in stub.made(path)]
+
+
+@pytest.mark.parametrize("ways", [pytest.param(ways, id=name) for name, ways in WAYS.items()])
+async def test_a_pod_lives_its_life_with_any_provider(
+    api: ApiServer, controlling: Controlling, ways: Ways
+) -> None:
+    async with providing(ways) as stub, controlling(stub):
+        api.store.create("pods", bound())
+        await api.until(lambda: phase(api) == "Running")
+        ready = condition(api, "Ready")
+        assert ready
+        assert ready["status"] == "True"
+        stub.report(POD, {**running(stub.pods[POD]), "message": "busy"})
+        await api.until(lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "busy")
+        api.store.delete("pods", "web-0", "default")
+        await api.until(lambda: phase(api) is None)
+        assert stub.pods == {}
+        await api.until(lambda: events(api, "ProviderCreateSuccess") and events(api, "ProviderDeleteSuccess"))
+        assert len(asked(stub, "/createPod")) == len(asked(stub, "/deletePod")) == 1
+        assert stub.made("/updatePod") == []
+
+
+async def test_a_provider_is_sent_what_the_pod_is_with_its_environment(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create(
+        "services", {"metadata": {"name": "db"}, "spec": {"clusterIP": "10.0.0.2", "ports": [{"port": 1}]}}
+    )
+    api.store.create("configmaps", {"metadata": {"name": "config"}, "data": {"A": "1"}})
+    api.store.create("secrets", {"metadata": {"name": "password"}, "data": {"p": "aHVudGVyMg=="}})
+    env = [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "password", "key": "p"}}}]
+    api.store.create(
+        "pods", bound(containers=[a_container(env=env, envFrom=[{"configMapRef": {"name": "config"}}])])
+    )
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+    (sent,) = asked(stub, "/createPod")
+    (container,) = sent["spec"]["containers"]
+    values = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert (values["A"], values["P"], values["DB_SERVICE_HOST"]) == ("1", "hunter2", "10.0.0.2")
+    assert sent["metadata"]["uid"] == api.store.get("pods", "web-0", "default")["metadata"]["uid"]
+    assert sent["status"]["phase"] == "Pending"
+
+
+async def test_only_what_a_provider_acts_on_is_an_update(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
     api.store.create("pods", bound())
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
-        await api.until(lambda: events(api, "ProviderCreateSuccess"))
-    assert [request.path for request in stub.requests] == []
+        pod = api.store.get("pods", "web-0", "default")
+        pod["status"]["conditions"].append({"type": "example.com/gate", "status": "True"})
+        api.store.update("pods", pod, subresource="status")
+        pod = api.store.get("pods", "web-0", "default")
+        pod["metadata"]["labels"] = {"new": "1"}
+        api.store.update("pods", pod)
+        await stub.until(lambda: stub.made("/updatePod"))
+        await api.until(lambda: events(api, "ProviderUpdateSuccess"))
+    (sent,) = asked(stub, "/updatePod")
+    assert sent["metadata"]["labels"] == {"new": "1"}
+    gate = condition(api, "example.com/gate")
+    assert gate
+    assert gate["status"] == "True"
+
+
+async def test_a_readiness_gate_that_opens_makes_the_pod_ready(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(readinessGates=[{"conditionType": "example.com/gate"}]))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        assert (ready := condition(api, "Ready"))
+        assert ready["status"] == "False"
+        pod = api.store.get("pods", "web-0", "default")
+        pod["status"]["conditions"].append({"type": "example.com/gate", "status": "True"})
+        api.store.update("pods", pod, subresource="status")
+        await api.until(lambda: (condition(api, "Ready") or {})["status"] == "True")
+
+
+async def test_a_status_that_stays_the_same_is_written_once(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        await stub.until(lambda: len(stub.made("/getPodStatus")) > 5)
+    assert len(api.made("PATCH", "/status")) == 1
+
+
+async def test_a_pod_that_ends_is_told_to_have_ended_and_stays_with_the_provider(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(restartPolicy="Never"))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        stub.report(POD, {"phase": "Succeeded"})
+        await api.until(lambda: phase(api) == "Succeeded")
+        assert (ready := condition(api, "Ready"))
+        assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
+        stub.report(POD, {"phase": "Running"})
+        assert POD in stub.pods
+        api.store.delete("pods", "web-0", "default")  # at once, without a word: it has nothing to stop
+        await stub.until(lambda: not stub.pods)
+    assert phase(api) is None
+
+
+async def test_a_pod_that_is_deleted_has_ended_before_it_is_gone(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        api.store.delete("pods", "web-0", "default")
+        await api.until(lambda: api.made("DELETE", "/pods/web-0"))
+        await api.until(lambda: phase(api) == "Failed")
+        pod = api.store.get("pods", "web-0", "default")
+        (container,) = pod["status"]["containerStatuses"]
+        assert container["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+        pod["metadata"]["finalizers"] = []
+        api.store.update("pods", pod)
+        await api.until(lambda: phase(api) is None)
+    (delete,) = api.made("DELETE", "/pods/web-0")
+    assert delete.body["gracePeriodSeconds"] == 0
+    assert delete.body["preconditions"] == {"uid": pod["metadata"]["uid"]}
+
+
+async def test_a_pod_that_takes_its_time_to_end_is_waited_for(api: ApiServer, controlling: Controlling) -> None:
+    async with providing(Ways(tells_changes=True, lets_go_slowly=True)) as stub, controlling(stub):
+        api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
+        await api.until(lambda: phase(api) == "Running")
+        api.store.delete("pods", "web-0", "default")
+        await stub.until(lambda: len(stub.made("/getPodStatus")) > 0)
+        assert phase(api) == "Running"
+        terminated = {"name": "web", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+        stub.report(POD, {"phase": "Succeeded", "containerStatuses": [terminated]})
+        await api.until(lambda: phase(api) == "Succeeded")
+        await api.until(lambda: api.made("DELETE", "/pods/web-0"))
+        assert len(asked(stub, "/deletePod")) == 1
+
+
+async def test_a_grace_that_is_made_shorter_is_passed_on_and_the_pod_goes_when_it_is_over(
+    api: ApiServer, controlling: Controlling
+) -> None:
+    async with providing(Ways(lets_go_slowly=True)) as stub, controlling(stub):
+        api.store.create("pods", bound(terminationGracePeriodSeconds=3600))
+        await api.until(lambda: phase(api) == "Running")
+        api.store.delete("pods", "web-0", "default")
+        await stub.until(lambda: stub.made("/deletePod"))
+        api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 1})
+        await api.until(lambda: phase(api) is None)
+        graces = [body["metadata"]["deletionGracePeriodSeconds"] for body in asked(stub, "/deletePod")]
+    assert graces == [3600, 1, 1]
+
+
+async def test_a_pod_that_is_deleted_by_force_is_deleted_at_the_provider(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        uid = api.store.get("pods", "web-0", "default")["metadata"]["uid"]
+        with stub.failing("/deletePod", 503, times=2):
+            api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 0})
+            await stub.until(lambda: not stub.pods)
+    assert [body["metadata"]["uid"] for body in asked(stub, "/deletePod")] == [uid] * 3
+    assert asked(stub, "/deletePod")[0]["spec"]["containers"]
+
+
+async def test_a_pod_of_the_same_name_comes_after_the_old_one_is_gone(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        old = api.store.get("pods", "web-0", "default")["metadata"]["uid"]
+        with stub.hanging("/deletePod"):
+            api.store.delete("pods", "web-0", "default")
+            await stub.until(lambda: stub.made("/deletePod"))
+            api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 0})
+            new = api.store.create("pods", bound())["metadata"]["uid"]
+        await api.until(lambda: phase(api) == "Running")
+    writes = [request for request in stub.requests if request.path in ("/createPod", "/deletePod")]
+    assert [(request.path, request.body["metadata"]["uid"]) for request in writes] in (
+        [("/createPod", old), ("/deletePod", old), ("/createPod", new)],
+        [("/createPod", old), ("/deletePod", old), ("/deletePod", old), ("/createPod", new)],
+    )
+    assert new == stub.pods[POD]["metadata"]["uid"]
+
+
+async def test_what_kubernetes_does_not_know_is_deleted_once_it_has_told_what_it_knows(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    known = api.store.create("pods", bound())
+    stub.pods[POD], stub.statuses[POD] = known, running(known)
+    stranger = {**bound("stranger"), "metadata": {"namespace": "default", "name": "stranger", "uid": "uid-9"}}
+    stub.pods["default/stranger"], stub.statuses["default/stranger"] = stranger, running(stranger)
+    with api.failing(500, path="/api/v1/pods$", times=1):
+        async with controlling(stub):
+            await stub.until(lambda: "default/stranger" not in stub.pods)
+            await api.until(lambda: phase(api) == "Running")
+    (deleted,) = asked(stub, "/deletePod")
+    assert deleted["metadata"]["uid"] == "uid-9"
+    assert POD in stub.pods
+    listed = [request for request in stub.requests if request.path == "/getPods"]
+    assert len(listed) == 1
+
+
+async def test_a_mandatory_config_map_is_waited_for(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(containers=[a_container(envFrom=[{"configMapRef": {"name": "config"}}])]))
+    async with controlling(stub):
+        (event,) = await api.until(lambda: events(api, "MandatoryConfigMapNotFound"))
+        assert event["type"] == "Warning"
+        assert phase(api) == "Pending"
+        assert not stub.made("/createPod")
+        api.store.create("configmaps", {"metadata": {"name": "config"}, "data": {"A": "1"}})
+        await api.until(lambda: phase(api) == "Running")
+
+
+async def test_an_environment_is_resolved_once_in_the_life_of_a_pod(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("configmaps", {"metadata": {"name": "config"}, "data": {"A": "1"}})
+    api.store.create("pods", bound(containers=[a_container(envFrom=[{"configMapRef": {"name": "config"}}])]))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+    api.store.delete("configmaps", "config", "default")
+    pod = api.store.get("pods", "web-0", "default")
+    pod["metadata"]["labels"] = {"new": "1"}
+    async with controlling(stub):  # another broker, that has never resolved anything
+        api.store.update("pods", pod)
+        await stub.until(lambda: stub.made("/updatePod"))
+    (sent,) = asked(stub, "/updatePod")
+    assert sent["spec"]["containers"][0]["env"] == [{"name": "A", "value": "1"}]
+
+
+async def test_a_broker_that_starts_again_writes_nothing_where_nothing_has_changed(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+    writes = len(asked(stub, "/createPod"))
+    patches = len(api.made("PATCH", "/pods"))
+    asked_before = len(stub.made("/getPodStatus"))
+    async with controlling(stub):
+        await stub.until(lambda: len(stub.made("/getPodStatus")) > asked_before + 2)
+    assert len(asked(stub, "/createPod")) == writes
+    assert not stub.made("/updatePod")
+    assert len(api.made("PATCH", "/pods")) == patches
+
+
+async def test_a_pod_without_a_place_is_rejected_as_a_kubelet_would(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, facts: NodeFacts
+) -> None:
+    facts.allocatable = {"pods": "1"}
+    async with controlling(stub):
+        api.store.create("pods", bound("web-0"))
+        await api.until(lambda: phase(api, "web-0") == "Running")
+        api.store.create("pods", bound("web-1"))
+        await api.until(lambda: phase(api, "web-1") == "Failed")
+        status = api.store.get("pods", "web-1", "default")["status"]
+        assert status["reason"] == "OutOfpods"
+        assert status["message"].startswith("Pod was rejected: Node didn't have enough resource: pods")
+        await api.until(lambda: events(api, "OutOfpods"))
+        api.store.delete("pods", "web-0", "default")
+        await api.until(lambda: phase(api, "web-0") is None)
+        api.store.create("pods", bound("web-2"))
+        await api.until(lambda: phase(api, "web-2") == "Running")
+    assert {body["metadata"]["name"] for body in asked(stub, "/createPod")} == {"web-0", "web-2"}
+
+
+async def test_pods_wait_until_the_node_is_registered(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, facts: NodeFacts
+) -> None:
+    facts.uid, facts.labels = "", {}
+    api.store.create("pods", bound(nodeSelector={"type": "virtual-kubelet"}))
+    async with controlling(stub):
+        await stub.until(lambda: stub.made("/podStatuses"))
+        facts.uid, facts.labels = "node-uid", {"type": "virtual-kubelet"}
+        await api.until(lambda: phase(api) == "Running")
+
+
+async def test_a_pod_whose_time_is_over_is_ended(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(activeDeadlineSeconds=60))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        assert POD in stub.pods
+        pod = api.store.get("pods", "web-0", "default")
+        pod["status"]["startTime"] = to_time(datetime.now(UTC) - timedelta(seconds=61))
+        api.store.update("pods", pod, subresource="status")
+        await api.until(lambda: phase(api) == "Failed")
+        await api.until(lambda: events(api, "DeadlineExceeded"))
+        assert stub.pods == {}
+    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_a_deadline_is_kept_without_anything_happening(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(activeDeadlineSeconds=1))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Failed")
+    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+
+
+def of_daemon_set(name: str) -> Object:
+    owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": True}
+    return bound(name, metadata={"ownerReferences": [owner]})
+
+
+@pytest.mark.parametrize("daemon_sets", [True, False])
+async def test_pods_of_daemon_sets_run_unless_they_are_turned_off(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, daemon_sets: bool
+) -> None:
+    api.store.create("pods", of_daemon_set("daemon"))
+    api.store.create("pods", bound("web-0"))
+    async with controlling(stub, daemon_sets=daemon_sets):
+        await api.until(lambda: phase(api, "web-0") == "Running")
+        if daemon_sets:
+            await api.until(lambda: phase(api, "daemon") == "Running")
+        api.store.delete("pods", "daemon", "default")
+        await api.until(lambda: phase(api, "daemon") is None)
+    created = {body["metadata"]["name"] for body in asked(stub, "/createPod")}
+    assert created == ({"web-0", "daemon"} if daemon_sets else {"web-0"})
+
+
+async def test_mirror_pods_are_left_alone(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
+    api.store.create("pods", bound("mirror", metadata={"annotations": {"kubernetes.io/config.mirror": "x"}}))
+    api.store.create("pods", bound("web-0"))
+    async with controlling(stub):
+        await api.until(lambda: phase(api, "web-0") == "Running")
+    assert phase(api, "mirror") == "Pending"
+    assert [body["metadata"]["name"] for body in asked(stub, "/createPod")] == ["web-0"]

@@ -1,0 +1,64 @@
+"""The CA of clients, as the cluster publishes it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.kubelet.authority import ClusterAuthority
+from broker.kubernetes.client import Client
+from tests.broker.apiserver import ApiServer
+
+NAME = "extension-apiserver-authentication"
+
+
+@pytest.fixture(autouse=True)
+def _read_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClusterAuthority, "INTERVAL", 0.005)
+
+
+@asynccontextmanager
+async def watching(authority: ClusterAuthority, changed: Callable[[], None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(authority.watch(changed))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def published(pem: str) -> dict[str, object]:
+    return {"metadata": {"name": NAME, "namespace": "kube-system"}, "data": {"client-ca-file": pem}}
+
+
+async def test_it_is_told_whenever_it_was_read(api: ApiServer, client: Client) -> None:
+    authority = ClusterAuthority(client)
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+    api.store.create("configmaps", published("one"))
+    async with watching(authority, lambda: told.put_nowait(authority.pem)), asyncio.timeout(30):
+        assert await told.get() == b"one"
+        api.store.update("configmaps", published("two"))
+        while await told.get() != b"two":
+            pass
+
+
+async def test_while_it_cannot_be_read_the_last_one_stays(api: ApiServer, client: Client) -> None:
+    authority = ClusterAuthority(client)
+    api.store.create("configmaps", published("one"))
+    changed = asyncio.Event()
+    async with watching(authority, changed.set):
+        await asyncio.wait_for(changed.wait(), 30)
+        with api.failing(500, path=NAME) as fault:
+            await api.until(lambda: fault.met > 1)
+            assert authority.pem == b"one"
+
+
+async def test_a_cluster_that_keeps_it_to_itself_is_complained_of_once(api: ApiServer, client: Client) -> None:
+    authority = ClusterAuthority(client)
+    with api.failing(403, reason="Forbidden", path=NAME) as fault, capture_logs() as logs:
+        async with watching(authority, lambda: None):
+            await api.until(lambda: fault.met > 2)
+    assert [(entry["log_level"], entry["error"]) for entry in logs] == [("warning", "injected (403 Forbidden)")]
+    assert authority.pem == b""

@@ -1,0 +1,31 @@
+"""A whole node in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+from broker.kubernetes.config import ClusterConfig
+from broker.settings import Settings
+from broker.supervisor import Node
+
+
+def settings_of_a_node(provider_url: str, **settings: Any) -> Settings:
+    """Settings with which many nodes can run beside each other on one machine."""
+    given = {"node_name": "node", "kubelet_host": "127.0.0.1", "kubelet_port": 0, "pod_ip": "127.0.0.1"}
+    return Settings.model_validate({**given, "web_endpoint_url": provider_url, **settings})
+
+
+@asynccontextmanager
+async def running_node(settings: Settings, config: ClusterConfig) -> AsyncIterator[Node]:
+    """Run a node for the time of a block, then stop it in good order."""
+    node = Node(settings, config, random=Random(1))
+    stop = asyncio.Event()
+    task = asyncio.create_task(node.run(stop), name="the node under test")
+    try:
+        yield node
+        assert not task.done(), task.result()
+    finally:
+        stop.set()
+        await task

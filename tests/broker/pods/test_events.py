@@ -1,0 +1,82 @@
+"""Events on pods."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from broker.kubernetes.client import Client
+from broker.pods.events import Events
+from tests.broker.apiserver import ApiServer
+from tests.broker.pods.conftest import Object, bound, events
+from tests.conftest import Clock
+
+
+@pytest.fixture
+async def recorder(client: Client, clock: Clock) -> AsyncIterator[Events]:
+    """What records events, and writes them."""
+    recorder = Events(client, node_name="web", clock=clock)
+    task = asyncio.create_task(recorder.run())
+    yield recorder
+    task.cancel()
+
+
+@pytest.fixture
+def pod(api: ApiServer) -> Object:
+    return api.store.create("pods", bound())
+
+
+async def test_an_event_says_what_happened_to_which_pod_where(
+    api: ApiServer, recorder: Events, pod: Object
+) -> None:
+    recorder.record(pod, "Warning", "ProviderCreateFailed", "the pod is not created")
+    (event,) = await api.until(lambda: events(api, "ProviderCreateFailed"))
+    assert event["metadata"]["namespace"] == "default"
+    assert event["involvedObject"] == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "namespace": "default",
+        "name": "web-0",
+        "uid": pod["metadata"]["uid"],
+    }
+    assert (event["type"], event["message"], event["count"]) == ("Warning", "the pod is not created", 1)
+    assert event["source"] == {"component": "virtual-kubelet-web", "host": "web"}
+    assert event["firstTimestamp"] == event["lastTimestamp"] == "2026-11-22T08:46:38Z"
+
+
+async def test_what_happens_again_is_counted_and_written_once_a_minute(
+    api: ApiServer, recorder: Events, pod: Object, clock: Clock
+) -> None:
+    recorder.record(pod, "Normal", "Again", "it happens")
+    await api.until(lambda: events(api, "Again"))
+    for _ in range(6):
+        clock.advance(10)
+        recorder.record(pod, "Normal", "Again", "it happens")
+    (event,) = await api.until(lambda: [event for event in events(api, "Again") if event["count"] > 1])
+    assert event["count"] == 7
+    assert event["firstTimestamp"] == "2026-11-22T08:46:38Z"
+    assert event["lastTimestamp"] == "2026-11-22T08:47:38Z"
+    assert len(api.made("PATCH", "/events/")) == 1
+
+
+async def test_an_event_that_the_cluster_has_forgotten_is_made_anew(
+    api: ApiServer, recorder: Events, pod: Object, clock: Clock
+) -> None:
+    recorder.record(pod, "Normal", "Again", "it happens")
+    (event,) = await api.until(lambda: events(api, "Again"))
+    api.store.delete("events", event["metadata"]["name"], "default")
+    clock.advance(3600)
+    recorder.record(pod, "Normal", "Again", "it happens")
+    (event,) = await api.until(lambda: events(api, "Again"))
+    assert event["count"] == 1
+
+
+async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_one_is_not(
+    api: ApiServer, recorder: Events, pod: Object
+) -> None:
+    with api.failing(403, reason="Forbidden", path="/events"):
+        recorder.record(pod, "Normal", "First", "one")
+        await api.until(lambda: api.made("POST", "/events"))
+    recorder.record(pod, "Normal", "Second", "two")
+    await api.until(lambda: events(api, "Second"))
+    assert not events(api, "First")

@@ -1,0 +1,66 @@
+"""The pods that Kubernetes has, as this broker keeps them."""
+
+import json
+from typing import Any
+
+from broker.kubernetes.objects import RawObject
+from broker.pods.store import PodStore
+from tests.pods import a_pod
+
+Object = dict[str, Any]
+
+
+def raw(version: str = "1", *, uid: str = "uid-1", status: Object | None = None, **metadata: Any) -> RawObject:
+    made = a_pod(uid=uid, metadata={"resourceVersion": version, "managedFields": [{}], **metadata})
+    return RawObject.parse(json.dumps({**made, "status": status or {}}).encode())
+
+
+def test_a_pod_is_kept_without_what_nobody_reads() -> None:
+    store = PodStore()
+    assert store.put(raw())
+    kept = store.find("default", "web-0")
+    assert kept is not None
+    assert "managedFields" not in json.loads(kept)["metadata"]
+    assert store.all() == [kept]
+
+
+def test_what_this_broker_has_written_itself_is_no_news() -> None:
+    store = PodStore()
+    store.put(raw("1"))
+    base = store.get("default/web-0")
+    assert base is not None
+    store.written(base, raw("2", status={"phase": "Running"}).decode())
+    assert not store.put(raw("2", status={"phase": "Running"}))
+    assert store.put(raw("3"))
+    now = store.get("default/web-0")
+    assert now is not None
+    assert (now.version, now.phase) == ("3", "Pending")
+
+
+def test_an_answer_that_comes_after_the_watch_has_told_more_changes_nothing() -> None:
+    store = PodStore()
+    store.put(raw("1"))
+    base = store.get("default/web-0")
+    assert base is not None
+    store.put(raw("3", deletionTimestamp="2026-11-22T08:46:38Z"))
+    store.written(base, raw("2").decode())
+    now = store.get("default/web-0")
+    assert now is not None
+    assert now.is_terminating
+    store.put(raw("1", uid="uid-2"))
+    store.written(base, raw("2").decode())
+    assert (now := store.get("default/web-0")) is not None
+    assert now.uid == "uid-2"
+
+
+def test_a_mirror_pod_is_not_this_nodes_to_run() -> None:
+    store = PodStore()
+    assert not store.put(raw(annotations={"kubernetes.io/config.mirror": "abc"}))
+    assert len(store) == 0
+
+
+def test_a_pod_of_a_daemon_set_is_known_by_its_controller() -> None:
+    store = PodStore()
+    store.put(raw(ownerReferences=[{"kind": "DaemonSet", "name": "d", "controller": True}]))
+    assert (pod := store.get("default/web-0")) is not None
+    assert pod.of_daemon_set

@@ -1,0 +1,213 @@
+"""The broker as a process: how it starts, what its exit status says, how it stops, what it logs."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broker.pods.controller import PodController
+from broker.supervisor import Node
+from tests.broker.apiserver import ApiServer
+from tests.broker.certificates import Authority
+from tests.broker.nodes import settings_of_a_node
+from tests.broker.providers import StubProvider, providing
+from tests.pods import a_container, a_pod
+from tests.server import CLEAN, ROOT
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    async with providing() as stub:
+        yield stub
+
+
+@pytest.fixture
+def kubeconfig(api: ApiServer, authority: Authority, tmp_path: Path) -> Path:
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    path = tmp_path / "kubeconfig"
+    document = {
+        "current-context": "tests",
+        "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
+        "clusters": [{"name": "tests", "cluster": {"server": api.url, "certificate-authority": "ca.pem"}}],
+        "users": [{"name": "tests", "user": {"token": "broker-token"}}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+class Broker:
+    """A process, and what it wrote to standard error."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, and give the exit status."""
+        self.process.send_signal(how)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for the end, and give the exit status."""
+        async with asyncio.timeout(60):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def started(log: Path, **environment: str) -> AsyncIterator[Broker]:
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "broker"],
+            cwd=ROOT,
+            env={**CLEAN, "LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG", "KUBELET_HOST": "127.0.0.1", **environment},
+            stderr=stderr,
+        )
+    try:
+        yield Broker(process, log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def start(kubeconfig: Path, stub: StubProvider, tmp_path: Path) -> Start:
+    """A function that starts a broker between the API server and a provider, for an `async with`."""
+    given = {"WEB_ENDPOINT_URL": stub.url, "NODE_NAME": "node", "KUBECONFIG": str(kubeconfig), "KUBELET_PORT": "0"}
+    return lambda **environment: started(tmp_path / "broker.log", **{**given, **environment})
+
+
+def ready(api: ApiServer) -> tuple[str, str] | None:
+    """The node's condition Ready: status and reason."""
+    node = api.store.find("nodes", "node") or {"status": {}}
+    conditions = node["status"].get("conditions") or []
+    return next(((c["status"], c["reason"]) for c in conditions if c["type"] == "Ready"), None)
+
+
+async def is_ready(api: ApiServer) -> None:
+    await api.until(lambda: (ready(api) or ("",))[0] == "True")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_good_order(api: ApiServer, start: Start, how: signal.Signals) -> None:
+    async with start() as broker:
+        await is_ready(api)
+        assert await broker.stop(how) == 0
+    assert ready(api) == ("False", "NodeShutdown")
+    events = [json.loads(line)["event"] for line in broker.log.read_text().splitlines()]
+    assert "starting" in events
+    assert events[-1] == "stopped"
+
+
+async def test_what_is_under_way_is_finished_before_the_end(
+    api: ApiServer, start: Start, stub: StubProvider
+) -> None:
+    async with start() as broker:
+        await is_ready(api)
+        with stub.hanging("/createPod") as fault:
+            api.store.create("pods", a_pod("web", nodeName="node"))
+            await stub.until(lambda: fault.met)
+            broker.process.send_signal(signal.SIGTERM)
+        assert await broker.ended() == 0
+    assert stub.pods.keys() == {"default/web"}
+
+
+async def test_it_ends_also_where_nobody_answers(api: ApiServer, start: Start) -> None:
+    with api.hanging():
+        async with start() as broker:
+            await api.until(lambda: api.requests)
+            assert await broker.stop() == 0
+
+
+async def test_a_second_signal_does_not_wait(api: ApiServer, start: Start, stub: StubProvider) -> None:
+    async with start() as broker:
+        await is_ready(api)
+        with stub.hanging("/createPod") as fault:
+            api.store.create("pods", a_pod("web", nodeName="node"))
+            await stub.until(lambda: fault.met)
+            while broker.process.returncode is None:  # the first may still be on its way
+                broker.process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.01)
+    assert broker.process.returncode == -signal.SIGTERM
+
+
+async def test_after_a_kill_it_goes_on_where_it_was(api: ApiServer, start: Start, stub: StubProvider) -> None:
+    async with start() as broker:
+        await is_ready(api)
+        api.store.create("pods", a_pod("web", nodeName="node"))
+        await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
+        assert await broker.stop(signal.SIGKILL) == -signal.SIGKILL
+    created = api.store.get("pods", "web", "default")
+    stub.requests.clear()
+    async with start():
+        api.store.create("pods", a_pod("another", nodeName="node"))
+        await api.until(lambda: api.store.get("pods", "another", "default")["status"]["phase"] == "Running")
+    assert [request.body["metadata"]["name"] for request in stub.made("/createPod")] == ["another"]
+    assert api.store.get("pods", "web", "default") == created
+
+
+async def test_a_port_that_is_taken_stops_the_start(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with start(KUBELET_PORT=str(taken.getsockname()[1])) as broker:
+            assert await broker.ended() == 1
+    assert "address already in use" in broker.log.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [
+        ({"KUBECONFIG": "/no/such/file"}, "kubeconfig /no/such/file: No such file"),
+        ({"NODE_NAME": "A"}, "NODE_NAME: "),
+        ({"APISERVER_CERT_LOCATION": "/no/cert", "APISERVER_KEY_LOCATION": "/no/key"}, "/no/cert"),
+    ],
+)
+async def test_what_it_cannot_begin_with_stops_the_start(
+    start: Start, environment: dict[str, str], complaint: str
+) -> None:
+    async with start(**environment) as broker:
+        assert await broker.ended() == 2
+    assert complaint in broker.log.read_text().splitlines()[-1]
+
+
+async def test_no_value_of_a_secret_gets_into_a_log_or_an_event(
+    api: ApiServer, start: Start, stub: StubProvider
+) -> None:
+    secret = {"metadata": {"name": "vault", "namespace": "default"}, "data": {"key": "aHVudGVyMjA0OA=="}}
+    api.store.create("secrets", secret)
+    env = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "vault", "key": "key"}}}]
+    async with start(PROVIDER_TOKEN="token-of-the-provider") as broker:
+        await is_ready(api)
+        with stub.failing("/createPod", 400, body=b'{"error": {"message": "not hunter2048"}}', times=1):
+            api.store.create("pods", a_pod("refused", nodeName="node", containers=[a_container(env=env)]))
+            await stub.until(lambda: stub.made("/createPod"))
+        with stub.failing("/createPod", 500, body=b"hunter2048", times=2):
+            api.store.create("pods", a_pod("web", nodeName="node", containers=[a_container(env=env)]))
+            await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
+        await broker.stop()
+    sent = stub.pods["default/web"]["spec"]["containers"][0]["env"]
+    assert {"name": "KEY", "value": "hunter2048"} in sent
+    told = broker.log.read_text() + json.dumps([api.store.list("events"), api.store.list("pods")])
+    for value in ("hunter2048", "aHVudGVyMjA0OA", "token-of-the-provider"):
+        assert value not in told
+
+
+async def test_a_part_that_fails_takes_the_node_down(
+    api: ApiServer, cluster: Any, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: PodController) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(PodController, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        await Node(settings_of_a_node(stub.url), cluster).run(asyncio.Event())

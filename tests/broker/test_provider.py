@@ -1,0 +1,227 @@
+"""The client of providers: what it makes of every way to answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from broker.provider import Provider, ProviderRefused, ProviderUnavailable
+from tests.broker.providers import StubProvider, Ways, providing
+from tests.pods import a_container, a_pod
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    async with providing() as stub:
+        yield stub
+
+
+@pytest.fixture
+async def provider(stub: StubProvider) -> AsyncIterator[Provider]:
+    provider = Provider(stub.url + "/", token="s3cret", timeout=5)
+    yield provider
+    await provider.close()
+
+
+WRITES: dict[str, Callable[[Provider, Any], Any]] = {
+    "/createPod": Provider.create,
+    "/updatePod": Provider.update,
+    "/deletePod": Provider.delete,
+}
+
+
+async def test_the_ten_endpoints_are_asked_as_the_contract_says(stub: StubProvider, provider: Provider) -> None:
+    pod = a_pod("a b", namespace="n/s")
+    await provider.create(pod)
+    await provider.update(pod)
+    found = await provider.get("n/s", "a b")
+    assert found
+    assert found["metadata"] == pod["metadata"]
+    assert await provider.status("n/s", "a b")
+    assert [listed["metadata"] for listed in await provider.pods()] == [pod["metadata"]]
+    assert await provider.delete(pod)
+    assert (await provider.capacity())["cpu"] == "20"
+    assert (await provider.conditions())[0]["type"] == "Ready"
+    assert await provider.addresses() == [{"type": "InternalIP", "address": "127.0.0.1"}]
+    async with provider.logs("n/s", "a b", "web", tail="5") as chunks:
+        assert b"".join([chunk async for chunk in chunks]) == b"one\ntwo\n"
+    assert [(request.method, request.path) for request in stub.requests] == [
+        ("POST", "/createPod"),
+        ("PUT", "/updatePod"),
+        ("GET", "/getPod"),
+        ("GET", "/getPodStatus"),
+        ("GET", "/getPods"),
+        ("DELETE", "/deletePod"),
+        ("GET", "/capacity"),
+        ("GET", "/nodeConditions"),
+        ("GET", "/nodeAddresses"),
+        ("GET", "/getContainerLogs"),
+    ]
+    assert [request.body for request in stub.requests[:2]] == [pod, pod]
+    assert stub.requests[2].query == {"namespace": "n/s", "name": "a b"}
+    assert stub.requests[-1].query == {"namespace": "n/s", "podName": "a b", "containerName": "web", "tail": "5"}
+
+
+@pytest.mark.parametrize("phrase", ["Not Found", "NOT FOUND", "Nope"])
+async def test_a_404_is_known_by_its_number(phrase: str) -> None:
+    async with providing(Ways(not_found=phrase)) as stub:
+        provider = Provider(stub.url)
+        assert await provider.get("default", "none") is None
+        assert await provider.status("default", "none") is None
+        assert not await provider.delete(a_pod())
+        await provider.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b" null\n"])
+async def test_nothing_in_an_answer_is_no_pod(stub: StubProvider, provider: Provider, body: bytes) -> None:
+    with stub.failing("/getPod", 200, body=body):
+        assert await provider.get("default", "none") is None
+        assert await provider.status("default", "none") is None
+
+
+async def test_an_empty_list_may_be_null(stub: StubProvider, provider: Provider) -> None:
+    with stub.failing("/", 200, body=b"null\n"):
+        assert await provider.pods() == []
+        assert await provider.addresses() == []
+        assert await provider.conditions() == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'"pod"', b"{", b"<html>", b'{"metadata": {}}'])
+async def test_an_answer_that_is_no_pod_says_nothing(stub: StubProvider, provider: Provider, body: bytes) -> None:
+    with stub.failing("/getPod", 200, body=body), pytest.raises(ProviderUnavailable):
+        await provider.get("default", "web-0")
+
+
+@pytest.mark.parametrize("path", WRITES)
+@pytest.mark.parametrize("code", [429, 500, 503])
+async def test_what_may_pass_is_to_be_tried_again(
+    stub: StubProvider, provider: Provider, path: str, code: int
+) -> None:
+    with stub.failing(path, code, retry_after=7), pytest.raises(ProviderUnavailable) as error:
+        await WRITES[path](provider, a_pod())
+    assert error.value.retry_after == 7
+
+
+@pytest.mark.parametrize("path", WRITES)
+@pytest.mark.parametrize("code", [301, 307, 400, 409, 422])
+async def test_every_other_answer_is_a_refusal_and_nobody_is_followed(
+    stub: StubProvider, provider: Provider, path: str, code: int
+) -> None:
+    with (
+        stub.failing(path, code, body=b"no"),
+        pytest.raises(ProviderRefused, match=f"answers {code}: no") as error,
+    ):
+        await WRITES[path](provider, a_pod())
+    assert error.value.code == code
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error": {"code": 400, "message": "spec.containers: is missing"}}', "spec.containers: is missing"),
+        (b'{"message": "no"}', "no"),
+        (b'{"error": "no"}', "no"),
+        (b'{"detail": "no"}', "no"),
+        (b"line one\n  line two\n", "line one line two"),
+        (b"<!doctype html><title>400</title>", ""),
+        (b'{"error": {"code": 7}}', ""),
+        (b"[1]", ""),
+        (b"", ""),
+        (b"\xff", "\N{REPLACEMENT CHARACTER}"),
+        (b"x" * 5000, "x" * 1000),
+        (b"the value hunter2hunter2 of P", "the value … of P"),
+    ],
+)
+async def test_a_refusal_has_the_providers_words_without_what_was_in_the_environment(
+    stub: StubProvider, provider: Provider, body: bytes, message: str
+) -> None:
+    pod = a_pod(
+        containers=[a_container(env=[{"name": "P", "value": "hunter2hunter2"}, {"name": "Q", "value": "1"}])]
+    )
+    with stub.failing("/createPod", 400, body=body), pytest.raises(ProviderRefused) as error:
+        await provider.create(pod)
+    assert error.value.message == message
+
+
+async def test_a_provider_that_is_not_there_is_unavailable(stub: StubProvider, provider: Provider) -> None:
+    await stub.stop()
+    with pytest.raises(ProviderUnavailable, match="out of reach"):
+        await provider.pods()
+
+
+async def test_a_provider_that_hangs_is_unavailable(stub: StubProvider) -> None:
+    provider = Provider(stub.url, timeout=0.05)
+    with stub.hanging("/"):
+        with pytest.raises(ProviderUnavailable, match="GET /getPods in time"):
+            await provider.pods()
+        with pytest.raises(ProviderUnavailable, match="GET /getContainerLogs in time"):
+            async with provider.logs("default", "web-0", "web"):
+                pass
+    await provider.close()
+
+
+async def test_logs_that_are_refused_say_why(stub: StubProvider, provider: Provider) -> None:
+    with stub.failing("/getContainerLogs", 400, body=b"waiting"), pytest.raises(ProviderRefused, match="waiting"):
+        async with provider.logs("default", "web-0", "web"):
+            pass
+
+
+async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() -> None:
+    peers = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        peers.add(request.transport.get_extra_info("peername") if request.transport else None)
+        assert request.headers["Authorization"] == "Bearer s3cret"
+        return web.Response(body=b"OK" * 100_000)
+
+    app = web.Application()
+    app.router.add_route("*", "/base/{path}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # asyncio's servers have them
+    provider = Provider(f"http://127.0.0.1:{port}/base/", token="s3cret")
+    for _ in range(5):
+        await provider.create(a_pod())
+        await provider.delete(a_pod())
+    await provider.close()
+    await runner.cleanup()
+    assert len(peers) == 1
+
+
+async def test_changes_are_waited_for() -> None:
+    async with providing(Ways(tells_changes=True)) as stub:
+        provider = Provider(stub.url)
+        pod = a_pod(uid="uid-1")
+        await provider.create(pod)
+        first = await provider.statuses_since(0, wait=0)
+        assert first
+        assert [(c.namespace, c.name, c.uid) for c in first.statuses] == [("default", "web-0", "uid-1")]
+        assert bytes(first.statuses[0].status).startswith(b'{"phase":"Running"')
+        waiting = asyncio.create_task(provider.statuses_since(first.revision, wait=30))
+        await stub.until(lambda: len(stub.made("/podStatuses")) == 2)
+        await provider.delete(pod)
+        second = await waiting
+        assert second
+        assert [(gone.name, gone.uid) for gone in second.deleted] == [("web-0", "uid-1")]
+        assert await provider.has_extensions()
+        await provider.close()
+
+
+@pytest.mark.parametrize(("code", "body"), [(404, b""), (405, b""), (501, b""), (200, b"<html>"), (200, b"[]")])
+async def test_a_provider_without_such_a_path_has_no_extensions(
+    stub: StubProvider, provider: Provider, code: int, body: bytes
+) -> None:
+    with stub.failing("/podStatuses", code, body=body):
+        assert await provider.statuses_since(0, wait=0) is None
+        assert not await provider.has_extensions()
+
+
+async def test_a_provider_that_is_down_has_extensions_or_has_not(stub: StubProvider, provider: Provider) -> None:
+    with stub.failing("/podStatuses", 503), pytest.raises(ProviderUnavailable):
+        await provider.has_extensions()
