@@ -36,7 +36,7 @@ async def check(names: list[str]) -> int:
     finally:
         await client.close()
     for name, told in found.items():
-        print(f"node {name}: {told}")
+        print(f"node {name}: {told}")  # noqa: T201
     return 0 if set(found.values()) == {"Ready"} else 1
 
 

@@ -1,4 +1,4 @@
-"""What the image has in it, without Docker: the files that the Dockerfile copies, the libraries that it installs."""
+"""What the image has in it, without Docker: files that the Dockerfile copies, libraries that it installs."""
 
 import os
 import re

@@ -8,11 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority
-from tests.broker.conftest import is_ready
+from tests.broker.kubeconfig import write_kubeconfig
 from tests.broker.waiting import eventually as eventually_in_a_loop
 from tests.image.conftest import DOCKERFILE, Image, copied
 from tests.postgres import free_port
@@ -72,10 +71,8 @@ def test_a_migration_hears_a_signal(image: Image, tmp_path: Path) -> None:
 async def test_broker_is_a_node_until_it_is_told_to_stop(
     image: Image, tmp_path: Path, api: ApiServer, authority: Authority
 ) -> None:
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(kubeconfig_for(api, authority, tmp_path)))
     environment = {
-        "KUBECONFIG": str(kubeconfig),
+        "KUBECONFIG": str(write_kubeconfig(tmp_path / "kubeconfig", api, authority)),
         "NODE_NAME": "node",
         "WEB_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
         "KUBELET_HOST": "127.0.0.1",
@@ -83,23 +80,14 @@ async def test_broker_is_a_node_until_it_is_told_to_stop(
     }
     with image.running("broker", "--kubelet-port=0", log=tmp_path / "log", **environment) as process:
         node = await api.until(lambda: api.store.find("nodes", "node"))
-        assert not is_ready(node)  # there is no provider
+        conditions = {condition["type"]: condition["status"] for condition in node["status"]["conditions"]}
+        assert conditions["Ready"] == "False"  # there is no provider
         assert command_of(process)[1:4] == ["-m", "broker", "--kubelet-port=0"]
         process.send_signal(signal.SIGTERM)
         assert await eventually_in_a_loop(lambda: process.poll() is not None)
         assert process.returncode == 0, (tmp_path / "log").read_text()
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
     assert events[-1] == "stopped"
-
-
-def kubeconfig_for(api: ApiServer, authority: Authority, folder: Path) -> object:
-    (folder / "ca.pem").write_text(authority.pem)
-    return {
-        "current-context": "tests",
-        "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "broker"}}],
-        "clusters": [{"name": "tests", "cluster": {"server": api.url, "certificate-authority": "ca.pem"}}],
-        "users": [{"name": "broker", "user": {"token": "broker-token"}}],
-    }
 
 
 @pytest.mark.parametrize("arguments", [[], ["bash"], ["gunicorn"]])
