@@ -3,17 +3,16 @@
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from app.settings import Settings
 from tests.conftest import Serve
-from tests.server import CLEAN, ROOT
+from tests.documents import page, run_examples
+from tests.server import ROOT
 
-README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"<!-- test -->\n```sh\n(.*?)```\n```text\n(.*?)```", README, re.DOTALL)
+README = page("README.md")
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -22,22 +21,7 @@ def test_the_examples_print_what_the_readme_says(serve: Serve, tmp_path: Path) -
     if missing and "CI" not in os.environ:
         pytest.skip(f"{' and '.join(missing)} not installed")
     with serve() as server:
-        for commands, expected in EXAMPLES:
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", commands.replace(":3000", f":{server.port}")],
-                cwd=tmp_path,
-                env=CLEAN,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            pattern = re.escape(expected.strip()).replace("…", ".*")
-            assert re.fullmatch(pattern, done.stdout.strip()), done.stdout
-
-
-def test_every_example_is_found() -> None:
-    assert len(EXAMPLES) == README.count("<!-- test -->") > 0
+        run_examples(README, port=server.port, cwd=tmp_path)
 
 
 def test_the_table_of_settings_is_complete() -> None:
