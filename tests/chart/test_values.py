@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -131,6 +131,25 @@ def test_every_value_does_something(path: str) -> None:
     before = render({} if path in NEEDING_EACH_OTHER else values)
     after = render(with_value(values, path, other))
     assert (after.objects, after.notes) != (before.objects, before.notes)
+    if "enum" not in schema_of(path) and not isinstance(other, bool):
+        assert all(part in str(after.objects) for part in parts(other))
+
+
+def schema_of(path: str) -> dict[str, Any]:
+    schema: dict[str, Any] = SCHEMA
+    for name in path.split("."):
+        schema = schema["properties"][name]
+    return schema
+
+
+def parts(value: object) -> Iterator[str]:
+    """Give the words and numbers that a value is made of; what it is rendered to has them."""
+    if isinstance(value, Mapping):
+        yield from (part for each in value.items() for part in parts(each))
+    elif isinstance(value, list | tuple):
+        yield from (part for each in value for part in parts(each))
+    else:
+        yield str(value)
 
 
 def objects_of(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
