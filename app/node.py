@@ -10,7 +10,7 @@ _CONDITIONS = (
     ("MemoryPressure", "False", "ProviderHasSufficientMemory", "the provider has sufficient memory"),
     ("DiskPressure", "False", "ProviderHasNoDiskPressure", "the provider has no disk pressure"),
     ("PIDPressure", "False", "ProviderHasSufficientPID", "the provider has sufficient process IDs"),
-    ("NetworkUnavailable", "False", "ProviderNetworkReady", "synthetic pods need no network"),
+    ("NetworkUnavailable", "False", "ProviderNetworkReady", "the provider has the network that its pods need"),
 )
 
 

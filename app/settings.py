@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     runtime_directory: Path = Field(
         default=Path("data/runtime"), description="where a runtime that needs files keeps them"
     )
+    init_duration: timedelta = Field(
+        default=timedelta(0), description="how long an init container seems to run, in whole seconds"
+    )
+    job_duration: timedelta = Field(
+        default=timedelta(seconds=5), description="how long a container of a Job seems to run, in whole seconds"
+    )
     provider_token: SecretStr | None = Field(
         default=None, description="secret that every request of the contract must bear; none by default"
     )
@@ -166,7 +172,8 @@ class Settings(BaseSettings):
         """Give every setting as one would write it, secrets masked."""
         dumped = self.model_dump(mode="json")
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
-        dumped["start_delay"] = format_duration(self.start_delay)
+        for name in ("start_delay", "init_duration", "job_duration"):
+            dumped[name] = format_duration(getattr(self, name))
         dumped["cors_origins"] = ",".join(self.cors_origins)
         return {
             name.upper(): "" if value is None else value if isinstance(value, str) else _json(value)
@@ -226,10 +233,24 @@ class Settings(BaseSettings):
     def _is_level(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("start_delay", mode="before")
+    @field_validator("start_delay", "init_duration", "job_duration", mode="before")
     @classmethod
     def _is_duration(cls, value: object) -> object:
         return parse_duration(value) if isinstance(value, str) else value
+
+    @field_validator("init_duration", "job_duration")
+    @classmethod
+    def _is_whole(cls, value: timedelta) -> timedelta:
+        if value.microseconds:
+            raise ValueError("must be whole seconds: a status tells no finer")
+        return value
+
+    @field_validator("job_duration")
+    @classmethod
+    def _is_some(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=1):
+            raise ValueError("must be at least a second")
+        return value
 
     @field_validator("cors_origins", mode="before")
     @classmethod

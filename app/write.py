@@ -161,7 +161,7 @@ class Write:
         """
         now, current = self._turn.moment(row)
         manifest = Manifest.parse(row.pod.encode())
-        pod = self._accept(manifest, row.pod_ip, row.created_at, deleted_at=now)
+        pod = self._accept(manifest, row.pod_ip, row.created_at, deleted_at=now, grace=grace)
         course = self._runtime.end(
             pod,
             current=current,
@@ -178,9 +178,17 @@ class Write:
         return statement.first(self._turn.connection, node_name=self._turn.node_name, **key)
 
     def _accept(
-        self, manifest: Manifest, pod_ip: str | None, accepted_at: datetime, *, deleted_at: datetime | None = None
+        self,
+        manifest: Manifest,
+        pod_ip: str | None,
+        accepted_at: datetime,
+        *,
+        deleted_at: datetime | None = None,
+        grace: timedelta | None = None,
     ) -> AcceptedPod:
-        pod = self._runtime.accepted(manifest, pod_ip=pod_ip, accepted_at=accepted_at, deleted_at=deleted_at)
+        pod = self._runtime.accepted(
+            manifest, pod_ip=pod_ip, accepted_at=accepted_at, deleted_at=deleted_at, grace=grace
+        )
         self.touched.append(pod)
         return pod
 

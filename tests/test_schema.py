@@ -248,7 +248,7 @@ def test_the_audit_only_grows_whoever_is_at_the_prompt(prompt: Engine, forgery: 
 def test_the_timeline_gives_every_status_from_when_until_when(
     make_app: MakeApp, database: Database, clock: Clock
 ) -> None:
-    client = make_app(start_delay="2s").test_client()
+    client = make_app(start_delay="1s").test_client()
     start = clock()
     client.post("/createPod", json=a_pod(uid="first"))
     clock.advance(10)
@@ -260,19 +260,21 @@ def test_the_timeline_gives_every_status_from_when_until_when(
     clock.advance(1)
     client.post("/createPod", json=a_pod(uid="third"))
 
-    rows = query(database, "SELECT uid, phase, reason, since, until FROM pod_timeline ORDER BY since, until")
+    rows = query(database, "SELECT uid, phase, reason, since, until FROM pod_timeline ORDER BY uid, since")
 
     def seconds(time: datetime | None) -> float | None:
         return None if time is None else (time - start).total_seconds()
 
     assert [(uid, phase, reason, seconds(since), seconds(until)) for uid, phase, reason, since, until in rows] == [
-        ("first", "Pending", "ContainerCreating", 0, 2),
-        ("first", "Running", None, 2, 10),
+        ("first", "Pending", "ContainerCreating", 0, 1),
+        ("first", "Running", None, 1, 10),
         ("first", "Running", None, 10, 20),
-        ("second", "Pending", "ContainerCreating", 20, 22),
-        ("second", "Running", None, 22, 30),
-        ("third", "Pending", "ContainerCreating", 31, 33),
-        ("third", "Running", None, 33, None),
+        ("first", "Succeeded", "Completed", 20, None),
+        ("second", "Pending", "ContainerCreating", 20, 21),
+        ("second", "Running", None, 21, 30),
+        ("second", "Succeeded", "Completed", 30, None),
+        ("third", "Pending", "ContainerCreating", 31, 32),
+        ("third", "Running", None, 32, None),
     ]
 
 

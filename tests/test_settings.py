@@ -59,7 +59,8 @@ def test_the_defaults_serve_on_this_machine_alone(read: Read) -> None:
     assert settings.addresses == (NodeAddress(type="InternalIP", address="127.0.0.1"),)
     assert settings.host_ips == ("127.0.0.1",)
     assert settings.pod_cidr == IPv4Network("198.18.0.0/15")
-    assert settings.start_delay == timedelta(0)
+    assert settings.start_delay == settings.init_duration == timedelta(0)
+    assert settings.job_duration == timedelta(seconds=5)
     assert settings.provider_token is None
     assert settings.cors_origins == ()
     assert settings.max_content_length == 2 * 1024 * 1024
@@ -92,6 +93,8 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("START_DELAY", "1m30s", timedelta(seconds=90)),
     ("RUNTIME", "package.module:Class", "package.module:Class"),
     ("RUNTIME_DIRECTORY", "/var/lib/runtime", Path("/var/lib/runtime")),
+    ("INIT_DURATION", "3s", timedelta(seconds=3)),
+    ("JOB_DURATION", "1m", timedelta(minutes=1)),
     ("CORS_ORIGINS", "*", ("*",)),
     ("CORS_ORIGINS", "http://localhost:8080, https://a.example,", ("http://localhost:8080", "https://a.example")),
     ("CORS_ORIGINS", "http://[::1]:8080", ("http://[::1]:8080",)),
@@ -260,6 +263,10 @@ def test_to_be_reachable_without_a_token_is_refused(refused: Refused, host: str)
         ("START_DELAY", "1d"),
         ("START_DELAY", "9" * 400 + "s"),
         ("START_DELAY", "100000000h"),
+        ("INIT_DURATION", "1500ms"),
+        ("INIT_DURATION", "soon"),
+        ("JOB_DURATION", "0s"),
+        ("JOB_DURATION", "1.5s"),
         ("PROVIDER_TOKEN", f"{SECRET} with spaces"),
         ("PROVIDER_TOKEN", f"{SECRET}\n"),
         ("PROVIDER_TOKEN", f"{SECRET}é"),
@@ -406,6 +413,8 @@ def test_what_is_in_force_is_every_setting_as_one_would_write_it(read: Read) -> 
         "START_DELAY": "0s",
         "RUNTIME": "app.runtimes.synthetic:SyntheticRuntime",
         "RUNTIME_DIRECTORY": "data/runtime",
+        "INIT_DURATION": "0s",
+        "JOB_DURATION": "5s",
         "PROVIDER_TOKEN": "",
         "CORS_ORIGINS": "",
         "MAX_CONTENT_LENGTH": "2097152",

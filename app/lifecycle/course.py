@@ -1,20 +1,26 @@
 """The course of a pod's life: every status it will have, each with the time from which it holds.
 
-It is computed at once, when the pod arrives or changes, and never again: whoever asks later, through any
-worker and after any restart, reads the last status whose time has come.
+It is computed when the pod arrives or changes, and stored: whoever asks later, through any worker and after
+any restart, reads the last status whose time has come. A course without an end is computed a stretch ahead,
+and goes on from its last status when somebody reads it later.
 """
 
+from collections import deque
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-import msgspec
+from app.lifecycle.endings import stop
+from app.lifecycle.life import SECOND, Life, Placement
+from app.lifecycle.loops import skip
+from app.lifecycle.status import Transition
+from app.lifecycle.sync import Sync, sync
 
-from app.lifecycle import containers
-from app.lifecycle.conditions import conditions
-from app.lifecycle.manifest import Container, Pod
-from app.lifecycle.qos import qos_class
-from app.lifecycle.status import ContainerStatus, PodIP, PodStatus, Transition
-from app.lifecycle.times import rfc3339
+__all__ = ["Course", "Placement", "begin", "change", "end", "proceed"]
+
+AHEAD = 32
+"""At most so many statuses of the future are computed at a time."""
+MISSED = 32
+"""At most so many statuses are told of a past that nobody looked at: the last ones."""
 
 
 class Course(NamedTuple):
@@ -31,137 +37,98 @@ class Course(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a pod runs, as far as its status says so.
-
-    Attributes:
-        host_ips: the addresses of the node; the first is `hostIP`.
-        pod_ip: the pod's own address; None with `hostNetwork`, where it has the node's.
-    """
-
-    host_ips: tuple[str, ...]
-    pod_ip: str | None
-
-    @property
-    def pod_ips(self) -> tuple[str, ...]:
-        """The addresses under which the pod is reached; the first is `podIP`."""
-        return self.host_ips if self.pod_ip is None else (self.pod_ip,)
+def begin(pod: Life, *, now: datetime) -> Course:
+    """Compute the course of a pod that arrives."""
+    return _ahead(pod, sync(pod, None, at=now), at=now)
 
 
-def course(
-    pod: Pod,
-    *,
-    placement: Placement,
-    start_delay: timedelta,
-    accepted_at: datetime,
-    now: datetime,
-    current: PodStatus | None = None,
-) -> list[Transition]:
-    """Compute what happens to a pod from `now` on.
+def change(pod: Life, *, before: Life, current: Transition, now: datetime) -> Course:
+    """Compute the course of a pod that is changed.
 
     Args:
-        pod: the pod, with its UID.
-        placement: where it runs.
-        start_delay: from its arrival to its containers' start.
-        accepted_at: when it arrived here.
-        now: when the course begins; `accepted_at` for a new pod.
-        current: the status that held until now, None for a new pod. What goes on unchanged keeps its times.
+        pod: its life from now on. What it says counts for what is under way too: a container that was to run
+            for an hour and is now to run for a minute ends at once, where it has run for that long.
+        before: its life as it was until now.
+        current: the last status that is stored; one that should have gone on since goes on first.
+        now: the time of the change.
 
     Returns:
-        At least one transition; the times increase strictly and the first is `now`.
-
-    Raises:
-        InvalidRequest: a field that only the status needs is wrong.
+        Transitions from `now` on, the first perhaps with the status that holds already.
     """
+    status = _catch_up(before, current, now=now - datetime.resolution).sync.status
+    return _ahead(pod, sync(pod, status, at=now), at=now)
+
+
+def proceed(pod: Life, *, current: Transition, now: datetime) -> Course | None:
+    """Compute how a course goes on after its last status.
+
+    Where nobody has looked for long, the last `MISSED` statuses before `now` are told at most, and of whole hours
+    of a crash loop none; what else happened is in the counts of restarts and in `lastState`.
+
+    Returns:
+        Transitions later than `current`; None where nothing more is to come.
+    """
+    missed, (status, due) = _catch_up(pod, current, now=now)
+    last = missed[-1] if missed else current
+    if due is None:
+        return Course(missed, problems=pod.problems) if missed else None
+    upcoming = _ahead(pod, Sync(status, due), at=last.effective_at)
+    return upcoming._replace(transitions=missed + upcoming.transitions[1:])
+
+
+def end(pod: Life, *, current: Transition, grace: timedelta, now: datetime) -> Course:
+    """Compute how a pod ends that is deleted: all of it, for its containers end in time or are killed.
+
+    Args:
+        pod: its life.
+        current: the last status that is stored; one that should have gone on since goes on first.
+        grace: what its containers get to end by themselves, in whole seconds.
+        now: the time of the deletion.
+
+    Returns:
+        Transitions from `now` on; none where it has ended already.
+    """
+    status = _catch_up(pod, current, now=now - datetime.resolution).sync.status
     transitions: list[Transition] = []
-    starts_at = accepted_at + start_delay
-    if now < starts_at and not (current and current.phase == "Running"):
-        current = _pending(pod, placement, accepted_at=accepted_at, at=now, previous=current)
-        transitions.append(Transition(now, current))
-        now = starts_at
-    status = _running(pod, placement, accepted_at=accepted_at, at=now, previous=current)
-    transitions.append(Transition(now, status))
-    return transitions
+    at: datetime | None = now
+    while at and not status.is_terminal:
+        before, since = status, at
+        status, at = stop(pod, before, asked_at=now, grace=max(0, grace // SECOND), at=since)
+        if status != before:
+            transitions.append(Transition(since, status))
+    return Course(transitions)
 
 
-def _pending(
-    pod: Pod, placement: Placement, *, accepted_at: datetime, at: datetime, previous: PodStatus | None
-) -> PodStatus:
-    """Accepted, and nothing runs yet: the sandbox and the images are on their way."""
-    init_containers = pod.spec.init_containers or []
-    reason = "PodInitializing" if init_containers else "ContainerCreating"
-    return _status(
-        pod,
-        placement,
-        accepted_at=accepted_at,
-        at=at,
-        previous=previous,
-        started=False,
-        init_containers=tuple(containers.waiting(c, reason=reason) for c in init_containers),
-        app_containers=tuple(containers.waiting(c, reason=reason) for c in pod.spec.containers),
-    )
+class _CaughtUp(NamedTuple):
+    missed: list[Transition]
+    sync: Sync
 
 
-def _running(
-    pod: Pod, placement: Placement, *, accepted_at: datetime, at: datetime, previous: PodStatus | None
-) -> PodStatus:
-    """Every container runs and is ready; the init containers have done their work."""
-    uid = pod.metadata.uid or ""
-
-    def describe(container: Container, *, init: bool = False) -> ContainerStatus:
-        make = containers.completed if init and container.restart_policy != "Always" else containers.running
-        before = previous.container(container.name) if previous else None
-        return make(container, pod_uid=uid, at=rfc3339(at), previous=before)
-
-    return _status(
-        pod,
-        placement,
-        accepted_at=accepted_at,
-        at=at,
-        previous=previous,
-        started=True,
-        init_containers=tuple(describe(c, init=True) for c in pod.spec.init_containers or ()),
-        app_containers=tuple(describe(c) for c in pod.spec.containers),
-    )
+def _catch_up(pod: Life, current: Transition, *, now: datetime) -> _CaughtUp:
+    """Live through what has happened since the last status that is stored, up to and with `now`."""
+    missed: deque[Transition] = deque(maxlen=MISSED)
+    status, due = current.status, sync(pod, current.status, at=current.effective_at).due
+    whole_at = current.effective_at
+    while due and due <= now:
+        at = due
+        if skipped := skip(pod, status, at=at, until=now):
+            at, status, whole_at = skipped
+            missed.clear()
+        before = status
+        status, due = sync(pod, before, at=at)
+        if status != before and at > whole_at:
+            missed.append(Transition(at, status))
+    return _CaughtUp(list(missed), Sync(status, due))
 
 
-def _status(
-    pod: Pod,
-    placement: Placement,
-    *,
-    accepted_at: datetime,
-    at: datetime,
-    previous: PodStatus | None,
-    started: bool,
-    init_containers: tuple[ContainerStatus, ...],
-    app_containers: tuple[ContainerStatus, ...],
-) -> PodStatus:
-    # The host's network is there before the sandbox is.
-    pod_ips = tuple(PodIP(ip=ip) for ip in placement.pod_ips) if started or placement.pod_ip is None else ()
-    return PodStatus(
-        observed_generation=pod.metadata.generation,
-        phase="Running" if started else "Pending",
-        conditions=conditions(
-            sandbox=started,
-            init_containers=init_containers,
-            containers=(*_sidecars(pod, init_containers), *app_containers),
-            at=rfc3339(at),
-            previous=previous.conditions if previous else (),
-            observed_generation=pod.metadata.generation,
-        ),
-        host_ip=placement.host_ips[0],
-        host_ips=tuple(PodIP(ip=ip) for ip in placement.host_ips),
-        pod_ip=pod_ips[0].ip if pod_ips else None,
-        pod_ips=pod_ips,
-        start_time=previous.start_time if previous else rfc3339(accepted_at),
-        init_container_statuses=init_containers,
-        # A kubelet lists init containers in the order of the spec, and the others by name.
-        container_statuses=tuple(sorted(app_containers, key=lambda status: status.name)),
-        qos_class=qos_class(pod.spec),
-    )
-
-
-def _sidecars(pod: Pod, init_containers: tuple[ContainerStatus, ...]) -> list[ContainerStatus]:
-    """Pick the init containers that run beside the others, and count as these for readiness."""
-    specs = pod.spec.init_containers or ()
-    return [status for spec, status in zip(specs, init_containers, strict=True) if spec.restart_policy == "Always"]
+def _ahead(pod: Life, first: Sync, *, at: datetime) -> Course:
+    """Compute what comes after a status, as far as there is an end or `AHEAD` is reached."""
+    status, due = first
+    transitions = [Transition(at, status)]
+    while due and len(transitions) < AHEAD:
+        at = due
+        before = status
+        status, due = sync(pod, before, at=at)
+        if status != before:
+            transitions.append(Transition(at, status))
+    return Course(transitions, due, pod.problems)

@@ -1,14 +1,129 @@
-"""What a synthetic container would have written: a function of the pod, so that nothing is stored."""
+"""What a synthetic container would have written: a function of the pod and its status, so nothing is stored."""
 
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from app.lifecycle.life import SECOND, Life, Part
 from app.lifecycle.manifest import Container
-from app.lifecycle.status import ContainerStatus
+from app.lifecycle.status import ContainerStatus, PodStatus
+from app.lifecycle.times import parse_rfc3339
+
+Line = tuple[datetime, str]
+
+
+class _Run(NamedTuple):
+    """What a status tells of one run of a container.
+
+    Attributes:
+        container_id: which run.
+        begun: when it started.
+        until: the time up to which the status tells of it.
+        running: the container's status, None where the run has ended.
+        exit_code: what it ended with, None where it runs.
+    """
+
+    container_id: str
+    begun: datetime
+    until: datetime
+    running: ContainerStatus | None
+    exit_code: int | None
+
+
+def lines(life: Life, container: str, *, previous: bool, status: Callable[[], PodStatus]) -> Iterator[Line | None]:
+    """Give what one run of a container wrote, each line with its time.
+
+    Names of what it was given, never a value: an environment and a command line hold secrets.
+
+    Args:
+        life: the life of its pod.
+        container: its name.
+        previous: the run before the present one. Of a container that waits, the last run is read either way.
+        status: reads the pod's status anew.
+
+    Returns:
+        Every line so far; then None, each time that nothing more is there yet; the end when the run has ended.
+    """
+    parts = (*life.init, *life.regular, *life.ephemeral)
+    part = next(part for part in parts if part.container.name == container)
+    now = status()
+    which = _which(now.container(container), previous=previous)
+    given = 0
+    while run := _read(now, container, which):
+        written = list(_written(part, run))
+        yield from written[given:]
+        given = max(given, len(written))
+        if run.running is None:
+            return
+        yield None
+        now = status()
+
+
+def _which(status: ContainerStatus | None, *, previous: bool) -> str | None:
+    """Say which run is read. Source: `validateContainerLogStatus` of the kubelet."""
+    if status is None:
+        return None
+    if not previous and not status.state.waiting:
+        return status.container_id
+    last = status.last_state.terminated
+    return last.container_id if last else None
+
+
+def _read(now: PodStatus, container: str, which: str | None) -> _Run | None:
+    """Find out what a status says of a run; None where it says nothing (any more)."""
+    status = now.container(container)
+    if status is None or which is None:
+        return None
+    running = status.state.running
+    if running and status.container_id == which:
+        told = max(condition.last_transition_time for condition in now.conditions)
+        begun = parse_rfc3339(running.started_at)
+        return _Run(which, begun, max(begun, parse_rfc3339(told)), status, None)
+    for ended in (status.state.terminated, status.last_state.terminated):
+        if ended and ended.container_id == which and ended.started_at and ended.finished_at:
+            begun, finished = parse_rfc3339(ended.started_at), parse_rfc3339(ended.finished_at)
+            return _Run(which, begun, finished, None, ended.exit_code)
+    return None
+
+
+def _written(part: Part, run: _Run) -> Iterator[Line]:
+    container = part.container
+    if part.orders.logs is not None:
+        text = part.orders.logs.removesuffix("\n")
+        yield from ((run.begun, line) for line in (text.split("\n") if text else ()))
+        return
+    command = [*(container.command or ()), *(container.args or ())]
+    yield run.begun, f"synthetic container {container.name} from image {container.image or '(none)'}"
+    yield run.begun, f"container ID {run.container_id}"
+    yield run.begun, f"command has {len(command)} words" if command else "command is the image's own"
+    for port in container.ports or ():
+        yield run.begun, f"listening on {port.container_port}/{port.protocol or 'TCP'}"
+    yield run.begun, f"started at {run.begun:%Y-%m-%dT%H:%M:%SZ}"
+    for seconds, line, is_seen in sorted(_probed(part, run.running), key=lambda probed: probed[0]):
+        time = run.begun + seconds * SECOND
+        if is_seen or time < run.until or (time == run.until and run.running):
+            yield time, line
+    if run.running is None:
+        if part.run.hung and run.until >= run.begun + (part.run.ends or 0) * SECOND:
+            yield run.until, f"killed: the {part.run.hung} probe failed"
+        yield run.until, f"exited with code {run.exit_code} at {run.until:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _probed(part: Part, running: ContainerStatus | None) -> Iterator[tuple[int, str, bool]]:
+    """Give the results of probes: seconds since the start, what to write, whether the status shows it."""
+    container, run = part.container, part.run
+    is_started = bool(running and running.started)
+    is_ready = bool(running and running.ready)
+    if container.startup_probe and run.started is not None:
+        yield run.started, "startup probe succeeded", is_started
+    if container.readiness_probe and run.ready is not None:
+        yield run.ready, "readiness probe succeeded", is_ready
+    if container.readiness_probe and run.unready is not None:
+        yield run.unready, "readiness probe failed", False
 
 
 def log_lines(container: Container, status: ContainerStatus) -> list[str]:
-    """Write the log of a container that has started.
-
-    Names of what it was given, never a value: an environment holds secrets.
-    """
+    """Write the log of a container that has started."""
     terminated = status.state.terminated
     running = status.state.running
     started_at = terminated.started_at if terminated else running.started_at if running else ""

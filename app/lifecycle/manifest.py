@@ -6,7 +6,7 @@ from the socket to the database and back. Only what the lifecycle reads is decod
 
 import hashlib
 from datetime import timedelta
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 import orjson
@@ -15,6 +15,8 @@ from app.errors import InvalidRequest
 
 Resources = dict[str, str | int | float]
 """Resource name → quantity. Kubernetes takes bare numbers too."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""A number of seconds or of times: an `int32` of Kubernetes, which never has a negative one here."""
 
 
 class _Object(msgspec.Struct, rename="camel", frozen=True):
@@ -31,6 +33,29 @@ class ContainerPort(_Object, frozen=True):
     protocol: str | None = None
 
 
+class Probe(_Object, frozen=True):
+    initial_delay_seconds: Count | None = None
+    period_seconds: Count | None = None
+    success_threshold: Count | None = None
+    failure_threshold: Count | None = None
+    termination_grace_period_seconds: Count | None = None
+
+
+class ContainerRestartRuleOnExitCodes(_Object, frozen=True):
+    operator: str
+    values: list[int] | None = None
+
+
+class ContainerRestartRule(_Object, frozen=True):
+    action: str
+    exit_codes: ContainerRestartRuleOnExitCodes | None = None
+
+
+class ContainerResizePolicy(_Object, frozen=True):
+    resource_name: str
+    restart_policy: str
+
+
 class Container(_Object, frozen=True):
     name: str
     image: str | None = None
@@ -38,7 +63,16 @@ class Container(_Object, frozen=True):
     args: list[str] | None = None
     ports: list[ContainerPort] | None = None
     resources: ResourceRequirements | None = None
+    resize_policy: list[ContainerResizePolicy] | None = None
     restart_policy: str | None = None
+    restart_policy_rules: list[ContainerRestartRule] | None = None
+    startup_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+
+
+class PodReadinessGate(_Object, frozen=True):
+    condition_type: str
 
 
 class PodSpec(_Object, frozen=True):
@@ -47,7 +81,10 @@ class PodSpec(_Object, frozen=True):
     ephemeral_containers: list[Container] | None = None
     host_network: bool | None = None
     resources: ResourceRequirements | None = None
-    termination_grace_period_seconds: int | None = None
+    restart_policy: str | None = None
+    termination_grace_period_seconds: Count | None = None
+    active_deadline_seconds: Count | None = None
+    readiness_gates: list[PodReadinessGate] | None = None
 
     @property
     def grace(self) -> timedelta:
@@ -61,11 +98,17 @@ class PodSpec(_Object, frozen=True):
         return [*self.containers, *(self.init_containers or ()), *(self.ephemeral_containers or ())]
 
 
+class OwnerReference(_Object, frozen=True):
+    kind: str | None = None
+
+
 class ObjectMeta(_Object, frozen=True):
     namespace: str
     name: str
     uid: str | None = None
     generation: int | None = None
+    annotations: dict[str, str | None] | None = None
+    owner_references: list[OwnerReference] | None = None
 
 
 class Pod(_Object, frozen=True):

@@ -36,12 +36,15 @@ class ContainerStateRunning(_Status, frozen=True):
     started_at: str
 
 
-class ContainerStateTerminated(_Status, frozen=True):
+class ContainerStateTerminated(_Status, frozen=True, kw_only=True):
+    """The times and the ID are missing where nobody knows what became of the container."""
+
     exit_code: int
     reason: str
-    started_at: str
-    finished_at: str
-    container_id: str = msgspec.field(name="containerID")
+    message: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    container_id: str | None = msgspec.field(name="containerID", default=None)
 
 
 class ContainerState(_Status, frozen=True):
@@ -52,7 +55,16 @@ class ContainerState(_Status, frozen=True):
     terminated: ContainerStateTerminated | None = None
 
 
+class ResourceStatus(_Status, frozen=True, kw_only=True):
+    """What a container has: resource → quantity."""
+
+    limits: dict[str, str] | None = None
+    requests: dict[str, str] | None = None
+
+
 class ContainerStatus(_Status, frozen=True, kw_only=True):
+    """`started` is missing where it has no meaning: ephemeral containers have none."""
+
     name: str
     state: ContainerState
     last_state: ContainerState
@@ -61,7 +73,9 @@ class ContainerStatus(_Status, frozen=True, kw_only=True):
     image: str
     image_id: str = msgspec.field(name="imageID")
     container_id: str | None = msgspec.field(name="containerID", default=None)
-    started: bool
+    started: bool | None = None
+    allocated_resources: dict[str, str] | None = None
+    resources: ResourceStatus | None = None
 
 
 class PodIP(_Status, frozen=True):
@@ -82,26 +96,39 @@ class PodStatus(_Status, frozen=True, kw_only=True):
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...]
     qos_class: Literal["Guaranteed", "Burstable", "BestEffort"]
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
 
     @property
     def summary(self) -> str | None:
-        """Why the pod is not simply running: its reason, else what its first waiting container waits for.
+        """Why the pod is not simply running: its reason, else what a container waits for, else how one ended.
 
         The word that `kubectl get pods` shows in its STATUS column.
         """
         if self.reason:
             return self.reason
-        for status in (*self.init_container_statuses, *self.container_statuses):
-            if status.state.waiting:
-                return status.state.waiting.reason
-        return None
+        states = [status.state for status in (*self.init_container_statuses, *self.container_statuses)]
+        waiting = [state.waiting.reason for state in states if state.waiting]
+        failed = [state.terminated.reason for state in states if state.terminated and state.terminated.exit_code]
+        completed = ["Completed"] if self.phase == "Succeeded" else []
+        return next(iter(waiting + failed + completed), None)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Nothing of the pod will ever run again."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def all_containers(self) -> tuple[ContainerStatus, ...]:
+        """The statuses of every container, of whichever kind."""
+        return (
+            *self.init_container_statuses,
+            *self.container_statuses,
+            *self.ephemeral_container_statuses,
+        )
 
     def container(self, name: str) -> ContainerStatus | None:
         """Find a container's status, of whichever kind the container is."""
-        for status in (*self.container_statuses, *self.init_container_statuses):
-            if status.name == name:
-                return status
-        return None
+        return next((status for status in self.all_containers if status.name == name), None)
 
 
 class Transition(NamedTuple):

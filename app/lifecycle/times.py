@@ -23,7 +23,16 @@ def rfc3339(time: datetime) -> str:
     >>> rfc3339(datetime(2026, 11, 22, 8, 46, 38, 999999, tzinfo=UTC))
     '2026-11-22T08:46:38Z'
     """
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{time.astimezone(UTC).isoformat()[:19]}Z"
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Read a time that :func:`rfc3339` wrote.
+
+    >>> parse_rfc3339("2026-11-22T08:46:38Z").isoformat()
+    '2026-11-22T08:46:38+00:00'
+    """
+    return datetime.fromisoformat(text)
 
 
 def rfc3339_micro(time: datetime) -> str:

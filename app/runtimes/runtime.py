@@ -22,12 +22,14 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
         placement: the addresses of the node and of the pod.
         accepted_at: when it arrived here.
         deleted_at: when it was deleted; None while it is live.
+        grace: what its containers get to end by themselves, where the deletion says so.
     """
 
     manifest: Manifest
     placement: Placement
     accepted_at: datetime
     deleted_at: datetime | None = None
+    grace: timedelta | None = None
 
 
 class LogLine(NamedTuple):
@@ -106,11 +108,22 @@ class Runtime(ABC):
         """
 
     def accepted(
-        self, manifest: Manifest, *, pod_ip: str | None, accepted_at: datetime, deleted_at: datetime | None = None
+        self,
+        manifest: Manifest,
+        *,
+        pod_ip: str | None,
+        accepted_at: datetime,
+        deleted_at: datetime | None = None,
+        grace: timedelta | None = None,
     ) -> AcceptedPod:
         """Describe a pod of this node, from what its row has."""
-        placement = Placement(host_ips=self.settings.host_ips, pod_ip=pod_ip)
-        return AcceptedPod(manifest=manifest, placement=placement, accepted_at=accepted_at, deleted_at=deleted_at)
+        return AcceptedPod(
+            manifest=manifest,
+            placement=Placement(host_ips=self.settings.host_ips, pod_ip=pod_ip),
+            accepted_at=accepted_at,
+            deleted_at=deleted_at,
+            grace=grace,
+        )
 
     def sync(self, pod: AcceptedPod) -> None:  # noqa: B027 - a runtime that does no work has nothing to do here
         """Make the world as the rows say. Called after a create, update or delete is committed.

@@ -69,12 +69,12 @@ def test_since_a_revision_only_what_changed_after_it_is_told(client: FlaskClient
 
 
 def test_a_status_that_falls_due_is_a_change_told_once(make_app: MakeApp, clock: Clock) -> None:
-    client = make_app(start_delay="2s").test_client()
+    client = make_app(start_delay="1s").test_client()
     put_on(client, a_pod())
     first = changes(client)
     assert first["statuses"][0]["status"]["phase"] == "Pending"
 
-    clock.advance(1.9)
+    clock.advance(0.9)
     assert changes(client, first["revision"])["statuses"] == []
     clock.advance(0.1)
     second = changes(client, first["revision"])

@@ -192,7 +192,9 @@ class TestDelete:
 
         [row] = rows(database, Pod)
         assert (row["uid"], row["deleted_at"]) == (pod["metadata"]["uid"], clock.now)
-        assert rows(database, PodStatus) == statuses
+        *before, last = rows(database, PodStatus)
+        assert before == statuses
+        assert (last["phase"], last["effective_at"]) == ("Succeeded", clock.now)
 
     @pytest.mark.parametrize("times", [0, 1], ids=["never here", "deleted before"])
     def test_of_a_pod_that_is_not_here_is_404(self, client: FlaskClient, times: int) -> None:

@@ -8,9 +8,11 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from app.lifecycle.course import Placement, course
+from app.lifecycle.course import Course, Placement, begin, change, proceed
+from app.lifecycle.life import Defaults, Life, life
 from app.lifecycle.manifest import Manifest, Pod
-from app.lifecycle.status import PodStatus, Transition
+from app.lifecycle.status import ContainerStatus, PodStatus, Transition
+from app.lifecycle.steering import DOMAIN
 from tests.pods import a_container, a_pod
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
@@ -23,6 +25,13 @@ LEAST = '{"metadata":{"name":"a","namespace":"b"},"spec":{"containers":[{"name":
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For every test of hypothesis's: the machine may be busy, and no test depends on its speed."""
+bounded = settings(
+    unhurried,
+    derandomize=True,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+"""For tests whose examples are large: the same ones every time."""
 
 
 def json_values() -> st.SearchStrategy[Any]:
@@ -114,24 +123,60 @@ def parsed(pod: dict[str, Any]) -> Pod:
     return sent(pod).pod
 
 
-def live(
-    pod: dict[str, Any],
-    *,
-    start_delay: float = 0,
-    placement: Placement = PLACEMENT,
-    accepted_at: datetime = NOW,
-    now: datetime | None = None,
-    current: PodStatus | None = None,
+def alive(
+    pod: dict[str, Any], *, placement: Placement = PLACEMENT, accepted_at: datetime = NOW, **defaults: Any
+) -> Life:
+    """Give the life of a pod that arrives at `NOW`; `start_delay` is in seconds."""
+    defaults["start_delay"] = timedelta(seconds=defaults.get("start_delay", 0))
+    return life(parsed(pod), placement=placement, accepted_at=accepted_at, defaults=Defaults(**defaults))
+
+
+def live(pod: dict[str, Any], **circumstances: Any) -> list[Transition]:
+    """Compute the course of a pod that arrives at `NOW`."""
+    return begin(alive(pod, **circumstances), now=NOW).transitions
+
+
+def lived(pod: dict[str, Any], *, until: datetime, **circumstances: Any) -> list[Transition]:
+    """Compute the course of a pod that arrives at `NOW`, gone on with as a reader has it, up to a time."""
+    the_life = alive(pod, **circumstances)
+    course = begin(the_life, now=NOW)
+    transitions = course.transitions
+    while course.continues_at and course.continues_at <= until:
+        course = proceed(the_life, current=transitions[-1], now=course.continues_at) or Course([])
+        transitions += course.transitions
+    return [transition for transition in transitions if transition.effective_at <= until]
+
+
+def altered(
+    pod: dict[str, Any], before: dict[str, Any], course: list[Transition], now: datetime, **circumstances: Any
 ) -> list[Transition]:
-    """Compute the course of a pod that arrives at `NOW`, or that changes at `now`."""
-    return course(
-        parsed(pod),
-        placement=placement,
-        start_delay=timedelta(seconds=start_delay),
-        accepted_at=accepted_at,
-        now=now or accepted_at,
-        current=current,
-    )
+    """Compute the course from `now` on of a pod that was another and had a course until then."""
+    current = next(transition for transition in reversed(course) if transition.effective_at < now)
+    return change(
+        alive(pod, **circumstances), before=alive(before, **circumstances), current=current, now=now
+    ).transitions
+
+
+def steered(pod: dict[str, Any] | None = None, **steering: str) -> dict[str, Any]:
+    """A pod with annotations: `run_for="5s"` is for all of it, `run_for__web="5s"` for one container."""
+    pod = pod or a_pod(uid=UID)
+    annotations = dict(pod["metadata"].get("annotations") or {})
+    for key, value in steering.items():
+        name, _, of = key.replace("_", "-").partition("--")
+        annotations[f"{name}.{DOMAIN}/{of}" if of else f"{DOMAIN}/{name}"] = value
+    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+
+
+def container(status: PodStatus, name: str = "web") -> ContainerStatus:
+    """Give the status of a container that must be there."""
+    found = status.container(name)
+    assert found is not None
+    return found
+
+
+def after(seconds: float) -> datetime:
+    """Give the time so many seconds after the whole second in which pods arrive."""
+    return NOW.replace(microsecond=0) + timedelta(seconds=seconds)
 
 
 def status_at(transitions: list[Transition], time: datetime) -> PodStatus:

@@ -1,10 +1,13 @@
-from app.lifecycle import containers
+from typing import Any
+
 from app.lifecycle.conditions import conditions
-from app.lifecycle.manifest import Container
+from app.lifecycle.manifest import Container, PodReadinessGate, PodSpec
+from app.lifecycle.phase import Pair
 from app.lifecycle.status import (
     ContainerState,
     ContainerStateRunning,
     ContainerStateTerminated,
+    ContainerStateWaiting,
     ContainerStatus,
     PodCondition,
 )
@@ -14,51 +17,47 @@ AT = "2026-11-22T08:46:38Z"
 LATER = "2026-11-22T09:00:00Z"
 
 
-def waiting(name: str) -> ContainerStatus:
-    return containers.waiting(Container(name=name, image="nginx"), reason="ContainerCreating")
-
-
-def running(name: str) -> ContainerStatus:
-    return containers.running(Container(name=name, image="nginx"), pod_uid="uid", at=AT, previous=None)
-
-
-def in_state(name: str, state: ContainerState, *, started: bool = False) -> ContainerStatus:
-    """An init container that has not completed."""
-    return ContainerStatus(
+def a_status(
+    name: str, state: ContainerState, *, ready: bool = False, started: bool = False, policy: str | None = None
+) -> Pair:
+    status = ContainerStatus(
         name=name,
         state=state,
         last_state=ContainerState(),
-        ready=False,
+        ready=ready,
         restart_count=0,
         image="nginx",
         image_id="",
         started=started,
     )
+    return Container(name=name, restart_policy=policy), status
 
 
-def completed(name: str) -> ContainerStatus:
-    return containers.completed(Container(name=name, image="nginx"), pod_uid="uid", at=AT, previous=None)
+def waiting(name: str, *, policy: str | None = None) -> Pair:
+    return a_status(name, ContainerState(waiting=ContainerStateWaiting("ContainerCreating")), policy=policy)
 
 
-def failed(name: str) -> ContainerStatus:
-    terminated = ContainerStateTerminated(
-        exit_code=1, reason="Error", started_at=AT, finished_at=AT, container_id="synthetic://1"
-    )
-    return in_state(name, ContainerState(terminated=terminated))
+def running(name: str, *, ready: bool = True, policy: str | None = None) -> Pair:
+    state = ContainerState(running=ContainerStateRunning(started_at=AT))
+    return a_status(name, state, ready=ready, started=True, policy=policy)
 
 
-def still_running(name: str) -> ContainerStatus:
-    return in_state(name, ContainerState(running=ContainerStateRunning(started_at=AT)), started=True)
+def terminated(name: str, *, exit_code: int = 0) -> Pair:
+    state = ContainerState(terminated=ContainerStateTerminated(exit_code=exit_code, reason="Completed"))
+    return a_status(name, state, ready=exit_code == 0)
 
 
 def derive(
-    *app: ContainerStatus,
-    init: tuple[ContainerStatus, ...] = (),
+    *app: Pair,
+    init: tuple[Pair, ...] = (),
     sandbox: bool = True,
     at: str = AT,
+    phase: str = "Running",
     previous: tuple[PodCondition, ...] = (),
+    **more: Any,
 ) -> dict[str, PodCondition]:
-    derived = conditions(sandbox=sandbox, init_containers=init, containers=app, at=at, previous=previous)
+    spec = PodSpec(containers=[container for container, _ in app], **more)
+    derived = conditions(spec, phase=phase, sandbox=sandbox, init=init, regular=app, at=at, previous=previous)
     return {condition.type: condition for condition in derived}
 
 
@@ -73,7 +72,7 @@ def test_there_are_the_five_of_a_kubelet_in_its_order() -> None:
 
 
 def test_a_condition_that_holds_gives_no_reason() -> None:
-    for condition in derive(running("web"), init=(completed("fetch"),)).values():
+    for condition in derive(running("web"), init=(terminated("fetch"),)).values():
         assert wire(condition) == {
             "type": condition.type,
             "status": "True",
@@ -106,7 +105,7 @@ def test_a_pod_whose_containers_are_not_ready_says_which() -> None:
 
 
 def test_a_pod_whose_init_containers_are_not_done_says_which() -> None:
-    init = (completed("one"), failed("two"), still_running("three"), waiting("four"))
+    init = (terminated("one"), terminated("two", exit_code=1), running("three", ready=False), waiting("four"))
     assert wire(derive(waiting("web"), init=init)["Initialized"]) == {
         "type": "Initialized",
         "status": "False",
@@ -117,12 +116,51 @@ def test_a_pod_whose_init_containers_are_not_done_says_which() -> None:
     }
 
 
-def test_a_sidecar_that_runs_has_done_its_part() -> None:
-    assert derive(waiting("web"), init=(completed("fetch"), running("proxy")))["Initialized"].status == "True"
+def test_a_sidecar_that_is_started_has_done_its_part_ready_or_not() -> None:
+    init = (terminated("fetch"), running("proxy", policy="Always", ready=False))
+    derived = derive(waiting("web"), init=init)
+    assert derived["Initialized"].status == "True"
+    assert derived["Ready"].message == "containers with unready status: [proxy web]"
 
 
 def test_a_sidecar_that_waits_has_not() -> None:
-    assert derive(waiting("web"), init=(waiting("proxy"),))["Initialized"].status == "False"
+    assert derive(waiting("web"), init=(waiting("proxy", policy="Always"),))["Initialized"].status == "False"
+
+
+def test_a_pod_that_was_initialized_stays_so_while_a_sidecar_starts_anew() -> None:
+    init = (running("proxy", policy="Always"),)
+    before = derive(waiting("web"), init=init)
+    after = derive(waiting("web"), init=(waiting("proxy", policy="Always"),), previous=tuple(before.values()))
+    assert after["Initialized"] == before["Initialized"]
+
+
+def test_a_pod_that_has_succeeded_is_not_ready_because_it_is_complete() -> None:
+    derived = derive(terminated("web"), init=(terminated("fetch"),), phase="Succeeded", sandbox=False)
+    assert {(c.type, c.status, c.reason) for c in derived.values()} == {
+        ("PodReadyToStartContainers", "False", None),
+        ("Initialized", "True", "PodCompleted"),
+        ("Ready", "False", "PodCompleted"),
+        ("ContainersReady", "False", "PodCompleted"),
+        ("PodScheduled", "True", None),
+    }
+
+
+def test_a_pod_that_has_failed_is_not_ready_for_that() -> None:
+    derived = derive(running("web"), phase="Failed")
+    assert [(derived[t].status, derived[t].reason) for t in ("Ready", "ContainersReady")] == [
+        ("False", "PodFailed"),
+        ("False", "PodFailed"),
+    ]
+
+
+def test_a_readiness_gate_holds_ready_back_and_nothing_else() -> None:
+    derived = derive(running("web"), readiness_gates=[PodReadinessGate(condition_type="example.com/lb")])
+    assert derived["ContainersReady"].status == "True"
+    assert (derived["Ready"].status, derived["Ready"].reason, derived["Ready"].message) == (
+        "False",
+        "ReadinessGatesNotReady",
+        'corresponding condition of pod readiness gate "example.com/lb" does not exist.',
+    )
 
 
 def test_a_condition_keeps_its_time_while_its_status_is_the_same() -> None:
@@ -147,6 +185,21 @@ def test_a_condition_takes_its_time_anew_when_it_goes_back() -> None:
 
 def test_every_condition_says_which_generation_it_describes() -> None:
     derived = conditions(
-        sandbox=True, init_containers=(), containers=(running("web"),), at=AT, observed_generation=7
+        PodSpec(containers=[]), phase="Running", sandbox=True, init=(), regular=(), at=AT, observed_generation=7
     )
     assert {condition.observed_generation for condition in derived} == {7}
+
+
+def test_further_conditions_come_first() -> None:
+    derived = conditions(
+        PodSpec(containers=[]), phase="Failed", sandbox=True, init=(), regular=(), at=AT,
+        also=[("DisruptionTarget", ("TerminationByKubelet", "why"))],
+    )  # fmt: skip
+    assert wire(derived[0]) == {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": AT,
+        "reason": "TerminationByKubelet",
+        "message": "why",
+    }

@@ -17,12 +17,8 @@ WEB = Container(name="web", image="nginx:1.27")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
-def running(at: str = AT, *, previous: ContainerStatus | None = None) -> ContainerStatus:
-    return containers.running(WEB, pod_uid="uid", at=at, previous=previous)
-
-
-def completed(at: str = AT, *, previous: ContainerStatus | None = None) -> ContainerStatus:
-    return containers.completed(WEB, pod_uid="uid", at=at, previous=previous)
+def running(at: str = AT, *, before: ContainerStatus | None = None) -> ContainerStatus:
+    return containers.running(WEB, pod_uid="uid", at=at, before=before)
 
 
 def test_a_container_that_waits_has_no_ids_yet() -> None:
@@ -52,20 +48,20 @@ def test_a_container_that_runs_says_since_when() -> None:
     }
 
 
-def test_an_init_container_that_has_completed_is_ready_and_not_started() -> None:
-    assert wire(completed()) == {
+def test_a_container_that_has_ended_says_how_and_that_it_is_not_ready() -> None:
+    assert wire(containers.terminated(running(), at=LATER, exit_code=3)) == {
         "name": "web",
         "state": {
             "terminated": {
-                "exitCode": 0,
-                "reason": "Completed",
+                "exitCode": 3,
+                "reason": "Error",
                 "startedAt": AT,
-                "finishedAt": AT,
+                "finishedAt": LATER,
                 "containerID": container_id("uid", "web"),
             }
         },
         "lastState": {},
-        "ready": True,
+        "ready": False,
         "restartCount": 0,
         "image": "nginx:1.27",
         "imageID": image_id("nginx:1.27"),
@@ -74,19 +70,31 @@ def test_an_init_container_that_has_completed_is_ready_and_not_started() -> None
     }
 
 
-def test_what_ran_before_keeps_its_times() -> None:
-    assert running(LATER, previous=running()) == running()
-    assert completed(LATER, previous=completed()) == completed()
+def test_a_container_that_starts_again_counts_it_and_says_how_the_run_before_ended() -> None:
+    ended = containers.terminated(running(), at=LATER, exit_code=0)
+    again = running(LATER, before=ended)
+    assert again.restart_count == 1
+    assert again.last_state == ended.state
+    assert again.container_id == container_id("uid", "web", restart_count=1)
 
 
-def test_what_waited_before_starts_now() -> None:
-    waiting = containers.waiting(WEB, reason="PodInitializing")
-    assert running(LATER, previous=waiting) == running(LATER)
-    assert completed(LATER, previous=waiting) == completed(LATER)
+def test_a_container_that_waits_to_start_again_says_so_too_and_is_still_the_one_that_ended() -> None:
+    ended = containers.terminated(running(), at=LATER, exit_code=1)
+    waiting = containers.waiting(WEB, reason="CrashLoopBackOff", message="later", before=ended)
+    assert wire(waiting.state) == {"waiting": {"reason": "CrashLoopBackOff", "message": "later"}}
+    assert waiting.last_state == ended.state
+    assert (waiting.restart_count, waiting.container_id) == (0, ended.container_id)
+    assert running(LATER, before=waiting).last_state == ended.state
+
+
+def test_a_container_that_is_lost_was_killed_for_all_that_is_known() -> None:
+    state = wire(containers.lost(running()).state)["terminated"]
+    assert (state["exitCode"], state["reason"]) == (137, "ContainerStatusUnknown")
+    assert state.keys().isdisjoint({"startedAt", "finishedAt", "containerID"})
 
 
 def test_a_container_without_an_image_has_no_image_id() -> None:
-    status = containers.running(Container(name="web"), pod_uid="uid", at=AT, previous=None)
+    status = containers.running(Container(name="web"), pod_uid="uid", at=AT)
     assert (status.image, status.image_id) == ("", "")
 
 

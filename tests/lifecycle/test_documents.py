@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.course import Placement
+from app.lifecycle.life import Placement
 from tests.lifecycle import PODS, a_pod_with_a_sidecar, live, wire
 from tests.pods import a_container, a_pod
 
@@ -83,7 +83,7 @@ def test_a_pod_that_is_pending_in_full() -> None:
 
 def test_a_pod_that_runs_in_full() -> None:
     fetch = "synthetic://864941027a97c267962e8c7414f7b4f61d9c6a00346bf76c316c594d019f9c65"
-    assert wire(live(a_pod_with_a_sidecar(), start_delay=DELAY)[1].status) == {
+    assert wire(live(a_pod_with_a_sidecar(), start_delay=DELAY, init_duration=0)[-1].status) == {
         "observedGeneration": 3,
         "phase": "Running",
         "conditions": [
@@ -92,7 +92,7 @@ def test_a_pod_that_runs_in_full() -> None:
                 "status": "True",
                 "observedGeneration": 3,
                 "lastProbeTime": None,
-                "lastTransitionTime": STARTED,
+                "lastTransitionTime": "2026-11-22T08:46:39Z",
             },
             {
                 "type": "Initialized",
@@ -148,6 +148,7 @@ def test_a_pod_that_runs_in_full() -> None:
                 "b606ab8238fb2ffb1f1bfea94c26a87238623870cb315cf440156192c92ccd19",
                 "containerID": fetch,
                 "started": False,
+                "resources": {},
             },
             {
                 "name": "proxy",
@@ -160,6 +161,7 @@ def test_a_pod_that_runs_in_full() -> None:
                 "ab277fe49daa14e5ce3f8a4083a16438ab592326ddaa5fca77b192b444cc73ae",
                 "containerID": "synthetic://4a94820a75407eb51707f1c376540533346c315c126be414bd469baf5fa7b69f",
                 "started": True,
+                "resources": {},
             },
         ],
         "containerStatuses": [
@@ -174,6 +176,7 @@ def test_a_pod_that_runs_in_full() -> None:
                 "5d29ab07f779242f37b790fb44501e30bced72f89ec51046696fb496d20a47b9",
                 "containerID": "synthetic://70b5f5e499f5d02650cae0de80fec588f224111d8749f8600466d2951370e771",
                 "started": True,
+                "resources": {},
             },
             {
                 "name": "web",
@@ -186,6 +189,8 @@ def test_a_pod_that_runs_in_full() -> None:
                 "6965a10c15290ad0b29ca7fd1866de1850408b3cb15fb11a3bbbbc2fddb158bd",
                 "containerID": "synthetic://b3edbcc59ce49abb92820b34c599206606ef87d6b648d76c7991df0c0225c669",
                 "started": True,
+                "allocatedResources": {"cpu": "100m"},
+                "resources": {"requests": {"cpu": "100m"}},
             },
         ],
         "qosClass": "Burstable",
@@ -221,7 +226,7 @@ def test_what_is_not_ready_is_named_in_the_order_of_the_spec_sidecars_first() ->
 
 @every_pod
 def test_every_container_that_started_has_an_id_of_its_own(pod: dict[str, Any]) -> None:
-    status = live(pod)[0].status
+    status = live(pod)[-1].status
     entries = [*status.container_statuses, *status.init_container_statuses]
     assert all(entry.container_id and entry.image_id for entry in entries)
     assert len({entry.container_id for entry in entries}) == len(entries)

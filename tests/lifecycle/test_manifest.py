@@ -50,12 +50,20 @@ def test_what_the_lifecycle_reads_is_decoded() -> None:
             changed(
                 "spec.containers.0",
                 dict.fromkeys(
-                    ("image", "command", "args", "ports", "resources", "restartPolicy", "env", "volumeMounts")
+                    (
+                        "image", "command", "args", "ports", "resources", "restartPolicy", "env", "volumeMounts",
+                        "startupProbe", "readinessProbe", "livenessProbe", "restartPolicyRules", "resizePolicy",
+                    )
                 )
                 | {"name": "c"},
             ),
             id="null fields of a container",
         ),
+        pytest.param(changed("metadata.annotations", None), id="null annotations"),
+        pytest.param(changed("metadata.annotations", {"a": None}), id="null annotation"),
+        pytest.param(changed("metadata.ownerReferences", [{"kind": None}]), id="null kind of an owner"),
+        pytest.param(changed("spec.activeDeadlineSeconds", None), id="null deadline"),
+        pytest.param(changed("spec.containers.0.startupProbe", {"periodSeconds": None}), id="null period"),
         pytest.param(changed("spec.containers.0.resources", {"requests": None, "limits": None}), id="null lists"),
         pytest.param(changed("spec.containers.0.env", [None, 1, {}, {"name": None}, {"name": []}]), id="any env"),
         pytest.param(changed("metadata.labels", {"a": "\0 \n", "": "😀"}), id="any text"),
@@ -133,6 +141,27 @@ def test_a_pod_is_accepted(pod: dict[str, Any]) -> None:
         ("spec.hostNetwork", "true", "spec.hostNetwork"),
         ("spec.resources", "x", "spec.resources"),
         ("spec.resources.limits", 5, "spec.resources.limits"),
+        ("metadata.annotations", [], "metadata.annotations"),
+        ("metadata.annotations", {"a": 5}, "metadata.annotations[...]"),
+        ("metadata.ownerReferences", {}, "metadata.ownerReferences"),
+        ("metadata.ownerReferences", [{"kind": 5}], "metadata.ownerReferences[0].kind"),
+        ("spec.restartPolicy", 5, "spec.restartPolicy"),
+        ("spec.activeDeadlineSeconds", "5", "spec.activeDeadlineSeconds"),
+        ("spec.activeDeadlineSeconds", -1, "spec.activeDeadlineSeconds"),
+        ("spec.activeDeadlineSeconds", 2**31, "spec.activeDeadlineSeconds"),
+        ("spec.terminationGracePeriodSeconds", 1.5, "spec.terminationGracePeriodSeconds"),
+        ("spec.readinessGates", [{}], "spec.readinessGates[0].conditionType"),
+        ("spec.containers.0.startupProbe", [], "spec.containers[0].startupProbe"),
+        ("spec.containers.0.livenessProbe", {"periodSeconds": "1"},
+         "spec.containers[0].livenessProbe.periodSeconds"),
+        ("spec.containers.0.readinessProbe", {"successThreshold": 2**31},
+         "spec.containers[0].readinessProbe.successThreshold"),
+        ("spec.containers.0.restartPolicyRules", [{}], "spec.containers[0].restartPolicyRules[0].action"),
+        ("spec.containers.0.restartPolicyRules",
+         [{"action": "Restart", "exitCodes": {"operator": "In", "values": ["1"]}}],
+         "spec.containers[0].restartPolicyRules[0].exitCodes.values[0]"),
+        ("spec.containers.0.resizePolicy", [{"resourceName": "cpu"}],
+         "spec.containers[0].resizePolicy[0].restartPolicy"),
     ],
 )  # fmt: skip
 def test_a_pod_is_refused_with_the_name_of_the_field(path: str, value: Any, field: str) -> None:

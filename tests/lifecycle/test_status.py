@@ -17,7 +17,7 @@ from app.lifecycle.status import (
 from tests.lifecycle import live, unhurried, wire
 from tests.pods import a_container, a_pod
 
-PENDING, RUNNING = (t.status for t in live(a_pod(containers=[a_container("web")]), start_delay=2))
+PENDING, RUNNING = (t.status for t in live(a_pod(containers=[a_container("web")]), start_delay=0.5))
 
 texts = st.text(max_size=5)
 states = st.builds(

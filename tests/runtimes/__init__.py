@@ -1,0 +1,1 @@
+"""Tests of what does the work of a node."""

@@ -1,0 +1,278 @@
+"""What is to be run of a pod: its manifest, as far as it is about processes, checked and resolved.
+
+What a process of this machine cannot be given is refused, with the field's name. It is never left out in silence.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from app.errors import InvalidRequest
+from app.lifecycle.course import Placement
+from app.lifecycle.manifest import Manifest
+
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+_INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
+"""What a container has of the provider's own environment, where the pod does not say otherwise."""
+
+
+class _Object(msgspec.Struct, rename="camel", frozen=True):
+    pass
+
+
+class _SecurityContext(_Object, frozen=True):
+    run_as_user: int | None = None
+    run_as_non_root: bool | None = None
+
+
+class _FieldRef(_Object, frozen=True):
+    field_path: str
+
+
+class _ValueFrom(_Object, frozen=True):
+    field_ref: _FieldRef | None = None
+
+
+class _EnvVar(_Object, frozen=True):
+    name: str
+    value: str | None = None
+    value_from: _ValueFrom | None = None
+
+
+class _VolumeMount(_Object, frozen=True):
+    name: str
+    mount_path: str
+    sub_path: str | None = None
+
+
+class _HostPath(_Object, frozen=True):
+    path: str
+
+
+class _Volume(_Object, frozen=True):
+    name: str
+    host_path: _HostPath | None = None
+
+
+class ContainerSpec(_Object, frozen=True):
+    """The fields of a Container that are about a process."""
+
+    name: str
+    command: list[str] | None = None
+    args: list[str] | None = None
+    working_dir: str | None = None
+    env: list[_EnvVar] | None = None
+    env_from: list[msgspec.Raw] | None = None
+    restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
+    restart_policy_rules: list[msgspec.Raw] | None = None
+    volume_mounts: list[_VolumeMount] | None = None
+    volume_devices: list[msgspec.Raw] | None = None
+    security_context: _SecurityContext | None = None
+
+
+class Spec(_Object, frozen=True):
+    """The fields of a PodSpec that are about processes."""
+
+    containers: list[ContainerSpec]
+    init_containers: list[ContainerSpec] | None = None
+    ephemeral_containers: list[msgspec.Raw] | None = None
+    restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
+    active_deadline_seconds: int | None = None
+    volumes: list[_Volume] | None = None
+    security_context: _SecurityContext | None = None
+
+    @property
+    def policy(self) -> str:
+        """The pod's restart policy."""
+        return self.restart_policy or "Always"
+
+    def fixed(self) -> tuple[object, ...]:
+        """Give what cannot change while the pod runs.
+
+        The environment is not among it: it is resolved anew by whoever sends the pod, and a container keeps the
+        one that it was started with.
+        """
+        containers = [
+            [msgspec.structs.replace(c, env=None) for c in group]
+            for group in (self.containers, self.init_containers or ())
+        ]
+        return *containers, self.policy, self.volumes or [], self.security_context
+
+
+class _Pod(_Object, frozen=True):
+    spec: Spec
+
+
+class Entry(NamedTuple):
+    """A container, its kind, and where it stands in the manifest."""
+
+    container: ContainerSpec
+    kind: Literal["init", "sidecar", "main"]
+    field: str
+
+
+_DECODER = msgspec.json.Decoder(_Pod)
+_VARIABLE = re.compile(r"\$(\$|\(([^)]*)\))")
+_FILE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?")
+
+
+def read(manifest: Manifest) -> Spec:
+    """Read what a pod says about processes.
+
+    Raises:
+        InvalidRequest: a field is of the wrong type.
+    """
+    try:
+        return _DECODER.decode(manifest.text).spec
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(str(exc)) from exc
+
+
+def entries(spec: Spec) -> Iterator[Entry]:
+    """Give every container in the order in which they start."""
+    for index, container in enumerate(spec.init_containers or ()):
+        kind: Literal["init", "sidecar"] = "sidecar" if container.restart_policy == "Always" else "init"
+        yield Entry(container, kind, f"spec.initContainers[{index}]")
+    for index, container in enumerate(spec.containers):
+        yield Entry(container, "main", f"spec.containers[{index}]")
+
+
+def check(manifest: Manifest, *, user: int) -> Spec:
+    """Read a pod of which every container can be run as a process.
+
+    Args:
+        user: the number of the user that they would run as.
+
+    Raises:
+        InvalidRequest: they cannot; the message names the field and has no value of it.
+    """
+    spec = read(manifest)
+    # It names a directory.
+    if not _FILE_NAME.fullmatch(manifest.pod.metadata.uid or ""):
+        raise InvalidRequest("must have letters, digits and hyphens only", field="metadata.uid")
+    if spec.ephemeral_containers:
+        raise InvalidRequest("cannot be added to processes that run", field="spec.ephemeralContainers")
+    volumes = {volume.name: volume for volume in spec.volumes or ()}
+    for container, _, field in entries(spec):
+        _check_container(container, field)
+        _check_user(container.security_context or spec.security_context, user=user, field=field)
+        for index, mount in enumerate(container.volume_mounts or ()):
+            _check_mount(mount, volumes.get(mount.name), f"{field}.volumeMounts[{index}]")
+    return spec
+
+
+def plan(
+    manifest: Manifest, placement: Placement, *, mark: str, back_off: tuple[timedelta, timedelta]
+) -> dict[str, Any]:
+    """Say what a shim is to run. It holds the secrets of the pod.
+
+    Args:
+        manifest: one that was checked.
+        placement: the addresses that it may ask for.
+        mark: what its processes are marked with, before the name of the container.
+        back_off: the first and the longest pause before a container is run again.
+    """
+    spec = read(manifest)
+    return {
+        "mark": mark,
+        "grace": manifest.pod.spec.grace.total_seconds(),
+        "back_off": [pause.total_seconds() for pause in back_off],
+        "containers": [
+            {
+                "name": container.name,
+                "kind": kind,
+                "policy": container.restart_policy or spec.policy,
+                "cwd": container.working_dir or "/",
+                **_command(container, placement, host_name=manifest.pod.metadata.name),
+            }
+            for container, kind, _ in entries(spec)
+        ],
+    }
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Put variables into a word of a command, as Kubernetes does.
+
+    A variable that is not there is left as it stands. Source: `command` and `args` in the API reference.
+
+    >>> expand("$(GREETING), $(NOBODY), $$(GREETING)", {"GREETING": "hello"})
+    'hello, $(NOBODY), $(GREETING)'
+    """
+    return _VARIABLE.sub(lambda match: "$" if match[1] == "$" else env.get(match[2], match[0]), text)
+
+
+def _command(container: ContainerSpec, placement: Placement, *, host_name: str) -> dict[str, Any]:
+    env = {variable.name: _value(variable, placement) or "" for variable in container.env or ()}
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    words = [*(container.command or ()), *(container.args or ())]
+    return {
+        "argv": [expand(word, env) for word in words],
+        "env": {**inherited, "HOSTNAME": host_name, **env},
+    }
+
+
+def _value(variable: _EnvVar, placement: Placement) -> str | None:
+    """Give a variable's value; None where it comes from something that is not known here."""
+    if variable.value_from is None:
+        return variable.value or ""
+    addresses = {
+        "status.hostIP": placement.host_ips[0],
+        "status.hostIPs": ",".join(placement.host_ips),
+        "status.podIP": placement.pod_ips[0],
+        "status.podIPs": ",".join(placement.pod_ips),
+    }
+    return addresses.get(variable.value_from.field_ref.field_path) if variable.value_from.field_ref else None
+
+
+_NOWHERE = Placement(host_ips=("",), pod_ip=None)
+
+
+def _check_container(container: ContainerSpec, field: str) -> None:
+    if not _FILE_NAME.fullmatch(container.name):
+        raise InvalidRequest("must have letters, digits and hyphens only", field=f"{field}.name")
+    if not container.command:
+        raise InvalidRequest("required: no image is pulled, so there is no entry point", field=f"{field}.command")
+    for index, variable in enumerate(container.env or ()):
+        within = f"{field}.env[{index}]"
+        if not variable.name or "=" in variable.name:
+            raise InvalidRequest("cannot name a variable", field=f"{within}.name")
+        if _value(variable, _NOWHERE) is None:
+            raise InvalidRequest("must be resolved before the pod comes here", field=f"{within}.valueFrom")
+    if container.env_from:
+        raise InvalidRequest("must be resolved before the pod comes here", field=f"{field}.envFrom")
+    if container.restart_policy_rules:
+        raise InvalidRequest("are not known here", field=f"{field}.restartPolicyRules")
+    if container.volume_devices:
+        raise InvalidRequest("cannot be given to a process", field=f"{field}.volumeDevices")
+    if "\0" in "".join(_words(container)):
+        raise InvalidRequest("has a NUL character in a command or an environment", field=field)
+
+
+def _words(container: ContainerSpec) -> Iterator[str]:
+    yield from container.command or ()
+    yield from container.args or ()
+    yield container.working_dir or ""
+    for variable in container.env or ():
+        yield variable.name
+        yield variable.value or ""
+
+
+def _check_user(context: _SecurityContext | None, *, user: int, field: str) -> None:
+    if context and context.run_as_user not in (None, user):
+        raise InvalidRequest("is not the provider's own user", field=f"{field}.securityContext.runAsUser")
+    if context and context.run_as_non_root and user == 0:
+        raise InvalidRequest("the provider is root", field=f"{field}.securityContext.runAsNonRoot")
+
+
+def _check_mount(mount: _VolumeMount, volume: _Volume | None, field: str) -> None:
+    if mount.mount_path == _SERVICE_ACCOUNT:  # in every pod, whether it wants it or not
+        return
+    if volume and volume.host_path and volume.host_path.path == mount.mount_path and not mount.sub_path:
+        return
+    raise InvalidRequest(
+        "cannot be given to a process: it sees the files of the machine, each at its own path", field=field
+    )

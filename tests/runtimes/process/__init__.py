@@ -1,0 +1,178 @@
+"""What the tests of processes share: a runtime, driven as the services drive it, with short pauses."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+
+from app.lifecycle.manifest import Manifest
+from app.lifecycle.status import ContainerStatus, PodStatus, Transition
+from app.runtimes import AcceptedPod
+from app.runtimes.process import ProcessRuntime
+from app.runtimes.process.life import Life
+from app.runtimes.process.shim.processes import MARK
+from app.settings import Settings
+from tests.pods import a_pod
+from tests.waiting import eventually
+
+SECRET = "hunter2-the-secret"
+
+
+class QuickRuntime(ProcessRuntime):
+    """A container is run again after a moment."""
+
+    back_off = (timedelta(milliseconds=20), timedelta(milliseconds=80))
+
+
+def shell(script: str, name: str = "web", **fields: Any) -> dict[str, Any]:
+    """A container that runs a script."""
+    return {"name": name, "image": "busybox", "command": ["/bin/sh", "-c", script], **fields}
+
+
+class Driven:
+    """A pod and its record, as the services keep it."""
+
+    def __init__(
+        self, runtime: ProcessRuntime, *containers: dict[str, Any], accepted_at: datetime | None = None, **pod: Any
+    ) -> None:
+        self.runtime = runtime
+        manifest = Manifest.parse(orjson.dumps(a_pod(containers=list(containers), **pod)))
+        self._begin(manifest, accepted_at or datetime.now(UTC))
+
+    def _begin(self, manifest: Manifest, at: datetime) -> None:
+        self.pod = self._accept(manifest, at)
+        course = self.runtime.begin(self.pod, now=at)
+        self.course = course.transitions
+        self.continues_at = course.continues_at
+
+    def again(self) -> Self:
+        """Take the pod on once more, as it comes back under its UID."""
+        another = copy(self)
+        another._begin(self.pod.manifest, datetime.now(UTC))
+        return another
+
+    def _accept(self, manifest: Manifest, at: datetime, **deletion: Any) -> AcceptedPod:
+        return self.runtime.accepted(manifest, pod_ip=None, accepted_at=at, **deletion)
+
+    @property
+    def uid(self) -> str:
+        return self.pod.manifest.pod.metadata.uid or ""
+
+    @property
+    def life(self) -> Life:
+        return Life.of(self.pod, root=self.runtime.settings.runtime_directory)
+
+    @property
+    def status(self) -> PodStatus:
+        """The last status that is stored."""
+        return self.course[-1].status
+
+    def container(self, name: str = "web") -> ContainerStatus:
+        found = self.status.container(name)
+        assert found
+        return found
+
+    def sync(self) -> None:
+        self.runtime.sync(self.pod)
+
+    def delete(self, *, grace: float | None = None, sync: bool = True) -> None:
+        now = datetime.now(UTC)
+        self.pod = self._accept(
+            self.pod.manifest,
+            self.pod.accepted_at,
+            deleted_at=now,
+            grace=None if grace is None else timedelta(seconds=grace),
+        )
+        course = self.runtime.end(self.pod, current=self.course[-1], grace=timedelta(0), now=now)
+        self._store(course.transitions, course.continues_at)
+        if sync:
+            self.sync()
+
+    def change(self, *, generation: int = 2, **spec: Any) -> None:
+        """Change the pod's specification."""
+        before = self.pod.manifest
+        document = orjson.loads(before.text)
+        document["spec"] |= spec
+        document["metadata"]["generation"] = generation
+        now = datetime.now(UTC)
+        self.pod = self._accept(Manifest.parse(orjson.dumps(document)), self.pod.accepted_at)
+        course = self.runtime.change(self.pod, before=before, current=self.course[-1], now=now)
+        self._store(course.transitions, course.continues_at)
+        self.sync()
+
+    def read(self, *, after: timedelta = timedelta(0)) -> PodStatus:
+        """Have the course go on, where it is to, and give the last status."""
+        now = datetime.now(UTC) + after
+        if self.continues_at and self.continues_at <= now:
+            course = self.runtime.proceed(self.pod, current=self.course[-1], now=now)
+            if course:
+                self._store(course.transitions, course.continues_at)
+        return self.status
+
+    def until(self, condition: Callable[[PodStatus], object]) -> PodStatus:
+        """Read until the status is such."""
+        return eventually(lambda: status if condition(status := self.read()) else None)
+
+    def until_over(self) -> PodStatus:
+        return self.until(lambda status: status.phase in ("Succeeded", "Failed"))
+
+    def until_running(self) -> PodStatus:
+        return self.until(lambda status: status.phase == "Running")
+
+    def log(self, container: str = "web", *, previous: bool = False) -> list[bytes]:
+        """The lines that are there."""
+        lines = self.runtime.logs(self.pod, container, previous=previous, status=lambda: self.status)
+        found = []
+        for line in lines:
+            if line is None:
+                break
+            found.append(line.text)
+        return found
+
+    def until_logged(self, line: bytes, container: str = "web") -> None:
+        eventually(lambda: line in self.log(container))
+
+    def _store(self, transitions: list[Transition], continues_at: datetime | None) -> None:
+        for transition in transitions:
+            assert transition.effective_at > self.course[-1].effective_at
+            self.course.append(transition)
+        self.continues_at = continues_at
+
+
+def processes(mark: str) -> list[int]:
+    """Find the processes whose environment says that they belong to a pod, or to all pods of a directory."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                environment = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+                if any(variable.startswith(f"{MARK}={mark}".encode()) for variable in environment):
+                    found.append(int(name))
+    return found
+
+
+def shims(directory: Path) -> list[int]:
+    """Find the shims that are at work under a directory."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                arguments = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+                if b"shim" in arguments and any(str(directory).encode() in word for word in arguments):
+                    found.append(int(name))
+    return found
+
+
+def the_shim(directory: Path) -> int:
+    """Wait until there is one, which is two while it starts, and while it starts a container."""
+    (pid,) = eventually(lambda: found if len(found := shims(directory)) == 1 else None)
+    return pid
+
+
+def settings(directory: Path, **more: Any) -> Settings:
+    return Settings.model_validate({"runtime_directory": directory, **more})

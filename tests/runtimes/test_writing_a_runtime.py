@@ -1,0 +1,85 @@
+"""`docs/writing-a-runtime.md` is true: its runtime is what the server runs, its commands do what it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from app.database import Database
+from app.models import Pod, PodStatus
+from tests.conftest import Serve
+from tests.documents import page, run_examples
+from tests.pods import a_pod
+from tests.server import Client
+
+PAGE = page("docs/writing-a-runtime.md")
+((NAME, SOURCE),) = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / NAME).write_text(SOURCE)
+    return {
+        "PYTHONPATH": str(tmp_path),
+        "RUNTIME": "queue_runtime:QueueRuntime",
+        "RUNTIME_DIRECTORY": str(tmp_path / "data" / "queue"),
+    }
+
+
+def test_the_page_leads_to_a_node(serve: Serve, settings: dict[str, str], tmp_path: Path) -> None:
+    with serve(**settings) as server:
+        run_examples(PAGE, port=server.port, cwd=tmp_path)
+
+
+def job(tmp_path: Path) -> Path:
+    (directory,) = (tmp_path / "data" / "queue").iterdir()
+    return directory
+
+
+def phases(client: Client, database: Database) -> list[str]:
+    client.get("/getPods")  # courses go on when somebody looks
+    with database.read() as connection:
+        return list(connection.scalars(select(PodStatus.phase).join(Pod).order_by(PodStatus.effective_at)))
+
+
+def test_a_job_that_is_cancelled_before_it_is_taken_has_failed(
+    serve: Serve, settings: dict[str, str], tmp_path: Path, database: Database
+) -> None:
+    pod = a_pod()
+    with serve(**settings) as server:
+        client = server.client()
+        client.request("POST", "/createPod", pod)
+        client.request("DELETE", "/deletePod", pod)
+        assert (job(tmp_path) / "cancel").exists()
+        assert phases(client, database) == ["Pending", "Failed"]
+        client.close()
+
+
+def test_a_job_that_is_cancelled_later_ends_as_it_ends(
+    serve: Serve, settings: dict[str, str], tmp_path: Path, database: Database
+) -> None:
+    pod = a_pod()
+    with serve(**settings) as server:
+        client = server.client()
+        client.request("POST", "/createPod", pod)
+        (job(tmp_path) / "started").touch()
+        client.request("DELETE", "/deletePod", pod)
+        assert phases(client, database) == ["Pending", "Running"]
+        (job(tmp_path) / "exit").write_text("3")
+        assert phases(client, database) == ["Pending", "Running", "Failed"]
+        client.close()
+
+
+def test_a_pod_that_is_no_job_is_refused(serve: Serve, settings: dict[str, str]) -> None:
+    two = a_pod(containers=[{"name": "one"}, {"name": "two"}])
+    with serve(**settings) as server:
+        client = server.client()
+        answer = client.request("POST", "/createPod", two)
+        assert (answer.code, answer.json()["error"]["message"]) == (
+            400,
+            "spec.containers: a job has one container",
+        )
+        client.close()
