@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 
+import structlog
+
 from broker import log
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig, load
@@ -28,6 +30,11 @@ def main() -> int:
         return 2
     except OSError as exc:
         print(f"virtual-kubelet-web-broker: {exc.strerror or exc}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception:
+        structlog.get_logger().exception("the node has failed")
         return 1
     return 0
 

@@ -5,9 +5,10 @@ provider to provider.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
@@ -89,12 +90,22 @@ class Provider:
         url: where it is, such as `http://127.0.0.1:3000`, with a path where it has one.
         token: what it wants as a bearer token.
         timeout: seconds that an answer may take in all.
+        observe: is called after each request with its path, the status of the answer (0: there was none) and the
+            seconds that it took; not for logs, which take as long as somebody reads them.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 30) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 30,
+        observe: Callable[[str, int, float], None] = lambda *_: None,
+    ) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout
+        self._observe = observe
         self._session: aiohttp.ClientSession | None = None
         self._has_extensions: bool | None = None
 
@@ -247,10 +258,15 @@ class Provider:
         timeout: float | None = None,
     ) -> "_Answer":
         limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
-        with _translated(f"{method} {path}"):
-            async with self._send(method, path, query=query, body=body, timeout=limit) as response:
-                # Of a write, too: a connection with a body unread cannot be used again.
-                return _Answer(response.status, response.headers.get("Retry-After", ""), await response.read())
+        began, status = monotonic(), 0
+        try:
+            with _translated(f"{method} {path}"):
+                async with self._send(method, path, query=query, body=body, timeout=limit) as response:
+                    # Of a write, too: a connection with a body unread cannot be used again.
+                    content, status = await response.read(), response.status
+                    return _Answer(status, response.headers.get("Retry-After", ""), content)
+        finally:
+            self._observe(path, status, monotonic() - began)
 
     def _send(
         self,
@@ -313,7 +329,7 @@ def _check(answer: _Answer, *, sent: Object | None = None) -> None:
     message = _message(answer.body)
     for value in sorted(_environment_values(sent or {}), key=len, reverse=True):
         message = message.replace(value, "…")
-    raise ProviderRefused(answer.status, message[:_MESSAGE_LIMIT])
+    raise ProviderRefused(answer.status, " ".join(message.split())[:_MESSAGE_LIMIT])
 
 
 def _message(body: bytes) -> str:
@@ -322,7 +338,7 @@ def _message(body: bytes) -> str:
         told = orjson.loads(body)
     except orjson.JSONDecodeError:
         text = body.decode(errors="replace")
-        return "" if text.lstrip().startswith("<") else " ".join(text.split())
+        return "" if text.lstrip().startswith("<") else text
     for key in ("error", "message", "detail"):
         if isinstance(told, dict):
             told = told.get(key, told)

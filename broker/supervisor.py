@@ -87,6 +87,7 @@ class Node:
                 settings.web_endpoint_url,
                 token=token.get_secret_value() if token else None,
                 timeout=settings.provider_timeout,
+                observe=metrics.provider_request,
             )
             stack.push_async_callback(provider.close)
             server = await serve(

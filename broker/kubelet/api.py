@@ -56,7 +56,7 @@ class KubeletApi:
         return [
             web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
             web.get("/pods", self.list_pods),
-            web.get("/runningpods/", self.list_running_pods),
+            web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients leave the slash out
             *(
                 web.route("*", f"/{verb}/{{tail:.*}}", self.refuse)
                 for verb in ("exec", "attach", "run", "portForward")

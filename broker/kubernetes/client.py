@@ -3,19 +3,32 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Literal
 
 import aiohttp
+import msgspec
 import orjson
 
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError, Unreachable, error_from
-from broker.kubernetes.objects import Object
+from broker.kubernetes.objects import Object, RawObject
 
 _JSON = "application/json"
-_PATCHES = {"strategic": "application/strategic-merge-patch+json", "merge": "application/merge-patch+json"}
+_PATCH = "application/strategic-merge-patch+json"
 _PAGE = "500"
+
+
+class _ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct, frozen=True):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+_lists = msgspec.json.Decoder(_List)
 
 
 class Client:
@@ -57,22 +70,29 @@ class Client:
         """Read what a path has, undecoded."""
         return await self._request("GET", path, query=query)
 
-    async def list(self, path: str, **query: str) -> tuple[list[Object], str]:
+    async def list(self, path: str, **query: str) -> tuple[list[RawObject], str]:
         """Read a whole list, page by page.
 
         Returns:
-            The items, and the resourceVersion from which to watch for changes.
+            The items, and the resourceVersion from which to watch for changes. Items do not say their kind: the
+            list does.
 
         Raises:
             Gone: the list changed for so long that the next page is no longer to be had; begin again.
         """
-        items: list[Object] = []
-        page: Object = {"metadata": {"continue": ""}}
+        items: list[RawObject] = []
+        token: dict[str, str] = {}
         while True:
-            page = await self.get(path, **query, limit=_PAGE, **_continued(page))
-            items += page.get("items") or []
-            if not page["metadata"].get("continue"):
-                return items, page["metadata"].get("resourceVersion", "")
+            body = await self.get_bytes(path, **query, **token, limit=_PAGE)
+            try:
+                page = _lists.decode(body)
+                # Bytes of their own: a slice of the page would keep the whole page in memory.
+                items += [RawObject.parse(bytes(raw)) for raw in page.items or ()]
+            except msgspec.DecodeError as exc:
+                raise Unreachable("what answers for the API server gives no list") from exc
+            if not page.metadata.continue_:
+                return items, page.metadata.resource_version
+            token = {"continue": page.metadata.continue_}
 
     async def create(self, path: str, body: Object) -> Object:
         """Create an object: POST to its collection.
@@ -90,13 +110,13 @@ class Client:
         """
         return _decoded(await self._request("PUT", path, body))
 
-    async def patch(self, path: str, body: Object, *, kind: Literal["strategic", "merge"] = "strategic") -> Object:
-        """Change some fields of an object.
+    async def patch(self, path: str, body: Object) -> Object:
+        """Change some fields of an object, by a strategic merge patch.
 
         Raises:
             Conflict: the body has a resourceVersion that is not the newest.
         """
-        return _decoded(await self._request("PATCH", path, body, content_type=_PATCHES[kind]))
+        return _decoded(await self._request("PATCH", path, body, content_type=_PATCH))
 
     async def delete(self, path: str, body: Object | None = None) -> Object:
         """Delete an object.
@@ -213,11 +233,6 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line
-
-
-def _continued(page: Object) -> dict[str, str]:
-    token = page["metadata"].get("continue")
-    return {"continue": token} if token else {}
 
 
 def _decoded(body: bytes) -> Object:

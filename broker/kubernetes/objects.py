@@ -63,30 +63,6 @@ def _key(namespace: str, name: str) -> str:
     return f"{namespace}/{name}" if namespace else name
 
 
-def uid(obj: Object) -> str:
-    """Give the UID; empty where the object has none."""
-    return str(obj["metadata"].get("uid", ""))
-
-
-def resource_version(obj: Object) -> str:
-    """Give the resourceVersion; empty where the object has none."""
-    return str(obj["metadata"].get("resourceVersion", ""))
-
-
-def owner_reference(owner: Object) -> Object:
-    """Refer to an object as the owner of another, for garbage collection.
-
-    Args:
-        owner: the object as the API server gave it, `kind` and `apiVersion` included.
-    """
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": uid(owner),
-    }
-
-
 def controller(obj: Object) -> Object | None:
     """Give the owner reference of the controller that manages an object, such as a pod's DaemonSet."""
     owners: list[Object] = obj["metadata"].get("ownerReferences") or []

@@ -38,18 +38,7 @@ class _Envelope(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
-class _ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct, frozen=True):
-    metadata: _ListMetadata
-    items: list[msgspec.Raw] | None = None
-
-
 _envelopes = msgspec.json.Decoder(_Envelope)
-_lists = msgspec.json.Decoder(_List)
 
 
 async def list_and_watch(
@@ -84,7 +73,7 @@ async def list_and_watch(
         listed = version is None
         try:
             if version is None:
-                items, version = await _list(client, path, selector)
+                items, version = await client.list(path, **selector)
                 for event in known.relist(items):
                     yield event
                 yield Event("SYNCED", None)
@@ -148,22 +137,6 @@ class _Known:
         """Tell a deletion that nobody saw: the object has nothing but the metadata that is known."""
         metadata = self._metadata.pop(key)
         return Event("DELETED", RawObject(metadata, msgspec.json.encode({"metadata": metadata})))
-
-
-async def _list(client: Client, path: str, selector: dict[str, str]) -> tuple[list[RawObject], str]:
-    items: list[RawObject] = []
-    query = selector
-    while True:
-        body = await client.get_bytes(path, limit="500", **query)
-        try:
-            page = _lists.decode(body)
-            # Bytes of their own: a slice of the page would keep the whole page in memory.
-            items += [RawObject.parse(bytes(raw)) for raw in page.items or ()]
-        except msgspec.DecodeError as exc:
-            raise Unreachable("what answers for the API server gives no list") from exc
-        if not page.metadata.continue_:
-            return items, page.metadata.resource_version
-        query = {**selector, "continue": page.metadata.continue_}
 
 
 async def _watch(client: Client, path: str, query: dict[str, str]) -> AsyncGenerator[tuple[str, RawObject], None]:

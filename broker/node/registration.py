@@ -10,7 +10,7 @@ import structlog
 from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import AlreadyExists, ApiError, Forbidden
-from broker.kubernetes.objects import Object, resource_version, uid
+from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
 from broker.node.object import ROLE_LABEL, new_node, own_labels, with_own_taint
 from broker.node.status import NodeStatus
@@ -91,7 +91,7 @@ class Registration:
                 there = True
 
     def _learn(self, node: Object) -> None:
-        self._facts.uid = uid(node)
+        self._facts.uid = node["metadata"]["uid"]
         self._facts.labels = node["metadata"].get("labels") or {}
 
     async def _make_or_adopt(self) -> Object:
@@ -122,7 +122,7 @@ class Registration:
             return node
         patch = {
             # With the version: others write taints too, and the list is written as a whole.
-            "metadata": {"labels": missing, "resourceVersion": resource_version(node)},
+            "metadata": {"labels": missing, "resourceVersion": node["metadata"]["resourceVersion"]},
             "spec": {"taints": tainted},
         }
         try:

@@ -12,9 +12,10 @@ from random import Random
 import orjson
 import structlog
 
+from broker.errors import BrokerError
 from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
-from broker.kubernetes.objects import Object
+from broker.kubernetes.objects import Object, RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.admission import Ledger, Rejection, admit, requests
 from broker.pods.decide import Held, Pod, seconds_left
@@ -124,16 +125,23 @@ class PodController:
             return await self._deletion.advance(stored, record)
         if stored.of_daemon_set and not self._settings.daemon_sets:
             return None
-        if stored.has_ended:
-            self._ledger.release(stored.uid)
-        else:
+        problem: BrokerError | None = None
+        try:
             await self._tend(stored, record)
+        except BrokerError as exc:
+            problem = exc
+        # How a pod is gets told even where it is not yet as it should be.
         if (stored := self._store.get(key)) and (reported := record.reported(stored.uid)):
             await self._writer.write(stored, record, orjson.loads(reported))
+        if problem:
+            raise problem
         return self._seconds_left(key)
 
     async def _tend(self, stored: StoredPod, record: Record) -> None:
         """Have a pod run that is to run, if it may."""
+        if stored.has_ended:
+            self._ledger.release(stored.uid)
+            return
         pod = stored.decode()
         if (left := seconds_left(pod, self._clock())) is not None and left <= 0:
             if record.held is not None:
@@ -152,7 +160,8 @@ class PodController:
                 raise
             await self._fail(stored, record, Rejection("ProviderFailed", str(exc)))
             return
-        if told and not self._statuses.hears:
+        # Of many pods the provider tells in few answers; one that comes alone need not wait for the next of them.
+        if told and not (self._statuses.hears and len(self._queue)):
             await self._statuses.ask(stored.key, stored.uid)
 
     def _seconds_left(self, key: str) -> float | None:
@@ -195,8 +204,17 @@ class PodController:
                 self._listed.set()
             elif type_ == "DELETED":
                 self._remove(obj.key)
-            elif self._store.put(obj):
-                self._queue.add(obj.key)
+            else:
+                self._put(obj)
+
+    def _put(self, obj: RawObject) -> None:
+        if not self._store.put(obj):
+            return
+        stored = self._store.get(obj.key)
+        if stored and stored.phase == "Running" and stored.uid not in self._ledger:
+            # After a start, what runs is counted before anything new is admitted.
+            self._ledger.admit(stored.uid, requests(stored.decode()))
+        self._queue.add(obj.key)
 
     def _remove(self, key: str) -> None:
         if gone := self._store.remove(key):

@@ -7,12 +7,13 @@ Jobs wait for it.
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 
 import orjson
 import structlog
 
 from broker.kubernetes.client import Client
-from broker.kubernetes.errors import Conflict, NotFound
+from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.kubernetes.objects import Object
 from broker.pods.provision import Provision
 from broker.pods.records import Ending, Record
@@ -23,6 +24,8 @@ from broker.provider import Provider
 
 _LOOK_DELAY = 1.0
 """Seconds between looks at a pod that takes its time to end; a provider that tells of changes is faster."""
+
+_NEVER_TAKES = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 log = structlog.get_logger()
 
@@ -99,7 +102,13 @@ class Deletion:
             last = orjson.loads(record.reported(stored.uid) or b"{}")
             if last.get("phase") not in TERMINAL:
                 last = ended_status(pod, now=self._clock())
-            await self._writer.write(stored, record, last)
+            try:
+                await self._writer.write(stored, record, last)
+            except ApiError as exc:
+                if exc.status not in _NEVER_TAKES:
+                    raise
+                # A status that cannot be written must not keep the pod for ever.
+                log.warning("the last status of a pod is refused", pod=stored.key, uid=stored.uid, error=str(exc))
         if stored.metadata.deletion_grace_period_seconds == 0:
             return  # it goes by itself, once its finalizers are gone
         options = {

@@ -34,7 +34,9 @@ _CONTAINERS = (
 )
 
 
-def merge_status(pod: Object, reported: Object, *, now: datetime, host_ips: Sequence[str] = ()) -> Object | None:
+def merge_status(
+    pod: Object, reported: Object, *, now: datetime, host_ips: Sequence[str] = (), generation: int | None = None
+) -> Object | None:
     """Merge what is reported of a pod into the status that Kubernetes has of it.
 
     Args:
@@ -42,6 +44,7 @@ def merge_status(pod: Object, reported: Object, *, now: datetime, host_ips: Sequ
         reported: a PodStatus, by any provider: what it leaves out stays, what is not valid counts as left out.
         now: the time of what has just changed and does not say when.
         host_ips: the node's addresses.
+        generation: which generation of the pod the provider has, where that is known.
 
     Returns:
         The whole new status; None where nothing changes. A pod that has ended does not live again, whatever is
@@ -59,7 +62,9 @@ def merge_status(pod: Object, reported: Object, *, now: datetime, host_ips: Sequ
     for field in ("reason", "message"):  # they belong to the present state, not to one that has passed
         merged[field] = told.get(field) or (current.get(field) if ended else None)
     merged["startTime"] = current.get("startTime") or reported.get("startTime") or to_time(now)
-    merged["observedGeneration"] = told.get("observedGeneration") or pod["metadata"].get("generation")
+    merged["observedGeneration"] = (
+        told.get("observedGeneration") or generation or current.get("observedGeneration")
+    )
     _merge_addresses(merged, current, told, host_ips)
     for statuses, containers in _CONTAINERS:
         if statuses in told:

@@ -42,7 +42,14 @@ class StatusWriter:
             ApiError: it could not be written.
         """
         pod = stored.decode()
-        status = merge_status(pod, reported, now=self._clock(), host_ips=self._facts.host_ips)
+        acknowledged = record.version == stored.version
+        status = merge_status(
+            pod,
+            reported,
+            now=self._clock(),
+            host_ips=self._facts.host_ips,
+            generation=pod["metadata"].get("generation") if acknowledged else None,
+        )
         if status is None:
             return
         metadata = stored.metadata
@@ -51,7 +58,7 @@ class StatusWriter:
             written = await self._client.patch(path, status_patch(pod, status))
         except NotFound:  # gone meanwhile; the watch will tell
             return
-        if record.version == stored.version:  # a status is nothing that a provider has to hear of
+        if acknowledged:  # a status is nothing that a provider has to hear of
             record.version = written["metadata"]["resourceVersion"]
         self._store.written(stored, written)
         log.debug("status written", pod=stored.key, phase=status["phase"])

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import pytest
+
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError, Forbidden, NotFound
@@ -13,6 +15,9 @@ from broker.kubernetes.objects import Object
 from tests.pods import a_container
 
 T = TypeVar("T")
+
+REAL = pytest.mark.parametrize("config", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True)
+"""Marks a test that needs more of a cluster than the fake one has."""
 
 
 class Corner:
@@ -85,7 +90,8 @@ class Corner:
 
         async def found() -> Object | None:
             events, _ = await self.client.list(f"/api/v1/namespaces/{self.namespace}/events")
-            return next((event for event in events if event["reason"] == reason), None)
+            decoded = (event.decode() for event in events)
+            return next((event for event in decoded if event["reason"] == reason), None)
 
         return await self.until(found)
 
@@ -117,7 +123,7 @@ async def corner_of(config: ClusterConfig) -> AsyncIterator[Corner]:
     finally:
         for pod in (await client.list(corner.pods))[0]:
             with suppress(ApiError):
-                await corner.delete_pod(pod["metadata"]["name"], gracePeriodSeconds=0)
+                await corner.delete_pod(pod.metadata.name, gracePeriodSeconds=0)
         for path in (f"/api/v1/namespaces/{corner.namespace}", corner.node_path, corner.lease_path):
             with suppress(NotFound):
                 await client.delete(path)

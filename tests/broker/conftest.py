@@ -1,15 +1,17 @@
 """A cluster and a provider for the broker: a fake API server over TLS, and the real provider under gunicorn."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 
 import pytest
 
 from broker.kubernetes.client import Client
-from broker.kubernetes.config import ClusterConfig
+from broker.kubernetes.config import ClusterConfig, load
 from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority, server_context
+from tests.broker.cluster import Corner, corner_of
 from tests.server import Server
 
 # Asked for a loop where none was ever set, Python 3.11 makes one; pytest-asyncio asks, and never closes it.
@@ -62,3 +64,21 @@ def provider(server: Server) -> Server:
 def provider_url(provider: Server) -> str:
     """Where the provider is."""
     return f"http://127.0.0.1:{provider.port}"
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.cluster)])
+def config(request: pytest.FixtureRequest) -> ClusterConfig:
+    """The fake cluster, then the real one."""
+    if request.param == "fake":
+        found: ClusterConfig = request.getfixturevalue("cluster")
+        return found
+    if "cluster" in request.config.option.markexpr and os.environ.get("KUBECONFIG"):
+        return load(os.environ["KUBECONFIG"], {})
+    pytest.skip("needs -m cluster and KUBECONFIG")
+
+
+@pytest.fixture
+async def corner(config: ClusterConfig) -> AsyncIterator[Corner]:
+    """This test's corner of it."""
+    async with corner_of(config) as corner:
+        yield corner

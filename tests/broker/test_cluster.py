@@ -5,41 +5,18 @@ nothing is changed but what a test has made itself, and nothing is left.
 """
 
 import os
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from broker.kubernetes.config import ClusterConfig, load
 from broker.node import status as node_status
 from broker.supervisor import Node
-from tests.broker.cluster import Corner, corner_of
+from tests.broker.cluster import REAL, Corner
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.conftest import Serve
 from tests.server import Server
 
 CONFIG_MAP = {"name": "SHADE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "shade"}}}
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.cluster)])
-def config(request: pytest.FixtureRequest) -> ClusterConfig:
-    """The fake cluster, then the real one."""
-    if request.param == "fake":
-        found: ClusterConfig = request.getfixturevalue("cluster")
-        return found
-    if "cluster" in request.config.option.markexpr and os.environ.get("KUBECONFIG"):
-        return load(os.environ["KUBECONFIG"], {})
-    pytest.skip("needs -m cluster and KUBECONFIG")
-
-
-REAL = pytest.mark.parametrize("config", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True)
-
-
-@pytest.fixture
-async def corner(config: ClusterConfig) -> AsyncIterator[Corner]:
-    """This test's corner of it."""
-    async with corner_of(config) as corner:
-        yield corner
 
 
 class Stage:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import ClientSession
 
 from broker.pods.controller import PodController
 from broker.supervisor import Node
@@ -20,6 +21,7 @@ from tests.broker.certificates import Authority
 from tests.broker.nodes import settings_of_a_node
 from tests.broker.providers import StubProvider, providing
 from tests.pods import a_container, a_pod
+from tests.postgres import free_port
 from tests.server import CLEAN, ROOT
 
 
@@ -200,6 +202,22 @@ async def test_no_value_of_a_secret_gets_into_a_log_or_an_event(
     told = broker.log.read_text() + json.dumps([api.store.list("events"), api.store.list("pods")])
     for value in ("hunter2048", "aHVudGVyMjA0OA", "token-of-the-provider"):
         assert value not in told
+
+
+async def test_what_it_does_is_measured(api: ApiServer, start: Start) -> None:
+    port = free_port()
+    async with start(METRICS_ADDR=f"127.0.0.1:{port}"), ClientSession() as session:
+        await is_ready(api)
+        api.store.create("pods", a_pod("web", nodeName="node"))
+        await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+            lines = (await response.text()).splitlines()
+    told = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert told["virtual_kubelet_web_pods"] == "1.0"
+    assert told["virtual_kubelet_web_node_ready"] == "1.0"
+    assert float(told["virtual_kubelet_web_last_sync_timestamp_seconds"]) > 0
+    assert float(told['virtual_kubelet_web_kubernetes_request_seconds_count{code="201",method="POST"}']) >= 2
+    assert float(told['virtual_kubelet_web_provider_request_seconds_count{call="/createPod",code="200"}']) == 1
 
 
 async def test_a_part_that_fails_takes_the_node_down(

@@ -133,14 +133,15 @@ async def test_every_other_answer_is_a_refusal_and_nobody_is_followed(
         (b"\xff", "\N{REPLACEMENT CHARACTER}"),
         (b"x" * 5000, "x" * 1000),
         (b"the value hunter2hunter2 of P", "the value … of P"),
+        (b"the key\nof more\nlines of R", "the … of R"),
+        (b'{"message": "the key\\nof more\\nlines of R"}', "the … of R"),
     ],
 )
 async def test_a_refusal_has_the_providers_words_without_what_was_in_the_environment(
     stub: StubProvider, provider: Provider, body: bytes, message: str
 ) -> None:
-    pod = a_pod(
-        containers=[a_container(env=[{"name": "P", "value": "hunter2hunter2"}, {"name": "Q", "value": "1"}])]
-    )
+    env = {"P": "hunter2hunter2", "Q": "1", "R": "key\nof more\nlines"}
+    pod = a_pod(containers=[a_container(env=[{"name": name, "value": value} for name, value in env.items()])])
     with stub.failing("/createPod", 400, body=body), pytest.raises(ProviderRefused) as error:
         await provider.create(pod)
     assert error.value.message == message
@@ -192,6 +193,17 @@ async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() ->
     await provider.close()
     await runner.cleanup()
     assert len(peers) == 1
+
+
+async def test_every_request_is_told_with_what_came_of_it_and_how_long_it_took(stub: StubProvider) -> None:
+    told: list[tuple[str, int]] = []
+    provider = Provider(stub.url, timeout=0.2, observe=lambda path, code, seconds: told.append((path, code)))
+    await provider.create(a_pod())
+    await provider.status("default", "none")
+    with stub.hanging("/getPods"), pytest.raises(ProviderUnavailable):
+        await provider.pods()
+    await provider.close()
+    assert told == [("/createPod", 200), ("/getPodStatus", 404), ("/getPods", 0)]
 
 
 async def test_changes_are_waited_for() -> None:

@@ -1,4 +1,4 @@
-"""Patches: RFC 7396, and the strategic merge of Kubernetes as far as nodes and pods need it.
+"""The strategic merge patch of Kubernetes, as far as nodes and pods need it.
 
 Which list is merged by which key is what `patchMergeKey` says in k8s.io/api/core/v1/types.go; a list that is not
 named there is replaced as a whole.
@@ -24,19 +24,6 @@ _MERGE_KEYS = {
     "secrets": "name",
 }
 _DIRECTIVE = "$patch"
-
-
-def merge(target: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch."""
-    if not isinstance(patch, dict):
-        return deepcopy(patch)
-    result = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = merge(result.get(name), value)
-    return result
 
 
 def strategic_merge(target: Any, patch: Any) -> Any:

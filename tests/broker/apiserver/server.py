@@ -11,9 +11,9 @@ from uuid import uuid4
 import orjson
 from aiohttp import web
 
-from tests.broker.apiserver import patch
 from tests.broker.apiserver.errors import Refusal, bad_request, gone
 from tests.broker.apiserver.faults import Fault, Faults
+from tests.broker.apiserver.patch import strategic_merge
 from tests.broker.apiserver.store import RESOURCES, Object, Store, select
 from tests.broker.apiserver.watch import Watcher
 
@@ -23,10 +23,7 @@ _PATH = re.compile(
     r"/(?:api/v1|apis/[^/]+/v1)(?:/namespaces/(?P<namespace>[^/]+)(?=/[^/]))?"
     r"/(?P<resource>[^/]+)(?:/(?P<name>[^/]+))?(?:/(?P<subresource>[^/]+))?"
 )
-_PATCHES: dict[str, Callable[[Any, Any], Any]] = {
-    "application/merge-patch+json": patch.merge,
-    "application/strategic-merge-patch+json": patch.strategic_merge,
-}
+_PATCH = "application/strategic-merge-patch+json"
 
 
 class Request(NamedTuple):
@@ -242,11 +239,11 @@ class ApiServer:
         return self.store.update(target.resource, body, subresource=target.subresource)
 
     def _patch(self, target: Target, body: Object, content_type: str) -> Object:
-        if content_type not in _PATCHES:
+        if content_type != _PATCH:
             raise Refusal(415, "UnsupportedMediaType", content_type)
         old = self.store.get(target.resource, target.name, target.namespace)
         version = body.get("metadata", {}).get("resourceVersion")
-        new = _PATCHES[content_type](old, body)
+        new = strategic_merge(old, body)
         new["metadata"]["resourceVersion"] = version or old["metadata"]["resourceVersion"]
         return self.store.update(target.resource, new, subresource=target.subresource)
 

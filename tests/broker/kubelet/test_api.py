@@ -59,6 +59,7 @@ async def test_running_pods_are_those_of_the_provider_that_have_not_ended(
         held("bad", "Failed"),
     ]
     answer = await kubelet.get("/runningpods/")
+    assert (await kubelet.get("/runningpods")).body == answer.body
     assert (answer.json()["kind"], answer.json()["apiVersion"]) == ("PodList", "v1")
     assert [pod["metadata"] for pod in answer.json()["items"]] == [
         {"namespace": "shop", "name": "web", "uid": "uid-of-web"},

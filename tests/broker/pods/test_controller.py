@@ -291,6 +291,20 @@ async def test_a_pod_without_a_place_is_rejected_as_a_kubelet_would(
     assert {body["metadata"]["name"] for body in asked(stub, "/createPod")} == {"web-0", "web-2"}
 
 
+async def test_what_runs_has_its_place_before_what_is_new(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, facts: NodeFacts
+) -> None:
+    facts.allocatable = {"pods": "1"}
+    api.store.create("pods", bound("z-runs"))
+    async with controlling(stub):
+        await api.until(lambda: phase(api, "z-runs") == "Running")
+    api.store.create("pods", bound("a-new"))
+    stub.forget()
+    async with controlling(stub):
+        await api.until(lambda: phase(api, "a-new") == "Failed")
+        await stub.until(lambda: "default/z-runs" in stub.pods)
+
+
 async def test_pods_wait_until_the_node_is_registered(
     api: ApiServer, stub: StubProvider, controlling: Controlling, facts: NodeFacts
 ) -> None:

@@ -147,11 +147,9 @@ async def test_a_pod_that_ran_does_not_fail_where_it_cannot_be_made_again(
         await stub.until(lambda: POD in stub.pods)
 
 
-async def test_one_status_that_is_missing_is_no_lost_pod(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
-) -> None:
+async def test_one_status_that_is_missing_is_no_lost_pod(api: ApiServer, controlling: Controlling) -> None:
     api.store.create("pods", bound())
-    async with controlling(stub):
+    async with providing(WAYS["no /getPod"]) as stub, controlling(stub):
         await api.until(lambda: phase(api) == "Running")
         with stub.failing("/getPodStatus", 404, times=1) as fault:
             await stub.until(lambda: fault.met)
@@ -217,6 +215,35 @@ async def test_a_status_is_written_on_what_the_pod_has_become(
     types = [c["type"] for c in api.store.get("pods", "web-0", "default")["status"]["conditions"]]
     assert "example.com/late" in types
     assert "Ready" in types
+
+
+async def test_a_status_is_written_though_the_pod_cannot_be_updated(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        with stub.failing("/updatePod", 503):
+            pod = api.store.get("pods", "web-0", "default")
+            pod["metadata"]["labels"] = {"new": "1"}
+            api.store.update("pods", pod)
+            await stub.until(lambda: stub.made("/updatePod"))
+            stub.report(POD, {**running(stub.pods[POD]), "message": "meanwhile"})
+            await api.until(
+                lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "meanwhile"
+            )
+        await stub.until(lambda: stub.pods[POD]["metadata"].get("labels") == {"new": "1"})
+
+
+async def test_a_last_status_that_is_refused_keeps_no_pod(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        with api.failing(422, reason="Invalid", method="PATCH", path="/status"):
+            api.store.delete("pods", "web-0", "default")
+            await api.until(lambda: phase(api) is None)
 
 
 @pytest.mark.parametrize("status", [b"[]", b'"Running"', b"<html>", b"{"])

@@ -40,7 +40,7 @@ RUNNING = {
 
 
 def merged(of: Object, reported: Object) -> Object:
-    status = merge_status(of, reported, now=NOW, host_ips=HOST)
+    status = merge_status(of, reported, now=NOW, host_ips=HOST, generation=3)
     assert status is not None
     return status
 
@@ -115,9 +115,16 @@ def test_a_pod_without_a_start_starts_now() -> None:
     assert merged(pod(), {"phase": "Pending"})["startTime"] == AT_NOW
 
 
-@pytest.mark.parametrize(("reported", "expected"), [({}, 3), ({"observedGeneration": 2}, 2)])
-def test_the_generation_is_the_one_that_the_provider_has_seen(reported: Object, expected: int) -> None:
-    assert merged(pod(), {**RUNNING, **reported})["observedGeneration"] == expected
+@pytest.mark.parametrize(
+    ("reported", "acknowledged", "expected"), [({}, 3, 3), ({"observedGeneration": 2}, 3, 2), ({}, None, 1)]
+)
+def test_the_generation_is_the_one_that_the_provider_has(
+    reported: Object, acknowledged: int | None, expected: int
+) -> None:
+    of = pod({"observedGeneration": 1})
+    status = merge_status(of, {**RUNNING, **reported}, now=NOW, generation=acknowledged)
+    assert status
+    assert status["observedGeneration"] == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""When statuses are asked for, by a clock that jumps (looptime), of a provider that does as it is told."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from broker.kubernetes.objects import RawObject
+from broker.pods.decide import UNKNOWN, Held, Pod
+from broker.pods.queue import Queue
+from broker.pods.records import Records
+from broker.pods.statuses import Statuses
+from broker.pods.store import PodStore
+from broker.provider import Changes, PodReference, Provider, ProviderError, ProviderUnavailable, StatusChange
+from tests.pods import a_pod
+
+pytestmark = pytest.mark.looptime
+KEY, UID = "default/web-0", "uid-1"
+TAKEN_ON = Pod(UID, b"digest")
+DOWN = ProviderUnavailable("down")
+
+
+class Scripted(Provider):
+    """A provider that gives one answer after another, and then no more."""
+
+    def __init__(
+        self, *answers: Changes | ProviderError | None, status: bytes | ProviderError | None = b"{}"
+    ) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.answers = list(answers)
+        self.of_one = status
+        self.asked: list[tuple[float, int | str, float]] = []
+        self.asked_for_one: list[float] = []
+
+    async def statuses_since(self, revision: int | str, *, wait: float) -> Changes | None:
+        self.asked.append((round(asyncio.get_running_loop().time(), 3), revision, wait))
+        if not self.answers:
+            await asyncio.get_running_loop().create_future()
+        match self.answers.pop(0):
+            case ProviderError() as error:
+                raise error
+            case answer:
+                return answer
+
+    async def status(self, namespace: str, name: str) -> bytes | None:
+        self.asked_for_one.append(round(asyncio.get_running_loop().time(), 3))
+        if isinstance(self.of_one, ProviderError):
+            raise self.of_one
+        return self.of_one
+
+
+class Followed:
+    """A pod that a provider has taken on, and who follows it."""
+
+    def __init__(self, provider: Scripted) -> None:
+        store = PodStore()
+        store.put(RawObject.parse(json.dumps(a_pod(uid=UID)).encode()))
+        self.records = Records(store)
+        self.records.of(KEY).held = TAKEN_ON
+        self.queue = Queue()
+        self.statuses = Statuses(provider, self.records, self.queue, interval=5)
+
+    def held(self) -> Held:
+        """What the provider is known to have."""
+        return self.records.of(KEY).held
+
+    @asynccontextmanager
+    async def running(self, seconds: float) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.statuses.run())
+        await asyncio.sleep(seconds)
+        yield
+        task.cancel()
+
+
+def changes(revision: int, status: str | None = None, *, deleted: bool = False) -> Changes:
+    statuses = [StatusChange("default", "web-0", UID, status=msgspec.Raw(status.encode()))] if status else []
+    return Changes(revision, statuses, [PodReference("default", "web-0", UID)] if deleted else [])
+
+
+async def test_a_provider_that_tells_is_asked_from_where_it_was() -> None:
+    provider = Scripted(changes(7, '{"phase":"Pending"}'), changes(8, '{"phase":"Running"}'))
+    followed = Followed(provider)
+    async with followed.running(1):
+        assert [question[1:] for question in provider.asked] == [(0, 0), (7, 50), (8, 50)]
+        assert followed.records.of(KEY).reported(UID) == b'{"phase":"Running"}'
+        assert len(followed.queue) == 1
+        assert followed.statuses.hears
+    assert provider.asked_for_one == []
+
+
+async def test_a_provider_that_tells_nothing_at_once_is_not_asked_without_pause() -> None:
+    provider = Scripted(*[changes(0)] * 10)
+    async with Followed(provider).running(4.5):
+        assert [time for time, *_ in provider.asked] == [0, 1, 2, 3, 4]
+
+
+async def test_a_provider_that_cannot_tell_is_asked_for_each_pod_in_its_interval() -> None:
+    provider = Scripted(*[None] * 10)
+    followed = Followed(provider)
+    async with followed.running(12):
+        assert provider.asked_for_one == [0, 5, 10]
+        assert not followed.statuses.hears
+        assert len(followed.queue) == 1, "the same status again is no news"
+
+
+async def test_a_pod_that_is_missed_twice_is_lost() -> None:
+    followed = Followed(Scripted(*[None] * 10, status=None))
+    async with followed.running(1):
+        assert followed.held() == TAKEN_ON
+    async with followed.running(6):
+        assert followed.held() is UNKNOWN
+        assert len(followed.queue) == 1
+
+
+async def test_a_pod_that_is_told_to_be_gone_is_lost() -> None:
+    followed = Followed(Scripted(changes(7, "{}"), changes(8, deleted=True)))
+    async with followed.running(1):
+        assert followed.held() is UNKNOWN
+
+
+async def test_a_pod_that_is_not_among_all_is_lost() -> None:
+    followed = Followed(Scripted(changes(7)))
+    async with followed.running(1):
+        assert followed.held() is UNKNOWN
+
+
+async def test_a_provider_that_counts_from_the_start_again_is_asked_for_everything() -> None:
+    provider = Scripted(changes(7, "{}"), changes(2), changes(2))
+    followed = Followed(provider)
+    async with followed.running(2):
+        assert [question[1] for question in provider.asked] == [0, 7, 0, 2]
+        assert followed.held() is UNKNOWN
+
+
+async def test_after_an_outage_everything_is_asked_for_and_what_had_failed_is_tried() -> None:
+    provider = Scripted(changes(7, "{}"), DOWN, DOWN, DOWN, changes(9, '{"phase":"Running"}'))
+    followed = Followed(provider)
+    tried: list[float] = []
+
+    async def fail(_: str) -> None:
+        tried.append(asyncio.get_running_loop().time())
+        raise DOWN
+
+    working = asyncio.create_task(followed.queue.run(fail, workers=1))
+    followed.queue.add("default/other")
+    await asyncio.sleep(1000)  # by now it is tried every five minutes
+    before = len(tried)
+    async with followed.running(2):
+        assert [question[1] for question in provider.asked] == [0, 7, 0, 0, 0, 9]
+        pauses = [after[0] - one[0] for one, after in zip(provider.asked[1:], provider.asked[2:], strict=False)]
+        assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
+        assert len(tried) > before
+    working.cancel()
+
+
+async def test_an_outage_in_the_middle_of_asking_for_each_pod_is_one() -> None:
+    provider = Scripted(*[None] * 4, status=DOWN)
+    followed = Followed(provider)
+    async with followed.running(0.5):
+        assert [time for time, *_ in provider.asked] == [0, 0.1, 0.3]
+        assert followed.held() == TAKEN_ON

@@ -1,0 +1,205 @@
+"""What the fake API server answers is what a real one does: `pytest -m cluster` asks both."""
+
+import asyncio
+from contextlib import aclosing
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+
+from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Invalid
+from broker.kubernetes.objects import Object
+from broker.kubernetes.watch import list_and_watch
+from tests.broker.cluster import Corner
+
+STATUS = {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}
+ENDED = {"name": "web", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+
+
+@pytest.fixture
+async def pod(corner: Corner) -> Object:
+    """A pod that is bound to a node which nobody plays."""
+    await corner.client.create("/api/v1/nodes", {"metadata": {"name": corner.node}})
+    return await corner.create_pod("web", restartPolicy="Never")
+
+
+def path(corner: Corner) -> str:
+    return f"{corner.pods}/web"
+
+
+async def patch(corner: Corner, status: Any, **metadata: Any) -> Object:
+    return await corner.client.patch(f"{path(corner)}/status", {"metadata": metadata, "status": status})
+
+
+def container(state: Object) -> Object:
+    return {"containerStatuses": [{**ENDED, "state": state}]}
+
+
+async def test_a_new_pod_is_pending_with_defaults(pod: Object) -> None:
+    assert pod["status"]["phase"] == "Pending"
+    assert pod["status"]["qosClass"] == "BestEffort"
+    assert pod["metadata"]["generation"] == 1
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 30
+    assert pod["spec"]["enableServiceLinks"] is True
+
+
+async def test_a_name_is_taken_once(corner: Corner, pod: Object) -> None:
+    with pytest.raises(AlreadyExists):
+        await corner.client.create(corner.pods, {"metadata": {"name": "web"}, "spec": pod["spec"]})
+
+
+async def test_a_status_is_written_beside_the_rest_and_the_rest_beside_the_status(
+    corner: Corner, pod: Object
+) -> None:
+    changed = await corner.client.patch(
+        f"{path(corner)}/status", {"spec": {"restartPolicy": "Always"}, "status": STATUS}
+    )
+    assert changed["spec"] == pod["spec"]
+    assert changed["status"] == {**pod["status"], **STATUS}
+    labelled = await corner.client.patch(
+        path(corner), {"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Failed"}}
+    )
+    assert labelled["metadata"]["labels"] == {"a": "b"}
+    assert labelled["status"] == changed["status"]
+
+
+async def test_what_changes_nothing_has_no_version_of_its_own(corner: Corner, pod: Object) -> None:
+    first = await patch(corner, STATUS)
+    second = await patch(corner, STATUS)
+    assert first["metadata"]["resourceVersion"] != pod["metadata"]["resourceVersion"]
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+async def test_a_version_that_is_not_the_newest_is_a_conflict(corner: Corner, pod: Object) -> None:
+    await patch(corner, STATUS)
+    with pytest.raises(Conflict):
+        await patch(corner, {"phase": "Failed"}, resourceVersion=pod["metadata"]["resourceVersion"])
+
+
+@pytest.mark.usefixtures("pod")
+async def test_another_uid_is_invalid(corner: Corner) -> None:
+    with pytest.raises(Invalid):
+        await patch(corner, STATUS, uid="6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20")
+
+
+@pytest.mark.usefixtures("pod")
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"qosClass": "Guaranteed"},
+        {"podIPs": [{"ip": "10.0.0"}]},
+        {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}, {"ip": "fd00::1"}]},
+    ],
+)
+async def test_a_status_that_cannot_be_is_invalid(corner: Corner, status: Object) -> None:
+    with pytest.raises(Invalid):
+        await patch(corner, status)
+
+
+@pytest.mark.usefixtures("pod")
+async def test_a_container_that_must_not_start_again_does_not_leave_its_end(corner: Corner) -> None:
+    await patch(corner, container({"terminated": {"exitCode": 1}}))
+    with pytest.raises(Invalid):
+        await patch(corner, container({"running": {}}))
+
+
+@pytest.mark.usefixtures("pod")
+async def test_conditions_merge_by_type_and_pod_ips_by_ip(corner: Corner) -> None:
+    await patch(corner, {"conditions": [{"type": "A", "status": "True"}], "podIPs": [{"ip": "10.0.0.1"}]})
+    status = (
+        await patch(
+            corner,
+            {
+                "conditions": [{"type": "B", "status": "True"}, {"type": "A", "status": "False"}],
+                "podIP": "fd00::1",
+                "podIPs": [{"ip": "fd00::1"}],
+            },
+        )
+    )["status"]
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {"A": "False", "B": "True"}
+    assert {entry["ip"] for entry in status["podIPs"]} == {"10.0.0.1", "fd00::1"}
+
+
+@pytest.mark.usefixtures("pod")
+async def test_addresses_of_a_node_merge_by_type_unless_they_replace(corner: Corner) -> None:
+    async def write(*addresses: Object) -> set[str]:
+        node = await corner.client.patch(f"{corner.node_path}/status", {"status": {"addresses": list(addresses)}})
+        return {address["address"] for address in node["status"]["addresses"]}
+
+    first, second = ({"type": "InternalIP", "address": ip} for ip in ("10.0.0.1", "fd00::1"))
+    assert await write(first) == {"10.0.0.1"}
+    assert await write(second) == {"fd00::1"}
+    assert await write(first, second, {"$patch": "replace"}) == {"10.0.0.1", "fd00::1"}
+
+
+async def test_a_delete_gives_the_grace_of_the_pod_and_only_ever_less(corner: Corner, pod: Object) -> None:
+    await corner.delete_pod("web")
+    dying = await corner.client.get(path(corner))
+    assert dying["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert dying["metadata"]["uid"] == pod["metadata"]["uid"]
+    await corner.delete_pod("web", gracePeriodSeconds=5)
+    await corner.delete_pod("web", gracePeriodSeconds=20)
+    shorter = await corner.client.get(path(corner))
+    assert shorter["metadata"]["deletionGracePeriodSeconds"] == 5
+    assert shorter["metadata"]["deletionTimestamp"] < dying["metadata"]["deletionTimestamp"]
+    await corner.delete_pod("web", gracePeriodSeconds=0)
+    assert await corner.read(path(corner)) is None
+
+
+async def test_a_delete_without_grace_for_another_uid_is_a_conflict(corner: Corner, pod: Object) -> None:
+    with pytest.raises(Conflict):
+        await corner.delete_pod("web", preconditions={"uid": "6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20"})
+    await corner.delete_pod("web", gracePeriodSeconds=0, preconditions={"uid": pod["metadata"]["uid"]})
+    assert await corner.read(path(corner)) is None
+
+
+@pytest.mark.usefixtures("pod")
+async def test_a_pod_that_has_ended_goes_at_once(corner: Corner) -> None:
+    await patch(corner, {"phase": "Succeeded"})
+    await corner.delete_pod("web")
+    assert await corner.read(path(corner)) is None
+
+
+async def test_a_selector_shows_what_comes_into_view_and_what_leaves_it(corner: Corner, pod: Object) -> None:
+    told: list[str] = []
+    arrived = asyncio.Event()
+
+    async def listen() -> None:
+        events = list_and_watch(
+            corner.client,
+            corner.pods,
+            field_selector=f"spec.nodeName={corner.node},status.phase=Running",
+            clock=lambda: datetime.now(UTC),
+            random=Random(1),
+        )
+        async with aclosing(events):
+            async for event in events:
+                told.append(event.type)
+                arrived.set()
+
+    async def hear(event: str) -> None:
+        async with asyncio.timeout(30):
+            while event not in told:
+                arrived.clear()
+                await arrived.wait()
+
+    task = asyncio.create_task(listen())
+    try:
+        await hear("SYNCED")
+        await patch(corner, {"phase": "Running"})
+        await hear("ADDED")
+        await patch(corner, {"phase": "Succeeded"})
+        await hear("DELETED")
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert told == ["SYNCED", "ADDED", "DELETED"]
+    assert (await corner.client.get(path(corner)))["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("query", [{"fieldSelector": "spec.nodeName"}, {"continue": "nonsense"}])
+async def test_a_list_that_makes_no_sense_is_refused(corner: Corner, query: dict[str, str]) -> None:
+    with pytest.raises(ApiError) as caught:
+        await corner.client.get(corner.pods, **query)
+    assert caught.value.status in (400, 410)
