@@ -1,4 +1,4 @@
-"""The pages of `docs/` are true: commands do what they say, names are the programs' own, links lead somewhere."""
+"""The pages are true: commands do what they say, names are the programs' own, links lead somewhere."""
 
 import os
 import re
@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from broker.metrics import Metrics
 from docs.configuration import page as configuration
 from tests.conftest import Serve
 from tests.documents import page, run_examples
 from tests.server import ROOT
 
-PAGES = ("docs/walk.md", "docs/configuration.md", "docs/operations.md", "docs/security.md")
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 EACH = pytest.mark.parametrize("path", PAGES)
+SETTINGS = {name.upper() for name in Settings.model_fields}
 
 
 def need(*commands: str) -> None:
@@ -31,9 +33,16 @@ def test_the_reference_is_that_of_the_settings() -> None:
 
 @EACH
 def test_every_command_is_run_by_a_test_or_needs_a_cluster(path: str) -> None:
-    text = page(path)
-    marked = re.findall(r"<!-- (?:test|cluster)(?:: [a-z ]+)? -->\n```sh\n", text)
-    assert len(marked) == len(re.findall(r"^```sh$", text, re.MULTILINE))
+    """Or it is a command of the Makefile, for people at a terminal."""
+    targets = set(re.findall(r"^\.PHONY: (\S+)", page("Makefile"), re.MULTILINE))
+    for mark, commands in re.findall(r"^(.*)\n```sh\n((?:.*\n)*?)```$", page(path), re.MULTILINE):
+        if re.fullmatch(r"<!-- (test|cluster)(: [a-z ]+)? -->", mark):
+            continue
+        for line in commands.splitlines():
+            found = re.fullmatch(r"((?:\w+=\S+ )*)make (\w+)", line)
+            assert found, f"neither marked nor a command of the Makefile: {line}"
+            assert found[2] in targets
+            assert set(re.findall(r"(\w+)=", found[1])) <= SETTINGS | {"PYTHONPATH"}
 
 
 @EACH
