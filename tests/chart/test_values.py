@@ -119,7 +119,7 @@ def test_every_value_is_described_and_the_same_is_said_beside_it() -> None:
     assert dict(commented()) == told
 
 
-def test_every_value_is_in_the_table_below() -> None:
+def test_every_value_is_in_the_table() -> None:
     names = {name for name, _ in described(SCHEMA)} - {"global"}
     leaves = {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
     assert OTHERWISE.keys() == leaves
