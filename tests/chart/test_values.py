@@ -192,7 +192,7 @@ def test_the_schema_is_closed() -> None:
         ({"kubelet": {"certificate": "secret"}}, "/kubelet/secretName"),
         ({"kubelet": {"certificate": "cert-manager"}}, "/kubelet/issuer/name"),
         ({"kubelet": {"issuer": {"name": "ca"}}}, "/kubelet/issuer/name"),
-        ({"podLabels": {"app.kubernetes.io/component": "x"}}, "/podLabels"),
+        ({"podLabels": {"app.kubernetes.io/component": "x"}}, "app.kubernetes.io/component"),
         ({"networkPolicy": {"kubeletFrom": []}}, "/networkPolicy/kubeletFrom"),
         ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
         ({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval"),
