@@ -22,7 +22,9 @@ def never(_: float) -> bool:
 
 _ROWS_A_CHUNK = 200
 _LOOK_SECONDS = 0.02
-"""Between two looks at the revision. One look costs about 0.1 ms."""
+"""Between two looks at the revision."""
+_ANEW_SECONDS = 5.0
+"""For how long a look uses the same connection: another may have to take its place."""
 _OPEN_SECONDS = 0.5
 """Between two questions to a runtime that has said that a course goes on, and not when."""
 
@@ -98,15 +100,18 @@ class Changes:
             if state.revision != revision or time.monotonic() >= deadline:
                 return state.revision
             until = min(deadline, time.monotonic() + self._quiet_seconds(state))
-            while self._courses.revision() == revision and time.monotonic() < until:
-                if not pause(min(_LOOK_SECONDS, max(until - time.monotonic(), 0))):
-                    return revision
+            with self._courses.looking() as revision_now:
+                while revision_now() == revision and (left := until - time.monotonic()) > 0:
+                    if not pause(min(_LOOK_SECONDS, left)):
+                        return revision
 
     def _quiet_seconds(self, state: State) -> float:
         """Say for how long nothing will happen but by a request."""
         if state.is_open:
             return _OPEN_SECONDS
-        return (state.next_at - self._clock()).total_seconds() if state.next_at else float("inf")
+        if state.next_at is None:
+            return _ANEW_SECONDS
+        return min(_ANEW_SECONDS, (state.next_at - self._clock()).total_seconds())
 
 
 def _named(row: tuple[str, ...]) -> str:

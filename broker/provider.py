@@ -20,8 +20,6 @@ from broker.errors import BrokerError
 Object = dict[str, Any]
 T = TypeVar("T")
 
-CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
-
 _MESSAGE_LIMIT = 1000
 _SHORTEST_SECRET = 4
 _NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
@@ -347,11 +345,12 @@ def _message(body: bytes) -> str:
 
 def _environment_values(pod: Object) -> frozenset[str]:
     """Give every value in the environment of a pod's containers that is long enough to be told from other text."""
-    spec = pod.get("spec") or {}
+    lists = [field for field in (pod.get("spec") or {}).values() if isinstance(field, list)]
     return frozenset(
         value
-        for kind in CONTAINER_KINDS
-        for container in spec.get(kind) or ()
+        for containers in lists
+        for container in containers
+        if isinstance(container, dict)
         for variable in container.get("env") or ()
         if len(value := str(variable.get("value") or "")) >= _SHORTEST_SECRET
     )

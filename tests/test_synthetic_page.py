@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import get_args
 
@@ -12,10 +11,9 @@ import pytest
 from app.lifecycle.steering import PER_CONTAINER, POD_ONLY, PodFailure, RunFailure, StartFailure
 from app.settings import Settings
 from tests.conftest import Serve
-from tests.server import CLEAN, ROOT
+from tests.documents import page, run_examples
 
-PAGE = (ROOT / "docs/synthetic.md").read_text()
-EXAMPLES = re.findall(r"<!-- test -->\n```sh\n(.*?)```\n```text\n(.*?)```", PAGE, re.DOTALL)
+PAGE = page("docs/synthetic.md")
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -23,22 +21,7 @@ def test_the_examples_print_what_the_page_says(serve: Serve, tmp_path: Path) -> 
     if shutil.which("curl") is None and "CI" not in os.environ:
         pytest.skip("curl not installed")
     with serve() as server:
-        for commands, expected in EXAMPLES:
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", commands.replace(":3000", f":{server.port}")],
-                cwd=tmp_path,
-                env=CLEAN,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            pattern = re.escape(expected.strip()).replace("…", ".*")
-            assert re.fullmatch(pattern, done.stdout.strip()), done.stdout
-
-
-def test_every_example_is_found() -> None:
-    assert len(EXAMPLES) == PAGE.count("<!-- test -->") > 0
+        run_examples(PAGE, port=server.port, cwd=tmp_path)
 
 
 def test_the_tables_have_every_setting_annotation_and_failure_and_no_other() -> None:

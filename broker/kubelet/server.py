@@ -1,6 +1,7 @@
 """The kubelet API of the node, listening: HTTPS, and plain HTTP for metrics where that is asked for."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -121,8 +122,16 @@ async def _listen(
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_TIMEOUT)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, ssl_context=context).start()
+        await web.SockSite(runner, _socket(host, port), ssl_context=context).start()
     except OSError:
         await runner.cleanup()
         raise
     return runner
+
+
+def _socket(host: str | None, port: int) -> socket.socket:
+    """Open one socket, so that there is one port where any will do: for both families where there is no host."""
+    if host is None and socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
+    return socket.create_server((host or "", port), family=family)

@@ -1,6 +1,6 @@
 """The status of the node: the provider is asked every ten seconds, Kubernetes told of changes.
 
-The periods are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
+Ten seconds and five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
 """
 
 import asyncio
@@ -98,9 +98,10 @@ class NodeStatus:
                 log.info("the provider answers for its node")
             self._failures = 0
             report = Report(capacity.result(), tuple(conditions.result()), tuple(addresses.result()))
-            if cleaned(report) != report:
+            usable = cleaned(report)
+            if usable not in (report, self._report):
                 log.warning("the provider says of its node what Kubernetes would not take; it is left out")
-            self._report = cleaned(report)
+            self._report = usable
         self._facts.capacity = self._facts.allocatable = self._report.capacity
         self._facts.addresses = await self._addresses()
         self._facts.ready = self._failures < FAILURES_BEFORE_NOT_READY

@@ -76,7 +76,12 @@ class Events:
         """
         metadata = pod["metadata"]
         happening = _Happening(
-            metadata["namespace"], metadata["name"], metadata["uid"], kind, reason, message[:_MESSAGE_LIMIT]
+            metadata["namespace"],
+            metadata["name"],
+            metadata.get("uid", ""),
+            kind,
+            reason,
+            message[:_MESSAGE_LIMIT],
         )
         now = self._clock()
         known = self._known.get(happening)

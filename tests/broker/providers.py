@@ -141,13 +141,13 @@ class StubProvider:
     def report(self, key: str, status: Object) -> None:
         """Have a pod be in another way than before."""
         self.statuses[key] = status
-        self._change(key)
+        self._change(key, self.pods[key]["metadata"]["uid"])
 
     def end(self, key: str) -> None:
         """Have no such pod any more."""
         pod = self.pods.pop(key)
         self.statuses.pop(key)
-        self._change(key, uid=pod["metadata"]["uid"], gone=True)
+        self._change(key, pod["metadata"].get("uid", ""), gone=True)
 
     @contextmanager
     def failing(
@@ -229,7 +229,7 @@ class StubProvider:
     def _create(self, request: Request) -> web.Response:
         key = _key(request.body)
         self.pods[key], self.statuses[key] = request.body, running(request.body)
-        self._change(key)
+        self._change(key, request.body["metadata"]["uid"])
         return self._done()
 
     def _update(self, request: Request) -> web.Response:
@@ -272,9 +272,9 @@ class StubProvider:
         deleted = [{**_reference(key), "uid": uid} for key, (uid, gone) in news.items() if gone]
         return _json({"revision": self._revision, "statuses": statuses, "deleted": deleted})
 
-    def _change(self, key: str, *, uid: str = "", gone: bool = False) -> None:
+    def _change(self, key: str, uid: str, *, gone: bool = False) -> None:
         self._revision += 1
-        self._changes.append((self._revision, key, uid or self.pods[key]["metadata"]["uid"], gone))
+        self._changes.append((self._revision, key, uid, gone))
         self._wake()
 
     def _done(self) -> web.Response:

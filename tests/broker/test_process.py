@@ -163,7 +163,7 @@ async def test_a_port_that_is_taken_stops_the_start(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         async with start(KUBELET_PORT=str(taken.getsockname()[1])) as broker:
             assert await broker.ended() == 1
-    assert "address already in use" in broker.log.read_text().splitlines()[-1]
+    assert "Address already in use" in broker.log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

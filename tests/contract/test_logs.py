@@ -1,14 +1,16 @@
 """Logs of containers."""
 
+from contextlib import closing
 from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import put_on
+from tests.conftest import Clock, MakeApp, Serve
+from tests.contract.conftest import Connect, put_on
 from tests.pods import a_container, a_pod
 from tests.server import Client
+from tests.waiting import eventually
 
 
 def query(tail: object = None, **more: object) -> dict[str, object]:
@@ -121,3 +123,37 @@ def test_init_containers_have_logs_too(client: FlaskClient) -> None:
 
     assert answer.status_code == 200
     assert "setup" in answer.text
+
+
+def test_a_log_is_followed_to_the_end_of_its_container(serve: Serve) -> None:
+    steering = {"synthetic.virtual-kubelet.io/run-for": "1s"}
+    with serve() as server, closing(server.client()) as client:
+        client.request("POST", "/createPod", a_pod(metadata={"annotations": steering}, restartPolicy="Never"))
+        answer = client.get("/getContainerLogs", **query(follow="true"))
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    *lines, last = answer.body.decode().splitlines()
+    assert lines
+    assert "exit" in last
+
+
+def test_a_client_that_goes_away_frees_the_thread_that_followed_for_it(serve: Serve, connect: Connect) -> None:
+    target = f"/getContainerLogs?{urlencode(query(follow='true'))}"
+    with serve(WORKERS="1", THREADS="2") as server, closing(server.client()) as client:
+        client.request("POST", "/createPod", a_pod())
+        follower = connect(server.port)
+        follower.send(f"GET {target} HTTP/1.1\r\nHost: provider\r\n\r\n".encode())
+        eventually(follower.has_answer)
+        assert client.get("/getContainerLogs", **query(follow="true")).code == 503
+        follower.close()
+        eventually(lambda: client.get("/podStatuses", wait=1).code == 200)
+
+
+def test_a_server_that_stops_ends_what_is_followed(serve: Serve, connect: Connect) -> None:
+    target = f"/getContainerLogs?{urlencode(query(follow='true'))}"
+    with serve(WORKERS="1") as server, closing(server.client()) as client:
+        client.request("POST", "/createPod", a_pod())
+        follower = connect(server.port)
+        follower.send(f"GET {target} HTTP/1.1\r\nHost: provider\r\n\r\n".encode())
+        eventually(follower.has_answer)
+        assert server.stop() == 0
+        assert follower.receive().body.endswith(b"\n"), "the answer is whole, down to its last chunk"

@@ -175,6 +175,14 @@ async def test_the_plain_listener_has_what_monitors_read_and_nothing_of_pods(sta
     assert list(statuses.values()) == [200] * 6 + [404] * 4
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_without_a_host_one_port_serves_both_families(start: Start, host: str) -> None:
+    kubelet = await start(metrics_addr=":0")
+    url = f"http://{host}:{kubelet.server.metrics_port}/livez"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert response.status == 200
+
+
 async def test_a_certificate_that_cannot_be_used_stops_the_start(start: Start, files: Path) -> None:
     (files / "tls.key").write_text("no key")
     with pytest.raises(ConfigurationError):

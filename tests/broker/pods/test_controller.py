@@ -213,13 +213,16 @@ async def test_what_kubernetes_does_not_know_is_deleted_once_it_has_told_what_it
     known = api.store.create("pods", bound())
     stub.pods[POD], stub.statuses[POD] = known, running(known)
     stranger = {**bound("stranger"), "metadata": {"namespace": "default", "name": "stranger", "uid": "uid-9"}}
+    nameless = {**bound("nameless"), "metadata": {"namespace": "default", "name": "nameless"}}
+    stub.pods["default/nameless"] = nameless  # of which the provider does not say which pod it is
+    stub.statuses["default/nameless"] = running(nameless)
     stub.pods["default/stranger"], stub.statuses["default/stranger"] = stranger, running(stranger)
     with api.failing(500, path="/api/v1/pods$", times=1):
         async with controlling(stub):
-            await stub.until(lambda: "default/stranger" not in stub.pods)
+            await stub.until(lambda: stub.pods.keys() == {POD})
             await api.until(lambda: phase(api) == "Running")
-    (deleted,) = asked(stub, "/deletePod")
-    assert deleted["metadata"]["uid"] == "uid-9"
+    deleted = [body["metadata"]["name"] for body in asked(stub, "/deletePod")]
+    assert sorted(deleted) == ["nameless", "stranger"]
     assert POD in stub.pods
     listed = [request for request in stub.requests if request.path == "/getPods"]
     assert len(listed) == 1
