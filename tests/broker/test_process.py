@@ -53,7 +53,7 @@ class Broker:
         self.process = process
         self.log = log
 
-    def signal(self, how: signal.Signals) -> None:
+    def send(self, how: signal.Signals) -> None:
         """Send a signal; it may have ended."""
         with suppress(ProcessLookupError):
             os.kill(
@@ -62,7 +62,7 @@ class Broker:
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, and give the exit status."""
-        self.signal(how)
+        self.send(how)
         return await self.ended()
 
     async def ended(self) -> int:
@@ -128,7 +128,7 @@ async def test_what_is_under_way_is_finished_before_the_end(
         with stub.hanging("/createPod") as fault:
             api.store.create("pods", a_pod("web", nodeName="node"))
             await stub.until(lambda: fault.met)
-            broker.signal(signal.SIGTERM)
+            broker.send(signal.SIGTERM)
         assert await broker.ended() == 0
     assert stub.pods.keys() == {"default/web"}
 
@@ -147,7 +147,7 @@ async def test_a_second_signal_does_not_wait(api: ApiServer, start: Start, stub:
             api.store.create("pods", a_pod("web", nodeName="node"))
             await stub.until(lambda: fault.met)
             while broker.process.returncode is None:  # the first may still be on its way
-                broker.signal(signal.SIGTERM)
+                broker.send(signal.SIGTERM)
                 await asyncio.sleep(0.01)
     assert broker.process.returncode == -signal.SIGTERM
 
