@@ -45,6 +45,10 @@ shell: .venv/run ## Open a Python shell with the database at hand
 benchmark: .venv/run ## Measure a provider that runs: make benchmark ARGS='--help'
 	@$(BIN)/python benchmarks/provider.py $(ARGS)
 
+.PHONY: docs
+docs: .venv/run ## Write docs/configuration.md from the settings
+	$(BIN)/python -m docs.configuration > docs/configuration.md
+
 .PHONY: lock
 lock: .venv/dev ## Compile requirements.txt and its development twin from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt

@@ -1,0 +1,165 @@
+{{/* What the objects of the release are called. */}}
+{{- define "vkw.fullname" -}}
+{{- .Values.fullnameOverride | default .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* What the release's objects outside of its namespace are called: no other release has that name. */}}
+{{- define "vkw.clusterName" -}}
+{{ .Release.Namespace }}:{{ include "vkw.fullname" . }}
+{{- end -}}
+
+{{/* Which pods are the release's. */}}
+{{- define "vkw.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: node
+{{- end -}}
+
+{{/* Labels of every object. */}}
+{{- define "vkw.labels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end -}}
+
+{{/* The names of the nodes, as a JSON array. */}}
+{{- define "vkw.nodeNames" -}}
+{{- $names := list -}}
+{{- if eq .Values.node.naming "fixed" -}}
+{{- $names = append $names .Values.node.name -}}
+{{- else -}}
+{{- range until (int .Values.replicas) -}}
+{{- $names = append $names (printf "%s-%d" $.Values.node.name .) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{/* Variables that tell both containers which node this is. */}}
+{{- define "vkw.nodeEnv" -}}
+{{- if eq .Values.node.naming "fixed" -}}
+- name: NODE_NAME
+  value: {{ .Values.node.name | quote }}
+{{- else -}}
+- name: POD_INDEX
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
+- name: NODE_NAME
+  value: {{ .Values.node.name }}-$(POD_INDEX)
+{{- end }}
+- name: VKUBELET_POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+{{- end -}}
+
+{{/* Variables that the reference provider and its migrations read. */}}
+{{- define "vkw.providerEnv" -}}
+{{ include "vkw.nodeEnv" . }}
+- name: HOST
+  value: 127.0.0.1
+- name: PORT
+  value: {{ .Values.provider.port | quote }}
+- name: HEALTH_PORT
+  value: "8081"
+- name: WORKERS
+  value: {{ .Values.provider.workers | quote }}
+- name: RUNTIME_DIRECTORY
+  value: /data/runtime
+- name: DATABASE_URL
+{{- if eq .Values.database.kind "sqlite" }}
+  value: sqlite:////data/provider/provider.db
+{{- else }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.database.existingSecret }}
+      key: {{ .Values.database.existingSecretKey }}
+{{- end }}
+{{- include "vkw.moreEnv" .Values.provider }}
+{{- end -}}
+
+{{/* The variables of a map, after others. */}}
+{{- define "vkw.moreEnv" -}}
+{{- range $name, $value := .env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end -}}
+{{- end -}}
+
+{{/* What no container may. */}}
+{{- define "vkw.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* What no pod may. */}}
+{{- define "vkw.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* Keeps a pod off virtual nodes, those of other releases included, taint or not. */}}
+{{- define "vkw.affinity" -}}
+nodeAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+      - matchExpressions:
+          - key: type
+            operator: NotIn
+            values: [virtual-kubelet]
+{{- end -}}
+
+{{/* The volume with the service account's token: for the containers that mount it, not for a provider. */}}
+{{- define "vkw.tokenVolume" -}}
+- name: service-account
+  projected:
+    sources:
+      - serviceAccountToken:
+          path: token
+          expirationSeconds: 3607
+      - configMap:
+          name: kube-root-ca.crt
+          items:
+            - key: ca.crt
+              path: ca.crt
+{{- end -}}
+
+{{- define "vkw.tokenMount" -}}
+- name: service-account
+  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+  readOnly: true
+{{- end -}}
+
+{{/* The provider's volumes. */}}
+{{- define "vkw.providerMounts" -}}
+- name: data
+  mountPath: /data
+- name: provider-tmp
+  mountPath: /tmp
+{{- end -}}
+
+{{/* A map as a=1,b=2. */}}
+{{- define "vkw.pairs" -}}
+{{- $pairs := list -}}
+{{- range $name, $value := . -}}
+{{- $pairs = append $pairs (printf "%s=%s" $name $value) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- end -}}
+
+{{/* The Secret with the certificate of the kubelet API. */}}
+{{- define "vkw.certificateSecret" -}}
+{{- if eq .Values.kubelet.certificate "secret" -}}
+{{ .Values.kubelet.secretName }}
+{{- else -}}
+{{ include "vkw.fullname" . }}-kubelet
+{{- end -}}
+{{- end -}}

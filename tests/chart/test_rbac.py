@@ -1,0 +1,215 @@
+"""The rights of the broker are what it asks for: nothing is missing, nothing is more.
+
+A node is taken through a life in which every call to Kubernetes that its code has is made at least once; what the
+API server was asked is compared with the rules that the chart gives to the broker's service account.
+"""
+
+import ast
+import re
+import ssl
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from broker.kubernetes.client import Client
+from broker.kubernetes.config import ClusterConfig
+from broker.supervisor import Node
+from tests.broker.apiserver import ApiServer
+from tests.broker.apiserver.server import Request
+from tests.broker.nodes import running_node, settings_of_a_node
+from tests.chart.chart import Object, Rendered, render
+from tests.server import ROOT
+
+VERBS = ("get", "get_bytes", "create", "replace", "patch", "delete", "stream")
+"""The methods of the client that make requests."""
+NODE = "node"
+
+
+class Access(NamedTuple):
+    """What is asked for, or allowed; `name` is empty where a rule names nothing, or a request has no name."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+    name: str
+
+
+class Call(NamedTuple):
+    """A place in the code that calls a method of the client."""
+
+    file: str
+    line: int
+
+
+def calls_in_the_code() -> dict[Call, int]:
+    """Find every call of the client, with the line that it ends on."""
+    found = {}
+    for path in sorted((ROOT / "broker").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in VERBS:
+                owner = ast.unparse(node.func.value)
+                if owner in ("client", "self._client") and path.name != "client.py":
+                    found[Call(str(path), node.lineno)] = node.end_lineno or node.lineno
+    return found
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> set[Call]:
+    """The calls that are made while a test runs."""
+    known = calls_in_the_code()
+    reached: set[Call] = set()
+
+    def watch(name: str) -> None:
+        original = getattr(Client, name)
+
+        def call(self: Client, *args: Any, **kwargs: Any) -> Any:
+            caller = sys._getframe(1)
+            reached.update(
+                each
+                for each, end in known.items()
+                if each.file == caller.f_code.co_filename and each.line <= caller.f_lineno <= end
+            )
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Client, name, call)
+
+    for verb in VERBS:
+        watch(verb)
+    return reached
+
+
+def asked_for(requests: Iterable[Request]) -> set[Access]:
+    """Say what RBAC would be asked about these requests."""
+    return {_access(request) for request in requests}
+
+
+def _access(request: Request) -> Access:
+    match = re.fullmatch(
+        r"/(?:api|apis/(?P<group>[^/]+))/v1(?:/namespaces/(?P<namespace>[^/]+))?"
+        r"/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?P<subresource>/[^/]+)?)?",
+        request.path,
+    )
+    assert match, request.path
+    verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get"}[request.method]
+    name = match["name"] or ""
+    if verb == "get" and not name:
+        verb = "watch" if request.query.get("watch") else "list"
+        # A list of one object is a list of what has its name, to RBAC too.
+        name = request.query.get("fieldSelector", "").partition("metadata.name=")[2]
+    return Access(
+        verb,
+        match["group"] or "",
+        match["resource"] + (match["subresource"] or ""),
+        match["namespace"] or "",
+        name,
+    )
+
+
+def allowed(rendered: Rendered) -> Iterator[Access]:
+    """Give what the roles that are bound to the broker's service account allow."""
+    subject = {
+        "kind": "ServiceAccount",
+        "name": rendered.pod["serviceAccountName"],
+        "namespace": rendered.one("StatefulSet")["metadata"]["namespace"],
+    }
+    for binding in [*rendered.all("ClusterRoleBinding"), *rendered.all("RoleBinding")]:
+        assert binding["subjects"] == [subject]
+        namespace = binding["metadata"].get("namespace")
+        role = rendered.one(binding["roleRef"]["kind"], namespace)
+        assert role["metadata"]["name"] == binding["roleRef"]["name"]
+        for rule in role["rules"]:
+            yield from _granted(rule, namespace or "")
+
+
+def _granted(rule: Object, namespace: str) -> Iterator[Access]:
+    for verb in rule["verbs"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for name in rule.get("resourceNames", [""]):
+                    yield Access(verb, group, resource, namespace, name)
+
+
+def covers(rule: Access, access: Access) -> bool:
+    """Tell whether what a rule allows includes what is asked for."""
+    return rule[:3] == access[:3] and rule.namespace in ("", access.namespace) and rule.name in ("", access.name)
+
+
+async def live_through_everything(api: ApiServer, cluster: ClusterConfig, provider_url: str) -> None:
+    """Be a node twice, the first time with a pod that wants all that a pod can want."""
+    api.store.create("configmaps", {"metadata": {"name": "settings"}, "data": {"A": "1"}}, "shop")
+    api.store.create("secrets", {"metadata": {"name": "password"}, "data": {"B": "Mg=="}}, "shop")
+    async with running_node(settings_of_a_node(provider_url), cluster) as node:
+        await api.until(lambda: is_ready(api.store.find("nodes", NODE)))
+        api.store.create("pods", a_pod(wants="nothing-there"), "shop")
+        await api.until(lambda: api.made("PATCH", "/events/"))  # it is told again, as long as it is missing
+        api.store.delete("pods", "web", "shop", {"gracePeriodSeconds": 0})
+        api.store.create("pods", a_pod(wants="settings"), "shop")
+        await api.until(lambda: is_ready(api.store.find("pods", "web", "shop")))
+        await ask_for_metrics(node)
+        api.store.delete("pods", "web", "shop", None)
+        await api.until(lambda: api.store.find("pods", "web", "shop") is None)
+    async with running_node(settings_of_a_node(provider_url, labels={"zone": "a"}), cluster):
+        await api.until(lambda: api.made("PUT", "/leases/"))
+
+
+def is_ready(obj: Object | None) -> bool:
+    conditions = (obj or {}).get("status", {}).get("conditions") or []
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def a_pod(*, wants: str) -> Object:
+    return {
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "nodeName": NODE,
+            "containers": [
+                {
+                    "name": "app",
+                    "image": "app",
+                    "envFrom": [{"configMapRef": {"name": wants}}, {"secretRef": {"name": "password"}}],
+                }
+            ],
+        },
+    }
+
+
+async def ask_for_metrics(node: Node) -> None:
+    """Call the kubelet API with a token, as Prometheus does."""
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": "Bearer broker-token"}) as session,
+        session.get(f"https://127.0.0.1:{node.port}/metrics", ssl=trust) as response,
+    ):
+        assert response.status == 403  # the API server was asked, and says no
+
+
+async def test_the_broker_may_do_what_it_does_and_no_more(
+    api: ApiServer, cluster: ClusterConfig, provider_url: str, reached: set[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.pods.events._PAUSE", timedelta(0))  # and nobody waits a minute
+    await live_through_everything(api, cluster, provider_url)
+    missed = calls_in_the_code().keys() - reached
+    assert not missed, "calls that this life does not lead to, so that nobody knows whether they are allowed"
+    rules = set(allowed(render({"node": {"name": NODE}})))
+    asked = asked_for(api.requests)
+    assert {access for access in asked if not any(covers(rule, access) for rule in rules)} == set()
+    assert {rule for rule in rules if not any(covers(rule, access) for access in asked)} == set()
+
+
+def test_nodes_may_not_touch_each_others() -> None:
+    rendered = render({"replicas": 2, "node": {"naming": "ordinal", "name": "edge"}})
+    named = {rule.name for rule in allowed(rendered) if rule.resource in ("nodes/status", "leases")}
+    assert named == {"edge-0", "edge-1", ""}  # what is to be created has no name to RBAC
+
+
+@pytest.mark.parametrize("role", ["ClusterRole", "Role"])
+def test_no_rule_has_a_wildcard(role: str) -> None:
+    for found in render({}).all(role):
+        for rule in found["rules"]:
+            assert "*" not in [*rule["verbs"], *rule["resources"], *rule["apiGroups"]]

@@ -1,0 +1,230 @@
+"""What can be set: each value is described, does something, and is refused where it makes no sense."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from broker.settings import Settings as BrokerSettings
+from broker.settings import variable
+from tests.chart.chart import CHART, environment, refusal, render
+from tests.chart.combinations import COMBINATIONS, IMAGE
+from tests.server import ROOT
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+LINES = (CHART / "values.yaml").read_text().splitlines()
+
+CUSTOM = COMBINATIONS["somebody_elses_provider"]
+POSTGRESQL = COMBINATIONS["three_nodes_on_postgresql"]
+ISSUER = COMBINATIONS["a_certificate_by_cert_manager"]
+SECRET = COMBINATIONS["a_certificate_from_a_secret"]
+POLICY = {"networkPolicy": {"enabled": True}}
+MONITOR = {"serviceMonitor": {"enabled": True}}
+ORDINAL = {"node": {"naming": "ordinal"}}
+
+OTHERWISE: dict[str, tuple[dict[str, Any], Any]] = {
+    "image.reference": ({}, "virtual-kubelet-web:other"),
+    "image.pullPolicy": ({}, "Always"),
+    "imagePullSecrets": ({}, [{"name": "registry"}]),
+    "fullnameOverride": ({}, "other"),
+    "replicas": (ORDINAL, 2),
+    "node.name": ({}, "other"),
+    "node.naming": ({}, "ordinal"),
+    "node.labels": ({}, {"zone": "a"}),
+    "node.taint.enabled": ({}, False),
+    "node.taint.key": ({}, "example.com/other"),
+    "node.taint.value": ({}, "other"),
+    "node.taint.effect": ({}, "NoExecute"),
+    "broker.env": ({}, {"POD_SYNC_WORKERS": "8"}),
+    "broker.envFrom": ({}, [{"secretRef": {"name": "other"}}]),
+    "broker.resources": ({}, {"limits": {"memory": "1Gi"}}),
+    "provider.kind": ({"provider": {"image": {"reference": IMAGE}}}, "custom"),
+    "provider.image.reference": (CUSTOM, "other:1"),
+    "provider.image.pullPolicy": (CUSTOM, "Never"),
+    "provider.port": ({}, 3001),
+    "provider.workers": ({}, 4),
+    "provider.env": ({}, {"START_DELAY": "1s"}),
+    "provider.envFrom": ({}, [{"configMapRef": {"name": "other", "optional": True}}]),
+    "provider.runAsUser": (CUSTOM, 7),
+    "provider.probe.enabled": (CUSTOM, False),
+    "provider.probe.path": (CUSTOM, "/up"),
+    "provider.resources": ({}, {"limits": {"memory": "1Gi"}}),
+    "database.kind": ({"database": {"existingSecret": "audit"}}, "postgresql"),
+    "database.existingSecret": (POSTGRESQL, "other"),
+    "database.existingSecretKey": (POSTGRESQL, "uri"),
+    "data.volume": ({}, "ephemeral"),
+    "data.size": ({}, "2Gi"),
+    "data.storageClass": ({}, "fast"),
+    "data.whenDeleted": ({}, "Delete"),
+    "kubelet.port": ({}, 10350),
+    "kubelet.certificate": ({"kubelet": {"secretName": "kubelet"}}, "secret"),
+    "kubelet.secretName": (SECRET, "other"),
+    "kubelet.issuer.name": (ISSUER, "other"),
+    "kubelet.issuer.kind": (ISSUER, "Issuer"),
+    "networkPolicy.enabled": ({}, True),
+    "networkPolicy.kubeletFrom": (POLICY, [{"ipBlock": {"cidr": "10.0.0.0/8"}}]),
+    "podDisruptionBudget.enabled": ({}, False),
+    "podDisruptionBudget.maxUnavailable": ({}, "50%"),
+    "serviceMonitor.enabled": ({}, True),
+    "serviceMonitor.interval": (MONITOR, "1m"),
+    "serviceMonitor.labels": (MONITOR, {"release": "prometheus"}),
+    "serviceAccount.annotations": ({}, {"example.com/owner": "team"}),
+    "podAnnotations": ({}, {"example.com/note": "a note"}),
+    "podLabels": ({}, {"team": "nodes"}),
+    "nodeSelector": ({}, {"disk": "ssd"}),
+    "tolerations": ({}, [{"operator": "Exists"}]),
+    "priorityClassName": ({}, "system-cluster-critical"),
+    "terminationGracePeriodSeconds": ({}, 60),
+}
+"""Each value: with what else it matters, and another that it may have."""
+NEEDING_EACH_OTHER = {"provider.kind", "database.kind", "kubelet.certificate"}
+"""Values for which something else must be given, and may not be otherwise."""
+
+
+def described(schema: dict[str, Any], *path: str) -> Iterator[tuple[str, str]]:
+    """Give every value that the schema describes, with what it says."""
+    if path:
+        yield ".".join(path), schema["description"]
+    for name, each in schema.get("properties", {}).items():
+        if "description" in each:
+            yield from described(each, *path, name)
+
+
+def commented() -> Iterator[tuple[str, str]]:
+    """Give every value of values.yaml that has a comment above it, with the comment."""
+    path: list[str] = []
+    comment: list[str] = []
+    for line in LINES:
+        if found := re.match(r" *# (.*)", line):
+            comment.append(found[1])
+            continue
+        if found := re.match(r"( *)([A-Za-z]+):", line):
+            path = [*path[: len(found[1]) // 2], found[2]]
+            if comment:
+                yield ".".join(path), " ".join(comment)
+        comment = []
+
+
+def with_value(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    first, _, rest = path.partition(".")
+    return {**values, first: with_value(values.get(first, {}), rest, value) if rest else value}
+
+
+def test_every_value_is_described_and_the_same_is_said_beside_it() -> None:
+    told = dict(described(SCHEMA))
+    told.pop("global")
+    assert dict(commented()) == told
+
+
+def test_every_value_is_in_the_table() -> None:
+    names = {name for name, _ in described(SCHEMA)} - {"global"}
+    leaves = {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
+    assert OTHERWISE.keys() == leaves
+
+
+@pytest.mark.parametrize("path", OTHERWISE)
+def test_every_value_does_something(path: str) -> None:
+    values, other = OTHERWISE[path]
+    before = render({} if path in NEEDING_EACH_OTHER else values)
+    after = render(with_value(values, path, other))
+    assert (after.objects, after.notes) != (before.objects, before.notes)
+    if "enum" not in schema_of(path) and not isinstance(other, bool):
+        assert all(part in str(after.objects) for part in parts(other))
+
+
+def schema_of(path: str) -> dict[str, Any]:
+    schema: dict[str, Any] = SCHEMA
+    for name in path.split("."):
+        schema = schema["properties"][name]
+    return schema
+
+
+def parts(value: object) -> Iterator[str]:
+    """Give the words and numbers that a value is made of; what it is rendered to has them."""
+    if isinstance(value, Mapping):
+        yield from (part for each in value.items() for part in parts(each))
+    elif isinstance(value, list | tuple):
+        yield from (part for each in value for part in parts(each))
+    else:
+        yield str(value)
+
+
+def objects_of(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "properties" in schema:
+        yield schema
+    for each in schema.get("properties", {}).values():
+        yield from objects_of(each)
+
+
+def test_the_schema_is_closed() -> None:
+    assert all(each["additionalProperties"] is False for each in objects_of(SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"replica": 2}, "'replica' not allowed"),
+        ({"node": {"nmae": "edge"}}, "'nmae' not allowed"),
+        ({"broker": {"resources": {"requests": {"gpu": "1"}}}}, "gpu"),
+        ({"node": {"name": "Edge"}}, "/node/name"),
+        ({"node": {"labels": {"zone": 1}}}, "/node/labels/zone"),
+        ({"node": {"taint": {"effect": "Never"}}}, "/node/taint/effect"),
+        ({"node": {"taint": None}}, "taint"),
+        ({"image": {"reference": "virtual-kubelet-web"}}, "/image/reference"),
+        ({"replicas": 0, **ORDINAL}, "/replicas"),
+        ({"replicas": 2}, "more than one node needs node.naming: ordinal"),
+        ({"provider": {"port": 10250}}, "must not be kubelet.port"),
+        ({"provider": {"port": 8081}}, "/provider/port"),
+        ({"kubelet": {"port": 8081}}, "/kubelet/port"),
+        ({"provider": {"kind": "custom"}}, "/provider/image/reference"),
+        ({"provider": {"image": {"reference": IMAGE}}}, "/provider/image/reference"),
+        ({"provider": {"env": {"DATABASE_URL": "sqlite:///x"}}}, "DATABASE_URL"),
+        ({"provider": {"env": {"WORKERS": 2}}}, "WORKERS"),
+        ({"broker": {"env": {"NODE_NAME": "edge"}}}, "NODE_NAME"),
+        ({"broker": {"env": {"NOT-A-NAME": ""}}}, "NOT-A-NAME"),
+        ({"broker": {"envFrom": [{"secret": "x"}]}}, "/broker/envFrom/0"),
+        ({"database": {"kind": "postgresql"}}, "/database/existingSecret"),
+        ({"database": {"existingSecret": "audit"}}, "/database/existingSecret"),
+        ({"data": {"volume": "none"}}, "/data/volume"),
+        ({"kubelet": {"certificate": "secret"}}, "/kubelet/secretName"),
+        ({"kubelet": {"certificate": "cert-manager"}}, "/kubelet/issuer/name"),
+        ({"kubelet": {"issuer": {"name": "ca"}}}, "/kubelet/issuer/name"),
+        ({"podLabels": {"app.kubernetes.io/component": "x"}}, "app.kubernetes.io/component"),
+        ({"networkPolicy": {"kubeletFrom": []}}, "/networkPolicy/kubeletFrom"),
+        ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
+        ({"serviceMonitor": {"interval": "often"}}, "/serviceMonitor/interval"),
+    ],
+    ids=str,
+)
+def test_refused_with_the_name_of_what_is_wrong(values: dict[str, Any], told: str) -> None:
+    assert told in refusal(values)
+
+
+@pytest.mark.parametrize("container", ["broker", "provider", "migrate"])
+def test_what_the_chart_sets_cannot_be_set_twice(container: str) -> None:
+    """Kubernetes takes the last of two variables with one name: the chart would say what does not hold."""
+    section = "broker" if container == "broker" else "provider"
+    for name in environment(render({}).container(container)):
+        assert name in refusal({section: {"env": {name: "x"}}})
+
+
+def test_the_broker_understands_what_the_chart_tells_it() -> None:
+    for values in COMBINATIONS.values():
+        variables = environment(render(values).container("broker"))
+        variables.pop("POD_INDEX", None)
+        assert variables.keys() <= {variable(name) for name in BrokerSettings.model_fields}
+        given = variables | {"VKUBELET_POD_IP": "192.0.2.1"}
+        given["NODE_NAME"] = given["NODE_NAME"].replace("$(POD_INDEX)", "0")
+        settings = BrokerSettings.load([], given)
+        assert (settings.taint is None) == (not values.get("node", {}).get("taint", {}).get("enabled", True))
+        assert settings.labels == values.get("node", {}).get("labels", {})
+
+
+def test_the_version_is_the_projects() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = (CHART / "Chart.yaml").read_text()
+    assert f"\nversion: {version}\nappVersion: {version}\n" in chart
+    assert render({}).container("broker")["image"] == f"virtual-kubelet-web:{version}"

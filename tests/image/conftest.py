@@ -1,0 +1,117 @@
+"""What the image has in it, without Docker: files that the Dockerfile copies, libraries that it installs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.broker.conftest import api, authority
+from tests.server import CLEAN, ROOT
+
+__all__ = ["api", "authority"]  # for those who test here, too
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+class Image:
+    """The image's two folders, `/srv` and `/opt/venv`, in a place of their own.
+
+    The environment gets the distributions of requirements.txt, and no others, from the one that the tests run in,
+    where `make` has installed them from that same file. Nothing is downloaded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.srv = folder / "srv"
+        self.venv = folder / "venv"
+        self.srv.mkdir()
+        for source in copied():
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, self.srv / source, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, self.srv / source)
+        venv.create(self.venv, symlinks=True)
+        for name in required(self.srv / "requirements.txt"):
+            self._install(distribution(name))
+
+    @contextmanager
+    def running(self, *arguments: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the entry point for the time of a block; nothing of it is left afterwards."""
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [self.srv / "entrypoint", *arguments],
+                cwd=self.srv,
+                env=self._environment(environment),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+                process.wait()
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the entry point to its end."""
+        return subprocess.run(
+            [self.srv / "entrypoint", *arguments],
+            cwd=self.srv,
+            env=self._environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        path = f"{self.venv}/bin:/usr/bin:/bin"
+        return {**CLEAN, "PATH": path, "LOG_FORMAT": "json", "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+    def _install(self, found: Distribution) -> None:
+        (packages,) = self.venv.glob("lib/python*/site-packages")
+        for top in {file.parts[0] for file in found.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            if not (packages / top).exists():
+                (packages / top).symlink_to(str(found.locate_file(top)))
+        for script in found.entry_points.select(group="console_scripts"):
+            path = self.venv / "bin" / script.name
+            path.write_text(
+                f"#!{self.venv}/bin/python\nimport sys\nfrom {script.module} import {script.attr}\n"
+                f"sys.exit({script.attr}())\n"
+            )
+            path.chmod(0o755)
+
+
+def copied() -> Sequence[str]:
+    """Give what the Dockerfile copies out of the repository."""
+    lines = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+    return [source for line in lines for source in line.split()[:-1]]
+
+
+def required(requirements: Path) -> Sequence[str]:
+    """Give the names of requirements.txt that this platform needs."""
+    lines = re.findall(r"^(\S.*?) \\$", requirements.read_text(), re.MULTILINE)
+    found = [Requirement(line) for line in lines]
+    return [each.name for each in found if each.marker is None or each.marker.evaluate()]
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The image's files."""
+    assert sys.prefix != sys.base_prefix, "the tests run in an environment of their own: make test"
+    return Image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def database_kind() -> str:
+    """What the image runs is not a matter of the database."""
+    return "sqlite"
