@@ -43,7 +43,11 @@ shell: .venv/run ## Open a Python shell with the database at hand
 
 .PHONY: benchmark
 benchmark: .venv/run ## Measure a provider that runs: make benchmark ARGS='--help'
-	@$(BIN)/python benchmarks/provider.py $(ARGS)
+	@$(BIN)/python -m benchmarks.provider $(ARGS)
+
+.PHONY: benchmark-node
+benchmark-node: .venv/run ## Measure a node of the current kubeconfig's cluster: make benchmark-node ARGS='--help'
+	@$(BIN)/python -m benchmarks.node $(ARGS)
 
 .PHONY: docs
 docs: .venv/run ## Write docs/configuration.md from the settings
