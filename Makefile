@@ -41,6 +41,10 @@ shell: .venv/run ## Open a Python shell with the database at hand
 benchmark: .venv/run ## Measure a provider that runs: make benchmark ARGS='--help'
 	@$(BIN)/python benchmarks/provider.py $(ARGS)
 
+.PHONY: conformance
+conformance: .venv/run ## Check a provider that runs: make conformance ARGS='http://127.0.0.1:3000'
+	@$(BIN)/python -m conformance $(ARGS)
+
 .PHONY: lock
 lock: .venv/dev ## Compile requirements.txt and its development twin from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt
