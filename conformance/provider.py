@@ -176,7 +176,9 @@ class Provider:
         for pod in self._pods:
             with suppress(OSError, WireError):
                 self.delete(pod)
-        with suppress(OSError, WireError, ValueError, AttributeError, TypeError):  # of a list that is none
+        with suppress(
+            OSError, WireError, ValueError, TypeError, KeyError, AttributeError
+        ):  # a list of what are no pods
             for _ in range(_SWEEPS):
                 if not (left := self._left()):
                     break
@@ -185,10 +187,13 @@ class Provider:
         self._close()
 
     def _left(self) -> list[PodJSON]:
-        """Find pods of this check that are still there: doubles, or where a delete needs another body."""
-        listed = json.loads(self.get("/getPods").body)
+        """Find pods of this check that are still there: doubles, and nameless ones that a broken body became."""
         marks = (self.namespace, *(pod["metadata"]["uid"] for pod in self._pods))
-        return [pod for pod in listed if any(mark in str(pod.get("metadata")) for mark in marks)]
+        return [
+            pod
+            for pod in json.loads(self.get("/getPods").body)
+            if not pod["metadata"].get("name") or any(mark in str(pod["metadata"]) for mark in marks)
+        ]
 
     def _close(self) -> None:
         if self._connection is not None:

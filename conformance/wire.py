@@ -167,9 +167,10 @@ class Connection:
 
     def _chunks(self) -> Iterator[bytes]:
         while size := self._chunk_size():
-            yield self._exactly(size)
+            piece = self._exactly(size)
             if self._line():
                 raise WireError("a chunk is longer than it says")
+            yield piece
         while self._line():
             pass  # a trailer
 

@@ -18,9 +18,9 @@ def all_statuses_come_at_once(provider: Provider) -> None:
     One request takes the place of one for each pod.
     """
     pod = created(provider, provider.pod())
-    found = _changes(provider, 0)
-    [status] = [at(found_status, "status", dict) for found_status in _of(found["statuses"], pod)] or [{}]
-    at(status, "phase", str)
+    told = _of(_changes(provider, 0)["statuses"], pod)
+    expect(told, "a pod that was created is not told")
+    at(told[0], "status.phase", str)
 
 
 @extension
