@@ -5,7 +5,7 @@ import json
 
 from conformance.check import code, document, expect, recommended, required, success
 from conformance.pods import created, entries, entry
-from conformance.provider import Provider
+from conformance.provider import Provider, named
 from conformance.wire import Answer
 
 ENDPOINTS = (
@@ -39,15 +39,20 @@ def no_path_redirects(provider: Provider) -> None:
 
 @recommended
 def two_slashes_are_served(provider: Provider) -> None:
-    """`//getPods` is served as `/getPods` is, and so are the others.
+    """`//getPods` is served as `/getPods` is, and so are the other paths.
 
     An address with a slash at its end, in a page of a browser, makes such paths. A redirect turns a POST into
     a GET.
     """
     pod = provider.pod()
     success(provider.request("POST", "//createPod", pod))
-    document(provider.request("GET", "//getPods"), list)
+    success(provider.request("PUT", "//updatePod", pod))
+    for path, type_ in (("getPod", dict), ("getPodStatus", dict), ("getPods", list)):
+        document(provider.get(f"//{path}", **named(pod)), type_)
+    for path in ("//capacity", "//nodeConditions", "//nodeAddresses"):
+        success(provider.get(path))
     success(provider.request("DELETE", "//deletePod", pod))
+    expect(not entries(provider, pod), "the pod is still there")
 
 
 @required
@@ -75,7 +80,9 @@ def a_connection_stays_open(provider: Provider) -> None:
     A broker asks for every pod every few seconds. The original one cannot repeat a write whose connection was
     closed under it: it fails for five minutes, although the provider has the pod.
     """
-    expect(not provider.create(provider.pod()).ends_connection, "it is closed after a write")
+    pod = provider.pod()
+    for write in (provider.create, provider.update, provider.delete):
+        expect(not write(pod).ends_connection, "it is closed after a write")
     expect(not provider.get("/capacity").ends_connection, "it is closed after a read")
 
 

@@ -30,21 +30,24 @@ def a_log_says_that_it_is_plain_text(provider: Provider) -> None:
 
     A browser takes what is called HTML for HTML, whatever a container has written.
     """
-    said = _log(provider, _running(provider), tail=10).header("Content-Type") or "missing"
-    expect(re.fullmatch(r"text/plain; ?charset=utf-8", said, re.IGNORECASE), f"it is {said}")
+    pod = _running(provider)
+    for tail in (10, 0):
+        said = _log(provider, pod, tail=tail).header("Content-Type") or "missing"
+        expect(re.fullmatch(r"text/plain; ?charset=utf-8", said, re.IGNORECASE), f"it is {said}")
 
 
 @required
 def tail_gives_the_last_lines(provider: Provider) -> None:
-    """`tail=1` gives the last line.
+    """`tail=1` gives the last line, `tail=2` the last two, a large one all.
 
     The original broker always sends it, 10 where `kubectl logs` has none. Ignored, each look at a log carries all
     of it.
     """
     pod = _running(provider)
     lines = _whole(provider, pod).splitlines()
-    tail = _log(provider, pod, tail=1)
-    expect(tail.body.splitlines() == lines[-1:], f"it gives {len(tail.body.splitlines())} of {len(lines)} lines")
+    for tail in (1, 2, 10_000):
+        given = _log(provider, pod, tail=tail).body.splitlines()
+        expect(given == lines[-tail:], f"of {len(lines)} lines, tail={tail} gives {len(given)}")
 
 
 @required

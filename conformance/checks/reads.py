@@ -147,11 +147,11 @@ def a_query_is_form_encoded(provider: Provider) -> None:
 
     The original broker writes queries like that; a provider that takes them literally does not find the pod.
     """
-    pod = provider.pod("a pod+")
+    pod = provider.pod("a pod +&")
     answer = provider.create(pod)
     if not answer.is_success:
         raise NotOffered(f"such a name, which Kubernetes does not have, is refused with {answer.status}")
-    for spelling in ("a+pod%2B", "a%20pod%2B"):
+    for spelling in ("a+pod+%2B%26", "a%20pod%20%2B%26"):
         code(provider.request("GET", f"/getPodStatus?namespace={provider.namespace}&name={spelling}"), 200)
 
 

@@ -170,7 +170,7 @@ LOGS = {
         "it is text/html",
         changing("/getContainerLogs", lambda reply: reply._replace(headers={"Content-Type": "text/html"})),
     ),
-    "tail-gives-the-last-lines": Fault("it gives 5 of 5 lines", ignoring("tail")),
+    "tail-gives-the-last-lines": Fault("of 5 lines, tail=1 gives 5", ignoring("tail")),
     "a-tail-of-0-gives-nothing": Fault("it gives 35 bytes", ignoring("tail")),
     "a-tail-that-is-missing-or-negative-gives-all": Fault(
         "tail=-1 gives another log than no tail", saying(lambda text: text[-7:], "tail")

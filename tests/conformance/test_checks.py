@@ -29,16 +29,18 @@ def test_a_provider_without_a_fault_passes(stub: Target, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_found_by_its_check(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_found_by_its_check_and_no_pod_is_left(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provider, "PATIENCE_SECONDS", 1)  # what never comes is waited for
     problem, answer = FAULTS[name]
-    with serving(Stub(), answer) as target:
+    stub = Stub()
+    with serving(stub, answer) as target:
         result = attempt(CHECKS[name], target)
 
     assert result.outcome is Outcome.FAILED
     assert problem in result.problem
     assert result.answer is not None
     assert result.answer.request is not None
+    assert stub.pods == {}
 
 
 def test_every_check_has_been_seen_failing() -> None:

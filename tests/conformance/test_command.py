@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.conformance.faults import FAULTS
-from tests.conformance.faulty import refusing
+from tests.conformance.faulty import with_status
 from tests.conformance.stub import TOKEN, Stub, serving
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT
@@ -71,21 +71,10 @@ def test_a_provider_below_a_path_is_asked_there() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("answer", [Stub.answer, *(FAULTS[name].answer for name in FAULTS if "writes" in name)])
-def test_nothing_is_left_of_its_pods(answer: object) -> None:
-    assert callable(answer)
-    stub = Stub()
-    with serving(stub, answer) as target:
-        conformance(target.url, "--only", "writes.*", "errors.*", "--token", TOKEN)
-
-    assert stub.pods == {}
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_of_its_pods_when_it_is_stopped(number: signal.Signals) -> None:
     stub = Stub()
-    never_starts = refusing(200, lambda request: request.path == "/getPodStatus")
-    with serving(stub, never_starts) as target:
+    with serving(stub, with_status(containerStatuses=[])) as target:  # a pod that never starts
         waiting = [sys.executable, "-m", "conformance", target.url, "--only", "logs.*", "--token", TOKEN]
         with subprocess.Popen(waiting, cwd=ROOT, env=CLEAN, stdout=subprocess.PIPE) as process:
             eventually(lambda: stub.pods)
