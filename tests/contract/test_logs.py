@@ -60,6 +60,13 @@ def test_a_tail_that_is_negative_gives_every_line(http: Client, log: list[str], 
     assert (answer.code, answer.body.decode()) == (200, "".join(log))
 
 
+@pytest.mark.parametrize("age", [10**9, 2**63, 10**30])
+def test_lines_of_more_seconds_than_there_have_been_are_every_line(http: Client, log: list[str], age: int) -> None:
+    answer = http.get("/getContainerLogs", **query(namespace="logs", sinceSeconds=age))
+
+    assert (answer.code, answer.body.decode()) == (200, "".join(log))
+
+
 @pytest.mark.parametrize("tail", ["ten", "", "1.5", "1e3", "0x10", "1_000", " 5", "--5", "５", "NaN", "5;"])  # noqa: RUF001
 def test_a_tail_that_is_no_number_is_400(http: Client, log: list[str], tail: str) -> None:
     answer = http.get("/getContainerLogs", **query(tail, namespace="logs"))
