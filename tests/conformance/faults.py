@@ -180,7 +180,7 @@ LOGS = {
         "answers 200 OK, not 404", refusing(200, asking_for(containerName="nobody"))
     ),
     "timestamps-begin-each-line": Fault(
-        "a line is not its time", saying(lambda text: text.replace(SINCE, "1764057600"), "timestamps")
+        "a line begins with '1764057600'", saying(lambda text: text.replace(SINCE, "1764057600"), "timestamps")
     ),
     "limit-bytes-cuts-the-log": Fault("of 3 bytes it gives 2", saying(lambda text: text[:2], "limitBytes")),
     "since-leaves-out-what-is-older": Fault(

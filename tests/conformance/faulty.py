@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from conformance.checks.http import ENDPOINTS
 from tests.conformance.stub import FACTS, PodJSON, Reply, Request, Stub, json_reply
 
 Faulty = Callable[[Stub, Request], Reply]
@@ -103,6 +104,15 @@ def changing_status(change: Callable[[PodJSON], object]) -> Faulty:
         return json_reply(found)
 
     return answer
+
+
+def without_extensions(stub: Stub, request: Request) -> Reply:
+    """Have the ten paths and their parameters alone, as older providers do."""
+    if request.path not in {path for _, path in ENDPOINTS}:
+        return Reply(404)
+    known = ("namespace", "name", "podName", "containerName", "tail")
+    query = {name: value for name, value in request.query.items() if name in known}
+    return stub.answer(request._replace(query=query))
 
 
 def keyed_by(name: Callable[[str, str], str]) -> Faulty:

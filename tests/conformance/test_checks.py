@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from conformance import provider
+from conformance.check import Check, Level
 from conformance.checks import ALL
 from conformance.provider import Target
 from conformance.run import Outcome, attempt
 from tests.conformance.faults import FAULTS
+from tests.conformance.faulty import without_extensions
 from tests.conformance.stub import Stub, serving
 
 CHECKS = {check.name: check for check in ALL}
@@ -41,6 +43,14 @@ def test_a_fault_is_found_by_its_check_and_no_pod_is_left(name: str, monkeypatch
     assert result.answer is not None
     assert result.answer.request is not None
     assert stub.pods == {}
+
+
+@pytest.mark.parametrize("check", [check for check in ALL if check.level is Level.EXTENSION], ids=lambda c: c.name)
+def test_an_older_provider_does_not_fail_for_want_of_an_extension(check: Check) -> None:
+    with serving(Stub(), without_extensions) as target:
+        outcome = attempt(check, target).outcome
+
+    assert outcome is (Outcome.PASSED if check.name.startswith("access.") else Outcome.NOT_OFFERED)
 
 
 def test_every_check_has_been_seen_failing() -> None:
