@@ -17,6 +17,7 @@ from tests.server import Server
 
 RULES_THAT_NO_SCHEMA_CAN_SAY = (
     "another container of this pod has the same name",
+    "metadata.uid: belongs to ",  # another pod that was tried before
     "at most one of sinceTime and sinceSeconds may be given",
     "expected `int",  # 1.0 and 2**64 are whole numbers to JSON Schema, and no integers to Go
 )
