@@ -53,6 +53,10 @@ benchmark-node: .venv/run ## Measure a node of the current kubeconfig's cluster:
 docs: .venv/run ## Write docs/configuration.md from the settings
 	$(BIN)/python -m docs.configuration > docs/configuration.md
 
+.PHONY: conformance
+conformance: .venv/run ## Check a provider that runs: make conformance ARGS='http://127.0.0.1:3000'
+	@$(BIN)/python -m conformance $(ARGS)
+
 .PHONY: lock
 lock: .venv/dev ## Compile requirements.txt and its development twin from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt

@@ -4,7 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 
 import msgspec
@@ -13,7 +13,7 @@ from app.changes import Pause, never
 from app.errors import InvalidRequest, NotFound
 from app.lifecycle import status as statuses
 from app.lifecycle.status import ContainerStatus, PodStatus
-from app.lifecycle.times import rfc3339_micro
+from app.lifecycle.times import rfc3339_micro, seconds
 from app.pods import Pods
 from app.runtimes import LogLine, Runtime
 from app.write import Clock
@@ -78,7 +78,7 @@ class Logs:
 
     def _oldest(self, options: LogOptions) -> datetime | None:
         if options.since_seconds is not None:
-            return self._clock() - timedelta(seconds=options.since_seconds)
+            return self._clock() - seconds(options.since_seconds)
         return options.since_time
 
 

@@ -6,7 +6,7 @@ read is one query for the last row whose time has come. Only a course that has n
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import structlog
@@ -18,6 +18,7 @@ from app.courses import Courses
 from app.database import Database
 from app.errors import NotFound
 from app.lifecycle.manifest import Manifest, PodReference
+from app.lifecycle.times import seconds
 from app.models import Pod, PodStatus
 from app.runtimes import AcceptedPod, Runtime
 from app.statement import Row, Statement
@@ -122,7 +123,7 @@ class Pods:
             live = write.live(pod.namespace, pod.name)
             if live is None or pod.uid not in (None, "", live.uid):
                 raise _not_found(pod.namespace, pod.name)
-            write.end(live, grace=None if grace is None else timedelta(seconds=grace))
+            write.end(live, grace=None if grace is None else seconds(grace))
 
     def get(self, namespace: str, name: str) -> str:
         """Give a pod with its status, as JSON.

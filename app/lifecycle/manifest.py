@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from app.errors import InvalidRequest
+from app.lifecycle.times import seconds
 
 Resources = dict[str, str | int | float]
 """Resource name → quantity. Kubernetes takes bare numbers too."""
@@ -89,8 +90,8 @@ class PodSpec(_Object, frozen=True):
     @property
     def grace(self) -> timedelta:
         """What its containers get to end by themselves; 30 s, the API server's default, where it does not say."""
-        seconds = self.termination_grace_period_seconds
-        return timedelta(seconds=30 if seconds is None else seconds)
+        given = self.termination_grace_period_seconds
+        return seconds(30 if given is None else given)
 
     @property
     def all_containers(self) -> list[Container]:

@@ -14,6 +14,7 @@ _MICROSECONDS = {
     "ns": 1e-3,
 }
 _LONGEST = timedelta(days=365)
+_CENTURY_SECONDS = 100 * 365 * 24 * 3600
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
 
 
@@ -42,6 +43,17 @@ def rfc3339_micro(time: datetime) -> str:
     '2026-11-22T08:46:38.000120Z'
     """
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds(count: int) -> timedelta:
+    """Give so many seconds, for a number from a client: none below zero, a century for all that is longer.
+
+    >>> seconds(90)
+    datetime.timedelta(seconds=90)
+    >>> seconds(2**63 - 1) < timedelta.max
+    True
+    """
+    return timedelta(seconds=max(0, min(count, _CENTURY_SECONDS)))
 
 
 def parse_duration(text: str) -> timedelta:

@@ -9,8 +9,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from app.database import Database
+from conformance.checks.http import ENDPOINTS
 from tests.conftest import MakeApp
-from tests.contract.conftest import ENDPOINTS, TOKEN, named, put_on, tables
+from tests.contract.conftest import TOKEN, named, put_on, tables
 from tests.pods import a_container, a_pod
 from tests.server import Answer, Client, Server
 

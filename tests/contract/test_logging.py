@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.conftest import RawConnection, log_lines, named
+from conformance.wire import Connection
+from tests.contract.conftest import log_lines, named
 from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually
@@ -99,7 +100,7 @@ def test_requests_of_one_connection_have_a_line_each(provider: Server, http: Cli
 
 
 def test_a_request_in_chunks_and_one_that_is_too_large_have_their_lines(
-    provider: Server, wire: RawConnection
+    provider: Server, wire: Connection
 ) -> None:
     for headers, body in (
         ({"Transfer_Encoding": "chunked"}, b"2\r\n{}\r\n0\r\n\r\n"),
@@ -111,7 +112,7 @@ def test_a_request_in_chunks_and_one_that_is_too_large_have_their_lines(
         assert line_of(provider, request_id)["code"] == answer.code
 
 
-def test_no_line_breaks_get_into_the_log(provider: Server, wire: RawConnection) -> None:
+def test_no_line_breaks_get_into_the_log(provider: Server, wire: Connection) -> None:
     request_id = uuid4().hex
     wire.request("GET", "/a%0A%7B%22event%22:1%7D?b=%0Ac", X_Request_ID=request_id, User_Agent='"\\ü')
 

@@ -9,19 +9,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from app.database import Database
-from app.lifecycle.quantity import parse_quantity
+from conformance.checks import node
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import NODE_PATHS, log_lines, named, on_sqlite_alone
+from tests.contract.conftest import log_lines, named, on_sqlite_alone
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import Client, Server, serving
-
-
-def test_the_capacity_is_a_map_of_resources_to_quantities(http: Client) -> None:
-    capacity = http.get("/capacity").json()
-
-    assert {"cpu", "memory", "pods"} <= set(capacity)
-    assert all(parse_quantity(quantity) > 0 for quantity in capacity.values())
 
 
 @on_sqlite_alone
@@ -80,7 +73,7 @@ def test_the_node_answers_while_the_database_does_not_serve(client: FlaskClient,
 
     assert client.get("/readyz").status_code == 503
     assert client.get("/getPods").status_code == 503
-    assert [client.get(path).status_code for path in NODE_PATHS] == [200, 200, 200]
+    assert [client.get(path).status_code for path in node.PATHS] == [200, 200, 200]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +99,7 @@ def test_without_a_database_the_server_starts_with_a_warning(stranded: Server) -
     assert "a-password" not in stranded.log.read_text()
 
 
-@pytest.mark.parametrize("path", [*NODE_PATHS, "/", "/healthz"])
+@pytest.mark.parametrize("path", [*node.PATHS, "/", "/healthz"])
 def test_without_a_database_what_needs_none_answers(without_database: Client, path: str) -> None:
     assert without_database.get(path).status_line == "200 OK"
 

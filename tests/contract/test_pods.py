@@ -228,6 +228,18 @@ class TestDelete:
 
             assert client.get("/getPods").get_json() == []
 
+    @pytest.mark.parametrize("grace", [0, -1, 10**14, 2**63 - 1, -(2**63)])
+    def test_may_have_a_grace_period_of_any_length(self, client: FlaskClient, grace: int) -> None:
+        of_the_pod, of_the_delete = (
+            put_on(client, a_pod("web-0", terminationGracePeriodSeconds=grace)),
+            put_on(client, a_pod("web-1", metadata={"deletionGracePeriodSeconds": grace})),
+        )
+
+        assert client.delete("/deletePod", json=of_the_pod).status_code == 200
+        assert client.delete("/deletePod", json=of_the_delete).status_code == 200
+
+        assert client.get("/getPods").get_json() == []
+
     def test_of_everything_that_is_listed_leaves_an_empty_list(self, client: FlaskClient) -> None:
         for number in range(3):
             put_on(client, a_pod(f"web-{number}", namespace=f"team-{number}"))

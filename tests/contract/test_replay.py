@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urlencode
 
 from app.database import Database
 from app.models import AuditEvent, Pod
+from conformance.wire import Answer, Connection
 from tests.conftest import Serve
-from tests.contract.conftest import Connect, RawAnswer, RawConnection, rows
+from tests.contract.conftest import Connect, rows
 from tests.server import Server
 
 RECORDING = Path(__file__).parent.parent / "data" / "original-broker.jsonl"
@@ -52,45 +53,45 @@ def recording() -> list[Request]:
     return [Request(line) for line in RECORDING.read_text().splitlines()]
 
 
-def get_pods(request: Request, answer: RawAnswer, pods: Pods) -> None:
+def get_pods(request: Request, answer: Answer, pods: Pods) -> None:
     listed = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in json.loads(answer.body)}
     assert listed == set(pods)
 
 
-def get_pod(request: Request, answer: RawAnswer, pods: Pods) -> None:
+def get_pod(request: Request, answer: Answer, pods: Pods) -> None:
     read, sent = json.loads(answer.body), pods[request.key]
     assert read["metadata"]["uid"] == sent["metadata"]["uid"]
     assert read["spec"] == sent["spec"]
 
 
-def get_pod_status(request: Request, answer: RawAnswer, pods: Pods) -> None:
+def get_pod_status(request: Request, answer: Answer, pods: Pods) -> None:
     status = json.loads(answer.body)
     assert status["phase"] == "Running"
     running = {container["name"] for container in status["containerStatuses"] if "running" in container["state"]}
     assert running == {container["name"] for container in pods[request.key]["spec"]["containers"]}
 
 
-def get_container_logs(request: Request, answer: RawAnswer, pods: Pods) -> None:
+def get_container_logs(request: Request, answer: Answer, pods: Pods) -> None:
     assert answer.header("Content-Type") == "text/plain; charset=utf-8"
     assert 0 < len(answer.body.splitlines()) <= int(request.query["tail"])
 
 
-def create_pod(request: Request, answer: RawAnswer, pods: Pods) -> None:
+def create_pod(request: Request, answer: Answer, pods: Pods) -> None:
     assert (answer.header("Content-Length"), answer.body) == ("0", b"")
     pods[request.key] = request.pod
 
 
-def update_pod(request: Request, answer: RawAnswer, pods: Pods) -> None:
+def update_pod(request: Request, answer: Answer, pods: Pods) -> None:
     assert (answer.header("Content-Length"), answer.body) == ("0", b"")
     # The recorded updates differ from what is there in the order of the environment alone.
 
 
-def delete_pod(request: Request, answer: RawAnswer, pods: Pods) -> None:
+def delete_pod(request: Request, answer: Answer, pods: Pods) -> None:
     assert (answer.header("Content-Length"), answer.body) == ("0", b"")
     del pods[request.key]
 
 
-NEEDS: dict[str, Callable[[Request, RawAnswer, Pods], None]] = {
+NEEDS: dict[str, Callable[[Request, Answer, Pods], None]] = {
     "/getPods": get_pods,
     "/getPod": get_pod,
     "/getPodStatus": get_pod_status,
@@ -102,7 +103,7 @@ NEEDS: dict[str, Callable[[Request, RawAnswer, Pods], None]] = {
 """What the client needs of an answer, by path."""
 
 
-def replay(server: Server, connections: list[RawConnection]) -> Pods:
+def replay(server: Server, connections: list[Connection]) -> Pods:
     """Send the recording, each request on the next connection; give the pods that are left."""
     pods: Pods = {}
     for connection, request in zip(cycle(connections), recording(), strict=False):
@@ -116,7 +117,7 @@ def replay(server: Server, connections: list[RawConnection]) -> Pods:
     return pods
 
 
-def everything(connection: RawConnection, pods: Pods) -> list[bytes]:
+def everything(connection: Connection, pods: Pods) -> list[bytes]:
     """Read each pod in each way."""
     targets = ["/getPods"]
     for (namespace, name), pod in pods.items():

@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from app.database import Database
 from app.models import AuditEvent, Pod
+from conformance.wire import Connection
 from tests.conftest import MakeApp, Serve
-from tests.contract.conftest import RawConnection, change, on_sqlite_alone, put_on, rows
+from tests.contract.conftest import change, on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod
 from tests.server import Answer, Client, Server
 from tests.waiting import eventually
@@ -180,7 +181,7 @@ def test_only_the_image_of_a_container_is_quoted(client: FlaskClient, database: 
     ids=["as a request", "as a header", "as the size of a chunk", "as the end of a chunk", "as a trailer"],
 )
 def test_a_secret_that_is_taken_for_a_part_of_http_gets_into_no_log_line(
-    provider: Server, wire: RawConnection, body: str
+    provider: Server, wire: Connection, body: str
 ) -> None:
     wire.send(f"POST /createPod HTTP/1.1\r\nHost: a\r\n{body}".encode())
 

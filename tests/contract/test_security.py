@@ -11,8 +11,10 @@ from flask.testing import FlaskClient
 
 from app.database import Database
 from app.models import AuditEvent
+from conformance.checks import node
+from conformance.checks.http import ENDPOINTS
 from tests.conftest import MakeApp
-from tests.contract.conftest import ENDPOINTS, NODE_PATHS, ORIGIN, TOKEN, Connect, on_sqlite_alone, rows
+from tests.contract.conftest import ORIGIN, TOKEN, Connect, on_sqlite_alone, rows
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT, Client, Server
@@ -67,7 +69,7 @@ class TestTheToken:
     def test_opens_every_path(self, client: Client, scheme: str) -> None:
         headers = {"Authorization": f"{scheme} {TOKEN}"}
 
-        for path in ("/getPods", "//getPods", *NODE_PATHS):
+        for path in ("/getPods", "//getPods", *node.PATHS):
             assert client.request("GET", path, headers=headers).code == 200
         assert client.request("GET", "/nothing", headers=headers).code == 404
         assert client.request("GET", "/createPod", headers=headers).code == 405

@@ -1,0 +1,12 @@
+"""Every check: one function each, with the rule of the contract and the reason for it in its docstring."""
+
+from conformance.check import Check
+from conformance.checks import access, changes, errors, http, logs, node, reads, statuses, writes
+
+ALL: tuple[Check, ...] = tuple(
+    found
+    for module in (node, reads, writes, statuses, logs, http, errors, access, changes)
+    for found in vars(module).values()
+    if isinstance(found, Check)
+)
+"""In the order in which they are tried and told."""

@@ -1,0 +1,35 @@
+"""`docs/conformance.md` is true."""
+
+import re
+import subprocess
+import sys
+
+from conformance.checks import ALL
+from tests.conformance.stub import TOKEN, Stub, serving
+from tests.server import CLEAN, ROOT
+
+DOCUMENT = (ROOT / "docs" / "conformance.md").read_text()
+
+
+def test_the_example_prints_what_it_says() -> None:
+    [(command, expected)] = re.findall(r"<!-- test -->\n```sh\n(.*?)\n```\n```text\n(.*?)```", DOCUMENT, re.DOTALL)
+    with serving(Stub()) as target:
+        command = command.replace("python3", sys.executable).replace("http://127.0.0.1:3000", target.url)
+        done = subprocess.run(
+            f"{command} --token {TOKEN}",
+            shell=True,
+            cwd=ROOT,
+            env=CLEAN,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert done.stdout == expected.replace("http://127.0.0.1:3000", target.url)
+
+
+def test_every_check_that_is_named_is_there() -> None:
+    named = set(re.findall(r"`([a-z]+\.[a-z0-9-]+)`", DOCUMENT))
+
+    assert len(named) > 30
+    assert named <= {check.name for check in ALL}
