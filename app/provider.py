@@ -6,6 +6,7 @@ from typing import Self
 
 from flask import current_app
 
+from app.audit.trail import Trail
 from app.changes import Changes
 from app.courses import Courses
 from app.database import Database
@@ -31,6 +32,7 @@ class Provider:
     pods: Pods
     changes: Changes
     logs: Logs
+    audit: Trail
     clock: Clock
     serving_since: datetime
 
@@ -52,6 +54,7 @@ class Provider:
             pods=pods,
             changes=Changes(database, courses, node_name=settings.node_name, clock=clock),
             logs=Logs(pods, runtime, clock=clock),
+            audit=Trail(database, settings, clock=clock),
             clock=clock,
             serving_since=serving_since,
         )

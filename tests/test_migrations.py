@@ -126,7 +126,7 @@ CHANGES = {
         "DROP INDEX uq_pods_live_name",
         "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
         "DROP TRIGGER audit_events_no_delete",
-        "DROP VIEW pod_timeline; CREATE VIEW pod_timeline AS SELECT * FROM pod_statuses",
+        "DROP VIEW current_pods; CREATE VIEW current_pods AS SELECT * FROM pod_statuses",
     ],
     "postgresql": [
         "ALTER TABLE nodes ADD CHECK (revision > 0)",
@@ -138,8 +138,9 @@ CHANGES = {
         "DROP INDEX uq_pods_live_name",
         "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
         "DROP TRIGGER audit_events_append_only ON audit_events",
+        "DROP TRIGGER audit_events_no_delete ON audit_events",
         "CREATE OR REPLACE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
-        "DROP VIEW pod_timeline; CREATE VIEW pod_timeline AS SELECT * FROM pod_statuses",
+        "DROP VIEW current_pods; CREATE VIEW current_pods AS SELECT * FROM pod_statuses",
     ],
 }
 
