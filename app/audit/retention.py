@@ -138,6 +138,7 @@ class Retention:
             ),
         )
         has_ended = and_(
+            Pod.deleted_at.is_not(None),  # or what follows is neither true nor false
             Pod.deleted_at < self._before,
             Pod.continues_at.is_(None),
             ~exists().where(recent.pod_id == Pod.id, recent.effective_at >= self._before),
