@@ -10,6 +10,7 @@ from app.audit.trail import Trail
 from app.changes import Changes
 from app.courses import Courses
 from app.database import Database
+from app.history import History
 from app.logs import Logs
 from app.migrate import head
 from app.pods import Pods
@@ -32,6 +33,7 @@ class Provider:
     pods: Pods
     changes: Changes
     logs: Logs
+    history: History
     audit: Trail
     clock: Clock
     serving_since: datetime
@@ -54,6 +56,7 @@ class Provider:
             pods=pods,
             changes=Changes(database, courses, node_name=settings.node_name, clock=clock),
             logs=Logs(pods, runtime, clock=clock),
+            history=History(database, courses, settings, clock=clock),
             audit=Trail(database, settings, clock=clock),
             clock=clock,
             serving_since=serving_since,

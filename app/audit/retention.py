@@ -70,7 +70,7 @@ class Retention:
         Raises:
             InvalidRequest: there is such a file already, or it cannot be written; what it has not stays.
         """
-        with _new_file(path) as file:
+        with new_file(path) as file:
             self._announce(path, now=now, caller=caller, chained=chained)
             gone = [
                 sum(_each(self._batches(rows, table, file), progress))
@@ -184,8 +184,12 @@ def _each(counts: Iterator[int], progress: Progress) -> Iterator[int]:
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is not there yet, which only its owner can read."""
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is not there yet, which only its owner can read.
+
+    Raises:
+        InvalidRequest: it is there, or it cannot be written.
+    """
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             directory = os.open(path.parent, os.O_RDONLY)

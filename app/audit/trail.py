@@ -51,9 +51,11 @@ class Trail:
     def events(self, which: Which) -> Generator[dict[str, Any], None, None]:
         """Give events as their columns, the oldest first; they are read as they are consumed."""
         query = select(_EVENTS).where(*self._conditions(which)).order_by(AuditEvent.id)
-        with self._database.read(streaming=True) as connection:
-            with connection.execute(query, execution_options={"yield_per": _ROWS_A_CHUNK}) as rows:
-                yield from (row._asdict() for row in rows)
+        with (
+            self._database.read(streaming=True) as connection,
+            connection.execute(query, execution_options={"yield_per": _ROWS_A_CHUNK}) as rows,
+        ):
+            yield from (row._asdict() for row in rows)
 
     def last_events(self, which: Which, *, count: int) -> list[dict[str, Any]]:
         """Give the last so many events, the oldest of them first."""

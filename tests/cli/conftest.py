@@ -1,0 +1,39 @@
+"""The commands, on the recorded history."""
+
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from tests.audit.recorded import RUNTIME, record_history
+from tests.conftest import Clock, MakeApp
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def database_kind() -> str:
+    """What a command prints is the same whichever database is below; `tests/audit` asks both."""
+    return "sqlite"
+
+
+@pytest.fixture
+def recorded(make_app: MakeApp, clock: Clock) -> Flask:
+    """An application with the recorded history, its audit chained; the time is the end of the history."""
+    app = make_app(runtime=RUNTIME, audit_hash_chain=True)
+    record_history(app, clock)
+    return app
+
+
+@pytest.fixture
+def run(recorded: Flask) -> Run:
+    """Run a command on the recorded history, and give what came of it."""
+
+    def invoke(*arguments: object, code: int = 0) -> Result:
+        result = recorded.test_cli_runner().invoke(args=[str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return invoke
