@@ -1,6 +1,6 @@
 """The record as one reads it: the node and its pods as they are, were at a time, and will be."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -10,10 +10,11 @@ import orjson
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import aliased
 
+from app.audit.trail import Trail, Which
 from app.courses import Courses
 from app.database import Database
 from app.errors import NotFound
-from app.lifecycle.explain import Life, Moment
+from app.lifecycle.explain import Life, Moment, explain, summary
 from app.lifecycle.masking import masked
 from app.models import Node, Pod, PodStatus
 from app.settings import Settings
@@ -67,12 +68,32 @@ class NodeThen(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that became of a pod: a request, or a status.
+
+    Attributes:
+        summary: what it was, in words.
+        request: the event of the audit, of a request.
+        status: the PodStatus, of a status.
+        is_end: after it, the pod was gone.
+    """
+
+    at: datetime
+    summary: str
+    request: dict[str, Any] | None = None
+    status: dict[str, Any] | None = None
+    is_end: bool = False
+
+
 class History:
     """The record of one node. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, database: Database, courses: Courses, settings: Settings, *, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, courses: Courses, audit: Trail, settings: Settings, *, clock: Clock
+    ) -> None:
         self._database = database
         self._courses = courses
+        self._audit = audit
         self._node_name = settings.node_name
         self._clock = clock
 
@@ -138,6 +159,28 @@ class History:
             life=Life(self._moments(row.id, deleted_at=row.deleted_at), row.deleted_at, row.continues_at),
         )
 
+    def find(self, pod: str) -> KnownPod:
+        """Give a pod by what a person types: `NAMESPACE/NAME`, or a UID.
+
+        Raises:
+            NotFound: as :meth:`pod`.
+        """
+        namespace, slash, name = pod.partition("/")
+        return self.pod(namespace=namespace, name=name) if slash else self.pod(uid=pod)
+
+    def steps(self, pod: KnownPod) -> list[Step]:
+        """Tell what became of a pod: each request and each status in their order, those to come included."""
+        statuses = [
+            Step(at=since, summary=summary(status), status=status) for since, _, status in pod.life.moments
+        ]
+        return sorted([*self._requests(pod), *statuses], key=lambda step: step.at)
+
+    def explain(self, pod: KnownPod, *, at: datetime) -> list[str]:
+        """Say in words why a pod is as it is at a time, and what comes next."""
+        ends = [step for step in self._requests(pod) if step.is_end and step.at == pod.life.deleted_at]
+        deleted_by = [f"What deleted it: {step.summary}." for step in ends]
+        return [*explain(pod.life, now=at), *deleted_by]
+
     def node(self, *, at: datetime) -> NodeThen:
         """Say what the node had promised at a time."""
         query = (
@@ -164,6 +207,21 @@ class History:
         """Read the node's revision; 0 where nothing was ever written."""
         with self._database.read() as connection:
             return connection.scalar(select(Node.revision).where(Node.name == self._node_name)) or 0
+
+    def _requests(self, pod: KnownPod) -> Iterator[Step]:
+        """Find the requests that made, changed and ended a pod."""
+        for event in self._audit.events(Which(namespace=pod.namespace, name=pod.name, outcome="done")):
+            event["change"] = orjson.loads(event["change"] or "{}")
+            is_replaced = event["change"].get("replaced") == pod.uid
+            if event["uid"] != pod.uid and not is_replaced:
+                continue
+            said = f"{event['verb']} by {event['user_agent'] or 'nobody named'} from {event['address']}"
+            if is_replaced:
+                said += f", which put {event['uid']} in its place"
+            elif fields := [change["field"] for change in event["change"].get("changed", ())]:
+                said += f": {', '.join(fields)}"
+            is_end = is_replaced or event["verb"] == "delete"
+            yield Step(at=event["at"], summary=said, request=event, is_end=is_end)
 
     def _moments(self, pod_id: int, *, deleted_at: datetime | None) -> list[Moment]:
         query = (

@@ -49,6 +49,7 @@ class Provider:
         runtime = load_runtime(settings)
         courses = Courses(database, runtime, clock=clock)
         pods = Pods(database, runtime, courses, clock=clock)
+        audit = Trail(database, settings, clock=clock)
         return cls(
             settings=settings,
             database=database,
@@ -56,8 +57,8 @@ class Provider:
             pods=pods,
             changes=Changes(database, courses, node_name=settings.node_name, clock=clock),
             logs=Logs(pods, runtime, clock=clock),
-            history=History(database, courses, settings, clock=clock),
-            audit=Trail(database, settings, clock=clock),
+            history=History(database, courses, audit, settings, clock=clock),
+            audit=audit,
             clock=clock,
             serving_since=serving_since,
         )

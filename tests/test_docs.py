@@ -1,9 +1,10 @@
-"""The README is true: its commands do what it says, its table of settings is the one in force."""
+"""The README and the docs are true: their commands do what they say, the table of settings is the one in force."""
 
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,31 +14,67 @@ from tests.conftest import Serve
 from tests.server import CLEAN, ROOT
 
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"<!-- test -->\n```sh\n(.*?)```\n```text\n(.*?)```", README, re.DOTALL)
+DOCS = {
+    str(path.relative_to(ROOT)): text
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if "<!-- test -->" in (text := path.read_text())
+}
+EXAMPLE = re.compile(
+    r"<!-- test -->\n(?:```sh\n(?P<commands>.*?)```\n```text\n(?P<printed>.*?)```|```pycon\n(?P<session>.*?)```)",
+    re.DOTALL,
+)
+"""Commands and what they print, or a session of `flask shell`. `…` stands for anything within a line."""
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_the_examples_print_what_the_readme_says(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", DOCS)
+def test_the_examples_print_what_the_document_says(document: str, serve: Serve, tmp_path: Path) -> None:
     missing = [command for command in ("curl", "sqlite3") if shutil.which(command) is None]
     if missing and "CI" not in os.environ:
         pytest.skip(f"{' and '.join(missing)} not installed")
     with serve() as server:
-        for commands, expected in EXAMPLES:
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", commands.replace(":3000", f":{server.port}")],
-                cwd=tmp_path,
-                env=CLEAN,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
+        for example in EXAMPLE.finditer(DOCS[document]):
+            if example["session"]:
+                statements, expected = _statements(example["session"]), _transcript(example["session"])
+                printed = _run(["flask", "shell"], directory=tmp_path, stdin=statements)
+                printed = printed[printed.index(">>> ") :]  # after what the shell says of itself
+            else:
+                commands, expected = example["commands"].replace(":3000", f":{server.port}"), example["printed"]
+                printed = _run(["bash", "-euo", "pipefail", "-c", commands], directory=tmp_path)
             pattern = re.escape(expected.strip()).replace("…", ".*")
-            assert re.fullmatch(pattern, done.stdout.strip()), done.stdout
+            assert re.fullmatch(pattern, printed.strip()), printed
+
+
+def _run(command: list[str], *, directory: Path, stdin: str | None = None) -> str:
+    """Run a command where the provider's data is, its own `flask` at hand; give what it prints."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{CLEAN['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env={**CLEAN, "PATH": path, "FLASK_APP": str(ROOT / "wsgi.py")},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _statements(session: str) -> str:
+    """Pick what a person types."""
+    return "".join(f"{line[4:]}\n" for line in session.splitlines() if line.startswith((">>> ", "... ")))
+
+
+def _transcript(session: str) -> str:
+    """Give what a session prints where nothing is echoed: a prompt for each line that is read, and the answers."""
+    return re.sub(r"^(>>> |\.\.\. ).*\n", r"\1", session, flags=re.MULTILINE) + ">>> "
 
 
 def test_every_example_is_found() -> None:
-    assert len(EXAMPLES) == README.count("<!-- test -->") > 0
+    assert "README.md" in DOCS
+    for document, text in DOCS.items():
+        assert len(EXAMPLE.findall(text)) == text.count("<!-- test -->"), document
 
 
 def test_the_table_of_settings_is_complete() -> None:

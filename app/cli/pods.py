@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import click
-import orjson
 
-from app.audit.trail import Which
 from app.cli.output import Group, as_json, at, lines, printable, table
 from app.errors import InvalidRequest
 from app.history import KnownPod, PodThen
-from app.lifecycle import explain as words
 from app.lifecycle.explain import Moment, readiness, restarts, summary
 from app.lifecycle.times import format_age, rfc3339
 from app.provider import provider
@@ -49,7 +45,7 @@ def list_pods(
 @as_json
 def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
     """Show a pod: as it was last sent, with its status at a time."""
-    known, time = _find(pod), at or provider().clock()
+    known, time = provider().history.find(pod), at or provider().clock()
     moment = _moment(known, time)
     if as_json:
         lines([{**known.pod, "status": moment.status}])
@@ -62,16 +58,12 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 @as_json
 def history(*, pod: str, as_json: bool) -> None:
     """Tell what became of a pod: each status and each request, those to come included."""
-    known = _find(pod)
-    now = provider().clock()
-    steps = sorted([*_requests(known), *_statuses(known)], key=lambda step: step["at"])
+    services = provider()
+    steps, now = services.history.steps(services.history.find(pod)), services.clock()
     if as_json:
         lines(steps)
-        return
-    table(
-        ("TIME", "", "WHAT"),
-        ((step["at"], "to come" if step["at"] > now else "", step["summary"]) for step in steps),
-    )
+    else:
+        table(("TIME", "", "WHAT"), ((s.at, "to come" if s.at > now else "", s.summary) for s in steps))
 
 
 @pods.command()
@@ -80,28 +72,14 @@ def history(*, pod: str, as_json: bool) -> None:
 @as_json
 def explain(*, pod: str, at: datetime | None, as_json: bool) -> None:
     """Say why a pod is in its state, and what comes next, when."""
-    known = _find(pod)
-    sentences = list(words.explain(known.life, now=at or provider().clock()))
-    if ended_by := [step for step in _requests(known) if step["ends"] and known.life.deleted_at == step["at"]]:
-        sentences.append(f"What deleted it: {ended_by[-1]['summary']}.")
+    known, time = provider().history.find(pod), at or provider().clock()
+    sentences = provider().history.explain(known, at=time)
     if as_json:
         lines([{"namespace": known.namespace, "name": known.name, "uid": known.uid, "explanation": sentences}])
         return
     click.echo(f"{known.namespace}/{known.name} (UID {known.uid})")
     for sentence in sentences:
         click.echo(f"  {printable(sentence)}")
-
-
-def _find(pod: str) -> KnownPod:
-    """Find the pod that is meant.
-
-    Raises:
-        NotFound: there is none.
-    """
-    namespace, slash, name = pod.partition("/")
-    if slash:
-        return provider().history.pod(namespace=namespace, name=name)
-    return provider().history.pod(uid=pod)
 
 
 def _moment(pod: KnownPod, time: datetime) -> Moment:
@@ -173,29 +151,3 @@ def _containers(pod: KnownPod, moment: Moment) -> Iterator[tuple[object, ...]]:
                 container.get("restartCount"),
                 " ".join(str(variable.get("name")) for variable in variables),
             )
-
-
-def _statuses(pod: KnownPod) -> Iterator[dict[str, Any]]:
-    for since, until, status in pod.life.moments:
-        yield {"at": since, "summary": summary(status), "until": until, "status": status}
-
-
-def _requests(pod: KnownPod) -> Iterator[dict[str, Any]]:
-    """Find the requests that made, changed and ended a pod."""
-    for event in provider().audit.events(Which(namespace=pod.namespace, name=pod.name, outcome="done")):
-        change = orjson.loads(event["change"] or "{}")
-        is_replaced = change.get("replaced") == pod.uid
-        if event["uid"] != pod.uid and not is_replaced:
-            continue
-        said = f"{event['verb']} by {event['user_agent'] or 'nobody named'} from {event['address']}"
-        if is_replaced:
-            said += f", which put {event['uid']} in its place"
-        elif fields := [part["field"] for part in change.get("changed", ())]:
-            said += f": {', '.join(fields)}"
-        yield {
-            "at": event["at"],
-            "summary": said,
-            "request_id": event["request_id"],
-            "change": change,
-            "ends": is_replaced or event["verb"] == "delete",
-        }

@@ -1,6 +1,7 @@
 """What is too old leaves the database: into a file first, with a row that says so, past a trigger that knows."""
 
 import os
+import re
 import stat
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.audit.recorded import RUNTIME, SECRET, at, record_history
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import rows, tables
 from tests.pods import a_pod
+from tests.server import ROOT
 
 BY_HAND = Caller(request_id="prune-1", address="localhost", user_agent="flask audit prune")
 
@@ -262,14 +264,6 @@ def test_without_a_chain_it_goes_as_well(
     assert [event["hash"] for event in rows(database, AuditEvent)] == [None]
 
 
-GRANTS = """
-CREATE ROLE provider_{0} LOGIN;
-GRANT SELECT, INSERT, UPDATE, DELETE ON nodes, pods, pod_statuses TO provider_{0};
-GRANT SELECT, INSERT ON audit_events TO provider_{0};
-GRANT SELECT, UPDATE ON alembic_version TO provider_{0};
-GRANT SELECT ON current_pods, pod_timeline, pod_containers, pod_startups, audit_log, audit_changes TO provider_{0};
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO provider_{0};
-"""
 ATTACKS = [
     "UPDATE audit_events SET user_agent = 'forged'",
     "DELETE FROM audit_events",
@@ -287,12 +281,15 @@ ATTACKS = [
 def test_a_user_who_does_not_own_the_tables_serves_pods_and_cannot_touch_the_audit(
     make_app: MakeApp, database: Database, database_url: str
 ) -> None:
-    role = database_url.rpartition("_")[2]
+    [grants] = re.findall(
+        r"<!-- grants -->\n```sql\n(.*?)```", (ROOT / "docs" / "audit.md").read_text(), re.DOTALL
+    )
+    role = f"provider_{database_url.rpartition('_')[2]}"  # a role is of all databases of a server
     with database.write() as connection:
-        for statement in GRANTS.format(role).strip().split(";\n"):
+        for statement in re.sub(r"\bprovider\b", role, grants).strip().split(";\n"):
             connection.execute(text(statement.rstrip(";")))
     try:
-        app = make_app(database_url=database_url.replace("postgres@", f"provider_{role}@"), audit_hash_chain=True)
+        app = make_app(database_url=database_url.replace("postgres@", f"{role}@"), audit_hash_chain=True)
         client = app.test_client()
         pod = a_pod()
         for method, path in (("POST", "/createPod"), ("DELETE", "/deletePod"), ("DELETE", "/deletePod")):
@@ -306,8 +303,8 @@ def test_a_user_who_does_not_own_the_tables_serves_pods_and_cannot_touch_the_aud
         engine.dispose()
     finally:
         with database.write() as connection:
-            connection.execute(text(f"DROP OWNED BY provider_{role}"))
-            connection.execute(text(f"DROP ROLE provider_{role}"))
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
 
 
 def test_the_hash_of_the_last_event_stays_with_the_node(

@@ -204,7 +204,7 @@ def test_no_command_prints_a_value_of_an_environment(run: Run, recorded: Flask) 
         for command in ("show", "history", "explain"):
             for options in ([], ["--json"]):
                 assert SECRET not in run("pods", command, pod, *options).output
-    for command in (["pods", "list", "--deleted"], ["node", "show"], ["audit", "tail", "-n", "99"]):
+    for whole in (["pods", "list", "--deleted"], ["node", "show"], ["audit", "tail", "-n", "99"]):
         for options in ([], ["--json"]):
-            assert SECRET not in run(*command, *options).output
+            assert SECRET not in run(*whole, *options).output
     assert SECRET not in run("audit", "export").output
