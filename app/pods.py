@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, or_, select
 
 from app import audit
 from app.audit import Caller, Event, Verb
+from app.audit.chain import last_hash
 from app.courses import Courses
 from app.database import Database
 from app.errors import NotFound
@@ -180,7 +181,8 @@ class Pods:
             change={"refused": message},
         )
         with self._database.write() as connection:
-            audit.record(connection, event, chained=self._runtime.settings.audit_hash_chain)
+            chained = self._runtime.settings.audit_hash_chain
+            audit.record(connection, event, after=last_hash(connection, self._node_name) if chained else None)
 
     def _put(self, manifest: Manifest, caller: Caller, *, verb: Verb) -> None:
         metadata = manifest.pod.metadata

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from app.audit.chain import FIRST
 from app.lifecycle import status as statuses
 from app.lifecycle.manifest import PodSpec
 from app.lifecycle.requests import requests
@@ -26,7 +27,7 @@ _NEXT_REVISION = Statement(
     update(Node)
     .where(Node.name == bindparam("node_name"))
     .values(revision=Node.revision + 1)
-    .returning(Node.revision, Node.settled_at)
+    .returning(Node.revision, Node.settled_at, Node.audit_hash)
 )
 _SELECT_LAST = Statement(
     select(PodStatus.effective_at, PodStatus.status)
@@ -66,6 +67,7 @@ class Turn:
     Attributes:
         revision: the node's revision that this turn makes.
         now: when it happens. Never before what has been told to readers already, whatever the clock says.
+        last_hash: of the node's last event in the audit, where these are chained.
     """
 
     def __init__(self, connection: Connection, *, node_name: str, now: datetime) -> None:
@@ -74,6 +76,7 @@ class Turn:
         node = self._next_revision()
         self.revision: int = node.revision
         self.settled_at: datetime = node.settled_at
+        self.last_hash: str = node.audit_hash or FIRST
         self.now: datetime = max(now, self.settled_at)
 
     def abandon(self) -> None:

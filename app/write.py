@@ -214,7 +214,8 @@ class Write:
             revision=self._turn.revision,
             change=change,
         )
-        audit.record(self._turn.connection, event, chained=self._settings.audit_hash_chain)
+        after = self._turn.last_hash if self._settings.audit_hash_chain else None
+        audit.record(self._turn.connection, event, after=after)
 
 
 def accepted_pod(runtime: Runtime, row: Row) -> AcceptedPod:

@@ -39,16 +39,6 @@ _SELECT_EVENTS = (
 )
 
 
-class Link(NamedTuple):
-    """How an event hangs on the one before."""
-
-    previous_hash: str | None
-    hash: str | None
-
-
-NO_LINK = Link(None, None)
-
-
 class Break(NamedTuple):
     """The first event at which a chain does not hold, and why; no ID where it is the end that is missing."""
 
@@ -82,13 +72,20 @@ def digest(previous_hash: str, content: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps([previous_hash, *values])).hexdigest()
 
 
-def extend(connection: Connection, content: Mapping[str, Any]) -> Link:
-    """Make an event the last of its node's chain, and the node's row ours until the transaction ends."""
-    node_name = content["node_name"]
-    previous_hash = lock_node(connection, node_name).audit_hash or FIRST
-    link = Link(previous_hash, digest(previous_hash, content))
-    _SET_LAST.run(connection, of_node=node_name, audit_hash=link.hash)
-    return link
+def last_hash(connection: Connection, node_name: str) -> str:
+    """Read the hash of a node's last event, and have every writer of the node wait until the transaction ends."""
+    return lock_node(connection, node_name).audit_hash or FIRST
+
+
+def extend(connection: Connection, content: Mapping[str, Any], *, after: str) -> str:
+    """Make an event the last of its node's chain; give its hash.
+
+    Args:
+        after: the hash of the last event until now, read by who holds the node's row.
+    """
+    hash_ = digest(after, content)
+    _SET_LAST.run(connection, of_node=content["node_name"], audit_hash=hash_)
+    return hash_
 
 
 def verify(

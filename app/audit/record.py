@@ -48,11 +48,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     pruned_through: int | None = None
 
 
-def record(connection: Connection, event: Event, *, chained: bool) -> None:
+def record(connection: Connection, event: Event, *, after: str | None) -> None:
     """Add an event, in the caller's transaction: the change and its record are there both or neither.
 
     Args:
-        chained: it holds the hash of the one before; who writes for this node waits until the transaction ends.
+        after: the hash of the event before it, read by who holds the node's row; None without AUDIT_HASH_CHAIN.
     """
     pod = event.pod
     content = {
@@ -70,5 +70,5 @@ def record(connection: Connection, event: Event, *, chained: bool) -> None:
         "change": orjson.dumps(event.change).decode() if event.change else None,
         "pruned_through": event.pruned_through,
     }
-    link = chain.extend(connection, content) if chained else chain.NO_LINK
-    _INSERT.run(connection, **content, previous_hash=link.previous_hash, hash=link.hash)
+    hash_ = None if after is None else chain.extend(connection, content, after=after)
+    _INSERT.run(connection, **content, previous_hash=after, hash=hash_)

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
+from app.audit.chain import last_hash
 from app.audit.record import Caller, Event, record
 from app.database import Database
 from app.errors import InvalidRequest
@@ -98,7 +99,7 @@ class Retention:
                 change=change,
                 pruned_through=self._through,
             )
-            record(connection, event, chained=chained)
+            record(connection, event, after=last_hash(connection, self._node_name) if chained else None)
 
     def _batches(self, rows: Select[Any], table: type[Base], file: BinaryIO) -> Iterator[int]:
         """Take the rows out, some at a time; give how many."""

@@ -165,7 +165,7 @@ def test_a_pruning_names_only_what_is_older_than_itself(recorded: Flask, databas
         pruned_through=99,
     )
     with pytest.raises(DatabaseFault), database.write() as connection:
-        record(connection, event, chained=False)
+        record(connection, event, after=None)
 
 
 def test_a_pruning_of_one_node_lets_nothing_of_another_go(
