@@ -177,9 +177,9 @@ class History:
 
     def explain(self, pod: KnownPod, *, at: datetime) -> list[str]:
         """Say in words why a pod is as it is at a time, and what comes next."""
-        ends = [step for step in self._requests(pod) if step.is_end and step.at == pod.life.deleted_at]
-        deleted_by = [f"What deleted it: {step.summary}." for step in ends]
-        return [*explain(pod.life, now=at), *deleted_by]
+        gone = pod.life.deleted_at
+        ends = [step for step in self._requests(pod) if gone and step.is_end and step.at <= gone]
+        return [*explain(pod.life, now=at), *(f"What deleted it: {step.summary}." for step in ends[-1:])]
 
     def node(self, *, at: datetime) -> NodeThen:
         """Say what the node had promised at a time."""

@@ -198,6 +198,27 @@ def test_every_migration_goes_down_and_up_again_with_pods_in_the_database(
     assert client.post("/createPod", json=a_pod()).status_code == 200
 
 
+def test_the_audit_is_kept_on_the_way_up_to_0003_and_down_again(
+    client: FlaskClient, database: Database, database_url: str
+) -> None:
+    client.post("/createPod", json=a_pod())
+    client.delete("/deletePod", json=a_pod("nobody"))
+    statement = text("SELECT id, at, verb, code, request_id, change FROM audit_events ORDER BY id")
+    with database.read() as connection:
+        events = connection.execute(statement).all()
+    database.dispose()
+
+    downgrade(make_url(database_url), "0002")
+    old = Database(make_url(database_url), head=None)
+    with old.read() as connection:
+        assert connection.execute(statement).all() == events
+    old.dispose()
+    upgrade(make_url(database_url))
+
+    with database.read() as connection:
+        assert connection.execute(statement).all() == events
+
+
 def test_flask_migrate_says_where_the_database_is_and_may_run_twice_at_once(
     blank: Database, empty_database_url: str
 ) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 import orjson
 import pytest
 from flask import Flask
+from sqlalchemy import inspect
 
 from app.audit.questions import QUESTIONS
+from app.database import Database
 from app.provider import Provider
 from tests.audit.recorded import BROKER, CURL, at
+from tests.pods import a_container, a_pod
 from tests.server import ROOT
 
 START, END = at(0), at(201)
@@ -131,6 +134,40 @@ def test_the_docs_tell_every_question_with_its_sql() -> None:
     docs = (ROOT / "docs" / "audit.md").read_text()
     told = re.findall(r"^### `(.*?)`: (.*)\n(?:.*\n)*?```sql\n((?:.*\n)*?)```$", docs, re.MULTILINE)
     assert told == [(name, question.asks, f"{question.sql};\n") for name, question in QUESTIONS.items()]
+
+
+def test_the_docs_say_what_every_column_means(database: Database) -> None:
+    docs = (ROOT / "docs" / "audit.md").read_text()
+    told = {}
+    for name, table in re.findall(r"^\| `(\w+)` \|.*\|\n\|---\|---\|\n((?:\|.*\n)+)", docs, re.MULTILINE):
+        told[name] = {column for row in table.splitlines() for column in re.findall(r"`(\w+)`", row.split("|")[1])}
+    inspector = inspect(database.engine)
+    names = {*inspector.get_table_names(), *inspector.get_view_names()} - {"alembic_version"}
+    assert told == {name: {column["name"] for column in inspector.get_columns(name)} for name in names}
+
+
+def test_a_resize_is_on_record_even_where_no_status_changes(recorded: Flask) -> None:
+    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
+    tool["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
+
+    assert client.put("/updatePod", json=tool).status_code == 200
+
+    before, after = (provider.audit.ask("promised", at=at(seconds)).rows[0][1] for seconds in (200.5, 201))
+    assert after - before == 3000 - 50
+
+
+def test_an_image_that_postgresql_could_not_convert_spoils_no_view(recorded: Flask) -> None:
+    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    strange = a_pod("strange", containers=[a_container(image="a\u0000b")])
+    assert client.post("/createPod", json=strange).status_code == 200
+    strange["spec"]["containers"][0]["image"] = "\\u0000"
+    assert client.put("/updatePod", json=strange).status_code == 200
+
+    for question, answer in (("failures", [("crash:1", 137, 2)]), ("restarts", [("crash:1", 2, 1)])):
+        assert provider.audit.ask(question, **ALL).rows == answer
+    [change] = provider.audit.ask("what-changed", namespace="default", name="strange").rows
+    assert change[1] == "spec.containers[web].image"
 
 
 def test_a_pod_that_comes_back_was_not_there_in_between(recorded: Flask, clock: Any) -> None:

@@ -6,8 +6,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from tests.audit.recorded import RUNTIME, record_history
-from tests.conftest import Clock, MakeApp
+from tests.audit.conftest import recorded as recorded
 
 Run = Callable[..., Result]
 
@@ -16,14 +15,6 @@ Run = Callable[..., Result]
 def database_kind() -> str:
     """What a command prints is the same whichever database is below; `tests/audit` asks both."""
     return "sqlite"
-
-
-@pytest.fixture
-def recorded(make_app: MakeApp, clock: Clock) -> Flask:
-    """An application with the recorded history, its audit chained; the time is the end of the history."""
-    app = make_app(runtime=RUNTIME, audit_hash_chain=True)
-    record_history(app, clock)
-    return app
 
 
 @pytest.fixture
