@@ -25,6 +25,9 @@ EXAMPLE = re.compile(
 )
 """Commands and what they print, or a session of `flask shell`. `…` stands for anything within a line."""
 
+_STATEMENT = re.compile(r"^>>> (.*\n)((?:\.\.\. .*\n)*)", re.MULTILINE)
+"""One that goes over several lines is ended by an empty one, which no document shows."""
+
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 @pytest.mark.parametrize("document", DOCS)
@@ -63,12 +66,18 @@ def _run(command: list[str], *, directory: Path, stdin: str | None = None) -> st
 
 def _statements(session: str) -> str:
     """Pick what a person types."""
-    return "".join(f"{line[4:]}\n" for line in session.splitlines() if line.startswith((">>> ", "... ")))
+    found = _STATEMENT.findall(session)
+    return "".join(first + (rest.replace("... ", "") + "\n" if rest else "") for first, rest in found)
 
 
 def _transcript(session: str) -> str:
     """Give what a session prints where nothing is echoed: a prompt for each line that is read, and the answers."""
-    return re.sub(r"^(>>> |\.\.\. ).*\n", r"\1", session, flags=re.MULTILINE) + ">>> "
+
+    def prompts(statement: re.Match[str]) -> str:
+        more = statement[2].count("\n")
+        return ">>> " + "... " * (more + 1 if more else 0)
+
+    return _STATEMENT.sub(prompts, session) + ">>> "
 
 
 def test_every_example_is_found() -> None:

@@ -6,7 +6,9 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from tests.audit.conftest import recorded as recorded
+from tests.audit.conftest import recorded
+
+__all__ = ["recorded", "run"]
 
 Run = Callable[..., Result]
 
