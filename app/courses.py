@@ -13,6 +13,7 @@ from sqlalchemy import Select, bindparam, select, update
 
 from app.database import Database
 from app.lifecycle.course import Course
+from app.lifecycle.manifest import PodSpec
 from app.lifecycle.status import Transition
 from app.models import Node, Pod, PodStatus
 from app.runtimes import Runtime
@@ -135,21 +136,22 @@ class Courses:
         """Ask the runtime how courses go on, outside of any transaction, and write down what is new."""
         news = []
         for row, last in pods:
-            if course := self._runtime.proceed(accepted_pod(self._runtime, row), current=last, now=now):
-                news.append((row, last, course))
+            pod = accepted_pod(self._runtime, row)
+            if course := self._runtime.proceed(pod, current=last, now=now):
+                news.append((row, pod.manifest.pod.spec, last, course))
         if news:
             self._store(news)
 
-    def _store(self, news: list[tuple[Row, Transition, Course]]) -> int:
+    def _store(self, news: list[tuple[Row, PodSpec, Transition, Course]]) -> int:
         """Write down how courses go on and that statuses fell due, in one turn; give its revision."""
         with self._database.write() as connection:
             turn = Turn(connection, node_name=self._node_name, now=self._clock())
-            for row, last, course in news:
+            for row, spec, last, course in news:
                 # Another process may have asked at the same time, or a request changed the pod: then it is theirs.
                 fresh = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=row.id)
                 current = last_transition(connection, row.id, until=FOREVER)
                 if (fresh.updated_at, current.effective_at) == (row.updated_at, last.effective_at):
-                    turn.append(row.id, course.transitions)
+                    turn.append(row.id, spec, course.transitions)
                     turn.change(fresh, continues_at=course.continues_at)
             key = {"node_name": self._node_name, "settled_at": turn.settled_at, "now": turn.now}
             _SETTLE_PODS.run(connection, revision=turn.revision, **key)

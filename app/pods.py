@@ -13,7 +13,8 @@ import structlog
 from sqlalchemy import bindparam, or_, select
 
 from app import audit
-from app.audit import Caller, Verb
+from app.audit import Caller, Event, Verb
+from app.audit.chain import last_hash
 from app.courses import Courses
 from app.database import Database
 from app.errors import NotFound
@@ -171,17 +172,18 @@ class Pods:
         self, caller: Caller, *, verb: Verb, pod: PodReference | None, code: int, message: str
     ) -> None:
         """Put a write request that was refused on record."""
+        event = Event(
+            at=self._clock(),
+            node_name=self._node_name,
+            caller=caller,
+            verb=verb,
+            pod=pod,
+            code=code,
+            change={"refused": message},
+        )
         with self._database.write() as connection:
-            audit.record(
-                connection,
-                at=self._clock(),
-                node_name=self._node_name,
-                caller=caller,
-                verb=verb,
-                pod=pod,
-                code=code,
-                change={"refused": message},
-            )
+            chained = self._runtime.settings.audit_hash_chain
+            audit.record(connection, event, after=last_hash(connection, self._node_name) if chained else None)
 
     def _put(self, manifest: Manifest, caller: Caller, *, verb: Verb) -> None:
         metadata = manifest.pod.metadata

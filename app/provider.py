@@ -6,9 +6,11 @@ from typing import Self
 
 from flask import current_app
 
+from app.audit.trail import Trail
 from app.changes import Changes
 from app.courses import Courses
 from app.database import Database
+from app.history import History
 from app.logs import Logs
 from app.migrate import head
 from app.pods import Pods
@@ -31,6 +33,8 @@ class Provider:
     pods: Pods
     changes: Changes
     logs: Logs
+    history: History
+    audit: Trail
     clock: Clock
     serving_since: datetime
 
@@ -45,6 +49,7 @@ class Provider:
         runtime = load_runtime(settings)
         courses = Courses(database, runtime, clock=clock)
         pods = Pods(database, runtime, courses, clock=clock)
+        audit = Trail(database, settings, clock=clock)
         return cls(
             settings=settings,
             database=database,
@@ -52,6 +57,8 @@ class Provider:
             pods=pods,
             changes=Changes(database, courses, node_name=settings.node_name, clock=clock),
             logs=Logs(pods, runtime, clock=clock),
+            history=History(database, courses, audit, settings, clock=clock),
+            audit=audit,
             clock=clock,
             serving_since=serving_since,
         )

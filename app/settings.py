@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="origins, with commas between, whose pages may call this; * for all"
     )
+    audit_hash_chain: bool = Field(
+        default=False, description="each audit row holds the hash of the one before, for `flask audit verify`"
+    )
     max_content_length: Annotated[int, Field(ge=1024, le=1024**3)] = Field(
         default=2 * 1024 * 1024, description="largest request body, in bytes"
     )

@@ -1,4 +1,4 @@
-"""What `flask shell` has at hand."""
+"""What `flask shell` has at hand; `docs/shell.md` shows it at work."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,18 +7,29 @@ from flask import Flask
 from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
-from app.models import AuditEvent, Node, Pod, PodStatus
+from app.audit.questions import QUESTIONS
+from app.audit.trail import Which
+from app.history import KnownPod
+from app.lifecycle.times import rfc3339
+from app.models import AuditEvent, Base, Node, Pod, PodStatus
 from app.provider import Provider
 
 _HELP = """\
+pods(deleted=False)     the pods of this node; with deleted=True also those that are gone
+pod("ns/name")          a pod by its name, or by its UID: .pod (environment masked), .life.moments, .created_at
+explain("ns/name")      why it is in its state, and what comes next; at=TIME: as of then
+history("ns/name")      what became of it: requests and statuses, those to come included
+status_at(uid, time)    the PodStatus row that held at a time
+events(...)             the audit: events(name="web", outcome="refused", since=TIME)
+ask("question", ...)    a question of docs/audit.md, its rows as dictionaries; ask() lists them
 session                 an SQLAlchemy session: session.scalars(select(Pod)).all(), session.execute(text("..."))
 select, text            from SQLAlchemy
 Node, Pod, PodStatus, AuditEvent
                         the models
-pods(deleted=False)     the pods of this node; with deleted=True also those that are gone
-status_at(uid, time)    the PodStatus row that held at a time, an aware datetime or ISO text
+provider                the services that the endpoints use: provider.pods, .audit, .history, .runtime, ...
 settings                what is in force
-now()                   the time, UTC"""
+now()                   the time, UTC
+A TIME is an aware datetime, or ISO text."""
 
 
 def init_app(app: Flask) -> None:
@@ -29,47 +40,89 @@ def init_app(app: Flask) -> None:
 
 def _context(provider: Provider) -> dict[str, Any]:
     print(_HELP)  # noqa: T201 - this is what a person reads who has just typed `flask shell`
-    session = Session(provider.database.engine)
-    node_name = provider.settings.node_name
+    tools = Tools(provider)
+    names = ("pods", "pod", "explain", "history", "status_at", "events", "ask")
+    models: list[type[Base]] = [Node, Pod, PodStatus, AuditEvent]
+    return {
+        **{name: getattr(tools, name) for name in names},
+        **{model.__name__: model for model in models},
+        "session": tools.session,
+        "select": select,
+        "text": text,
+        "provider": provider,
+        "settings": provider.settings,
+        "now": provider.clock,
+    }
 
-    def fresh() -> Session:
-        """End the transaction, so that what others wrote since is seen; what is not saved yet stays."""
-        if not (session.new or session.dirty or session.deleted):
-            session.rollback()
-        return session
 
-    def pods(*, deleted: bool = False) -> list[Pod]:
+class Tools:
+    """What is at hand beside the models and the services."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._node_name = provider.settings.node_name
+        self.session = Session(provider.database.engine)
+
+    def pods(self, *, deleted: bool = False) -> list[Pod]:
         """List the pods of this node, by namespace and name."""
-        query = select(Pod).where(Pod.node_name == node_name).order_by(Pod.namespace, Pod.name, Pod.id)
-        return list(fresh().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
+        query = select(Pod).where(Pod.node_name == self._node_name).order_by(Pod.namespace, Pod.name, Pod.id)
+        return list(self._fresh().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
 
-    def status_at(uid: str, time: datetime | str) -> PodStatus | None:
+    def pod(self, pod: str) -> KnownPod:
+        """Give a pod by `NAMESPACE/NAME`, or by its UID."""
+        return self._provider.history.find(pod)
+
+    def explain(self, pod: str, *, at: datetime | str | None = None) -> None:
+        """Print why a pod is in its state, and what comes next."""
+        self._print(self._provider.history.explain(self.pod(pod), at=_time(at) if at else self._provider.clock()))
+
+    def history(self, pod: str) -> None:
+        """Print what became of a pod."""
+        steps = self._provider.history.steps(self.pod(pod))
+        self._print(f"{rfc3339(step.at)}  {step.summary}" for step in steps)
+
+    def status_at(self, uid: str, time: datetime | str) -> PodStatus | None:
         """Give the status that a pod had at a time; None before it came and after it went."""
-        at = datetime.fromisoformat(time) if isinstance(time, str) else time
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return (
-            fresh()
+        at = _time(time)
+        found = (
+            self._fresh()
             .scalars(
                 select(PodStatus)
                 .join(Pod)
-                .where(Pod.node_name == node_name, Pod.uid == uid, PodStatus.effective_at <= at)
+                .where(Pod.node_name == self._node_name, Pod.uid == uid, PodStatus.effective_at <= at)
                 .where(or_(Pod.deleted_at.is_(None), Pod.deleted_at > at))
                 .order_by(PodStatus.effective_at.desc())
                 .limit(1)
             )
             .first()
         )
+        return found if found and (found.left_at is None or found.left_at > at) else None
 
-    return {
-        "session": session,
-        "select": select,
-        "text": text,
-        "Node": Node,
-        "Pod": Pod,
-        "PodStatus": PodStatus,
-        "AuditEvent": AuditEvent,
-        "pods": pods,
-        "status_at": status_at,
-        "settings": provider.settings,
-        "now": provider.clock,
-    }
+    def events(self, **which: Any) -> list[dict[str, Any]]:
+        """Give events of the audit, the oldest first; see `app.audit.trail.Which` for what can be asked."""
+        times: dict[str, Any] = {name: _time(which[name]) for name in ("since", "until") if name in which}
+        return list(self._provider.audit.events(Which(**{**which, **times})))
+
+    def ask(self, question: str | None = None, **values: Any) -> list[dict[str, Any]] | None:
+        """Ask a question; without one, print which there are."""
+        if question is None:
+            self._print(f"{name:14} {known.asks}" for name, known in QUESTIONS.items())
+            return None
+        times: dict[str, Any] = {name: _time(values[name]) for name in ("at", "since", "until") if name in values}
+        answer = self._provider.audit.ask(question, **{**values, **times})
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def _fresh(self) -> Session:
+        """End the transaction, so that what others wrote since is seen; what is not saved yet stays."""
+        if not (self.session.new or self.session.dirty or self.session.deleted):
+            self.session.rollback()
+        return self.session
+
+    def _print(self, lines: Any) -> None:
+        for line in lines:
+            print(line)  # noqa: T201 - the shell is for people
+
+
+def _time(time: datetime | str) -> datetime:
+    at = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

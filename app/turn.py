@@ -4,14 +4,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from app.audit.chain import FIRST
 from app.lifecycle import status as statuses
+from app.lifecycle.manifest import PodSpec
+from app.lifecycle.requests import requests
 from app.lifecycle.status import Transition
 from app.models import Node, Pod, PodStatus
+from app.nodes import add_node
 from app.statement import Row, Statement, parameters
 
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -25,12 +27,8 @@ _NEXT_REVISION = Statement(
     update(Node)
     .where(Node.name == bindparam("node_name"))
     .values(revision=Node.revision + 1)
-    .returning(Node.revision, Node.settled_at)
+    .returning(Node.revision, Node.settled_at, Node.audit_hash)
 )
-_INSERT_NODE = {
-    "sqlite": sqlite.insert(Node).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(Node).on_conflict_do_nothing(),
-}
 _SELECT_LAST = Statement(
     select(PodStatus.effective_at, PodStatus.status)
     .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
@@ -38,10 +36,17 @@ _SELECT_LAST = Statement(
     .limit(1)
 )
 _INSERT_STATUS = Statement(
-    insert(PodStatus).values(parameters("pod_id", "effective_at", "phase", "reason", "status"))
+    insert(PodStatus).values(
+        parameters("pod_id", "effective_at", "phase", "reason", "status", "cpu_millicores", "memory_bytes")
+    )
 )
 _CUT = Statement(
     delete(PodStatus).where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at >= bindparam("at"))
+)
+_LEAVE = Statement(
+    update(PodStatus)
+    .where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at == bindparam("since"))
+    .values(parameters("left_at"))
 )
 _CHANGEABLE = ("pod", "digest", "pod_ip", "created_at", "updated_at", "deleted_at", "continues_at")
 _UPDATE_POD = Statement(
@@ -62,6 +67,7 @@ class Turn:
     Attributes:
         revision: the node's revision that this turn makes.
         now: when it happens. Never before what has been told to readers already, whatever the clock says.
+        last_hash: of the node's last event in the audit, where these are chained.
     """
 
     def __init__(self, connection: Connection, *, node_name: str, now: datetime) -> None:
@@ -70,6 +76,7 @@ class Turn:
         node = self._next_revision()
         self.revision: int = node.revision
         self.settled_at: datetime = node.settled_at
+        self.last_hash: str = node.audit_hash or FIRST
         self.now: datetime = max(now, self.settled_at)
 
     def abandon(self) -> None:
@@ -90,8 +97,13 @@ class Turn:
         """Take back the statuses that were to hold at a time or later."""
         _CUT.run(self.connection, pod_id=pod_id, at=at)
 
-    def append(self, pod_id: int, transitions: Iterable[Transition]) -> None:
-        """Put statuses into the record."""
+    def leave(self, pod_id: int, *, since: datetime, left_at: datetime) -> None:
+        """Note with the last status of a pod that comes back when the pod had left."""
+        _LEAVE.run(self.connection, of_pod=pod_id, since=since, left_at=max(left_at, since))
+
+    def append(self, pod_id: int, spec: PodSpec, transitions: Iterable[Transition]) -> None:
+        """Put statuses into the record, with what the pod requests while they hold."""
+        requested = requests(spec)
         for effective_at, status in transitions:
             _INSERT_STATUS.run(
                 self.connection,
@@ -100,6 +112,8 @@ class Turn:
                 phase=status.phase,
                 reason=status.summary,
                 status=statuses.encode(status),
+                cpu_millicores=requested.cpu_millicores,
+                memory_bytes=requested.memory_bytes,
             )
 
     def change(self, row: Row, **values: object) -> None:
@@ -110,8 +124,7 @@ class Turn:
     def _next_revision(self) -> Row:
         row = _NEXT_REVISION.first(self.connection, node_name=self.node_name)
         if row is None:  # the node's first write, and perhaps somebody else's at the same time
-            insert_node = _INSERT_NODE[self.connection.dialect.name]
-            self.connection.execute(insert_node, {"name": self.node_name, "revision": 0, "settled_at": _NEVER})
+            add_node(self.connection, self.node_name)
             row = _NEXT_REVISION.one(self.connection, node_name=self.node_name)
         return row
 

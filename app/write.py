@@ -9,12 +9,14 @@ from sqlalchemy import Connection, bindparam, insert
 
 from app import audit
 from app.addresses import free_address
-from app.audit import Caller, Verb
+from app.audit import Caller, Event, Verb
 from app.errors import InvalidRequest
 from app.lifecycle import status as statuses
 from app.lifecycle.course import Course
 from app.lifecycle.diff import diff
 from app.lifecycle.manifest import Manifest, ObjectMeta, PodReference
+from app.lifecycle.requests import requests
+from app.lifecycle.status import Transition
 from app.models import Pod
 from app.runtimes import AcceptedPod, Runtime
 from app.statement import Row, Statement, parameters
@@ -103,7 +105,7 @@ class Write:
             continues_at=course.continues_at,
             revision=self._turn.revision,
         )
-        self._turn.append(row.id, course.transitions)
+        self._turn.append(row.id, manifest.pod.spec, course.transitions)
         self._record(metadata, {"replaced": replaced}, course)
 
     def revive(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
@@ -115,11 +117,12 @@ class Write:
         metadata = manifest.pod.metadata
         if row.deleted_at is None or (row.namespace, row.name) != (metadata.namespace, metadata.name):
             raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
-        now, _ = self._turn.moment(row)
+        now, last = self._turn.moment(row)
         pod = self._accept(manifest, self._address(manifest), now)
         course = self._runtime.begin(pod, now=now)
         self._turn.cut(row.id, at=now)
-        self._turn.append(row.id, course.transitions)
+        self._turn.leave(row.id, since=last.effective_at, left_at=row.deleted_at)
+        self._turn.append(row.id, manifest.pod.spec, course.transitions)
         self._turn.change(
             row,
             pod=manifest.text,
@@ -138,11 +141,12 @@ class Write:
         before = Manifest.parse(row.pod.encode())
         pod = self._accept(manifest, row.pod_ip, row.created_at)
         course = self._runtime.change(pod, before=before, current=current, now=now)
-        upcoming = course.transitions
-        if upcoming and statuses.encode(upcoming[0].status) == statuses.encode(current.status):
+        upcoming = course.transitions or [Transition(now, current.status)]
+        is_same = statuses.encode(upcoming[0].status) == statuses.encode(current.status)
+        if is_same and requests(before.pod.spec) == requests(manifest.pod.spec):
             upcoming = upcoming[1:]  # it holds already, and since when it does
         self._turn.cut(row.id, at=now)
-        self._turn.append(row.id, upcoming)
+        self._turn.append(row.id, manifest.pod.spec, upcoming)
         self._turn.change(
             row, pod=manifest.text, digest=manifest.digest, updated_at=now, continues_at=course.continues_at
         )
@@ -169,7 +173,7 @@ class Write:
             now=now,
         )
         self._turn.cut(row.id, at=now)
-        self._turn.append(row.id, course.transitions)
+        self._turn.append(row.id, manifest.pod.spec, course.transitions)
         self._turn.change(row, updated_at=now, deleted_at=now, continues_at=course.continues_at)
         if self._verb == "delete":
             self._record(row)
@@ -208,8 +212,7 @@ class Write:
         change = {k: v for k, v in (change or {}).items() if v is not None}
         if course and course.problems:
             change["problems"] = course.problems
-        audit.record(
-            self._turn.connection,
+        event = Event(
             at=self._turn.now,
             node_name=self._turn.node_name,
             caller=self._caller,
@@ -219,6 +222,8 @@ class Write:
             revision=self._turn.revision,
             change=change,
         )
+        after = self._turn.last_hash if self._settings.audit_hash_chain else None
+        audit.record(self._turn.connection, event, after=after)
 
 
 def accepted_pod(runtime: Runtime, row: Row) -> AcceptedPod:

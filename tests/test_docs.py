@@ -16,12 +16,16 @@ README = page("README.md")
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_the_examples_print_what_the_readme_says(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "docs/audit.md", "docs/conformance.md", "docs/shell.md", "docs/synthetic.md"],
+)
+def test_the_examples_print_what_the_page_says(path: str, serve: Serve, tmp_path: Path) -> None:
     missing = [command for command in ("curl", "sqlite3") if shutil.which(command) is None]
     if missing and "CI" not in os.environ:
         pytest.skip(f"{' and '.join(missing)} not installed")
     with serve() as server:
-        run_examples(README, port=server.port, cwd=tmp_path)
+        run_examples(page(path), port=server.port, cwd=tmp_path)
 
 
 def test_the_table_of_settings_is_complete() -> None:

@@ -126,7 +126,7 @@ CHANGES = {
         "DROP INDEX uq_pods_live_name",
         "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
         "DROP TRIGGER audit_events_no_delete",
-        "DROP VIEW pod_timeline; CREATE VIEW pod_timeline AS SELECT * FROM pod_statuses",
+        "DROP VIEW current_pods; CREATE VIEW current_pods AS SELECT * FROM pod_statuses",
     ],
     "postgresql": [
         "ALTER TABLE nodes ADD CHECK (revision > 0)",
@@ -138,8 +138,9 @@ CHANGES = {
         "DROP INDEX uq_pods_live_name",
         "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
         "DROP TRIGGER audit_events_append_only ON audit_events",
+        "DROP TRIGGER audit_events_no_delete ON audit_events",
         "CREATE OR REPLACE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
-        "DROP VIEW pod_timeline; CREATE VIEW pod_timeline AS SELECT * FROM pod_statuses",
+        "DROP VIEW current_pods; CREATE VIEW current_pods AS SELECT * FROM pod_statuses",
     ],
 }
 
@@ -195,6 +196,27 @@ def test_every_migration_goes_down_and_up_again_with_pods_in_the_database(
     assert schema(database) == migrated
     assert client.get("/getPods").get_json() == []
     assert client.post("/createPod", json=a_pod()).status_code == 200
+
+
+def test_the_audit_is_kept_on_the_way_up_to_0003_and_down_again(
+    client: FlaskClient, database: Database, database_url: str
+) -> None:
+    client.post("/createPod", json=a_pod())
+    client.delete("/deletePod", json=a_pod("nobody"))
+    statement = text("SELECT id, at, verb, code, request_id, change FROM audit_events ORDER BY id")
+    with database.read() as connection:
+        events = connection.execute(statement).all()
+    database.dispose()
+
+    downgrade(make_url(database_url), "0002")
+    old = Database(make_url(database_url), head=None)
+    with old.read() as connection:
+        assert connection.execute(statement).all() == events
+    old.dispose()
+    upgrade(make_url(database_url))
+
+    with database.read() as connection:
+        assert connection.execute(statement).all() == events
 
 
 def test_flask_migrate_says_where_the_database_is_and_may_run_twice_at_once(

@@ -39,7 +39,7 @@ def test_every_command_is_run_by_a_test_or_needs_a_cluster(path: str) -> None:
         if re.fullmatch(r"<!-- (test|cluster)(: [a-z ]+)? -->", mark):
             continue
         for line in commands.splitlines():
-            found = re.fullmatch(r"((?:\w+=\S+ )*)make (\w+)", line)
+            found = re.fullmatch(r"((?:\w+=\S+ )*)make ([\w-]+)(?: ARGS='[^']*')?", line)
             assert found, f"neither marked nor a command of the Makefile: {line}"
             assert found[2] in targets
             assert set(re.findall(r"(\w+)=", found[1])) <= SETTINGS | {"PYTHONPATH"}

@@ -204,8 +204,9 @@ def prompt(filled_database: Database) -> Iterator[Engine]:
     engine.dispose()
 
 
-COPY = """INSERT INTO audit_events SELECT id, at, node_name, revision, request_id, address, 'forged', verb,
-          namespace, name, uid, code, change FROM audit_events WHERE true"""
+COLUMNS = "id, at, node_name, request_id, address, user_agent, verb, code"
+COPY = f"""INSERT INTO audit_events ({COLUMNS})
+          SELECT {COLUMNS.replace("user_agent", "'forged'")} FROM audit_events WHERE true"""
 FORGERIES = {
     "update": "UPDATE audit_events SET user_agent = 'forged'",
     "update_of_one": "UPDATE audit_events SET user_agent = 'forged' WHERE request_id = 'request-1'",

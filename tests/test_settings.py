@@ -63,6 +63,7 @@ def test_the_defaults_serve_on_this_machine_alone(read: Read) -> None:
     assert settings.job_duration == timedelta(seconds=5)
     assert settings.provider_token is None
     assert settings.cors_origins == ()
+    assert settings.audit_hash_chain is False
     assert settings.max_content_length == 2 * 1024 * 1024
     assert (settings.log_level, settings.log_format) == ("INFO", "auto")
     assert 2 <= settings.workers <= 8
@@ -98,6 +99,8 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("CORS_ORIGINS", "*", ("*",)),
     ("CORS_ORIGINS", "http://localhost:8080, https://a.example,", ("http://localhost:8080", "https://a.example")),
     ("CORS_ORIGINS", "http://[::1]:8080", ("http://[::1]:8080",)),
+    ("AUDIT_HASH_CHAIN", "true", True),
+    ("AUDIT_HASH_CHAIN", "false", False),
     ("MAX_CONTENT_LENGTH", "1024", 1024),
     ("LOG_LEVEL", "DEBUG", "DEBUG"),
     ("LOG_LEVEL", "warning", "WARNING"),
@@ -276,6 +279,7 @@ def test_to_be_reachable_without_a_token_is_refused(refused: Refused, host: str)
         ("CORS_ORIGINS", "ftp://a.example"),
         ("CORS_ORIGINS", "https://a.example, null"),
         ("CORS_ORIGINS", f"http://u:{SECRET}@a.example"),
+        ("AUDIT_HASH_CHAIN", "perhaps"),
         ("MAX_CONTENT_LENGTH", "1023"),
         ("MAX_CONTENT_LENGTH", "2MiB"),
         ("MAX_CONTENT_LENGTH", "9" * 20),
@@ -417,6 +421,7 @@ def test_what_is_in_force_is_every_setting_as_one_would_write_it(read: Read) -> 
         "JOB_DURATION": "5s",
         "PROVIDER_TOKEN": "",
         "CORS_ORIGINS": "",
+        "AUDIT_HASH_CHAIN": "false",
         "MAX_CONTENT_LENGTH": "2097152",
         "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "auto",

@@ -1,27 +1,13 @@
-"""The page on steering is true: its commands print what it says, its annotations are those that there are."""
+"""The page on steering is true: its annotations are those that there are."""
 
-import os
 import re
-import shutil
-from pathlib import Path
 from typing import get_args
-
-import pytest
 
 from app.lifecycle.steering import PER_CONTAINER, POD_ONLY, PodFailure, RunFailure, StartFailure
 from app.settings import Settings
-from tests.conftest import Serve
-from tests.documents import page, run_examples
+from tests.documents import page
 
 PAGE = page("docs/synthetic.md")
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_the_examples_print_what_the_page_says(serve: Serve, tmp_path: Path) -> None:
-    if shutil.which("curl") is None and "CI" not in os.environ:
-        pytest.skip("curl not installed")
-    with serve() as server:
-        run_examples(PAGE, port=server.port, cwd=tmp_path)
 
 
 def test_the_tables_have_every_setting_annotation_and_failure_and_no_other() -> None:

@@ -83,6 +83,7 @@ class PodSpec(_Object, frozen=True):
     host_network: bool | None = None
     resources: ResourceRequirements | None = None
     restart_policy: str | None = None
+    overhead: Resources | None = None
     termination_grace_period_seconds: int | None = None
     active_deadline_seconds: Count | None = None
     readiness_gates: list[PodReadinessGate] | None = None

@@ -60,6 +60,9 @@ def expected(clock: Clock, verb: str, pod: dict[str, Any] | None, code: int = 20
         "uid": metadata.get("uid"),
         "code": code,
         "change": None,
+        "pruned_through": None,
+        "previous_hash": None,
+        "hash": None,
         **more,
     }
 

@@ -1,13 +1,9 @@
-"""The tables, with the rules that hold whoever writes to them, and the views for people with a SQL prompt.
-
-All times are UTC. `migrations/` builds the schema; a test holds it against this module on both databases.
-"""
+"""The tables, with the rules that hold whoever writes to them. All times are UTC."""
 
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -18,7 +14,6 @@ from sqlalchemy import (
     MetaData,
     Text,
     TypeDecorator,
-    event,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -52,6 +47,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 _IS_LIVE = text("deleted_at IS NULL")
 _GOES_ON = text("continues_at IS NOT NULL")
+_IS_PRUNING = text("pruned_through IS NOT NULL")
 # SQLite gives out a key by itself only for a column that is declared INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
 
@@ -83,6 +79,8 @@ class Node(Base):
     settled_at: Mapped[datetime]
     """Statuses that fell due until then are in the revision, as changes of their pods. No write of this node
     is dated earlier."""
+    audit_hash: Mapped[str | None]
+    """The hash of its last audit event; null while AUDIT_HASH_CHAIN was never set."""
 
 
 class Pod(Base):
@@ -163,6 +161,12 @@ class PodStatus(Base):
     """What `kubectl get pods` would show in place of the phase, such as ContainerCreating."""
     status: Mapped[str]
     """The PodStatus as JSON."""
+    cpu_millicores: Mapped[int | None]
+    """What the pod requests while this holds, in thousandths of a CPU; null in rows older than this column."""
+    memory_bytes: Mapped[int | None]
+    """The same of memory."""
+    left_at: Mapped[datetime | None]
+    """When the pod was deleted while this held, to come back later; null otherwise."""
 
     pod: Mapped[Pod] = relationship(back_populates="statuses")
 
@@ -176,7 +180,10 @@ class PodStatus(Base):
 
 
 class AuditEvent(Base):
-    """A write request and its outcome. Rows are only ever added: a trigger refuses anything else."""
+    """A write request and its outcome, or a pruning. Rows are only ever added: a trigger refuses anything else.
+
+    Only what a pruning names may go, and the row that names it stays.
+    """
 
     __tablename__ = "audit_events"
 
@@ -196,67 +203,26 @@ class AuditEvent(Base):
     """The HTTP status code of the answer."""
     change: Mapped[str | None]
     """JSON: what changed, or why it was refused. Names of fields and images, never another value."""
+    pruned_through: Mapped[int | None]
+    """Of a pruning: events of this node up to this ID may go; see `app.models.guards`."""
+    previous_hash: Mapped[str | None]
+    """The hash of the event of this node before this one; null without AUDIT_HASH_CHAIN."""
+    hash: Mapped[str | None]
+    """SHA-256 (hex) of `previous_hash` and the other columns; see `app.audit.chain`."""
 
     __table_args__ = (
-        CheckConstraint("verb IN ('create', 'update', 'delete')", name="verb"),
+        CheckConstraint("verb IN ('create', 'update', 'delete', 'prune')", name="verb"),
+        CheckConstraint("(verb = 'prune') = (pruned_through IS NOT NULL)", name="prune"),
+        CheckConstraint("pruned_through < id", name="pruned_through"),
+        CheckConstraint("(hash IS NULL) = (previous_hash IS NULL)", name="hash"),
         CheckConstraint("code BETWEEN 100 AND 599", name="code"),
         Index("ix_audit_events_at", "node_name", "at"),
         Index("ix_audit_events_pod", "node_name", "namespace", "name"),
+        Index(
+            "ix_audit_events_pruned_through",
+            "node_name",
+            "pruned_through",
+            sqlite_where=_IS_PRUNING,
+            postgresql_where=_IS_PRUNING,
+        ),
     )
-
-
-_NOW = {"sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", "postgresql": "clock_timestamp()"}
-
-
-def _views(dialect: str) -> dict[str, str]:
-    return {
-        "pod_timeline": """
-SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since,
-       coalesce(lead(s.effective_at) OVER (PARTITION BY s.pod_id ORDER BY s.effective_at),
-                CASE WHEN p.deleted_at > s.effective_at THEN p.deleted_at END) AS until, s.status
-FROM pods p JOIN pod_statuses s ON s.pod_id = p.id
-""",
-        "current_pods": f"""
-SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since, p.pod_ip,
-       p.created_at, p.updated_at, p.revision, s.status
-FROM pods p JOIN pod_statuses s ON s.pod_id = p.id
-WHERE p.deleted_at IS NULL AND s.effective_at = (
-    SELECT max(c.effective_at) FROM pod_statuses c
-    WHERE c.pod_id = p.id AND (c.effective_at <= p.updated_at OR c.effective_at <= {_NOW[dialect]}))
-""",  # noqa: S608 - from the constants above
-        "audit_log": """
-SELECT a.at, a.node_name, a.verb, a.namespace, a.name, a.uid, a.code,
-       CASE WHEN a.code < 400 THEN 'done' ELSE 'refused' END AS outcome,
-       a.change, a.address, a.user_agent, a.request_id, a.revision, p.created_at AS pod_created_at,
-       p.deleted_at AS pod_deleted_at
-FROM audit_events a LEFT JOIN pods p ON p.node_name = a.node_name AND p.uid = a.uid
-""",
-    }
-
-
-_APPEND_ONLY = {
-    "sqlite": [
-        f"""CREATE TRIGGER audit_events_no_{operation.lower()} BEFORE {operation} ON audit_events
-BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END"""
-        for operation in ("UPDATE", "DELETE")
-    ]
-    # INSERT OR REPLACE deletes without a word to the trigger for deletes.
-    + [
-        """CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
-WHEN EXISTS (SELECT 1 FROM audit_events WHERE id = NEW.id)
-BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END"""
-    ],
-    "postgresql": [
-        """CREATE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION 'audit_events is append-only'; END $$""",
-        """CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
-FOR EACH STATEMENT EXECUTE FUNCTION audit_events_refuse()""",
-    ],
-}
-
-for _dialect in ("sqlite", "postgresql"):
-    for _statement in (
-        *_APPEND_ONLY[_dialect],
-        *(f"CREATE VIEW {name} AS{query}" for name, query in _views(_dialect).items()),
-    ):
-        event.listen(Base.metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

@@ -1,0 +1,209 @@
+"""What is too old leaves the database: first into a file, then out of the tables, and a row says so.
+
+It goes in small transactions, each of which writes what it takes to the file, has the disk confirm that, and only
+then deletes. Whoever is killed in between has rows twice, in the file and in the database, and none lost.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+from sqlalchemy import Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
+from sqlalchemy.orm import aliased
+
+from app.audit.chain import last_hash
+from app.audit.record import Caller, Event, record
+from app.database import Database
+from app.errors import InvalidRequest
+from app.lifecycle.masking import masked
+from app.lifecycle.times import rfc3339_micro
+from app.models import AuditEvent, Base, Pod, PodStatus
+from app.nodes import lock_node
+
+_ROWS_AT_ONCE = 500
+_JSON = {"change", "pod", "status"}
+
+Progress = Callable[[int], None]
+
+
+class Pruned(NamedTuple):
+    """How many rows went."""
+
+    events: int
+    pods: int
+    statuses: int
+
+
+class Retention:
+    """What leaves a node's record.
+
+    Args:
+        before: events from before that time go, and so do pods and statuses that ended before it. Of the audit it
+            is the oldest part, whole: the first event that is not older stays, and so does all that follows it.
+    """
+
+    def __init__(self, database: Database, *, node_name: str, before: datetime) -> None:
+        self._database = database
+        self._node_name = node_name
+        self._before = before
+        with database.read() as connection:
+            self._through = connection.scalar(self._last_event()) or 0
+            self.due = Pruned(
+                *(
+                    connection.scalar(select(func.count()).select_from(rows.subquery())) or 0
+                    for rows in self._rows()
+                )
+            )
+            """What will go, as far as it is there by now."""
+
+    def carry_out(
+        self, path: Path, *, now: datetime, caller: Caller, chained: bool, progress: Progress = lambda _: None
+    ) -> Pruned:
+        """Write what goes to a new file, JSON Lines, and delete it.
+
+        Args:
+            progress: is called with the number of rows that have gone since it was called last.
+
+        Raises:
+            InvalidRequest: there is such a file already, or it cannot be written; what it has not stays.
+        """
+        with new_file(path) as file:
+            self._announce(path, now=now, caller=caller, chained=chained)
+            gone = [
+                sum(_each(self._batches(rows, table, file), progress))
+                for rows, table in zip(self._rows(), _TABLES, strict=True)
+            ]
+        return Pruned(*gone)
+
+    def _announce(self, path: Path, *, now: datetime, caller: Caller, chained: bool) -> None:
+        """Leave the row that says so; only from then on may events go."""
+        with self._database.write() as connection:
+            last = select(AuditEvent.hash).where(AuditEvent.id == self._through)
+            change = {
+                "before": rfc3339_micro(self._before),
+                **self.due._asdict(),
+                "file": path.name,
+                "last_hash": connection.scalar(last),
+            }
+            event = Event(
+                at=now,
+                node_name=self._node_name,
+                caller=caller,
+                verb="prune",
+                pod=None,
+                code=200,
+                change=change,
+                pruned_through=self._through,
+            )
+            record(connection, event, after=last_hash(connection, self._node_name) if chained else None)
+
+    def _batches(self, rows: Select[Any], table: type[Base], file: BinaryIO) -> Iterator[int]:
+        """Take the rows out, some at a time; give how many."""
+        keys = inspect(table).primary_key
+        after = rows
+        while True:
+            with self._database.write() as connection:
+                lock_node(connection, self._node_name)
+                found = connection.execute(after.limit(_ROWS_AT_ONCE)).all()
+                if not found:
+                    return
+                lines = [line(table, row._mapping) for row in found]
+                if table is Pod:
+                    lines += self._statuses_of([row.id for row in found], connection)
+                _write(file, lines)
+                wanted = [tuple(row._mapping[key.name] for key in keys) for row in found]
+                connection.execute(delete(table).where(tuple_(*keys).in_(wanted)))
+            after = rows.where(tuple_(*keys) > wanted[-1])
+            yield len(found)
+
+    def _statuses_of(self, pod_ids: list[int], connection: Connection) -> list[bytes]:
+        """Take out all statuses of pods, which must go first; give their lines."""
+        of_these = PodStatus.pod_id.in_(pod_ids)
+        rows = connection.execute(select(PodStatus.__table__).where(of_these).order_by(*_KEY_OF_STATUS)).all()
+        connection.execute(delete(PodStatus).where(of_these))
+        return [line(PodStatus, row._mapping) for row in rows]
+
+    def _rows(self) -> tuple[Select[Any], Select[Any], Select[Any]]:
+        """Find events, pods and statuses that are to go; of the statuses those of pods that stay."""
+        later, recent = aliased(PodStatus), aliased(PodStatus)
+        is_over = or_(
+            PodStatus.left_at <= self._before,
+            exists().where(
+                later.pod_id == PodStatus.pod_id,
+                later.effective_at > PodStatus.effective_at,
+                later.effective_at <= self._before,
+            ),
+        )
+        has_ended = and_(
+            Pod.deleted_at.is_not(None),  # or what follows is neither true nor false
+            Pod.deleted_at < self._before,
+            Pod.continues_at.is_(None),
+            ~exists().where(recent.pod_id == Pod.id, recent.effective_at >= self._before),
+        )
+        event, pod, status = (table.__table__ for table in _TABLES)
+        return (
+            select(event)
+            .where(AuditEvent.node_name == self._node_name, AuditEvent.id <= self._through)
+            .order_by(AuditEvent.id),
+            select(pod).where(Pod.node_name == self._node_name, has_ended).order_by(Pod.id),
+            select(status)
+            .join(pod)
+            .where(Pod.node_name == self._node_name, ~has_ended, is_over)
+            .order_by(*_KEY_OF_STATUS),
+        )
+
+    def _last_event(self) -> Select[int]:
+        of_node = AuditEvent.node_name == self._node_name
+        first_to_stay = select(func.min(AuditEvent.id)).where(of_node, AuditEvent.at >= self._before)
+        is_older = AuditEvent.id < func.coalesce(first_to_stay.scalar_subquery(), 2**62)
+        return select(func.max(AuditEvent.id)).where(of_node, is_older)
+
+
+_TABLES: tuple[type[Base], ...] = (AuditEvent, Pod, PodStatus)
+_KEY_OF_STATUS = (PodStatus.pod_id, PodStatus.effective_at)
+
+
+def line(table: type[Base], row: Any) -> bytes:
+    """Write a row as a line of JSON: the name of its table, then its columns; environment values are masked."""
+    document = {"table": table.__tablename__, **row}
+    for name in _JSON & document.keys():
+        if document[name] is not None:
+            document[name] = orjson.loads(document[name])
+    if table is Pod:
+        document["pod"] = masked(document["pod"])
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z) + b"\n"
+
+
+def _each(counts: Iterator[int], progress: Progress) -> Iterator[int]:
+    for count in counts:
+        progress(count)
+        yield count
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is not there yet, which only its owner can read.
+
+    Raises:
+        InvalidRequest: it is there, or it cannot be written.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+            yield file
+    except OSError as exc:
+        raise InvalidRequest(f"{path}: {exc.strerror}", field="export") from exc
+
+
+def _write(file: BinaryIO, lines: list[bytes]) -> None:
+    file.writelines(lines)
+    file.flush()
+    os.fsync(file.fileno())

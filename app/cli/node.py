@@ -1,0 +1,61 @@
+"""`flask node`: this node, what it has and what it has promised."""
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from app.cli.output import Group, as_json, at, lines, table
+from app.lifecycle.quantity import parse_quantity
+from app.lifecycle.times import rfc3339
+from app.provider import provider
+
+
+@click.group(cls=Group)
+def node() -> None:
+    """Look at this node."""
+
+
+@node.command()
+@at
+@as_json
+def show(*, at: datetime | None, as_json: bool) -> None:
+    """Show what the node has, what it has promised, and its conditions."""
+    services = provider()
+    time = at or services.clock()
+    then = services.history.node(at=time)
+    promised = {"cpu": f"{then.cpu_millicores}m", "memory": str(then.memory_bytes), "pods": str(then.pods)}
+    document: dict[str, Any] = {
+        "name": services.settings.node_name,
+        "at": rfc3339(time),
+        "revision": services.history.revision(),
+        "capacity": services.runtime.capacity(),
+        "promised": promised,
+        "pods": then.pods_by_phase,
+        "conditions": services.runtime.conditions(now=time, since=services.serving_since),
+        "addresses": services.runtime.addresses(),
+    }
+    if as_json:
+        lines([document])
+        return
+    click.echo(f"{document['name']} at {document['at']}, revision {document['revision']}")
+    click.echo(", ".join(f"{a['type']} {a['address']}" for a in document["addresses"]))
+    click.echo(", ".join(f"{count} {phase}" for phase, count in then.pods_by_phase.items()) or "no pods")
+    click.echo()
+    table(
+        ("RESOURCE", "CAPACITY", "PROMISED", ""),
+        (
+            (name, amount, promised.get(name), _share(promised.get(name), amount))
+            for name, amount in document["capacity"].items()
+        ),
+    )
+    click.echo()
+    table(
+        ("CONDITION", "STATUS", "REASON"), ((c["type"], c["status"], c["reason"]) for c in document["conditions"])
+    )
+
+
+def _share(part: str | None, whole: str) -> str:
+    if part is None or not parse_quantity(whole):
+        return ""
+    return f"{parse_quantity(part) / parse_quantity(whole):.1%}"

@@ -1,0 +1,173 @@
+"""The chain of hashes: what it finds that was done behind the triggers' back."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import insert, select, text, update
+
+from app.audit.chain import FIRST, Verification
+from app.database import Database
+from app.models import AuditEvent, Node
+from app.nodes import lock_node
+from tests.audit.recorded import RUNTIME, at, record_history
+from tests.conftest import Clock, MakeApp
+from tests.contract.conftest import put_on, rows
+from tests.pods import a_pod
+from tests.waiting import together
+
+Tamper = Callable[..., None]
+
+
+@pytest.fixture
+def tamper(database: Database) -> Tamper:
+    """Execute statements as somebody who has taken the triggers off."""
+
+    def execute(*statements: Any) -> None:
+        with database.write() as connection:
+            if connection.dialect.name == "sqlite":
+                for operation in ("update", "delete", "replace"):
+                    connection.execute(text(f"DROP TRIGGER audit_events_no_{operation}"))
+            else:
+                connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER ALL"))
+            for statement in statements:
+                connection.execute(text(statement) if isinstance(statement, str) else statement)
+
+    return execute
+
+
+def verify(app: Flask, **more: Any) -> Verification:
+    found: Verification = app.extensions["provider"].audit.verify(**more)
+    return found
+
+
+def test_a_chain_that_nobody_touched_holds_refusals_and_all(recorded: Flask, database: Database) -> None:
+    events = rows(database, AuditEvent)
+    assert len(events) == 10
+    assert events[0]["previous_hash"] == FIRST
+    assert [event["previous_hash"] for event in events[1:]] == [event["hash"] for event in events[:-1]]
+    assert verify(recorded) == Verification(events=10, before=0, last_hash=events[-1]["hash"], broken=None)
+    assert [node["audit_hash"] for node in rows(database, Node)] == [events[-1]["hash"]]
+
+
+TAMPERED = {
+    "a_value": ("UPDATE audit_events SET user_agent = 'somebody' WHERE id = 5", 5, "was changed"),
+    "a_null": ("UPDATE audit_events SET revision = NULL WHERE id = 5", 5, "was changed"),
+    "a_time": ("UPDATE audit_events SET at = '2020-01-01 00:00:00.000000+00' WHERE id = 5", 5, "was changed"),
+    "a_hash": (f"UPDATE audit_events SET hash = '{'0' * 64}' WHERE id = 5", 5, "was changed"),
+    "no_hash": ("UPDATE audit_events SET hash = NULL, previous_hash = NULL WHERE id = 5", 5, "has no hash"),
+    "a_row_in_between": ("DELETE FROM audit_events WHERE id = 5", 6, "does not follow"),
+    "the_beginning": ("DELETE FROM audit_events WHERE id < 5", 5, "does not follow"),
+    "the_end": ("DELETE FROM audit_events WHERE id > 5", None, "the end of the chain is missing"),
+    "everything": ("DELETE FROM audit_events", None, "the end of the chain is missing"),
+    "an_order": ("UPDATE audit_events SET id = 1000 WHERE id = 5", 6, "does not follow"),
+}
+
+
+@pytest.mark.parametrize(("statement", "id_", "why"), TAMPERED.values(), ids=TAMPERED)
+def test_the_first_event_at_which_it_does_not_hold_is_named(
+    recorded: Flask, tamper: Tamper, database_kind: str, statement: str, id_: int | None, why: str
+) -> None:
+    if database_kind == "sqlite":
+        statement = statement.replace("+00", "")
+    tamper(statement)
+
+    broken = verify(recorded).broken
+
+    assert broken
+    assert broken.id == id_
+    assert why in broken.why
+
+
+def test_a_forged_event_without_a_hash_is_named(recorded: Flask, database: Database) -> None:
+    event = {
+        **rows(database, AuditEvent)[-1],
+        "id": 11,
+        "user_agent": "forged",
+        "hash": None,
+        "previous_hash": None,
+    }
+    with database.write() as connection:
+        connection.execute(insert(AuditEvent), event)
+
+    broken = verify(recorded).broken
+
+    assert broken
+    assert broken.id == 11
+
+
+def test_a_chain_computed_anew_is_found_by_a_hash_that_was_noted(
+    recorded: Flask, make_app: MakeApp, clock: Clock, database: Database, tamper: Tamper
+) -> None:
+    noted = verify(recorded).last_hash
+    assert verify(recorded, noted=noted).broken is None
+    tamper("DELETE FROM audit_events", update(Node).values(audit_hash=None))
+    put_on(make_app(audit_hash_chain=True).test_client(), a_pod())
+
+    assert verify(recorded).broken is None
+    found = verify(recorded, noted=noted).broken
+
+    assert found
+    assert (found.id, found.why) == (None, "the hash that was noted is not in it")
+
+
+def test_events_from_before_the_setting_are_counted_and_the_chain_begins_after_them(
+    make_app: MakeApp, clock: Clock
+) -> None:
+    record_history(make_app(runtime=RUNTIME), clock)
+    chained = make_app(audit_hash_chain=True)
+    put_on(chained.test_client(), a_pod())
+
+    found = verify(chained)
+
+    assert (found.events, found.before, found.broken) == (1, 10, None)
+
+
+def test_a_refusal_before_anything_was_written_begins_a_chain(make_app: MakeApp, database: Database) -> None:
+    app = make_app(audit_hash_chain=True)
+
+    assert app.test_client().delete("/deletePod", json=a_pod()).status_code == 404
+
+    assert (verify(app).events, verify(app).broken) == (1, None)
+    assert [node["revision"] for node in rows(database, Node)] == [0]
+
+
+def test_each_node_has_a_chain_of_its_own(make_app: MakeApp) -> None:
+    apps = [make_app(audit_hash_chain=True, node_name=name) for name in ("node-a", "node-b")]
+    for number in range(3):
+        for app in apps:
+            put_on(app.test_client(), a_pod(f"web-{number}"))
+
+    assert [(verify(app).events, verify(app).broken) for app in apps] == [(3, None), (3, None)]
+
+
+def test_writes_and_refusals_at_the_same_time_are_one_chain(make_app: MakeApp) -> None:
+    app = make_app(audit_hash_chain=True)
+
+    def write(number: int) -> None:
+        client = app.test_client()
+        for round_ in range(5):
+            pod = a_pod(f"web-{number}-{round_}")
+            client.put("/updatePod", json=pod)
+            put_on(client, pod)
+
+    together(4, write)
+
+    assert (verify(app).events, verify(app).broken) == (40, None)
+
+
+def test_a_node_that_is_locked_makes_a_refusal_wait_its_turn(recorded: Flask, database: Database) -> None:
+    with database.write() as connection:
+        lock_node(connection, "virtual-kubelet-web")
+        assert connection.scalar(select(Node.audit_hash)) == verify(recorded).last_hash
+
+
+def test_the_hash_is_the_one_that_the_docs_describe(recorded: Flask, database: Database) -> None:
+    event = rows(database, AuditEvent)[0]
+    columns = "node_name revision request_id address user_agent verb namespace name uid code change pruned_through"
+    values = [event["previous_hash"], f"{at(0):%Y-%m-%dT%H:%M:%S.%fZ}", *(event[name] for name in columns.split())]
+    content = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+    assert event["hash"] == hashlib.sha256(content.encode()).hexdigest()

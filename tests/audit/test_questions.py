@@ -1,0 +1,186 @@
+"""The questions of the audit, asked of the recorded history."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask
+from sqlalchemy import inspect
+
+from app.audit.questions import QUESTIONS
+from app.database import Database
+from app.provider import Provider
+from tests.audit.recorded import BROKER, CURL, at
+from tests.pods import a_container, a_pod
+from tests.server import ROOT
+
+START, END = at(0), at(201)
+ALL = {"since": START, "until": END}
+MI = 2**20
+NOBODY = 'pod "nobody" is not in namespace "shop"'
+
+ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
+    (
+        "ran",
+        {"since": at(50), "until": at(120)},
+        [
+            ("shop", "web-0", "web-0-a", at(2), at(120)),
+            ("shop", "slow-0", "slow-0", at(38), None),
+            ("shop", "worker-0", "worker-0", at(48), None),
+        ],
+    ),
+    ("ran", {"since": at(0), "until": at(2)}, []),
+    ("status", {"namespace": "shop", "name": "web-0", "at": at(1)}, [("web-0-a", "Pending", "ContainerCreating")]),
+    ("status", {"namespace": "shop", "name": "web-0", "at": at(119)}, [("web-0-a", "Running", None)]),
+    (
+        "status",
+        {"namespace": "shop", "name": "web-0", "at": at(120)},
+        [("web-0-b", "Pending", "ContainerCreating")],
+    ),
+    ("status", {"namespace": "lab", "name": "job-0", "at": at(180)}, []),
+    (
+        "node",
+        {"at": at(100)},
+        [
+            ("lab", "job-0", "job-0", "Pending", "ImagePullBackOff", at(23)),
+            ("shop", "slow-0", "slow-0", "Running", None, at(38)),
+            ("shop", "web-0", "web-0-a", "Running", None, at(60)),
+            ("shop", "worker-0", "worker-0", "Running", None, at(48)),
+        ],
+    ),
+    ("promised", {"at": at(-1)}, [(0, None, None)]),
+    ("promised", {"at": at(45)}, [(4, 500 + 1000 + 250 + 100, (256 + 1024 + 128 + 64) * MI)]),
+    ("promised", {"at": at(61)}, [(4, 750 + 1000 + 250 + 100, (256 + 1024 + 128 + 64) * MI)]),
+    ("promised", {"at": at(190)}, [(3, 750 + 1000 + 100, (256 + 1024 + 64) * MI)]),
+    ("time-to-ready", ALL, [("shop", 4, 2.0, 8.0)]),
+    (
+        "never-ready",
+        {"at": END},
+        [("lab", "job-0", "job-0", at(20), at(180)), ("lab", "tool-0", "tool-0", at(200), None)],
+    ),
+    ("restarts", ALL, [("crash:1", 2, 1)]),
+    ("restarts", {"since": at(0), "until": at(20)}, []),
+    ("failures", ALL, [("crash:1", 137, 2)]),
+    ("failures", {"since": at(0), "until": at(20)}, [("crash:1", 137, 1)]),
+    (
+        "who-deleted",
+        {"namespace": "shop", "name": "web-0"},
+        [(at(120), "create", "web-0-a", BROKER, "127.0.0.1", "create-120")],
+    ),
+    (
+        "who-deleted",
+        {"namespace": "lab", "name": "job-0"},
+        [(at(180), "delete", "job-0", CURL, "127.0.0.1", "delete-180")],
+    ),
+    (
+        "what-changed",
+        {"namespace": "shop", "name": "web-0"},
+        [
+            (at(60), "spec.containers[web].image", "nginx:1.27", "nginx:1.28", CURL, "update-60"),
+            (at(60), "spec.containers[web].resources.requests.cpu", None, None, CURL, "update-60"),
+        ],
+    ),
+    (
+        "refused",
+        ALL,
+        [
+            (at(90), "delete", "shop", "nobody", 404, NOBODY, CURL, "delete-90"),
+            (at(95), "create", "shop", "odd", 400, "spec.containers: required", BROKER, "create-95"),
+        ],
+    ),
+    ("writers", ALL, [(BROKER, "127.0.0.1", 7, 0, 0, 1), (CURL, "127.0.0.1", 0, 1, 2, 1)]),
+    ("to-come", {"at": END}, [(at(202), "lab", "tool-0", "Running", None)]),
+]
+
+
+@pytest.mark.parametrize(("question", "values", "expected"), ANSWERS)
+def test_a_question_has_its_answer(
+    recorded: Flask, question: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
+) -> None:
+    provider: Provider = recorded.extensions["provider"]
+
+    found = provider.audit.ask(question, **values)
+
+    rows = found.rows
+    if question == "status":  # since when, until when and the JSON are in a test of their own
+        rows = [row[:3] for row in rows]
+    assert rows == expected
+
+
+def test_the_status_of_a_pod_at_a_time_is_a_whole_one(recorded: Flask) -> None:
+    provider: Provider = recorded.extensions["provider"]
+
+    answer = provider.audit.ask("status", namespace="shop", name="worker-0", at=at(16))
+
+    [row] = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    status = orjson.loads(row.pop("status"))
+    assert row == {
+        "uid": "worker-0",
+        "phase": "Running",
+        "reason": "CrashLoopBackOff",
+        "since": at(15),
+        "until": at(25),
+    }
+    assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+
+
+def test_every_question_is_asked() -> None:
+    assert {name for name, _, _ in ANSWERS} == set(QUESTIONS)
+
+
+def test_the_docs_tell_every_question_with_its_sql() -> None:
+    docs = (ROOT / "docs" / "audit.md").read_text()
+    told = re.findall(r"^### `(.*?)`: (.*)\n(?:.*\n)*?```sql\n((?:.*\n)*?)```$", docs, re.MULTILINE)
+    assert told == [(name, question.asks, f"{question.sql};\n") for name, question in QUESTIONS.items()]
+
+
+def test_the_docs_say_what_every_column_means(database: Database) -> None:
+    docs = (ROOT / "docs" / "audit.md").read_text()
+    told = {}
+    for name, table in re.findall(r"^\| `(\w+)` \|.*\|\n\|---\|---\|\n((?:\|.*\n)+)", docs, re.MULTILINE):
+        told[name] = {column for row in table.splitlines() for column in re.findall(r"`(\w+)`", row.split("|")[1])}
+    inspector = inspect(database.engine)
+    names = {*inspector.get_table_names(), *inspector.get_view_names()} - {"alembic_version"}
+    assert told == {name: {column["name"] for column in inspector.get_columns(name)} for name in names}
+
+
+def test_a_resize_is_on_record_even_where_no_status_changes(recorded: Flask) -> None:
+    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
+    tool["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
+
+    assert client.put("/updatePod", json=tool).status_code == 200
+
+    before, after = (provider.audit.ask("promised", at=at(seconds)).rows[0][1] for seconds in (200.5, 201))
+    assert after - before == 3000 - 50
+
+
+def test_an_image_that_postgresql_could_not_convert_spoils_no_view(recorded: Flask) -> None:
+    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    strange = a_pod("strange", containers=[a_container(image="a\u0000b")])
+    assert client.post("/createPod", json=strange).status_code == 200
+    strange["spec"]["containers"][0]["image"] = "\\u0000"
+    assert client.put("/updatePod", json=strange).status_code == 200
+
+    for question, answer in (("failures", [("crash:1", 137, 2)]), ("restarts", [("crash:1", 2, 1)])):
+        assert provider.audit.ask(question, **ALL).rows == answer
+    [change] = provider.audit.ask("what-changed", namespace="default", name="strange").rows
+    assert change[1] == "spec.containers[web].image"
+
+
+def test_a_pod_that_comes_back_was_not_there_in_between(recorded: Flask, clock: Any) -> None:
+    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
+    clock.now = at(300)
+    client.delete("/deletePod", json=tool)
+    clock.now = at(400)
+    client.post("/createPod", json=tool)
+
+    def phases(time: datetime) -> list[str]:
+        return [row[1] for row in provider.audit.ask("status", namespace="lab", name="tool-0", at=time).rows]
+
+    assert [phases(at(seconds)) for seconds in (299, 300, 399, 400, 402)] == [
+        ["Running"], [], [], ["Pending"], ["Running"],
+    ]  # fmt: skip

@@ -1,0 +1,32 @@
+"""The commands, on the recorded history."""
+
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from tests.audit.conftest import recorded
+
+__all__ = ["recorded", "run"]
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def database_kind() -> str:
+    """What a command prints is the same whichever database is below; `tests/audit` asks both."""
+    return "sqlite"
+
+
+@pytest.fixture
+def run(recorded: Flask) -> Run:
+    """Run a command on the recorded history, and give what came of it."""
+
+    def invoke(*arguments: object, code: int = 0) -> Result:
+        result = recorded.test_cli_runner().invoke(args=[str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return invoke

@@ -1,0 +1,210 @@
+"""`flask pods` and `flask node`: what people read, what programs read."""
+
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask
+
+from tests.audit.recorded import SECRET, at
+from tests.cli.conftest import Run
+from tests.conftest import Clock
+from tests.pods import a_pod
+
+
+def table(text: str) -> list[list[str]]:
+    """Split a table into its cells; columns are at least two spaces apart."""
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in text.splitlines()]
+
+
+def test_the_pods_that_are_there_are_listed(run: Run) -> None:
+    assert table(run("pods", "list").stdout) == [
+        ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "UID"],
+        ["lab", "tool-0", "0/1", "ContainerCreating", "0", "1s", "198.18.0.9", "tool-0"],
+        ["shop", "slow-0", "1/1", "Running", "0", "2m51s", "198.18.0.5", "slow-0"],
+        ["shop", "web-0", "1/1", "Running", "0", "1m21s", "198.18.0.7", "web-0-b"],
+        ["shop", "worker-0", "1/1", "Running", "2", "3m11s", "198.18.0.3", "worker-0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "uids"),
+    [
+        (["--namespace", "lab"], ["tool-0"]),
+        (["--phase", "Pending"], ["tool-0"]),
+        (["--phase", "Failed"], []),
+        (["--deleted"], ["job-0", "tool-0", "slow-0", "web-0-a", "web-0-b", "worker-0"]),
+        (["--at", at(100).isoformat()], ["job-0", "slow-0", "web-0-a", "worker-0"]),
+        (["--at", "2026-11-22T08:46:40"], ["web-0-a"]),
+        (["--at", "60s"], ["job-0", "slow-0", "web-0-b", "worker-0"]),
+        (["--at", at(-1).isoformat()], []),
+        (["--at", at(190).isoformat(), "--deleted", "-n", "lab"], ["job-0"]),
+    ],
+)
+def test_a_list_is_of_what_was_asked_for(run: Run, options: list[str], uids: list[str]) -> None:
+    assert [pod["uid"] for pod in objects(run("pods", "list", "--json", *options).stdout)] == uids
+
+
+def test_a_pod_that_came_back_was_not_there_in_between(run: Run, recorded: Flask, clock: Clock) -> None:
+    client = recorded.test_client()
+    [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
+    for seconds, method, path in ((300, "DELETE", "/deletePod"), (400, "POST", "/createPod")):
+        clock.now = at(seconds)
+        assert client.open(path, method=method, json=tool).status_code == 200
+
+    def listed(seconds: float) -> list[str]:
+        options = ("--json", "-n", "lab", "--at", at(seconds).isoformat())
+        return [pod["uid"] for pod in objects(run("pods", "list", *options).stdout)]
+
+    assert [listed(seconds) for seconds in (299, 300, 399, 400)] == [["tool-0"], [], [], ["tool-0"]]
+    assert (
+        "It was deleted at 2026-11-22T08:51:38Z."
+        in run("pods", "explain", "tool-0", "--at", at(350).isoformat()).stdout
+    )
+
+
+def test_a_pod_is_shown_with_the_names_of_its_environment(run: Run) -> None:
+    shown = run("pods", "show", "shop/worker-0").stdout
+    facts, containers, conditions = shown.split("\n\n")
+    assert table(facts)[0] == ["Pod:", "shop/worker-0"]
+    assert "Running, 1/1 ready, 2 restarts, since 2026-11-22T08:47:26Z" in facts
+    assert table(containers)[1] == ["web", "crash:1", "True", "running", "2", "PASSWORD"]
+    assert ["PodScheduled", "True", "2026-11-22T08:46:48Z", "-"] in table(conditions)
+
+
+def test_a_pod_is_shown_as_it_was(run: Run) -> None:
+    shown = run("pods", "show", "shop/worker-0", "--at", at(16).isoformat()).stdout
+    assert "Running, CrashLoopBackOff, 0/1 ready, since 2026-11-22T08:46:53Z (1s)" in shown
+    assert "waiting CrashLoopBackOff" in shown
+
+
+def test_a_program_gets_the_pod_as_kubernetes_writes_it(run: Run) -> None:
+    [pod] = objects(run("pods", "show", "shop/web-0", "--json").stdout)
+    assert pod["metadata"]["uid"] == "web-0-b"
+    assert pod["status"]["phase"] == "Running"
+    assert pod["spec"]["containers"][0]["env"] == [{"name": "PASSWORD", "value": "…"}]
+
+
+def test_a_history_has_requests_and_statuses_in_their_order(run: Run) -> None:
+    by = "Go-http-client/1.1 from 127.0.0.1"
+    fields = "spec.containers[web].image, spec.containers[web].resources.requests.cpu"
+    assert table(run("pods", "history", "web-0-a").stdout) == [
+        ["TIME", "WHAT"],
+        ["2026-11-22T08:46:38Z", f"create by {by}"],
+        ["2026-11-22T08:46:38Z", "Pending, ContainerCreating, 0/1 ready"],
+        ["2026-11-22T08:46:40Z", "Running, 1/1 ready"],
+        ["2026-11-22T08:47:38Z", f"update by curl/8.5.0 from 127.0.0.1: {fields}"],
+        ["2026-11-22T08:47:38Z", "Running, 1/1 ready"],
+        ["2026-11-22T08:48:38Z", f"create by {by}, which put web-0-b in its place"],
+    ]
+
+
+def test_a_history_says_what_is_to_come(run: Run) -> None:
+    assert table(run("pods", "history", "lab/tool-0").stdout)[-1] == [
+        "2026-11-22T08:50:00Z", "to come", "Running, 1/1 ready",
+    ]  # fmt: skip
+    assert (
+        objects(run("pods", "history", "lab/tool-0", "--json").stdout)[-1]["at"] == "2026-11-22T08:50:00.123456Z"
+    )
+
+
+EXPLANATIONS = {
+    "starts": (
+        ["lab/tool-0"],
+        [
+            "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:49:58Z (1s).",
+            "Container web waits, ContainerCreating: words.",
+            "At 2026-11-22T08:50:00Z, in 1s, it becomes Running, 1/1 ready.",
+            "Then it stays so until it is changed or deleted.",
+        ],
+    ),
+    "runs": (
+        ["shop/web-0"],
+        [
+            "It is Running, 1/1 ready, since 2026-11-22T08:48:40Z (1m19s).",
+            "All of its containers run and are ready.",
+            "It stays so until it is changed or deleted.",
+        ],
+    ),
+    "crashes": (
+        ["shop/worker-0", "--at", at(30).isoformat()],
+        [
+            "It is Running, CrashLoopBackOff, 0/1 ready, 1 restart, since 2026-11-22T08:47:06Z (2s).",
+            "Container web waits, CrashLoopBackOff: words; it was restarted 1 time; its last run ended at "
+            "2026-11-22T08:47:06Z with exit code 137 (Error).",
+            "At 2026-11-22T08:47:26Z, in 18s, it becomes Running, 1/1 ready, 2 restarts.",
+            "Then it stays so until it is changed or deleted.",
+        ],
+    ),
+    "was_deleted": (
+        ["lab/job-0"],
+        [
+            "It was last Pending, ImagePullBackOff, 0/1 ready, since 2026-11-22T08:47:01Z (2m58s).",
+            "Container web waits, ImagePullBackOff: words.",
+            "It was deleted at 2026-11-22T08:49:38Z.",
+            "What deleted it: delete by curl/8.5.0 from 127.0.0.1.",
+        ],
+    ),
+    "is_to_come": (
+        ["web-0-b", "--at", at(0).isoformat()],
+        ["It is not there yet: it comes at 2026-11-22T08:48:38Z."],
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentences"), EXPLANATIONS.values(), ids=EXPLANATIONS)
+def test_a_pod_is_explained_in_words(run: Run, arguments: list[str], sentences: list[str]) -> None:
+    [explained] = objects(run("pods", "explain", "--json", *arguments).stdout)
+    assert explained["explanation"] == sentences
+
+    first, *printed = run("pods", "explain", *arguments).stdout.splitlines()
+    assert first == f"{explained['namespace']}/{explained['name']} (UID {explained['uid']})"
+    assert [line.strip() for line in printed] == sentences
+
+
+def test_the_node_is_shown_with_what_it_has_promised(run: Run) -> None:
+    shown = run("node", "show").stdout
+    assert ["cpu", "100", "1900m", "1.9%"] in table(shown)
+    assert ["pods", "1000", "4", "0.4%"] in table(shown)
+    assert "1 Pending, 3 Running" in shown
+    [node] = objects(run("node", "show", "--at", at(61).isoformat(), "--json").stdout)
+    assert node["promised"] == {"cpu": "2100m", "memory": str((256 + 1024 + 128 + 64) * 2**20), "pods": "4"}
+    assert node["revision"] == 8
+
+
+@pytest.mark.parametrize("command", ["show", "history", "explain"])
+@pytest.mark.parametrize("pod", ["shop/nobody", "no-such-uid"])
+def test_a_pod_that_never_was_is_said_to_be_none(run: Run, command: str, pod: str) -> None:
+    result = run("pods", command, pod, code=1)
+    assert result.stdout == ""
+    assert pod.partition("/")[2] or pod in result.stderr
+
+
+def test_a_time_that_is_none_is_a_wrong_command_line(run: Run) -> None:
+    assert "not a time such as" in run("pods", "list", "--at", "yesterday", code=2).stderr
+
+
+def test_a_database_that_does_not_answer_has_an_exit_code_of_its_own(run: Run, recorded: Flask) -> None:
+    database = recorded.extensions["provider"].database
+    database.path.rename(database.path.with_suffix(".gone"))
+    for command in (["pods", "list"], ["node", "show"], ["audit", "tail"], ["audit", "verify"]):
+        assert "there is no database" in run(*command, code=3).stderr
+
+
+def test_no_command_prints_a_value_of_an_environment(run: Run, recorded: Flask) -> None:
+    copied = a_pod("copied", uid="copied", metadata={"annotations": {
+        "kubectl.kubernetes.io/last-applied-configuration": f'{{"env": "{SECRET}"}}'
+    }})  # fmt: skip
+    recorded.test_client().post("/createPod", json=copied)
+    for pod in ("shop/web-0", "web-0-a", "shop/worker-0", "default/copied"):
+        for command in ("show", "history", "explain"):
+            for options in ([], ["--json"]):
+                assert SECRET not in run("pods", command, pod, *options).output
+    for whole in (["pods", "list", "--deleted"], ["node", "show"], ["audit", "tail", "-n", "99"]):
+        for options in ([], ["--json"]):
+            assert SECRET not in run(*whole, *options).output
+    assert SECRET not in run("audit", "export").output

@@ -1,0 +1,81 @@
+"""A pod in words: from whatever a PodStatus has."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.lifecycle.explain import Life, Moment, explain, summary
+
+NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def said(status: dict[str, Any], **life: Any) -> list[str]:
+    """Explain a pod that has had this status for a minute."""
+    known = Life([Moment(NOW - MINUTE, None, status)], life.get("deleted_at"), life.get("continues_at"))
+    return list(explain(known, now=NOW))
+
+
+ENDED = {"exitCode": 3, "finishedAt": "2026-11-22T08:46:00Z"}
+STATUSES = {
+    "nothing_but_a_phase": ({"phase": "Pending"}, ["It is Pending, since 2026-11-22T08:45:38Z (1m)."]),
+    "a_message": (
+        {"phase": "Failed", "reason": "Evicted", "message": "no memory"},
+        ["It is Failed, Evicted, since 2026-11-22T08:45:38Z (1m).", "The pod says: no memory."],
+    ),
+    "an_end": (
+        {"phase": "Failed", "containerStatuses": [{"name": "a", "state": {"terminated": ENDED}}]},
+        [
+            "It is Failed, 0/1 ready, since 2026-11-22T08:45:38Z (1m).",
+            "Container a has ended at 2026-11-22T08:46:00Z with exit code 3.",
+        ],
+    ),
+    "not_ready": (
+        {
+            "phase": "Running",
+            "initContainerStatuses": [{"name": "i", "state": {"terminated": {**ENDED, "exitCode": 0}}}],
+            "containerStatuses": [{"name": "a", "ready": False, "state": {"running": {}}, "restartCount": 2}],
+            "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "unready: [a]",
+                 "lastTransitionTime": "2026-11-22T08:45:38Z"},
+            ],
+        },
+        [
+            "It is Running, 0/1 ready, 2 restarts, since 2026-11-22T08:45:38Z (1m).",
+            "Container i has ended at 2026-11-22T08:46:00Z with exit code 0.",
+            "Container a runs and is not ready; it was restarted 2 times.",
+            "Ready is False since 2026-11-22T08:45:38Z, ContainersNotReady: unready: [a].",
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "sentences"), STATUSES.values(), ids=STATUSES)
+def test_a_status_is_told_as_far_as_it_goes(status: dict[str, Any], sentences: list[str]) -> None:
+    assert said(status) == [*sentences, "It stays so until it is changed or deleted."]
+
+
+def test_a_course_that_goes_on_says_when() -> None:
+    assert said({"phase": "Running"}, continues_at=NOW + MINUTE)[-1] == (
+        "How it goes on is decided at 2026-11-22T08:47:38Z, or when somebody reads it after that."
+    )
+
+
+def test_many_steps_to_come_are_counted() -> None:
+    moments = [Moment(NOW + step * MINUTE, None, {"phase": "Running"}) for step in range(9)]
+    told = list(explain(Life(moments, None, None), now=NOW))
+    assert told[1] == "At 2026-11-22T08:47:38Z, in 1m, it becomes Running."
+    assert told[-2] == "3 more changes follow, the last at 2026-11-22T08:54:38Z."
+
+
+def test_a_deletion_that_was_to_come_is_told() -> None:
+    assert (
+        said({"phase": "Running"}, deleted_at=NOW + MINUTE)[-1] == "At 2026-11-22T08:47:38Z, in 1m, it is deleted."
+    )
+
+
+def test_a_pod_of_which_nothing_is_left_has_no_words() -> None:
+    assert list(explain(Life([], None, None), now=NOW)) == ["Nothing of it is on record any more."]
+    assert summary({}) == "Unknown"
