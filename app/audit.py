@@ -7,6 +7,7 @@ import msgspec
 import orjson
 from sqlalchemy import Connection, insert
 
+from app import metrics
 from app.lifecycle.manifest import PodReference
 from app.models import AuditEvent
 from app.statement import Statement, parameters
@@ -67,3 +68,4 @@ def record(
         code=code,
         change=orjson.dumps(change).decode() if change else None,
     )
+    metrics.audit_event(verb, code).inc()

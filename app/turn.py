@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app import metrics
 from app.lifecycle import status as statuses
 from app.lifecycle.status import Transition
 from app.models import Node, Pod, PodStatus
@@ -101,6 +102,7 @@ class Turn:
                 reason=status.summary,
                 status=statuses.encode(status),
             )
+            metrics.transition(status.phase).inc()
 
     def change(self, row: Row, **values: object) -> None:
         """Change columns of a pod."""

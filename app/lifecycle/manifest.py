@@ -47,6 +47,7 @@ class PodSpec(_Object, frozen=True):
     ephemeral_containers: list[Container] | None = None
     host_network: bool | None = None
     resources: ResourceRequirements | None = None
+    overhead: Resources | None = None
     termination_grace_period_seconds: int | None = None
 
     @property

@@ -55,17 +55,22 @@ def _of(
     if resources is None:
         return {}, {}
     return (
-        _amounts(resources.requests, field=f"{field}.requests"),
-        _amounts(resources.limits, field=f"{field}.limits"),
+        amounts(resources.requests, field=f"{field}.requests"),
+        amounts(resources.limits, field=f"{field}.limits"),
     )
 
 
-def _amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal]:
-    amounts = {}
+def amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal]:
+    """Read the cpu and memory of a map, resource → quantity; what is not in it is not in the answer.
+
+    Raises:
+        InvalidRequest: one is no quantity; the message names it within `field`.
+    """
+    found = {}
     for name in _COMPUTE:
         if resources and name in resources:
             try:
-                amounts[name] = parse_quantity(str(resources[name]))
+                found[name] = parse_quantity(str(resources[name]))
             except ValueError as exc:
                 raise InvalidRequest(str(exc), field=f"{field}.{name}") from exc
-    return amounts
+    return found

@@ -46,6 +46,7 @@ class TestTheToken:
             ("GET", "//getPods"),
             ("GET", "/getPods/"),
             ("GET", "/nothing"),
+            ("GET", "/metrics"),
             ("GET", "/healthz/"),
             ("GET", "/createPod"),
             ("HEAD", "/getPods"),
@@ -67,7 +68,7 @@ class TestTheToken:
     def test_opens_every_path(self, client: Client, scheme: str) -> None:
         headers = {"Authorization": f"{scheme} {TOKEN}"}
 
-        for path in ("/getPods", "//getPods", *NODE_PATHS):
+        for path in ("/getPods", "//getPods", "/metrics", *NODE_PATHS):
             assert client.request("GET", path, headers=headers).code == 200
         assert client.request("GET", "/nothing", headers=headers).code == 404
         assert client.request("GET", "/createPod", headers=headers).code == 405
@@ -127,7 +128,7 @@ class TestThePortForProbes:
         with closing(Client(health_port)) as client:
             yield client
 
-    @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+    @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
     def test_needs_no_token(self, client: Client, path: str) -> None:
         assert client.get(path).status_line == "200 OK"
 
