@@ -9,7 +9,7 @@ from flask import current_app
 from app.changes import Changes
 from app.courses import Courses
 from app.database import Database
-from app.history import History
+from app.inventory import Inventory
 from app.logs import Logs
 from app.migrate import head
 from app.pods import Pods
@@ -32,7 +32,7 @@ class Provider:
     pods: Pods
     changes: Changes
     logs: Logs
-    history: History
+    inventory: Inventory
     clock: Clock
     serving_since: datetime
 
@@ -54,7 +54,7 @@ class Provider:
             pods=pods,
             changes=Changes(database, courses, node_name=settings.node_name, clock=clock),
             logs=Logs(pods, runtime, clock=clock),
-            history=History(database, courses, node_name=settings.node_name, clock=clock),
+            inventory=Inventory(database, courses, node_name=settings.node_name, clock=clock),
             clock=clock,
             serving_since=serving_since,
         )

@@ -39,7 +39,7 @@ class _Node(Collector):
         yield capacity
         pods = GaugeMetricFamily("provider_pods", "Live pods; none without the database.", labels=["phase"])
         try:
-            rows = self._provider.history.phases()
+            rows = self._provider.inventory.phases()
         except DatabaseUnavailable:
             return
         found: Counter[str] = Counter()

@@ -63,3 +63,18 @@ def format_duration(duration: timedelta) -> str:
     '60.5s'
     """
     return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def format_age(duration: timedelta) -> str:
+    """Write a duration for people, in its two largest units.
+
+    >>> format_age(timedelta(hours=25, minutes=3)), format_age(timedelta(seconds=0.4))
+    ('1d1h', '0s')
+    """
+    seconds = max(0, int(duration.total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            smaller, per = {"d": ("h", 3600), "h": ("m", 60), "m": ("s", 1)}[unit]
+            rest = seconds % size // per
+            return f"{seconds // size}{unit}" + (f"{rest}{smaller}" if rest else "")
+    return f"{seconds}s"

@@ -1,4 +1,4 @@
-"""What a node had at any time, for people to look at: pods in numbers and in pages, the record of one, the audit.
+"""What the node has, or had at any time, for people to look at: pods in numbers and in pages, the audit.
 
 A time of None is now. Pages are cut by key: each begins behind the last row of the one before, so the thousandth
 costs what the first does.
@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
 from app.courses import Courses
 from app.database import Database
 from app.errors import InvalidRequest, NotFound
-from app.lifecycle.manifest import Manifest
+from app.lifecycle import manifest
 from app.lifecycle.requests import Requests, requests
 from app.models import AuditEvent, Pod, PodStatus
 from app.statement import Row
@@ -30,8 +31,14 @@ _KEYS: dict[Sort, tuple[Any, ...]] = {
     "newest": (Pod.created_at, Pod.id),
     "oldest": (Pod.created_at, Pod.id),
 }
-_RECORD = (Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.updated_at, Pod.deleted_at)
+_RECORD = (
+    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.updated_at, Pod.deleted_at,
+    Pod.continues_at,
+)  # fmt: skip
 _STATUS = (PodStatus.effective_at, PodStatus.phase, PodStatus.reason, PodStatus.status)
+
+
+_DECODER = msgspec.json.Decoder(manifest.Pod)
 
 
 class PodFilter(NamedTuple):
@@ -67,8 +74,8 @@ class Page(NamedTuple):
     after: int | None
 
 
-class History:
-    """The record of one node, to read. Every method may raise `DatabaseUnavailable`."""
+class Inventory:
+    """The pods and the audit of one node, to look at. Every method may raise `DatabaseUnavailable`."""
 
     def __init__(self, database: Database, courses: Courses, *, node_name: str, clock: Clock) -> None:
         self._database = database
@@ -89,7 +96,7 @@ class History:
         query = self._held(at, Pod.pod).where(PodStatus.phase.not_in(["Succeeded", "Failed"]))
         with self._database.read(streaming=True) as connection:
             for (text,) in connection.execute(query, execution_options={"yield_per": _ROWS_A_CHUNK}):
-                asked = requests(Manifest.parse(text.encode()).pod.spec)
+                asked = requests(_DECODER.decode(text).spec)
                 cpu, memory = cpu + asked.cpu_millicores, memory + asked.memory_bytes
         return Requests(cpu_millicores=cpu, memory_bytes=memory)
 
