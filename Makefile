@@ -14,7 +14,7 @@ run: .venv/run ## Run the provider on http://127.0.0.1:3000, its pods in data/pr
 	@exec $(BIN)/gunicorn
 
 .PHONY: test
-test: .venv/dev ## Run every test, on SQLite and on PostgreSQL where it is installed
+test: .venv/dev ## Run every test; with PostgreSQL and with Chromium where they are installed
 	$(BIN)/pytest
 
 .PHONY: lint

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, TypeVar, get_args
@@ -12,7 +12,7 @@ from flask import Blueprint, abort, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.api.errors import RETRY_AFTER_SECONDS, status_code
-from app.api.held import holding
+from app.api.logs import followed
 from app.api.query import flag, required
 from app.api.responses import Response, streamed
 from app.errors import InvalidRequest, NotFound, ProviderError
@@ -135,7 +135,7 @@ def logs() -> Response:
         raise NotFound("the pod is gone, and its logs with it")
     container = record.namespace, record.name, required("container")
     options = LogOptions(tail=_LINES, follow=flag("follow"))
-    pieces = _followed(container, options) if options.follow else provider().logs.read(*container, options)
+    pieces = followed(container, options) if options.follow else provider().logs.read(*container, options)
     return streamed(pieces, content_type="text/plain; charset=utf-8")
 
 
@@ -296,8 +296,3 @@ def _log(record: Row, document: dict[str, Any]) -> dict[str, Any]:
     except (NotFound, InvalidRequest) as exc:
         text, problem = "", str(exc)
     return {"names": names, "chosen": chosen, "text": text, "problem": problem}
-
-
-def _followed(container: tuple[str, str, str], options: LogOptions) -> Generator[bytes, None, None]:
-    with holding() as pause:
-        yield from provider().logs.read(*container, options, pause=pause)
