@@ -36,8 +36,6 @@ _RECORD = (
     Pod.continues_at,
 )  # fmt: skip
 _STATUS = (PodStatus.effective_at, PodStatus.phase, PodStatus.reason, PodStatus.status)
-
-
 _DECODER = msgspec.json.Decoder(manifest.Pod)
 
 

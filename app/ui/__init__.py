@@ -1,7 +1,7 @@
 """The page: the node, its pods and its audit, now and at any time before, to look at.
 
-It is served where no token is set, and then to this machine alone: a browser does not send one, and a page that could
-be opened from elsewhere without one would tell everybody what runs here.
+It is served where no token is set, and then to this machine alone: a browser does not send one, and a page that
+could be opened from elsewhere without one would tell everybody what runs here.
 """
 
 from flask import Flask

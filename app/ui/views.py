@@ -108,7 +108,8 @@ def pod() -> Response:
     life = Life(moments, record.deleted_at, record.continues_at)
     course_steps = steps(moments, at=moment, deleted_at=record.deleted_at)
     current = next((step for step in reversed(course_steps) if step.since <= moment), None)
-    document = masked(orjson.loads(record.pod))
+    document = orjson.loads(record.pod)
+    status = {"status": current.status} if current else {}
     wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return _page(
         "pod.html",
@@ -120,7 +121,7 @@ def pod() -> Response:
         steps=course_steps,
         lanes=lanes(course_steps, at=moment),
         containers=_containers(document, current.status if current else {}),
-        document={**document, "status": current.status} if current else document,
+        document=masked({**document, **status}),
         log=_log(record, document) if record.deleted_at is None and at is None else None,
         namesakes=inventory.namesakes(record),
         events=_events(wanted, at, limit=_EVENTS_A_PAGE)[0],

@@ -168,6 +168,15 @@ class TestAPod:
         assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
         assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
 
+    def test_whose_container_is_named_like_a_value_of_its_environment_keeps_its_log(
+        self, client: FlaskClient, clock: Clock
+    ) -> None:
+        container = a_container("checkout", env=[{"name": "SERVICE", "value": "checkout"}])
+        pod = put_on(client, a_pod(containers=[container]))
+        clock.advance(10)
+
+        assert "synthetic container checkout" in get(client, "/ui/pod", uid=uid(pod))
+
     def test_whose_uid_is_strange_has_a_page(self, client: FlaskClient) -> None:
         strange = "../a b?c&d=é\"'<i>#"
         put_on(client, a_pod("web", uid=strange))
