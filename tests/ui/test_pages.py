@@ -217,6 +217,16 @@ class TestTheAudit:
         assert 'delete default/web 404 pod "web" is not in namespace "default"' in page
         assert "Nothing was asked of this node that is so." in get(client, "/ui/audit", namespace="x")
 
+    def test_leads_to_the_node_as_it_was_right_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod("web"))
+        clock.advance(60)
+        client.delete("/deletePod", json=pod)
+        clock.advance(60)
+
+        times = re.findall(r'href="/ui/\?at=([^"]*)"', client.get("/ui/audit").text)
+
+        assert ["0 of 10 taken" in get(client, "/ui/", at=at) for at in times] == [True, False]
+
     def test_is_shown_a_page_at_a_time(self, client: FlaskClient) -> None:
         for _ in range(51):
             client.delete("/deletePod", json=a_pod())
