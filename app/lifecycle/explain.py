@@ -38,6 +38,9 @@ class Life(NamedTuple):
 def explain(life: Life, *, now: datetime) -> Iterator[str]:
     """Say why a pod is as it is at a time, and what comes next, a sentence an item."""
     current = [moment for moment in life.moments if moment.since <= now]
+    if not life.moments:
+        yield "Nothing of it is on record any more."
+        return
     if not current:
         yield f"It is not there yet: it comes at {rfc3339(life.moments[0].since)}."
         return

@@ -32,13 +32,17 @@ def requests(spec: PodSpec) -> Requests:
     Raises:
         InvalidRequest: a quantity is none; the message names its field.
     """
-    overhead = amounts(spec.overhead, field="spec.overhead")
-    whole = _of(spec.resources, field="spec.resources")
     parts = list(_containers(spec))
-    return Requests(
-        cpu_millicores=_rounded(_total("cpu", parts, whole, overhead) * 1000),
-        memory_bytes=_rounded(_total("memory", parts, whole, overhead)),
-    )
+    overhead = amounts(spec.overhead, field="spec.overhead")
+    whole = spec.resources or ResourceRequirements()
+    requested = amounts(whole.requests, field="spec.resources.requests")
+    limits = amounts(whole.limits, field="spec.resources.limits")
+
+    def total(name: str) -> Decimal:
+        of_containers = _needed(name, parts) or limits.get(name, Decimal(0))
+        return requested.get(name, of_containers) + overhead.get(name, Decimal(0))
+
+    return Requests(cpu_millicores=_rounded(total("cpu") * 1000), memory_bytes=_rounded(total("memory")))
 
 
 class _Part(NamedTuple):
@@ -54,7 +58,7 @@ def _containers(spec: PodSpec) -> Iterator[_Part]:
         yield _Part(_of(container.resources, field=f"spec.containers[{index}].resources"))
 
 
-def _total(name: str, parts: list[_Part], whole: _Amounts, overhead: _Amounts) -> Decimal:
+def _needed(name: str, parts: list[_Part]) -> Decimal:
     largest = together = Decimal(0)
     for part in parts:
         amount = part.amounts.get(name, Decimal(0))
@@ -62,7 +66,7 @@ def _total(name: str, parts: list[_Part], whole: _Amounts, overhead: _Amounts) -
             largest = max(largest, together + amount)
         else:
             together += amount
-    return whole.get(name, max(largest, together)) + overhead.get(name, Decimal(0))
+    return max(largest, together)
 
 
 def _of(resources: ResourceRequirements | None, *, field: str) -> _Amounts:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text as sql
 from werkzeug.test import TestResponse
 
+from app.database import Database
 from app.lifecycle.times import rfc3339_micro
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import TOKEN, change, on_sqlite_alone, put_on
@@ -167,6 +169,16 @@ class TestAPod:
         assert "synthetic container web" in get(client, "/ui/pod", uid=uid(pod))
         assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
         assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
+
+    def test_whose_statuses_are_no_longer_on_record_is_told_of(
+        self, client: FlaskClient, database: Database
+    ) -> None:
+        pod = put_on(client, a_pod("web"))
+        client.delete("/deletePod", json=pod)
+        with database.write() as connection:
+            connection.execute(sql("DELETE FROM pod_statuses"))
+
+        assert "Nothing of it is on record any more." in get(client, "/ui/pod", uid=uid(pod))
 
     def test_whose_container_is_named_like_a_value_of_its_environment_keeps_its_log(
         self, client: FlaskClient, clock: Clock
