@@ -18,7 +18,7 @@ broker: .venv/run ## Be a node of the current kubeconfig's cluster, with the pro
 	@WEB_ENDPOINT_URL=$${WEB_ENDPOINT_URL:-http://127.0.0.1:3000} exec $(BIN)/python -m broker $(ARGS)
 
 .PHONY: test
-test: .venv/dev ## Run every test, on SQLite and on PostgreSQL where it is installed
+test: .venv/dev ## Run every test; with PostgreSQL and with Chromium where they are installed
 	$(BIN)/pytest
 
 .PHONY: lint

@@ -1,8 +1,35 @@
 """How gunicorn serves the provider. Every choice that a user may make is a setting: see `flask config`."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+# Heartbeats and metrics are files; on a real disk, one that hangs would get a healthy worker killed.
+_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def _count_in(directory: Path) -> None:
+    """Give the workers a directory to count in: empty at the start, the same after a reload, gone at the end."""
+    shutil.rmtree(directory, ignore_errors=True)  # of a process that was killed and had this number
+    directory.mkdir(mode=0o700)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+    master = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == master:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(remove)
+
+
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # and before prometheus-client is imported, which looks for it
+    _count_in(Path(_memory or tempfile.gettempdir()) / f"virtual-kubelet-web-{os.getpid()}")
+
+from prometheus_client.multiprocess import mark_process_dead
 
 from app import SERVING_SINCE
 from app.errors import ConfigurationError
@@ -29,8 +56,7 @@ threads = settings.threads
 reuse_port = True
 keepalive = 75  # longer than a Go client keeps an idle connection, so that the client is the one to close
 graceful_timeout = 25  # less than the 30 seconds that Kubernetes gives
-# Heartbeats are files; on a real disk, one that hangs would get a healthy worker killed.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+worker_tmp_dir = _memory
 
 logger_class = Logger
 control_socket_disable = True
@@ -42,3 +68,8 @@ def on_starting(_: object) -> None:
         check_port(host, port)
     check_database(settings)
     os.environ[SERVING_SINCE] = datetime.now(UTC).isoformat()
+
+
+def child_exit(_: object, worker: Any) -> None:
+    """Forget what a worker held open."""
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ from datetime import datetime
 from flask import Flask
 from flask_cors import CORS
 
-from app import api, cli, shell
+from app import api, cli, shell, ui
 from app.pods import utc_now
 from app.provider import Provider
 from app.settings import Settings
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
             allow_headers=["Content-Type", "Authorization"],
         )
     api.init_app(app)
+    ui.init_app(app)
     cli.init_app(app)
     shell.init_app(app)
     return app

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app import metrics
 from app.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable
 
 BUSY_TIMEOUT_SECONDS = 5
@@ -99,7 +100,8 @@ class Database:
             DatabaseUnavailable: it is gone, or is not at the head revision.
         """
         engine = self.engine if streaming else self._reader  # a cursor of PostgreSQL's needs a transaction
-        with self._translated(), engine.connect() as connection:
+        measured = metrics.database("stream" if streaming else "read").time()
+        with measured, self._translated(), engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -109,7 +111,8 @@ class Database:
         Raises:
             DatabaseUnavailable: as for :meth:`read`; nothing was written.
         """
-        with self._translated(), self._turn(), self.engine.connect() as connection:
+        measured = metrics.database("write").time()
+        with measured, self._translated(), self._turn(), self.engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection

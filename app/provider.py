@@ -11,6 +11,7 @@ from app.changes import Changes
 from app.courses import Courses
 from app.database import Database
 from app.history import History
+from app.inventory import Inventory
 from app.logs import Logs
 from app.migrate import head
 from app.pods import Pods
@@ -35,6 +36,7 @@ class Provider:
     logs: Logs
     history: History
     audit: Trail
+    inventory: Inventory
     clock: Clock
     serving_since: datetime
 
@@ -59,6 +61,7 @@ class Provider:
             logs=Logs(pods, runtime, clock=clock),
             history=History(database, courses, audit, settings, clock=clock),
             audit=audit,
+            inventory=Inventory(database, courses, node_name=settings.node_name, clock=clock),
             clock=clock,
             serving_since=serving_since,
         )

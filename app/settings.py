@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     health_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None,
-        description="a second port, on every address, that has /healthz and /readyz only",
+        description="a second port, on every address, that has /healthz, /readyz and /metrics only",
     )
     database_url: str = Field(
         default="sqlite:///data/provider.db",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from app import metrics
 from app.audit.chain import FIRST
 from app.lifecycle import status as statuses
 from app.lifecycle.manifest import PodSpec
@@ -115,6 +116,7 @@ class Turn:
                 cpu_millicores=requested.cpu_millicores,
                 memory_bytes=requested.memory_bytes,
             )
+            metrics.transition(status.phase).inc()
 
     def change(self, row: Row, **values: object) -> None:
         """Change columns of a pod."""

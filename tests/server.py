@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +128,8 @@ class Server:
         """Kill master and workers at once, as `kill -9` or a power cut would."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for memory in ("/dev/shm", tempfile.gettempdir()):
+            shutil.rmtree(f"{memory}/virtual-kubelet-web-{self.process.pid}", ignore_errors=True)
 
     def stop(self) -> int:
         """Stop gracefully and give the exit status."""

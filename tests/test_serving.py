@@ -237,10 +237,11 @@ def test_a_connection_is_kept_while_it_is_idle(server: Server) -> None:
 
 
 def test_a_connection_is_kept_longer_than_a_go_client_keeps_it_and_a_stop_takes_less_than_kubernetes_waits(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in set(os.environ) - set(CLEAN):
         monkeypatch.delenv(name)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))  # or it would make one
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     assert config["keepalive"] >= 75
     assert config["graceful_timeout"] < 30

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.api import changes, errors, health, held, index, logs, node, openapi, pods, requests
+from app.api import changes, errors, health, held, index, logs, metrics, node, openapi, pods, requests
 from app.api.responses import Response
 
 __all__ = ["Response", "init_app"]
@@ -17,5 +17,5 @@ def init_app(app: Flask) -> None:
     held.init_app(app)
     requests.init_app(app)
     errors.init_app(app)
-    for resource in (index, openapi, health, node, pods, changes, logs):
+    for resource in (index, openapi, health, metrics, node, pods, changes, logs):
         app.register_blueprint(resource.blueprint)

@@ -37,8 +37,13 @@ def error(code: int, message: str, *, field: str | None = None) -> Response:
     return response
 
 
+def status_code(exc: ProviderError) -> int:
+    """Say with which code an error is answered."""
+    return next((STATUS_CODES[cls] for cls in type(exc).__mro__ if cls in STATUS_CODES), 500)
+
+
 def _provider_error(exc: ProviderError) -> Response:
-    code = next((STATUS_CODES[cls] for cls in type(exc).__mro__ if cls in STATUS_CODES), 500)
+    code = status_code(exc)
     if code == 500:
         return _bug(exc)
     if code > 500:

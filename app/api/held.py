@@ -11,6 +11,7 @@ from threading import BoundedSemaphore, Event
 
 from flask import Flask, current_app, request
 
+from app import metrics
 from app.changes import Pause
 from app.errors import Unavailable
 from app.provider import Provider
@@ -54,9 +55,11 @@ def holding() -> Iterator[Pause]:
     client: socket.socket | None = request.environ.get("gunicorn.socket")
     if not held.places.acquire(blocking=False):
         raise Unavailable("too many requests are held open here (THREADS)")
+    metrics.held.inc()
     try:
         yield lambda seconds: not held.stopping.wait(seconds) and not (client and _is_gone(client))
     finally:
+        metrics.held.dec()
         held.places.release()
 
 

@@ -29,10 +29,11 @@ def get_container_logs() -> Response:
     )
     if options.since_time and options.since_seconds:
         raise InvalidRequest("at most one of sinceTime and sinceSeconds may be given", field="sinceTime")
-    pieces = _followed(container, options) if options.follow else provider().logs.read(*container, options)
+    pieces = followed(container, options) if options.follow else provider().logs.read(*container, options)
     return streamed(pieces, content_type="text/plain; charset=utf-8")
 
 
-def _followed(container: tuple[str, str, str], options: LogOptions) -> Generator[bytes, None, None]:
+def followed(container: tuple[str, str, str], options: LogOptions) -> Generator[bytes, None, None]:
+    """Give a log as it is written, with this request held open."""
     with holding() as pause:
         yield from provider().logs.read(*container, options, pause=pause)

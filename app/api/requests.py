@@ -1,4 +1,4 @@
-"""What happens around every request: its ID, who may send it, its line in the log, its row in the audit."""
+"""What happens around every request: its ID, who may send it, what is recorded of it."""
 
 import hmac
 import os
@@ -12,6 +12,7 @@ from flask import Flask, abort, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from app import metrics
 from app.api.body import discard_body
 from app.audit import Caller, Verb
 from app.errors import InvalidRequest, ProviderError
@@ -35,6 +36,7 @@ _UNRECORDED = frozenset({401, 403, 503})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _STARTED = "provider.started"
+_UNKNOWN_PATH = "other"
 
 log = structlog.get_logger("app")
 
@@ -64,6 +66,8 @@ def _begin() -> None:
         return
     settings = provider().settings
     if environ.get("SERVER_PORT") == str(settings.health_port):
+        if request.blueprint == "metrics":
+            return
         abort(404)
     # A preflight carries no credentials; neither does a probe of the root.
     if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
@@ -87,7 +91,8 @@ def _end(response: "Response") -> "Response":
         discard_body()
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
-    response.call_on_close(partial(_log, request.environ, sender, response.status_code))
+    path = request.url_rule.rule if request.url_rule else _UNKNOWN_PATH
+    response.call_on_close(partial(_report, request.environ, sender, path, response.status_code))
     return response
 
 
@@ -105,8 +110,10 @@ def _audit_refusal(response: "Response", verb: Verb) -> None:
         log.warning("refusal not recorded", problem=str(exc), request_id=caller().request_id)
 
 
-def _log(environ: "WSGIEnvironment", sender: Caller, code: int) -> None:
-    """Write the line of a request, when its last byte is out and its context gone."""
+def _report(environ: "WSGIEnvironment", sender: Caller, path: str, code: int) -> None:
+    """Measure a request and write its line, when its last byte is out and its context gone."""
+    seconds = time.perf_counter() - environ[_STARTED]
+    metrics.request(path, code).observe(seconds)
     log.info(
         "request",
         request_id=sender.request_id,
@@ -114,7 +121,7 @@ def _log(environ: "WSGIEnvironment", sender: Caller, code: int) -> None:
         path=environ["PATH_INFO"],
         query=environ["QUERY_STRING"],
         code=code,
-        milliseconds=round((time.perf_counter() - environ[_STARTED]) * 1000, 2),
+        milliseconds=round(seconds * 1000, 2),
         address=sender.address,
         user_agent=sender.user_agent,
     )

@@ -7,6 +7,7 @@ import msgspec
 import orjson
 from sqlalchemy import Connection, insert
 
+from app import metrics
 from app.audit import chain
 from app.lifecycle.manifest import PodReference
 from app.models import AuditEvent
@@ -72,3 +73,4 @@ def record(connection: Connection, event: Event, *, after: str | None) -> None:
     }
     hash_ = None if after is None else chain.extend(connection, content, after=after)
     _INSERT.run(connection, **content, previous_hash=after, hash=hash_)
+    metrics.audit_event(event.verb, event.code).inc()

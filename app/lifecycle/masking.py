@@ -1,17 +1,20 @@
 """A Pod as it may be shown: with the names of what is in its environment, and without the values."""
 
+from collections.abc import Iterator
 from typing import Any
 
 MASK = "…"
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # the whole Pod once more, environment included
+_SHORTEST_SECRET = 6
+"""A shorter value is taken for no secret where it stands elsewhere: `1` and `true` are everywhere."""
 
 
 def masked(pod: dict[str, Any]) -> dict[str, Any]:
-    """Give a copy of a Pod in which every value of an environment variable is `…`.
+    """Give a copy of a Pod in which every value of an environment variable is `…`, wherever else it stands too.
 
-    >>> masked({"spec": {"containers": [{"name": "a", "env": [{"name": "PASSWORD", "value": "secret"}]}]}})
-    {'spec': {'containers': [{'name': 'a', 'env': [{'name': 'PASSWORD', 'value': '…'}]}]}}
+    >>> masked({"spec": {"containers": [{"env": [{"name": "KEY", "value": "secret"}], "args": ["--key=secret"]}]}})
+    {'spec': {'containers': [{'env': [{'name': 'KEY', 'value': '…'}], 'args': ['--key=…']}]}}
     """
     shown = dict(pod)
     if isinstance(spec := pod.get("spec"), dict):
@@ -19,7 +22,9 @@ def masked(pod: dict[str, Any]) -> dict[str, Any]:
     metadata = pod.get("metadata")
     if isinstance(metadata, dict) and _APPLIED in (metadata.get("annotations") or {}):
         shown["metadata"] = {**metadata, "annotations": {**metadata["annotations"], _APPLIED: MASK}}
-    return shown
+    values = {value for value in _values(pod) if len(value) >= _SHORTEST_SECRET} - _names(pod)
+    without: dict[str, Any] = _without(shown, sorted(values, key=len, reverse=True))
+    return without
 
 
 def _containers(containers: Any) -> Any:
@@ -38,3 +43,35 @@ def _variable(variable: Any) -> Any:
     if not isinstance(variable, dict):
         return MASK
     return {k: v if k in ("name", "valueFrom") else MASK for k, v in variable.items()}
+
+
+def _values(pod: dict[str, Any]) -> Iterator[str]:
+    """Find the values of every environment."""
+    spec = pod.get("spec")
+    if not isinstance(spec, dict):
+        return
+    for kind in _CONTAINERS:
+        for container in spec.get(kind) or ():
+            for variable in (container.get("env") if isinstance(container, dict) else None) or ():
+                if isinstance(variable, dict) and isinstance(variable.get("value"), str):
+                    yield variable["value"]
+
+
+def _names(pod: dict[str, Any]) -> set[str]:
+    """Find what is no secret though it may be in an environment: where a pod is told who and where it is."""
+    metadata, spec = pod.get("metadata"), pod.get("spec")
+    names = [metadata.get(key) for key in ("namespace", "name", "uid")] if isinstance(metadata, dict) else []
+    names += [spec.get(key) for key in ("nodeName", "serviceAccountName")] if isinstance(spec, dict) else []
+    return {name for name in names if isinstance(name, str)}
+
+
+def _without(document: Any, values: list[str]) -> Any:
+    """Mask these values wherever they stand in a text, the keys of objects apart."""
+    if isinstance(document, dict):
+        return {k: _without(v, values) for k, v in document.items()}
+    if isinstance(document, list):
+        return [_without(item, values) for item in document]
+    if isinstance(document, str):
+        for value in values:
+            document = document.replace(value, MASK)
+    return document

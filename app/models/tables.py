@@ -139,6 +139,9 @@ class Pod(Base):
             postgresql_where=_IS_LIVE,
         ),
         Index("ix_pods_revision", "node_name", "revision"),
+        # The orders of lists of pods, at any time; what is not in one need not be read to be left out.
+        Index("ix_pods_name", "node_name", "namespace", "name", "id", "deleted_at"),
+        Index("ix_pods_created_at", "node_name", "created_at", "id", "deleted_at"),
         Index(
             "ix_pods_continues_at",
             "node_name",

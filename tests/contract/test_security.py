@@ -48,6 +48,7 @@ class TestTheToken:
             ("GET", "//getPods"),
             ("GET", "/getPods/"),
             ("GET", "/nothing"),
+            ("GET", "/metrics"),
             ("GET", "/healthz/"),
             ("GET", "/createPod"),
             ("HEAD", "/getPods"),
@@ -69,7 +70,7 @@ class TestTheToken:
     def test_opens_every_path(self, client: Client, scheme: str) -> None:
         headers = {"Authorization": f"{scheme} {TOKEN}"}
 
-        for path in ("/getPods", "//getPods", *node.PATHS):
+        for path in ("/getPods", "//getPods", "/metrics", *node.PATHS):
             assert client.request("GET", path, headers=headers).code == 200
         assert client.request("GET", "/nothing", headers=headers).code == 404
         assert client.request("GET", "/createPod", headers=headers).code == 405
@@ -129,7 +130,7 @@ class TestThePortForProbes:
         with closing(Client(health_port)) as client:
             yield client
 
-    @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+    @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
     def test_needs_no_token(self, client: Client, path: str) -> None:
         assert client.get(path).status_line == "200 OK"
 

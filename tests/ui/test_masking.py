@@ -1,0 +1,72 @@
+"""A Pod as it may be shown."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from app.lifecycle.masking import masked
+from tests.contract.test_secrets import SECRET, a_secret_pod
+from tests.pods import a_container, a_pod
+
+
+def test_no_value_of_an_environment_is_left_wherever_it_stands() -> None:
+    pod = a_secret_pod()
+    before = copy.deepcopy(pod)
+
+    shown = json.dumps(masked(pod))
+
+    assert SECRET not in shown
+    assert "PASSWORD" in shown
+    assert pod == before
+
+
+@pytest.mark.parametrize("field", ["containers", "initContainers", "ephemeralContainers"])
+def test_names_and_where_values_come_from_are_left(field: str) -> None:
+    reference = {"secretKeyRef": {"name": "db", "key": "password"}}
+    variables = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": reference}, {"name": "C"}]
+
+    shown = masked({"spec": {field: [a_container(env=variables)]}})
+
+    assert shown["spec"][field][0]["env"] == [
+        {"name": "A", "value": "…"},
+        {"name": "B", "valueFrom": reference},
+        {"name": "C"},
+    ]
+
+
+def test_what_is_short_or_a_name_of_the_pod_is_left_elsewhere() -> None:
+    env = [
+        {"name": "DEBUG", "value": "true"},
+        {"name": "POD_NAME", "value": "web-production"},
+        {"name": "POD_NAMESPACE", "value": "default"},
+    ]
+    pod = a_pod("web-production", containers=[a_container(env=env, args=["--debug=true", "--zone=default"])])
+
+    shown = masked(pod)
+
+    assert shown["metadata"] == pod["metadata"]
+    assert shown["spec"]["containers"][0]["args"] == ["--debug=true", "--zone=default"]
+
+
+def test_a_value_within_another_does_not_save_the_rest_of_it() -> None:
+    env = [{"name": "A", "value": "secret"}, {"name": "B", "value": "secret-and-more"}]
+
+    shown = masked(a_pod(containers=[a_container(env=env, args=["secret-and-more"])]))
+
+    assert shown["spec"]["containers"][0]["args"] == ["…"]
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        {},
+        {"spec": None, "metadata": None},
+        {"spec": {"containers": None}},
+        {"spec": {"containers": [None, {"env": None}, {"env": ["text", {"value": 7}]}]}},
+        {"metadata": {"annotations": None}, "spec": {"containers": [{}]}},
+    ],
+)
+def test_whatever_a_document_is_like_it_can_be_shown(pod: dict[str, Any]) -> None:
+    assert masked(pod).keys() == pod.keys()

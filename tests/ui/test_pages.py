@@ -1,0 +1,354 @@
+"""The page as documents: what they say, at which time, and what they never say."""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import text as sql
+from werkzeug.test import TestResponse
+
+from app.database import Database
+from app.lifecycle.times import rfc3339_micro
+from tests.conftest import Clock, MakeApp
+from tests.contract.conftest import TOKEN, change, on_sqlite_alone, put_on
+from tests.contract.test_secrets import SECRET, a_secret_pod
+from tests.pods import a_container, a_pod
+from tests.postgres import free_port
+from tests.runtimes.scripted import ScriptedRuntime
+
+pytestmark = on_sqlite_alone
+
+PAGES = ["/ui/", "/ui/pods", "/ui/audit"]
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app(start_delay="10s", capacity={"cpu": "4", "memory": "8Gi", "pods": "10"})
+
+
+def get(client: FlaskClient, path: str, code: int = 200, **query: str) -> str:
+    """Get a page; give its text as one reads it."""
+    answer = client.get(path, query_string=query)
+    assert answer.status_code == code, answer.text
+    assert answer.content_type == "text/html; charset=utf-8"
+    return text(answer)
+
+
+def text(answer: TestResponse) -> str:
+    body = re.sub(r"<head>.*?</head>|<header.*?</header>", "", answer.text, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+def uid(pod: dict[str, Any]) -> str:
+    found: str = pod["metadata"]["uid"]
+    return found
+
+
+class TestTheNode:
+    def test_is_shown_with_what_is_asked_of_it(self, client: FlaskClient) -> None:
+        requests = {"requests": {"cpu": "500m", "memory": "1Gi"}}
+        put_on(client, a_pod("a", containers=[a_container(resources=requests)]))
+        put_on(client, a_pod("b", containers=[a_container(resources=requests)]))
+
+        page = get(client, "/ui/")
+
+        assert "1 of 4 requested 25.0 %" in page
+        assert "2Gi of 8Gi requested 25.0 %" in page
+        assert "2 of 10 taken 20.0 %" in page
+        assert "Pending 2" in page
+        assert "Ready True ProviderReady" in page
+        assert "InternalIP 127.0.0.1" in page
+
+    def test_is_shown_as_it_was(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod("web"))
+        then = rfc3339_micro(clock())
+        clock.advance(90)
+        client.delete("/deletePod", json=pod)
+
+        page = get(client, "/ui/", at=then)
+
+        assert "As it was at 2026-11-22 08:46:38 UTC, 1m30s ago" in page
+        assert "1 of 10 taken" in page
+        assert "0 of 10 taken" in get(client, "/ui/")
+        assert "Conditions" not in page  # nobody has written down what they were
+        assert "default/ web" in get(client, "/ui/pods", at=then)
+        assert "default/ web" not in get(client, "/ui/pods")
+        assert "delete" not in get(client, "/ui/audit", at=then).partition("Answer")[2]
+
+    def test_keeps_the_time_from_page_to_page(self, client: FlaskClient, clock: Clock) -> None:
+        put_on(client, a_pod())
+        clock.advance(60)
+        at = "2026-11-22T08:46:39"
+
+        for path in PAGES:
+            html = client.get(path, query_string={"at": at}).text
+            links = [unescape(link) for link in re.findall(r'href="(/ui/(?!static)[^"]*)"', html)]
+            elsewhere = [link for link in links if "at=" not in link]
+            assert len(links) > 4
+            assert elsewhere == [path], "only the way back to now has no time"
+
+
+class TestPods:
+    def test_are_shown_a_page_at_a_time(self, client: FlaskClient) -> None:
+        for number in range(101):
+            put_on(client, a_pod(f"web-{number:03}"))
+
+        first = client.get("/ui/pods?sort=newest")
+        [after] = re.findall(r'href="(/ui/pods\?[^"]*after=\d+[^"]*)" rel="next"', first.text)
+        second = client.get(unescape(after))
+
+        assert re.findall(r"</span>(web-\d+)</a>", first.text) == [f"web-{n:03}" for n in range(100, 0, -1)]
+        assert re.findall(r"</span>(web-\d+)</a>", second.text) == ["web-000"]
+        assert "To the beginning" in second.text
+        assert 'rel="next"' not in second.text
+
+    def test_are_filtered(self, client: FlaskClient, clock: Clock) -> None:
+        put_on(client, a_pod("web", namespace="shop"))
+        clock.advance(10)
+        put_on(client, a_pod("db", namespace="shop"))
+
+        assert "shop/ web Running" in get(client, "/ui/pods", phase="Running")
+        assert "shop/ db" not in get(client, "/ui/pods", phase="Running")
+        assert "shop/ db Pending ContainerCreating" in get(client, "/ui/pods", name="d", namespace="shop")
+        assert "No pod is here that is so." in get(client, "/ui/pods", name="x")
+
+    def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
+        put_on(client, a_pod("web"))
+
+        assert "default/ web Pending ContainerCreating 0/1 198.18.0.2 0s" in get(client, "/ui/pods")
+
+
+class TestAPod:
+    def test_is_told_with_what_was_is_and_comes_next(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod("web"))
+        clock.advance(4)
+
+        page = get(client, "/ui/pod", uid=uid(pod))
+
+        assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:46:39Z (3s)." in page
+        assert "08:46:38.123 Pending ContainerCreating for 1s" in page
+        assert "08:46:39.123 Pending ContainerCreating for 3s now" in page
+        assert "08:46:48.123 Running in 6s phase Pending → Running" in page
+        assert 'container "web" in pod "web" is waiting to start' in page
+
+    def test_is_told_as_it_was_and_after_it_has_gone(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod("web"))
+        clock.advance(60)
+        then = rfc3339_micro(clock())
+        clock.advance(60)
+        client.delete("/deletePod", json=pod)
+        clock.advance(60)
+
+        now, before = get(client, "/ui/pod", uid=uid(pod)), get(client, "/ui/pod", uid=uid(pod), at=then)
+
+        assert "default/ web Gone" in now
+        assert "It was deleted at 2026-11-22T08:48:38Z." in now
+        assert "default/ web Running" in before
+        for page in (now, before):
+            assert "command is the image's own" not in page
+
+    def test_is_told_with_its_requests_and_others_of_its_name(self, client: FlaskClient) -> None:
+        pod = put_on(client, a_pod("web"))
+        pod["spec"]["containers"][0]["image"] = "nginx:1.28"
+        change(client, pod)
+        other = put_on(client, a_pod("web"))
+
+        page = get(client, "/ui/pod", uid=uid(pod))
+
+        assert "update 200 spec.containers[web].image nginx:1.27 → nginx:1.28" in page
+        assert f"Others had this name: {uid(other)}" in page
+        assert f"create 200 in place of {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
+
+    def test_has_the_log_of_the_container_that_is_chosen(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod(containers=[a_container("web"), a_container("sidecar")]))
+        clock.advance(10)
+
+        assert "synthetic container web" in get(client, "/ui/pod", uid=uid(pod))
+        assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
+        assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
+
+    def test_whose_statuses_are_no_longer_on_record_is_told_of(
+        self, client: FlaskClient, database: Database
+    ) -> None:
+        pod = put_on(client, a_pod("web"))
+        client.delete("/deletePod", json=pod)
+        with database.write() as connection:
+            connection.execute(sql("DELETE FROM pod_statuses"))
+
+        assert "Nothing of it is on record any more." in get(client, "/ui/pod", uid=uid(pod))
+
+    def test_whose_container_is_named_like_a_value_of_its_environment_keeps_its_log(
+        self, client: FlaskClient, clock: Clock
+    ) -> None:
+        container = a_container("checkout", env=[{"name": "SERVICE", "value": "checkout"}])
+        pod = put_on(client, a_pod(containers=[container]))
+        clock.advance(10)
+
+        assert "synthetic container checkout" in get(client, "/ui/pod", uid=uid(pod))
+
+    def test_whose_uid_is_strange_has_a_page(self, client: FlaskClient) -> None:
+        strange = "../a b?c&d=é\"'<i>#"
+        put_on(client, a_pod("web", uid=strange))
+
+        [link] = re.findall(r'href="(/ui/pod\?[^"]*)"', client.get("/ui/pods").text)
+
+        assert strange in unescape(client.get(unescape(link)).text)
+        assert "<i>" not in client.get(unescape(link)).text
+
+
+class TestALog:
+    def test_is_plain_text(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod())
+        clock.advance(10)
+
+        answer = client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"})
+
+        assert answer.content_type == "text/plain; charset=utf-8"
+        assert answer.text.startswith("synthetic container web from image nginx:1.27\n")
+
+    def test_is_not_that_of_another_pod_which_has_the_name_now(self, client: FlaskClient, clock: Clock) -> None:
+        gone = put_on(client, a_pod("web"))
+        put_on(client, a_pod("web"))
+        clock.advance(10)
+
+        assert "gone, and its logs" in get(client, "/ui/logs", 404, uid=uid(gone), container="web")
+
+
+class TestTheAudit:
+    def test_is_filtered(self, client: FlaskClient) -> None:
+        pod = put_on(client, a_pod("web"))
+        client.delete("/deletePod", json=pod)
+        client.delete("/deletePod", json=pod)
+
+        page = get(client, "/ui/audit", verb="delete", refused="true")
+
+        assert page.count("default/web") == 1
+        assert 'delete default/web 404 pod "web" is not in namespace "default"' in page
+        assert "Nothing was asked of this node that is so." in get(client, "/ui/audit", namespace="x")
+
+    def test_leads_to_the_node_as_it_was_right_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod("web"))
+        clock.advance(60)
+        client.delete("/deletePod", json=pod)
+        clock.advance(60)
+
+        times = re.findall(r'href="/ui/\?at=([^"]*)"', client.get("/ui/audit").text)
+
+        assert ["0 of 10 taken" in get(client, "/ui/", at=at) for at in times] == [True, False]
+
+    def test_is_shown_a_page_at_a_time(self, client: FlaskClient) -> None:
+        for _ in range(51):
+            client.delete("/deletePod", json=a_pod())
+
+        [earlier] = re.findall(r'href="(/ui/audit\?after=\d+)" rel="next"', client.get("/ui/audit").text)
+
+        assert client.get(earlier).text.count("<tr>") == 2  # one of them the head of the table
+
+
+def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestResponse]:
+    for path in (*PAGES, "/ui/nothing", "/ui/pods?phase=x"):
+        yield client.get(path)
+    yield client.get("/ui/pod", query_string={"uid": uid(pod)})
+    yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"})
+
+
+def test_no_page_has_a_value_of_an_environment(client: FlaskClient, clock: Clock) -> None:
+    pod = put_on(client, a_secret_pod())
+    clock.advance(10)
+    changed = a_secret_pod(f"{SECRET}-rotated")
+    change(client, changed)
+
+    pages = "".join(unescape(answer.text) for answer in every_page(client, pod))
+
+    assert SECRET not in pages
+    assert "PASSWORD" in pages
+
+
+def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_that_stands_in_it(client: FlaskClient) -> None:
+    for answer in every_page(client, put_on(client, a_pod())):
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert re.findall(r'\s(?:on\w+|style|hx-on[^=]*)="', answer.text) == []
+        assert re.findall(r"<style|<script>", answer.text) == []
+        assert re.findall(r'(?:src|href|action)="(?!/ui/|#)([^"]*)"', answer.text) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"at": "yesterday"}, "at: must be a time"),
+        ({"at": "2026-11-22T08:46:39"}, "at: has not come yet"),
+        ({"at": "\0"}, "NUL"),
+        ({"phase": "running"}, "phase: must be one of Pending, Running, Succeeded, Failed, Unknown"),
+        ({"sort": "age"}, "sort: must be one of name, newest, oldest"),
+        ({"after": "x"}, "after: must be what the page before links to"),
+        ({"after": "9" * 30}, "after: must be what the page before links to"),
+        ({"after": "7"}, "after: names no row"),
+        ({"name": "a\0b"}, "name: must not have a NUL in it"),
+    ],
+)
+def test_a_wrong_question_is_answered_with_what_is_wrong(
+    client: FlaskClient, query: dict[str, str], said: str
+) -> None:
+    assert said in get(client, "/ui/pods", 400, **query)
+
+
+def test_what_is_not_there_is_told_as_a_page(client: FlaskClient) -> None:
+    assert "there is no such page" in get(client, "/ui/nothing/at/all", 404)
+    assert "was ever on this node" in get(client, "/ui/pod", 404, uid="nobody")
+    assert "uid: required" in get(client, "/ui/pod", 400)
+
+
+def test_without_the_database_a_page_says_so(make_app: MakeApp) -> None:
+    client = make_app(database_url=f"postgresql://127.0.0.1:{free_port()}/none").test_client()
+
+    answer = client.get("/ui/pods")
+
+    assert answer.status == "503 Service Unavailable"
+    assert answer.headers["Retry-After"] == "1"
+    assert "the database does not answer" in answer.text
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/ui/static/ui.css", "/ui/logs"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_the_page_only_shows(client: FlaskClient, path: str, method: str) -> None:
+    assert client.open(path, method=method).status_code == 405
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/ui", "/ui/static/ui.css"])
+def test_where_a_token_is_set_there_is_no_page(make_app: MakeApp, path: str) -> None:
+    client = make_app(provider_token=TOKEN).test_client()
+
+    assert client.get(path).status_code == 401
+    assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 404
+
+
+def test_the_port_for_probes_has_no_page(make_app: MakeApp) -> None:
+    client = make_app(health_port=3001).test_client()
+
+    assert client.get("/ui/", base_url="http://127.0.0.1:3001").status_code == 404
+
+
+def test_the_foreign_file_says_whose_it_is(app: Flask) -> None:
+    static = app.blueprints["ui"].static_folder
+    assert static
+    with open(f"{static}/htmx-2.0.11.min.js.license") as license_, open(f"{static}/htmx-2.0.11.min.js") as script:
+        assert "Zero-Clause BSD" in license_.read()
+        assert 'version:"2.0.11"' in script.read()
+
+
+def test_reading_a_page_has_courses_go_on(make_app: MakeApp, clock: Clock) -> None:
+    ScriptedRuntime.play("Running")
+    client = make_app(runtime="tests.runtimes.scripted:ScriptedRuntime").test_client()
+    pod = put_on(client, a_pod())
+    clock.advance(5)
+
+    assert "phase Pending → Running" in get(client, "/ui/pod", uid=uid(pod))

@@ -1,0 +1,113 @@
+"""The course of a pod's life as it is drawn and told."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from app.lifecycle.explain import Moment
+from app.ui.timeline import MOST_DRAWN, changes, lanes, steps
+
+NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+RUNNING = {"running": {"startedAt": "2026-11-22T08:46:38Z"}}
+
+
+def a_status(phase: str = "Running", ready: bool = True, restarts: int = 0, **state: Any) -> dict[str, Any]:
+    container = {"name": "web", "state": state or RUNNING, "ready": ready, "restartCount": restarts}
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    return {"phase": phase, "containerStatuses": [container], "conditions": conditions}
+
+
+def waiting(reason: str, restarts: int = 0) -> dict[str, Any]:
+    return a_status("Pending", ready=False, restarts=restarts, waiting={"reason": reason})
+
+
+def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[Moment]:
+    times = [NOW + number * every for number in range(len(statuses))]
+    return [
+        Moment(since, until, status)
+        for (since, until), status in zip(pairwise([*times, None]), statuses, strict=True)
+        if since
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "whens"),
+    [
+        (-1, ["next", "next", "next"]),
+        (0, ["now", "next", "next"]),
+        (19.999, ["past", "now", "next"]),
+        (20, ["past", "past", "now"]),
+        (29, ["past", "past", "now"]),
+        (30, ["past", "past", "past"]),
+    ],
+)
+def test_a_status_is_past_present_or_to_come_until_the_pod_leaves(seconds: float, whens: list[str]) -> None:
+    told = steps(
+        moments(waiting("ContainerCreating"), a_status(), a_status(restarts=1)),
+        at=NOW + seconds * SECOND,
+        deleted_at=NOW + 30 * SECOND,
+    )
+
+    assert [step.when for step in told] == whens
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, waiting("ContainerCreating"), ["web: ContainerCreating"]),
+        (
+            waiting("ContainerCreating"),
+            a_status(),
+            ["phase Pending → Running", "web: ContainerCreating → running, ready", "Ready is True"],
+        ),
+        (a_status(), a_status(restarts=2), ["web: restart 2"]),
+        (a_status(), a_status(), []),
+        (
+            a_status(),
+            a_status("Failed", ready=False, terminated={"exitCode": 137, "reason": "OOMKilled"}),
+            ["phase Running → Failed", "web: running, ready → OOMKilled (137)", "Ready is False"],
+        ),
+        ({}, {"phase": "Running"}, []),
+        (a_status(), {"phase": "Unknown", "containerStatuses": None}, ["phase Running → Unknown"]),
+    ],
+)
+def test_a_step_says_what_it_changed(before: dict[str, Any], after: dict[str, Any], told: list[str]) -> None:
+    assert list(changes(before, after)) == told
+
+
+@pytest.mark.parametrize("count", [1, 2, MOST_DRAWN, MOST_DRAWN + 50])
+def test_a_lane_is_full_and_nothing_in_it_too_narrow_to_see(count: int) -> None:
+    course = moments(*[a_status(restarts=number) for number in range(count)], every=timedelta(milliseconds=1))
+    told = steps(course, at=NOW + timedelta(days=100), deleted_at=None)
+
+    for lane in lanes(told, at=NOW + timedelta(days=100)):
+        assert len(lane.blocks) == min(count, MOST_DRAWN)
+        assert lane.blocks[0].x == 0
+        for block, following in pairwise(lane.blocks):
+            assert block.x + block.width == pytest.approx(following.x, abs=0.01)
+        assert lane.blocks[-1].x + lane.blocks[-1].width == pytest.approx(100, abs=0.01)
+        assert all(block.width >= 3.99 for block in lane.blocks)
+
+
+def test_every_container_has_a_lane_from_when_it_is_told_of() -> None:
+    late = {"name": "debugger", "state": RUNNING, "ready": False}
+    course = moments(a_status(), {**a_status(), "ephemeralContainerStatuses": [late]})
+
+    pod, web, debugger = lanes(steps(course, at=NOW + 15 * SECOND, deleted_at=None), at=NOW + 15 * SECOND)
+
+    assert [lane.name for lane in (pod, web, debugger)] == ["pod", "web", "debugger"]
+    assert [(block.state, block.when) for block in web.blocks] == [("ready", "past"), ("ready", "now")]
+    assert [block.x for block in debugger.blocks] == [pod.blocks[1].x]
+
+
+def test_a_pod_that_runs_in_trouble_does_not_look_as_if_it_were_well() -> None:
+    course = moments({**waiting("CrashLoopBackOff", restarts=3), "phase": "Running"})
+
+    [step] = steps(course, at=NOW, deleted_at=None)
+    pod, _ = lanes([step], at=NOW)
+
+    assert step.reason == "CrashLoopBackOff"
+    assert (pod.blocks[0].state, pod.blocks[0].label) == ("troubled", "CrashLoopBackOff")
