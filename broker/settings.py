@@ -211,7 +211,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     @field_validator("metrics_addr")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"([^:\s]*|\[[0-9a-fA-F:]+\]):\d{1,5}", value):
+        found = re.fullmatch(r"([^:\s]*|\[[0-9a-fA-F:]+\]):(\d{1,5})", value or ":0")
+        if not found or int(found[2]) > 65535:
             raise ValueError("not an address such as :10255 or 127.0.0.1:10255")
         return value
 

@@ -8,8 +8,8 @@ work: it hears from the API server, and the provider answers.
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-SYNC_LIMIT = timedelta(minutes=5)
-"""A watch shows about every minute that it is alive; where one is quiet, it is made anew after some minutes."""
+SYNC_LIMIT = timedelta(minutes=11)
+"""A watch is made anew after ten minutes at most; most servers show about every minute that it is alive."""
 
 
 class NodeState(NamedTuple):

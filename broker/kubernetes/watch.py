@@ -80,7 +80,7 @@ async def list_and_watch(
                 on_sync(clock())
             alive = False
             query = {**selector, "resourceVersion": version, "timeoutSeconds": str(random.randint(300, 600))}
-            async with aclosing(_watch(client, path, query)) as events:
+            async with aclosing(_watch(client, path, query, opened=lambda: on_sync(clock()))) as events:
                 async for type_, obj in events:
                     alive, failures, version = True, 0, obj.metadata.resource_version
                     for event in known.apply(type_, obj):
@@ -139,14 +139,20 @@ class _Known:
         return Event("DELETED", RawObject(metadata, msgspec.json.encode({"metadata": metadata})))
 
 
-async def _watch(client: Client, path: str, query: dict[str, str]) -> AsyncGenerator[tuple[str, RawObject], None]:
+async def _watch(
+    client: Client, path: str, query: dict[str, str], *, opened: Callable[[], None]
+) -> AsyncGenerator[tuple[str, RawObject], None]:
     """Give the events of one connection, bookmarks included, until the server ends it in an orderly way.
+
+    Args:
+        opened: is called when the server has accepted the watch: it goes on from what is known.
 
     Raises:
         ApiError: it ended in another way; a Gone where the resourceVersion is too old.
     """
     query = {"watch": "1", "allowWatchBookmarks": "true", **query}
     async with client.stream(path, idle_timeout=IDLE_TIMEOUT, **query) as lines:
+        opened()
         async for line in lines:
             try:
                 envelope = _envelopes.decode(line)

@@ -96,6 +96,7 @@ def test_an_empty_variable_is_not_set() -> None:
         ([], {"NODE_LABELS": "zone"}, "NODE_LABELS: not labels"),
         ([], {"KUBELET_VERSION": "1.36"}, "KUBELET_VERSION: not a version"),
         ([], {"METRICS_ADDR": "10255"}, "METRICS_ADDR: not an address"),
+        ([], {"METRICS_ADDR": ":99999"}, "METRICS_ADDR: not an address"),
         ([], {"APISERVER_CERT_LOCATION": "/a"}, "one needs the other"),
         (["--authentication=false"], {}, "AUTHENTICATION: without it nobody can be authorized"),
         (["--provider-timeout=10"], {}, "--provider-timeout: not a duration"),

@@ -125,6 +125,12 @@ async def test_what_is_there_is_told_first_then_each_change(api: ApiServer, clie
     assert set(listener.synced) == {NOW}
 
 
+async def test_a_watch_that_is_accepted_and_stays_quiet_is_in_sync(api: ApiServer, client: Client) -> None:
+    async with listening(api, client) as listener:
+        await listener.hears(lambda: len(listener.synced) == 2)
+        assert listener.told == ["SYNCED"], "once for the list, once for the watch, and nothing has happened"
+
+
 async def test_a_watch_asks_for_bookmarks_and_for_an_end_within_ten_minutes(
     api: ApiServer, client: Client
 ) -> None:
