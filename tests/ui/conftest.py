@@ -44,9 +44,12 @@ def shown(share: Callable[..., Any]) -> Iterator[Server]:  # noqa: F811
 Browse = Callable[..., BrowserContext]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse]:
-    """A function that opens a browser as new, with what `launch_persistent_context` of playwright takes."""
+    """A function that opens a browser as new, with what `launch_persistent_context` of playwright takes.
+
+    For a module, and no longer: while it is there an event loop runs, beside which no test can have one of its own.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         if os.environ.get("CI"):
@@ -85,7 +88,7 @@ class Visit:
         return self.page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context(browse: Browse) -> Iterator[BrowserContext]:
     """A browser for tests that ask for nothing special."""
     with browse(viewport={"width": 1280, "height": 900}) as context:
