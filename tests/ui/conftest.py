@@ -48,7 +48,7 @@ Browse = Callable[..., BrowserContext]
 def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse]:
     """A function that opens a browser as new, with what `launch_persistent_context` of playwright takes.
 
-    For a module, and no longer: while it is there an event loop runs, beside which no test can have one of its own.
+    For a module, and no longer: while it is there an event loop runs, and no test beside it can have its own.
     """
     chromium = shutil.which("chromium")
     if chromium is None:
