@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 from app.lifecycle.explain import Moment, waits_for
 
 MOST_DRAWN = 16
+MOST_NEXT = 6
+"""Of those drawn, where more have gone before."""
 _LEAST_WIDTH = 4.0
 """Of a status, in percent of the whole."""
 
@@ -72,8 +74,10 @@ def steps(moments: Sequence[Moment], *, at: datetime, deleted_at: datetime | Non
 
 
 def lanes(steps: Sequence[Step], *, at: datetime) -> list[Lane]:
-    """Draw the last of the steps: a lane for the pod, and one for each of its containers."""
-    drawn = steps[-MOST_DRAWN:]
+    """Draw the last steps and those that come next: a lane for the pod, and one for each of its containers."""
+    have_begun = sum(step.when != "next" for step in steps)
+    end = max(MOST_DRAWN, have_begun + MOST_NEXT)
+    drawn = steps[:end][-MOST_DRAWN:]
     places = list(_places([((step.until or max(at, step.since)) - step.since).total_seconds() for step in drawn]))
     lanes = {"": Lane("pod", [])}
     for step, (x, width) in zip(drawn, places, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.lifecycle.explain import Moment
-from app.ui.timeline import MOST_DRAWN, changes, lanes, steps
+from app.ui.timeline import MOST_DRAWN, MOST_NEXT, changes, lanes, steps
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -111,3 +111,18 @@ def test_a_pod_that_runs_in_trouble_does_not_look_as_if_it_were_well() -> None:
 
     assert step.reason == "CrashLoopBackOff"
     assert (pod.blocks[0].state, pod.blocks[0].label) == ("troubled", "CrashLoopBackOff")
+
+
+@pytest.mark.parametrize(
+    ("begun", "past", "upcoming"),
+    [(1, 0, MOST_DRAWN - 1), (8, 7, MOST_DRAWN - 8), (40, MOST_DRAWN - MOST_NEXT - 1, MOST_NEXT)],
+)
+def test_of_a_long_life_what_is_now_is_drawn_with_what_was_and_comes_next(
+    begun: int, past: int, upcoming: int
+) -> None:
+    course = moments(*[a_status(restarts=number) for number in range(80)])
+    at = NOW + (10 * begun - 5) * SECOND
+
+    (pod, _) = lanes(steps(course, at=at, deleted_at=None), at=at)
+
+    assert [block.when for block in pod.blocks] == ["past"] * past + ["now"] + ["next"] * upcoming
