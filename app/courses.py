@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, select, update
+from sqlalchemy import Select, bindparam, select
 
 from app.database import Database
 from app.lifecycle.course import Course
@@ -17,27 +17,21 @@ from app.lifecycle.manifest import PodSpec
 from app.lifecycle.status import Transition
 from app.models import Node, Pod, PodStatus
 from app.runtimes import Runtime
-from app.statement import Row, Statement, parameters
-from app.turn import FOREVER, KNOWN_POD, Turn, last_transition
+from app.statement import Row, Statement
+from app.turn import DUE, FOREVER, KNOWN_POD, OF_LIVE_POD, Turn, last_transition
 from app.write import Clock, accepted_pod
 
 _PODS_AT_ONCE = 200
 _PodAndLast = tuple[Row, Transition]
 
 _OF_NODE = Pod.node_name == bindparam("node_name")
-_LIVE = (_OF_NODE, Pod.deleted_at.is_(None))
 _IS_OPEN = (_OF_NODE, Pod.continues_at <= bindparam("now"))
-_IS_DUE = (
-    PodStatus.effective_at > bindparam("settled_at"),
-    PodStatus.effective_at <= bindparam("now"),
-    PodStatus.effective_at > Pod.updated_at,  # the first status of a change is told with the change
-)
 
 _SELECT_NODE = Statement(select(Node.revision, Node.settled_at).where(Node.name == bindparam("node_name")))
 _SELECT_POD = Statement(KNOWN_POD.where(Pod.id == bindparam("pod_id")))
 _SELECT_OPEN = KNOWN_POD.where(*_IS_OPEN, Pod.id > bindparam("after")).order_by(Pod.id).limit(_PODS_AT_ONCE)
 _IS_ANY_OPEN = Statement(select(Pod.id).where(*_IS_OPEN).limit(1))
-_IS_ANY_DUE = Statement(select(Pod.id).join(PodStatus).where(*_LIVE, *_IS_DUE).limit(1))
+_IS_ANY_DUE = Statement(DUE.limit(1))
 
 
 def _next(query: Select[Any]) -> Statement:
@@ -45,13 +39,8 @@ def _next(query: Select[Any]) -> Statement:
     return Statement(query.where(column > bindparam("now")).order_by(column).limit(1))
 
 
-_NEXT_DUE = _next(select(PodStatus.effective_at).join(Pod).where(*_LIVE))
+_NEXT_DUE = _next(select(PodStatus.effective_at).where(OF_LIVE_POD))
 _NEXT_OPEN = _next(select(Pod.continues_at).where(_OF_NODE))
-
-_SETTLE_PODS = Statement(
-    update(Pod).where(*_LIVE, Pod.id.in_(select(PodStatus.pod_id).where(*_IS_DUE))).values(parameters("revision"))
-)
-_SETTLE_NODE = Statement(update(Node).where(Node.name == bindparam("node_name")).values(parameters("settled_at")))
 
 
 class State(NamedTuple):
@@ -143,7 +132,7 @@ class Courses:
             self._store(news)
 
     def _store(self, news: list[tuple[Row, PodSpec, Transition, Course]]) -> int:
-        """Write down how courses go on and that statuses fell due, in one turn; give its revision."""
+        """Write down how courses go on; the turn itself settles the node. Give its revision."""
         with self._database.write() as connection:
             turn = Turn(connection, node_name=self._node_name, now=self._clock())
             for row, spec, last, course in news:
@@ -153,7 +142,4 @@ class Courses:
                 if (fresh.updated_at, current.effective_at) == (row.updated_at, last.effective_at):
                     turn.append(row.id, spec, course.transitions)
                     turn.change(fresh, continues_at=course.continues_at)
-            key = {"node_name": self._node_name, "settled_at": turn.settled_at, "now": turn.now}
-            _SETTLE_PODS.run(connection, revision=turn.revision, **key)
-            _SETTLE_NODE.run(connection, node_name=self._node_name, settled_at=turn.now)
         return turn.revision

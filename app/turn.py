@@ -24,12 +24,24 @@ KNOWN_POD = select(
 ).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
 """What a writer wants to know of a pod."""
 
+OF_LIVE_POD = (
+    select(Pod.id)
+    .where(Pod.id == PodStatus.pod_id, Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None))
+    .exists()
+)
+DUE = select(PodStatus.pod_id).where(
+    PodStatus.effective_at > bindparam("settled_at"), PodStatus.effective_at <= bindparam("now"), OF_LIVE_POD
+)
+"""The pods whose statuses fell due since the node was settled. Few: every write settles it."""
+
 _NEXT_REVISION = Statement(
     update(Node)
     .where(Node.name == bindparam("node_name"))
     .values(revision=Node.revision + 1)
     .returning(Node.revision, Node.settled_at, Node.audit_hash)
 )
+_SETTLE_PODS = Statement(update(Pod).where(Pod.id.in_(DUE)).values(parameters("revision")))
+_SETTLE_NODE = Statement(update(Node).where(Node.name == bindparam("node_name")).values(parameters("settled_at")))
 _SELECT_LAST = Statement(
     select(PodStatus.effective_at, PodStatus.status)
     .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
@@ -59,7 +71,8 @@ class Turn:
     """The turn of one writer.
 
     It begins by taking the node's next revision, which makes every other writer of this node wait until
-    the transaction ends. So what it reads stays true, and revisions are committed in their order.
+    the transaction ends. So what it reads stays true, and revisions are committed in their order. Statuses that
+    fell due until now get that revision, too.
 
     Args:
         connection: in a transaction, which commits where nothing raises.
@@ -76,9 +89,9 @@ class Turn:
         self.node_name = node_name
         node = self._next_revision()
         self.revision: int = node.revision
-        self.settled_at: datetime = node.settled_at
         self.last_hash: str = node.audit_hash or FIRST
-        self.now: datetime = max(now, self.settled_at)
+        self.now: datetime = max(now, node.settled_at)
+        self._settle(since=node.settled_at)
 
     def abandon(self) -> None:
         """End with nothing changed: not even the revision moves."""
@@ -122,6 +135,12 @@ class Turn:
         """Change columns of a pod."""
         columns = {name: getattr(row, name) for name in _CHANGEABLE}
         _UPDATE_POD.run(self.connection, pod_id=row.id, **{**columns, **values}, revision=self.revision)
+
+    def _settle(self, *, since: datetime) -> None:
+        """Count what fell due since the node was last settled as a change of its pods."""
+        key = {"node_name": self.node_name, "settled_at": since, "now": self.now}
+        _SETTLE_PODS.run(self.connection, revision=self.revision, **key)
+        _SETTLE_NODE.run(self.connection, node_name=self.node_name, settled_at=self.now)
 
     def _next_revision(self) -> Row:
         row = _NEXT_REVISION.first(self.connection, node_name=self.node_name)
