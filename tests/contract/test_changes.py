@@ -144,7 +144,7 @@ def test_it_is_held_open_until_something_is_written_through_another_worker(serve
 
 
 def test_it_is_held_open_until_something_falls_due(serve: Serve) -> None:
-    with serve(START_DELAY="300ms") as server, closing(server.client()) as client:
+    with serve(START_DELAY="1s") as server, closing(server.client()) as client:
         client.request("POST", "/createPod", a_pod("web"))
         seen = changes(client)
         assert seen["statuses"][0]["status"]["phase"] == "Pending"
@@ -155,7 +155,8 @@ def test_it_is_held_open_until_something_falls_due(serve: Serve) -> None:
 def test_a_server_that_stops_answers_what_it_holds_open(serve: Serve) -> None:
     with serve(WORKERS="1") as server, closing(server.client()) as client:
         waiting = Waiting(server, changes(client)["revision"])
-        eventually(lambda: len(server.log_lines()) > 1)
+        eventually(lambda: b"provider_held_requests 1.0" in client.get("/metrics").body)
+        client.close()
         assert server.stop() == 0
         assert waiting.result()["statuses"] == []
 
