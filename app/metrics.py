@@ -8,10 +8,13 @@ A request costs 5 to 7 µs more for it (measured; three times that where the pro
 """
 
 import os
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that tells prometheus-client, before it is imported, where the workers' files are."""
@@ -59,5 +62,20 @@ def counted() -> CollectorRegistry:
     if MULTIPROCESS_DIRECTORY not in os.environ:
         return _counted
     gathered = CollectorRegistry()
-    MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
+    gathered.register(_OfAllWorkers())
     return gathered
+
+
+class _OfAllWorkers(Collector):
+    """What is in the files of the workers. One that was only just made is empty, which the library cannot read."""
+
+    def collect(self) -> Iterable[Metric]:
+        files = Path(os.environ[MULTIPROCESS_DIRECTORY]).glob("*.db")
+        return MultiProcessCollector.merge([str(file) for file in files if _has_content(file)])  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _has_content(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # its worker has just ended
+        return False

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.metrics import MULTIPROCESS_DIRECTORY, counted
 from tests.conftest import Clock, MakeApp, Serve
 from tests.contract.conftest import Connect, Share, change, on_sqlite_alone, put_on
 from tests.pods import a_pod
@@ -44,6 +46,14 @@ def scrape(server: Server) -> Series:
     assert answer.code == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     return read(answer.body.decode())
+
+
+def test_a_worker_that_has_only_just_begun_to_count_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MULTIPROCESS_DIRECTORY, str(tmp_path))
+    (tmp_path / "counter_1.db").touch()
+    assert generate_latest(counted()) == b""
 
 
 @on_sqlite_alone
