@@ -21,7 +21,7 @@ def never(_: float) -> bool:
 
 
 _ROWS_A_CHUNK = 200
-_LOOK_SECONDS = 0.03
+_LOOK_SECONDS = 0.05
 """Between two looks at the revision."""
 _ANEW_SECONDS = 5.0
 """For how long a look uses the same connection: another may have to take its place."""
