@@ -39,10 +39,11 @@ class BenchmarkError(Exception):
 
 @dataclass
 class Seen:
-    """What the watch has told of the pods: when each was ready, when each was gone."""
+    """What the watch has told of the pods: when each was ready, when each was gone, why one has failed."""
 
     ready: dict[str, float] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
+    failure: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hear(self, type_: str, pod: Object, now: float) -> None:
@@ -52,6 +53,8 @@ class Seen:
             self.gone.setdefault(name, now)
         elif _is_ready(pod):
             self.ready.setdefault(name, now)
+        elif (status := pod.get("status") or {}).get("phase") == "Failed":
+            self.failure = f"{name}: {status.get('reason')}: {status.get('message')}"
         self.changed.set()
 
     async def wait(self, seen: dict[str, float], names: Iterable[str]) -> None:
@@ -59,6 +62,8 @@ class Seen:
         missing = set(names)
         try:
             while missing := missing - seen.keys():
+                if seen is self.ready and self.failure:
+                    raise BenchmarkError(self.failure)
                 self.changed.clear()
                 async with asyncio.timeout(STALLED_AFTER):
                     await self.changed.wait()
@@ -123,9 +128,9 @@ async def bench(client: Client, node: str) -> AsyncIterator[Bench]:
         await made.open()
         yield made
     finally:
-        say(f"deleting the namespace {made.namespace}")
         watching.cancel()
         await client.delete(f"/api/v1/namespaces/{made.namespace}")
+        say(f"the namespace {made.namespace} is being deleted")
 
 
 @dataclass(frozen=True)
@@ -140,8 +145,12 @@ class Process:
         return sum(self._cpu(pid) for pid in self._tree())
 
     def memory(self) -> int:
-        """Give the resident memory of the process itself, in bytes."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        """Give the memory that they have now, in bytes; of what several share, each has its part."""
+        return sum(self._memory(pid) for pid in self._tree())
+
+    def _memory(self, pid: int) -> int:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
     def _cpu(self, pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

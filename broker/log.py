@@ -7,7 +7,7 @@ import logging.config
 import sys
 from typing import Any
 
-import orjson
+import msgspec
 import structlog
 from structlog.typing import Processor
 
@@ -56,4 +56,4 @@ def configure(settings: Settings) -> None:
 
 
 def _serialize(event: dict[str, Any], default: Any = None, **_: object) -> str:
-    return orjson.dumps(event, default=default).decode()
+    return msgspec.json.encode(event, enc_hook=default).decode()

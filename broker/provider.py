@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
-import orjson
 
 from broker.errors import BrokerError
 
@@ -282,7 +281,7 @@ class Provider:
             method,
             self._url + path,
             params=query,
-            data=None if body is None else orjson.dumps(body),
+            data=None if body is None else msgspec.json.encode(body),
             headers=None if body is None else {"Content-Type": "application/json"},
             timeout=timeout,
             allow_redirects=False,  # a client that follows turns a POST into a GET, which changes nothing
@@ -333,8 +332,8 @@ def _check(answer: _Answer, *, sent: Object | None = None) -> None:
 def _message(body: bytes) -> str:
     """Find what a body says to a person: `{"error": {"message": …}}`, `{"message": …}`, or any text but a page."""
     try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        told = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         text = body.decode(errors="replace")
         return "" if text.lstrip().startswith("<") else text
     for key in ("error", "message", "detail"):

@@ -5,7 +5,6 @@ from datetime import datetime
 from http import HTTPStatus
 
 import msgspec
-import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -90,7 +89,7 @@ class KubeletApi:
         except ProviderError as exc:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"the provider does not tell: {exc}\n")
         items = [_running(pod) for pod in pods if (pod.get("status") or {}).get("phase") not in TERMINAL]
-        body = orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+        body = msgspec.json.encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
     async def refuse(self, request: web.Request) -> web.Response:

@@ -6,7 +6,6 @@ from time import monotonic
 
 import aiohttp
 import msgspec
-import orjson
 
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig
@@ -43,7 +42,8 @@ class Client:
         timeout: seconds that a call may take in all.
         observe: is called after each request with its method, the answer's status (0: there was none) and the
             seconds that it took.
-        connections: how many requests and watches are under way at once; others wait for their turn.
+        connections: how many requests and watches are under way at once; others wait for their turn. Each takes
+            some 300 KB, most of it a buffer for TLS, and more of them make nothing faster.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Client:
         *,
         user_agent: str = "virtual-kubelet-web",
         timeout: float = 30,
-        connections: int = 32,
+        connections: int = 16,
         observe: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self._config = config
@@ -202,7 +202,7 @@ class Client:
             method,
             self._config.server + path,
             params=query,
-            data=None if body is None else orjson.dumps(body),
+            data=None if body is None else msgspec.json.encode(body),
             headers=headers,
             timeout=timeout,
             allow_redirects=False,
@@ -237,8 +237,8 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 def _decoded(body: bytes) -> Object:
     try:
-        decoded = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Unreachable("what answers for the API server does not speak JSON") from exc
     if not isinstance(decoded, dict):
         raise Unreachable("what answers for the API server gives no object")

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
-import orjson
 
 Object = dict[str, Any]
 """A Kubernetes object, as JSON has it."""
@@ -50,7 +49,7 @@ class RawObject(NamedTuple):
 
     def decode(self) -> Object:
         """Decode all of it: a new copy each time."""
-        decoded: Object = orjson.loads(self.raw)
+        decoded: Object = msgspec.json.decode(self.raw)
         return decoded
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from random import Random
 
-import orjson
+import msgspec
 import structlog
 
 from broker.errors import BrokerError
@@ -132,7 +132,7 @@ class PodController:
             problem = exc
         # How a pod is gets told even where it is not yet as it should be.
         if (stored := self._store.get(key)) and (reported := record.reported(stored.uid)):
-            await self._writer.write(stored, record, orjson.loads(reported))
+            await self._writer.write(stored, record, msgspec.json.decode(reported))
         if problem:
             raise problem
         return self._seconds_left(key)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 
-import orjson
+import msgspec
 import structlog
 
 from broker.kubernetes.client import Client
@@ -86,7 +86,7 @@ class Deletion:
         if status is None:
             return None
         record.report(stored.uid, status)
-        reported = orjson.loads(status)
+        reported = msgspec.json.decode(status)
         if reported.get("phase") in TERMINAL:
             return None
         left = deadline - asyncio.get_running_loop().time()
@@ -99,7 +99,7 @@ class Deletion:
 
     async def _finish(self, stored: StoredPod, record: Record, pod: Object) -> None:
         if not stored.has_ended:
-            last = orjson.loads(record.reported(stored.uid) or b"{}")
+            last = msgspec.json.decode(record.reported(stored.uid) or b"{}")
             if last.get("phase") not in TERMINAL:
                 last = ended_status(pod, now=self._clock())
             try:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-import orjson
+import msgspec
 
 from broker.kubernetes.objects import Object
 from broker.pods.environment import CONTAINER_KINDS, Variables
@@ -36,7 +36,7 @@ def digest(pod: Object) -> bytes:
     """
     metadata = {name: value for name, value in pod["metadata"].items() if name not in _BOOKKEEPING}
     told = _without_empty({"metadata": metadata, "spec": pod.get("spec")})
-    return blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    return blake2b(msgspec.json.encode(told, order="sorted"), digest_size=16).digest()
 
 
 def environment_in(copy: Object) -> Environment:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import orjson
+import msgspec
 
 from broker.kubernetes.objects import Object, key
 from broker.pods.decide import UNKNOWN, Held, Pod
@@ -60,7 +60,7 @@ class Record:
         if copy is not None:
             uid = str(copy["metadata"].get("uid") or wanted)
             self.held = Pod(uid, digest(copy))
-            self.copy = None if uid == wanted else orjson.dumps(copy)
+            self.copy = None if uid == wanted else msgspec.json.encode(copy)
             self.remember_environment(uid, environment_in(copy))
 
     def let_go(self) -> None:
@@ -70,7 +70,7 @@ class Record:
     def body(self, key: str) -> Object:
         """Give what to send to have the provider delete what Kubernetes has no more."""
         if self.copy is not None:
-            copy: Object = orjson.loads(self.copy)
+            copy: Object = msgspec.json.decode(self.copy)
             return copy
         namespace, _, name = key.partition("/")
         uid = self.held.uid if isinstance(self.held, Pod) else ""
@@ -80,12 +80,12 @@ class Record:
         """Give the environment that a pod was given, by container; empty where it has not been resolved."""
         if self._environment is None or self._environment[0] != uid:
             return {}
-        known: Environment = orjson.loads(self._environment[1])
+        known: Environment = msgspec.json.decode(self._environment[1])
         return known
 
     def remember_environment(self, uid: str, environment: Environment) -> None:
         """Remember what a pod was given: it gets no other, whatever becomes of what it was made of."""
-        self._environment = (uid, orjson.dumps(environment))
+        self._environment = (uid, msgspec.json.encode(environment))
 
     def reported(self, uid: str) -> bytes | None:
         """Give the status, in JSON, that the provider reported last of a pod."""

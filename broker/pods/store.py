@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import orjson
+import msgspec
 
 from broker.kubernetes.objects import Metadata, Object, RawObject, controller
 from broker.pods.status import TERMINAL
@@ -47,7 +47,7 @@ class StoredPod(NamedTuple):
 
     def decode(self) -> Object:
         """Decode all of it: a new copy each time."""
-        decoded: Object = orjson.loads(self.raw)
+        decoded: Object = msgspec.json.decode(self.raw)
         return decoded
 
 
@@ -101,7 +101,7 @@ class PodStore:
         Nothing can have happened in between. Where the watch has already told more, that stays.
         """
         if (stored := self._pods.get(base.key)) and stored.uid == base.uid and stored.version == base.version:
-            metadata = RawObject.parse(orjson.dumps({"metadata": pod["metadata"]})).metadata
+            metadata = RawObject.parse(msgspec.json.encode({"metadata": pod["metadata"]})).metadata
             self._pods[base.key] = _stored(metadata, pod)
 
 
@@ -110,7 +110,7 @@ def _stored(metadata: Metadata, pod: Object) -> StoredPod:
     owner = controller(pod)
     return StoredPod(
         metadata,
-        orjson.dumps(pod),
+        msgspec.json.encode(pod),
         phase=(pod.get("status") or {}).get("phase") or "Pending",
         of_daemon_set=owner is not None and owner.get("kind") == "DaemonSet",
         has_deadline=pod["spec"].get("activeDeadlineSeconds") is not None,

@@ -1,6 +1,7 @@
 """The pods that Kubernetes has, as this broker keeps them."""
 
 import json
+import tracemalloc
 from typing import Any
 
 from broker.kubernetes.objects import RawObject
@@ -22,6 +23,19 @@ def test_a_pod_is_kept_without_what_nobody_reads() -> None:
     assert kept is not None
     assert "managedFields" not in json.loads(kept)["metadata"]
     assert store.all() == [kept]
+
+
+def test_a_kept_pod_takes_little_more_than_its_json() -> None:
+    store = PodStore()
+    pods = [raw(name=f"web-{number}") for number in range(100)]
+    tracemalloc.start()
+    try:
+        for pod in pods:
+            store.put(pod)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 2 * sum(map(len, store.all()))
 
 
 def test_what_this_broker_has_written_itself_is_no_news() -> None:
