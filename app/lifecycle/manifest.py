@@ -209,6 +209,9 @@ def digest(document: dict[str, Any]) -> str:
 _T = TypeVar("_T", Pod, _Referring)
 _VOLATILE_METADATA = frozenset({"managedFields", "resourceVersion", "uid"})
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+for _type in (Pod, _Referring):
+    # msgspec prepares a type when it is first used, and a process in which two threads do so at once crashes.
+    msgspec.json.Decoder(_type)
 # PostgreSQL's text has no NUL; the longest name in Kubernetes is a DNS subdomain of 253 characters.
 _LONGEST_NAME = 253
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -378,3 +380,26 @@ def test_a_reference_may_nest_deeply() -> None:
                 parse_reference(body.encode())
             except InvalidRequest:
                 continue
+
+
+# Threads
+
+
+FIRST_AT_ONCE = """
+import sys, threading
+from app.lifecycle.manifest import Manifest, parse_reference
+sys.setswitchinterval(1e-6)
+body = b'{"metadata": {"namespace": "default", "name": "web"}, "spec": {"containers": [{"name": "web"}]}}'
+begin = threading.Barrier(8)
+def parse():
+    begin.wait()
+    Manifest.parse(body), parse_reference(body)
+threads = [threading.Thread(target=parse) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_the_first_pods_of_a_process_may_come_at_once() -> None:
+    for _ in range(5):  # without what this is about, four in five end by a signal
+        assert subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], check=False).returncode == 0
