@@ -192,16 +192,26 @@ def test_readers_do_not_wait_for_a_writer(provider: Provider, namespace: str) ->
 WRITES = 480
 
 
-def write_until_all_is_written(writer: int, database_url: str) -> int:
+def write_until_all_is_written(writer: int, database_url: str, *, threads: int = 1) -> int:
     app = create_app(Settings.model_validate({"database_url": database_url}))
     database: Database = app.extensions["provider"].database
-    client = app.test_client()
-    written = 0
-    while revision(database) < WRITES:
-        assert client.post("/createPod", json=a_pod(f"pod-{writer}-{written}")).status_code == 200
-        written += 1
+
+    def write(thread: int) -> int:
+        client = app.test_client()
+        written = 0
+        while revision(database) < WRITES:
+            assert client.post("/createPod", json=a_pod(f"pod-{writer}-{thread}-{written}")).status_code == 200
+            written += 1
+        return written
+
+    with ThreadPoolExecutor(threads) as pool:
+        written = sum(pool.map(write, range(threads)))
     database.dispose()
     return written
+
+
+def write_with_many_threads_in_the_first(writer: int, database_url: str) -> int:
+    return write_until_all_is_written(writer, database_url, threads=8 if writer == 0 else 1)
 
 
 def revision(database: Database) -> int:
@@ -214,6 +224,11 @@ def test_no_writer_starves(database_url: str) -> None:
     shares = together_in_processes(8, write_until_all_is_written, database_url)
     assert sum(shares) >= WRITES
     assert min(shares) > WRITES / 8 / 2, shares
+
+
+def test_a_process_with_many_writers_lets_another_write(database_url: str) -> None:
+    shares = together_in_processes(2, write_with_many_threads_in_the_first, database_url)
+    assert min(shares) > WRITES / 20, shares
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
