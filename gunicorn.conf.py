@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import socket
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +44,9 @@ except ConfigurationError as exc:
 
 _addresses = [(settings.host, settings.port)]
 if settings.health_port:
-    _addresses.append(("0.0.0.0", settings.health_port))  # noqa: S104 - probes come from outside
+    # Probes come from outside, of IPv6 where the cluster has it.
+    _everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+    _addresses.append((_everywhere, settings.health_port))
 
 wsgi_app = "wsgi:app"
 bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in _addresses]

@@ -89,6 +89,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* Whether Prometheus scrapes the provider, too: the reference has metrics, another may have none. */}}
+{{- define "vkw.monitorsProvider" -}}
+{{- if and .Values.serviceMonitor.enabled (eq .Values.provider.kind "reference") }}true{{ end -}}
+{{- end -}}
+
 {{/* What no container may. */}}
 {{- define "vkw.securityContext" -}}
 allowPrivilegeEscalation: false

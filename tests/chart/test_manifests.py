@@ -120,6 +120,25 @@ def test_a_network_policy_lets_callers_to_the_kubelet_api_alone() -> None:
     assert spec["podSelector"]["matchLabels"].items() <= labels_of_the_pods(rendered.one("StatefulSet")).items()
 
 
+@pytest.mark.parametrize(
+    ("provider", "ports"),
+    [({}, ["kubelet", "health"]), (COMBINATIONS["somebody_elses_provider"]["provider"], ["kubelet"])],
+    ids=["reference", "custom"],
+)
+def test_a_monitor_finds_the_metrics_of_the_broker_and_of_the_reference_provider(
+    provider: dict[str, Any], ports: list[str]
+) -> None:
+    rendered = render(
+        {"provider": provider, "serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}}
+    )
+    scraped = [endpoint["port"] for endpoint in rendered.one("ServiceMonitor")["spec"]["endpoints"]]
+    assert list(dict.fromkeys(scraped)) == ports
+    assert [port["name"] for port in rendered.one("Service")["spec"]["ports"]] == ports
+    [rule] = rendered.one("NetworkPolicy")["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == ports
+    assert set(ports) <= {port["name"] for c in rendered.pod["containers"] for port in c.get("ports", ())}
+
+
 def test_services_and_budgets_find_the_nodes_and_not_the_test() -> None:
     rendered = render({})
     selectors = [

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from socket import AF_INET6, socket
 
 import pytest
 from flask.testing import FlaskClient
@@ -124,6 +125,15 @@ class TestWhereItListens:
         assert "PROVIDER_TOKEN" in line
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket(AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 class TestThePortForProbes:
     @pytest.fixture
     def client(self, guarded: Server, health_port: int) -> Iterator[Client]:
@@ -160,12 +170,13 @@ class TestThePortForProbes:
 
         assert client.request("GET", "/getPods", headers=host).code == 404
 
+    @pytest.mark.parametrize("host", ["127.0.0.2", "::1"] if has_ipv6() else ["127.0.0.2"])
     def test_is_reached_from_elsewhere_and_the_contract_is_not(
-        self, guarded: Server, health_port: int, connect: Connect
+        self, guarded: Server, health_port: int, connect: Connect, host: str
     ) -> None:
-        assert connect(health_port, host="127.0.0.2").request("GET", "/healthz").code == 200
+        assert connect(health_port, host=host).request("GET", "/healthz").code == 200
         with pytest.raises(ConnectionRefusedError):
-            connect(guarded.port, host="127.0.0.2")
+            connect(guarded.port, host=host)
 
 
 def preflight(client: FlaskClient, origin: str, method: str = "GET", **headers: str) -> dict[str, str]:
