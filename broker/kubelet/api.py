@@ -16,7 +16,8 @@ from broker.kubernetes.objects import Object
 from broker.pods.status import TERMINAL
 from broker.provider import Provider, ProviderError
 
-UNSUPPORTED = ("exec", "attach", "run", "portForward")
+_UNSUPPORTED = ("exec", "attach", "run", "portForward")
+"""What a kubelet has, and the contract of providers has no call for."""
 
 
 class KubeletApi:
@@ -56,10 +57,7 @@ class KubeletApi:
             web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
             web.get("/pods", self.list_pods),
             web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients leave the slash out
-            *(
-                web.route("*", f"/{verb}/{{tail:.*}}", self.refuse)
-                for verb in ("exec", "attach", "run", "portForward")
-            ),
+            *(web.route("*", f"/{verb}/{{tail:.*}}", self.refuse) for verb in _UNSUPPORTED),
         ]
 
     def open_routes(self) -> list[web.RouteDef]:
