@@ -10,6 +10,7 @@ from random import Random
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
@@ -40,15 +41,14 @@ class Lease:
 
     async def run(self) -> None:
         """Renew the lease, for ever."""
-        failures = 0
+        backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
                 await self.renew()
-                failures = 0
+                backoff.reset()
                 delay = PERIOD * self._random.uniform(1, _JITTER)
             except ApiError as exc:
-                delay = max(min(_RETRY * 2.0**failures, _RETRY_LIMIT), exc.retry_after or 0)
-                failures = min(failures + 1, 16)
+                delay = backoff.after(exc)
                 log.warning("the lease of the node cannot be renewed", error=str(exc), retry_in=delay)
             await asyncio.sleep(delay)
 

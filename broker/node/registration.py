@@ -7,6 +7,7 @@ from random import Random
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import AlreadyExists, ApiError, Forbidden
@@ -55,13 +56,12 @@ class Registration:
 
     async def register(self) -> None:
         """Make the Node, or adopt the one that is there; try until it is done."""
-        failures = 0
+        backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
                 node = await self._make_or_adopt()
             except ApiError as exc:
-                delay = max(min(_RETRY * 2.0**failures, _RETRY_LIMIT), exc.retry_after or 0)
-                failures = min(failures + 1, 16)
+                delay = backoff.after(exc)
                 log.warning("the node cannot be registered", error=str(exc), retry_in=delay)
                 await asyncio.sleep(delay * self._random.uniform(1, 1.5))
             else:

@@ -12,6 +12,7 @@ from random import Random
 import msgspec
 import structlog
 
+from broker.backoff import Backoff
 from broker.errors import BrokerError
 from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
@@ -224,21 +225,20 @@ class PodController:
 
     async def _compare(self) -> None:
         """Find out what the provider has, each time that it is known what Kubernetes has."""
-        failures = 0
+        backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
         while True:
             await self._listed.wait()
             self._listed.clear()
             try:
                 news = self._records.compare(await self._provider.pods())
             except ProviderError as exc:
-                delay = min(_SHORTEST_DELAY * 2.0**failures, _LONGEST_DELAY)
-                failures = min(failures + 1, 16)
+                delay = backoff.after(exc)
                 log.warning("the provider does not tell its pods", error=str(exc), retry_in=delay)
                 self._ready.set()
                 self._listed.set()
                 await asyncio.sleep(delay)
                 continue
-            failures = 0
+            backoff.reset()
             for key in news:
                 self._queue.add(key)
             self._ready.set()

@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.pods.queue import Queue
 from broker.pods.records import Records
 from broker.provider import Changes, PodReference, Provider, ProviderError
@@ -38,18 +39,17 @@ class Statuses:
 
     async def run(self) -> None:
         """Follow, until cancelled."""
-        failures = 0
+        backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
         while True:
             try:
                 delay = await self._follow()
             except ProviderError as exc:
-                delay = min(_SHORTEST_DELAY * 2.0**failures, _LONGEST_DELAY)
-                failures = min(failures + 1, 16)
+                delay = backoff.after(exc)
                 self._revision = 0  # it may come back without what it had
                 log.info("the provider does not tell how its pods are", error=str(exc), retry_in=delay)
             else:
-                if failures:
-                    failures = 0
+                if backoff.failures:
+                    backoff.reset()
                     self._queue.hasten()
             await asyncio.sleep(delay)
 
