@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from app.database import Database
 from app.models import Base
 from app.pods import utc_now
 from app.settings import Settings
-from tests.conftest import Clock, MakeApp
+from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
 from tests.test_durability import assert_nothing_is_half_written
 from tests.waiting import write_under_way
@@ -351,74 +351,3 @@ def test_a_network_without_a_free_address_is_503_that_names_the_setting_until_a_
     assert client.delete("/deletePod", json=a_pod("b", uid="b")).status_code == 200
     assert client.post("/createPod", json=a_pod("c")).status_code == 200
     assert_nothing_is_half_written(database)
-
-
-@pytest.mark.parametrize(
-    ("jump", "start_delay"),
-    [
-        pytest.param(-0.000001, "0s", id="by_the_least"),
-        pytest.param(-3600, "0s", id="by_an_hour"),
-        pytest.param(-3600, "30s", id="by_an_hour_to_before_the_start"),
-        pytest.param(-10 * 365 * 86400, "30s", id="by_ten_years"),
-    ],
-)
-def test_a_clock_that_is_set_back_breaks_nothing(
-    make_app: MakeApp, clock: Clock, *, jump: float, start_delay: str
-) -> None:
-    client = make_app(start_delay=start_delay).test_client()
-    for name in ("stays", "changes", "goes", "is-replaced", "comes-back"):
-        assert client.post("/createPod", json=a_pod(name, uid=name)).status_code == 200
-    assert client.delete("/deletePod", json=a_pod("comes-back", uid="comes-back")).status_code == 200
-    clock.advance(60)
-    for name in ("changes", "goes"):
-        assert client.put("/updatePod", json=changed(name, "nginx:1.28")).status_code == 200
-
-    clock.advance(jump)
-
-    for name in ("stays", "changes", "goes", "is-replaced"):
-        assert status(client, name)["containerStatuses"][0]["name"] == "web"
-    for image in ("nginx:1.29", "nginx:1.30"):
-        assert client.put("/updatePod", json=changed("changes", image)).status_code == 200
-        assert status(client, "changes")["containerStatuses"][0]["image"].endswith(image)
-    assert client.delete("/deletePod", json=a_pod("goes", uid="goes")).status_code == 200
-    assert client.post("/createPod", json=a_pod("is-replaced", uid="replaces")).status_code == 200
-    assert client.post("/createPod", json=a_pod("comes-back", uid="comes-back")).status_code == 200
-    assert client.post("/createPod", json=a_pod("is-new")).status_code == 200
-    names = {pod["metadata"]["name"]: pod["status"]["phase"] for pod in client.get("/getPods").get_json()}
-    assert names.keys() == {"stays", "changes", "is-replaced", "comes-back", "is-new"}
-    database = client.application.extensions["provider"].database
-    assert_nothing_is_half_written(database)
-
-    clock.advance(60 - jump)
-    assert {pod["status"]["phase"] for pod in client.get("/getPods").get_json()} == {"Running"}
-
-
-def changed(name: str, image: str) -> dict[str, Any]:
-    return a_pod(name, uid=name, containers=[a_container(image=image)])
-
-
-def status(client: FlaskClient, name: str) -> dict[str, Any]:
-    answer = client.get("/getPodStatus", query_string={"namespace": "default", "name": name})
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.get_json()
-    return found
-
-
-def test_a_writer_whose_clock_is_ahead_does_not_hide_its_pods_from_a_reader(
-    client: FlaskClient, database_url: str, clock: Clock
-) -> None:
-    def ahead() -> datetime:
-        return clock() + timedelta(minutes=5)
-
-    with application(database_url, ahead) as other:
-        writer = other.test_client()
-        assert writer.post("/createPod", json=a_pod(uid="first")).status_code == 200
-        assert status(client, "web-0")["phase"] == "Running"
-        assert client.get("/getPod?namespace=default&name=web-0").get_json()["status"]["phase"] == "Running"
-        assert len(client.get("/getPods").get_json()) == 1
-        changes = a_pod(uid="first", containers=[a_container(image="nginx:1.28")])
-        assert client.put("/updatePod", json=changes).status_code == 200
-        assert status(client, "web-0") == status(writer, "web-0")
-        assert writer.delete("/deletePod", json=a_pod(uid="first")).status_code == 200
-        assert client.post("/createPod", json=a_pod(uid="first")).status_code == 200
-        assert status(client, "web-0") == status(writer, "web-0")

@@ -184,8 +184,7 @@ async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() ->
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # asyncio's servers have them
+    port = runner.addresses[0][1]
     provider = Provider(f"http://127.0.0.1:{port}/base/", token="s3cret")
     for _ in range(5):
         await provider.create(a_pod())

@@ -84,8 +84,7 @@ class ApiServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True)
         await site.start()
-        assert site._server is not None
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # asyncio's servers have them
+        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Be gone, as while it restarts: connections break, nothing listens; the objects stay."""

@@ -42,7 +42,7 @@ def test_a_pod_whose_shim_was_killed_is_lost_and_not_run_again(run: Run, tmp_pat
     terminated = pod.container().state.terminated
     assert terminated
     assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
-    assert processes(pod.life.mark) == []  # the one that had left the session, too
+    assert processes(pod.life.mark) == []  # the one that called setsid, too
     assert runs(tmp_path) == 1
 
 
