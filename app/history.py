@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import and_, func, select
 
 from app.audit.trail import Trail, Which
 from app.courses import Courses
@@ -18,6 +17,7 @@ from app.lifecycle.explain import Life, Moment, explain, summary
 from app.lifecycle.masking import masked
 from app.models import Node, Pod, PodStatus
 from app.settings import Settings
+from app.then import status_at, was_there
 from app.write import Clock
 
 _ROWS_A_CHUNK = 200
@@ -111,11 +111,11 @@ class History:
                 PodStatus.effective_at.label("since"), Pod.created_at, Pod.deleted_at, PodStatus.status,
             )
             .join(PodStatus)
-            .where(Pod.node_name == self._node_name, _held(at))
+            .where(Pod.node_name == self._node_name, status_at(at))
             .order_by(Pod.namespace, Pod.name, Pod.id)
         )  # fmt: skip
         if not deleted:
-            query = query.where(_was_live(at))
+            query = query.where(was_there(at))
         if namespace:
             query = query.where(Pod.namespace == namespace)
         if phase:
@@ -188,7 +188,7 @@ class History:
                 PodStatus.phase, func.count(), func.sum(PodStatus.cpu_millicores), func.sum(PodStatus.memory_bytes)
             )
             .join(Pod)
-            .where(Pod.node_name == self._node_name, _held(at), _was_live(at))
+            .where(Pod.node_name == self._node_name, status_at(at), was_there(at))
             .group_by(PodStatus.phase)
             .order_by(PodStatus.phase)
         )
@@ -237,18 +237,3 @@ class History:
         return [
             Moment(row.effective_at, end, orjson.loads(row.status)) for row, end in zip(rows, ends, strict=True)
         ]
-
-
-def _held(at: datetime) -> Any:
-    """Pick the last status of a pod that holds from a time not later than the given one."""
-    other = aliased(PodStatus)
-    last = select(func.max(other.effective_at)).where(other.pod_id == Pod.id, other.effective_at <= at)
-    return PodStatus.effective_at == last.correlate(Pod).scalar_subquery()
-
-
-def _was_live(at: datetime) -> Any:
-    """Leave out who had gone by then, for good or to come back later."""
-    return and_(
-        or_(Pod.deleted_at.is_(None), Pod.deleted_at > at),
-        or_(PodStatus.left_at.is_(None), PodStatus.left_at > at),
-    )

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, Select, func, select, tuple_
 
 from app.courses import Courses
 from app.database import Database
@@ -17,6 +16,7 @@ from app.errors import InvalidRequest, NotFound
 from app.lifecycle.requests import Requests
 from app.models import AuditEvent, Pod, PodStatus
 from app.statement import Row
+from app.then import status_at, was_there
 from app.write import Clock
 
 MOST_STATUSES = 100
@@ -179,24 +179,13 @@ class Inventory:
 
     def _held(self, at: datetime | None, *columns: Any) -> Select[Any]:
         """Select from the pods that were there at a time, each joined with the status that held."""
-        earlier = aliased(PodStatus)
-        if at is None:
-            was_there: ColumnElement[bool] = Pod.deleted_at.is_(None)
-            # A writer whose clock is ahead of the reader's must not hide the pod that it has just written.
-            has_come = or_(earlier.effective_at <= self._clock(), earlier.effective_at <= Pod.updated_at)
-        else:
-            was_there = and_(
-                or_(Pod.deleted_at.is_(None), Pod.deleted_at > at),
-                or_(PodStatus.left_at.is_(None), PodStatus.left_at > at),  # a pod that came back later
-            )
-            has_come = earlier.effective_at <= at
-        last = select(func.max(earlier.effective_at)).where(earlier.pod_id == Pod.id, has_come).correlate(Pod)
-        holds = and_(PodStatus.pod_id == Pod.id, PodStatus.effective_at == last.scalar_subquery())
+        is_there = was_there(at) if at else Pod.deleted_at.is_(None)
+        holds = status_at(at or self._clock(), or_written=at is None)
         return (
             select(*columns)
             .select_from(Pod)
-            .join(PodStatus, holds)
-            .where(Pod.node_name == self._node_name, was_there)
+            .join(PodStatus)
+            .where(Pod.node_name == self._node_name, is_there, holds)
         )
 
 
