@@ -33,9 +33,9 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # and before prometheus-client
 from prometheus_client.multiprocess import mark_process_dead
 
 from app import SERVING_SINCE
-from app.errors import ConfigurationError
-from app.serving import Logger, Worker, check_database, check_port
-from app.settings import Settings
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings
+from app.web.gunicorn import Logger, Worker, check_database, check_port
 
 try:
     settings = Settings.from_environment()

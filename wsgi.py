@@ -1,8 +1,9 @@
 """The entry point: `gunicorn wsgi:app`, and `flask` finds it by its name."""
 
-from app import create_app, log
-from app.errors import ConfigurationError
-from app.settings import Settings
+from app import create_app
+from app.core import logging_config as log
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings
 
 try:
     settings = Settings.from_environment()

@@ -6,11 +6,13 @@ from datetime import datetime
 from flask import Flask
 from flask_cors import CORS
 
-from app import api, cli, shell, ui
-from app.pods import utc_now
-from app.provider import Provider
-from app.settings import Settings
-from app.write import Clock
+from app import cli
+from app.cli import shell
+from app.core.settings import Settings
+from app.pods.service import utc_now
+from app.pods.writer import Clock
+from app.services import Services
+from app.web import api, ui
 
 __version__ = "0.1.0"
 
@@ -29,7 +31,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     """
     settings = settings or Settings.from_environment()
     app = Flask(__name__, static_folder=None)
-    app.extensions["provider"] = Provider.make(settings, clock=clock, serving_since=_serving_since(clock))
+    app.extensions["services"] = Services.make(settings, clock=clock, serving_since=_serving_since(clock))
     if settings.cors_origins:
         CORS(
             app,

@@ -11,11 +11,11 @@ import sys
 
 import structlog
 
-from broker import log
+from broker import logging_config as log
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig, load
+from broker.runner import Node
 from broker.settings import Settings
-from broker.supervisor import Node
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from app.settings import Settings as ProviderSettings
+from app.core.settings import Settings as ProviderSettings
 from broker.settings import Settings as BrokerSettings
 from broker.settings import flag, variable
 

@@ -7,9 +7,9 @@ it from the settings.
 from alembic import context
 from sqlalchemy import text
 
-from app.database import Database
-from app.models import Base
-from app.settings import Settings
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.models import Base
 
 # Any number that nobody else uses in this database: "VKW" as bytes.
 _ADVISORY_LOCK = 0x564B57

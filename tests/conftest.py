@@ -14,9 +14,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import make_url
 
 from app import create_app
-from app.database import Database
-from app.migrate import head, upgrade
-from app.settings import Settings
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.migrate import head, upgrade
 from tests.postgres import PostgresServer, find_binaries, free_port
 from tests.server import Server, serving
 
@@ -125,7 +125,7 @@ def make_app(database_url: str, clock: Clock) -> Iterator[MakeApp]:
 
     yield make
     for app in made:
-        app.extensions["provider"].database.dispose()
+        app.extensions["services"].database.dispose()
 
 
 @pytest.fixture

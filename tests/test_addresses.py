@@ -4,10 +4,10 @@ from ipaddress import ip_address, ip_network
 import pytest
 from sqlalchemy import Connection, insert
 
-from app.addresses import free_address
-from app.database import Database
-from app.errors import Unavailable
-from app.models import Node, Pod
+from app.core.errors import Unavailable
+from app.db.engine import Database
+from app.db.models import Node, Pod
+from app.pods.ipam import free_address
 from tests.conftest import MakeApp
 from tests.pods import a_pod
 

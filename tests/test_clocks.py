@@ -45,7 +45,7 @@ def test_a_clock_that_is_set_back_breaks_nothing(
     assert client.post("/createPod", json=a_pod("is-new")).status_code == 200
     names = {pod["metadata"]["name"]: pod["status"]["phase"] for pod in client.get("/getPods").get_json()}
     assert names.keys() == {"stays", "changes", "is-replaced", "comes-back", "is-new"}
-    database = client.application.extensions["provider"].database
+    database = client.application.extensions["services"].database
     assert_nothing_is_half_written(database)
 
     clock.advance(60 - jump)

@@ -15,10 +15,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import make_url, select
 
 from app import create_app
-from app.database import Database
-from app.migrate import head, upgrade
-from app.models import AuditEvent, Node, Pod
-from app.settings import Settings
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.migrate import head, upgrade
+from app.db.models import AuditEvent, Node, Pod
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, free_port
@@ -194,7 +194,7 @@ WRITES = 480
 
 def write_until_all_is_written(writer: int, database_url: str, *, threads: int = 1) -> int:
     app = create_app(Settings.model_validate({"database_url": database_url}))
-    database: Database = app.extensions["provider"].database
+    database: Database = app.extensions["services"].database
 
     def write(thread: int) -> int:
         client = app.test_client()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
+from app.core.settings import Settings
 from tests.conftest import Serve
 from tests.documents import page, run_examples
 from tests.server import ROOT

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, make_url, select, text
 
-from app.database import Database
-from app.migrate import head, upgrade
-from app.models import AuditEvent, Node, Pod, PodStatus
+from app.db.engine import Database
+from app.db.migrate import head, upgrade
+from app.db.models import AuditEvent, Node, Pod, PodStatus
 from tests.conftest import Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, find_binaries, free_port

@@ -20,10 +20,10 @@ from sqlalchemy import create_engine, event, make_url, text
 from werkzeug.test import TestResponse
 
 from app import create_app
-from app.database import Database
-from app.models import Base
-from app.pods import utc_now
-from app.settings import Settings
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.models import Base
+from app.pods.service import utc_now
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
 from tests.test_durability import assert_nothing_is_half_written
@@ -44,7 +44,7 @@ def application(database_url: str, clock: Callable[[], datetime] = utc_now) -> I
 
 def forget_connections(app: Flask) -> None:
     """Have the application connect anew: what a worker that is replaced does, or a thread that starts."""
-    app.extensions["provider"].database.dispose()
+    app.extensions["services"].database.dispose()
 
 
 def message(answer: TestResponse) -> str:
@@ -74,7 +74,7 @@ def file(database_url: str) -> Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for locks as short as can be set on both databases."""
-    monkeypatch.setattr("app.database.BUSY_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr("app.db.engine.BUSY_TIMEOUT_SECONDS", 1)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -216,7 +216,7 @@ def test_a_full_disk_is_503_that_says_so_until_there_is_room_again(
 ) -> None:
     pages = 1  # no more than there are now
 
-    @event.listens_for(app.extensions["provider"].database.engine, "connect")
+    @event.listens_for(app.extensions["services"].database.engine, "connect")
     def limit(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA max_page_count = {pages}").close()
 

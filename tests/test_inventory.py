@@ -9,10 +9,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
-from app.database import Database
-from app.errors import InvalidRequest, NotFound
-from app.inventory import EventFilter, Inventory, Page, PodFilter, Sort
-from app.statement import Row
+from app.core.errors import InvalidRequest, NotFound
+from app.db.engine import Database
+from app.db.statement import Row
+from app.pods.queries import EventFilter, Page, PodFilter, PodQueries, Sort
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import change, put_on
 from tests.pods import a_container, a_pod
@@ -26,8 +26,8 @@ def app(make_app: MakeApp) -> Flask:
 
 
 @pytest.fixture
-def inventory(app: Flask) -> Inventory:
-    found: Inventory = app.extensions["provider"].inventory
+def inventory(app: Flask) -> PodQueries:
+    found: PodQueries = app.extensions["services"].queries
     return found
 
 
@@ -35,7 +35,7 @@ def names(page: Page) -> list[str]:
     return [f"{row.namespace}/{row.name}" for row in page.rows]
 
 
-def phases(inventory: Inventory, at: datetime | None = None) -> dict[str, int]:
+def phases(inventory: PodQueries, at: datetime | None = None) -> dict[str, int]:
     found: Counter[str] = Counter()
     for row in inventory.phases(at):
         found[row.phase] += row.pods
@@ -46,7 +46,7 @@ def a_pod_that_requests(cpu: str, memory: str, **fields: Any) -> dict[str, Any]:
     return a_pod(containers=[a_container(resources={"requests": {"cpu": cpu, "memory": memory}})], **fields)
 
 
-def test_the_node_is_as_it_was_at_a_time(client: FlaskClient, inventory: Inventory, clock: Clock) -> None:
+def test_the_node_is_as_it_was_at_a_time(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
     before = clock()
     clock.advance(1)
     first = put_on(client, a_pod_that_requests("250m", "64Mi", name="first"))
@@ -92,7 +92,7 @@ class TestPages:
     @pytest.mark.parametrize("limit", [1, 5, 12])
     @pytest.mark.parametrize("is_past", [False, True], ids=["now", "then"])
     def test_have_every_pod_once_in_the_order(
-        self, inventory: Inventory, clock: Clock, sort: Sort, limit: int, *, is_past: bool
+        self, inventory: PodQueries, clock: Clock, sort: Sort, limit: int, *, is_past: bool
     ) -> None:
         at = clock() if is_past else None
         rows: list[Row] = []
@@ -109,7 +109,7 @@ class TestPages:
         assert len(set(keys)) == 12
         assert keys == sorted(keys, reverse=sort == "newest")
 
-    def test_have_only_what_is_wanted(self, client: FlaskClient, inventory: Inventory, clock: Clock) -> None:
+    def test_have_only_what_is_wanted(self, client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
         def found(**wanted: str) -> list[str]:
             return names(inventory.pods(PodFilter(**wanted)))
 
@@ -125,7 +125,7 @@ class TestPages:
             name for name in found(namespace="a") if name == "a/web-05"
         ]
 
-    def test_go_on_behind_a_pod_that_has_gone_meanwhile(self, client: FlaskClient, inventory: Inventory) -> None:
+    def test_go_on_behind_a_pod_that_has_gone_meanwhile(self, client: FlaskClient, inventory: PodQueries) -> None:
         every = names(inventory.pods(PodFilter()))
         page = inventory.pods(PodFilter(), limit=4)
         namespace, name = names(page)[-1].split("/")
@@ -133,7 +133,7 @@ class TestPages:
 
         assert names(inventory.pods(PodFilter(), after=page.after)) == every[4:]
 
-    def test_begin_behind_nothing_else(self, inventory: Inventory) -> None:
+    def test_begin_behind_nothing_else(self, inventory: PodQueries) -> None:
         with pytest.raises(InvalidRequest, match="after"):
             inventory.pods(PodFilter(), after=10**17)
 
@@ -141,11 +141,11 @@ class TestPages:
     @pytest.mark.parametrize("is_past", [False, True], ids=["now", "then"])
     @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
     def test_are_read_in_the_order_of_an_index(
-        self, inventory: Inventory, database: Database, clock: Clock, sort: Sort, app: Flask, *, is_past: bool
+        self, inventory: PodQueries, database: Database, clock: Clock, sort: Sort, app: Flask, *, is_past: bool
     ) -> None:
         plans: list[str] = []
 
-        @event.listens_for(app.extensions["provider"].database.engine, "before_cursor_execute")
+        @event.listens_for(app.extensions["services"].database.engine, "before_cursor_execute")
         def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
             if "ORDER BY pods" in statement and "LIMIT" in statement:
                 plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
@@ -160,7 +160,7 @@ class TestPages:
             assert plan.startswith("SEARCH pods USING"), plan
 
 
-def test_a_pod_is_found_by_its_uid_for_ever(client: FlaskClient, inventory: Inventory, clock: Clock) -> None:
+def test_a_pod_is_found_by_its_uid_for_ever(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
     first = put_on(client, a_pod("web"))
     clock.advance(20)
     second = put_on(client, a_pod("web"))  # in place of the first
@@ -180,7 +180,7 @@ def test_a_pod_is_found_by_its_uid_for_ever(client: FlaskClient, inventory: Inve
 
 
 class TestTheAudit:
-    def test_is_told_from_the_newest_on(self, client: FlaskClient, inventory: Inventory, clock: Clock) -> None:
+    def test_is_told_from_the_newest_on(self, client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
         clock.advance(1)
         change(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})

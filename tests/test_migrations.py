@@ -18,10 +18,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import Connection, make_url, text
 
 from app import create_app
-from app.database import Database
-from app.migrate import MIGRATIONS, downgrade, head, upgrade
-from app.models import Base
-from app.settings import Settings
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.migrate import MIGRATIONS, downgrade, head, upgrade
+from app.db.models import Base
 from tests.conftest import Serve
 from tests.pods import a_pod
 from tests.server import CLEAN, ROOT
@@ -257,7 +257,7 @@ def test_eight_that_migrate_in_the_same_instant_all_succeed(blank: Database, emp
 KILLED_HALFWAY = """
 import os, signal, sys
 from sqlalchemy import Engine, event, make_url
-from app.migrate import upgrade
+from app.db.migrate import upgrade
 
 @event.listens_for(Engine, "before_cursor_execute")
 def kill_before_the_last_view(connection, cursor, statement, *_):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
+from app.core.settings import Settings
 from broker.metrics import Metrics
 from docs.configuration import page as configuration
 from tests.conftest import Serve

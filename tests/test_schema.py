@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, create_engine, insert, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
-from app.database import Database
-from app.migrate import head, upgrade
-from app.models import Base, Node, Pod, UtcDateTime
+from app.db.engine import Database
+from app.db.migrate import head, upgrade
+from app.db.models import Base, Node, Pod, UtcDateTime
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer

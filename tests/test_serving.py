@@ -16,7 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
-from app.migrate import head
+from app.db.migrate import head
 from tests.conftest import MakeApp, Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
@@ -121,7 +121,7 @@ def test_a_database_that_is_taken_from_its_revision_is_served_no_more(
 
     set_revision(database_url, "9999")
     assert client.get("/readyz").status_code == 503
-    app.extensions["provider"].database.dispose()
+    app.extensions["services"].database.dispose()
     assert "flask migrate" in client.get("/readyz").get_json()["error"]["message"]
     for answer in every_contract_path(client):
         assert answer == "503 Service Unavailable"

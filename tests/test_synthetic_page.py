@@ -3,8 +3,8 @@
 import re
 from typing import get_args
 
-from app.lifecycle.steering import PER_CONTAINER, POD_ONLY, PodFailure, RunFailure, StartFailure
-from app.settings import Settings
+from app.core.settings import Settings
+from app.runtimes.synthetic.annotations import PER_CONTAINER, POD_ONLY, PodFailureReason, RunFailure, StartFailure
 from tests.documents import page
 
 PAGE = page("docs/synthetic.md")
@@ -13,7 +13,7 @@ PAGE = page("docs/synthetic.md")
 def test_the_tables_have_every_setting_annotation_and_failure_and_no_other() -> None:
     cells = re.findall(r"^\| (`[^|]*`) \|", PAGE, re.MULTILINE)
     named = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
-    failures = get_args(StartFailure) + get_args(RunFailure) + get_args(PodFailure)
+    failures = get_args(StartFailure) + get_args(RunFailure) + get_args(PodFailureReason)
     settings = {name for name in named if name.isupper()}
     assert named - settings == {*POD_ONLY, *PER_CONTAINER, *failures}
     assert settings <= {name.upper() for name in Settings.model_fields}

@@ -15,14 +15,14 @@ import orjson
 from sqlalchemy import Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
-from app.audit.chain import last_hash
-from app.audit.record import Caller, Event, record
-from app.database import Database
-from app.errors import InvalidRequest
-from app.lifecycle.masking import masked
-from app.lifecycle.times import rfc3339_micro
-from app.models import AuditEvent, Base, Pod, PodStatus
-from app.nodes import lock_node
+from app.audit.hash_chain import last_hash
+from app.audit.writer import Caller, Event, insert_event
+from app.core.errors import InvalidRequest
+from app.core.timestamps import rfc3339_micro
+from app.db.engine import Database
+from app.db.models import AuditEvent, Base, Pod, PodStatus
+from app.db.nodes import lock_node
+from app.kubernetes.redact import redact_pod
 
 _ROWS_AT_ONCE = 500
 _JSON = {"change", "pod", "status"}
@@ -99,7 +99,7 @@ class Retention:
                 change=change,
                 pruned_through=self._through,
             )
-            record(connection, event, after=last_hash(connection, self._node_name) if chained else None)
+            insert_event(connection, event, after=last_hash(connection, self._node_name) if chained else None)
 
     def _batches(self, rows: Select[Any], table: type[Base], file: BinaryIO) -> Iterator[int]:
         """Take the rows out, some at a time; give how many."""
@@ -174,7 +174,7 @@ def line(table: type[Base], row: Any) -> bytes:
         if document[name] is not None:
             document[name] = orjson.loads(document[name])
     if table is Pod:
-        document["pod"] = masked(document["pod"])
+        document["pod"] = redact_pod(document["pod"])
     return orjson.dumps(document, option=orjson.OPT_UTC_Z) + b"\n"
 
 

@@ -12,13 +12,13 @@ import click
 import msgspec
 
 from app.audit import Caller
-from app.audit.questions import QUESTIONS
+from app.audit.reports import REPORTS
 from app.audit.retention import line, new_file
-from app.audit.trail import Which
+from app.audit.service import AuditFilter
 from app.cli.output import Group, Time, as_json, bar, lines, printable, table
-from app.lifecycle.times import rfc3339
-from app.models import AuditEvent
-from app.provider import provider
+from app.core.timestamps import rfc3339
+from app.db.models import AuditEvent
+from app.services import get_services
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,9 +55,9 @@ def audit() -> None:
 @_which
 def tail(*, count: int, follow: bool, as_json: bool, **which: Any) -> None:
     """Print the last events."""
-    trail, wanted = provider().audit, Which(**which)
+    trail, wanted = get_services().audit, AuditFilter(**which)
     # An event with a smaller ID can be committed after one with a larger: look again at some that were seen.
-    seen = deque((event["id"] for event in trail.last_events(Which(), count=_OVERLAP)), maxlen=_OVERLAP)
+    seen = deque((event["id"] for event in trail.last_events(AuditFilter(), count=_OVERLAP)), maxlen=_OVERLAP)
     for event in trail.last_events(wanted, count=count):
         click.echo(_told(event, as_json=as_json))
     while follow:
@@ -69,7 +69,7 @@ def tail(*, count: int, follow: bool, as_json: bool, **which: Any) -> None:
 
 
 @audit.command()
-@click.argument("question", type=click.Choice(list(QUESTIONS)), required=False)
+@click.argument("question", type=click.Choice(list(REPORTS)), required=False)
 @click.option("--at", type=Time(), metavar="TIME", help="For a question about one time; now by default.")
 @click.option("--since", type=Time(), metavar="TIME", help="For a question about a span; a day ago by default.")
 @click.option("--until", type=Time(), metavar="TIME", help="Its end; now by default.")
@@ -79,14 +79,14 @@ def tail(*, count: int, follow: bool, as_json: bool, **which: Any) -> None:
 def query(*, question: str | None, as_json: bool, **values: Any) -> None:
     """Ask one of the questions of docs/audit.md; without its name, list them."""
     if question is None:
-        table(("QUESTION", "ASKS"), ((name, asked.asks) for name, asked in QUESTIONS.items()))
+        table(("QUESTION", "ASKS"), ((name, asked.asks) for name, asked in REPORTS.items()))
         return
-    now = provider().clock()
+    now = get_services().clock()
     given = {"at": now, "since": now - timedelta(days=1), "until": now, **{k: v for k, v in values.items() if v}}
-    wanted = QUESTIONS[question].parameters
+    wanted = REPORTS[question].parameters
     if missing := [name for name in wanted if name not in given]:
         raise click.UsageError(f"this question needs --{missing[0]}")
-    answer = provider().audit.ask(question, **{name: given[name] for name in wanted})
+    answer = get_services().audit.run_report(question, **{name: given[name] for name in wanted})
     if as_json:
         lines(dict(zip(answer.columns, row, strict=True)) for row in answer.rows)
     else:
@@ -98,7 +98,7 @@ def query(*, question: str | None, as_json: bool, **values: Any) -> None:
 @_which
 def export(*, output: Path | None, **which: Any) -> None:
     """Write events as JSON Lines, the oldest first."""
-    trail, wanted = provider().audit, Which(**which)
+    trail, wanted = get_services().audit, AuditFilter(**which)
     if output is None:
         for event in trail.events(wanted):
             click.echo(_told(event, as_json=True))
@@ -116,8 +116,8 @@ def export(*, output: Path | None, **which: Any) -> None:
 @as_json
 def verify(*, noted: str | None, as_json: bool) -> None:
     """Follow the chain of hashes (AUDIT_HASH_CHAIN), and name the first event at which it does not hold."""
-    trail = provider().audit
-    with bar(trail.count(Which()), "verifying") as step:
+    trail = get_services().audit
+    with bar(trail.count(AuditFilter()), "verifying") as step:
         found = trail.verify(noted=noted, progress=step)
     broken = found.broken
     if not found.events and broken is None:
@@ -144,7 +144,7 @@ def prune(*, before: datetime, path: Path | None, as_json: bool) -> None:
 
     Events from before that time go, and so do the pods and statuses that ended before it. A row says so.
     """
-    services = provider()
+    services = get_services()
     now, settings = services.clock(), services.settings
     retention = services.audit.retention(before)
     if not any(retention.due):

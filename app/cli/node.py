@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from app.cli.output import Group, as_json, at, lines, table
-from app.lifecycle.quantity import parse_quantity
-from app.lifecycle.times import rfc3339
-from app.provider import provider
+from app.core.quantity import parse_quantity
+from app.core.timestamps import rfc3339
+from app.services import get_services
 
 
 @click.group(cls=Group)
@@ -21,7 +21,7 @@ def node() -> None:
 @as_json
 def show(*, at: datetime | None, as_json: bool) -> None:
     """Show what the node has, what it has promised, and its conditions."""
-    services = provider()
+    services = get_services()
     time = at or services.clock()
     then = services.history.node(at=time)
     promised = {"cpu": f"{then.cpu_millicores}m", "memory": str(then.memory_bytes), "pods": str(then.pods)}

@@ -11,9 +11,9 @@ import msgspec
 import orjson
 from flask.cli import AppGroup, ScriptInfo
 
-from app.errors import DatabaseFault, InvalidRequest, NotFound, Unavailable
-from app.lifecycle.times import parse_duration, rfc3339
-from app.provider import provider
+from app.core.errors import DatabaseFault, InvalidRequest, NotFound, Unavailable
+from app.core.timestamps import parse_duration, rfc3339
+from app.services import get_services
 
 
 class _NoAnswer(click.ClickException):
@@ -44,7 +44,7 @@ class Time(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         try:
-            return provider().clock() - parse_duration(value)
+            return get_services().clock() - parse_duration(value)
         except ValueError:
             pass
         try:

@@ -6,11 +6,11 @@ from datetime import datetime
 import click
 
 from app.cli.output import Group, as_json, at, lines, printable, table
-from app.errors import InvalidRequest
-from app.history import KnownPod, PodThen
-from app.lifecycle.explain import Moment, readiness, restarts, summary
-from app.lifecycle.times import format_age, rfc3339
-from app.provider import provider
+from app.core.errors import InvalidRequest
+from app.core.timestamps import format_age, rfc3339
+from app.pods.explain import StatusInterval, readiness, restarts, summary
+from app.pods.history import PodRecord, PodSnapshot
+from app.services import get_services
 
 pod_argument = click.argument("pod", metavar="NAMESPACE/NAME|UID")
 
@@ -30,8 +30,8 @@ def list_pods(
     *, namespace: str | None, phase: str | None, deleted: bool, at: datetime | None, as_json: bool
 ) -> None:
     """List pods, by namespace and name."""
-    time = at or provider().clock()
-    found = provider().history.pods(at=time, namespace=namespace, phase=phase, deleted=deleted)
+    time = at or get_services().clock()
+    found = get_services().history.pods(at=time, namespace=namespace, phase=phase, deleted=deleted)
     if as_json:
         lines(found)
         return
@@ -45,7 +45,7 @@ def list_pods(
 @as_json
 def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
     """Show a pod: as it was last sent, with its status at a time."""
-    known, time = provider().history.find(pod), at or provider().clock()
+    known, time = get_services().history.find(pod), at or get_services().clock()
     moment = _moment(known, time)
     if as_json:
         lines([{**known.pod, "status": moment.status}])
@@ -58,7 +58,7 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 @as_json
 def history(*, pod: str, as_json: bool) -> None:
     """Tell what became of a pod: each status and each request, those to come included."""
-    services = provider()
+    services = get_services()
     steps, now = services.history.steps(services.history.find(pod)), services.clock()
     if as_json:
         lines(steps)
@@ -72,8 +72,8 @@ def history(*, pod: str, as_json: bool) -> None:
 @as_json
 def explain(*, pod: str, at: datetime | None, as_json: bool) -> None:
     """Say why a pod is in its state, and what comes next, when."""
-    known, time = provider().history.find(pod), at or provider().clock()
-    sentences = provider().history.explain(known, at=time)
+    known, time = get_services().history.find(pod), at or get_services().clock()
+    sentences = get_services().history.explain(known, at=time)
     if as_json:
         lines([{"namespace": known.namespace, "name": known.name, "uid": known.uid, "explanation": sentences}])
         return
@@ -82,7 +82,7 @@ def explain(*, pod: str, at: datetime | None, as_json: bool) -> None:
         click.echo(f"  {printable(sentence)}")
 
 
-def _moment(pod: KnownPod, time: datetime) -> Moment:
+def _moment(pod: PodRecord, time: datetime) -> StatusInterval:
     """Pick the status that a pod had at a time, or last before that.
 
     Raises:
@@ -94,7 +94,7 @@ def _moment(pod: KnownPod, time: datetime) -> Moment:
     return moments[-1]
 
 
-def _row(pod: PodThen, time: datetime) -> tuple[object, ...]:
+def _row(pod: PodSnapshot, time: datetime) -> tuple[object, ...]:
     is_gone = pod.deleted_at is not None and pod.deleted_at <= time
     return (
         pod.namespace,
@@ -108,7 +108,7 @@ def _row(pod: PodThen, time: datetime) -> tuple[object, ...]:
     )
 
 
-def _show(pod: KnownPod, moment: Moment, time: datetime) -> None:
+def _show(pod: PodRecord, moment: StatusInterval, time: datetime) -> None:
     age = format_age(time - moment.since)
     facts = {
         "Pod": f"{pod.namespace}/{pod.name}",
@@ -136,7 +136,7 @@ def _show(pod: KnownPod, moment: Moment, time: datetime) -> None:
     )
 
 
-def _containers(pod: KnownPod, moment: Moment) -> Iterator[tuple[object, ...]]:
+def _containers(pod: PodRecord, moment: StatusInterval) -> Iterator[tuple[object, ...]]:
     spec = pod.pod["spec"]
     specs = {c["name"]: c for kind in ("initContainers", "containers") for c in spec.get(kind) or ()}
     for kind in ("initContainerStatuses", "containerStatuses"):

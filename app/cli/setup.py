@@ -2,15 +2,15 @@
 
 import click
 
-from app.errors import DatabaseFault, DatabaseUnavailable
-from app.migrate import head, upgrade
-from app.provider import provider
+from app.core.errors import DatabaseFault, DatabaseUnavailable
+from app.db.migrate import head, upgrade
+from app.services import get_services
 
 
 @click.command()
 def config() -> None:
     """Print the settings in force, secrets masked."""
-    for name, value in provider().settings.in_force().items():
+    for name, value in get_services().settings.in_force().items():
         click.echo(f"{name}={value}")
 
 
@@ -18,7 +18,7 @@ def config() -> None:
 def migrate() -> None:
     """Bring the database to the revision that this version needs; make it where there is none."""
     try:
-        upgrade(provider().settings.database)
+        upgrade(get_services().settings.database)
     except (DatabaseUnavailable, DatabaseFault) as exc:
         raise click.ClickException(f"{exc}; nothing was changed") from exc
     click.echo(f"the database is at {head()}")

@@ -5,9 +5,9 @@
 
 from importlib import import_module
 
-from app.errors import ConfigurationError
-from app.runtimes.runtime import AcceptedPod, LogLine, Runtime
-from app.settings import Settings
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings
+from app.runtimes.base import AcceptedPod, LogLine, Runtime
 
 __all__ = ["AcceptedPod", "LogLine", "Runtime", "load_runtime"]
 

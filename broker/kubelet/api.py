@@ -10,10 +10,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from broker.kubelet.health import NodeState, is_ready, report
 from broker.kubelet.logs import ContainerLogs
-from broker.kubelet.pods import Pods
+from broker.kubelet.schema import Pods
 from broker.kubelet.stats import Summary, Usage, exposition, summarize
 from broker.kubernetes.objects import Object
-from broker.pods.status import TERMINAL
+from broker.pods.status_merge import TERMINAL
 from broker.provider import Provider, ProviderError
 
 _UNSUPPORTED = ("exec", "attach", "run", "portForward")

@@ -9,10 +9,10 @@ import structlog
 from aiohttp import web
 
 from broker.kubelet.log_options import LogOptions, LogsError, parse_options
-from broker.kubelet.pods import Pod, Pods, parse_pod
-from broker.kubelet.tail import TailLogs
+from broker.kubelet.schema import Pod, Pods, parse_pod
+from broker.kubelet.tail_logs import TailLogs
 from broker.kubernetes.objects import to_micro_time
-from broker.pods.status import TERMINAL
+from broker.pods.status_merge import TERMINAL
 from broker.provider import Provider, ProviderError, ProviderRefused
 
 log = structlog.get_logger()

@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from broker.kubelet.api import KubeletApi
 from broker.kubelet.auth import Authenticator, Authorizer, guard
-from broker.kubelet.authority import ClusterAuthority
 from broker.kubelet.certificates import Certificates, KeyPair, read_pem, self_signed
+from broker.kubelet.client_ca import ClusterAuthority
 from broker.kubelet.health import NodeState
-from broker.kubelet.pods import Pods
+from broker.kubelet.schema import Pods
 from broker.kubernetes.client import Client
 from broker.provider import Provider
 from broker.settings import Settings

@@ -11,10 +11,10 @@ from random import Random
 import structlog
 
 from broker.backoff import Backoff
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.kubernetes.objects import Object, to_micro_time
+from broker.node_info import NodeFacts
 
 DURATION = 40
 """Seconds for which the lease holds; the kubelet's default, as are the others."""

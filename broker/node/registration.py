@@ -8,13 +8,13 @@ from random import Random
 import structlog
 
 from broker.backoff import Backoff
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import AlreadyExists, ApiError, Forbidden
 from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
-from broker.node.object import ROLE_LABEL, new_node, own_labels, with_own_taint
+from broker.node.manifest import ROLE_LABEL, new_node, own_labels, with_own_taint
 from broker.node.status import NodeStatus
+from broker.node_info import NodeFacts
 from broker.settings import Settings
 
 _RETRY, _RETRY_LIMIT = 0.1, 7.0

@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 from broker.kubernetes.objects import Object
-from broker.node.object import (
+from broker.node.manifest import (
     Problem,
     Report,
     cleaned,
@@ -25,6 +24,7 @@ from broker.node.object import (
     status_patch,
     without_heartbeats,
 )
+from broker.node_info import NodeFacts
 from broker.provider import Provider, ProviderError
 from broker.settings import Settings
 

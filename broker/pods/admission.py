@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from broker.facts import NodeFacts
 from broker.kubernetes.objects import Object
-from broker.pods.quantity import Amounts, amounts, largest, total, whole
+from broker.kubernetes.quantity import Amounts, amounts, largest, total, whole
+from broker.node_info import NodeFacts
 
 PODS = "pods"
 _ORDER = (PODS, "cpu", "memory", "ephemeral-storage")

@@ -14,22 +14,22 @@ import structlog
 
 from broker.backoff import Backoff
 from broker.errors import BrokerError
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.objects import Object, RawObject
 from broker.kubernetes.watch import list_and_watch
+from broker.node_info import NodeFacts
+from broker.pods.actions import Held, Pod, seconds_left
 from broker.pods.admission import Ledger, Rejection, admit, requests
-from broker.pods.decide import Held, Pod, seconds_left
 from broker.pods.deletion import Deletion
+from broker.pods.env_sources import Services
 from broker.pods.events import Events
-from broker.pods.provision import NeverTaken, Provision
-from broker.pods.queue import Later, Queue
-from broker.pods.records import Record, Records
-from broker.pods.sources import Services
-from broker.pods.status import ended_status
-from broker.pods.statuses import Statuses
+from broker.pods.provider_state import Record, Records
+from broker.pods.provider_sync import NeverTaken, Provision
+from broker.pods.status_merge import ended_status
+from broker.pods.status_source import Statuses
+from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodStore, StoredPod
-from broker.pods.writer import StatusWriter
+from broker.pods.workqueue import Later, Queue
 from broker.provider import Provider, ProviderError
 from broker.settings import Settings
 

@@ -15,11 +15,11 @@ import structlog
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.kubernetes.objects import Object
-from broker.pods.provision import Provision
-from broker.pods.records import Ending, Record
-from broker.pods.status import TERMINAL, ended_status
+from broker.pods.provider_state import Ending, Record
+from broker.pods.provider_sync import Provision
+from broker.pods.status_merge import TERMINAL, ended_status
+from broker.pods.status_writer import StatusWriter
 from broker.pods.store import StoredPod
-from broker.pods.writer import StatusWriter
 from broker.provider import Provider
 
 _LOOK_DELAY = 1.0

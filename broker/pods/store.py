@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker.kubernetes.objects import Metadata, Object, RawObject, controller
-from broker.pods.status import TERMINAL
+from broker.pods.status_merge import TERMINAL
 
 _MIRROR = "kubernetes.io/config.mirror"
 

@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 from flask import Flask
 
-from app.lifecycle import status as statuses
-from app.lifecycle.course import Course
-from app.lifecycle.manifest import Manifest
-from app.lifecycle.status import PodStatus, Transition
-from app.lifecycle.times import rfc3339
+from app.core.settings import Settings
+from app.core.timestamps import rfc3339
+from app.kubernetes import status as statuses
+from app.kubernetes.pod import Manifest
+from app.kubernetes.status import PodStatus, Transition
 from app.runtimes import AcceptedPod, LogLine, Runtime
-from app.runtimes.synthetic import SyntheticRuntime
-from app.settings import Settings
+from app.runtimes.base import Timeline
+from app.runtimes.synthetic.runtime import SyntheticRuntime
 from tests.conftest import Clock
 from tests.pods import a_container, a_pod
 
@@ -37,21 +37,21 @@ class RecordedRuntime(Runtime):
         super().__init__(settings)
         self._synthetic = SyntheticRuntime(settings)
 
-    def begin(self, pod: AcceptedPod, *, now: datetime) -> Course:
-        runs = orjson.loads(statuses.encode(self._synthetic.begin(pod, now=now).transitions[-1].status))
+    def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
+        runs = orjson.loads(statuses.encode_status(self._synthetic.create(pod, now=now).transitions[-1].status))
         image = pod.manifest.pod.spec.containers[0].image or ""
         steps = next((steps for word, steps in _COURSES.items() if word in image), _COURSES[""])
-        return Course([_transition(runs, now, after, *step) for after, *step in steps])
+        return Timeline([_transition(runs, now, after, *step) for after, *step in steps])
 
-    def change(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Course:
-        changed = orjson.loads(statuses.encode(current.status))
+    def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
+        changed = orjson.loads(statuses.encode_status(current.status))
         changed["containerStatuses"][0]["image"] = pod.manifest.pod.spec.containers[0].image
-        return Course([Transition(now, statuses.decode(orjson.dumps(changed).decode()))])
+        return Timeline([Transition(now, statuses.decode_status(orjson.dumps(changed).decode()))])
 
-    def end(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Course:
-        return Course([])
+    def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
+        return Timeline([])
 
-    def proceed(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Course | None:
+    def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
         return None
 
     def logs(
@@ -99,7 +99,7 @@ def _transition(
         finished = rfc3339(now + timedelta(seconds=failed))
         end = {"exitCode": 137, "reason": "Error", "startedAt": rfc3339(now), "finishedAt": finished}
         container["lastState"] = {"terminated": {**end, "containerID": "recorded://1"}}
-    return Transition(effective_at, statuses.decode(orjson.dumps(status).decode()))
+    return Transition(effective_at, statuses.decode_status(orjson.dumps(status).decode()))
 
 
 def record_history(app: Flask, clock: Clock) -> None:

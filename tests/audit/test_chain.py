@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import insert, select, text, update
 
-from app.audit.chain import FIRST, Verification
-from app.database import Database
-from app.models import AuditEvent, Node
-from app.nodes import lock_node
+from app.audit.hash_chain import FIRST, Verification
+from app.db.engine import Database
+from app.db.models import AuditEvent, Node
+from app.db.nodes import lock_node
 from tests.audit.recorded import RUNTIME, at, record_history
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import put_on, rows
@@ -40,7 +40,7 @@ def tamper(database: Database) -> Tamper:
 
 
 def verify(app: Flask, **more: Any) -> Verification:
-    found: Verification = app.extensions["provider"].audit.verify(**more)
+    found: Verification = app.extensions["services"].audit.verify(**more)
     return found
 
 

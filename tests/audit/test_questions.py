@@ -9,9 +9,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import inspect
 
-from app.audit.questions import QUESTIONS
-from app.database import Database
-from app.provider import Provider
+from app.audit.reports import REPORTS
+from app.db.engine import Database
+from app.services import Services
 from tests.audit.recorded import BROKER, CURL, at
 from tests.pods import a_container, a_pod
 from tests.server import ROOT
@@ -99,9 +99,9 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
 def test_a_question_has_its_answer(
     recorded: Flask, question: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
 ) -> None:
-    provider: Provider = recorded.extensions["provider"]
+    services: Services = recorded.extensions["services"]
 
-    found = provider.audit.ask(question, **values)
+    found = services.audit.run_report(question, **values)
 
     rows = found.rows
     if question == "status":  # since when, until when and the JSON are in a test of their own
@@ -110,9 +110,9 @@ def test_a_question_has_its_answer(
 
 
 def test_the_status_of_a_pod_at_a_time_is_a_whole_one(recorded: Flask) -> None:
-    provider: Provider = recorded.extensions["provider"]
+    services: Services = recorded.extensions["services"]
 
-    answer = provider.audit.ask("status", namespace="shop", name="worker-0", at=at(16))
+    answer = services.audit.run_report("status", namespace="shop", name="worker-0", at=at(16))
 
     [row] = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     status = orjson.loads(row.pop("status"))
@@ -127,13 +127,13 @@ def test_the_status_of_a_pod_at_a_time_is_a_whole_one(recorded: Flask) -> None:
 
 
 def test_every_question_is_asked() -> None:
-    assert {name for name, _, _ in ANSWERS} == set(QUESTIONS)
+    assert {name for name, _, _ in ANSWERS} == set(REPORTS)
 
 
 def test_the_docs_tell_every_question_with_its_sql() -> None:
     docs = (ROOT / "docs" / "audit.md").read_text()
     told = re.findall(r"^### `(.*?)`: (.*)\n(?:.*\n)*?```sql\n((?:.*\n)*?)```$", docs, re.MULTILINE)
-    assert told == [(name, question.asks, f"{question.sql};\n") for name, question in QUESTIONS.items()]
+    assert told == [(name, question.asks, f"{question.sql};\n") for name, question in REPORTS.items()]
 
 
 def test_the_docs_say_what_every_column_means(database: Database) -> None:
@@ -147,31 +147,31 @@ def test_the_docs_say_what_every_column_means(database: Database) -> None:
 
 
 def test_a_resize_is_on_record_even_where_no_status_changes(recorded: Flask) -> None:
-    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    client, services = recorded.test_client(), recorded.extensions["services"]
     [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
     tool["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
 
     assert client.put("/updatePod", json=tool).status_code == 200
 
-    before, after = (provider.audit.ask("promised", at=at(seconds)).rows[0][1] for seconds in (200.5, 201))
+    before, after = (services.audit.run_report("promised", at=at(seconds)).rows[0][1] for seconds in (200.5, 201))
     assert after - before == 3000 - 50
 
 
 def test_an_image_that_postgresql_could_not_convert_spoils_no_view(recorded: Flask) -> None:
-    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    client, services = recorded.test_client(), recorded.extensions["services"]
     strange = a_pod("strange", containers=[a_container(image="a\u0000b")])
     assert client.post("/createPod", json=strange).status_code == 200
     strange["spec"]["containers"][0]["image"] = "\\u0000"
     assert client.put("/updatePod", json=strange).status_code == 200
 
     for question, answer in (("failures", [("crash:1", 137, 2)]), ("restarts", [("crash:1", 2, 1)])):
-        assert provider.audit.ask(question, **ALL).rows == answer
-    [change] = provider.audit.ask("what-changed", namespace="default", name="strange").rows
+        assert services.audit.run_report(question, **ALL).rows == answer
+    [change] = services.audit.run_report("what-changed", namespace="default", name="strange").rows
     assert change[1] == "spec.containers[web].image"
 
 
 def test_a_pod_that_comes_back_was_not_there_in_between(recorded: Flask, clock: Any) -> None:
-    client, provider = recorded.test_client(), recorded.extensions["provider"]
+    client, services = recorded.test_client(), recorded.extensions["services"]
     [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
     clock.now = at(300)
     client.delete("/deletePod", json=tool)
@@ -179,7 +179,9 @@ def test_a_pod_that_comes_back_was_not_there_in_between(recorded: Flask, clock: 
     client.post("/createPod", json=tool)
 
     def phases(time: datetime) -> list[str]:
-        return [row[1] for row in provider.audit.ask("status", namespace="lab", name="tool-0", at=time).rows]
+        return [
+            row[1] for row in services.audit.run_report("status", namespace="lab", name="tool-0", at=time).rows
+        ]
 
     assert [phases(at(seconds)) for seconds in (299, 300, 399, 400, 402)] == [
         ["Running"], [], [], ["Pending"], ["Running"],

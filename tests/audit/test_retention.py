@@ -13,12 +13,12 @@ from flask import Flask
 from sqlalchemy import delete, text
 from sqlalchemy.exc import DBAPIError
 
-from app.audit import Caller, Event, record
+from app.audit import Caller, Event, insert_event
 from app.audit.retention import Pruned
-from app.database import Database
-from app.errors import DatabaseFault, InvalidRequest
-from app.models import AuditEvent, Node, Pod, PodStatus
-from app.provider import Provider
+from app.core.errors import DatabaseFault, InvalidRequest
+from app.db.engine import Database
+from app.db.models import AuditEvent, Node, Pod, PodStatus
+from app.services import Services
 from tests.audit.recorded import RUNTIME, SECRET, at, record_history
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import rows, tables
@@ -29,10 +29,10 @@ BY_HAND = Caller(request_id="prune-1", address="localhost", user_agent="flask au
 
 
 def prune(app: Flask, before: datetime, path: Path) -> Pruned:
-    provider: Provider = app.extensions["provider"]
-    retention = provider.audit.retention(before)
+    services: Services = app.extensions["services"]
+    retention = services.audit.retention(before)
     return retention.carry_out(
-        path, now=provider.clock(), caller=BY_HAND, chained=provider.settings.audit_hash_chain
+        path, now=services.clock(), caller=BY_HAND, chained=services.settings.audit_hash_chain
     )
 
 
@@ -67,19 +67,19 @@ def test_a_pod_that_has_ended_goes_with_its_statuses(recorded: Flask, database: 
 def test_what_holds_is_told_as_before(recorded: Flask, tmp_path: Path) -> None:
     client = recorded.test_client()
     pods = client.get("/getPods").get_json()
-    answers = recorded.extensions["provider"].audit.ask("node", at=at(150)).rows
+    answers = recorded.extensions["services"].audit.run_report("node", at=at(150)).rows
 
     prune(recorded, at(150), tmp_path / "pruned.jsonl")
 
     assert client.get("/getPods").get_json() == pods
-    assert recorded.extensions["provider"].audit.ask("node", at=at(150)).rows == answers
+    assert recorded.extensions["services"].audit.run_report("node", at=at(150)).rows == answers
     assert client.put("/updatePod", json=a_pod("slow-0", namespace="shop", uid="slow-0")).status_code == 200
 
 
 def test_a_pod_whose_beginning_is_gone_spoils_no_startup_time(recorded: Flask, tmp_path: Path) -> None:
     prune(recorded, at(150), tmp_path / "pruned.jsonl")
 
-    trail = recorded.extensions["provider"].audit
+    trail = recorded.extensions["services"].audit
     assert trail.ask("time-to-ready", since=at(0), until=at(201)).rows == []
     assert [row[1] for row in trail.ask("never-ready", at=at(201)).rows] == ["tool-0"]
 
@@ -133,7 +133,7 @@ def test_a_row_says_what_was_pruned_by_whom(recorded: Flask, database: Database,
 def test_the_chain_is_whole_after_a_pruning_and_after_a_second_one(
     recorded: Flask, clock: Clock, tmp_path: Path
 ) -> None:
-    trail = recorded.extensions["provider"].audit
+    trail = recorded.extensions["services"].audit
     for number, seconds in enumerate((50, 201)):
         prune(recorded, at(seconds), tmp_path / f"{number}.jsonl")
         assert trail.verify().broken is None
@@ -165,7 +165,7 @@ def test_a_pruning_names_only_what_is_older_than_itself(recorded: Flask, databas
         pruned_through=99,
     )
     with pytest.raises(DatabaseFault), database.write() as connection:
-        record(connection, event, after=None)
+        insert_event(connection, event, after=None)
 
 
 def test_a_pruning_of_one_node_lets_nothing_of_another_go(
@@ -213,14 +213,14 @@ def test_a_disk_that_does_not_confirm_keeps_everything_in_the_database(
     after = tables(database)
     assert [event for event in after["audit_events"] if event["verb"] != "prune"] == before["audit_events"]
     assert (after["pods"], after["pod_statuses"]) == (before["pods"], before["pod_statuses"])
-    assert recorded.extensions["provider"].audit.verify().broken is None
+    assert recorded.extensions["services"].audit.verify().broken is None
 
 
 def test_one_that_was_stopped_is_finished_by_the_next(
     recorded: Flask, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.audit.retention._ROWS_AT_ONCE", 2)
-    trail = recorded.extensions["provider"].audit
+    trail = recorded.extensions["services"].audit
 
     def stop(_: int) -> None:
         raise KeyboardInterrupt
@@ -242,15 +242,15 @@ def test_more_rows_than_go_at_once_all_go(
 ) -> None:
     monkeypatch.setattr("app.audit.retention._ROWS_AT_ONCE", 2)
 
-    due = recorded.extensions["provider"].audit.retention(at(201)).due
+    due = recorded.extensions["services"].audit.retention(at(201)).due
 
     assert prune(recorded, at(201), tmp_path / "pruned.jsonl") == due
-    assert recorded.extensions["provider"].audit.retention(at(201)).due == Pruned(0, 0, 0)
+    assert recorded.extensions["services"].audit.retention(at(201)).due == Pruned(0, 0, 0)
 
 
 def test_a_time_to_come_is_refused(recorded: Flask) -> None:
     with pytest.raises(InvalidRequest, match="before: must not be in the future"):
-        recorded.extensions["provider"].audit.retention(at(202))
+        recorded.extensions["services"].audit.retention(at(202))
 
 
 def test_without_a_chain_it_goes_as_well(
@@ -295,11 +295,11 @@ def test_a_user_who_does_not_own_the_tables_serves_pods_and_cannot_touch_the_aud
         for method, path in (("POST", "/createPod"), ("DELETE", "/deletePod"), ("DELETE", "/deletePod")):
             client.open(path, method=method, json=pod)
         assert [event["code"] for event in rows(database, AuditEvent)] == [200, 200, 404]
-        engine = app.extensions["provider"].database.engine
+        engine = app.extensions["services"].database.engine
         for attack in ATTACKS:
             with pytest.raises(DBAPIError, match=r"denied|must be owner"), engine.begin() as connection:
                 connection.execute(text(attack))
-        assert app.extensions["provider"].audit.verify().events == 3
+        assert app.extensions["services"].audit.verify().events == 3
         engine.dispose()
     finally:
         with database.write() as connection:

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 from broker.kubernetes.config import ClusterConfig
+from broker.runner import Node
 from broker.settings import Settings
-from broker.supervisor import Node
 
 
 def settings_of_a_node(provider_url: str, **settings: Any) -> Settings:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from broker.node import status as node_status
-from broker.supervisor import Node
+from broker.runner import Node
 from tests.broker.cluster import REAL, Corner
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.conftest import Serve

@@ -17,7 +17,7 @@ import pytest
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
-from broker.supervisor import Node
+from broker.runner import Node
 from tests.broker.apiserver import ApiServer
 from tests.broker.apiserver.server import Request
 from tests.broker.nodes import running_node, settings_of_a_node

@@ -13,9 +13,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from app.audit.questions import QUESTIONS
-from app.database import Database
-from app.models import AuditEvent
+from app.audit.reports import REPORTS
+from app.db.engine import Database
+from app.db.models import AuditEvent
 from tests.audit.recorded import at
 from tests.cli.conftest import Run
 from tests.cli.test_pods import objects, table
@@ -67,7 +67,7 @@ def test_an_export_goes_to_a_new_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_questions_are_listed_and_asked(run: Run) -> None:
-    assert [row[0] for row in table(run("audit", "query").stdout)[1:]] == list(QUESTIONS)
+    assert [row[0] for row in table(run("audit", "query").stdout)[1:]] == list(REPORTS)
     options = ("--since", at(0).isoformat(), "--until", at(201).isoformat())
     assert table(run("audit", "query", "failures", *options).stdout) == [
         ["IMAGE", "EXIT_CODE", "FAILURES"],
@@ -84,7 +84,7 @@ def test_the_questions_are_listed_and_asked(run: Run) -> None:
     ]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", REPORTS)
 def test_every_question_can_be_asked(run: Run, question: str) -> None:
     run("audit", "query", question, "--namespace", "shop", "--name", "web-0")
 

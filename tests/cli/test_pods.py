@@ -189,7 +189,7 @@ def test_a_time_that_is_none_is_a_wrong_command_line(run: Run) -> None:
 
 
 def test_a_database_that_does_not_answer_has_an_exit_code_of_its_own(run: Run, recorded: Flask) -> None:
-    database = recorded.extensions["provider"].database
+    database = recorded.extensions["services"].database
     database.path.rename(database.path.with_suffix(".gone"))
     for command in (["pods", "list"], ["node", "show"], ["audit", "tail"], ["audit", "verify"]):
         assert "there is no database" in run(*command, code=3).stderr

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import Table, inspect
 from sqlalchemy import select as sql_select
 
-from app.database import Database
-from app.models import AuditEvent, Base, Node, Pod, PodStatus
+from app.db.engine import Database
+from app.db.models import AuditEvent, Base, Node, Pod, PodStatus
 from conformance.wire import Connection
 from tests.postgres import free_port
 from tests.server import Client, Server, serving

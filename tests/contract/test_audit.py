@@ -8,8 +8,8 @@ from unittest.mock import ANY
 import pytest
 from flask.testing import FlaskClient
 
-from app.database import Database
-from app.models import AuditEvent
+from app.db.engine import Database
+from app.db.models import AuditEvent
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.database import Database
-from app.models import Node
+from app.db.engine import Database
+from app.db.models import Node
 from tests.conftest import Clock, MakeApp, Serve
 from tests.contract.conftest import Connect, change, put_on, rows
 from tests.pods import a_pod

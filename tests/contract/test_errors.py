@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from app.database import Database
+from app.db.engine import Database
 from conformance.checks.http import ENDPOINTS
 from tests.conftest import MakeApp
 from tests.contract.conftest import TOKEN, named, put_on, tables

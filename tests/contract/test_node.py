@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from app.database import Database
+from app.db.engine import Database
 from conformance.checks import node
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import log_lines, named, on_sqlite_alone

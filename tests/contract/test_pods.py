@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from app.database import Database
-from app.models import Pod, PodStatus
+from app.db.engine import Database
+from app.db.models import Pod, PodStatus
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import change, named, on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod

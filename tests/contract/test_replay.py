@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from app.database import Database
-from app.models import AuditEvent, Pod
+from app.db.engine import Database
+from app.db.models import AuditEvent, Pod
 from conformance.wire import Answer, Connection
 from tests.conftest import Serve
 from tests.contract.conftest import Connect, rows

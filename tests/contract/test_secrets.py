@@ -9,8 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from app.database import Database
-from app.models import AuditEvent, Pod
+from app.db.engine import Database
+from app.db.models import AuditEvent, Pod
 from conformance.wire import Connection
 from tests.conftest import MakeApp, Serve
 from tests.contract.conftest import change, on_sqlite_alone, put_on, rows

@@ -10,8 +10,8 @@ from socket import AF_INET6, socket
 import pytest
 from flask.testing import FlaskClient
 
-from app.database import Database
-from app.models import AuditEvent
+from app.db.engine import Database
+from app.db.models import AuditEvent
 from conformance.checks import node
 from conformance.checks.http import ENDPOINTS
 from tests.conftest import MakeApp

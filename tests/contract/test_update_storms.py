@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.database import Database
+from app.db.engine import Database
 from tests.conftest import Clock
 from tests.contract.conftest import change, named, on_sqlite_alone, put_on, tables
 from tests.pods import a_container, a_pod

@@ -8,11 +8,12 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from app.lifecycle.course import Course, Placement, begin, change, proceed
-from app.lifecycle.life import Defaults, Life, life
-from app.lifecycle.manifest import Manifest, Pod
-from app.lifecycle.status import ContainerStatus, PodStatus, Transition
-from app.lifecycle.steering import DOMAIN
+from app.kubernetes.pod import Manifest, Pod
+from app.kubernetes.status import ContainerStatus, PodStatus, Transition
+from app.runtimes.base import Placement, Timeline
+from app.runtimes.synthetic.annotations import DOMAIN
+from app.runtimes.synthetic.pod import Defaults, SimulatedPod, simulate
+from app.runtimes.synthetic.timeline import advance, create, update
 from tests.pods import a_container, a_pod
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
@@ -125,24 +126,24 @@ def parsed(pod: dict[str, Any]) -> Pod:
 
 def alive(
     pod: dict[str, Any], *, placement: Placement = PLACEMENT, accepted_at: datetime = NOW, **defaults: Any
-) -> Life:
+) -> SimulatedPod:
     """Give the life of a pod that arrives at `NOW`; `start_delay` is in seconds."""
     defaults["start_delay"] = timedelta(seconds=defaults.get("start_delay", 0))
-    return life(parsed(pod), placement=placement, accepted_at=accepted_at, defaults=Defaults(**defaults))
+    return simulate(parsed(pod), placement=placement, accepted_at=accepted_at, defaults=Defaults(**defaults))
 
 
 def live(pod: dict[str, Any], **circumstances: Any) -> list[Transition]:
     """Compute the course of a pod that arrives at `NOW`."""
-    return begin(alive(pod, **circumstances), now=NOW).transitions
+    return create(alive(pod, **circumstances), now=NOW).transitions
 
 
 def lived(pod: dict[str, Any], *, until: datetime, **circumstances: Any) -> list[Transition]:
     """Compute the course of a pod that arrives at `NOW`, gone on with as a reader has it, up to a time."""
     the_life = alive(pod, **circumstances)
-    course = begin(the_life, now=NOW)
+    course = create(the_life, now=NOW)
     transitions = course.transitions
     while course.continues_at and course.continues_at <= until:
-        course = proceed(the_life, current=transitions[-1], now=course.continues_at) or Course([])
+        course = advance(the_life, current=transitions[-1], now=course.continues_at) or Timeline([])
         transitions += course.transitions
     return [transition for transition in transitions if transition.effective_at <= until]
 
@@ -152,7 +153,7 @@ def altered(
 ) -> list[Transition]:
     """Compute the course from `now` on of a pod that was another and had a course until then."""
     current = next(transition for transition in reversed(course) if transition.effective_at < now)
-    return change(
+    return update(
         alive(pod, **circumstances), before=alive(before, **circumstances), current=current, now=now
     ).transitions
 

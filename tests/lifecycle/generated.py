@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from app.lifecycle.steering import DOMAIN
+from app.runtimes.synthetic.annotations import DOMAIN
 from tests.lifecycle import UID
 from tests.pods import a_container, a_pod
 

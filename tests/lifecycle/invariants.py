@@ -4,10 +4,17 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from app.lifecycle.manifest import Container, Pod
-from app.lifecycle.restarts import restarts
-from app.lifecycle.status import ContainerStatus, PodCondition, PodStatus, Transition, decode, encode
-from app.lifecycle.times import parse_rfc3339, rfc3339
+from app.core.timestamps import parse_rfc3339, rfc3339
+from app.kubernetes.pod import Container, Pod
+from app.kubernetes.restart import should_restart
+from app.kubernetes.status import (
+    ContainerStatus,
+    PodCondition,
+    PodStatus,
+    Transition,
+    decode_status,
+    encode_status,
+)
 
 Told = tuple[Pod, Transition]
 """A status and the pod as it was then."""
@@ -48,7 +55,7 @@ def check_told(told: list[Told], *, leaps: Collection[datetime] = ()) -> None:
 
 def _check_status(pod: Pod, transition: Transition) -> None:
     effective_at, status = transition
-    assert decode(encode(status)) == status
+    assert decode_status(encode_status(status)) == status
     _check_containers(pod, status)
     conditions = {condition.type: condition for condition in status.conditions}
     assert len(conditions) == len(status.conditions), "each condition once"
@@ -171,7 +178,7 @@ def _check_container_move(pod: Pod, before: ContainerStatus, after: ContainerSta
     ended = before.state.terminated
     spec = _spec(pod, after.name)
     if ended and spec and after.image == before.image:
-        restartable = restarts(spec, pod.spec, exit_code=ended.exit_code)
+        restartable = should_restart(spec, pod.spec, exit_code=ended.exit_code)
         assert after.state.terminated or restartable, "what has ended for good does not come back"
 
 

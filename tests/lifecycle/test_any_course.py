@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.course import AHEAD, MISSED, Course, begin, change, end, proceed
-from app.lifecycle.status import Transition
+from app.kubernetes.status import Transition
+from app.runtimes.base import Timeline
+from app.runtimes.synthetic.timeline import AHEAD, MISSED, advance, create, delete, update
 from tests.lifecycle import NOW, alive, bounded, parsed, status_at
 from tests.lifecycle.generated import changes, pods
 from tests.lifecycle.invariants import Told, check, check_told
@@ -28,7 +29,7 @@ class Record:
         self.told: list[Told] = []
         self.leaps: set[datetime] = set()
         self.continues_at: datetime | None = None
-        self._append(begin(self.life, now=NOW))
+        self._append(create(self.life, now=NOW))
 
     @property
     def life(self) -> Any:
@@ -37,27 +38,27 @@ class Record:
     def read(self) -> None:
         """Go on where it is due, as whoever reads does."""
         if self.continues_at and self.continues_at <= self.now:
-            course = proceed(self.life, current=self.told[-1][1], now=self.now)
+            course = advance(self.life, current=self.told[-1][1], now=self.now)
             assert course is not None
             assert len(course.transitions) <= AHEAD + MISSED
             assert course.continues_at is None or course.continues_at > self.now
             self._append(course)
 
-    def change(self, pod: dict[str, Any]) -> None:
+    def update(self, pod: dict[str, Any]) -> None:
         before, self.pod = self.life, pod
         self._cut()
-        self._append(change(self.life, before=before, current=self.told[-1][1], now=self.now))
+        self._append(update(self.life, before=before, current=self.told[-1][1], now=self.now))
 
     def delete(self, grace: int) -> None:
         self._cut()
-        course = end(self.life, current=self.told[-1][1], grace=timedelta(seconds=grace), now=self.now)
+        course = delete(self.life, current=self.told[-1][1], grace=timedelta(seconds=grace), now=self.now)
         assert course.continues_at is None
         self._append(course)
 
     def _cut(self) -> None:
         self.told = [(pod, told) for pod, told in self.told if told.effective_at < self.now]
 
-    def _append(self, course: Course) -> None:
+    def _append(self, course: Timeline) -> None:
         transitions = course.transitions
         if transitions and self.continues_at and self.continues_at <= self.now:
             self.leaps.add(transitions[0].effective_at)
@@ -70,7 +71,7 @@ class Record:
 @bounded
 @given(pods(), delays)
 def test_every_course_of_every_pod_is_one_that_a_kubelet_could_tell(pod: dict[str, Any], delay: float) -> None:
-    course = begin(alive(pod, start_delay=delay), now=NOW)
+    course = create(alive(pod, start_delay=delay), now=NOW)
     assert 1 <= len(course.transitions) <= AHEAD
     assert course.transitions[0].effective_at == NOW
     if course.continues_at:
@@ -89,7 +90,7 @@ def test_however_a_pod_is_changed_and_read_late_its_record_is_one_that_a_kubelet
         if data.draw(st.booleans()):
             record.read()
         if data.draw(st.booleans()):
-            record.change(data.draw(changes(record.pod)))
+            record.update(data.draw(changes(record.pod)))
     record.read()
     check_told(record.told, leaps=record.leaps)
     if data.draw(st.booleans()):
@@ -110,7 +111,7 @@ def test_an_update_of_a_label_alone_changes_no_status_at_any_time(
         undisturbed.read()
         disturbed.read()
         metadata = {**disturbed.pod["metadata"], "labels": {"changed": str(pause)}}
-        disturbed.change({**disturbed.pod, "metadata": metadata})
+        disturbed.update({**disturbed.pod, "metadata": metadata})
     for record in (undisturbed, disturbed):
         record.read()
     known_until = min(record.continues_at or FOREVER for record in (undisturbed, disturbed))

@@ -1,9 +1,9 @@
 from typing import Any
 
-from app.lifecycle.conditions import conditions
-from app.lifecycle.manifest import Container, PodReadinessGate, PodSpec
-from app.lifecycle.phase import Pair
-from app.lifecycle.status import (
+from app.kubernetes.conditions import build_conditions
+from app.kubernetes.phase import ContainerPair
+from app.kubernetes.pod import Container, PodReadinessGate, PodSpec
+from app.kubernetes.status import (
     ContainerState,
     ContainerStateRunning,
     ContainerStateTerminated,
@@ -19,7 +19,7 @@ LATER = "2026-11-22T09:00:00Z"
 
 def a_status(
     name: str, state: ContainerState, *, ready: bool = False, started: bool = False, policy: str | None = None
-) -> Pair:
+) -> ContainerPair:
     status = ContainerStatus(
         name=name,
         state=state,
@@ -33,23 +33,23 @@ def a_status(
     return Container(name=name, restart_policy=policy), status
 
 
-def waiting(name: str, *, policy: str | None = None) -> Pair:
+def waiting(name: str, *, policy: str | None = None) -> ContainerPair:
     return a_status(name, ContainerState(waiting=ContainerStateWaiting("ContainerCreating")), policy=policy)
 
 
-def running(name: str, *, ready: bool = True, policy: str | None = None) -> Pair:
+def running(name: str, *, ready: bool = True, policy: str | None = None) -> ContainerPair:
     state = ContainerState(running=ContainerStateRunning(started_at=AT))
     return a_status(name, state, ready=ready, started=True, policy=policy)
 
 
-def terminated(name: str, *, exit_code: int = 0) -> Pair:
+def terminated(name: str, *, exit_code: int = 0) -> ContainerPair:
     state = ContainerState(terminated=ContainerStateTerminated(exit_code=exit_code, reason="Completed"))
     return a_status(name, state, ready=exit_code == 0)
 
 
 def derive(
-    *app: Pair,
-    init: tuple[Pair, ...] = (),
+    *app: ContainerPair,
+    init: tuple[ContainerPair, ...] = (),
     sandbox: bool = True,
     at: str = AT,
     phase: str = "Running",
@@ -57,7 +57,9 @@ def derive(
     **more: Any,
 ) -> dict[str, PodCondition]:
     spec = PodSpec(containers=[container for container, _ in app], **more)
-    derived = conditions(spec, phase=phase, sandbox=sandbox, init=init, regular=app, at=at, previous=previous)
+    derived = build_conditions(
+        spec, phase=phase, sandbox=sandbox, init=init, regular=app, at=at, previous=previous
+    )
     return {condition.type: condition for condition in derived}
 
 
@@ -184,14 +186,14 @@ def test_a_condition_takes_its_time_anew_when_it_goes_back() -> None:
 
 
 def test_every_condition_says_which_generation_it_describes() -> None:
-    derived = conditions(
+    derived = build_conditions(
         PodSpec(containers=[]), phase="Running", sandbox=True, init=(), regular=(), at=AT, observed_generation=7
     )
     assert {condition.observed_generation for condition in derived} == {7}
 
 
 def test_further_conditions_come_first() -> None:
-    derived = conditions(
+    derived = build_conditions(
         PodSpec(containers=[]), phase="Failed", sandbox=True, init=(), regular=(), at=AT,
         also=[("DisruptionTarget", ("TerminationByKubelet", "why"))],
     )  # fmt: skip

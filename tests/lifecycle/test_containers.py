@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle import containers
-from app.lifecycle.containers import container_id, image_id
-from app.lifecycle.manifest import Container
-from app.lifecycle.status import ContainerStatus
+from app.kubernetes import container_status
+from app.kubernetes.container_status import container_id, image_id
+from app.kubernetes.pod import Container
+from app.kubernetes.status import ContainerStatus
 from tests.lifecycle import unhurried, wire
 
 AT = "2026-11-22T08:46:38Z"
@@ -18,11 +18,11 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 def running(at: str = AT, *, before: ContainerStatus | None = None) -> ContainerStatus:
-    return containers.running(WEB, pod_uid="uid", at=at, before=before)
+    return container_status.running(WEB, pod_uid="uid", at=at, before=before)
 
 
 def test_a_container_that_waits_has_no_ids_yet() -> None:
-    assert wire(containers.waiting(WEB, reason="ContainerCreating")) == {
+    assert wire(container_status.waiting(WEB, reason="ContainerCreating")) == {
         "name": "web",
         "state": {"waiting": {"reason": "ContainerCreating"}},
         "lastState": {},
@@ -49,7 +49,7 @@ def test_a_container_that_runs_says_since_when() -> None:
 
 
 def test_a_container_that_has_ended_says_how_and_that_it_is_not_ready() -> None:
-    assert wire(containers.terminated(running(), at=LATER, exit_code=3)) == {
+    assert wire(container_status.terminated(running(), at=LATER, exit_code=3)) == {
         "name": "web",
         "state": {
             "terminated": {
@@ -71,7 +71,7 @@ def test_a_container_that_has_ended_says_how_and_that_it_is_not_ready() -> None:
 
 
 def test_a_container_that_starts_again_counts_it_and_says_how_the_run_before_ended() -> None:
-    ended = containers.terminated(running(), at=LATER, exit_code=0)
+    ended = container_status.terminated(running(), at=LATER, exit_code=0)
     again = running(LATER, before=ended)
     assert again.restart_count == 1
     assert again.last_state == ended.state
@@ -79,8 +79,8 @@ def test_a_container_that_starts_again_counts_it_and_says_how_the_run_before_end
 
 
 def test_a_container_that_waits_to_start_again_says_so_too_and_is_still_the_one_that_ended() -> None:
-    ended = containers.terminated(running(), at=LATER, exit_code=1)
-    waiting = containers.waiting(WEB, reason="CrashLoopBackOff", message="later", before=ended)
+    ended = container_status.terminated(running(), at=LATER, exit_code=1)
+    waiting = container_status.waiting(WEB, reason="CrashLoopBackOff", message="later", before=ended)
     assert wire(waiting.state) == {"waiting": {"reason": "CrashLoopBackOff", "message": "later"}}
     assert waiting.last_state == ended.state
     assert (waiting.restart_count, waiting.container_id) == (0, ended.container_id)
@@ -88,13 +88,13 @@ def test_a_container_that_waits_to_start_again_says_so_too_and_is_still_the_one_
 
 
 def test_a_container_that_is_lost_was_killed_for_all_that_is_known() -> None:
-    state = wire(containers.lost(running()).state)["terminated"]
+    state = wire(container_status.lost(running()).state)["terminated"]
     assert (state["exitCode"], state["reason"]) == (137, "ContainerStatusUnknown")
     assert state.keys().isdisjoint({"startedAt", "finishedAt", "containerID"})
 
 
 def test_a_container_without_an_image_has_no_image_id() -> None:
-    status = containers.running(Container(name="web"), pod_uid="uid", at=AT)
+    status = container_status.running(Container(name="web"), pod_uid="uid", at=AT)
     assert (status.image, status.image_id) == ("", "")
 
 

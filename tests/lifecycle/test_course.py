@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.errors import InvalidRequest
-from app.lifecycle.course import AHEAD, MISSED, begin, change, proceed
-from app.lifecycle.status import PodStatus, Transition, encode
-from app.lifecycle.steering import DOMAIN
+from app.core.errors import InvalidRequest
+from app.kubernetes.status import PodStatus, Transition, encode_status
+from app.runtimes.synthetic.annotations import DOMAIN
+from app.runtimes.synthetic.timeline import AHEAD, MISSED, advance, create, update
 from tests.lifecycle import (
     NOW,
     PODS,
@@ -127,17 +127,18 @@ def test_a_course_is_the_same_whoever_computes_it(pod: dict[str, Any], start_del
 IN_ANOTHER_PROCESS = """
 import sys
 from datetime import datetime, timedelta
-from app.lifecycle.course import Placement, begin
-from app.lifecycle.life import Defaults, life
-from app.lifecycle.manifest import Manifest
-from app.lifecycle.status import encode
+from app.runtimes.base import Placement
+from app.runtimes.synthetic.timeline import create
+from app.runtimes.synthetic.pod import Defaults, simulate
+from app.kubernetes.pod import Manifest
+from app.kubernetes.status import encode_status
 
 manifest = Manifest.parse(sys.stdin.buffer.read())
 now = datetime.fromisoformat(sys.argv[1])
 placement = Placement(host_ips=("10.0.0.5",), pod_ip="198.18.0.7")
 defaults = Defaults(start_delay=timedelta(seconds=2))
-course = begin(life(manifest.pod, placement=placement, accepted_at=now, defaults=defaults), now=now)
-print(manifest.digest, *(encode(status) for _, status in course.transitions), sep="\\n")
+course = create(simulate(manifest.pod, placement=placement, accepted_at=now, defaults=defaults), now=now)
+print(manifest.digest, *(encode_status(status) for _, status in course.transitions), sep="\\n")
 """
 
 
@@ -153,14 +154,14 @@ def test_a_course_is_the_same_in_every_process(seed: str) -> None:
         check=True,
     ).stdout.decode()
     here = live(pod, start_delay=DELAY)
-    assert printed.splitlines() == [sent(pod).digest, *(encode(status) for _, status in here)]
+    assert printed.splitlines() == [sent(pod).digest, *(encode_status(status) for _, status in here)]
 
 
 # A course without an end
 
 
 def test_a_course_without_an_end_is_computed_a_stretch_ahead_and_says_from_when_on_it_goes_on() -> None:
-    course = begin(alive(crashing()), now=NOW)
+    course = create(alive(crashing()), now=NOW)
     assert len(course.transitions) == AHEAD
     assert course.continues_at
     assert course.continues_at > course.transitions[-1].effective_at
@@ -168,17 +169,17 @@ def test_a_course_without_an_end_is_computed_a_stretch_ahead_and_says_from_when_
 
 def test_a_course_that_has_an_end_does_not_go_on() -> None:
     pod = crashing(restartPolicy="Never")
-    course = begin(alive(pod), now=NOW)
+    course = create(alive(pod), now=NOW)
     assert course.continues_at is None
-    assert proceed(alive(pod), current=course.transitions[-1], now=after(10**6)) is None
+    assert advance(alive(pod), current=course.transitions[-1], now=after(10**6)) is None
 
 
 def test_a_course_that_goes_on_step_by_step_is_the_one_that_goes_on_at_once() -> None:
     pod = crashing()
     often = lived(pod, until=after(3600 * 5))
-    first = begin(alive(pod), now=NOW)
+    first = create(alive(pod), now=NOW)
     current = first.transitions[-1]
-    late = proceed(alive(pod), current=current, now=current.effective_at + timedelta(minutes=50))
+    late = advance(alive(pod), current=current, now=current.effective_at + timedelta(minutes=50))
     assert late
     assert late.transitions == often[AHEAD : AHEAD + len(late.transitions)]
 
@@ -191,8 +192,8 @@ def test_a_course_that_goes_on_very_late_has_counted_every_restart_and_tells_the
     pod = crashing(run_for)
     now = NOW + away
     often = lived(pod, until=now)
-    first = begin(alive(pod), now=NOW)
-    late = proceed(alive(pod), current=first.transitions[-1], now=now)
+    first = create(alive(pod), now=NOW)
+    late = advance(alive(pod), current=first.transitions[-1], now=now)
     assert late
     assert len(late.transitions) <= MISSED + AHEAD
     assert late.continues_at
@@ -215,8 +216,8 @@ def test_two_containers_that_crash_in_different_time_are_both_counted_after_year
         uid=UID, containers=[a_container("web"), a_container("log")], metadata={"annotations": annotations}
     )
     now = after(3 * 365 * 86_400)
-    first = begin(alive(pod), now=NOW)
-    late = proceed(alive(pod), current=first.transitions[-1], now=now)
+    first = create(alive(pod), now=NOW)
+    late = advance(alive(pod), current=first.transitions[-1], now=now)
     assert late
     status = status_at(late.transitions, now)
     for name, run in (("web", 7), ("log", 45)):
@@ -226,8 +227,8 @@ def test_two_containers_that_crash_in_different_time_are_both_counted_after_year
 
 def test_an_image_that_cannot_be_pulled_for_years_costs_no_more_than_one_that_cannot_for_an_hour() -> None:
     pod = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/fail": "ImagePullBackOff"}})
-    first = begin(alive(pod), now=NOW)
-    late = proceed(alive(pod), current=first.transitions[-1], now=after(10 * 365 * 86_400))
+    first = create(alive(pod), now=NOW)
+    late = advance(alive(pod), current=first.transitions[-1], now=after(10 * 365 * 86_400))
     assert late
     assert len(late.transitions) <= MISSED + AHEAD
     check(parsed(pod), late.transitions)
@@ -356,11 +357,11 @@ def test_nothing_that_is_changed_brings_a_pod_back_that_has_ended() -> None:
 
 def test_a_change_that_comes_after_a_long_time_begins_from_what_has_become_of_the_pod_until_then() -> None:
     pod = crashing()
-    first = begin(alive(pod), now=NOW)
+    first = create(alive(pod), now=NOW)
     now: datetime = NOW + timedelta(days=2)
     often = lived(pod, until=now)
     labelled = {**pod, "metadata": {**pod["metadata"], "labels": {"app": "another"}}}
-    course = change(alive(labelled), before=alive(pod), current=first.transitions[-1], now=now)
+    course = update(alive(labelled), before=alive(pod), current=first.transitions[-1], now=now)
     assert course.transitions[0].effective_at == now
     assert without_pod_times(course.transitions[0].status) == without_pod_times(status_at(often, now))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.diff import diff
+from app.audit.diff import diff
 from tests.lifecycle import SECRET, json_values, unhurried
 from tests.pods import a_container, a_pod
 

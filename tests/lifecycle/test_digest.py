@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.manifest import Manifest
+from app.kubernetes.pod import Manifest
 from tests.lifecycle import LEAST, REMOVED, changed, json_values, sent, the_pod, unhurried
 
 RECORDING = Path(__file__).parent.parent / "data" / "original-broker.jsonl"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.life import Placement
+from app.runtimes.base import Placement
 from tests.lifecycle import PODS, a_pod_with_a_sidecar, live, wire
 from tests.pods import a_container, a_pod
 

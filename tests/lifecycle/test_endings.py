@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.course import end
-from app.lifecycle.status import PodStatus, Transition
+from app.kubernetes.status import PodStatus, Transition
+from app.runtimes.synthetic.timeline import delete
 from tests.lifecycle import NOW, UID, after, alive, container, live, lived, parsed, steered, wire
 from tests.lifecycle.invariants import check
 from tests.pods import a_container, a_pod
@@ -115,7 +115,7 @@ def test_sidecars_of_a_pod_whose_init_container_fails_end_before_it_is_told_as_f
 
 def deleted(pod: dict[str, Any], *, at: float = 100, grace: float = 30, **life: Any) -> list[Transition]:
     course = [t for t in lived(pod, until=after(at), **life) if t.effective_at < after(at)]
-    ending = end(alive(pod, **life), current=course[-1], grace=timedelta(seconds=grace), now=after(at))
+    ending = delete(alive(pod, **life), current=course[-1], grace=timedelta(seconds=grace), now=after(at))
     check(parsed(pod), [*course, *ending.transitions])
     assert ending.continues_at is None
     return ending.transitions
@@ -170,7 +170,7 @@ def test_what_would_have_happened_in_the_moment_of_the_deletion_does_not() -> No
     life = alive(a_pod(), start_delay=60)
     (begun, _) = live(a_pod(), start_delay=60)[:2]
     now = NOW + timedelta(seconds=1)  # when the sandbox would be there
-    ((_, status),) = end(life, current=begun, grace=timedelta(0), now=now).transitions
+    ((_, status),) = delete(life, current=begun, grace=timedelta(0), now=now).transitions
     (sandbox,) = [c for c in status.conditions if c.type == "PodReadyToStartContainers"]
     assert sandbox == begun.status.conditions[0]
 

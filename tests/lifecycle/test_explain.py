@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.explain import Life, Moment, explain, summary
+from app.pods.explain import PodHistory, StatusInterval, explain, summary
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -13,7 +13,9 @@ MINUTE = timedelta(minutes=1)
 
 def said(status: dict[str, Any], **life: Any) -> list[str]:
     """Explain a pod that has had this status for a minute."""
-    known = Life([Moment(NOW - MINUTE, None, status)], life.get("deleted_at"), life.get("continues_at"))
+    known = PodHistory(
+        [StatusInterval(NOW - MINUTE, None, status)], life.get("deleted_at"), life.get("continues_at")
+    )
     return list(explain(known, now=NOW))
 
 
@@ -64,8 +66,8 @@ def test_a_course_that_goes_on_says_when() -> None:
 
 
 def test_many_steps_to_come_are_counted() -> None:
-    moments = [Moment(NOW + step * MINUTE, None, {"phase": "Running"}) for step in range(9)]
-    told = list(explain(Life(moments, None, None), now=NOW))
+    moments = [StatusInterval(NOW + step * MINUTE, None, {"phase": "Running"}) for step in range(9)]
+    told = list(explain(PodHistory(moments, None, None), now=NOW))
     assert told[1] == "At 2026-11-22T08:47:38Z, in 1m, it becomes Running."
     assert told[-2] == "3 more changes follow, the last at 2026-11-22T08:54:38Z."
 
@@ -77,5 +79,5 @@ def test_a_deletion_that_was_to_come_is_told() -> None:
 
 
 def test_a_pod_of_which_nothing_is_left_has_no_words() -> None:
-    assert list(explain(Life([], None, None), now=NOW)) == ["Nothing of it is on record any more."]
+    assert list(explain(PodHistory([], None, None), now=NOW)) == ["Nothing of it is on record any more."]
     assert summary({}) == "Unknown"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.containers import container_id
-from app.lifecycle.logs import Line, lines
-from app.lifecycle.status import PodStatus
+from app.kubernetes.container_status import container_id
+from app.kubernetes.status import PodStatus
+from app.runtimes.synthetic.logs import Line, synthetic_lines
 from tests.lifecycle import NOW, SECRET, UID, after, alive, lived, status_at, steered
 from tests.pods import a_container, a_pod
 
@@ -16,7 +16,7 @@ ARRIVED = after(0)
 def read(pod: dict[str, Any], at: datetime, *, name: str = "web", previous: bool = False) -> Iterator[Line | None]:
     """The log as one reads it who always sees the same status."""
     status = status_at(lived(pod, until=at), at)
-    return lines(alive(pod), name, previous=previous, status=lambda: status)
+    return synthetic_lines(alive(pod), name, previous=previous, status=lambda: status)
 
 
 def written(pod: dict[str, Any], seconds: float = 0, **which: Any) -> list[str]:
@@ -136,7 +136,7 @@ def test_a_log_that_is_followed_goes_on_and_ends_with_the_run() -> None:
     pod = steered(a_pod(containers=[a_container(readinessProbe={"initialDelaySeconds": 2})]), run_for="5s")
     course = lived(pod, until=after(60))
     times = iter([NOW, after(1), after(2), after(3), after(5), after(9)])
-    log = lines(alive(pod), "web", previous=False, status=lambda: status_at(course, next(times)))
+    log = synthetic_lines(alive(pod), "web", previous=False, status=lambda: status_at(course, next(times)))
     told = [line and line[1] for line in log][4:]
     assert told == [
         None,
@@ -152,7 +152,7 @@ def test_a_log_that_is_followed_ends_when_its_run_is_no_longer_told_of() -> None
     pod = steered(a_pod(), run_for="5s")
     course = lived(pod, until=after(600))
     statuses: Iterator[PodStatus] = (status_at(course, time) for time in (NOW, after(600)))
-    log = list(lines(alive(pod), "web", previous=False, status=lambda: next(statuses)))
+    log = list(synthetic_lines(alive(pod), "web", previous=False, status=lambda: next(statuses)))
     assert log[-1] is None
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.errors import InvalidRequest
-from app.lifecycle.manifest import Manifest
+from app.core.errors import InvalidRequest
+from app.kubernetes.pod import Manifest
 from tests.lifecycle import LEAST, REMOVED, SECRET, changed, json_values, sent, the_pod, unhurried
 
 # What is accepted
@@ -332,7 +332,7 @@ def test_a_uid_that_is_given_changes_no_other_byte() -> None:
 
 FIRST_AT_ONCE = """
 import sys, threading
-from app.lifecycle.manifest import Manifest, parse_reference
+from app.kubernetes.pod import Manifest, parse_reference
 sys.setswitchinterval(1e-6)
 body = b'{"metadata": {"namespace": "default", "name": "web"}, "spec": {"containers": [{"name": "web"}]}}'
 begin = threading.Barrier(8)

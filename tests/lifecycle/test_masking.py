@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.lifecycle.masking import masked
+from app.kubernetes.redact import redact_pod
 from tests.lifecycle import SECRET
 from tests.pods import a_container, a_pod
 
@@ -22,7 +22,7 @@ def test_no_value_of_an_environment_is_left(kind: str) -> None:
     pod = {**a_pod(), "spec": {kind: [a_container(env=VARIABLES)]}}
     before = orjson.dumps(pod)
 
-    shown = masked(pod)
+    shown = redact_pod(pod)
 
     assert SECRET not in orjson.dumps(shown).decode()
     [container] = shown["spec"][kind]
@@ -35,10 +35,10 @@ def test_no_value_of_an_environment_is_left(kind: str) -> None:
 
 def test_what_kubectl_has_applied_is_masked_as_a_whole() -> None:
     applied = {"kubectl.kubernetes.io/last-applied-configuration": SECRET, "note": "kept"}
-    shown = masked(a_pod(metadata={"annotations": applied}))
+    shown = redact_pod(a_pod(metadata={"annotations": applied}))
     assert shown["metadata"]["annotations"] == {**applied, "kubectl.kubernetes.io/last-applied-configuration": "…"}
 
 
 @pytest.mark.parametrize("pod", [{}, {"spec": None, "metadata": None}, {"spec": {"containers": None}}, a_pod()])
 def test_everything_else_is_left_as_it_is(pod: dict[str, Any]) -> None:
-    assert masked(pod) == pod
+    assert redact_pod(pod) == pod

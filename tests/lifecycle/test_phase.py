@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.lifecycle.manifest import Container, PodSpec
-from app.lifecycle.phase import Pair, phase
-from app.lifecycle.status import (
+from app.kubernetes.phase import ContainerPair, pod_phase
+from app.kubernetes.pod import Container, PodSpec
+from app.kubernetes.status import (
     ContainerState,
     ContainerStateRunning,
     ContainerStateTerminated,
@@ -21,7 +21,7 @@ FAILED = ContainerState(terminated=ContainerStateTerminated(exit_code=1, reason=
 
 def pair(
     state: ContainerState, last: ContainerState = NEVER, *, started: bool = True, sidecar: bool = False
-) -> Pair:
+) -> ContainerPair:
     status = ContainerStatus(
         name="c",
         state=state,
@@ -65,7 +65,7 @@ def pair(
     ],
 )
 def test_the_phase_is_that_of_the_containers(
-    policy: str, init: list[Pair], regular: list[Pair], expected: str
+    policy: str, init: list[ContainerPair], regular: list[ContainerPair], expected: str
 ) -> None:
     spec = PodSpec(containers=[container for container, _ in regular], restart_policy=policy)
-    assert phase(spec, init=init, regular=regular) == expected
+    assert pod_phase(spec, init=init, regular=regular) == expected

@@ -4,16 +4,18 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.runs import ENDLESS, Run, run
-from app.lifecycle.steering import Orders
+from app.runtimes.synthetic.annotations import ContainerOverrides
+from app.runtimes.synthetic.probes import ENDLESS, RunPlan, plan_run
 from tests.lifecycle import after, container, live, lived, parsed, steered
 from tests.lifecycle.invariants import check
 from tests.pods import a_container, a_pod
 
 
-def run_of(probes: dict[str, Any], orders: Orders | None = None, *, lasts: int | None = None) -> Run:
+def run_of(
+    probes: dict[str, Any], orders: ContainerOverrides | None = None, *, lasts: int | None = None
+) -> RunPlan:
     spec = parsed(a_pod(containers=[a_container(**probes)])).spec.containers[0]
-    return run(spec, orders or Orders(), lasts=lasts, grace=30)
+    return plan_run(spec, orders or ContainerOverrides(), lasts=lasts, grace=30)
 
 
 @pytest.mark.parametrize(
@@ -77,33 +79,44 @@ def test_a_probe_that_fails_shapes_the_run(
     fail: Any, probe: dict[str, Any], expected: tuple[int | None, ...]
 ) -> None:
     kind = fail[0].lower() + fail[1:]
-    found = run_of({kind: probe}, Orders(fail=fail))
+    found = run_of({kind: probe}, ContainerOverrides(fail=fail))
     assert (found.started, found.ready, found.unready, found.ends) == expected
     if found.ends:
         assert (found.exit_code, found.reason) == (137, "Error")
 
 
 def test_a_container_that_ends_before_its_probe_would_kill_it_ends_by_itself() -> None:
-    found = run_of({"livenessProbe": {}}, Orders(fail="LivenessProbe", run_for=7))
+    found = run_of({"livenessProbe": {}}, ContainerOverrides(fail="LivenessProbe", run_for=7))
     assert (found.ends, found.exit_code, found.hung) == (7, 0, None)
 
 
 @pytest.mark.parametrize(
     ("orders", "lasts", "expected"),
     [
-        pytest.param(Orders(), None, (None, 0, "Completed"), id="a service"),
-        pytest.param(Orders(), 5, (5, 0, "Completed"), id="a job"),
-        pytest.param(Orders(run_for=9), 5, (9, 0, "Completed"), id="run-for"),
-        pytest.param(Orders(exit_code=3), 5, (5, 3, "Error"), id="exit-code"),
-        pytest.param(Orders(exit_code=3), 0, (1, 3, "Error"), id="an init container that fails takes some time"),
-        pytest.param(Orders(fail="CrashLoopBackOff"), None, (5, 1, "Error"), id="crashes"),
-        pytest.param(Orders(fail="CrashLoopBackOff", fail_after=2), 9, (2, 1, "Error"), id="crashes after a time"),
-        pytest.param(Orders(fail="CrashLoopBackOff", exit_code=0), 9, (5, 0, "Completed"), id="crashes well"),
-        pytest.param(Orders(fail="OOMKilled", exit_code=3), 9, (5, 137, "OOMKilled"), id="out of memory"),
+        pytest.param(ContainerOverrides(), None, (None, 0, "Completed"), id="a service"),
+        pytest.param(ContainerOverrides(), 5, (5, 0, "Completed"), id="a job"),
+        pytest.param(ContainerOverrides(run_for=9), 5, (9, 0, "Completed"), id="run-for"),
+        pytest.param(ContainerOverrides(exit_code=3), 5, (5, 3, "Error"), id="exit-code"),
+        pytest.param(
+            ContainerOverrides(exit_code=3), 0, (1, 3, "Error"), id="an init container that fails takes some time"
+        ),
+        pytest.param(ContainerOverrides(fail="CrashLoopBackOff"), None, (5, 1, "Error"), id="crashes"),
+        pytest.param(
+            ContainerOverrides(fail="CrashLoopBackOff", fail_after=2),
+            9,
+            (2, 1, "Error"),
+            id="crashes after a time",
+        ),
+        pytest.param(
+            ContainerOverrides(fail="CrashLoopBackOff", exit_code=0), 9, (5, 0, "Completed"), id="crashes well"
+        ),
+        pytest.param(
+            ContainerOverrides(fail="OOMKilled", exit_code=3), 9, (5, 137, "OOMKilled"), id="out of memory"
+        ),
     ],
 )
 def test_a_run_ends_as_it_is_asked_to(
-    orders: Orders, lasts: int | None, expected: tuple[int | None, int, str]
+    orders: ContainerOverrides, lasts: int | None, expected: tuple[int | None, int, str]
 ) -> None:
     found = run_of({}, orders, lasts=lasts)
     assert (found.ends, found.exit_code, found.reason) == expected

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import InvalidRequest
-from app.lifecycle.qos import qos_class
+from app.core.errors import InvalidRequest
+from app.kubernetes.resources import qos_class
 from tests.lifecycle import SECRET, parsed
 from tests.pods import a_container, a_pod
 

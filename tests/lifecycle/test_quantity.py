@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.quantity import parse_quantity
+from app.core.quantity import parse_quantity
 from tests.lifecycle import unhurried
 
 SUFFIXES = {

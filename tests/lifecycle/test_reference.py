@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import InvalidRequest
-from app.lifecycle.manifest import PodReference, parse_reference
+from app.core.errors import InvalidRequest
+from app.kubernetes.pod import PodReference, parse_reference
 from tests.lifecycle import json_values, unhurried
 from tests.lifecycle.test_manifest import NESTS
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import InvalidRequest
-from app.lifecycle.requests import requests
+from app.core.errors import InvalidRequest
+from app.kubernetes.resources import pod_requests
 from tests.lifecycle import parsed
 from tests.pods import a_container, a_pod
 
@@ -24,7 +24,7 @@ def of(*containers: dict[str, Any], init: tuple[dict[str, Any], ...] = (), **spe
         initContainers=[a_container(f"init-{index}", **fields) for index, fields in enumerate(init)],
         **spec,
     )
-    found = requests(parsed(pod).spec)
+    found = pod_requests(parsed(pod).spec)
     return found.cpu_millicores, found.memory_bytes
 
 

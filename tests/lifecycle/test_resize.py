@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from app.lifecycle.course import change
-from app.lifecycle.status import PodStatus, Transition
+from app.kubernetes.status import PodStatus, Transition
+from app.runtimes.synthetic.timeline import update
 from tests.lifecycle import UID, after, alive, container, live, parsed, wire
 from tests.lifecycle.invariants import check_told
 from tests.pods import a_container, a_pod
@@ -20,7 +20,7 @@ def a_sized_pod(cpu: str, **fields: Any) -> dict[str, Any]:
 def resized(to: str, *, now: datetime, **fields: Any) -> list[Transition]:
     before, pod = a_sized_pod("1", **fields), a_sized_pod(to, **fields)
     course = live(before, capacity=CAPACITY)
-    after_it = change(
+    after_it = update(
         alive(pod, capacity=CAPACITY), before=alive(before, capacity=CAPACITY), current=course[-1], now=now
     ).transitions
     check_told([*((parsed(before), t) for t in course), *((parsed(pod), t) for t in after_it)])

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle import backoff
-from app.lifecycle.manifest import Container, PodSpec
-from app.lifecycle.restarts import restarts
-from app.lifecycle.status import ContainerStateTerminated
+from app.kubernetes import restart
+from app.kubernetes.pod import Container, PodSpec
+from app.kubernetes.restart import should_restart
+from app.kubernetes.status import ContainerStateTerminated
 from tests.lifecycle import UID, after, container, live, lived, parsed, status_at, steered, wire
 from tests.lifecycle.invariants import check
 from tests.pods import a_container, a_pod
@@ -34,7 +34,9 @@ def test_a_container_is_restarted_by_its_own_policy_or_else_by_the_pods(
     pods_policy: str | None, own: str | None, exit_code: int, *, expected: bool
 ) -> None:
     web = Container(name="web", restart_policy=own)
-    assert restarts(web, PodSpec(containers=[web], restart_policy=pods_policy), exit_code=exit_code) is expected
+    assert (
+        should_restart(web, PodSpec(containers=[web], restart_policy=pods_policy), exit_code=exit_code) is expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_the_rules_of_a_container_that_has_a_policy_come_first(
     pod = parsed(
         a_pod(containers=[a_container(restartPolicy=own, restartPolicyRules=[rule])], restartPolicy="Never")
     )
-    assert restarts(pod.spec.containers[0], pod.spec, exit_code=exit_code) is expected
+    assert should_restart(pod.spec.containers[0], pod.spec, exit_code=exit_code) is expected
 
 
 def a_run(start: float, end: float) -> ContainerStateTerminated:
@@ -84,7 +86,7 @@ def a_run(start: float, end: float) -> ContainerStateTerminated:
 def test_the_pause_before_a_restart_follows_from_the_last_two_runs(
     before: ContainerStateTerminated | None, ended: ContainerStateTerminated, expected: int
 ) -> None:
-    assert backoff.pause(ended, before) == expected
+    assert restart.backoff_after(ended, before) == expected
 
 
 def test_a_container_that_crashes_again_and_again_is_restarted_after_ever_longer_pauses() -> None:

@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.life import Placement
-from app.lifecycle.status import encode
+from app.kubernetes.status import encode_status
+from app.runtimes.base import Placement
 from tests.lifecycle import bounded, live
 from tests.lifecycle.generated import pods
 
@@ -134,4 +134,4 @@ def test_every_status_of_every_pod_has_the_shape_of_the_reference(
     pod: dict[str, Any], placement: Placement, start_delay: float
 ) -> None:
     for _, status in live(pod, placement=placement, start_delay=start_delay):
-        check_shape(encode(status))
+        check_shape(encode_status(status))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.status import (
+from app.kubernetes.status import (
     ContainerState,
     ContainerStateRunning,
     ContainerStateTerminated,
@@ -11,8 +11,8 @@ from app.lifecycle.status import (
     ContainerStatus,
     PodCondition,
     PodStatus,
-    decode,
-    encode,
+    decode_status,
+    encode_status,
 )
 from tests.lifecycle import live, unhurried, wire
 from tests.pods import a_container, a_pod
@@ -38,17 +38,17 @@ pod_statuses = st.builds(
 @unhurried
 @given(pod_statuses)
 def test_a_status_is_read_as_it_was_written(status: PodStatus) -> None:
-    assert decode(encode(status)) == status
+    assert decode_status(encode_status(status)) == status
 
 
 @pytest.mark.parametrize("status", [PENDING, RUNNING], ids=["Pending", "Running"])
 def test_a_status_that_is_read_is_written_with_the_same_bytes(status: PodStatus) -> None:
-    assert encode(decode(encode(status))) == encode(status)
+    assert encode_status(decode_status(encode_status(status))) == encode_status(status)
 
 
 def test_a_status_is_compact_json_of_one_line() -> None:
-    assert encode(RUNNING).startswith('{"observedGeneration":1,"phase":"Running","conditions":[{"type":')
-    assert "\n" not in encode(RUNNING)
+    assert encode_status(RUNNING).startswith('{"observedGeneration":1,"phase":"Running","conditions":[{"type":')
+    assert "\n" not in encode_status(RUNNING)
 
 
 def test_what_is_empty_is_left_out_as_a_kubelet_does() -> None:
@@ -95,4 +95,4 @@ def test_a_container_is_found_by_its_name_whatever_its_kind() -> None:
 
 def test_a_text_that_is_no_status_is_not_read() -> None:
     with pytest.raises(msgspec.ValidationError):
-        decode('{"phase":"Sleeping"}')
+        decode_status('{"phase":"Sleeping"}')

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.course import begin
-from app.lifecycle.steering import DOMAIN, UNSTEERED, Orders, jitter, steering
+from app.runtimes.synthetic.annotations import (
+    DOMAIN,
+    NO_POD_OVERRIDES,
+    jitter,
+    parse_annotations,
+)
+from app.runtimes.synthetic.annotations import (
+    ContainerOverrides as Overrides,
+)
+from app.runtimes.synthetic.timeline import create
 from tests.lifecycle import NOW, SECRET, UID, alive, live, parsed, steered, unhurried
 from tests.lifecycle.generated import annotations, pods
 from tests.pods import a_container, a_pod
@@ -19,43 +27,47 @@ PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_cont
 @pytest.mark.parametrize(
     ("asked", "web", "log"),
     [
-        pytest.param({"run_for": "90s"}, Orders(run_for=90), Orders(run_for=90), id="run-for"),
-        pytest.param({"run_for": "1500ms"}, Orders(run_for=2), Orders(run_for=2), id="in whole seconds"),
-        pytest.param({"run_for": "0s"}, Orders(run_for=1), Orders(run_for=1), id="at least one"),
-        pytest.param({"exit_code": " 255 "}, Orders(exit_code=255), Orders(exit_code=255), id="exit-code"),
-        pytest.param({"fail": "OOMKilled"}, Orders(fail="OOMKilled"), Orders(fail="OOMKilled"), id="fail"),
-        pytest.param({"fail_after": "7"}, Orders(fail_after=7), Orders(fail_after=7), id="fail-after"),
-        pytest.param({"stop_after": "0s"}, Orders(stop_after=0), Orders(stop_after=0), id="stop-after"),
-        pytest.param({"logs": "a\n b"}, Orders(logs="a\n b"), Orders(logs="a\n b"), id="logs"),
-        pytest.param({"exit_code__log": "1"}, Orders(), Orders(exit_code=1), id="of one container"),
+        pytest.param({"run_for": "90s"}, Overrides(run_for=90), Overrides(run_for=90), id="run-for"),
+        pytest.param({"run_for": "1500ms"}, Overrides(run_for=2), Overrides(run_for=2), id="in whole seconds"),
+        pytest.param({"run_for": "0s"}, Overrides(run_for=1), Overrides(run_for=1), id="at least one"),
+        pytest.param({"exit_code": " 255 "}, Overrides(exit_code=255), Overrides(exit_code=255), id="exit-code"),
+        pytest.param({"fail": "OOMKilled"}, Overrides(fail="OOMKilled"), Overrides(fail="OOMKilled"), id="fail"),
+        pytest.param({"fail_after": "7"}, Overrides(fail_after=7), Overrides(fail_after=7), id="fail-after"),
+        pytest.param({"stop_after": "0s"}, Overrides(stop_after=0), Overrides(stop_after=0), id="stop-after"),
+        pytest.param({"logs": "a\n b"}, Overrides(logs="a\n b"), Overrides(logs="a\n b"), id="logs"),
+        pytest.param({"exit_code__log": "1"}, Overrides(), Overrides(exit_code=1), id="of one container"),
         pytest.param(
             {"exit_code": "1", "exit_code__log": "2", "run_for": "3"},
-            Orders(exit_code=1, run_for=3), Orders(exit_code=2, run_for=3), id="its own comes first",
+            Overrides(exit_code=1, run_for=3),
+            Overrides(exit_code=2, run_for=3),
+            id="its own comes first",
         ),
-        pytest.param({"fail": "LivenessProbe"}, Orders(fail="LivenessProbe"), Orders(), id="with such a probe"),
+        pytest.param(
+            {"fail": "LivenessProbe"}, Overrides(fail="LivenessProbe"), Overrides(), id="with such a probe"
+        ),
     ],
 )  # fmt: skip
-def test_annotations_are_orders_for_containers(asked: dict[str, str], web: Orders, log: Orders) -> None:
-    read = steering(parsed(steered(PROBED, **asked)))
+def test_annotations_are_orders_for_containers(asked: dict[str, str], web: Overrides, log: Overrides) -> None:
+    read = parse_annotations(parsed(steered(PROBED, **asked)))
     assert read.problems == ()
-    assert [read.containers.get(name, Orders()) for name in ("web", "log")] == [web, log]
+    assert [read.containers.get(name, Overrides()) for name in ("web", "log")] == [web, log]
 
 
 def test_annotations_for_all_are_for_the_containers_of_the_spec_and_each_kind_can_be_named() -> None:
     pod = a_pod(initContainers=[a_container("fetch")], ephemeralContainers=[a_container("debug")])
-    read = steering(parsed(steered(pod, run_for="3s", run_for__fetch="4s", run_for__debug="5s")))
+    read = parse_annotations(parsed(steered(pod, run_for="3s", run_for__fetch="4s", run_for__debug="5s")))
     assert {name: orders.run_for for name, orders in read.containers.items()} == {"web": 3, "fetch": 4, "debug": 5}
 
 
 def test_some_annotations_are_for_the_whole_pod() -> None:
-    read = steering(parsed(steered(start_delay="1500ms", jitter="2s", fail="Evicted", fail_after="9s")))
+    read = parse_annotations(parsed(steered(start_delay="1500ms", jitter="2s", fail="Evicted", fail_after="9s")))
     assert (read.start_delay, read.jitter) == (timedelta(seconds=1.5), timedelta(seconds=2))
     assert (read.fail, read.fail_after, read.problems) == ("Evicted", 9, ())
 
 
 @pytest.mark.parametrize("annotations", [None, {}, {"note": SECRET, "example.com/run-for": "x"}])
 def test_other_annotations_are_somebody_elses(annotations: dict[str, str] | None) -> None:
-    assert steering(parsed(a_pod(metadata={"annotations": annotations}))) is UNSTEERED
+    assert parse_annotations(parsed(a_pod(metadata={"annotations": annotations}))) is NO_POD_OVERRIDES
 
 
 @pytest.mark.parametrize(
@@ -94,14 +106,14 @@ def test_other_annotations_are_somebody_elses(annotations: dict[str, str] | None
 )  # fmt: skip
 def test_a_wrong_annotation_is_a_problem_and_no_more(key: str, value: str | None, problem: str) -> None:
     pod = {**PROBED, "metadata": {**PROBED["metadata"], "annotations": {key: value, f"{DOMAIN}/stop-after": "3s"}}}
-    read = steering(parsed(pod))
+    read = parse_annotations(parsed(pod))
     assert read.problems == (f"{key}: {problem}",)
-    assert read.containers == {"web": Orders(stop_after=3), "log": Orders(stop_after=3)}
+    assert read.containers == {"web": Overrides(stop_after=3), "log": Overrides(stop_after=3)}
 
 
 def test_a_pod_with_wrong_annotations_lives_on_and_its_status_says_what_was_wrong() -> None:
     pod = steered(run_for=SECRET, exit_code="-1", start_delay="1s")
-    course = begin(alive(pod), now=NOW)
+    course = create(alive(pod), now=NOW)
     assert [at for at, _ in course.transitions] == [NOW, NOW + timedelta(seconds=1)]
     assert course.problems == (
         f"{DOMAIN}/exit-code: must be a number from 0 to 255",
@@ -119,7 +131,7 @@ def test_the_longest_name_of_a_container_makes_an_annotation_that_an_api_server_
     prefix, _, last = key.partition("/")
     assert len(last) <= 63
     assert len(prefix) <= 253
-    assert steering(parsed(pod)).containers[name].exit_code == 3
+    assert parse_annotations(parsed(pod)).containers[name].exit_code == 3
 
 
 # Jitter
@@ -154,6 +166,6 @@ def test_jitter_is_from_0_to_1(uid: str, what: str) -> None:
     annotations | st.dictionaries(st.sampled_from([f"{DOMAIN}/{n}" for n in ("fail", "exit-code")]), st.text()),
 )
 def test_any_annotations_are_read(pod: dict[str, Any], found: dict[str, str]) -> None:
-    read = steering(parsed({**pod, "metadata": {**pod["metadata"], "annotations": found}}))
+    read = parse_annotations(parsed({**pod, "metadata": {**pod["metadata"], "annotations": found}}))
     assert len(read.problems) <= len(found)
     assert all(problem.partition(": ")[0] in found for problem in read.problems)

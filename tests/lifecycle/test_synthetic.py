@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.errors import InvalidRequest
-from app.lifecycle.steering import DOMAIN
+from app.core.errors import InvalidRequest
+from app.core.settings import Settings
 from app.runtimes import AcceptedPod, Runtime
-from app.runtimes.synthetic import SyntheticRuntime
-from app.settings import Settings
+from app.runtimes.synthetic.annotations import DOMAIN
+from app.runtimes.synthetic.runtime import SyntheticRuntime
 from tests.lifecycle import NOW, PLACEMENT, UID, after, container, sent, steered
 from tests.pods import a_container, a_pod
 
@@ -45,7 +45,7 @@ def accepted(pod: dict[str, Any], *, deleted_at: datetime | None = None) -> Acce
 def test_the_settings_are_for_every_pod_that_says_nothing_else(
     settings: dict[str, str], pod: dict[str, Any], expected: list[tuple[datetime, str]]
 ) -> None:
-    course = a_runtime(**settings).begin(accepted(pod), now=NOW)
+    course = a_runtime(**settings).create(accepted(pod), now=NOW)
     assert [(at, status.phase) for at, status in course.transitions] == expected
 
 
@@ -54,8 +54,8 @@ def test_a_resize_is_held_to_the_capacity_of_the_node() -> None:
         return a_pod(uid=UID, containers=[a_container(resources={"requests": {"cpu": cpu}})])
 
     runtime = a_runtime(capacity={"cpu": "4"})
-    (begun,) = runtime.begin(accepted(sized("1")), now=NOW).transitions
-    changed = runtime.change(accepted(sized("5")), before=sent(sized("1")), current=begun, now=after(60))
+    (begun,) = runtime.create(accepted(sized("1")), now=NOW).transitions
+    changed = runtime.update(accepted(sized("5")), before=sent(sized("1")), current=begun, now=after(60))
     assert changed.transitions[0].status.conditions[0].type == "PodResizePending"
 
 
@@ -63,9 +63,9 @@ def test_problems_are_told_with_the_course_and_with_every_course_after_it() -> N
     pod = steered(run_for="5s", exit_code="x")
     runtime = a_runtime()
     problems = (f"{DOMAIN}/exit-code: must be a number from 0 to 255",)
-    begun = runtime.begin(accepted(pod), now=NOW)
-    changed = runtime.change(accepted(pod), before=sent(pod), current=begun.transitions[-1], now=after(4000))
-    went_on = runtime.proceed(accepted(pod), current=begun.transitions[-1], now=after(4000))
+    begun = runtime.create(accepted(pod), now=NOW)
+    changed = runtime.update(accepted(pod), before=sent(pod), current=begun.transitions[-1], now=after(4000))
+    went_on = runtime.advance(accepted(pod), current=begun.transitions[-1], now=after(4000))
     assert went_on
     assert begun.problems == changed.problems == went_on.problems == problems
 
@@ -73,24 +73,24 @@ def test_problems_are_told_with_the_course_and_with_every_course_after_it() -> N
 def test_a_pod_that_cannot_be_is_refused() -> None:
     pod = a_pod(containers=[a_container(resources={"limits": {"cpu": "lots"}})])
     with pytest.raises(InvalidRequest):
-        a_runtime().begin(accepted(pod), now=NOW)
+        a_runtime().create(accepted(pod), now=NOW)
 
 
 def test_the_course_of_a_deleted_pod_is_whole_from_the_first() -> None:
     pod = steered(stop_after="10s")
     runtime = a_runtime()
-    (begun,) = runtime.begin(accepted(pod), now=NOW).transitions
+    (begun,) = runtime.create(accepted(pod), now=NOW).transitions
     deleted = accepted(pod, deleted_at=after(60))
-    ended = runtime.end(deleted, current=begun, grace=timedelta(seconds=30), now=after(60))
+    ended = runtime.delete(deleted, current=begun, grace=timedelta(seconds=30), now=after(60))
     assert [(at, status.phase) for at, status in ended.transitions] == [(after(70), "Succeeded")]
     assert ended.continues_at is None
-    assert runtime.proceed(deleted, current=begun, now=after(100)) is None
+    assert runtime.advance(deleted, current=begun, now=after(100)) is None
 
 
 def test_a_log_is_lines_of_bytes_with_their_times() -> None:
     pod = steered(logs="grüezi\nwelt")
     runtime = a_runtime()
-    status = runtime.begin(accepted(pod), now=NOW).transitions[-1].status
+    status = runtime.create(accepted(pod), now=NOW).transitions[-1].status
     log = runtime.logs(accepted(pod), "web", previous=False, status=lambda: status)
     assert [next(log) for _ in range(3)] == [(after(0), "grüezi".encode()), (after(0), b"welt"), None]
     assert container(status).ready

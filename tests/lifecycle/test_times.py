@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lifecycle.times import format_duration, parse_duration, rfc3339
+from app.core.timestamps import format_duration, parse_duration, rfc3339
 from tests.lifecycle import NOW, unhurried
 
 UNITS = {

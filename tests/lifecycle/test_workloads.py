@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from app.lifecycle.course import end
-from app.lifecycle.life import Placement
-from app.lifecycle.status import PodStatus
+from app.kubernetes.status import PodStatus
+from app.runtimes.base import Placement
+from app.runtimes.synthetic.timeline import delete
 from tests.lifecycle import NOW, PLACEMENT, after, alive, lived, parsed
 from tests.lifecycle.invariants import check
 from tests.server import ROOT
@@ -65,7 +65,7 @@ def test_a_workload_can_be_deleted_at_any_time(name: str, at: float) -> None:
     pod = MANIFESTS[name]
     course = [t for t in lived(pod, until=after(at), **circumstances(pod)) if t.effective_at < after(at)]
     life = alive(pod, **circumstances(pod))
-    ending = end(life, current=course[-1], grace=timedelta(seconds=30), now=after(at)).transitions
+    ending = delete(life, current=course[-1], grace=timedelta(seconds=30), now=after(at)).transitions
     check(parsed(pod), [*course, *ending])
     assert [*course, *ending][-1].status.is_terminal
 

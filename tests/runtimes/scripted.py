@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from app.lifecycle.course import Course
-from app.lifecycle.manifest import Manifest
-from app.lifecycle.status import Phase, PodStatus, Transition
+from app.core.settings import Settings
+from app.kubernetes.pod import Manifest
+from app.kubernetes.status import Phase, PodStatus, Transition
 from app.runtimes import AcceptedPod, LogLine, Runtime
-from app.runtimes.synthetic import SyntheticRuntime
-from app.settings import Settings
+from app.runtimes.base import Timeline
+from app.runtimes.synthetic.runtime import SyntheticRuntime
 
 
 class ScriptedRuntime(Runtime):
@@ -38,26 +38,26 @@ class ScriptedRuntime(Runtime):
         cls.steps, cls.problems = list(steps), problems
         cls.lines, cls.synced, cls.sync_fails, cls.asked = [], [], False, 0
 
-    def begin(self, pod: AcceptedPod, *, now: datetime) -> Course:
-        status = self._synthetic.begin(pod, now=now).transitions[-1].status
+    def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
+        status = self._synthetic.create(pod, now=now).transitions[-1].status
         pending = Transition(now, msgspec.structs.replace(status, phase="Pending"))
-        return Course([pending], self._next(now, 0), self.problems)
+        return Timeline([pending], self._next(now, 0), self.problems)
 
-    def change(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Course:
-        return Course([current._replace(effective_at=now)], self._next(now, self._step(current)))
+    def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
+        return Timeline([current._replace(effective_at=now)], self._next(now, self._step(current)))
 
-    def end(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Course:
+    def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
         status = msgspec.structs.replace(current.status, phase="Failed", message=f"{grace.total_seconds():g} s")
-        return Course([Transition(now, status)])
+        return Timeline([Transition(now, status)])
 
-    def proceed(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Course | None:
+    def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
         ScriptedRuntime.asked += 1
         step = self._step(current)
         if step >= len(self.steps):
             return None
         at = current.effective_at + timedelta(seconds=1)
         status = msgspec.structs.replace(current.status, phase=self.steps[step], message=str(step + 1))
-        return Course([Transition(at, status)], self._next(at, step + 1))
+        return Timeline([Transition(at, status)], self._next(at, step + 1))
 
     def sync(self, pod: AcceptedPod) -> None:
         self.synced.append(pod)

@@ -9,10 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.database import Database
-from app.errors import ConfigurationError
-from app.models import AuditEvent, Pod, PodStatus
-from app.settings import Settings
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.models import AuditEvent, Pod, PodStatus
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import change, named, put_on, rows
 from tests.pods import a_pod
@@ -44,8 +44,8 @@ def phase(client: FlaskClient, pod: dict[str, Any]) -> str:
     ("runtime", "problem"),
     [
         ("app.nothing:Runtime", "RUNTIME: No module named 'app.nothing'"),
-        ("app.settings:Nothing", "RUNTIME: module 'app.settings' has no attribute 'Nothing'"),
-        ("app.settings:Settings", "RUNTIME: app.settings:Settings is no app.runtimes.runtime:Runtime"),
+        ("app.core.settings:Nothing", "RUNTIME: module 'app.core.settings' has no attribute 'Nothing'"),
+        ("app.core.settings:Settings", "RUNTIME: app.core.settings:Settings is no app.runtimes.base:Runtime"),
     ],
 )
 def test_a_runtime_that_is_none_stops_the_start(runtime: str, problem: str) -> None:

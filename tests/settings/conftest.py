@@ -3,8 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.errors import ConfigurationError
-from app.settings import Settings
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings
 
 Read = Callable[..., Settings]
 Refused = Callable[..., list[str]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.masking import masked
+from app.kubernetes.redact import redact_pod
 from tests.contract.test_secrets import SECRET, a_secret_pod
 from tests.pods import a_container, a_pod
 
@@ -15,7 +15,7 @@ def test_no_value_of_an_environment_is_left_wherever_it_stands() -> None:
     pod = a_secret_pod()
     before = copy.deepcopy(pod)
 
-    shown = json.dumps(masked(pod))
+    shown = json.dumps(redact_pod(pod))
 
     assert SECRET not in shown
     assert "PASSWORD" in shown
@@ -27,7 +27,7 @@ def test_names_and_where_values_come_from_are_left(field: str) -> None:
     reference = {"secretKeyRef": {"name": "db", "key": "password"}}
     variables = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": reference}, {"name": "C"}]
 
-    shown = masked({"spec": {field: [a_container(env=variables)]}})
+    shown = redact_pod({"spec": {field: [a_container(env=variables)]}})
 
     assert shown["spec"][field][0]["env"] == [
         {"name": "A", "value": "…"},
@@ -44,7 +44,7 @@ def test_what_is_short_or_a_name_of_the_pod_is_left_elsewhere() -> None:
     ]
     pod = a_pod("web-production", containers=[a_container(env=env, args=["--debug=true", "--zone=default"])])
 
-    shown = masked(pod)
+    shown = redact_pod(pod)
 
     assert shown["metadata"] == pod["metadata"]
     assert shown["spec"]["containers"][0]["args"] == ["--debug=true", "--zone=default"]
@@ -53,7 +53,7 @@ def test_what_is_short_or_a_name_of_the_pod_is_left_elsewhere() -> None:
 def test_a_value_within_another_does_not_save_the_rest_of_it() -> None:
     env = [{"name": "A", "value": "secret"}, {"name": "B", "value": "secret-and-more"}]
 
-    shown = masked(a_pod(containers=[a_container(env=env, args=["secret-and-more"])]))
+    shown = redact_pod(a_pod(containers=[a_container(env=env, args=["secret-and-more"])]))
 
     assert shown["spec"]["containers"][0]["args"] == ["…"]
 
@@ -69,4 +69,4 @@ def test_a_value_within_another_does_not_save_the_rest_of_it() -> None:
     ],
 )
 def test_whatever_a_document_is_like_it_can_be_shown(pod: dict[str, Any]) -> None:
-    assert masked(pod).keys() == pod.keys()
+    assert redact_pod(pod).keys() == pod.keys()

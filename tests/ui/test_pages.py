@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import text as sql
 from werkzeug.test import TestResponse
 
-from app.database import Database
-from app.lifecycle.times import rfc3339_micro
+from app.core.timestamps import rfc3339_micro
+from app.db.engine import Database
 from tests.conftest import Clock, MakeApp
 from tests.contract.conftest import TOKEN, change, on_sqlite_alone, put_on
 from tests.contract.test_secrets import SECRET, a_secret_pod

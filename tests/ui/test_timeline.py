@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.explain import Moment
-from app.ui.timeline import MOST_DRAWN, MOST_NEXT, changes, lanes, steps
+from app.pods.explain import StatusInterval
+from app.web.ui.timeline import MOST_DRAWN, MOST_NEXT, changes, lanes, steps
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -24,10 +24,10 @@ def waiting(reason: str, restarts: int = 0) -> dict[str, Any]:
     return a_status("Pending", ready=False, restarts=restarts, waiting={"reason": reason})
 
 
-def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[Moment]:
+def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[StatusInterval]:
     times = [NOW + number * every for number in range(len(statuses))]
     return [
-        Moment(since, until, status)
+        StatusInterval(since, until, status)
         for (since, until), status in zip(pairwise([*times, None]), statuses, strict=True)
         if since
     ]

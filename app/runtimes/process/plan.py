@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from app.errors import InvalidRequest
-from app.lifecycle.course import Placement
-from app.lifecycle.manifest import Manifest
+from app.core.errors import InvalidRequest
+from app.kubernetes.pod import Manifest
+from app.runtimes.base import Placement
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")

@@ -10,17 +10,24 @@ from typing import ClassVar
 import msgspec
 import structlog
 
-from app.errors import ConfigurationError, InvalidRequest
-from app.lifecycle.course import Course
-from app.lifecycle.manifest import Manifest
-from app.lifecycle.status import PodStatus, Transition
-from app.runtimes.process.life import Life, ShimError, microseconds
-from app.runtimes.process.log import read_log
+from app.core.errors import ConfigurationError, InvalidRequest
+from app.core.settings import Settings
+from app.kubernetes.pod import Manifest
+from app.kubernetes.status import PodStatus, Transition
+from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
+from app.runtimes.observed import (
+    Observation,
+    ObservedContainer,
+    build_lost_status,
+    build_observed_status,
+    build_problem_status,
+    has_started,
+    observed_transitions,
+)
+from app.runtimes.process.logs import read_log
 from app.runtimes.process.plan import check, plan, read
+from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
-from app.runtimes.report import ContainerRecord, Moment, has_begun, observe, report, report_lost, report_problem
-from app.runtimes.runtime import AcceptedPod, LogLine, Runtime
-from app.settings import Settings
 
 _KEPT = timedelta(minutes=10)
 """For how long the files of a deleted pod are kept."""
@@ -62,68 +69,68 @@ class ProcessRuntime(Runtime):
             "pods": str(_PODS),
         }
 
-    def begin(self, pod: AcceptedPod, *, now: datetime) -> Course:
+    def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Take a pod whose containers can all be run as processes. It is pending until its shim has begun."""
         check(pod.manifest, user=os.geteuid())
-        status = report(pod, Moment(now), at=now, scheme=_SCHEME)
-        return Course([Transition(now, status)], continues_at=now)
+        status = build_observed_status(pod, Observation(now), at=now, scheme=_SCHEME)
+        return Timeline([Transition(now, status)], continues_at=now)
 
-    def change(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Course:
+    def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
         """Take what changes no process: labels, an image that is not used anyway, the deadline, the grace."""
         spec = check(pod.manifest, user=os.geteuid())
         if spec.fixed() != read(before).fixed():
             raise InvalidRequest("what runs cannot be changed, only be deleted and created anew", field="spec")
-        return Course([Transition(now, _observed(current.status, pod.manifest))], continues_at=now)
+        return Timeline([Transition(now, _observed(current.status, pod.manifest))], continues_at=now)
 
-    def end(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Course:
+    def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
         """Say nothing yet: how it ends is seen when it does."""
-        return Course([], continues_at=now)
+        return Timeline([], continues_at=now)
 
     def sync(self, pod: AcceptedPod) -> None:
         """Start the pod's shim, or have it stop."""
-        self._attend(Life.of(pod, root=self._root), pod, may_begin=pod.deleted_at is None)
+        self._attend(PodDirectory.of(pod, root=self._root), pod, may_begin=pod.deleted_at is None)
 
-    def proceed(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Course | None:
+    def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
         """Tell what the shim has written down since; start one where one should be at work and is not."""
         try:
-            return self._proceed(pod, current=current, now=now)
+            return self._advance(pod, current=current, now=now)
         except ShimError as exc:
             log.warning("a pod cannot be attended to", uid=pod.manifest.pod.metadata.uid, problem=str(exc))
             at = max(now, current.effective_at + _TICK)
-            status = report_problem(pod, str(exc), at=at, previous=current.status)
-            if pod.deleted_at or has_begun(current.status) or status == current.status:
+            status = build_problem_status(pod, str(exc), at=at, previous=current.status)
+            if pod.deleted_at or has_started(current.status) or status == current.status:
                 return None
-            return Course([Transition(at, status)], continues_at=now)
+            return Timeline([Transition(at, status)], continues_at=now)
 
-    def _proceed(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Course | None:
-        life = Life.of(pod, root=self._root)
+    def _advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
+        life = PodDirectory.of(pod, root=self._root)
         moments = life.moments()
         if not _is_final(moments):
             # What has run and left nothing behind is not run once more.
-            may_begin = pod.deleted_at is None and not has_begun(current.status)
+            may_begin = pod.deleted_at is None and not has_started(current.status)
             is_at_work = self._attend(life, pod, may_begin=may_begin)
             moments = life.moments()
             if is_at_work and not moments:
                 return None
-        transitions = list(observe(pod, moments, current=current, scheme=_SCHEME))
+        transitions = list(observed_transitions(pod, moments, current=current, scheme=_SCHEME))
         if not moments:
             at = max(now, current.effective_at + _TICK)
-            lost = report_lost(pod, at=at, previous=current.status)
+            lost = build_lost_status(pod, at=at, previous=current.status)
             transitions = [Transition(at, lost)] if lost != current.status else []
         if moments and not _is_final(moments):
-            return Course(transitions, continues_at=now) if transitions else None
+            return Timeline(transitions, continues_at=now) if transitions else None
         if pod.deleted_at is None:
-            return Course(transitions)
+            return Timeline(transitions)
         remove_at = pod.deleted_at + _KEPT
         if transitions or now < remove_at:
-            return Course(transitions, continues_at=remove_at)
-        return Course([]) if life.remove() else None
+            return Timeline(transitions, continues_at=remove_at)
+        return Timeline([]) if life.remove() else None
 
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
         """Read the log that the shim has written."""
-        life = Life.of(pod, root=self._root)
+        life = PodDirectory.of(pod, root=self._root)
         now = _last(life.moments(), container)
         # Of a container that rests, the run before is the last one.
         run = now.runs - (2 if previous and now.pause is None else 1)
@@ -140,7 +147,7 @@ class ProcessRuntime(Runtime):
         """Give what CAPACITY says where it is set, else what this machine has."""
         return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._machine)
 
-    def _attend(self, life: Life, pod: AcceptedPod, *, may_begin: bool) -> bool:
+    def _attend(self, life: PodDirectory, pod: AcceptedPod, *, may_begin: bool) -> bool:
         """See to it that a shim does what is to be done; False where nothing is."""
         deadline = read(pod.manifest).active_deadline_seconds
         grace = pod.manifest.pod.spec.grace if pod.grace is None else pod.grace
@@ -155,12 +162,12 @@ class ProcessRuntime(Runtime):
         )
 
 
-def _is_final(moments: tuple[Moment, ...]) -> bool:
+def _is_final(moments: tuple[Observation, ...]) -> bool:
     return bool(moments) and moments[-1].final
 
 
-def _last(moments: tuple[Moment, ...], container: str) -> ContainerRecord:
-    return moments[-1].containers.get(container, ContainerRecord()) if moments else ContainerRecord()
+def _last(moments: tuple[Observation, ...], container: str) -> ObservedContainer:
+    return moments[-1].containers.get(container, ObservedContainer()) if moments else ObservedContainer()
 
 
 def _observed(status: PodStatus, manifest: Manifest) -> PodStatus:

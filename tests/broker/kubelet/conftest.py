@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from broker.kubelet import tail
+from broker.kubelet import tail_logs as tail
 from broker.kubelet.health import NodeState
 from broker.kubelet.server import KubeletServer, serve
 from broker.kubernetes.client import Client

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from broker.kubelet.authority import ClusterAuthority
+from broker.kubelet.client_ca import ClusterAuthority
 from broker.kubernetes.client import Client
 from tests.broker.apiserver import ApiServer
 

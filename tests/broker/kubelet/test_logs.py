@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from broker.kubelet import tail
+from broker.kubelet import tail_logs as tail
 from tests.broker.kubelet.conftest import Kubelet, Node, Start, both_kinds, with_extensions
 from tests.broker.kubelet.log_provider import LogProvider
 from tests.postgres import free_port

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.kubelet.tail import WINDOW, Place, lines_after, lines_since, time_of
+from broker.kubelet.tail_logs import WINDOW, Place, lines_after, lines_since, time_of
 
 
 def lines(text: str) -> list[bytes]:

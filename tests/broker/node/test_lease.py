@@ -6,11 +6,11 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 from broker.kubernetes.objects import Object
 from broker.node.lease import Lease
+from broker.node_info import NodeFacts
 from tests.broker.apiserver import ApiServer
 from tests.conftest import Clock
 

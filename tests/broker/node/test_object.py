@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broker.kubernetes.objects import Object
-from broker.node.object import (
+from broker.node.manifest import (
     Problem,
     Report,
     cleaned,

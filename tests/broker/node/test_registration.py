@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.objects import Object
 from broker.node.registration import Registration
 from broker.node.status import NodeStatus
+from broker.node_info import NodeFacts
 from broker.provider import Provider
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import settings_of_a_node

@@ -6,12 +6,12 @@ from random import Random
 
 import pytest
 
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
 from broker.kubernetes.objects import Object
 from broker.node import status as module
-from broker.node.object import Problem
+from broker.node.manifest import Problem
 from broker.node.status import NodeStatus, own_ip
+from broker.node_info import NodeFacts
 from broker.provider import Provider
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import settings_of_a_node

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from broker.facts import NodeFacts
 from broker.kubernetes.client import Client
+from broker.node_info import NodeFacts
 from broker.pods.controller import PodController
 from broker.pods.store import PodStore
 from broker.provider import Provider

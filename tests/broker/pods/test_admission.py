@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from broker.facts import NodeFacts
+from broker.kubernetes.quantity import parse_quantity, whole
+from broker.node_info import NodeFacts
 from broker.pods.admission import Ledger, Rejection, admit, requests
-from broker.pods.quantity import parse_quantity, whole
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from broker.facts import NodeFacts
 from broker.kubernetes.objects import to_time
+from broker.node_info import NodeFacts
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase
 from tests.broker.providers import WAYS, StubProvider, Ways, providing, running

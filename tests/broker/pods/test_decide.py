@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from broker.pods.decide import UNKNOWN, Action, Held, Pod, decide, seconds_left
+from broker.pods.actions import UNKNOWN, Action, Held, Pod, decide, seconds_left
 
 NEW, OLD = b"new", b"old"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from broker.facts import NodeFacts
-from broker.pods.environment import Problem, Reference, Resolution, Sources, Unreadable, references, resolve
+from broker.node_info import NodeFacts
+from broker.pods.env import Problem, Reference, Resolution, Sources, Unreadable, references, resolve
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]

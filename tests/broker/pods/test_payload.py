@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.pods.payload import digest, environment_in, has_every_container, payload
+from broker.pods.provider_payload import digest, environment_in, has_every_container, payload
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]

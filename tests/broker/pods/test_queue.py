@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker.errors import BrokerError
-from broker.pods.queue import Later, Queue, Work
+from broker.pods.workqueue import Later, Queue, Work
 
 pytestmark = pytest.mark.looptime
 

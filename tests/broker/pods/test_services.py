@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from broker.pods.services import Service, parse_service, variables
+from broker.pods.service_env import Service, parse_service, variables
 
 
 def service(name: str, *, namespace: str = "default", ip: str = "10.0.0.11", ports: Any = None) -> Service:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from broker.pods.status import ended_status, merge_status, status_patch
+from broker.pods.status_merge import ended_status, merge_status, status_patch
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]

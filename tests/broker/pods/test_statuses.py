@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from broker.kubernetes.objects import RawObject
-from broker.pods.decide import UNKNOWN, Held, Pod
-from broker.pods.queue import Queue
-from broker.pods.records import Records
-from broker.pods.statuses import Statuses
+from broker.pods.actions import UNKNOWN, Held, Pod
+from broker.pods.provider_state import Records
+from broker.pods.status_source import Statuses
 from broker.pods.store import PodStore
+from broker.pods.workqueue import Queue
 from broker.provider import Changes, PodReference, Provider, ProviderError, ProviderUnavailable, StatusChange
 from tests.pods import a_pod
 

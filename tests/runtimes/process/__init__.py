@@ -10,13 +10,13 @@ from typing import Any, Self
 
 import orjson
 
-from app.lifecycle.manifest import Manifest
-from app.lifecycle.status import ContainerStatus, PodStatus, Transition
+from app.core.settings import Settings
+from app.kubernetes.pod import Manifest
+from app.kubernetes.status import ContainerStatus, PodStatus, Transition
 from app.runtimes import AcceptedPod
 from app.runtimes.process import ProcessRuntime
-from app.runtimes.process.life import Life
+from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.shim.processes import MARK
-from app.settings import Settings
 from tests.pods import a_pod
 from tests.waiting import eventually
 
@@ -46,7 +46,7 @@ class Driven:
 
     def _begin(self, manifest: Manifest, at: datetime) -> None:
         self.pod = self._accept(manifest, at)
-        course = self.runtime.begin(self.pod, now=at)
+        course = self.runtime.create(self.pod, now=at)
         self.course = course.transitions
         self.continues_at = course.continues_at
 
@@ -64,8 +64,8 @@ class Driven:
         return self.pod.manifest.pod.metadata.uid or ""
 
     @property
-    def life(self) -> Life:
-        return Life.of(self.pod, root=self.runtime.settings.runtime_directory)
+    def life(self) -> PodDirectory:
+        return PodDirectory.of(self.pod, root=self.runtime.settings.runtime_directory)
 
     @property
     def status(self) -> PodStatus:
@@ -88,7 +88,7 @@ class Driven:
             deleted_at=now,
             grace=None if grace is None else timedelta(seconds=grace),
         )
-        course = self.runtime.end(self.pod, current=self.course[-1], grace=timedelta(0), now=now)
+        course = self.runtime.delete(self.pod, current=self.course[-1], grace=timedelta(0), now=now)
         self._store(course.transitions, course.continues_at)
         if sync:
             self.sync()
@@ -101,7 +101,7 @@ class Driven:
         document["metadata"]["generation"] = generation
         now = datetime.now(UTC)
         self.pod = self._accept(Manifest.parse(orjson.dumps(document)), self.pod.accepted_at)
-        course = self.runtime.change(self.pod, before=before, current=self.course[-1], now=now)
+        course = self.runtime.update(self.pod, before=before, current=self.course[-1], now=now)
         self._store(course.transitions, course.continues_at)
         self.sync()
 
@@ -109,7 +109,7 @@ class Driven:
         """Have the course go on, where it is to, and give the last status."""
         now = datetime.now(UTC) + after
         if self.continues_at and self.continues_at <= now:
-            course = self.runtime.proceed(self.pod, current=self.course[-1], now=now)
+            course = self.runtime.advance(self.pod, current=self.course[-1], now=now)
             if course:
                 self._store(course.transitions, course.continues_at)
         return self.status

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConfigurationError
+from app.core.errors import ConfigurationError
 from app.runtimes.process import ProcessRuntime
-from app.runtimes.process.life import _SHIM
+from app.runtimes.process.pod_dir import _SHIM
 from tests.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims, the_shim
 from tests.runtimes.process.conftest import Run
 from tests.waiting import eventually, together, together_in_processes

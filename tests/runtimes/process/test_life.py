@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.lifecycle.status import PodStatus, encode
+from app.kubernetes.status import PodStatus, encode_status
 from tests.lifecycle.test_shape import check_shape
 from tests.runtimes.process import shell
 from tests.runtimes.process.conftest import Run
@@ -45,7 +45,7 @@ def test_every_status_has_the_shape_of_the_reference_and_times_increase(run: Run
     )
     pod.until_over()
     for _, status in pod.course:
-        check_shape(encode(status))
+        check_shape(encode_status(status))
     for before, after in pairwise(pod.course):
         assert before.effective_at < after.effective_at
         assert before.status != after.status

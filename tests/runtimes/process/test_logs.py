@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.runtimes import LogLine
-from app.runtimes.process.log import read_log
+from app.runtimes.process.logs import read_log
 from app.runtimes.process.shim.log import LONGEST, Lines, Log
 from tests.lifecycle import unhurried
 from tests.runtimes.process import shell

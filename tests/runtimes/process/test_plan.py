@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from app.errors import InvalidRequest
+from app.core.errors import InvalidRequest
 from app.runtimes.process import ProcessRuntime, plan
 from app.runtimes.process.plan import expand
 from app.runtimes.process.shim.container import BackOff

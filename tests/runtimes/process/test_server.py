@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.database import Database
-from app.models import Pod, PodStatus
+from app.db.engine import Database
+from app.db.models import Pod, PodStatus
 from tests.conftest import Serve
 from tests.documents import page, run_examples
 from tests.pods import a_pod

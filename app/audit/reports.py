@@ -1,0 +1,182 @@
+"""Questions that people ask of the record, each with its SQL, which is the same for both databases.
+
+`docs/audit.md` tells them to people with a SQL prompt; a test holds it to this module, and asks each question of a
+recorded history. `:node_name` is filled in, the other parameters are given by who asks.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, bindparam, text
+
+from app.db.models import UtcDateTime
+
+Parameter = Literal["at", "since", "until", "namespace", "name"]
+
+TIMES: frozenset[Parameter] = frozenset({"at", "since", "until"})
+_TIME_COLUMNS = ("at", "since", "until", "created_at", "deleted_at", "ready_at")
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A question: in words, what has to be given, and its query."""
+
+    asks: str
+    parameters: tuple[Parameter, ...]
+    sql: str
+
+
+class ReportResult(msgspec.Struct, frozen=True):
+    """The rows that came back, and the names of their columns."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def run_report(connection: Connection, question: Report, *, node_name: str, **values: object) -> ReportResult:
+    """Ask a question, with a value for each of its parameters; times are aware."""
+    times = [bindparam(name, type_=UtcDateTime()) for name in TIMES & set(question.parameters)]
+    query = text(question.sql).bindparams(*times).columns(**{name: UtcDateTime() for name in _TIME_COLUMNS})
+    result = connection.execute(query, {"node_name": node_name, **values})
+    return ReportResult(tuple(result.keys()), [tuple(row) for row in result])
+
+
+REPORTS = {
+    "ran": Report(
+        "Which pods ran on this node between two times?",
+        ("since", "until"),
+        """\
+SELECT namespace, name, uid, min(since) AS since,
+       CASE WHEN count(until) = count(*) THEN max(until) END AS until
+FROM pod_timeline
+WHERE node_name = :node_name AND phase = 'Running' AND since < :until AND (until IS NULL OR until > :since)
+GROUP BY namespace, name, uid
+ORDER BY since, namespace, name""",
+    ),
+    "status": Report(
+        "What was the status of a pod at a time?",
+        ("namespace", "name", "at"),
+        """\
+SELECT uid, phase, reason, since, until, status
+FROM pod_timeline
+WHERE node_name = :node_name AND namespace = :namespace AND name = :name
+  AND since <= :at AND (until IS NULL OR until > :at)
+ORDER BY since""",
+    ),
+    "node": Report(
+        "Which pods did the node have at a time?",
+        ("at",),
+        """\
+SELECT namespace, name, uid, phase, reason, since
+FROM pod_timeline
+WHERE node_name = :node_name AND since <= :at AND (until IS NULL OR until > :at)
+  AND (deleted_at IS NULL OR deleted_at > :at)
+ORDER BY namespace, name""",
+    ),
+    "promised": Report(
+        "How much of the node's capacity was promised at a time?",
+        ("at",),
+        """\
+SELECT count(*) AS pods, CAST(sum(cpu_millicores) AS bigint) AS cpu_millicores,
+       CAST(sum(memory_bytes) AS bigint) AS memory_bytes
+FROM pod_timeline
+WHERE node_name = :node_name AND since <= :at AND (until IS NULL OR until > :at)
+  AND phase IN ('Pending', 'Running')""",
+    ),
+    "time-to-ready": Report(
+        "How long did pods take from their arrival to Ready?",
+        ("since", "until"),
+        """\
+SELECT namespace, count(*) AS pods, min(CASE WHEN part >= 0.5 THEN seconds_to_ready END) AS p50,
+       min(CASE WHEN part >= 0.99 THEN seconds_to_ready END) AS p99
+FROM (SELECT namespace, seconds_to_ready,
+             cume_dist() OVER (PARTITION BY namespace ORDER BY seconds_to_ready) AS part
+      FROM pod_startups
+      WHERE node_name = :node_name AND created_at >= :since AND created_at < :until AND ready_at <= :until) s
+GROUP BY namespace
+ORDER BY namespace""",
+    ),
+    "never-ready": Report(
+        "Which pods had never become ready by a time?",
+        ("at",),
+        """\
+SELECT namespace, name, uid, created_at, deleted_at
+FROM pod_startups
+WHERE node_name = :node_name AND created_at <= :at AND (ready_at IS NULL OR ready_at > :at)
+ORDER BY created_at, namespace, name""",
+    ),
+    "restarts": Report(
+        "Which images were restarted, and how often?",
+        ("since", "until"),
+        """\
+SELECT image, CAST(sum(restarts) AS bigint) AS restarts, count(*) AS containers
+FROM (SELECT image, max(restarts) - min(restarts) AS restarts
+      FROM pod_containers
+      WHERE node_name = :node_name AND since < :until AND (until IS NULL OR until > :since)
+      GROUP BY uid, container, image) c
+WHERE restarts > 0
+GROUP BY image
+ORDER BY restarts DESC, image""",
+    ),
+    "failures": Report(
+        "Which images failed, with which exit codes?",
+        ("since", "until"),
+        """\
+SELECT image, exit_code, count(*) AS failures
+FROM (SELECT DISTINCT uid, container, image, exit_code, finished_at
+      FROM pod_containers
+      WHERE node_name = :node_name AND exit_code <> 0 AND finished_at >= :since AND finished_at < :until) f
+GROUP BY image, exit_code
+ORDER BY failures DESC, image, exit_code""",
+    ),
+    "who-deleted": Report(
+        "Who deleted the pods of a name, or put others in their place?",
+        ("namespace", "name"),
+        """\
+SELECT at, verb, coalesce(replaced_uid, uid) AS uid, user_agent, address, request_id
+FROM audit_log
+WHERE node_name = :node_name AND namespace = :namespace AND name = :name AND outcome = 'done'
+  AND (verb = 'delete' OR replaced_uid IS NOT NULL)
+ORDER BY at, id""",
+    ),
+    "what-changed": Report(
+        "What did updates change in the pods of a name?",
+        ("namespace", "name"),
+        """\
+SELECT at, field, image_before, image_after, user_agent, request_id
+FROM audit_changes
+WHERE node_name = :node_name AND namespace = :namespace AND name = :name
+ORDER BY at, id, field""",
+    ),
+    "refused": Report(
+        "Which write requests failed, and why?",
+        ("since", "until"),
+        """\
+SELECT at, verb, namespace, name, code, refusal, user_agent, request_id
+FROM audit_log
+WHERE node_name = :node_name AND outcome = 'refused' AND at >= :since AND at < :until
+ORDER BY at, id""",
+    ),
+    "writers": Report(
+        "Who writes to this node, and how much?",
+        ("since", "until"),
+        """\
+SELECT user_agent, address, sum(CASE WHEN verb = 'create' THEN 1 ELSE 0 END) AS creates,
+       sum(CASE WHEN verb = 'update' THEN 1 ELSE 0 END) AS updates,
+       sum(CASE WHEN verb = 'delete' THEN 1 ELSE 0 END) AS deletes,
+       sum(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END) AS refused
+FROM audit_log
+WHERE node_name = :node_name AND at >= :since AND at < :until
+GROUP BY user_agent, address
+ORDER BY count(*) DESC, user_agent, address""",
+    ),
+    "to-come": Report(
+        "What was still to come at a time, as far as it was known?",
+        ("at",),
+        """\
+SELECT since, namespace, name, phase, reason
+FROM pod_timeline
+WHERE node_name = :node_name AND since > :at AND (deleted_at IS NULL OR deleted_at > :at)
+ORDER BY since, namespace, name""",
+    ),
+}
+"""By the name under which `flask audit query` asks them."""

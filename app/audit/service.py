@@ -1,0 +1,103 @@
+"""The audit as one reads it: its events, its questions, its chain; and what is too old, taken out of it."""
+
+from collections.abc import Callable, Generator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select, true
+
+from app.audit import hash_chain as chain
+from app.audit.hash_chain import Verification
+from app.audit.reports import REPORTS, ReportResult, run_report
+from app.audit.retention import Retention
+from app.core.errors import InvalidRequest
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.models import AuditEvent
+
+_ROWS_A_CHUNK = 500
+_EVENTS = AuditEvent.__table__
+
+
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events are wanted: those for which all of it is true, where it is given.
+
+    Attributes:
+        since: from that time on.
+        until: before that time.
+        outcome: `done` or `refused`.
+        after: with a larger ID.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    namespace: str | None = None
+    name: str | None = None
+    uid: str | None = None
+    verb: str | None = None
+    outcome: str | None = None
+    after: int | None = None
+
+
+class AuditLog:
+    """The audit of one node. Every method may raise `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database, settings: Settings, *, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._node_name = settings.node_name
+        self._clock = clock
+
+    def events(self, which: AuditFilter) -> Generator[dict[str, Any], None, None]:
+        """Give events as their columns, the oldest first; they are read as they are consumed."""
+        query = select(_EVENTS).where(*self._conditions(which)).order_by(AuditEvent.id)
+        with (
+            self._database.read(streaming=True) as connection,
+            connection.execute(query, execution_options={"yield_per": _ROWS_A_CHUNK}) as rows,
+        ):
+            yield from (row._asdict() for row in rows)
+
+    def last_events(self, which: AuditFilter, *, count: int) -> list[dict[str, Any]]:
+        """Give the last so many events, the oldest of them first."""
+        query = select(_EVENTS).where(*self._conditions(which)).order_by(AuditEvent.id.desc()).limit(count)
+        with self._database.read() as connection:
+            return [row._asdict() for row in reversed(connection.execute(query).all())]
+
+    def count(self, which: AuditFilter) -> int:
+        """Count events."""
+        query = select(func.count()).select_from(AuditEvent).where(*self._conditions(which))
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
+    def run_report(self, question: str, **values: object) -> ReportResult:
+        """Ask one of `app.audit.reports.QUESTIONS`, with a value for each of its parameters."""
+        with self._database.read() as connection:
+            return run_report(connection, REPORTS[question], node_name=self._node_name, **values)
+
+    def verify(
+        self, *, noted: str | None = None, progress: Callable[[int], None] = lambda _: None
+    ) -> Verification:
+        """Follow the chain of hashes; see :func:`app.audit.hash_chain.verify`."""
+        with self._database.read(streaming=True) as connection:
+            return chain.verify(connection, self._node_name, noted=noted, progress=progress)
+
+    def retention(self, before: datetime) -> Retention:
+        """Say what is older than a time, to carry out or not.
+
+        Raises:
+            InvalidRequest: the time is still to come.
+        """
+        if before > self._clock():
+            raise InvalidRequest("must not be in the future", field="before")
+        return Retention(self._database, node_name=self._node_name, before=before)
+
+    def _conditions(self, which: AuditFilter) -> list[Any]:
+        columns = {name: getattr(which, name) for name in ("namespace", "name", "uid", "verb")}
+        return [
+            AuditEvent.node_name == self._node_name,
+            *(_EVENTS.c[name] == value for name, value in columns.items() if value is not None),
+            AuditEvent.at >= which.since if which.since else true(),
+            AuditEvent.at < which.until if which.until else true(),
+            AuditEvent.id > which.after if which.after is not None else true(),
+            (AuditEvent.code < 400) == (which.outcome == "done") if which.outcome else true(),
+        ]

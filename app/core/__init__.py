@@ -1,0 +1,1 @@
+"""What every part stands on: settings, errors, metrics, logs, quantities and timestamps."""

@@ -1,0 +1,20 @@
+"""What is stored: the tables, the views for people with a SQL prompt, the guards of the audit.
+
+`migrations/` builds the schema; a test holds it against this package on both databases.
+"""
+
+from sqlalchemy import DDL, event
+
+from app.db.models.tables import AuditEvent, Base, Node, Pod, PodStatus, UtcDateTime
+from app.db.models.triggers import GUARDS
+from app.db.models.views import views
+
+__all__ = ["AuditEvent", "Base", "Node", "Pod", "PodStatus", "UtcDateTime"]
+
+for _dialect in ("sqlite", "postgresql"):
+    for _statement in (
+        *GUARDS[_dialect],
+        *(f"CREATE VIEW {name} AS{query}" for name, query in views(_dialect).items()),
+    ):
+        _ddl = DDL(_statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+        event.listen(Base.metadata, "after_create", _ddl.execute_if(dialect=_dialect))

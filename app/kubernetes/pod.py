@@ -1,0 +1,306 @@
+"""A Pod as a client sent it: checked where this provider depends on it, kept as text everywhere else.
+
+A newer Kubernetes sends fields that nobody here has heard of, so the text of a pod is carried verbatim
+from the socket to the database and back. Only what the lifecycle reads is decoded and checked.
+"""
+
+import hashlib
+from datetime import timedelta
+from typing import Annotated, Any, Self, TypeVar
+
+import msgspec
+import orjson
+
+from app.core.errors import InvalidRequest
+from app.core.timestamps import seconds
+
+Resources = dict[str, str | int | float]
+"""Resource name → quantity. Kubernetes takes bare numbers too."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""A number of seconds or of times: an `int32` of Kubernetes, which never has a negative one here."""
+
+
+class _Object(msgspec.Struct, rename="camel", frozen=True):
+    """A part of a Pod. Go clients send `null` for an empty list or map, so every field may be null."""
+
+
+class ResourceRequirements(_Object, frozen=True):
+    requests: Resources | None = None
+    limits: Resources | None = None
+
+
+class ContainerPort(_Object, frozen=True):
+    container_port: int
+    protocol: str | None = None
+
+
+class Probe(_Object, frozen=True):
+    initial_delay_seconds: Count | None = None
+    period_seconds: Count | None = None
+    success_threshold: Count | None = None
+    failure_threshold: Count | None = None
+    termination_grace_period_seconds: Count | None = None
+
+
+class ContainerRestartRuleOnExitCodes(_Object, frozen=True):
+    operator: str
+    values: list[int] | None = None
+
+
+class ContainerRestartRule(_Object, frozen=True):
+    action: str
+    exit_codes: ContainerRestartRuleOnExitCodes | None = None
+
+
+class ContainerResizePolicy(_Object, frozen=True):
+    resource_name: str
+    restart_policy: str
+
+
+class Container(_Object, frozen=True):
+    name: str
+    image: str | None = None
+    command: list[str] | None = None
+    args: list[str] | None = None
+    ports: list[ContainerPort] | None = None
+    resources: ResourceRequirements | None = None
+    resize_policy: list[ContainerResizePolicy] | None = None
+    restart_policy: str | None = None
+    restart_policy_rules: list[ContainerRestartRule] | None = None
+    startup_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+
+
+class PodReadinessGate(_Object, frozen=True):
+    condition_type: str
+
+
+class PodSpec(_Object, frozen=True):
+    containers: list[Container]
+    init_containers: list[Container] | None = None
+    ephemeral_containers: list[Container] | None = None
+    host_network: bool | None = None
+    resources: ResourceRequirements | None = None
+    restart_policy: str | None = None
+    overhead: Resources | None = None
+    termination_grace_period_seconds: int | None = None
+    active_deadline_seconds: Count | None = None
+    readiness_gates: list[PodReadinessGate] | None = None
+
+    @property
+    def grace(self) -> timedelta:
+        """What its containers get to end by themselves; 30 s, the API server's default, where it does not say."""
+        given = self.termination_grace_period_seconds
+        return seconds(30 if given is None else given)
+
+    @property
+    def all_containers(self) -> list[Container]:
+        """Every container of whichever kind."""
+        return [*self.containers, *(self.init_containers or ()), *(self.ephemeral_containers or ())]
+
+
+class OwnerReference(_Object, frozen=True):
+    kind: str | None = None
+
+
+class ObjectMeta(_Object, frozen=True):
+    namespace: str
+    name: str
+    uid: str | None = None
+    generation: int | None = None
+    annotations: dict[str, str | None] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class Pod(_Object, frozen=True):
+    """The fields of a Pod that this provider reads."""
+
+    metadata: ObjectMeta
+    spec: PodSpec
+    kind: str | None = None
+
+
+class PodReference(_Object, frozen=True):
+    """Which pod is meant, and what its containers get to end by themselves: all that a delete needs."""
+
+    namespace: str
+    name: str
+    uid: str | None = None
+    deletion_grace_period_seconds: int | None = None
+
+
+class _Referring(_Object, frozen=True):
+    metadata: PodReference
+    kind: str | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A pod that was accepted.
+
+    Attributes:
+        pod: the decoded fields.
+        text: the whole Pod as compact JSON, without `status` and `metadata.managedFields`.
+        digest: SHA-256 (hex) of what counts as a change; see :func:`digest`.
+    """
+
+    pod: Pod
+    text: str
+    digest: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Read a request body.
+
+        Raises:
+            InvalidRequest: no JSON, no Pod, or a field that the lifecycle reads is missing or of the wrong
+                type. The message names the field and never quotes a value.
+        """
+        document = _load(body)
+        pod = _convert(document, Pod)
+        _check(pod)
+        try:
+            return cls(pod=pod, text=_text(body), digest=digest(document))
+        except (RecursionError, orjson.JSONEncodeError) as exc:
+            raise InvalidRequest("the body is nested too deeply") from exc
+
+    def with_uid(self, uid: str) -> "Manifest":
+        """Give a pod that came without a UID (one written by hand) the one that it is to have."""
+        document = _DECODER.decode(self.text)
+        metadata = _DECODER.decode(document["metadata"])
+        metadata["uid"] = msgspec.Raw(msgspec.json.encode(uid))
+        document["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
+        pod = msgspec.structs.replace(self.pod, metadata=msgspec.structs.replace(self.pod.metadata, uid=uid))
+        return Manifest(pod=pod, text=msgspec.json.encode(document).decode(), digest=self.digest)
+
+
+def parse_reference(body: bytes) -> PodReference:
+    """Read which pod a request means.
+
+    Raises:
+        InvalidRequest: as :meth:`Manifest.parse`.
+    """
+    referring = _convert(_load(body), _Referring)
+    _check_metadata(referring.metadata, kind=referring.kind)
+    return referring.metadata
+
+
+def digest(document: dict[str, Any]) -> str:
+    """Hash what makes two Pods the same pod in the same shape.
+
+    Left out: `status` (the provider owns it), `metadata.managedFields` and `metadata.resourceVersion`
+    (every status patch moves it), the UID (compared by itself), nulls, and the order of `env`: the
+    original broker resolves the environment from an unordered map and sends the same pod with another
+    order again and again.
+    """
+    metadata = {k: v for k, v in document["metadata"].items() if k not in _VOLATILE_METADATA}
+    spec = dict(document["spec"])
+    for containers in ("containers", "initContainers", "ephemeralContainers"):
+        if spec.get(containers):
+            spec[containers] = [_with_sorted_env(container) for container in spec[containers]]
+    rest = {k: v for k, v in document.items() if k not in ("metadata", "spec", "status", "kind", "apiVersion")}
+    shape = {**rest, "metadata": metadata, "spec": spec}
+    canonical = orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)
+    if b":null" in canonical:  # seldom: worth looking before going through it all
+        canonical = orjson.dumps(_without_nulls(shape), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).hexdigest()
+
+
+_T = TypeVar("_T", Pod, _Referring)
+_VOLATILE_METADATA = frozenset({"managedFields", "resourceVersion", "uid"})
+_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+for _type in (Pod, _Referring):
+    # msgspec prepares a type when it is first used, and a process in which two threads do so at once crashes.
+    msgspec.json.Decoder(_type)
+# PostgreSQL's text has no NUL; the longest name in Kubernetes is a DNS subdomain of 253 characters.
+_LONGEST_NAME = 253
+
+
+def _load(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"the body is not JSON: {exc.msg} at line {exc.lineno}") from exc
+    if not isinstance(document, dict):
+        raise InvalidRequest("the body must be a Pod, a JSON object")
+    return document
+
+
+def _convert(document: dict[str, Any], to: type[_T]) -> _T:
+    try:
+        return msgspec.convert(document, to)
+    except msgspec.ValidationError as exc:
+        raise _invalid(str(exc)) from exc
+
+
+def _invalid(message: str) -> InvalidRequest:
+    """Turn msgspec's "… - at `$.spec.containers[0]`" into a field and what is wrong with it."""
+    problem, _, path = message.partition(" - at `$")
+    field = path.rstrip("`").removeprefix(".")
+    if problem.startswith("Object missing required field `"):
+        name = problem.split("`")[1]
+        return InvalidRequest("required", field=f"{field}.{name}" if field else name)
+    return InvalidRequest(problem[0].lower() + problem[1:], field=field or None)
+
+
+def _check(pod: Pod) -> None:
+    _check_metadata(pod.metadata, kind=pod.kind)
+    if not pod.spec.containers:
+        raise InvalidRequest("at least one is required", field="spec.containers")
+    seen: set[str] = set()
+    for kind, containers in (
+        ("containers", pod.spec.containers),
+        ("initContainers", pod.spec.init_containers),
+        ("ephemeralContainers", pod.spec.ephemeral_containers),
+    ):
+        for index, container in enumerate(containers or ()):
+            field = f"spec.{kind}[{index}].name"
+            _check_name(container.name, field=field)
+            if container.name in seen:
+                raise InvalidRequest("another container of this pod has the same name", field=field)
+            seen.add(container.name)
+
+
+def _check_metadata(metadata: ObjectMeta | PodReference, *, kind: str | None) -> None:
+    if kind not in (None, "", "Pod"):
+        raise InvalidRequest("must be Pod", field="kind")
+    _check_name(metadata.namespace, field="metadata.namespace")
+    _check_name(metadata.name, field="metadata.name")
+    if metadata.uid:
+        _check_name(metadata.uid, field="metadata.uid")
+
+
+def _check_name(value: str, *, field: str) -> None:
+    if not value:
+        raise InvalidRequest("required", field=field)
+    if len(value) > _LONGEST_NAME:
+        raise InvalidRequest(f"longer than {_LONGEST_NAME} characters", field=field)
+    if not value.isprintable():
+        raise InvalidRequest("has characters that cannot be printed", field=field)
+
+
+def _text(body: bytes) -> str:
+    """Cut `status` and `managedFields` out of a body, and leave every other byte that means something."""
+    document = _DECODER.decode(body)
+    document.pop("status", None)
+    metadata = _DECODER.decode(document["metadata"])
+    if metadata.pop("managedFields", None) is not None:
+        document["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
+    return msgspec.json.format(msgspec.json.encode(document), indent=-1).decode()
+
+
+def _with_sorted_env(container: dict[str, Any]) -> dict[str, Any]:
+    env = container.get("env")
+    if not isinstance(env, list):
+        return container
+    return {**container, "env": sorted(env, key=_env_name)}
+
+
+def _env_name(variable: object) -> str:
+    return str(variable.get("name", "")) if isinstance(variable, dict) else ""
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

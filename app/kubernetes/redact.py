@@ -1,0 +1,78 @@
+"""A Pod as it may be shown: with the names of what is in its environment, and without the values."""
+
+from collections.abc import Iterator
+from typing import Any
+
+MASK = "…"
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # the whole Pod once more, environment included
+_SHORTEST_SECRET = 6
+"""A shorter value is taken for no secret where it stands elsewhere: `1` and `true` are everywhere."""
+
+
+def redact_pod(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a Pod with every value of an environment variable replaced by `…`, wherever it occurs.
+
+    >>> container = {"env": [{"name": "KEY", "value": "secret"}], "args": ["--key=secret"]}
+    >>> redact_pod({"spec": {"containers": [container]}})
+    {'spec': {'containers': [{'env': [{'name': 'KEY', 'value': '…'}], 'args': ['--key=…']}]}}
+    """
+    shown = dict(pod)
+    if isinstance(spec := pod.get("spec"), dict):
+        shown["spec"] = {k: _containers(v) if k in _CONTAINERS else v for k, v in spec.items()}
+    metadata = pod.get("metadata")
+    if isinstance(metadata, dict) and _APPLIED in (metadata.get("annotations") or {}):
+        shown["metadata"] = {**metadata, "annotations": {**metadata["annotations"], _APPLIED: MASK}}
+    values = {value for value in _values(pod) if len(value) >= _SHORTEST_SECRET} - _names(pod)
+    without: dict[str, Any] = _without(shown, sorted(values, key=len, reverse=True))
+    return without
+
+
+def _containers(containers: Any) -> Any:
+    if not isinstance(containers, list):
+        return containers
+    return [
+        {**container, "env": [_variable(variable) for variable in container["env"]]}
+        if isinstance(container, dict) and isinstance(container.get("env"), list)
+        else container
+        for container in containers
+    ]
+
+
+def _variable(variable: Any) -> Any:
+    """Keep the name and where the value comes from; everything else of it is the value."""
+    if not isinstance(variable, dict):
+        return MASK
+    return {k: v if k in ("name", "valueFrom") else MASK for k, v in variable.items()}
+
+
+def _values(pod: dict[str, Any]) -> Iterator[str]:
+    """Find the values of every environment."""
+    spec = pod.get("spec")
+    if not isinstance(spec, dict):
+        return
+    for kind in _CONTAINERS:
+        for container in spec.get(kind) or ():
+            for variable in (container.get("env") if isinstance(container, dict) else None) or ():
+                if isinstance(variable, dict) and isinstance(variable.get("value"), str):
+                    yield variable["value"]
+
+
+def _names(pod: dict[str, Any]) -> set[str]:
+    """Find what is no secret though it may be in an environment: where a pod is told who and where it is."""
+    metadata, spec = pod.get("metadata"), pod.get("spec")
+    names = [metadata.get(key) for key in ("namespace", "name", "uid")] if isinstance(metadata, dict) else []
+    names += [spec.get(key) for key in ("nodeName", "serviceAccountName")] if isinstance(spec, dict) else []
+    return {name for name in names if isinstance(name, str)}
+
+
+def _without(document: Any, values: list[str]) -> Any:
+    """Mask these values wherever they stand in a text, the keys of objects apart."""
+    if isinstance(document, dict):
+        return {k: _without(v, values) for k, v in document.items()}
+    if isinstance(document, list):
+        return [_without(item, values) for item in document]
+    if isinstance(document, str):
+        for value in values:
+            document = document.replace(value, MASK)
+    return document

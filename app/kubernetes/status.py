@@ -1,0 +1,152 @@
+"""`PodStatus` as a kubelet writes it, so far as this provider has something to say.
+
+Source of names, types and what is omitted when empty: the Kubernetes API reference, `core/v1 PodStatus`.
+A field without a default is always on the wire; one with a default is left out while it has that value.
+"""
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import msgspec
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class _Status(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    pass
+
+
+class PodCondition(_Status, frozen=True, kw_only=True):
+    type: str
+    status: ConditionStatus
+    observed_generation: int | None = None
+    last_probe_time: str | None
+    last_transition_time: str
+    reason: str | None = None
+    message: str | None = None
+
+
+class ContainerStateWaiting(_Status, frozen=True):
+    reason: str
+    message: str | None = None
+
+
+class ContainerStateRunning(_Status, frozen=True):
+    started_at: str
+
+
+class ContainerStateTerminated(_Status, frozen=True, kw_only=True):
+    """The times and the ID are missing where nobody knows what became of the container."""
+
+    exit_code: int
+    reason: str
+    message: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    container_id: str | None = msgspec.field(name="containerID", default=None)
+
+
+class ContainerState(_Status, frozen=True):
+    """Exactly one of the three is set, or none at all in a `lastState` that never was."""
+
+    waiting: ContainerStateWaiting | None = None
+    running: ContainerStateRunning | None = None
+    terminated: ContainerStateTerminated | None = None
+
+
+class ResourceStatus(_Status, frozen=True, kw_only=True):
+    """What a container has: resource → quantity."""
+
+    limits: dict[str, str] | None = None
+    requests: dict[str, str] | None = None
+
+
+class ContainerStatus(_Status, frozen=True, kw_only=True):
+    """`started` is missing where it has no meaning: ephemeral containers have none."""
+
+    name: str
+    state: ContainerState
+    last_state: ContainerState
+    ready: bool
+    restart_count: int
+    image: str
+    image_id: str = msgspec.field(name="imageID")
+    container_id: str | None = msgspec.field(name="containerID", default=None)
+    started: bool | None = None
+    allocated_resources: dict[str, str] | None = None
+    resources: ResourceStatus | None = None
+
+
+class PodIP(_Status, frozen=True):
+    ip: str
+
+
+class PodStatus(_Status, frozen=True, kw_only=True):
+    observed_generation: int | None = None
+    phase: Phase
+    conditions: tuple[PodCondition, ...]
+    message: str | None = None
+    reason: str | None = None
+    host_ip: str = msgspec.field(name="hostIP")
+    host_ips: tuple[PodIP, ...] = msgspec.field(name="hostIPs")
+    pod_ip: str | None = msgspec.field(name="podIP", default=None)
+    pod_ips: tuple[PodIP, ...] = msgspec.field(name="podIPs", default=())
+    start_time: str
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...]
+    qos_class: Literal["Guaranteed", "Burstable", "BestEffort"]
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
+
+    @property
+    def summary(self) -> str | None:
+        """Why the pod is not simply running: its reason, else what a container waits for, else how one ended.
+
+        The word that `kubectl get pods` shows in its STATUS column.
+        """
+        if self.reason:
+            return self.reason
+        states = [status.state for status in (*self.init_container_statuses, *self.container_statuses)]
+        waiting = [state.waiting.reason for state in states if state.waiting]
+        failed = [state.terminated.reason for state in states if state.terminated and state.terminated.exit_code]
+        completed = ["Completed"] if self.phase == "Succeeded" else []
+        return next(iter(waiting + failed + completed), None)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Nothing of the pod will ever run again."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def all_containers(self) -> tuple[ContainerStatus, ...]:
+        """The statuses of every container, of whichever kind."""
+        return (
+            *self.init_container_statuses,
+            *self.container_statuses,
+            *self.ephemeral_container_statuses,
+        )
+
+    def container(self, name: str) -> ContainerStatus | None:
+        """Find a container's status, of whichever kind the container is."""
+        return next((status for status in self.all_containers if status.name == name), None)
+
+
+class Transition(NamedTuple):
+    """A status and the time from which it holds."""
+
+    effective_at: datetime
+    status: PodStatus
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(PodStatus)
+
+
+def encode_status(status: PodStatus) -> str:
+    """Write a status as compact JSON."""
+    return _ENCODER.encode(status).decode()
+
+
+def decode_status(text: str) -> PodStatus:
+    """Read a status that :func:`encode` wrote."""
+    return _DECODER.decode(text)

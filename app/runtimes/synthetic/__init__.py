@@ -1,0 +1,1 @@
+"""The synthetic runtime: pods that only seem to run."""

@@ -1,0 +1,233 @@
+"""The environment of a pod's containers: references resolved, as a provider cannot read the cluster's objects.
+
+Source: `makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`, "Dependent environment variables" in the
+documentation of Kubernetes. What is new there, or cannot be known here (the pod's IP address), passes through.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from broker.kubernetes.objects import Object
+from broker.kubernetes.quantity import parse_quantity, whole
+from broker.node_info import NodeFacts
+
+CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
+Kind = Literal["ConfigMap", "Secret"]
+Variables = list[Object]
+"""`env` of a container: `{"name", "value"}` each; with `valueFrom` what passes through."""
+
+_VALID_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
+_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]", re.DOTALL)
+_ALLOCATABLE = ("cpu", "memory", "ephemeral-storage")
+
+
+class Reference(NamedTuple):
+    """An object of the pod's namespace that its environment is made of."""
+
+    kind: Kind
+    name: str
+
+
+class Unreadable(NamedTuple):
+    """An object that may be there, and could not be read."""
+
+    why: str
+
+
+Data = Mapping[str, str]
+Sources = Mapping[Reference, Data | Unreadable | None]
+"""What each object has, by key; None where there is none."""
+
+
+class Problem(NamedTuple):
+    """Something to tell in an event of the pod; names only, never a value."""
+
+    reason: str
+    message: str
+
+
+class Resolution(NamedTuple):
+    """What came out.
+
+    Attributes:
+        environment: container name → its variables.
+        problems: what was missing; of what was optional too.
+        complete: whether nothing is missing that the pod cannot do without.
+    """
+
+    environment: Mapping[str, Variables]
+    problems: tuple[Problem, ...]
+    complete: bool
+
+
+def references(pod: Object) -> list[Reference]:
+    """List what has to be read before a pod's environment can be resolved, each once."""
+    found: dict[Reference, None] = {}
+    for container in _containers(pod):
+        for source in container.get("envFrom") or ():
+            for kind in _KINDS:
+                if reference := source.get(f"{kind.field}Ref"):
+                    found[Reference(kind.name, reference.get("name", ""))] = None
+        for variable in container.get("env") or ():
+            for kind in _KINDS:
+                if reference := (variable.get("valueFrom") or {}).get(f"{kind.field}KeyRef"):
+                    found[Reference(kind.name, reference.get("name", ""))] = None
+    return list(found)
+
+
+def resolve(pod: Object, *, sources: Sources, services: Mapping[str, str], node: NodeFacts) -> Resolution:
+    """Resolve the environment of every container.
+
+    Args:
+        pod: the pod.
+        sources: all that :func:`references` lists.
+        services: the variables that services give.
+        node: the pod's node.
+    """
+    resolver = _Resolver(pod, sources, services, node)
+    environment = {container["name"]: resolver.variables(container) for container in _containers(pod)}
+    return Resolution(environment, tuple(dict.fromkeys(resolver.problems)), resolver.complete)
+
+
+class _KindNames(NamedTuple):
+    name: Kind
+    field: str
+
+
+_KINDS = (_KindNames("ConfigMap", "configMap"), _KindNames("Secret", "secret"))
+
+
+class _Resolver:
+    def __init__(self, pod: Object, sources: Sources, services: Mapping[str, str], node: NodeFacts) -> None:
+        self._pod = pod
+        self._sources = sources
+        self._services = services
+        self._node = node
+        self.problems: list[Problem] = []
+        self.complete = True
+
+    def variables(self, container: Object) -> Variables:
+        """Give a container's variables: those of whole objects, its own in their order, those of services."""
+        found: dict[str, str | Object] = {}
+        for source in container.get("envFrom") or ():
+            found |= self._from_object(source)
+        for variable in container.get("env") or ():
+            name, value = variable["name"], variable.get("value") or ""
+            if not value and variable.get("valueFrom"):
+                resolved = self._from_source(variable, container)
+                if resolved is not None:
+                    found[name] = resolved
+            else:
+                found[name] = _expand(value, found, self._services)
+        found |= {name: value for name, value in self._services.items() if name not in found}
+        return [
+            value if isinstance(value, dict) else {"name": name, "value": value} for name, value in found.items()
+        ]
+
+    def _from_object(self, source: Object) -> dict[str, str]:
+        """Resolve an entry of `envFrom`."""
+        prefix = source.get("prefix") or ""
+        for kind in _KINDS:
+            if reference := source.get(f"{kind.field}Ref"):
+                data = self._read(kind, reference) or {}
+                variables = {prefix + key: data[key] for key in sorted(data)}
+                if invalid := [name for name in variables if not _VALID_NAME.fullmatch(name)]:
+                    self._report(
+                        "InvalidEnvironmentVariableNames",
+                        f"{kind.name} {reference.get('name')!r} has keys that no variable can be named by, "
+                        f"which were skipped: {', '.join(invalid)}",
+                    )
+                return {name: value for name, value in variables.items() if name not in invalid}
+        return {}
+
+    def _from_source(self, variable: Object, container: Object) -> str | Object | None:
+        """Resolve a variable with a `valueFrom`; None: it is left out, the variable itself: it passes through."""
+        source: Object = variable["valueFrom"]
+        if field := source.get("fieldRef"):
+            value = self._field(field["fieldPath"])
+            return variable if value is None else value
+        if resource := source.get("resourceFieldRef"):
+            return self._resource(resource, container)
+        for kind in _KINDS:
+            if reference := source.get(f"{kind.field}KeyRef"):
+                return self._key(kind, reference)
+        return variable
+
+    def _key(self, kind: _KindNames, reference: Object) -> str | None:
+        data = self._read(kind, reference)
+        if data is None:
+            return None
+        name, key = reference.get("name", ""), reference["key"]
+        if key not in data:
+            self._miss(reference, f"{kind.name}KeyNotFound", f"{kind.name} {name!r} has no key {key!r}")
+        return data.get(key)
+
+    def _read(self, kind: _KindNames, reference: Object) -> Data | None:
+        name = reference.get("name", "")
+        data = self._sources.get(Reference(kind.name, name))
+        if isinstance(data, Unreadable):
+            self._miss(
+                reference, kind.name, f"{kind.name} {name!r} cannot be read: {data.why}", before="FailedToRead"
+            )
+            return None
+        if data is None:
+            self._miss(reference, f"{kind.name}NotFound", f"{kind.name} {name!r} is not there")
+        return data
+
+    def _miss(self, reference: Object, what: str, message: str, *, before: str = "") -> None:
+        optional = bool(reference.get("optional"))
+        self.complete = self.complete and optional
+        self._report(f"{before}{'Optional' if optional else 'Mandatory'}{what}", message)
+
+    def _report(self, reason: str, message: str) -> None:
+        self.problems.append(Problem(reason, message))
+
+    def _field(self, path: str) -> str | None:
+        metadata, spec, addresses = self._pod["metadata"], self._pod["spec"], self._node.host_ips
+        if match := _SUBSCRIPT.fullmatch(path):
+            return str((metadata.get(match[1]) or {}).get(match[2], ""))
+        known: dict[str, str] = {
+            "metadata.name": metadata["name"],
+            "metadata.namespace": metadata["namespace"],
+            "metadata.uid": metadata.get("uid", ""),
+            "spec.nodeName": spec.get("nodeName") or self._node.name,
+            "spec.serviceAccountName": spec.get("serviceAccountName") or "",
+            "status.hostIP": addresses[0] if addresses else "",
+            "status.hostIPs": ",".join(addresses),
+        }
+        return known.get(path)
+
+    def _resource(self, reference: Object, container: Object) -> str:
+        name = reference.get("containerName") or container["name"]
+        of = next((c for c in _containers(self._pod) if c["name"] == name), container)
+        kind, _, resource = reference["resource"].partition(".")
+        listed = (of.get("resources") or {}).get(kind) or {}
+        quantity = listed.get(resource)
+        if quantity is None and kind == "limits" and resource in _ALLOCATABLE:
+            quantity = self._node.allocatable.get(resource)
+        divisor = parse_quantity(str(reference.get("divisor") or "1")) or Decimal(1)
+        return str(whole(parse_quantity(str(quantity or "0")), divisor))
+
+
+def _containers(pod: Object) -> Iterator[Object]:
+    for kind in CONTAINER_KINDS:
+        yield from pod["spec"].get(kind) or ()
+
+
+def _expand(text: str, *known: Mapping[str, str | Object]) -> str:
+    """Replace `$(NAME)` where NAME is known, and `$$` by a single dollar.
+
+    >>> _expand("$(A) $(B) $$(A) $A", {"A": "1"})
+    '1 $(B) $(A) $A'
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        values = (variables.get(match[1]) for variables in known)
+        return next((value for value in values if isinstance(value, str)), match[0])
+
+    return _REFERENCE.sub(replaced, text)
