@@ -1,8 +1,8 @@
-"""The conformance kit: is this a web provider that Virtual Kubelet can use?
+"""Conformance kit: check whether Virtual Kubelet can use a web provider.
 
-`python -m conformance http://host:port` asks any provider of the contract, in any language, from outside. It needs
-Python and nothing else, and knows neither the provider nor the broker of this repository.
+`python -m conformance http://host:port` sends requests to a running provider of the contract, in any language. It
+needs only Python, and imports neither the provider nor the broker of this repository.
 
-Each check is a small function in :mod:`conformance.checks`; :mod:`conformance.run` calls it and turns what happens
-into data, :mod:`conformance.report` renders the data.
+Each check is a function in :mod:`conformance.checks`; :mod:`conformance.run` calls it and returns the result as
+data, :mod:`conformance.report` formats the results.
 """

@@ -1,4 +1,4 @@
-"""The command: `python -m conformance http://host:port`."""
+"""Command line: `python -m conformance http://host:port`."""
 
 import argparse
 import signal
@@ -8,45 +8,45 @@ from pathlib import Path
 
 from conformance.check import Check
 from conformance.checks import ALL
-from conformance.provider import Provider, Target
+from conformance.client import ProviderClient, Target
 from conformance.report import as_json, as_junit, table
 from conformance.run import conforms, run
 
-_DESCRIPTION = """Check whether a web provider answers as Virtual Kubelet needs it. It creates pods in namespaces
-of its own and deletes them again; a provider that a broker is using is not the place."""
-_EPILOG = """The exit status is 0 where the provider conforms: all that is required is there, and the extensions
-that it offers are right; 1 where it does not; 2 where it could not be asked."""
+_DESCRIPTION = """Check whether Virtual Kubelet can use a web provider. The checks create pods in their own
+namespaces and delete them afterwards. Do not run them on a provider that a broker is using."""
+_EPILOG = """Exit status: 0 if the provider conforms: all required checks pass, and all checks of the extensions
+that it offers; 1 if it does not conform; 2 if the arguments are invalid or the provider cannot be reached."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check a provider and say what came of it; give the exit status."""
+    """Check a provider and print the results; return the exit status."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        target = Target.parse(given.url, token=given.token)
+        target = Target.parse(options.url, token=options.token)
     except ValueError as exc:
         parser.error(str(exc))
-    checks = _chosen(given.only)
+    checks = _selected(options.only)
     if not checks:
-        parser.error(f"no check has a name like {' or '.join(given.only)}")
+        parser.error(f"no check matches {' or '.join(options.only)}")
     try:
-        Provider(target).connect().close()
+        ProviderClient(target).connect().close()
     except OSError as exc:
         parser.error(f"{target.url} cannot be reached: {exc}")
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _interrupt)
     results = list(run(checks, target))
-    sys.stdout.write(as_json(results, target) if given.json else table(results, target))
-    if given.junit:
-        given.junit.write_bytes(as_junit(results, target))
+    sys.stdout.write(as_json(results, target) if options.json else table(results, target))
+    if options.junit:
+        options.junit.write_bytes(as_junit(results, target))
     return 0 if conforms(results) else 1
 
 
-def _chosen(patterns: list[str]) -> list[Check]:
+def _selected(patterns: list[str]) -> list[Check]:
     return [check for check in ALL if any(fnmatchcase(check.name, pattern) for pattern in patterns)]
 
 
-def _leave(*_: object) -> None:
-    """End as Ctrl-C does: the pods of the check that is being tried are let go."""
+def _interrupt(*_: object) -> None:
+    """Exit as on Ctrl-C, so that the pods of the running check are deleted."""
     raise KeyboardInterrupt
 
 
@@ -56,12 +56,16 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    parser.add_argument("url", help="where the provider is, such as http://127.0.0.1:3000")
-    parser.add_argument("--token", help="the bearer token that it wants")
-    parser.add_argument("--json", action="store_true", help="write JSON in place of a table")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the results to a file, for a CI server")
+    parser.add_argument("url", help="base URL of the provider, such as http://127.0.0.1:3000")
+    parser.add_argument("--token", help="bearer token to send")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="also write the results to FILE as JUnit XML")
     parser.add_argument(
-        "--only", nargs="+", default=["*"], metavar="PATTERN", help="only checks of these names, such as 'reads.*'"
+        "--only",
+        nargs="+",
+        default=["*"],
+        metavar="PATTERN",
+        help="run only the checks that match, such as 'reads.*'",
     )
     return parser
 

@@ -1,38 +1,38 @@
-"""Pods that checks put on a provider and read back."""
+"""Create pods on the provider under test and read them back."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from conformance.check import Failed, at, document, expect, success
-from conformance.provider import PodJSON, Provider, named, patiently
+from conformance.client import PodJSON, ProviderClient, named, wait_until
 
 
-def created(provider: Provider, pod: PodJSON) -> PodJSON:
-    """Create a pod, which must be accepted."""
+def created(provider: ProviderClient, pod: PodJSON) -> PodJSON:
+    """Create a pod; require a status of 2xx; return the pod."""
     success(provider.create(pod))
     return pod
 
 
-def entries(provider: Provider, pod: PodJSON) -> list[PodJSON]:
-    """Give what `/getPods` lists under the namespace and name of a pod."""
+def entries(provider: ProviderClient, pod: PodJSON) -> list[PodJSON]:
+    """Return the entries of `/getPods` with the namespace and name of a pod."""
     listed = document(provider.get("/getPods"), list)
     return [entry for entry in listed if isinstance(entry, dict) and _is(entry, pod)]
 
 
-def entry(provider: Provider, pod: PodJSON) -> PodJSON:
-    """Give what `/getPods` has of a pod, which must be there once."""
+def entry(provider: ProviderClient, pod: PodJSON) -> PodJSON:
+    """Return the one entry of `/getPods` for a pod; require that there is exactly one."""
     found = entries(provider, pod)
     expect(len(found) == 1, f"/getPods lists the pod {len(found)} times")
     return found[0]
 
 
-def status(provider: Provider, pod: PodJSON) -> dict[str, Any]:
-    """Give what `/getPodStatus` says of a pod."""
+def status(provider: ProviderClient, pod: PodJSON) -> dict[str, Any]:
+    """Return the status of a pod from `/getPodStatus`."""
     return document(provider.get("/getPodStatus", **named(pod)), dict)
 
 
-def started(provider: Provider, pod: PodJSON) -> dict[str, Any]:
-    """Wait until every container of a pod has started, and give the status."""
+def started(provider: ProviderClient, pod: PodJSON) -> dict[str, Any]:
+    """Wait until every container of a pod has started; return the status."""
 
     def has_started() -> dict[str, Any] | None:
         found = status(provider, pod)
@@ -40,19 +40,19 @@ def started(provider: Provider, pod: PodJSON) -> dict[str, Any]:
         is_enough = len(states) >= len(pod["spec"]["containers"])
         return found if is_enough and all("running" in s or "terminated" in s for s in states) else None
 
-    found = patiently(has_started)
+    found = wait_until(has_started)
     if found is None:
-        raise Failed("containerStatuses does not say of every container that it runs, or that it has ended")
+        raise Failed("containerStatuses does not show every container as running or terminated")
     return found
 
 
-def is_gone(provider: Provider, pod: PodJSON) -> bool:
-    """Wait until a pod that was deleted is no longer listed; say whether that came."""
-    return bool(patiently(lambda: not entries(provider, pod)))
+def is_deleted(provider: ProviderClient, pod: PodJSON) -> bool:
+    """Wait until a pod is no longer listed; return False if it still is after the time limit."""
+    return bool(wait_until(lambda: not entries(provider, pod)))
 
 
 def conditions(status: dict[str, Any]) -> dict[str, str]:
-    """Give the conditions of a status, type → status."""
+    """Return the conditions of a status: type → status."""
     found: Iterable[Any] = at(status, "conditions", list)
     return {at(condition, "type", str): at(condition, "status", str) for condition in found}
 

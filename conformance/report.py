@@ -1,4 +1,4 @@
-"""Results, for people and for programs."""
+"""Format the results of checks as a table, JSON or JUnit XML."""
 
 import json
 from collections import Counter
@@ -7,20 +7,17 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from conformance.check import Level
-from conformance.provider import Target
+from conformance.client import Target
 from conformance.run import Outcome, Result, conforms
 from conformance.wire import Answer
 
-_SHOWN = 200
-_TOLD_HEADERS = ("Content-Type", "Content-Length", "Transfer-Encoding", "Location", "Allow", "Connection")
+_MAX_BODY = 200
+_REPORTED_HEADERS = ("Content-Type", "Content-Length", "Transfer-Encoding", "Location", "Allow", "Connection")
 _MARKS = {Outcome.PASSED: "passed", Outcome.FAILED: "FAILED", Outcome.NOT_OFFERED: "-"}
 
 
 def table(results: Sequence[Result], target: Target) -> str:
-    """Write the results as a table, level by level.
-
-    Of what failed it tells what was sent, what came back, and why it matters.
-    """
+    """Return the results as a table, grouped by level. A failure shows the rule, request, response and reason."""
     lines = []
     for level in Level:
         of_level = [result for result in results if result.check.level is level]
@@ -33,22 +30,22 @@ def table(results: Sequence[Result], target: Target) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Say in a line how many checks came out in which way, and what that means."""
+    """Return one line with the number of checks by outcome and whether the provider conforms."""
     counts = Counter(result.outcome for result in results)
     numbers = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
     return f"{numbers}; {'conforms' if conforms(results) else 'does not conform'}"
 
 
 def as_json(results: Sequence[Result], target: Target) -> str:
-    """Write the results as JSON."""
-    told = {"url": target.url, "conforms": conforms(results), "checks": [_as_dict(result) for result in results]}
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    """Return the results as a JSON document."""
+    report = {"url": target.url, "conforms": conforms(results), "checks": [_as_dict(result) for result in results]}
+    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_junit(results: Sequence[Result], target: Target) -> bytes:
-    """Write the results as the JUnit XML that CI servers read.
+    """Return the results as JUnit XML, which CI servers read.
 
-    What does not keep a provider from conforming, such as a recommendation that it does not follow, is skipped.
+    A failure that does not affect conformance, such as that of a recommended check, is marked as skipped.
     """
     suite = ET.Element("testsuite", name=f"conformance of {target.url}", tests=str(len(results)))
     for result in results:
@@ -57,8 +54,8 @@ def as_junit(results: Sequence[Result], target: Target) -> bytes:
         if result.outcome is Outcome.PASSED:
             continue
         is_failure = not conforms([result])
-        told = ET.SubElement(case, "failure" if is_failure else "skipped", message=_printable(result.problem))
-        told.text = _printable("\n".join(f"{name}: {text}" for name, text in _details(result)))
+        report = ET.SubElement(case, "failure" if is_failure else "skipped", message=_printable(result.problem))
+        report.text = _printable("\n".join(f"{name}: {text}" for name, text in _details(result)))
     for name, tag in (("failures", "failure"), ("skipped", "skipped")):
         suite.set(name, str(len(suite.findall(f"testcase/{tag}"))))
     document: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
@@ -83,7 +80,7 @@ def _details(result: Result) -> list[tuple[str, str]]:
 
 def _as_dict(result: Result) -> dict[str, Any]:
     check = result.check
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "name": check.name,
         "level": check.level,
         "outcome": result.outcome,
@@ -91,31 +88,31 @@ def _as_dict(result: Result) -> dict[str, Any]:
         "why": check.why,
     }
     if result.outcome is not Outcome.PASSED:
-        told["problem"] = result.problem
+        report["problem"] = result.problem
         if result.answer:
-            told |= {"sent": _sent(result.answer), "received": _received(result.answer)}
-    return told
+            report |= {"sent": _sent(result.answer), "received": _received(result.answer)}
+    return report
 
 
 def _sent(answer: Answer) -> str:
     if answer.request is None:
         return ""
-    return f"{answer.request.method} {answer.request.target} {_shown(answer.request.body or b'')}".rstrip()
+    return f"{answer.request.method} {answer.request.target} {_excerpt(answer.request.body or b'')}".rstrip()
 
 
 def _received(answer: Answer) -> str:
-    headers = [f"{name}: {value}" for name, value in answer.headers if name.title() in _TOLD_HEADERS]
-    # A list has the pods of others in it, with what is secret in their environments.
+    headers = [f"{name}: {value}" for name, value in answer.headers if name.title() in _REPORTED_HEADERS]
+    # A list contains the pods of other clients, with the secrets in their environments.
     is_list = answer.request and "/getPods" in answer.request.target
-    body = f"({len(answer.body)} bytes)" if is_list else _shown(answer.body)
+    body = f"({len(answer.body)} bytes)" if is_list else _excerpt(answer.body)
     return " | ".join(part for part in (answer.status_line, *headers, body) if part)
 
 
-def _shown(body: bytes) -> str:
-    text = " ".join(body[: _SHOWN + 1].decode(errors="replace").split())
-    return f"{text[:_SHOWN]}… ({len(body)} bytes)" if len(body) > _SHOWN else text
+def _excerpt(body: bytes) -> str:
+    text = " ".join(body[: _MAX_BODY + 1].decode(errors="replace").split())
+    return f"{text[:_MAX_BODY]}… ({len(body)} bytes)" if len(body) > _MAX_BODY else text
 
 
 def _printable(text: str) -> str:
-    """Leave out what XML cannot have."""
+    """Return the text without characters that XML does not allow."""
     return "".join(character for character in text if character.isprintable() or character == "\n")

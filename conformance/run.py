@@ -1,16 +1,16 @@
-"""Trying checks on a provider."""
+"""Run checks against a provider."""
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
 from conformance.check import Check, Failed, Level, NotOffered
-from conformance.provider import Provider, Target
+from conformance.client import ProviderClient, Target
 from conformance.wire import Answer, WireError
 
 
 class Outcome(StrEnum):
-    """What came of a check."""
+    """Outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -18,11 +18,11 @@ class Outcome(StrEnum):
 
 
 class Result(NamedTuple):
-    """A check and what came of it.
+    """Result of a check.
 
     Attributes:
-        problem: what is wrong, or what is not offered; empty where it passed.
-        answer: the one to blame, with its request; None where it passed.
+        problem: reason of a failure, or the extension that is not offered; empty if the check passed.
+        answer: the response, with its request, that shows the problem; None if the check passed.
     """
 
     check: Check
@@ -32,14 +32,14 @@ class Result(NamedTuple):
 
 
 def run(checks: Iterable[Check], target: Target) -> Iterator[Result]:
-    """Try checks one after the other."""
+    """Run checks one after the other; yield their results."""
     for check in checks:
         yield attempt(check, target)
 
 
 def attempt(check: Check, target: Target) -> Result:
-    """Try a check; whatever happens, none of its pods stays."""
-    provider = Provider(target)
+    """Run one check; delete its pods afterwards, whatever the outcome."""
+    provider = ProviderClient(target)
     try:
         check.function(provider)
     except NotOffered as exc:
@@ -47,14 +47,14 @@ def attempt(check: Check, target: Target) -> Result:
     except Failed as exc:
         return Result(check, Outcome.FAILED, str(exc), exc.answer or provider.last)
     except TimeoutError:
-        return Result(check, Outcome.FAILED, "no answer came in time", provider.last)
+        return Result(check, Outcome.FAILED, "no response within the time limit", provider.last)
     except (OSError, WireError) as exc:
-        return Result(check, Outcome.FAILED, f"no answer: {exc}", provider.last)
+        return Result(check, Outcome.FAILED, f"no response: {exc}", provider.last)
     finally:
-        provider.leave()
+        provider.clean_up()
     return Result(check, Outcome.PASSED)
 
 
 def conforms(results: Iterable[Result]) -> bool:
-    """Say whether a broker can use the provider: all that is required is there, and what is offered is right."""
+    """Return whether no required check and no check of an extension failed."""
     return not any(r.outcome is Outcome.FAILED and r.check.level is not Level.RECOMMENDED for r in results)

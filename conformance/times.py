@@ -1,4 +1,4 @@
-"""Times as Kubernetes writes them."""
+"""Timestamps in the format of Kubernetes."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 
 
 def times_in(value: Any, field: str = "") -> Iterator[tuple[str, Any]]:
-    """Find every time in a JSON document, by the names that Kubernetes gives them: name and value."""
+    """Yield name and value of every timestamp in a JSON document: of each field named `*Time` or `*At`."""
     if isinstance(value, dict):
         for name, member in value.items():
             yield from times_in(member, name)
@@ -22,12 +22,12 @@ def times_in(value: Any, field: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def is_rfc3339(value: object) -> bool:
-    """Say whether something is a time in RFC 3339, with a zone."""
+    """Return whether a value is a timestamp in RFC 3339 format with a time zone."""
     return isinstance(value, str) and _RFC3339.fullmatch(value) is not None and instant(value) is not None
 
 
 def instant(value: str) -> datetime | None:
-    """Read a time; None where there is no such day or hour."""
+    """Parse a timestamp; return None if the date or the time of day is invalid."""
     with suppress(ValueError):
         return datetime.fromisoformat(value)
     return None

@@ -1,4 +1,4 @@
-"""HTTP as it is on the wire: what a client library would repair or hide is what the checks are about."""
+"""Minimal HTTP/1.1 client that exposes responses unmodified; an HTTP library would correct or hide violations."""
 
 import select
 import socket
@@ -7,11 +7,11 @@ from typing import NamedTuple, Self
 
 
 class WireError(Exception):
-    """What came back is no answer in HTTP, or nothing came back."""
+    """The response is not valid HTTP, or the connection ended without a response."""
 
 
 class Request(NamedTuple):
-    """What was sent."""
+    """A request as it was sent."""
 
     method: str
     target: str
@@ -20,13 +20,13 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came back, as it came.
+    """A response as it was received.
 
     Attributes:
         status_line: such as `HTTP/1.1 404 Not Found`.
-        headers: in their order, each with its name as it was written.
-        body: without the framing of chunks.
-        request: what it answers; None where the bytes were sent by hand.
+        headers: in their order, with their names as received.
+        body: without chunk framing.
+        request: the request; None if its bytes were sent by :meth:`Connection.send`.
     """
 
     status_line: str
@@ -36,46 +36,46 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> int:
-        """The status code."""
+        """Status code."""
         return int(self.status_line.split()[1])
 
     @property
     def status(self) -> str:
-        """What Go calls the status, and the original broker compares: `404 Not Found`."""
+        """Code and reason, such as `404 Not Found`: `Status` in Go, which the original broker compares."""
         return self.status_line.partition(" ")[2]
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is 2xx, which is all that the original broker asks of a write."""
+        """Whether the status is 2xx; the original broker checks nothing else after a write."""
         return 200 <= self.code < 300
 
     @property
     def ends_connection(self) -> bool:
-        """Whether the server says that it closes the connection after this answer."""
-        said = (self.header("Connection") or "").lower()
-        return said == "close" or (self.status_line.startswith("HTTP/1.0") and said != "keep-alive")
+        """Whether the server closes the connection after this response."""
+        connection = (self.header("Connection") or "").lower()
+        return connection == "close" or (self.status_line.startswith("HTTP/1.0") and connection != "keep-alive")
 
     def header(self, name: str) -> str | None:
-        """Give a header, which may be there only once.
+        """Return the value of a header; None if it is missing.
 
         Raises:
-            WireError: it is there more than once.
+            WireError: the response has the header more than once.
         """
         found = [value for key, value in self.headers if key.lower() == name.lower()]
         if len(found) > 1:
-            raise WireError(f"the header {name} is there {len(found)} times")
+            raise WireError(f"the response has {len(found)} headers {name}")
         return found[0] if found else None
 
 
 class Connection:
-    """A socket, and no more knowledge of HTTP than is needed to find the end of an answer.
+    """Socket with the HTTP parsing that is needed to find the end of a response.
 
     Every method may raise :class:`WireError` or `OSError`.
 
     Args:
-        port: where the provider listens.
-        host: its name or address.
-        timeout: seconds that it may be silent.
+        port: port of the provider.
+        host: host name or address.
+        timeout: seconds to wait for each read.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1", *, timeout: float = 30) -> None:
@@ -90,7 +90,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._socket.close()
 
     def send(self, data: bytes) -> None:
@@ -98,12 +98,12 @@ class Connection:
         self._socket.sendall(data)
 
     def request(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Answer:
-        """Send a request with these headers and no others but Host and Content-Length; read the answer.
+        """Send a request with these headers, Host and Content-Length only; return the response.
 
         Args:
             method: such as `GET`.
-            target: path and query, as they go on the wire.
-            body: the body; with a `Transfer_Encoding` it is sent as it is.
+            target: path and query, sent unchanged.
+            body: the body; sent unchanged with a `Transfer_Encoding`.
             headers: with underscores for hyphens.
         """
         return self.exchange(
@@ -111,12 +111,12 @@ class Connection:
         )
 
     def exchange(self, request: Request) -> Answer:
-        """Send a request and read the answer."""
+        """Send a request and return the response."""
         self.send_request(request)
         return self.receive(has_body=request.method != "HEAD")._replace(request=request)
 
     def send_request(self, request: Request) -> None:
-        """Send a request; its answer is there to :meth:`receive`."""
+        """Send a request; read its response with :meth:`receive`."""
         lines = [f"{request.method} {request.target} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
         if request.body is not None and "Transfer-Encoding" not in request.headers:
@@ -124,18 +124,20 @@ class Connection:
         self.send("\r\n".join([*lines, "", ""]).encode() + (request.body or b""))
 
     def receive(self, *, has_body: bool = True) -> Answer:
-        """Read an answer to its end, which a 1xx, 204 or 304 has after the headers."""
+        """Read a complete response; 1xx, 204 and 304 have no body."""
         answer = self.receive_head()
         if not has_body or answer.code < 200 or answer.code in (204, 304):
             return answer
         return answer._replace(body=b"".join(self.pieces(answer)))
 
     def receive_head(self) -> Answer:
-        """Read status line and headers."""
+        """Read the status line and the headers."""
         status_line = self._line()
         version, _, rest = status_line.partition(" ")
         if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
-            raise WireError(f"the answer begins with {status_line[:80]!r}" if status_line else "no answer came")
+            raise WireError(
+                f"the response begins with {status_line[:80]!r}" if status_line else "the connection was closed"
+            )
         headers = []
         while line := self._line():
             name, _, value = line.partition(":")
@@ -143,7 +145,7 @@ class Connection:
         return Answer(status_line, headers, b"")
 
     def pieces(self, answer: Answer) -> Iterator[bytes]:
-        """Read the body of an answer piece by piece, as it comes."""
+        """Yield the body of a response piece by piece as it arrives."""
         if (answer.header("Transfer-Encoding") or "").lower() == "chunked":
             yield from self._chunks()
             return
@@ -156,7 +158,7 @@ class Connection:
             raise WireError(f"Content-Length is {length[:80]!r}")
 
     def has_answer(self, within: float = 0) -> bool:
-        """Whether something of an answer is there, or the end; look for so many seconds."""
+        """Return whether data, or the end of the connection, is available within that many seconds."""
         return bool(self._received or select.select([self._socket], [], [], within)[0])
 
     def rest(self) -> bytes:
@@ -169,17 +171,17 @@ class Connection:
         while size := self._chunk_size():
             piece = self._exactly(size)
             if self._line():
-                raise WireError("a chunk is longer than it says")
+                raise WireError("a chunk is longer than its size")
             yield piece
         while self._line():
-            pass  # a trailer
+            pass  # trailers
 
     def _chunk_size(self) -> int:
         line = self._line()
         try:
             return int(line.partition(";")[0], 16)
         except ValueError:
-            raise WireError("the body ends before its last chunk") from None
+            raise WireError("the body ends before the last chunk") from None
 
     def _exactly(self, size: int) -> bytes:
         while len(self._received) < size:

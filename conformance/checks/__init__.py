@@ -1,4 +1,4 @@
-"""Every check: one function each, with the rule of the contract and the reason for it in its docstring."""
+"""All checks: one function each; its docstring states the rule of the contract and the reason for it."""
 
 from conformance.check import Check
 from conformance.checks import access, changes, errors, http, logs, node, reads, statuses, writes
@@ -9,4 +9,4 @@ ALL: tuple[Check, ...] = tuple(
     for found in vars(module).values()
     if isinstance(found, Check)
 )
-"""In the order in which they are tried and told."""
+"""In the order in which they run and are reported."""

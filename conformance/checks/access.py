@@ -1,31 +1,31 @@
-"""Who may ask: the token, and pages of other origins."""
+"""Access: the bearer token, and requests from pages of other origins."""
 
 from conformance.check import NotOffered, code, expect, extension, recommended
 from conformance.checks.http import ENDPOINTS
+from conformance.client import ProviderClient
 from conformance.pods import entries
-from conformance.provider import Provider
 
 
 @recommended
-def a_page_of_another_origin_may_not_write(provider: Provider) -> None:
-    """A write with the `Origin` of a page that nobody has allowed is refused.
+def cross_origin_write_is_refused(provider: ProviderClient) -> None:
+    """A write with the `Origin` of a web page that is not allowed is rejected.
 
-    A browser sends a plain POST to wherever a page likes, a provider on the developer's own machine too. That the
-    page may not read the answer comes too late.
+    A browser sends a simple POST from any page to any address, including a provider on the developer's own
+    machine. CORS only prevents the page from reading the response.
     """
     pod = provider.pod()
     answer = provider.request(
         "POST", "/createPod", pod, Origin="https://elsewhere.example", Content_Type="text/plain"
     )
-    expect(not answer.is_success, f"it is answered with {answer.status}", answer)
-    expect(not entries(provider, pod), "the pod is there afterwards", answer)
+    expect(not answer.is_success, f"the write returns {answer.status}", answer)
+    expect(not entries(provider, pod), "the request created the pod", answer)
 
 
 @extension
-def the_token_is_needed(provider: Provider) -> None:
-    """Where there is a token, each of the ten paths answers 401 without it, or with another.
+def token_is_required(provider: ProviderClient) -> None:
+    """If a token is configured, each of the ten endpoints returns 401 without it, or with a different one.
 
-    Whoever reaches the port reads the secrets in the pods otherwise.
+    Otherwise, every client that can reach the port can read the secrets in the pods.
     """
     _expect_token(provider)
     for given in ("", "Bearer another", f"Basic {provider.target.token}"):
@@ -35,17 +35,17 @@ def the_token_is_needed(provider: Provider) -> None:
 
 
 @extension
-def the_token_is_asked_for_as_http_does(provider: Provider) -> None:
-    """A 401 has `WWW-Authenticate: Bearer`.
+def unauthorized_response_has_www_authenticate(provider: ProviderClient) -> None:
+    """A 401 response has the header `WWW-Authenticate: Bearer`.
 
-    Clients learn from it how to come again (RFC 9110).
+    Clients read the authentication scheme from it (RFC 9110).
     """
     _expect_token(provider)
     answer = code(provider.request("GET", "/getPods", Authorization=""), 401)
-    said = answer.header("WWW-Authenticate") or "missing"
-    expect(said.lower().startswith("bearer"), f"it is {said}")
+    header = answer.header("WWW-Authenticate") or "missing"
+    expect(header.lower().startswith("bearer"), f"WWW-Authenticate is {header}")
 
 
-def _expect_token(provider: Provider) -> None:
+def _expect_token(provider: ProviderClient) -> None:
     if provider.target.token is None:
-        raise NotOffered("no token was given")
+        raise NotOffered("no --token was given")

@@ -1,57 +1,57 @@
-"""What has changed: `/podStatuses`; and what else a provider may say of itself."""
+"""Extensions: changes of statuses (`/podStatuses`), health endpoints, the OpenAPI document."""
 
 from typing import Any
 
 from conformance.check import Failed, NotOffered, at, code, document, expect, extension, success
 from conformance.checks.http import ENDPOINTS
-from conformance.pods import created, is_gone
-from conformance.provider import PodJSON, Provider, patiently
+from conformance.client import PodJSON, ProviderClient, wait_until
+from conformance.pods import created, is_deleted
 from conformance.wire import Answer
 
 _WAIT_SECONDS = 20
 
 
 @extension
-def all_statuses_come_at_once(provider: Provider) -> None:
-    """`GET /podStatuses?since=0` answers `{"revision", "statuses", "deleted"}`, with the status of every pod.
+def revision_0_returns_all_statuses(provider: ProviderClient) -> None:
+    """`GET /podStatuses?since=0` returns `{"revision", "statuses", "deleted"}`, with the status of every pod.
 
-    One request takes the place of one for each pod.
+    One request replaces one request per pod.
     """
     pod = created(provider, provider.pod())
-    told = _of(_changes(provider, 0)["statuses"], pod)
-    expect(told, "a pod that was created is not told")
-    at(told[0], "status.phase", str)
+    reported = _of(_changes(provider, 0)["statuses"], pod)
+    expect(reported, "a created pod is not reported")
+    at(reported[0], "status.phase", str)
 
 
 @extension
-def since_a_revision_only_what_has_changed_is_told(provider: Provider) -> None:
-    """`since` a revision, what has changed after it is told: each change, and nothing else.
+def since_returns_only_later_changes(provider: ProviderClient) -> None:
+    """`since` a revision, exactly the changes after that revision are returned.
 
-    A broker that goes by it misses a change for ever, or writes each status again and again.
+    Otherwise, a broker misses a change forever, or writes unchanged statuses repeatedly.
     """
-    kept, gone = (created(provider, provider.pod(name)) for name in ("kept", "gone"))
-    seen = _settled(provider, kept)
-    success(provider.delete(gone))
-    expect(is_gone(provider, gone), "the pod is still listed after its deletion")
+    kept, deleted = (created(provider, provider.pod(name)) for name in ("kept", "deleted"))
+    seen = _stable_revision(provider, kept)
+    success(provider.delete(deleted))
+    expect(is_deleted(provider, deleted), "/getPods still lists the deleted pod")
     new = created(provider, provider.pod("new"))
     found = _changes(provider, seen)
-    expect(_of(found["statuses"], new), "a pod that was created is not told")
-    expect(_of(found["deleted"], gone), "a pod that was deleted is not told")
-    expect(not _of(found["statuses"], kept), "a pod that has not changed is told")
+    expect(_of(found["statuses"], new), "a created pod is not reported")
+    expect(_of(found["deleted"], deleted), "a deleted pod is not reported")
+    expect(not _of(found["statuses"], kept), "an unchanged pod is reported")
 
 
 @extension
-def it_is_held_open_until_something_changes(provider: Provider) -> None:
-    """With `wait`, the answer comes when something changes, or after so many seconds.
+def wait_holds_the_request_until_a_change(provider: ProviderClient) -> None:
+    """With `wait`, the provider responds when a status changes, or after that many seconds.
 
-    Answered at once, it is a poll in a circle; answered late, a pod's status is old.
+    If it responds at once, the broker polls in a busy loop; if it responds late, statuses are out of date.
     """
     pod = provider.pod()
     seen = at(_changes(provider, 0), "revision", int)
     with provider.connect() as connection:
 
         def is_held() -> bool:
-            """Ask; where something else has changed meanwhile, once more from there."""
+            """Send the request; if another pod has changed meanwhile, continue from that revision."""
             nonlocal seen
             request = provider.prepare("GET", f"/podStatuses?since={seen}&wait={_WAIT_SECONDS}")
             connection.send_request(request)
@@ -59,22 +59,22 @@ def it_is_held_open_until_something_changes(provider: Provider) -> None:
                 return True
             found = _read(connection.receive()._replace(request=request))
             if not found["statuses"] and not found["deleted"]:
-                raise Failed("it is answered at once, with nothing")
+                raise Failed("the response comes at once, without a change")
             seen = at(found, "revision", int)
             return False
 
-        expect(patiently(is_held), "it is never held open")
+        expect(wait_until(is_held), "the request is never held open")
         success(provider.create(pod))
-        expect(connection.has_answer(within=_WAIT_SECONDS / 2), "a pod was created, and there is no answer")
+        expect(connection.has_answer(within=_WAIT_SECONDS / 2), "no response came after a pod was created")
         found = _read(connection.receive()._replace(request=provider.prepare("GET", "/podStatuses")))
-    expect(_of(found["statuses"], pod), "the pod that was created is not told")
+    expect(_of(found["statuses"], pod), "the created pod is not reported")
 
 
 @extension
-def a_revision_that_is_no_number_is_400(provider: Provider) -> None:
-    """A `since` or `wait` that is no number is answered with 400.
+def invalid_revision_returns_400(provider: ProviderClient) -> None:
+    """A `since` or `wait` that is not a number returns 400.
 
-    Taken for 0, each answer has every pod.
+    If it is read as 0, each response contains every pod.
     """
     _changes(provider, 0)
     for query in ({"since": "soon"}, {"since": "0", "wait": "soon"}):
@@ -82,37 +82,37 @@ def a_revision_that_is_no_number_is_400(provider: Provider) -> None:
 
 
 @extension
-def health_is_told_without_a_token(provider: Provider) -> None:
-    """`/healthz` and `/readyz` answer 200, without a token.
+def health_endpoints_need_no_token(provider: ProviderClient) -> None:
+    """`/healthz` and `/readyz` return 200 without a token.
 
-    Kubernetes probes them; it has none.
+    Kubernetes probes them and has no token.
     """
     answers = [provider.request("GET", path, Authorization="") for path in ("/healthz", "/readyz")]
     if all(answer.code == 404 for answer in answers):
-        raise NotOffered("/healthz and /readyz are not there")
+        raise NotOffered("/healthz and /readyz do not exist")
     for answer in answers:
         code(answer, 200)
 
 
 @extension
-def the_openapi_document_has_the_ten_paths(provider: Provider) -> None:
-    """`/openapi.json` is an OpenAPI 3 document with the ten paths.
+def openapi_document_lists_the_ten_paths(provider: ProviderClient) -> None:
+    """`/openapi.json` is an OpenAPI 3 document that contains the ten paths.
 
-    Clients are made from it, and tests.
+    Clients and tests are generated from it.
     """
     answer = provider.get("/openapi.json")
     if answer.code == 404:
-        raise NotOffered("/openapi.json is not there")
+        raise NotOffered("/openapi.json does not exist")
     found = document(answer, dict)
-    expect(at(found, "openapi", str).startswith("3."), "its version is not 3")
+    expect(at(found, "openapi", str).startswith("3."), "the OpenAPI version is not 3")
     missing = [path for method, path in ENDPOINTS if method.lower() not in at(found, "paths", dict).get(path, {})]
-    expect(not missing, f"{', '.join(missing)} missing")
+    expect(not missing, f"missing: {', '.join(missing)}")
 
 
-def _changes(provider: Provider, since: int) -> dict[str, Any]:
+def _changes(provider: ProviderClient, since: int) -> dict[str, Any]:
     answer = provider.get("/podStatuses", since=since)
     if answer.code in (404, 405, 501):
-        raise NotOffered("/podStatuses is not there")
+        raise NotOffered("/podStatuses does not exist")
     return _read(answer)
 
 
@@ -130,15 +130,15 @@ def _of(found: list[Any], pod: PodJSON) -> list[Any]:
     return [change for change in found if isinstance(change, dict) and change.items() >= wanted.items()]
 
 
-def _settled(provider: Provider, pod: PodJSON) -> int:
-    """Wait until nothing more of a pod is told, and give the revision."""
+def _stable_revision(provider: ProviderClient, pod: PodJSON) -> int:
+    """Return the revision after which no change of the pod is reported."""
     seen = 0
 
-    def is_settled() -> bool:
+    def is_unchanged() -> bool:
         nonlocal seen
         found = _changes(provider, seen)
         seen = found["revision"]
         return not _of(found["statuses"], pod)
 
-    expect(patiently(is_settled), "a pod is told again and again, although nothing of it changes")
+    expect(wait_until(is_unchanged), "an unchanged pod is reported repeatedly")
     return seen

@@ -1,27 +1,27 @@
-"""Errors: what is refused, and in which words."""
+"""Errors: status codes, messages, and secrets in messages."""
 
 from conformance.check import at, code, expect, parsed, recommended
-from conformance.provider import Provider, named
+from conformance.client import ProviderClient, named
 from conformance.wire import Answer
 
 _VALUE = "the-value-of-a-variable"
 
 
 @recommended
-def a_body_that_is_no_json_is_400(provider: Provider) -> None:
-    """A body that is no JSON is answered with 400.
+def malformed_json_returns_400(provider: ProviderClient) -> None:
+    """A body that is not JSON returns 400.
 
-    A 5xx says that the provider is at fault, and to come again; 2xx says that there is a pod.
+    A 5xx means that the provider failed and the client retries; a 2xx means that the pod was created.
     """
     for body in (b"pod", b'{"metadata": {"name"', b""):
         code(provider.create(body), 400)
 
 
 @recommended
-def a_body_that_is_no_pod_is_400_and_names_the_field(provider: Provider) -> None:
-    """An empty namespace, name or list of containers is answered with 400, and the error names the field.
+def invalid_pod_returns_400_naming_the_field(provider: ProviderClient) -> None:
+    """An empty namespace, name or list of containers returns 400, and the error names the field.
 
-    Who has sent it finds out what is missing; a 5xx is repeated for ever.
+    The client learns which field is missing; it would repeat a request after a 5xx forever.
     """
     for field, empty in (("metadata.namespace", ""), ("metadata.name", ""), ("spec.containers", [])):
         pod = provider.pod()
@@ -32,10 +32,10 @@ def a_body_that_is_no_pod_is_400_and_names_the_field(provider: Provider) -> None
 
 
 @recommended
-def a_query_that_does_not_say_which_pod_is_400(provider: Provider) -> None:
-    """`/getPod` and `/getPodStatus` without `namespace` or `name` answer 400.
+def incomplete_query_returns_400(provider: ProviderClient) -> None:
+    """`/getPod` and `/getPodStatus` without `namespace` or `name` return 400.
 
-    404 would say that the pod is not there, and a broker creates it.
+    A 404 means that the pod does not exist, and a broker would create it.
     """
     for path in ("/getPod", "/getPodStatus"):
         for missing in ("namespace", "name"):
@@ -44,30 +44,31 @@ def a_query_that_does_not_say_which_pod_is_400(provider: Provider) -> None:
 
 
 @recommended
-def an_error_says_what_is_wrong(provider: Provider) -> None:
-    """An error has the body `{"error": {"code", "message"}}`, in JSON.
+def error_has_a_code_and_a_message(provider: ProviderClient) -> None:
+    """An error has the JSON body `{"error": {"code", "message"}}`.
 
-    People read the message in the events of the pod, and programs the code.
+    People read the message in the events of the pod, programs read the code.
     """
-    query = {"namespace": provider.namespace, "name": "nobody", "podName": "nobody", "containerName": "web"}
+    query = {"namespace": provider.namespace, "name": "unknown", "podName": "unknown", "containerName": "web"}
     for path in ("/getPod", "/getPodStatus", "/getContainerLogs"):
         _expect_error(code(provider.get(path, **query), 404))
 
 
 @recommended
-def an_error_tells_no_secret(provider: Provider) -> None:
-    """No error quotes a value from the environment of a pod.
+def errors_contain_no_secrets(provider: ProviderClient) -> None:
+    """No error contains a value of an environment variable of a pod.
 
-    Secrets are resolved into it before the pod is sent; errors end up in events and logs that many read.
+    The broker resolves Secrets into the environment; errors are written to events and logs, which many people
+    read.
     """
     env = [{"name": "PASSWORD", "value": _VALUE}]
-    no_json = b'{"spec":{"containers":[{"env":[{"value":"%s"]}]}}' % _VALUE.encode()
-    for body in (provider.pod("", container={"name": "", "env": env}), no_json):
+    malformed = b'{"spec":{"containers":[{"env":[{"value":"%s"]}]}}' % _VALUE.encode()
+    for body in (provider.pod("", container={"name": "", "env": env}), malformed):
         answer = provider.create(body)
-        expect(_VALUE.encode() not in answer.body, "the answer has it", answer)
+        expect(_VALUE.encode() not in answer.body, "the response contains the value of a variable", answer)
 
 
 def _expect_error(answer: Answer) -> None:
     problem = at(parsed(answer, dict), "error", dict, answer)
-    expect(at(problem, "code", int, answer) == answer.code, "the code in it is another", answer)
-    expect(at(problem, "message", str, answer), "the message is empty", answer)
+    expect(at(problem, "code", int, answer) == answer.code, "error.code differs from the status code", answer)
+    expect(at(problem, "message", str, answer), "error.message is empty", answer)

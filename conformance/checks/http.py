@@ -1,11 +1,11 @@
-"""HTTP around the contract: verbs, redirects, connections, headers, sizes."""
+"""HTTP: methods, redirects, connections, headers, sizes."""
 
 import gzip
 import json
 
 from conformance.check import code, document, expect, recommended, required, success
+from conformance.client import ProviderClient, named
 from conformance.pods import created, entries, entry
-from conformance.provider import Provider, named
 from conformance.wire import Answer
 
 ENDPOINTS = (
@@ -20,29 +20,28 @@ ENDPOINTS = (
     ("GET", "/nodeConditions"),
     ("GET", "/nodeAddresses"),
 )
-"""The contract: verb and path of each endpoint."""
+"""Method and path of each endpoint of the contract."""
 
 _LARGE, _TOO_LARGE = 1_100_000, 3 * 1024 * 1024
 
 
 @required
-def no_path_redirects(provider: Provider) -> None:
-    """None of the ten paths answers with a redirect.
+def no_endpoint_redirects(provider: ProviderClient) -> None:
+    """None of the ten endpoints returns a redirect.
 
-    The original broker follows a 301 by turning POST into GET, and reports success: the pod is nowhere.
+    The original broker follows a 301, changes POST to GET, and reports success, although no pod was created.
     """
     pod = provider.pod()
     for method, path in ENDPOINTS:
         answer = provider.request(method, path, None if method == "GET" else pod)
-        expect(not 300 <= answer.code < 400, f"{method} {path} answers {answer.status}")
+        expect(not 300 <= answer.code < 400, f"{method} {path} returns {answer.status}")
 
 
 @recommended
-def two_slashes_are_served(provider: Provider) -> None:
-    """`//getPods` is served as `/getPods` is, and so are the other paths.
+def double_slash_paths_are_served(provider: ProviderClient) -> None:
+    """`//getPods` is served like `/getPods`, and so are the other paths.
 
-    An address with a slash at its end, in a page of a browser, makes such paths. A redirect turns a POST into
-    a GET.
+    A base URL with a trailing slash produces such paths. A redirect would change a POST to a GET.
     """
     pod = provider.pod()
     success(provider.request("POST", "//createPod", pod))
@@ -52,14 +51,14 @@ def two_slashes_are_served(provider: Provider) -> None:
     for path in ("//capacity", "//nodeConditions", "//nodeAddresses"):
         success(provider.get(path))
     success(provider.request("DELETE", "//deletePod", pod))
-    expect(not entries(provider, pod), "the pod is still there")
+    expect(not entries(provider, pod), "DELETE //deletePod did not delete the pod")
 
 
 @required
-def the_headers_of_the_original_broker_do_no_harm(provider: Provider) -> None:
+def headers_of_the_original_broker_are_accepted(provider: ProviderClient) -> None:
     """A GET may have `Content-Type: application/json` without a body, and `Accept-Encoding: gzip`.
 
-    The original broker sends both on every request.
+    The original broker sends both headers with every request.
     """
     for path in ("/getPods", "/capacity", "/nodeConditions", "/nodeAddresses"):
         answer = provider.request(
@@ -74,50 +73,50 @@ def the_headers_of_the_original_broker_do_no_harm(provider: Provider) -> None:
 
 
 @recommended
-def a_connection_stays_open(provider: Provider) -> None:
-    """After an answer the connection is there for the next request.
+def connection_stays_open(provider: ProviderClient) -> None:
+    """The connection stays open for the next request after a response.
 
-    A broker asks for every pod every few seconds. The original one cannot repeat a write whose connection was
-    closed under it: it fails for five minutes, although the provider has the pod.
+    A broker reads every pod every few seconds. The original broker cannot repeat a write if the provider closes
+    the connection: the write fails for five minutes, although the provider has the pod.
     """
     pod = provider.pod()
     for write in (provider.create, provider.update, provider.delete):
-        expect(not write(pod).ends_connection, "it is closed after a write")
-    expect(not provider.get("/capacity").ends_connection, "it is closed after a read")
+        expect(not write(pod).ends_connection, "the provider closes the connection after a write")
+    expect(not provider.get("/capacity").ends_connection, "the provider closes the connection after a read")
 
 
 @recommended
-def a_wrong_verb_is_405_and_does_nothing(provider: Provider) -> None:
-    """The wrong verb is answered with 405 and `Allow`.
+def wrong_method_returns_405(provider: ProviderClient) -> None:
+    """A wrong HTTP method returns 405 with `Allow`, and changes nothing.
 
-    `GET /createPod` in the address bar, or a POST where a PUT was meant, is told from what is not there; and a
-    DELETE sent to the wrong path deletes nothing.
+    The client can distinguish a wrong method, such as `GET /createPod` or POST for PUT, from a missing path; and a
+    DELETE that is sent to the wrong path deletes nothing.
     """
     pod = created(provider, provider.pod())
     for method, path, right in (("GET", "/createPod", "POST"), ("DELETE", "/updatePod", "PUT")):
         answer = code(provider.request(method, path, None if method == "GET" else pod), 405)
-        expect(right in (answer.header("Allow") or ""), f"Allow has no {right}")
-    expect(entries(provider, pod), "the pod is gone")
+        expect(right in (answer.header("Allow") or ""), f"Allow does not contain {right}")
+    expect(entries(provider, pod), "the request deleted the pod")
 
 
 @recommended
-def a_large_pod_is_taken(provider: Provider) -> None:
-    """A pod of 1.1 MB is taken, and read back whole.
+def large_pod_is_accepted(provider: ProviderClient) -> None:
+    """A pod of 1.1 MB is accepted, and returned in full.
 
-    Its environment comes resolved, with ConfigMaps of up to 1 MiB in it; Kubernetes stores pods of up to 1.5 MiB.
+    The broker resolves the environment, with ConfigMaps of up to 1 MiB; Kubernetes stores pods of up to 1.5 MiB.
     """
-    pod = created(provider, provider.pod(metadata={"annotations": {"filling": "x" * _LARGE}}))
+    pod = created(provider, provider.pod(metadata={"annotations": {"padding": "x" * _LARGE}}))
     read = entry(provider, pod)
-    expect(len(json.dumps(read)) > _LARGE, "a part of it is missing")
+    expect(len(json.dumps(read)) > _LARGE, "/getPods does not return the whole pod")
 
 
 @recommended
-def a_body_that_is_too_large_is_413(provider: Provider) -> None:
-    """A body that the provider finds too large is answered with 413.
+def oversized_body_returns_413(provider: ProviderClient) -> None:
+    """A body that exceeds the provider's limit returns 413.
 
-    It says what is wrong; a connection that is cut, or a 500, is repeated.
+    The error names the cause; after a closed connection, or a 500, the request is repeated.
     """
-    answer = provider.create(provider.pod(metadata={"annotations": {"filling": "x" * _TOO_LARGE}}))
+    answer = provider.create(provider.pod(metadata={"annotations": {"padding": "x" * _TOO_LARGE}}))
     if not answer.is_success:
         code(answer, 413)
 

@@ -1,9 +1,9 @@
-"""The node: `/`, `/capacity`, `/nodeConditions`, `/nodeAddresses`."""
+"""Node endpoints: `/`, `/capacity`, `/nodeConditions`, `/nodeAddresses`."""
 
 import re
 
 from conformance.check import at, code, document, expect, recommended, required
-from conformance.provider import Provider, let_a_second_pass
+from conformance.client import ProviderClient, wait_a_second
 from conformance.times import is_rfc3339, times_in
 
 PATHS = ("/capacity", "/nodeConditions", "/nodeAddresses")
@@ -13,60 +13,61 @@ _ADDRESS_TYPES = ("InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "Hos
 
 
 @required
-def capacity_is_a_map_of_quantities(provider: Provider) -> None:
-    """`GET /capacity` answers 200 and a JSON map, resource name → quantity.
+def capacity_is_a_map_of_quantities(provider: ProviderClient) -> None:
+    """`GET /capacity` returns 200 and a JSON object: resource name → quantity.
 
-    The original broker panics on anything else: the node is gone.
+    The original broker panics on any other body, and the node goes offline.
     """
     for resource, quantity in document(provider.get("/capacity"), dict).items():
         is_number = isinstance(quantity, int | float) and not isinstance(quantity, bool)
         expect(
             is_number or (isinstance(quantity, str) and _QUANTITY.fullmatch(quantity)),
-            f"the quantity of {resource} is not one of Kubernetes",
+            f"the value of {resource} is not a Kubernetes quantity",
         )
 
 
 @required
-def capacity_has_cpu_memory_and_pods(provider: Provider) -> None:
-    """`/capacity` has `cpu`, `memory` and `pods`.
+def capacity_has_cpu_memory_and_pods(provider: ProviderClient) -> None:
+    """`/capacity` contains `cpu`, `memory` and `pods`.
 
-    The scheduler takes what is missing for none: it never places a pod on the node.
+    The scheduler counts a missing resource as zero and never places a pod on the node.
     """
     missing = {"cpu", "memory", "pods"} - set(document(provider.get("/capacity"), dict))
-    expect(not missing, f"{', '.join(sorted(missing))} missing")
+    expect(not missing, f"missing: {', '.join(sorted(missing))}")
 
 
 @required
-def conditions_say_that_the_node_is_ready(provider: Provider) -> None:
-    """`GET /nodeConditions` answers 200 and an array of NodeConditions; `Ready` is `True`.
+def ready_condition_is_true(provider: ProviderClient) -> None:
+    """`GET /nodeConditions` returns 200 and an array of NodeConditions; the status of `Ready` is `True`.
 
-    The original broker panics on what is no such array. A node without the condition is NotReady: its pods are
-    evicted, and none is placed on it. Kubernetes knows `True`, `False` and `Unknown`, in this spelling.
+    The original broker panics on a body of another type. A node without the condition `Ready` is NotReady: its
+    pods are evicted, and no pod is scheduled on it. Kubernetes accepts `True`, `False` and `Unknown`, in this
+    spelling.
     """
-    said = {}
+    statuses = {}
     for condition in document(provider.get("/nodeConditions"), list):
-        said[at(condition, "type", str)] = at(condition, "status", str)
-    wrong = [type_ for type_, status in said.items() if status not in ("True", "False", "Unknown")]
-    expect(not wrong, f"the status of {', '.join(wrong)} is none of True, False, Unknown")
-    expect(said.get("Ready") == "True", f"Ready is {said.get('Ready', 'missing')}")
+        statuses[at(condition, "type", str)] = at(condition, "status", str)
+    wrong = [type_ for type_, status in statuses.items() if status not in ("True", "False", "Unknown")]
+    expect(not wrong, f"the status of {', '.join(wrong)} is not True, False or Unknown")
+    expect(statuses.get("Ready") == "True", f"Ready is {statuses.get('Ready', 'missing')}")
 
 
 @required
-def times_of_conditions_have_a_zone(provider: Provider) -> None:
-    """Every time in `/nodeConditions` is RFC 3339 with a zone: `2026-11-22T08:46:38Z`.
+def condition_timestamps_have_a_time_zone(provider: ProviderClient) -> None:
+    """Every timestamp in `/nodeConditions` is in RFC 3339 format with a time zone: `2026-11-22T08:46:38Z`.
 
-    The original broker panics on a time without a zone: the node is gone.
+    The original broker panics on a timestamp without a time zone, and the node goes offline.
     """
     for field, time in times_in(document(provider.get("/nodeConditions"), list)):
         expect(is_rfc3339(time), f"{field} is {time!r}")
 
 
 @recommended
-def transitions_of_conditions_stand_still(provider: Provider) -> None:
-    """`lastTransitionTime` moves only when the condition changes.
+def last_transition_time_is_stable(provider: ProviderClient) -> None:
+    """`lastTransitionTime` changes only when the condition changes.
 
-    It is what people and controllers read to tell how long a node has been ready: one that moves says that the
-    node has just come back, all the time.
+    People and controllers read it to find out how long a node has been ready. If it changes on every request, the
+    node always seems to have just become ready.
     """
 
     def transitions() -> dict[str, object]:
@@ -74,37 +75,38 @@ def transitions_of_conditions_stand_still(provider: Provider) -> None:
         return {at(condition, "type", str): condition.get("lastTransitionTime") for condition in found}
 
     before = transitions()
-    let_a_second_pass()
+    wait_a_second()
     moved = [type_ for type_, time in transitions().items() if time != before.get(type_, time)]
-    expect(not moved, f"of {', '.join(moved)} it has moved within a second")
+    expect(not moved, f"lastTransitionTime of {', '.join(moved)} changed within a second")
 
 
 @required
-def addresses_are_an_array_of_type_and_address(provider: Provider) -> None:
-    """`GET /nodeAddresses` answers 200 and a JSON array of `{type, address}`.
+def addresses_are_a_list_of_node_addresses(provider: ProviderClient) -> None:
+    """`GET /nodeAddresses` returns 200 and a JSON array of `{type, address}`.
 
-    The original broker panics on anything else; the API server refuses a type that it does not know.
+    The original broker panics on any other body; the API server rejects an unknown type.
     """
     for address in document(provider.get("/nodeAddresses"), list):
         at(address, "address", str)
         type_ = at(address, "type", str)
-        expect(type_ in _ADDRESS_TYPES, f"the type {type_!r} is none of {', '.join(_ADDRESS_TYPES)}")
+        expect(type_ in _ADDRESS_TYPES, f"the type {type_!r} is not one of {', '.join(_ADDRESS_TYPES)}")
 
 
 @recommended
-def one_address_is_internal(provider: Provider) -> None:
-    """One of the addresses is an `InternalIP`.
+def addresses_include_an_internal_ip(provider: ProviderClient) -> None:
+    """One of the addresses has the type `InternalIP`.
 
-    The API server reaches the node by it: without an address, `kubectl logs` finds nobody.
+    The API server connects to the node at this address: without one, `kubectl logs` fails.
     """
     types = [at(address, "type", str) for address in document(provider.get("/nodeAddresses"), list)]
-    expect("InternalIP" in types, "there is none")
+    expect("InternalIP" in types, "no address has the type InternalIP")
 
 
 @recommended
-def root_answers_200(provider: Provider) -> None:
-    """`GET /` answers 200.
+def root_path_returns_200(provider: ProviderClient) -> None:
+    """`GET /` returns 200.
 
-    The charts of the first providers probe it: with any other answer the container is restarted for ever.
+    The Helm charts of the first providers use it as a probe: on any other status the container is restarted in a
+    loop.
     """
     code(provider.request("GET", "/", Authorization=""), 200)

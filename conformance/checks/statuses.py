@@ -1,19 +1,19 @@
-"""What a status says: phases, conditions, containers, times."""
+"""PodStatus: phases, conditions, containers, timestamps."""
 
 from typing import Any
 
 from conformance.check import Failed, at, expect, recommended, required
+from conformance.client import ProviderClient, wait_a_second, wait_until
 from conformance.pods import conditions, created, started, status
-from conformance.provider import Provider, let_a_second_pass, patiently
 from conformance.times import instant, is_rfc3339, times_in
 
 
 @required
-def a_running_pod_becomes_ready(provider: Provider) -> None:
-    """A pod whose containers run has the phase `Running` and the condition `Ready` with the status `True`.
+def running_pod_becomes_ready(provider: ProviderClient) -> None:
+    """A pod whose containers run has the phase `Running` and a condition `Ready` with the status `True`.
 
-    Services and Deployments wait for it. Kubernetes knows `True`, `False` and `Unknown`, in this spelling, and
-    stores any other: the pod is then never ready.
+    Services and Deployments wait for the condition. Kubernetes defines `True`, `False` and `Unknown`, in this
+    spelling; with any other value that is stored, the pod is never ready.
     """
     pod = created(provider, provider.pod())
     started(provider, pod)
@@ -22,26 +22,26 @@ def a_running_pod_becomes_ready(provider: Provider) -> None:
         found = status(provider, pod)
         return at(found, "phase", str) == "Running" and conditions(found).get("Ready") == "True"
 
-    if not patiently(is_ready):
+    if not wait_until(is_ready):
         found = status(provider, pod)
         raise Failed(f"the phase is {found['phase']}, Ready is {conditions(found).get('Ready', 'missing')}")
 
 
 @required
-def times_have_a_zone(provider: Provider) -> None:
-    """Every time in a status is RFC 3339 with a zone: `2026-11-22T08:46:38Z`.
+def timestamps_have_a_time_zone(provider: ProviderClient) -> None:
+    """Every timestamp in a status is in RFC 3339 format with a time zone: `2026-11-22T08:46:38Z`.
 
-    Go cannot read any other, and with it none of the status.
+    Go cannot parse any other format, and rejects the whole status.
     """
     for field, time in times_in(_started(provider)):
         expect(is_rfc3339(time), f"{field} is {time!r}")
 
 
 @recommended
-def times_are_whole_seconds(provider: Provider) -> None:
-    """Times are in whole seconds.
+def timestamps_are_whole_seconds(provider: ProviderClient) -> None:
+    """Timestamps are in whole seconds.
 
-    Kubernetes stores no more: with a fraction, what is stored never equals what the provider tells.
+    Kubernetes stores no fractions: with one, the stored status never equals the provider's status.
     """
     for field, time in times_in(_started(provider)):
         read = instant(str(time))
@@ -49,46 +49,46 @@ def times_are_whole_seconds(provider: Provider) -> None:
 
 
 @recommended
-def times_stand_still(provider: Provider) -> None:
-    """`startTime`, `startedAt` and `lastTransitionTime` move only when what they describe does.
+def timestamps_are_stable(provider: ProviderClient) -> None:
+    """`startTime`, `startedAt` and `lastTransitionTime` change only when the state that they describe changes.
 
-    Times that move make every reading another status, which is written to Kubernetes again.
+    If they change on every read, every read is a new status, which is written to Kubernetes again.
     """
     pod = created(provider, provider.pod())
     before = list(times_in(started(provider, pod)))
-    let_a_second_pass()
+    wait_a_second()
     after = list(times_in(status(provider, pod)))
     moved = sorted({field for field, time in before if (field, time) not in after})
-    expect(not moved, f"{', '.join(moved)} has moved within a second")
+    expect(not moved, f"changed within a second: {', '.join(moved)}")
 
 
 @recommended
-def a_status_has_a_start_time(provider: Provider) -> None:
+def status_has_a_start_time(provider: ProviderClient) -> None:
     """A status has a `startTime`.
 
-    The garbage collection of Jobs, `activeDeadlineSeconds` and `kubectl describe` go by it.
+    The garbage collection of Jobs, `activeDeadlineSeconds` and `kubectl describe` use it.
     """
     at(_started(provider), "startTime", str)
 
 
 @recommended
-def every_container_has_one_entry(provider: Provider) -> None:
+def every_container_has_one_status(provider: ProviderClient) -> None:
     """`containerStatuses` has one entry for every container: name, image, ready, restartCount, state.
 
-    `kubectl get pods` counts READY and RESTARTS from them, and pages show them.
+    `kubectl get pods` computes READY and RESTARTS from these entries, and dashboards show them.
     """
     containers = [{"name": name, "image": "busybox:1.37", "command": ["sleep", "3600"]} for name in ("web", "db")]
     pod = created(provider, provider.pod(containers=containers))
     found = at(started(provider, pod), "containerStatuses", list)
     names = sorted(at(container, "name", str) for container in found)
-    expect(names == ["db", "web"], f"there are entries for {', '.join(names)}")
+    expect(names == ["db", "web"], f"containerStatuses has entries for: {', '.join(names)}")
     for container in found:
         for field, type_ in (("image", str), ("ready", bool), ("restartCount", int), ("state", dict)):
             at(container, field, type_)
 
 
 @recommended
-def a_running_pod_has_an_address(provider: Provider) -> None:
+def running_pod_has_a_pod_ip(provider: ProviderClient) -> None:
     """A running pod has a `podIP`.
 
     Without it, no Service has the pod as an endpoint.
@@ -96,5 +96,5 @@ def a_running_pod_has_an_address(provider: Provider) -> None:
     at(_started(provider), "podIP", str)
 
 
-def _started(provider: Provider) -> dict[str, Any]:
+def _started(provider: ProviderClient) -> dict[str, Any]:
     return started(provider, created(provider, provider.pod()))

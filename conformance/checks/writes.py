@@ -4,48 +4,48 @@ import copy
 from typing import Any
 
 from conformance.check import at, code, expect, recommended, required, success
-from conformance.pods import created, entries, entry, is_gone, started, status
-from conformance.provider import Provider, let_a_second_pass
+from conformance.client import ProviderClient, wait_a_second
+from conformance.pods import created, entries, entry, is_deleted, started, status
 from conformance.wire import Answer
 
 
 @required
-def a_create_is_answered_with_an_empty_body(provider: Provider) -> None:
-    """`POST /createPod` answers 2xx with an empty body, `Content-Length: 0`.
+def create_returns_an_empty_body(provider: ProviderClient) -> None:
+    """`POST /createPod` returns 2xx with an empty body and `Content-Length: 0`.
 
-    The original broker never closes the bodies of write replies: with any body it leaks one connection a call.
+    The original broker never closes the bodies of write responses: any body leaks one connection per call.
     """
     pod = provider.pod()
-    for _ in range(2):  # the second changes nothing
-        _expect_nothing(provider.create(pod))
+    for _ in range(2):  # the second request changes nothing
+        _expect_empty(provider.create(pod))
 
 
 @required
-def an_update_is_answered_with_an_empty_body(provider: Provider) -> None:
-    """`PUT /updatePod` answers 2xx with an empty body, `Content-Length: 0`.
+def update_returns_an_empty_body(provider: ProviderClient) -> None:
+    """`PUT /updatePod` returns 2xx with an empty body and `Content-Length: 0`.
 
-    The original broker sends updates for every pod, again and again, as PUT. A refusal is a warning on the pod at
-    each of them; with any body one connection a call is leaked.
+    The original broker repeatedly sends updates of every pod, by PUT. Each rejected update adds a warning event to
+    the pod; any body leaks one connection per call.
     """
     pod = _with_image(created(provider, provider.pod()))
-    for _ in range(2):  # the second changes nothing
-        _expect_nothing(provider.update(pod))
+    for _ in range(2):  # the second request changes nothing
+        _expect_empty(provider.update(pod))
 
 
 @required
-def a_delete_is_answered_with_an_empty_body(provider: Provider) -> None:
-    """`DELETE /deletePod` answers 2xx with an empty body, `Content-Length: 0`.
+def delete_returns_an_empty_body(provider: ProviderClient) -> None:
+    """`DELETE /deletePod` returns 2xx with an empty body and `Content-Length: 0`.
 
-    The original broker never closes the bodies of write replies: with any body it leaks one connection a call.
+    The original broker never closes the bodies of write responses: any body leaks one connection per call.
     """
-    _expect_nothing(provider.delete(created(provider, provider.pod())))
+    _expect_empty(provider.delete(created(provider, provider.pod())))
 
 
 @required
-def a_pod_of_the_original_broker_is_taken(provider: Provider) -> None:
-    """A pod may have neither `kind` nor `apiVersion`, a null `creationTimestamp` and `status: {}`.
+def pod_from_the_original_broker_is_accepted(provider: ProviderClient) -> None:
+    """A pod without `kind` and `apiVersion`, with a null `creationTimestamp` and `status: {}`, is accepted.
 
-    Go writes pods like that: refused, a pod never starts.
+    Go serializes pods in this form: if it is rejected, no pod starts.
     """
     pod = {**provider.pod(metadata={"creationTimestamp": None}), "status": {}}
     success(provider.create(pod))
@@ -53,10 +53,10 @@ def a_pod_of_the_original_broker_is_taken(provider: Provider) -> None:
 
 
 @recommended
-def a_pod_without_a_status_is_taken(provider: Provider) -> None:
-    """A pod may have no `status` at all.
+def pod_without_a_status_is_accepted(provider: ProviderClient) -> None:
+    """A pod without `status` is accepted.
 
-    A pod that somebody has written by hand, or another client sends, has none.
+    Pods that are written by hand, or sent by other clients, have none.
     """
     pod = provider.pod()
     del pod["status"]
@@ -64,10 +64,11 @@ def a_pod_without_a_status_is_taken(provider: Provider) -> None:
 
 
 @required
-def the_same_pod_created_twice_is_one_pod(provider: Provider) -> None:
+def repeated_create_is_idempotent(provider: ProviderClient) -> None:
     """`/createPod` with the same UID again succeeds and changes nothing.
 
-    After a dropped connection the original broker does not know that the provider has the pod, and sends it again.
+    After a dropped connection the original broker does not know whether the provider has the pod, and sends it
+    again.
     """
     pod = created(provider, provider.pod())
     success(provider.create(pod))
@@ -75,21 +76,21 @@ def the_same_pod_created_twice_is_one_pod(provider: Provider) -> None:
 
 
 @required
-def another_uid_under_the_same_name_replaces_the_pod(provider: Provider) -> None:
+def create_with_another_uid_replaces_the_pod(provider: ProviderClient) -> None:
     """`/createPod` with another UID under the same name replaces the pod.
 
-    It is a new pod to Kubernetes, such as the next one of a StatefulSet: with both there, or the old one, the
-    status told is another pod's.
+    For Kubernetes it is a new pod, such as the next replica of a StatefulSet. If the provider keeps both, or only
+    the old one, it reports the status of a different pod.
     """
     created(provider, provider.pod())
     new = created(provider, provider.pod())
     read = entry(provider, new)
-    expect(at(read, "metadata.uid", str) == new["metadata"]["uid"], "the old one is still there")
+    expect(at(read, "metadata.uid", str) == new["metadata"]["uid"], "/getPods still returns the old pod")
 
 
 @required
-def an_update_is_read_back(provider: Provider) -> None:
-    """What `PUT /updatePod` changes is what is read afterwards.
+def update_is_read_back(provider: ProviderClient) -> None:
+    """The changes of `PUT /updatePod` are returned by later reads.
 
     Labels, annotations and images change while pods run.
     """
@@ -97,108 +98,108 @@ def an_update_is_read_back(provider: Provider) -> None:
     pod["metadata"]["labels"] = {"app": "shop"}
     success(provider.update(pod))
     read = entry(provider, pod)
-    expect(at(read, "metadata.labels", dict) == {"app": "shop"}, "the label is the old one")
+    expect(at(read, "metadata.labels", dict) == {"app": "shop"}, "the label has not changed")
     images = [at(container, "image", str) for container in at(read, "spec.containers", list)]
-    expect(images == ["busybox:1.38"], "the image is the old one")
+    expect(images == ["busybox:1.38"], "the image has not changed")
 
 
 @required
-def an_update_of_the_same_pod_in_another_order_changes_nothing(provider: Provider) -> None:
-    """An update that differs in the order of `env` alone succeeds, and leaves the status as it is.
+def reordered_env_leaves_the_status_unchanged(provider: ProviderClient) -> None:
+    """An update that differs only in the order of `env` succeeds and leaves the status unchanged.
 
-    The original broker resolves the environment from an unordered map: it sends the same pod in another order
-    again and again, hundreds of times in a minute or two. Taken for changes, they restart what runs.
+    The original broker resolves the environment from an unordered map and sends the same pod in a different order
+    hundreds of times within minutes. A provider that treats this as a change restarts running containers.
     """
     pod = created(provider, provider.pod())
     before = started(provider, pod)
-    let_a_second_pass()
+    wait_a_second()
     again = copy.deepcopy(pod)
     again["spec"]["containers"][0]["env"].reverse()
     success(provider.update(again))
     entry(provider, pod)
     after = status(provider, pod)
     changed = sorted(field for field in before.keys() | after.keys() if before.get(field) != after.get(field))
-    expect(not changed, f"{', '.join(changed)} of the status is another than before")
+    expect(not changed, f"the update changed these fields of the status: {', '.join(changed)}")
 
 
 @required
-def a_status_in_a_request_is_not_believed(provider: Provider) -> None:
+def status_in_a_request_is_ignored(provider: ProviderClient) -> None:
     """The provider owns the status: `status` in the body of a create or update is ignored.
 
-    What the original broker sends is what it believed before. Taken over, a pod that has ended runs for ever, or a
-    running one is reported as failed.
+    The original broker sends the status that it last knew. If the provider stores it, a finished pod stays Running
+    forever, or a running one is reported as Failed.
     """
-    lies: dict[str, Any] = {
+    sent: dict[str, Any] = {
         "phase": "Failed",
         "reason": "Evicted",
         "podIP": "203.0.113.7",
         "startTime": "2001-01-01T00:00:00Z",
         "conditions": [{"type": "Ready", "status": "False"}],
     }
-    pod = {**provider.pod(), "status": lies}
+    pod = {**provider.pod(), "status": sent}
     success(provider.create(pod))
-    _expect_none_of(lies, status(provider, pod), "create")
-    success(provider.update({**_with_image(pod), "status": lies}))
-    _expect_none_of(lies, status(provider, pod), "update")
+    _expect_ignored(sent, status(provider, pod), "create")
+    success(provider.update({**_with_image(pod), "status": sent}))
+    _expect_ignored(sent, status(provider, pod), "update")
 
 
 @required
-def a_delete_takes_the_pod_in_its_body_and_no_other(provider: Provider) -> None:
-    """`DELETE /deletePod` has the pod in its body; that pod is gone afterwards, and no other.
+def delete_removes_only_the_given_pod(provider: ProviderClient) -> None:
+    """`DELETE /deletePod` deletes the pod in its body, and no other pod.
 
-    A pod that stays keeps running and is told of; Kubernetes has forgotten it.
+    A pod that is not deleted keeps running and is still reported, although Kubernetes has removed it.
     """
-    gone, kept = (created(provider, provider.pod(name)) for name in ("gone", "kept"))
-    success(provider.delete(entry(provider, gone)))
-    expect(is_gone(provider, gone), "it is still listed")
-    answer = provider.get("/getPodStatus", namespace=provider.namespace, name="gone")
+    deleted, kept = (created(provider, provider.pod(name)) for name in ("deleted", "kept"))
+    success(provider.delete(entry(provider, deleted)))
+    expect(is_deleted(provider, deleted), "/getPods still lists the pod")
+    answer = provider.get("/getPodStatus", namespace=provider.namespace, name="deleted")
     code(answer, 404)
-    expect(entries(provider, kept), "another pod of the namespace is gone too")
+    expect(entries(provider, kept), "the delete removed another pod of the namespace")
 
 
 @recommended
-def a_delete_of_an_unknown_pod_is_404(provider: Provider) -> None:
-    """`/deletePod` of an unknown pod answers 404.
+def delete_of_an_unknown_pod_returns_404(provider: ProviderClient) -> None:
+    """`/deletePod` of an unknown pod returns 404.
 
-    Who deletes can tell "it is gone" from "it was never here", and a misspelt name from a success.
+    The client can distinguish a deleted pod from one that never existed, and a misspelt name from a success.
     """
-    code(provider.delete(provider.pod("nobody")), 404)
+    code(provider.delete(provider.pod("unknown")), 404)
 
 
 @recommended
-def a_delete_of_another_uid_leaves_the_pod_alone(provider: Provider) -> None:
-    """`/deletePod` of a pod with another UID than the one that is here answers 404 and does nothing.
+def delete_with_another_uid_returns_404(provider: ProviderClient) -> None:
+    """`/deletePod` with a UID that differs from the stored pod's returns 404 and deletes nothing.
 
-    A delete that comes late must not take the new pod of the same name.
+    A delayed delete must not remove the new pod of the same name.
     """
     late, pod = provider.pod(), created(provider, provider.pod())
     answer = provider.delete(late)
-    expect(entries(provider, pod), "the pod is gone", answer)
+    expect(entries(provider, pod), "the delete removed the pod", answer)
     code(answer, 404)
 
 
 @recommended
-def an_update_of_an_unknown_pod_is_404(provider: Provider) -> None:
-    """`/updatePod` of an unknown pod answers 404, and creates none.
+def update_of_an_unknown_pod_returns_404(provider: ProviderClient) -> None:
+    """`/updatePod` of an unknown pod returns 404 and creates no pod.
 
-    A provider that has lost a pod says so, and the pod is created again.
+    The broker then knows that the provider has lost the pod, and creates it again.
     """
-    pod = provider.pod("nobody")
+    pod = provider.pod("unknown")
     answer = provider.update(pod)
-    expect(not entries(provider, pod), "the pod is there afterwards", answer)
+    expect(not entries(provider, pod), "the update created the pod", answer)
     code(answer, 404)
 
 
-def _expect_nothing(answer: Answer) -> None:
+def _expect_empty(answer: Answer) -> None:
     success(answer)
-    expect(not answer.body, f"the body has {len(answer.body)} bytes", answer)
+    expect(not answer.body, f"the body is not empty: {len(answer.body)} bytes", answer)
     is_empty = answer.code == 204 or answer.header("Content-Length") == "0"
-    expect(is_empty, "there is no Content-Length: 0, which says that there is no body", answer)
+    expect(is_empty, "the response has no Content-Length: 0", answer)
 
 
-def _expect_none_of(lies: dict[str, Any], told: dict[str, Any], write: str) -> None:
-    believed = [field for field, lie in lies.items() if told.get(field) == lie]
-    expect(not believed, f"{', '.join(believed)} of the {write} is in the status")
+def _expect_ignored(sent: dict[str, Any], status: dict[str, Any], write: str) -> None:
+    stored = [field for field, value in sent.items() if status.get(field) == value]
+    expect(not stored, f"the status contains fields of the {write}: {', '.join(stored)}")
 
 
 def _with_image(pod: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from conformance.checks.http import ENDPOINTS
-from conformance.provider import Target
+from conformance.client import Target
 
 TOKEN = "a-token-of-the-stub"
 LARGEST = 2 * 1024 * 1024

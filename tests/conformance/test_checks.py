@@ -1,13 +1,13 @@
-"""The kit finds each fault, and finds none where there is none."""
+"""Every check passes against a correct provider and fails against the fault that it is for."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from conformance import provider
+from conformance import client
 from conformance.check import Check, Level
 from conformance.checks import ALL
-from conformance.provider import Target
+from conformance.client import Target
 from conformance.run import Outcome, attempt
 from tests.conformance.faults import FAULTS
 from tests.conformance.faulty import without_extensions
@@ -18,21 +18,21 @@ CHECKS = {check.name: check for check in ALL}
 
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Target]:
-    """A provider without a fault."""
+    """Provider without a fault."""
     with serving(Stub()) as target:
         yield target
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_a_provider_without_a_fault_passes(stub: Target, name: str) -> None:
+def test_correct_provider_passes(stub: Target, name: str) -> None:
     result = attempt(CHECKS[name], stub)
 
     assert (result.outcome, result.problem) == (Outcome.PASSED, "")
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_found_by_its_check_and_no_pod_is_left(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider, "PATIENCE_SECONDS", 1)  # what never comes is waited for
+def test_fault_fails_its_check_and_leaves_no_pods(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PATIENCE_SECONDS", 1)  # the time limit of waiting checks
     problem, answer = FAULTS[name]
     stub = Stub()
     with serving(stub, answer) as target:
@@ -46,18 +46,18 @@ def test_a_fault_is_found_by_its_check_and_no_pod_is_left(name: str, monkeypatch
 
 
 @pytest.mark.parametrize("check", [check for check in ALL if check.level is Level.EXTENSION], ids=lambda c: c.name)
-def test_an_older_provider_does_not_fail_for_want_of_an_extension(check: Check) -> None:
+def test_missing_extension_is_not_a_failure(check: Check) -> None:
     with serving(Stub(), without_extensions) as target:
         outcome = attempt(check, target).outcome
 
     assert outcome is (Outcome.PASSED if check.name.startswith("access.") else Outcome.NOT_OFFERED)
 
 
-def test_every_check_has_been_seen_failing() -> None:
+def test_every_check_has_a_fault() -> None:
     assert set(FAULTS) == set(CHECKS)
 
 
-def test_every_check_says_what_the_rule_is_and_why_it_matters() -> None:
+def test_every_check_states_rule_and_reason() -> None:
     assert len(CHECKS) == len(ALL)
     for check in ALL:
         assert check.rule.endswith("."), check.name

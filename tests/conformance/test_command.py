@@ -1,4 +1,4 @@
-"""`python -m conformance`, as it is run."""
+"""`python -m conformance`, run as a process."""
 
 import json
 import signal
@@ -16,31 +16,37 @@ from tests.postgres import free_port
 from tests.server import CLEAN, ROOT
 from tests.waiting import eventually
 
-READS = ("--only", "reads.an-*", "node.*", "--token", TOKEN)
+READS = ("--only", "reads.unknown-pod*", "node.*", "--token", TOKEN)
 
 
 def conformance(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-S", "-m", "conformance", *arguments]  # it needs nothing that is installed
+    command = [
+        sys.executable,
+        "-S",
+        "-m",
+        "conformance",
+        *arguments,
+    ]  # without site-packages: the kit needs only Python
     return subprocess.run(command, cwd=ROOT, env=CLEAN, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_provider_that_conforms_is_0() -> None:
+def test_conforming_provider_exits_0() -> None:
     with serving(Stub()) as target:
         done = conformance(target.url, *READS)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "passed   reads.an-unknown-pod-is-404-not-found" in done.stdout
+    assert "passed   reads.unknown-pod-returns-404-not-found" in done.stdout
     assert done.stdout.endswith("9 passed, 0 failed, 0 not offered; conforms\n")
 
 
-def test_a_provider_that_does_not_conform_is_1_and_files_are_written_all_the_same(tmp_path: Path) -> None:
-    fault = FAULTS["reads.an-unknown-pod-is-404-not-found"]
+def test_violation_exits_1_and_still_writes_reports(tmp_path: Path) -> None:
+    fault = FAULTS["reads.unknown-pod-returns-404-not-found"]
     with serving(Stub(), fault.answer) as target:
         done = conformance(target.url, *READS, "--json", "--junit", str(tmp_path / "junit.xml"))
 
     assert (done.returncode, done.stderr) == (1, "")
-    told = json.loads(done.stdout)
-    assert [check["problem"] for check in told["checks"] if check["outcome"] == "failed"] == [fault.problem]
+    report = json.loads(done.stdout)
+    assert [check["problem"] for check in report["checks"] if check["outcome"] == "failed"] == [fault.problem]
     assert ET.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
 
 
@@ -48,12 +54,12 @@ def test_a_provider_that_does_not_conform_is_1_and_files_are_written_all_the_sam
     ("arguments", "problem"),
     [
         (["https://127.0.0.1:3000"], "plain HTTP"),
-        (["localhost:3000"], "an address is such as http://127.0.0.1:3000"),
+        (["localhost:3000"], "expected a URL such as http://127.0.0.1:3000"),
         ([f"http://127.0.0.1:{free_port()}"], "cannot be reached"),
-        (["http://127.0.0.1:3000", "--only", "nothing.*"], "no check has a name like nothing.*"),
+        (["http://127.0.0.1:3000", "--only", "nothing.*"], "no check matches nothing.*"),
     ],
 )
-def test_what_cannot_be_asked_is_2_with_a_line_that_says_why(arguments: list[str], problem: str) -> None:
+def test_unusable_target_exits_2_with_one_line(arguments: list[str], problem: str) -> None:
     done = conformance(*arguments)
 
     assert done.returncode == 2
@@ -61,7 +67,7 @@ def test_what_cannot_be_asked_is_2_with_a_line_that_says_why(arguments: list[str
     assert "Traceback" not in done.stderr
 
 
-def test_a_provider_below_a_path_is_asked_there() -> None:
+def test_url_path_is_a_prefix() -> None:
     stub = Stub()
     with serving(
         stub, lambda stub, request: stub.answer(request._replace(path=request.path.removeprefix("/provider")))
@@ -72,9 +78,9 @@ def test_a_provider_below_a_path_is_asked_there() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_is_left_of_its_pods_when_it_is_stopped(number: signal.Signals) -> None:
+def test_interrupt_deletes_the_pods(number: signal.Signals) -> None:
     stub = Stub()
-    with serving(stub, with_status(containerStatuses=[])) as target:  # a pod that never starts
+    with serving(stub, with_status(containerStatuses=[])) as target:  # the pod never starts
         waiting = [sys.executable, "-m", "conformance", target.url, "--only", "logs.*", "--token", TOKEN]
         with subprocess.Popen(waiting, cwd=ROOT, env=CLEAN, stdout=subprocess.PIPE) as process:
             eventually(lambda: stub.pods)

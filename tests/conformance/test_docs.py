@@ -1,4 +1,4 @@
-"""`docs/conformance.md` is true."""
+"""`docs/conformance.md` matches the kit."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from tests.server import CLEAN, ROOT
 DOCUMENT = (ROOT / "docs" / "conformance.md").read_text()
 
 
-def test_the_example_prints_what_it_says() -> None:
+def test_documented_example_prints_the_documented_output() -> None:
     [(command, expected)] = re.findall(r"<!-- test -->\n```sh\n(.*?)\n```\n```text\n(.*?)```", DOCUMENT, re.DOTALL)
     with serving(Stub()) as target:
         command = command.replace("python3", sys.executable).replace("http://127.0.0.1:3000", target.url)
@@ -28,7 +28,7 @@ def test_the_example_prints_what_it_says() -> None:
         assert done.stdout == expected.replace("http://127.0.0.1:3000", target.url)
 
 
-def test_every_check_that_is_named_is_there() -> None:
+def test_documented_checks_exist() -> None:
     named = set(re.findall(r"`([a-z]+\.[a-z0-9-]+)`", DOCUMENT))
 
     assert len(named) > 30

@@ -6,24 +6,24 @@ import pytest
 
 from conformance.check import Check
 from conformance.checks import ALL
-from conformance.provider import Target
+from conformance.client import Target
 from conformance.run import Outcome, attempt
 from tests.contract.conftest import TOKEN, Share
 from tests.postgres import PostgresServer
 from tests.server import Server
 
-WITHOUT_A_TOKEN = {"access.the-token-is-needed", "access.the-token-is-asked-for-as-http-does"}
+WITHOUT_A_TOKEN = {"access.token-is-required", "access.unauthorized-response-has-www-authenticate"}
 
 
 @pytest.fixture
 def on_sqlite(provider: Server) -> Target:
-    """The provider with the default settings."""
+    """Provider with the default settings."""
     return Target("127.0.0.1", provider.port)
 
 
 @pytest.fixture(scope="module")
 def on_postgresql_with_a_token(share: Share, postgres: PostgresServer) -> Iterator[Target]:
-    """The provider as it is run where other machines can reach it."""
+    """Provider on PostgreSQL that requires a token."""
     postgres.execute("CREATE DATABASE conformance TEMPLATE template")
     with share(DATABASE_URL=postgres.url("conformance"), PROVIDER_TOKEN=TOKEN, HOST="127.0.0.1") as server:
         yield Target("127.0.0.1", server.port, token=TOKEN)
@@ -31,15 +31,15 @@ def on_postgresql_with_a_token(share: Share, postgres: PostgresServer) -> Iterat
 
 @pytest.fixture(params=["on_sqlite", "on_postgresql_with_a_token"])
 def target(request: pytest.FixtureRequest) -> Target:
-    """The provider, in two of the ways in which it is run."""
+    """Provider in each of the two configurations."""
     target: Target = request.getfixturevalue(request.param)
     return target
 
 
 @pytest.mark.parametrize("check", ALL, ids=lambda check: check.name)
-def test_the_provider_passes(target: Target, check: Check) -> None:
+def test_provider_passes_the_check(target: Target, check: Check) -> None:
     result = attempt(check, target)
 
-    left_out = set() if target.token else WITHOUT_A_TOKEN
-    expected = Outcome.NOT_OFFERED if check.name in left_out else Outcome.PASSED
+    skipped = set() if target.token else WITHOUT_A_TOKEN
+    expected = Outcome.NOT_OFFERED if check.name in skipped else Outcome.PASSED
     assert (result.outcome, result.problem if expected is Outcome.PASSED else "") == (expected, "")

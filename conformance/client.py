@@ -1,4 +1,4 @@
-"""The provider under test, as one check sees it, and what the check has left there."""
+"""HTTP client of the provider under test, with the pods that one check creates."""
 
 import json
 import time
@@ -15,18 +15,18 @@ T = TypeVar("T")
 PodJSON = dict[str, Any]
 
 PATIENCE_SECONDS = 30
-"""How long a check waits for what a provider may take its time for: a container that starts, a pod that ends."""
+"""Seconds that a check waits for a container to start or for a pod to terminate."""
 
 _COMMAND = ["sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; exec sleep 3600"]
 _SWEEPS = 5
 
 
 class Target(NamedTuple):
-    """Where the provider is.
+    """Address of the provider.
 
     Attributes:
-        path: what its paths begin with; empty for most.
-        token: the bearer token that it wants.
+        path: prefix of its paths; usually empty.
+        token: bearer token to send; None for none.
     """
 
     host: str
@@ -36,31 +36,31 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, url: str, *, token: str | None = None) -> Self:
-        """Read an address such as `http://127.0.0.1:3000`.
+        """Parse a URL such as `http://127.0.0.1:3000`.
 
         Raises:
-            ValueError: it is no such address; the message says what is wrong.
+            ValueError: the URL is not a plain HTTP address; the message names the problem.
         """
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("an address is such as http://127.0.0.1:3000; the contract is plain HTTP")
+            raise ValueError("expected a URL such as http://127.0.0.1:3000 (plain HTTP)")
         return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/"), token)
 
     @property
     def url(self) -> str:
-        """The address, without the token."""
+        """URL of the provider, without the token."""
         return f"http://{self.host}:{self.port}{self.path}"
 
 
-class Provider:
-    """The provider, and a namespace in it that is one check's own.
+class ProviderClient:
+    """Client of the provider, with a namespace for the pods of one check.
 
-    Every method that asks it may raise `WireError` or `OSError`.
+    Every method that sends a request may raise `WireError` or `OSError`.
 
     Attributes:
-        target: where it is.
-        namespace: where the pods of this check are.
-        last: the last answer that came back.
+        target: address of the provider.
+        namespace: namespace of the pods of this check.
+        last: the last response; None before the first request.
     """
 
     def __init__(self, target: Target) -> None:
@@ -79,14 +79,14 @@ class Provider:
         container: Mapping[str, Any] | None = None,
         **spec: Any,
     ) -> PodJSON:
-        """Make a Pod as the original broker sends it, with another UID each time; it is let go in the end.
+        """Return a Pod as the original broker sends it, with a new UID; :meth:`clean_up` deletes it.
 
         Args:
-            name: its name.
-            namespace: its namespace; the check's own where None.
-            metadata: more of its metadata.
-            container: more of its container, whose name is `web`.
-            spec: more of its spec.
+            name: name of the pod.
+            namespace: namespace of the pod; the check's own if None.
+            metadata: additional metadata.
+            container: additional fields of its container, which is named `web`.
+            spec: additional fields of its spec.
         """
         pod: PodJSON = {
             "metadata": {
@@ -119,32 +119,32 @@ class Provider:
         return pod
 
     def get(self, path: str, **query: object) -> Answer:
-        """GET with a query."""
+        """Send a GET request with a query."""
         return self.request("GET", f"{path}?{urlencode(query)}" if query else path)
 
     def create(self, pod: object) -> Answer:
-        """`POST /createPod`."""
+        """Send `POST /createPod`."""
         return self.request("POST", "/createPod", pod)
 
     def update(self, pod: object) -> Answer:
-        """`PUT /updatePod`."""
+        """Send `PUT /updatePod`."""
         return self.request("PUT", "/updatePod", pod)
 
     def delete(self, pod: object) -> Answer:
-        """`DELETE /deletePod`."""
+        """Send `DELETE /deletePod`."""
         return self.request("DELETE", "/deletePod", pod)
 
     def request(self, method: str, target: str, body: object = None, **headers: str) -> Answer:
-        """Send a request and read the answer.
+        """Send a request and return the response; redirects are not followed.
 
         Args:
             method: such as `GET`.
-            target: path and query; no redirect is followed.
-            body: bytes, sent as they are, or what becomes JSON; none where None.
-            headers: with underscores for hyphens; an `Authorization` takes the place of the token.
+            target: path and query.
+            body: bytes, sent unchanged, or a value to encode as JSON; no body if None.
+            headers: with underscores for hyphens; an `Authorization` replaces the token.
         """
         request = self.prepare(method, target, body, **headers)
-        if self._connection is None or self._connection.has_answer():  # it has been closed meanwhile
+        if self._connection is None or self._connection.has_answer():  # closed by the provider
             self._close()
             self._connection = self.connect()
         try:
@@ -158,7 +158,7 @@ class Provider:
         return self.last
 
     def prepare(self, method: str, target: str, body: object = None, **headers: str) -> Request:
-        """Make a request, to send on another connection."""
+        """Return a request for sending on another connection."""
         sent = {"Authorization": f"Bearer {self.target.token}"} if self.target.token else {}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -171,23 +171,23 @@ class Provider:
         """Open another connection."""
         return Connection(self.target.port, self.target.host, timeout=PATIENCE_SECONDS)
 
-    def leave(self) -> None:
-        """Let every pod of this check go, as well as this provider can do that."""
+    def clean_up(self) -> None:
+        """Delete every pod of this check, as far as the provider is able to."""
         for pod in self._pods:
             with suppress(OSError, WireError):
                 self.delete(pod)
         with suppress(
             OSError, WireError, ValueError, TypeError, KeyError, AttributeError
-        ):  # a list of what are no pods
+        ):  # the list has entries that are not pods
             for _ in range(_SWEEPS):
-                if not (left := self._left()):
+                if not (remaining := self._remaining()):
                     break
-                for pod in left:
+                for pod in remaining:
                     self.delete(pod)
         self._close()
 
-    def _left(self) -> list[PodJSON]:
-        """Find pods of this check that are still there: doubles, and nameless ones that a broken body became."""
+    def _remaining(self) -> list[PodJSON]:
+        """Return the remaining pods of this check, including duplicates and pods stored without a name."""
         marks = (self.namespace, *(pod["metadata"]["uid"] for pod in self._pods))
         return [
             pod
@@ -202,20 +202,20 @@ class Provider:
 
 
 def named(pod: PodJSON) -> dict[str, str]:
-    """The query that asks for a pod."""
+    """Return the query parameters that identify a pod."""
     return {"namespace": pod["metadata"]["namespace"], "name": pod["metadata"]["name"]}
 
 
-def patiently(question: Callable[[], T | None]) -> T | None:
-    """Ask until the answer is true, and give it; None where it is not within `PATIENCE_SECONDS`."""
+def wait_until(condition: Callable[[], T | None]) -> T | None:
+    """Poll a condition until it is true, and return its value; None if it is not within `PATIENCE_SECONDS`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (answer := question()):
+    while not (value := condition()):
         if time.monotonic() > deadline:
             return None
         time.sleep(0.02)
-    return answer
+    return value
 
 
-def let_a_second_pass() -> None:
-    """Wait until a time in whole seconds that is taken anew is another one."""
+def wait_a_second() -> None:
+    """Wait until the current time in whole seconds has changed."""
     time.sleep(1.05)
