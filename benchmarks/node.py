@@ -1,8 +1,8 @@
-"""Measure a node of Kubernetes: how fast pods that are bound to it become ready, and what that takes.
+"""Measure a Kubernetes node: how fast its pods become ready, and what that costs.
 
-Works with any node, of this project or another. Pods are made in a namespace of this run's own, which is deleted
-at the end, also after Ctrl-C. Times are those of a client of the API server: from sending the create until the
-watch tells that the pod is Running and Ready; from sending the delete until the watch tells that it is gone.
+Works with any node. Creates pods in a namespace of its own, which it deletes at the end, also after Ctrl-C. All
+times are measured by a client of the API server: from sending the create until the watch reports the pod as
+Running and Ready; from sending the delete until the watch reports the pod as deleted.
 """
 
 import argparse
@@ -34,20 +34,20 @@ say = functools.partial(print, file=sys.stderr, flush=True)
 
 
 class BenchmarkError(Exception):
-    """The run cannot measure what its table would claim."""
+    """The run cannot produce valid measurements."""
 
 
 @dataclass
 class Seen:
-    """What the watch has told of the pods: when each was ready, when each was gone, why one has failed."""
+    """Times at which the watch reported each pod as ready or deleted, and the message of a failed pod."""
 
     ready: dict[str, float] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
     failure: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def hear(self, type_: str, pod: Object, now: float) -> None:
-        """Note a change, the first time that it is told."""
+    def record(self, type_: str, pod: Object, now: float) -> None:
+        """Record the first report of each state of a pod."""
         name = pod["metadata"]["name"]
         if type_ == "DELETED":
             self.gone.setdefault(name, now)
@@ -58,7 +58,7 @@ class Seen:
         self.changed.set()
 
     async def wait(self, seen: dict[str, float], names: Iterable[str]) -> None:
-        """Wait until all of these are in one of the two."""
+        """Wait until all of these pods are in one of the two dicts."""
         missing = set(names)
         try:
             while missing := missing - seen.keys():
@@ -68,11 +68,13 @@ class Seen:
                 async with asyncio.timeout(STALLED_AFTER):
                     await self.changed.wait()
         except TimeoutError:
-            raise BenchmarkError(f"{len(missing)} pods have not come to it, and nothing changes") from None
+            raise BenchmarkError(
+                f"{len(missing)} pods did not reach the expected state; no changes for {STALLED_AFTER:.0f} s"
+            ) from None
 
 
 class Bench:
-    """A namespace of its own in the cluster."""
+    """Namespace for the pods of this run."""
 
     def __init__(self, client: Client, node: str) -> None:
         self.client = client
@@ -80,39 +82,39 @@ class Bench:
         self.namespace = f"benchmark-{secrets.token_hex(4)}"
         self.pods = f"/api/v1/namespaces/{self.namespace}/pods"
         self.seen = Seen()
-        self._turn = asyncio.Semaphore(CONNECTIONS)
+        self._connections = asyncio.Semaphore(CONNECTIONS)
 
     async def create(self, name: str) -> float:
-        """Create a pod on the node; give when that was asked for."""
+        """Create a pod on the node; return the time at which the request was sent."""
         container = {"name": "main", "image": "nginx:1.27", "resources": {"requests": {"cpu": "1m"}}}
         spec = {"nodeName": self.node, "automountServiceAccountToken": False, "containers": [container]}
-        async with self._turn:
+        async with self._connections:
             began = time.monotonic()
             await self.client.create(self.pods, {"metadata": {"name": name}, "spec": spec})
             return began
 
     async def delete(self, name: str) -> float:
-        """Delete a pod as `kubectl delete` does; give when that was asked for."""
-        async with self._turn:
+        """Delete a pod as `kubectl delete` does; return the time at which the request was sent."""
+        async with self._connections:
             began = time.monotonic()
             await self.client.delete(f"{self.pods}/{name}")
             return began
 
     async def watch(self) -> None:
-        """Listen to what becomes of the pods."""
+        """Watch the pods and record their states."""
         events = list_and_watch(self.client, self.pods, clock=lambda: datetime.now(UTC), random=random.Random())
         async for type_, obj in events:
             if obj is not None:
-                self.seen.hear(type_, obj.decode(), time.monotonic())
+                self.seen.record(type_, obj.decode(), time.monotonic())
 
     async def open(self) -> None:
-        """Make the namespace, and wait until pods can be made in it."""
+        """Create the namespace and wait until a pod in it is ready."""
         await self.client.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         async with asyncio.timeout(60):
             while True:
                 try:
                     await self.create("first")
-                except Forbidden:  # it has no service account yet
+                except Forbidden:  # the namespace has no service account yet
                     await asyncio.sleep(0.1)
                 else:
                     break
@@ -121,7 +123,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(client: Client, node: str) -> AsyncIterator[Bench]:
-    """Have a namespace for the time of a block."""
+    """Create the namespace; delete it at the end of the block."""
     made = Bench(client, node)
     watching = asyncio.create_task(made.watch())
     try:
@@ -141,11 +143,11 @@ class Process:
     pid: int
 
     def cpu(self) -> float:
-        """Give the seconds of processor time that they have taken so far."""
+        """Return the CPU time of all these processes so far, in seconds."""
         return sum(self._cpu(pid) for pid in self._tree())
 
     def memory(self) -> int:
-        """Give the memory that they have now, in bytes; of what several share, each has its part."""
+        """Return the memory (Pss) of all these processes, in bytes."""
         return sum(self._memory(pid) for pid in self._tree())
 
     def _memory(self, pid: int) -> int:
@@ -164,7 +166,7 @@ class Process:
 
 
 class Meter:
-    """Measures what processes take between two moments."""
+    """CPU time of processes since the meter was created."""
 
     def __init__(self, processes: list[Process]) -> None:
         self._processes = processes
@@ -172,11 +174,11 @@ class Meter:
         self._cpu = [process.cpu() for process in processes]
 
     def seconds(self) -> str:
-        """Tell the processor time of each since."""
+        """Return the CPU time of each process in seconds."""
         return ", ".join(f"{label} {taken:.2f} s" for label, taken in self._taken())
 
     def percent(self) -> str:
-        """Tell it as a part of one processor."""
+        """Return the CPU time of each process as a percentage of one CPU."""
         passed = time.monotonic() - self._began
         return ", ".join(f"{label} {100 * taken / passed:.2f} %" for label, taken in self._taken())
 
@@ -186,50 +188,54 @@ class Meter:
 
 
 async def one_by_one(on: Bench, count: int) -> None:
-    """Make pods, each when the one before is ready: what one pod alone takes."""
+    """Create pods one after the other, each when the previous one is ready; print the latencies."""
     began = {}
     for number in range(count):
         name = f"alone-{number}"
         began[name] = await on.create(name)
         await on.seen.wait(on.seen.ready, [name])
-    tell(f"one pod alone, {count} times", latencies(began, on.seen.ready))
+    print_row(f"one pod alone, {count} times", latencies(began, on.seen.ready))
 
 
 async def all_at_once(on: Bench, count: int, processes: list[Process]) -> list[str]:
-    """Make all pods at once; give their names."""
+    """Create all pods at once; print the measurements and return the names of the pods."""
     names = [f"pod-{number}" for number in range(count)]
     meter = Meter(processes)
     began = dict(zip(names, await asyncio.gather(*map(on.create, names)), strict=True))
     await on.seen.wait(on.seen.ready, names)
-    tell(f"{count} pods at once, create to Ready", rate(began, on.seen.ready), latencies(began, on.seen.ready))
-    tell("processor time of that", meter.seconds())
+    print_row(
+        f"{count} pods at once, create to Ready", rate(began, on.seen.ready), latencies(began, on.seen.ready)
+    )
+    print_row("CPU time of these pods", meter.seconds())
     return names
 
 
 async def delete_all(on: Bench, names: list[str], processes: list[Process]) -> None:
-    """Delete all pods at once."""
+    """Delete all pods at once; print the measurements."""
     meter = Meter(processes)
     began = dict(zip(names, await asyncio.gather(*map(on.delete, names)), strict=True))
     await on.seen.wait(on.seen.gone, names)
-    tell(f"{len(names)} pods at once, delete to gone", rate(began, on.seen.gone), latencies(began, on.seen.gone))
-    tell("processor time of that", meter.seconds())
+    print_row(
+        f"{len(names)} pods at once, delete to gone", rate(began, on.seen.gone), latencies(began, on.seen.gone)
+    )
+    print_row("CPU time of these pods", meter.seconds())
 
 
 def rate(began: dict[str, float], ended: dict[str, float]) -> str:
-    """Tell how many a second, from the first beginning to the last end."""
+    """Return the throughput from the first request to the last result."""
     return f"{len(began) / (max(ended[name] for name in began) - min(began.values())):.0f} pods/s"
 
 
 def latencies(began: dict[str, float], ended: dict[str, float]) -> str:
-    """Tell the median and the 99th percentile."""
-    times = sorted(ended[name] - moment for name, moment in began.items())
+    """Return the median and the 99th percentile."""
+    times = sorted(ended[name] - start for name, start in began.items())
     p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
     return f"p50 {statistics.median(times) * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
 
 
-def tell(what: str, *values: str) -> None:
-    """Print a line of the table."""
-    print(f"{what:<40}{', '.join(values)}", flush=True)
+def print_row(label: str, *values: str) -> None:
+    """Print a row of the table."""
+    print(f"{label:<40}{', '.join(values)}", flush=True)
 
 
 def _is_ready(pod: Object) -> bool:
@@ -241,37 +247,43 @@ def _is_ready(pod: Object) -> bool:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Measure, and print as it comes."""
+    """Run all measurements; print each as it is completed."""
     client = Client(load(options.kubeconfig, os.environ), timeout=120)
-    given = {"broker": options.broker_pid, "provider": options.provider_pid}
-    processes = [Process(label, pid) for label, pid in given.items() if pid]
+    pids = {"broker": options.broker_pid, "provider": options.provider_pid}
+    processes = [Process(label, pid) for label, pid in pids.items() if pid]
     try:
         async with bench(client, options.node) as on:
             await one_by_one(on, options.alone)
             before = [process.memory() for process in processes]
             names = await all_at_once(on, options.pods, processes)
             grown = [(p, p.memory() - b) for p, b in zip(processes, before, strict=True)]
-            tell("memory a pod", *(f"{p.label} {size / 1000 / len(names):.1f} KB" for p, size in grown))
+            print_row("memory per pod", *(f"{p.label} {size / 1000 / len(names):.1f} KB" for p, size in grown))
             if options.idle and processes:
-                await asyncio.sleep(5)  # let what is still on its way arrive
+                await asyncio.sleep(5)  # wait for pending status updates
                 meter = Meter(processes)
                 await asyncio.sleep(options.idle)
-                tell(f"idle with {len(names)} pods, {options.idle} s", meter.percent())
+                print_row(f"idle with {len(names)} pods, {options.idle} s", meter.percent())
             await delete_all(on, names, processes)
     finally:
         await client.close()
 
 
 def main() -> int:
-    """Read the flags and measure."""
+    """Parse the arguments and run the measurements; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"), help="the cluster (KUBECONFIG)")
-    parser.add_argument("--node", default="virtual-kubelet-web", help="the node to measure (%(default)s)")
-    parser.add_argument("--pods", type=int, default=500, help="how many pods at once (%(default)s)")
-    parser.add_argument("--alone", type=int, default=20, help="how many pods one by one before (%(default)s)")
-    parser.add_argument("--idle", type=int, default=30, help="seconds to measure at rest; 0: none (%(default)s)")
-    parser.add_argument("--broker-pid", type=int, help="process of the broker, for its processor time and memory")
-    parser.add_argument("--provider-pid", type=int, help="process of the provider, its children are counted too")
+    parser.add_argument(
+        "--kubeconfig", default=os.environ.get("KUBECONFIG"), help="kubeconfig file of the cluster (KUBECONFIG)"
+    )
+    parser.add_argument("--node", default="virtual-kubelet-web", help="node to measure (%(default)s)")
+    parser.add_argument("--pods", type=int, default=500, help="number of pods created at once (%(default)s)")
+    parser.add_argument(
+        "--alone", type=int, default=20, help="number of pods created one by one first (%(default)s)"
+    )
+    parser.add_argument(
+        "--idle", type=int, default=30, help="seconds to measure while idle; 0 to skip (%(default)s)"
+    )
+    parser.add_argument("--broker-pid", type=int, help="process ID of the broker, to measure CPU time and memory")
+    parser.add_argument("--provider-pid", type=int, help="process ID of the provider, measured with its children")
     try:
         asyncio.run(run(parser.parse_args()))
     except (BenchmarkError, ConfigurationError, ApiError) as exc:

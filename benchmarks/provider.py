@@ -1,11 +1,12 @@
-"""Measure a web provider over HTTP, side by side with others in the same run.
+"""Measure a web provider over HTTP, and compare it with others in the same run.
 
-One process drives all connections in one loop; each sends its next request when the last is answered
-(a closed loop). Servers take turns, round by round (A B A B ...). A cell is the median over the rounds,
-a ratio the median of each round's ratio, so that a machine whose speed wanders spoils neither.
+One process drives all connections in one loop; each connection sends its next request after the response to the
+last one (a closed loop). The servers are measured alternately, round by round (A B A B ...). A cell is the median
+over the rounds, a ratio is the median of the ratios per round: variations in the speed of the machine affect
+neither.
 
-Every pod has a name of this run alone, in the namespace "benchmark", and is deleted at the end, also after
-Ctrl-C. A provider that keeps what was deleted is best measured on an empty database, one --only at a time.
+Pod names are unique to the run, in the namespace "benchmark"; all pods are deleted at the end, also after Ctrl-C.
+For a provider that keeps deleted pods, use an empty database and one --only per run.
 """
 
 import argparse
@@ -37,16 +38,16 @@ VERBS = {"createPod": "POST", "deletePod": "DELETE", "updatePod": "PUT"}  # all 
 READS = {"getPod": "name=", "getPodStatus": "name=", "getContainerLogs": "tail=10&containerName=server&podName="}
 NOT_OFFERED = (404, 405, 501)
 STALLED_AFTER = 120.0
-LISTS_A_ROUND = 5  # CPU time is counted in steps of 10 ms
+LISTS_A_ROUND = 5  # the resolution of CPU time is 10 ms
 say = functools.partial(print, file=sys.stderr, flush=True)
 
 
 class BenchmarkError(Exception):
-    """The run cannot measure what its tables would claim."""
+    """The run cannot produce valid measurements."""
 
 
 def pod_template(run: str) -> str:
-    """Return a pod of 6.6 KB as a broker sends it, with `@INDEX@` and `@REVISION@` left to fill in."""
+    """Return a pod of 6.6 KB as a broker sends it, with the placeholders `@INDEX@` and `@REVISION@`."""
     env = [{"name": "DATABASE_PASSWORD", "value": "no-secret-of-anybody-but-as-long-as-a-generated-one-would-be"}]
     for port, service in enumerate(("KUBERNETES", "DATABASE", "CACHE", "MAIL", "SEARCH", "QUEUE"), 8001):
         values = {"SERVICE_HOST": "10.96.0.1", "SERVICE_PORT": f"{port}", "PORT": f"tcp://10.96.0.1:{port}"}
@@ -67,7 +68,7 @@ def pod_template(run: str) -> str:
 
 @dataclass
 class Run:
-    """What one drive of a server gave: times in seconds, one for each answer, and the last answer."""
+    """Result of one drive of a server: times in seconds, one per response, and the last response."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -76,12 +77,12 @@ class Run:
     body: bytes | bytearray = b""
 
     def json(self) -> Any:
-        """Parse the body, without the frames of its chunks; no JSON looks like one."""
+        """Decode the body, after removal of its chunk framing; no JSON value looks like chunk framing."""
         return json.loads(re.sub(rb"(?:\A|\r\n)[0-9a-fA-F]+\r\n", b"", self.body))
 
 
 class Target:
-    """One server, and the pods of this run that are stored there, the oldest first."""
+    """A server, and the pods of this run that it stores, oldest first."""
 
     def __init__(self, label: str, url: str, options: argparse.Namespace) -> None:
         parts = urlsplit(url)
@@ -93,18 +94,18 @@ class Target:
             ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(*self.address)
         )
         if not self.local and not options.allow_remote:
-            raise BenchmarkError(f"{url}: not a loopback address (--allow-remote drives it all the same)")
+            raise BenchmarkError(f"{url}: not a loopback address (use --allow-remote to measure it)")
         self.headers = f"Host: {parts.netloc}\r\nContent-Type: application/json\r\n"
         self.headers += f"Authorization: Bearer {options.token}\r\n" if options.token else ""
         self.run = secrets.token_hex(4)
         self.template = pod_template(self.run)
-        self.numbers = itertools.count(1)  # for pods and revisions: no two are alike in a run
+        self.numbers = itertools.count(1)  # numbers of pods and revisions: unique in a run
         self.stored: deque[int] = deque()
-        self.missing: set[str] = set()  # calls that the server does not offer
-        self.accepted: tuple[int, ...] = ()  # statuses that do not stop the run, besides 2xx
+        self.missing: set[str] = set()  # calls that the server does not implement
+        self.accepted: tuple[int, ...] = ()  # statuses, besides 2xx, that do not stop the run
 
     def request(self, call: str, index: int, revision: int) -> bytes:
-        """Return the bytes of a request, about one pod of this run where the call is about a pod."""
+        """Return the bytes of a request; for calls about a pod, about the pod with this index."""
         query, length, body = "", "", ""
         if call in VERBS:
             body = self.template.replace("@INDEX@", f"{index:08}").replace("@REVISION@", str(revision))
@@ -115,7 +116,7 @@ class Target:
         return f"{line}\r\n{self.headers}{length}\r\n{body}".encode()
 
     def requests(self, call: str, count: int) -> Iterator[bytes]:
-        """Yield so many requests: creates of new pods, deletes of the oldest, others about random ones."""
+        """Yield `count` requests: creates of new pods, deletes of the oldest, other calls about random pods."""
         stored = list(self.stored) or [0]
         for place, number in enumerate(itertools.islice(self.numbers, count)):
             index = stored[place] if call == "deletePod" else random.choice(stored)
@@ -124,7 +125,7 @@ class Target:
             yield self.request(call, index, number)
 
     def fill(self, count: int) -> None:
-        """Store pods, or delete the oldest, until exactly `count` of this run are there."""
+        """Create pods, or delete the oldest, until exactly `count` pods of this run are stored."""
         change = count - len(self.stored)
         call = "createPod" if change > 0 else "deletePod"
         if abs(change) >= 5000:
@@ -132,19 +133,19 @@ class Target:
         drive(self, call, abs(change), connections=8)
 
     def probe(self) -> None:
-        """Find out which calls the server does not offer."""
+        """Detect the calls that the server does not implement."""
         self.fill(1)
         self.accepted = NOT_OFFERED
         for call in ("", *READS, "updatePod"):
             if (run := drive(self, call, 1)).status in NOT_OFFERED:
                 self.missing.add(call)
-                say(f"{self.label}: {VERBS.get(call, 'GET')} /{call} answers {run.status}: not measured")
+                say(f"{self.label}: {VERBS.get(call, 'GET')} /{call} returns {run.status}: not measured")
         self.accepted = ()
         self.fill(0)
 
 
 def read_reply() -> Generator[None, bytes, tuple[bytes, bytearray, float]]:
-    """Take bytes as they arrive; once it is all there, return the head, the body and when the body began."""
+    """Receive a complete response; return its head, its body and the time of the first body byte."""
     data, first_byte = bytearray(), 0.0
     while (end := data.find(b"\r\n\r\n")) < 0:
         data += yield
@@ -158,12 +159,12 @@ def read_reply() -> Generator[None, bytes, tuple[bytes, bytearray, float]]:
 
 
 def drive(target: Target, call: str, count: int, *, connections: int = 1, seconds: float = float("inf")) -> Run:
-    """Make a call so many times, or until the time is up; an answer that is not accepted stops the benchmark."""
+    """Send `count` calls, or until the time is up; an unexpected status stops the benchmark."""
     run, begun, requests = Run(), time.perf_counter(), target.requests(call, count)
     upcoming = iter(lambda: next(requests, None) if run.seconds < seconds else None, None)
 
     def lane(number: int) -> Generator[None, bytes, None]:
-        """Send one request after the other; the time to open a connection, where there is none, is part of it."""
+        """Send requests one after the other; a latency includes the time to open the connection, if needed."""
         request, sent = next(upcoming, None), time.perf_counter()
         while request:
             with socket.create_connection(target.address, STALLED_AFTER) as connection:
@@ -171,7 +172,7 @@ def drive(target: Target, call: str, count: int, *, connections: int = 1, second
                 selector.register(connection, selectors.EVENT_READ, (connection, number))
                 head = b""
                 while request and not (b"\r\nconnection: close" in head or head.startswith(b"http/1.0")):
-                    connection.send(request)  # a socket's buffer holds far more than one request
+                    connection.send(request)  # the socket buffer is larger than one request
                     head, run.body, first_byte = yield from read_reply()
                     now = time.perf_counter()
                     run.seconds, run.status = now - begun, int(head[9:12])
@@ -190,11 +191,11 @@ def drive(target: Target, call: str, count: int, *, connections: int = 1, second
                 next(waiting, None)
             while selector.get_map():
                 if not (ready := selector.select(STALLED_AFTER)):
-                    raise BenchmarkError(f"no answer in {STALLED_AFTER:.0f} s")
+                    raise BenchmarkError(f"no response in {STALLED_AFTER:.0f} s")
                 for key, _ in ready:
                     connection, number = key.data
                     if not (data := connection.recv(65_536)):
-                        raise BenchmarkError("the connection was closed before the end of the answer")
+                        raise BenchmarkError("the connection was closed before the end of the response")
                     with contextlib.suppress(StopIteration):
                         lanes[number].send(data)
         except (BenchmarkError, OSError) as error:
@@ -205,13 +206,13 @@ def drive(target: Target, call: str, count: int, *, connections: int = 1, second
 
 
 def server_processes(target: Target) -> list[tuple[float, float]]:
-    """Return the CPU time (ms) and memory (Pss, MiB) of each local process that holds the listening socket."""
+    """Return CPU time (ms) and memory (Pss, MiB) of each local process that holds the listening socket."""
     tables = "".join(table.read_text() for table in Path("/proc/net").glob("tcp*"))
     inodes = re.findall(rf":{target.address[1]:04X} \S+ 0A(?: +\S+){{5}} +(\d+)", tables)
     sockets = {f"socket:[{inode}]" for inode in inodes} if target.local else set()
     holders, usage = set(), []
     for entry in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):  # the process has ended, or is another user's
+        with contextlib.suppress(OSError):  # the process has exited, or belongs to another user
             if os.readlink(entry) in sockets:
                 holders.add(entry.parent.parent)
     for process in sorted(holders, key=lambda path: int(path.name)):
@@ -223,7 +224,7 @@ def server_processes(target: Target) -> list[tuple[float, float]]:
 
 @dataclass
 class Table:
-    """Samples, one a round, by row and column; the ratios are the first column to each of the others."""
+    """Samples, one per round, by row and column; the ratios divide the first column by each of the others."""
 
     title: str
     columns: list[str]
@@ -246,7 +247,7 @@ class Table:
         return "\n".join([self.title, *map("  ".join, aligned)])
 
     def add_rate(self, target: Target, call: str, connections: int, seconds: float) -> None:
-        """Drive one call for a while, and add its rate and latencies."""
+        """Drive one call for a number of seconds; add its rate and latencies."""
         if call not in target.missing:
             run = drive(target, call, sys.maxsize, connections=connections, seconds=seconds)
             cuts = statistics.quantiles(run.latencies, n=100)
@@ -258,7 +259,7 @@ class Table:
 
 @contextlib.contextmanager
 def scratch_database(options: argparse.Namespace) -> Iterator[sqlite3.Connection]:
-    """Provide an empty table of texts, as durable as SQLite can be, in a directory that goes again."""
+    """Provide an empty table of texts, with full durability of SQLite, in a temporary directory."""
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.scratch) as directory,
         contextlib.closing(sqlite3.connect(f"{directory}/pods.db", isolation_level=None)) as database,
@@ -269,7 +270,7 @@ def scratch_database(options: argparse.Namespace) -> Iterator[sqlite3.Connection
 
 
 def measure_create(options: argparse.Namespace, targets: list[Target]) -> Iterator[Table]:
-    """Measure createPod and its bound, GET /; bare is a loop of durable one-row transactions of sqlite3."""
+    """Measure createPod, and GET / as its bound; bare is a loop of durable one-row transactions in sqlite3."""
     table = Table("create", [*(target.label for target in targets), "bare"])
     with scratch_database(options) as database:
         for _ in range(options.rounds):
@@ -298,13 +299,13 @@ def measure_status(options: argparse.Namespace, targets: list[Target]) -> Iterat
 
 
 def measure_list(options: argparse.Namespace, targets: list[Target]) -> Iterator[Table]:
-    """Measure getPods; bare reads the texts that A lists from SQLite, in chunks of a hundred rows."""
+    """Measure getPods; bare reads the same texts from SQLite, in chunks of a hundred rows."""
     table = Table(f"list, {options.pods:,} pods stored", [*(target.label for target in targets), "bare"])
     for target in reversed(targets):
         target.fill(options.pods)
         listed = drive(target, "getPods", 1).json()
         if len(listed) != options.pods:
-            say(f"{target.label}: lists {len(listed):,} pods, where this run has stored {options.pods:,}")
+            say(f"{target.label}: lists {len(listed):,} pods; this run has stored {options.pods:,}")
     texts = [(json.dumps(pod, separators=(",", ":")),) for pod in listed]
     with scratch_database(options) as database:
         database.executemany("INSERT INTO pods (pod) VALUES (?)", texts)
@@ -315,7 +316,7 @@ def measure_list(options: argparse.Namespace, targets: list[Target]) -> Iterator
                 if after := sum(cpu for cpu, _ in server_processes(target)):
                     table.add("CPU ms", target.label, (after - before) / LISTS_A_ROUND)
                 table.add("first byte of the body, ms", target.label, statistics.median(run.first_bytes) * 1000)
-                table.add("whole answer, ms", target.label, statistics.median(run.latencies) * 1000)
+                table.add("whole response, ms", target.label, statistics.median(run.latencies) * 1000)
                 table.add("megabytes", target.label, len(run.body) / 1e6)
             before, size = time.process_time(), 0
             for _ in range(LISTS_A_ROUND):
@@ -328,7 +329,7 @@ def measure_list(options: argparse.Namespace, targets: list[Target]) -> Iterator
 
 
 def measure_scale(options: argparse.Namespace, targets: list[Target]) -> Iterator[Table]:
-    """Measure each single-pod call and each server process's memory by pods stored; GET / is the control."""
+    """Measure single-pod calls and memory per server process by number of stored pods; GET / is the control."""
     sizes = {f"{size:,} pods": size for size in sorted({options.small, 1000, options.large})}
     for target in targets:
         table = Table(f"scale, {target.label}", list(sizes)[::-1])
@@ -352,24 +353,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.epilog = "\n".join(f"{name}: {measure.__doc__}" for name, measure in scenarios.items())
     add = parser.add_argument
-    add("url", nargs="?", default="http://127.0.0.1:3000", help="the server to measure, A (%(default)s)")
-    add("--peer", action="append", default=[], metavar="URL", help="a server to compare it with: B, C ...")
+    add("url", nargs="?", default="http://127.0.0.1:3000", help="server to measure, A (%(default)s)")
+    add("--peer", action="append", default=[], metavar="URL", help="server to compare with: B, C ...")
     add("--only", default=",".join(scenarios), metavar="NAME[,NAME]", help="scenarios to run (%(default)s)")
     add("--pods", type=int, default=5000, help="pods stored in status and list (%(default)s)")
-    add("--connections", type=int, default=8, help="connections where there are many (%(default)s)")
-    add("--rounds", type=int, default=5, help="turns of each server (%(default)s)")
-    add("--seconds", type=float, default=3.0, help="length of a turn in create and status (%(default)s)")
-    add("--calls", type=int, default=200, help="length of a turn in scale, in requests (%(default)s)")
-    add("--small", type=int, default=100, help="few pods, in scale (%(default)s)")
-    add("--large", type=int, default=50_000, help="many pods, in scale (%(default)s)")
-    add("--scratch", metavar="DIR", help="where bare SQLite writes: best beside the server's database")
-    add("--token", help="sent as Authorization: Bearer")
-    add("--json", metavar="FILE", help="write the samples of every round there")
-    add("--allow-remote", action="store_true", help="drive what is not on a loopback address, too")
+    add("--connections", type=int, default=8, help="number of concurrent connections (%(default)s)")
+    add("--rounds", type=int, default=5, help="rounds per server (%(default)s)")
+    add("--seconds", type=float, default=3.0, help="duration of a round in create and status (%(default)s)")
+    add("--calls", type=int, default=200, help="requests per round in scale (%(default)s)")
+    add("--small", type=int, default=100, help="smallest number of pods in scale (%(default)s)")
+    add("--large", type=int, default=50_000, help="largest number of pods in scale (%(default)s)")
+    add("--scratch", metavar="DIR", help="directory of the bare SQLite database, on the same disk as the server's")
+    add("--token", help="bearer token to send")
+    add("--json", metavar="FILE", help="write the samples of every round to FILE")
+    add("--allow-remote", action="store_true", help="also measure servers that are not on a loopback address")
     options, tables, targets = parser.parse_args(), list[Table](), list[Target]()
     names = options.only.split(",")
     if not set(names) <= set(scenarios):
-        parser.error(f"--only: there is nothing but {', '.join(scenarios)}")
+        parser.error(f"--only: expected {', '.join(scenarios)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for number, url in enumerate([options.url, *options.peer]):
@@ -381,7 +382,7 @@ def main() -> int:
             print(f"\n{table}", flush=True)
     except (BenchmarkError, OSError, sqlite3.Error, KeyboardInterrupt) as error:
         say(f"stopped: {str(error) or 'interrupted'}")
-        time.sleep(1)  # a create that was cut off may still be stored
+        time.sleep(1)  # an interrupted create may still be stored
         return 1
     finally:
         for target in targets:
@@ -389,7 +390,7 @@ def main() -> int:
             with contextlib.suppress(BenchmarkError):
                 target.fill(0)
             if target.stored:
-                say(f"{target.url}: pods named bench-{target.run}-* may be left in the namespace benchmark")
+                say(f"{target.url}: pods named bench-{target.run}-* may remain in the namespace benchmark")
         if options.json:
             record = vars(options) | {"token": None, "tables": {table.title: table.rows for table in tables}}
             Path(options.json).write_text(json.dumps(record, indent=1))

@@ -20,10 +20,10 @@ from broker.runner import Node
 from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority
 from tests.broker.nodes import settings_of_a_node
-from tests.broker.providers import StubProvider, providing
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT
+from tests.stub_provider import StubProvider, providing
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from broker.provider import Provider, ProviderRefused, ProviderUnavailable
-from tests.broker.providers import StubProvider, Ways, providing
 from tests.pods import a_container, a_pod
+from tests.stub_provider import StubProvider, Ways, providing
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Faults, one for each check: how the kit says it, and what the provider returns."""
+"""One fault for each check: the expected problem, and the faulty response."""
 
 import json
 from collections.abc import Callable
@@ -13,21 +13,24 @@ from tests.conformance.faulty import (
     fact,
     ignoring,
     keyed_by,
+    no_chunks,
     refusing,
     refusing_with,
     saying,
     with_started_at,
     with_status,
 )
-from tests.conformance.stub import FACTS, SINCE, Reply, Request, json_reply
+from tests.stub_provider import Reply, Request, json_reply
+from tests.stub_provider.logs import WRITTEN_AT
+from tests.stub_provider.provider import FACTS
 
 
 class Fault(NamedTuple):
     """A fault.
 
     Attributes:
-        problem: a part of what the kit says is wrong.
-        answer: what the provider returns.
+        problem: part of the problem that the check must report.
+        answer: function that returns the responses.
     """
 
     problem: str
@@ -35,23 +38,23 @@ class Fault(NamedTuple):
 
 
 def on(path: str, method: str | None = None) -> Callable[[Request], bool]:
-    """Whether a request is of this path and verb."""
+    """Match requests of a path and method."""
     return lambda request: request.path == path and method in (None, request.method)
 
 
 def asking_for(**query: str) -> Callable[[Request], bool]:
-    """Whether a request has this in its query."""
+    """Match requests with these query parameters."""
     return lambda request: query.items() <= request.query.items()
 
 
 def longer_than(size: int) -> Callable[[Request], bool]:
-    """Whether a body is longer."""
-    return lambda request: len(request.body) > size
+    """Match requests with a longer body."""
+    return lambda request: len(request.content) > size
 
 
 def naming(part: bytes, path: str = "/createPod") -> Callable[[Request], bool]:
-    """Whether a body has something in it."""
-    return lambda request: request.path == path and part in request.body
+    """Match requests whose body contains these bytes."""
+    return lambda request: request.path == path and part in request.content
 
 
 NODE = {
@@ -113,7 +116,7 @@ WRITES = {
     ),
     "update-returns-an-empty-body": Fault("PUT /updatePod returns 404 Not Found", refusing(404, on("/updatePod"))),
     "delete-returns-an-empty-body": Fault(
-        "the response has no Content-Length: 0", changing("/deletePod", lambda _: Reply(200, iter(())))
+        "the response has no Content-Length: 0", changing("/deletePod", lambda _: Reply(200, no_chunks()))
     ),
     "pod-from-the-original-broker-is-accepted": Fault(
         "POST /createPod returns 400 Bad Request", refusing(400, naming(b'"creationTimestamp":null'))
@@ -135,7 +138,7 @@ WRITES = {
     ),
     "status-in-a-request-is-ignored": Fault(
         "the status contains fields of the update: phase, reason, podIP, startTime, conditions",
-        faulty.believes_an_update(),
+        faulty.believes_an_update,
     ),
     "delete-removes-only-the-given-pod": Fault("the delete removed another pod", faulty.deletes_a_whole_namespace),
     "delete-of-an-unknown-pod-returns-404": Fault(
@@ -180,7 +183,8 @@ LOGS = {
         "returns 200 OK, not 404", refusing(200, asking_for(containerName="unknown"))
     ),
     "timestamps-prefix-each-line": Fault(
-        "a line begins with '1764057600'", saying(lambda text: text.replace(SINCE, "1764057600"), "timestamps")
+        "a line begins with '1764057600'",
+        saying(lambda text: text.replace(WRITTEN_AT, "1764057600"), "timestamps"),
     ),
     "limit-bytes-truncates-the-log": Fault(
         "limitBytes=3 returns 2 bytes", saying(lambda text: text[:2], "limitBytes")
@@ -228,7 +232,7 @@ ERRORS = {
     ),
     "incomplete-query-returns-400": Fault(
         "returns 404 Not Found, not 400",
-        refusing(404, lambda request: request.path == "/getPod" and len(request.query) < 2),
+        refusing(404, lambda request: request.path == "/getPod" and not all(request.query.values())),
     ),
     "error-has-a-code-and-a-message": Fault(
         "the body of GET /getPod is not JSON",
@@ -236,7 +240,7 @@ ERRORS = {
     ),
     "errors-contain-no-secrets": Fault(
         "the response contains the value of a variable",
-        refusing_with(lambda request, reply: reply._replace(body=request.body)),
+        refusing_with(lambda request, reply: reply._replace(body=request.content)),
     ),
 }
 
@@ -284,4 +288,4 @@ FAULTS = {
     )
     for name, fault in faults.items()
 }
-"""By the name of the check that finds it."""
+"""Check name → fault that the check must detect."""

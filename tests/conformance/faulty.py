@@ -1,69 +1,75 @@
-"""Ways to answer wrongly, each a stub's answer with something changed."""
+"""Faulty responses: each function returns the stub provider's response with one change."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from conformance.checks.http import ENDPOINTS
-from tests.conformance.stub import FACTS, PodJSON, Reply, Request, Stub, json_reply
+from tests.stub_provider import Object, Reply, Request, StubProvider, json_reply, running
+from tests.stub_provider.provider import FACTS
 
-Faulty = Callable[[Stub, Request], Reply]
+Faulty = Callable[[StubProvider, Request], Awaitable[Reply]]
 
 
 def fact(path: str, value: object) -> Faulty:
-    """Answer something else on a path."""
-    return lambda stub, request: json_reply(value) if request.path == path else stub.answer(request)
+    """Return another value on a path."""
+
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        return json_reply(value) if request.path == path else await stub.answer(request)
+
+    return answer
 
 
 def condition(**fields: str) -> Faulty:
-    """Answer with other fields in the one condition of the node."""
+    """Return the node condition with other fields."""
     return fact("/nodeConditions", [FACTS["/nodeConditions"][0] | fields])
 
 
 def refusing(code: int, when: Callable[[Request], object], phrase: str | None = None) -> Faulty:
-    """Answer some requests with a code, 200 perhaps, and nothing else."""
+    """Return an empty response with a status code to some requests."""
 
-    def answer(stub: Stub, request: Request) -> Reply:
-        return Reply(code, phrase=phrase) if when(request) else stub.answer(request)
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        return Reply(code, phrase=phrase) if when(request) else await stub.answer(request)
 
     return answer
 
 
 def ignoring(*parameters: str) -> Faulty:
-    """Take no notice of parameters."""
+    """Ignore query parameters."""
 
-    def answer(stub: Stub, request: Request) -> Reply:
+    async def answer(stub: StubProvider, request: Request) -> Reply:
         query = {name: value for name, value in request.query.items() if name not in parameters}
-        return stub.answer(request._replace(query=query))
+        return await stub.answer(request._replace(query=query))
 
     return answer
 
 
 def changing(path: str, change: Callable[[Reply], Reply]) -> Faulty:
-    """Answer otherwise on a path, where all went well."""
+    """Change the successful responses on a path."""
 
-    def answer(stub: Stub, request: Request) -> Reply:
-        reply = stub.answer(request)
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        reply = await stub.answer(request)
         return change(reply) if request.path == path and reply.code == 200 else reply
 
     return answer
 
 
 def refusing_with(change: Callable[[Request, Reply], Reply]) -> Faulty:
-    """Refuse with another answer."""
+    """Change the error responses."""
 
-    def answer(stub: Stub, request: Request) -> Reply:
-        reply = stub.answer(request)
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        reply = await stub.answer(request)
         return change(request, reply) if reply.code >= 400 else reply
 
     return answer
 
 
 def saying(change: Callable[[str], str], parameter: str) -> Faulty:
-    """Give another log where a parameter is given."""
+    """Change the log that is returned for a parameter."""
 
-    def answer(stub: Stub, request: Request) -> Reply:
-        reply = stub.answer(request)
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        reply = await stub.answer(request)
         if request.path != "/getContainerLogs" or reply.code != 200 or parameter not in request.query:
             return reply
         return reply._replace(body=change(reply.text).encode())
@@ -72,9 +78,9 @@ def saying(change: Callable[[str], str], parameter: str) -> Faulty:
 
 
 def with_status(**fields: object) -> Faulty:
-    """Tell other fields in every status; None leaves one out."""
+    """Change fields of every status; None removes the field."""
 
-    def change(status: PodJSON) -> None:
+    def change(status: Object) -> None:
         status.update(fields)
         for field in [name for name, value in status.items() if value is None]:
             del status[field]
@@ -83,19 +89,19 @@ def with_status(**fields: object) -> Faulty:
 
 
 def with_started_at(time: Callable[[], str]) -> Faulty:
-    """Tell another `startedAt` of every container."""
+    """Change `startedAt` of every container."""
 
-    def change(status: PodJSON) -> None:
+    def change(status: Object) -> None:
         status["containerStatuses"][0]["state"]["running"]["startedAt"] = time()
 
     return changing_status(change)
 
 
-def changing_status(change: Callable[[PodJSON], object]) -> Faulty:
-    """Tell other statuses of pods."""
+def changing_status(change: Callable[[Object], object]) -> Faulty:
+    """Change every returned status."""
 
-    def answer(stub: Stub, request: Request) -> Reply:
-        reply = stub.answer(request)
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        reply = await stub.answer(request)
         if reply.code != 200 or request.path not in ("/getPod", "/getPodStatus", "/getPods"):
             return reply
         found: Any = reply.data
@@ -106,126 +112,148 @@ def changing_status(change: Callable[[PodJSON], object]) -> Faulty:
     return answer
 
 
-def without_extensions(stub: Stub, request: Request) -> Reply:
-    """Have the ten paths and their parameters alone, as older providers do."""
+async def without_extensions(stub: StubProvider, request: Request) -> Reply:
+    """Implement the ten endpoints and their parameters only, as older providers do."""
     if request.path not in {path for _, path in ENDPOINTS}:
         return Reply(404)
     known = ("namespace", "name", "podName", "containerName", "tail")
     query = {name: value for name, value in request.query.items() if name in known}
-    return stub.answer(request._replace(query=query))
+    return await stub.answer(request._replace(query=query))
+
+
+async def below_a_path(stub: StubProvider, request: Request) -> Reply:
+    """Serve the endpoints below `/provider`."""
+    return await stub.answer(request._replace(path=request.path.removeprefix("/provider")))
 
 
 def keyed_by(name: Callable[[str, str], str]) -> Faulty:
-    """Keep pods under keys of another kind."""
+    """Store pods under another key than namespace and name."""
 
-    class Renaming(dict[tuple[str, str], PodJSON]):
-        def __setitem__(self, key: tuple[str, str], pod: PodJSON) -> None:
-            super().__setitem__(("", name(*key)), pod)
+    class Renaming(dict[str, Object]):
+        def __setitem__(self, key: str, value: Object) -> None:
+            super().__setitem__(name(*key.split("/")), value)
 
-        def __getitem__(self, key: tuple[str, str]) -> PodJSON:
-            return super().__getitem__(("", name(*key)))
+        def __getitem__(self, key: str) -> Object:
+            return super().__getitem__(name(*key.split("/")) if "/" in key else key)
 
         def __contains__(self, key: object) -> bool:
-            return isinstance(key, tuple) and super().__contains__(("", name(*key)))
+            return isinstance(key, str) and super().__contains__(name(*key.split("/")))
 
-        def pop(self, key: tuple[str, str], *_: object) -> PodJSON:
-            return super().pop(("", name(*key)))
+        def pop(self, key: str, *default: Any) -> Any:
+            return super().pop(name(*key.split("/")), *default)
 
-    def answer(stub: Stub, request: Request) -> Reply:
+    async def answer(stub: StubProvider, request: Request) -> Reply:
         if not isinstance(stub.pods, Renaming):
-            stub.pods = Renaming()
-        return stub.answer(request)
+            stub.pods, stub.statuses = Renaming(), Renaming()
+        return await stub.answer(request)
 
     return answer
 
 
-def takes_a_plus_for_a_plus(stub: Stub, request: Request) -> Reply:
+async def takes_a_plus_for_a_plus(stub: StubProvider, request: Request) -> Reply:
+    """Read `+` in a query literally."""
     query = {name: value.replace(" ", "+") for name, value in request.query.items()}
-    return stub.answer(request._replace(query=query))
+    return await stub.answer(request._replace(query=query))
 
 
-def keeps_managed_fields(stub: Stub, request: Request) -> Reply:
-    sent = request.pod.get("metadata", {})
-    reply = stub.answer(request)
-    if "managedFields" in sent and reply.code == 200:
-        stub.pods[key(request)]["metadata"]["managedFields"] = sent["managedFields"]
+async def keeps_managed_fields(stub: StubProvider, request: Request) -> Reply:
+    """List pods with `managedFields`."""
+    reply = await stub.answer(request)
+    if request.path != "/getPods" or reply.code != 200:
+        return reply
+    return json_reply([{**pod, "status": stub.statuses[key]} for key, pod in stub.pods.items()])
+
+
+async def refuses_a_pod_that_is_there(stub: StubProvider, request: Request) -> Reply:
+    """Reject the create of an existing pod."""
+    return Reply(409) if _creates_an_existing_pod(stub, request) else await stub.answer(request)
+
+
+async def keeps_the_old_pod(stub: StubProvider, request: Request) -> Reply:
+    """Ignore the create of an existing pod."""
+    return Reply(200) if _creates_an_existing_pod(stub, request) else await stub.answer(request)
+
+
+async def starts_again_at_every_update(stub: StubProvider, request: Request) -> Reply:
+    """Restart the containers at every update."""
+    reply = await stub.answer(request)
+    if request.path == "/updatePod" and reply.code == 200:
+        stub.statuses[key(request)] = running(request.pod, now())
     return reply
 
 
-def refuses_a_pod_that_is_there(stub: Stub, request: Request) -> Reply:
-    return Reply(409) if request.path == "/createPod" and key(request) in stub.pods else stub.answer(request)
-
-
-def keeps_the_old_pod(stub: Stub, request: Request) -> Reply:
-    return Reply(200) if request.path == "/createPod" and key(request) in stub.pods else stub.answer(request)
-
-
-def starts_again_at_every_update(stub: Stub, request: Request) -> Reply:
-    if request.path == "/updatePod":
-        del stub.started[request.pod["metadata"]["uid"]]
-    return stub.answer(request)
-
-
-def creates_with_an_update(stub: Stub, request: Request) -> Reply:
+async def creates_with_an_update(stub: StubProvider, request: Request) -> Reply:
+    """Create the pod of an update."""
     if request.path == "/updatePod":
         request = request._replace(method="POST", path="/createPod")
-    return stub.answer(request)
+    return await stub.answer(request)
 
 
-def deletes_a_whole_namespace(stub: Stub, request: Request) -> Reply:
+async def deletes_a_whole_namespace(stub: StubProvider, request: Request) -> Reply:
+    """Delete all pods of the namespace."""
     if request.path != "/deletePod":
-        return stub.answer(request)
-    for namespace, name in [*stub.pods]:
-        if namespace == key(request)[0]:
-            stub.remove((namespace, name))
+        return await stub.answer(request)
+    for found in [*stub.pods]:
+        if found.split("/")[0] == key(request).split("/")[0]:
+            stub.end(found)
     return Reply(200)
 
 
-def deletes_by_name(stub: Stub, request: Request) -> Reply:
+async def deletes_by_name(stub: StubProvider, request: Request) -> Reply:
+    """Ignore the UID of a delete."""
     if request.path != "/deletePod" or key(request) not in stub.pods:
-        return stub.answer(request)
-    stub.remove(key(request))
+        return await stub.answer(request)
+    stub.end(key(request))
     return Reply(200)
 
 
-def believes_an_update() -> Faulty:
-    told: dict[tuple[str, ...], PodJSON] = {}
-
-    def answer(stub: Stub, request: Request) -> Reply:
-        if request.path == "/updatePod":
-            told[key(request)] = request.pod["status"]
-        if request.path == "/getPodStatus" and (status := told.get(tuple(request.query.values()))):
-            return json_reply(status)
-        return stub.answer(request)
-
-    return answer
+async def believes_an_update(stub: StubProvider, request: Request) -> Reply:
+    """Store the status of an update."""
+    reply = await stub.answer(request)
+    if request.path == "/updatePod" and reply.code == 200:
+        stub.statuses[key(request)] = request.pod["status"]
+    return reply
 
 
-def follows_for_ever(stub: Stub, request: Request) -> Reply:
-    reply = stub.answer(request)
+async def follows_for_ever(stub: StubProvider, request: Request) -> Reply:
+    """Keep a followed log open after the deletion of the pod."""
+    reply = await stub.answer(request)
 
-    def body() -> Iterator[bytes]:
+    async def body() -> AsyncGenerator[bytes, None]:
         assert not isinstance(reply.body, bytes)
-        yield next(reply.body)
-        stub.stopped.wait()
+        yield await anext(reply.body)
+        await asyncio.Event().wait()
 
     return reply._replace(body=body()) if "follow" in request.query else reply
 
 
-def lets_every_page_write(stub: Stub, request: Request) -> Reply:
+async def lets_every_page_write(stub: StubProvider, request: Request) -> Reply:
+    """Ignore the `Origin` of a write."""
     headers = {name: value for name, value in request.headers.items() if name != "origin"}
-    return stub.answer(request._replace(headers=headers))
+    return await stub.answer(request._replace(headers=headers))
 
 
-def moves_the_transition(stub: Stub, request: Request) -> Reply:
-    return condition(lastTransitionTime=now())(stub, request)
+async def moves_the_transition(stub: StubProvider, request: Request) -> Reply:
+    """Return the current time as `lastTransitionTime` of the node condition."""
+    return await condition(lastTransitionTime=now())(stub, request)
 
 
-def key(request: Request) -> tuple[str, str]:
-    """Which pod is in the body."""
+def key(request: Request) -> str:
+    """Return namespace/name of the pod in the body."""
     metadata = request.pod["metadata"]
-    return metadata["namespace"], metadata["name"]
+    return f"{metadata['namespace']}/{metadata['name']}"
 
 
 def now() -> str:
+    """Return the current time as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def no_chunks() -> AsyncGenerator[bytes, None]:
+    """Yield nothing: a chunked body without content."""
+    return
+    yield b""
+
+
+def _creates_an_existing_pod(stub: StubProvider, request: Request) -> bool:
+    return request.path == "/createPod" and key(request) in stub.pods

@@ -11,7 +11,7 @@ from conformance.client import Target
 from conformance.run import Outcome, attempt
 from tests.conformance.faults import FAULTS
 from tests.conformance.faulty import without_extensions
-from tests.conformance.stub import Stub, serving
+from tests.stub_provider.serving import complete_provider, serving
 
 CHECKS = {check.name: check for check in ALL}
 
@@ -19,7 +19,7 @@ CHECKS = {check.name: check for check in ALL}
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Target]:
     """Provider without a fault."""
-    with serving(Stub()) as target:
+    with serving(complete_provider()) as target:
         yield target
 
 
@@ -34,7 +34,7 @@ def test_correct_provider_passes(stub: Target, name: str) -> None:
 def test_fault_fails_its_check_and_leaves_no_pods(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PATIENCE_SECONDS", 1)  # the time limit of waiting checks
     problem, answer = FAULTS[name]
-    stub = Stub()
+    stub = complete_provider()
     with serving(stub, answer) as target:
         result = attempt(CHECKS[name], target)
 
@@ -47,7 +47,7 @@ def test_fault_fails_its_check_and_leaves_no_pods(name: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("check", [check for check in ALL if check.level is Level.EXTENSION], ids=lambda c: c.name)
 def test_missing_extension_is_not_a_failure(check: Check) -> None:
-    with serving(Stub(), without_extensions) as target:
+    with serving(complete_provider(), without_extensions) as target:
         outcome = attempt(check, target).outcome
 
     assert outcome is (Outcome.PASSED if check.name.startswith("access.") else Outcome.NOT_OFFERED)

@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.conformance.faults import FAULTS
-from tests.conformance.faulty import with_status
-from tests.conformance.stub import TOKEN, Stub, serving
+from tests.conformance.faulty import below_a_path, with_status
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT
+from tests.stub_provider.serving import TOKEN, complete_provider, serving
 from tests.waiting import eventually
 
 READS = ("--only", "reads.unknown-pod*", "node.*", "--token", TOKEN)
@@ -31,7 +31,7 @@ def conformance(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_conforming_provider_exits_0() -> None:
-    with serving(Stub()) as target:
+    with serving(complete_provider()) as target:
         done = conformance(target.url, *READS)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -41,7 +41,7 @@ def test_conforming_provider_exits_0() -> None:
 
 def test_violation_exits_1_and_still_writes_reports(tmp_path: Path) -> None:
     fault = FAULTS["reads.unknown-pod-returns-404-not-found"]
-    with serving(Stub(), fault.answer) as target:
+    with serving(complete_provider(), fault.answer) as target:
         done = conformance(target.url, *READS, "--json", "--junit", str(tmp_path / "junit.xml"))
 
     assert (done.returncode, done.stderr) == (1, "")
@@ -68,10 +68,8 @@ def test_unusable_target_exits_2_with_one_line(arguments: list[str], problem: st
 
 
 def test_url_path_is_a_prefix() -> None:
-    stub = Stub()
-    with serving(
-        stub, lambda stub, request: stub.answer(request._replace(path=request.path.removeprefix("/provider")))
-    ) as target:
+    stub = complete_provider()
+    with serving(stub, below_a_path) as target:
         done = conformance(f"{target.url}/provider/", *READS)
 
     assert done.returncode == 0, done.stdout
@@ -79,7 +77,7 @@ def test_url_path_is_a_prefix() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_deletes_the_pods(number: signal.Signals) -> None:
-    stub = Stub()
+    stub = complete_provider()
     with serving(stub, with_status(containerStatuses=[])) as target:  # the pod never starts
         waiting = [sys.executable, "-m", "conformance", target.url, "--only", "logs.*", "--token", TOKEN]
         with subprocess.Popen(waiting, cwd=ROOT, env=CLEAN, stdout=subprocess.PIPE) as process:

@@ -5,15 +5,15 @@ import subprocess
 import sys
 
 from conformance.checks import ALL
-from tests.conformance.stub import TOKEN, Stub, serving
 from tests.server import CLEAN, ROOT
+from tests.stub_provider.serving import TOKEN, complete_provider, serving
 
 DOCUMENT = (ROOT / "docs" / "conformance.md").read_text()
 
 
 def test_documented_example_prints_the_documented_output() -> None:
     [(command, expected)] = re.findall(r"<!-- test -->\n```sh\n(.*?)\n```\n```text\n(.*?)```", DOCUMENT, re.DOTALL)
-    with serving(Stub()) as target:
+    with serving(complete_provider()) as target:
         command = command.replace("python3", sys.executable).replace("http://127.0.0.1:3000", target.url)
         done = subprocess.run(
             f"{command} --token {TOKEN}",

@@ -19,7 +19,7 @@ from broker.kubernetes.client import Client
 from broker.provider import Provider
 from broker.settings import Settings
 from tests.broker.certificates import Authority
-from tests.broker.kubelet.log_provider import LogProvider
+from tests.stub_provider import LogProvider
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 

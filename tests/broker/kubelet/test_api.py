@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from broker.errors import ConfigurationError
 from broker.kubelet.health import SYNC_LIMIT, NodeState
 from tests.broker.kubelet.conftest import NOW, Kubelet, Node, Start
-from tests.broker.kubelet.log_provider import LogProvider
+from tests.stub_provider import LogProvider
 
 SECRET = "the-password-of-the-database"
 

@@ -7,8 +7,8 @@ import pytest
 
 from broker.kubelet import tail_logs as tail
 from tests.broker.kubelet.conftest import Kubelet, Node, Start, both_kinds, with_extensions
-from tests.broker.kubelet.log_provider import LogProvider
 from tests.postgres import free_port
+from tests.stub_provider import LogProvider
 
 STAMPED = "2026-11-22T08:59:00Z one\n2026-11-22T08:59:50Z two\n  and more of two\n2026-11-22T08:59:59Z three\n"
 

@@ -16,9 +16,9 @@ from broker.node_info import NodeFacts
 from broker.provider import Provider
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import settings_of_a_node
-from tests.broker.providers import StubProvider, providing
 from tests.broker.waiting import eventually
 from tests.conftest import Clock
+from tests.stub_provider import StubProvider, providing
 
 OURS = {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSchedule"}
 THEIRS = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}

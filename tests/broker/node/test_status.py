@@ -15,8 +15,8 @@ from broker.node_info import NodeFacts
 from broker.provider import Provider
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import settings_of_a_node
-from tests.broker.providers import StubProvider, providing
 from tests.conftest import Clock
+from tests.stub_provider import StubProvider, providing
 
 
 @pytest.fixture

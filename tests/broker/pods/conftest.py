@@ -16,8 +16,8 @@ from broker.pods.store import PodStore
 from broker.provider import Provider
 from broker.settings import Settings
 from tests.broker.apiserver import ApiServer
-from tests.broker.providers import StubProvider, providing
 from tests.pods import a_container
+from tests.stub_provider import StubProvider, providing
 
 NODE = "web"
 Object = dict[str, Any]

@@ -9,8 +9,8 @@ from broker.kubernetes.objects import to_time
 from broker.node_info import NodeFacts
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase
-from tests.broker.providers import WAYS, StubProvider, Ways, providing, running
 from tests.pods import a_container
+from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
 
 POD = "default/web-0"
 

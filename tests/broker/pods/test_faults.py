@@ -6,8 +6,8 @@ import pytest
 
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, bound, events, phase
-from tests.broker.providers import WAYS, StubProvider, Ways, providing, running
 from tests.pods import a_container
+from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
 
 POD = "default/web-0"
 SECRET = "hunter2hunter2"

@@ -1,0 +1,19 @@
+"""Stub provider of the contract for the tests of the broker and of the conformance kit."""
+
+from tests.stub_provider.logs import LogProvider
+from tests.stub_provider.provider import NOW, WAYS, Object, StubProvider, Ways, providing, running
+from tests.stub_provider.server import Reply, Request, json_reply
+
+__all__ = [
+    "NOW",
+    "WAYS",
+    "LogProvider",
+    "Object",
+    "Reply",
+    "Request",
+    "StubProvider",
+    "Ways",
+    "json_reply",
+    "providing",
+    "running",
+]

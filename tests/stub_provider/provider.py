@@ -1,0 +1,367 @@
+"""Provider of the contract, with its pods in memory."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from conformance.checks.http import ENDPOINTS
+from tests.stub_provider import logs
+from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
+
+Object = dict[str, Any]
+T = TypeVar("T")
+NOW = "2026-11-22T08:46:38Z"
+LARGEST_BODY = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Behaviour of a provider.
+
+    Attributes:
+        not_found: reason phrase of its 404s.
+        body_of_writes: response body of a successful write.
+        has_get_pod: whether it implements `/getPod`.
+        takes_updates: whether it implements `PUT /updatePod`.
+        tells_changes: whether it implements `/podStatuses`.
+        lets_go_slowly: whether a deleted pod remains until :meth:`StubProvider.end`.
+        log_options: whether it implements and validates all options of `/getContainerLogs`, not only `tail`.
+        token: bearer token that it requires; None for none.
+    """
+
+    not_found: str = "Not Found"
+    body_of_writes: bytes = b""
+    has_get_pod: bool = True
+    takes_updates: bool = True
+    tells_changes: bool = False
+    lets_go_slowly: bool = False
+    log_options: bool = False
+    token: str | None = None
+
+
+WAYS = {
+    "only the ten endpoints": Ways(),
+    "NOT FOUND": Ways(not_found="NOT FOUND"),
+    "bodies on writes": Ways(body_of_writes=b"OK" * 4096),
+    "no /getPod": Ways(has_get_pod=False),
+    "no /getPod, no /updatePod": Ways(has_get_pod=False, takes_updates=False),
+    "/podStatuses": Ways(tells_changes=True),
+}
+
+FACTS: dict[str, Any] = {
+    "/": {},
+    "/healthz": {},
+    "/readyz": {},
+    "/capacity": {"cpu": "20", "memory": "100Gi", "pods": "500"},
+    "/nodeConditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": NOW, "lastTransitionTime": NOW}],
+    "/nodeAddresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+    "/openapi.json": {"openapi": "3.1.0", "paths": {path: {verb.lower(): {}} for verb, path in ENDPOINTS}},
+}
+"""Constant responses: path → JSON value."""
+
+
+@dataclass(eq=False)
+class Fault:
+    """Scripted failure of the requests to a path; it holds them until `lifted` if `code` is None."""
+
+    path: str
+    code: int | None
+    body: bytes
+    times: int | None
+    retry_after: int | None
+    lifted: asyncio.Event
+    met: int = 0
+
+
+class Refused(Exception):
+    """The request is rejected with an error response."""
+
+    def __init__(self, code: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.headers = headers
+
+
+def running(pod: Object, started: str = NOW) -> Object:
+    """Return the status of a pod all of whose containers run."""
+    containers = [
+        {
+            "name": container["name"],
+            "image": container["image"],
+            "ready": True,
+            "restartCount": 0,
+            "state": {"running": {"startedAt": started}},
+        }
+        for container in pod["spec"]["containers"]
+    ]
+    conditions = [
+        {"type": type_, "status": "True", "lastTransitionTime": started}
+        for type_ in ("PodScheduled", "Initialized", "Ready")
+    ]
+    return {
+        "phase": "Running",
+        "startTime": started,
+        "podIP": "10.0.0.7",
+        "conditions": conditions,
+        "containerStatuses": containers,
+    }
+
+
+class StubProvider(ProviderServer):
+    """Provider; its pods are those created and not yet deleted.
+
+    Attributes:
+        pods: namespace/name → pod as sent.
+        statuses: namespace/name → reported status.
+        log: log of every container.
+        override: returns the response instead of :meth:`answer`; None for no override.
+    """
+
+    def __init__(self, ways: Ways = WAYS["only the ten endpoints"]) -> None:
+        super().__init__()
+        self.ways = ways
+        self.pods: dict[str, Object] = {}
+        self.statuses: dict[str, Object] = {}
+        self.log = "one\ntwo\n"
+        self.override: Callable[[StubProvider, Request], Awaitable[Reply]] | None = None
+        self._faults: list[Fault] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._revision = 0
+        self._changes: list[tuple[int, str, str, bool]] = []
+
+    def forget(self) -> None:
+        """Drop all pods, as a restart of a provider without storage does."""
+        self.pods.clear()
+        self.statuses.clear()
+        self._changes.clear()
+        self._revision = 0
+        self._wake()
+
+    def report(self, key: str, status: Object) -> None:
+        """Set the status of a pod."""
+        self.statuses[key] = status
+        self._change(key, self.pods[key]["metadata"]["uid"])
+
+    def end(self, key: str) -> None:
+        """Remove a pod."""
+        pod = self.pods.pop(key)
+        self.statuses.pop(key, None)
+        self._change(key, pod["metadata"].get("uid", ""), gone=True)
+
+    @contextmanager
+    def failing(
+        self, path: str, code: int, *, body: bytes = b"", times: int | None = None, retry_after: int | None = None
+    ) -> Iterator[Fault]:
+        """Return an error for requests whose path matches."""
+        with self._fault(Fault(path, code, body, times, retry_after, asyncio.Event())) as fault:
+            yield fault
+
+    @contextmanager
+    def hanging(self, path: str, *, times: int | None = None) -> Iterator[Fault]:
+        """Hold requests whose path matches until the end of the block."""
+        with self._fault(Fault(path, None, b"", times, None, asyncio.Event())) as fault:
+            yield fault
+
+    @contextmanager
+    def _fault(self, fault: Fault) -> Iterator[Fault]:
+        self._faults.append(fault)
+        try:
+            yield fault
+        finally:
+            self._faults.remove(fault)
+            fault.lifted.set()
+
+    def made(self, path: str) -> list[Request]:
+        """Return the received requests for a path."""
+        return [request for request in self.requests if request.path == path]
+
+    async def until(self, condition: Callable[[], T | None], *, seconds: float = 30) -> T:
+        """Wait until a condition is true, checked at each request and change; return its value."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not (found := condition()):
+                    await self._changed()
+        except TimeoutError:
+            raise AssertionError(f"not within {seconds:g} s: {condition.__qualname__}") from None
+        return found
+
+    async def respond(self, request: Request) -> Reply:
+        """Return a scripted failure, the response of `override`, or that of :meth:`answer`."""
+        self._wake()
+        fault = next((f for f in self._faults if re.search(f.path, request.path) and f.met != f.times), None)
+        if fault is not None:
+            fault.met += 1
+            if fault.code is not None:
+                headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after else {}
+                return Reply(fault.code, fault.body, headers)
+            await fault.lifted.wait()
+        try:
+            return await (self.override(self, request) if self.override else self.answer(request))
+        finally:
+            self._wake()
+
+    async def answer(self, request: Request) -> Reply:
+        """Return the response that the contract prescribes."""
+        try:
+            self._check_access(request)
+            return await self._route(request)
+        except Refused as exc:
+            reply = json_reply({"error": {"code": exc.code, "message": str(exc)}}, exc.code, exc.headers)
+            return reply._replace(phrase=self.ways.not_found) if exc.code == 404 else reply
+
+    def _check_access(self, request: Request) -> None:
+        if self.ways.token is None or request.path in ("/", "/healthz", "/readyz"):
+            return
+        if request.headers.get("authorization") != f"Bearer {self.ways.token}":
+            raise Refused(401, "a token is required", {"WWW-Authenticate": "Bearer"})
+        if request.method == "POST" and "origin" in request.headers:
+            raise Refused(403, "the origin is not allowed")
+
+    async def _route(self, request: Request) -> Reply:
+        path = "/" + request.path.lstrip("/")
+        if path == "/podStatuses" and self.ways.tells_changes:
+            return await self._pod_statuses(request.query)
+        handlers: dict[str, Callable[[Request], Reply]] = {
+            "/createPod": self._create,
+            "/deletePod": self._delete,
+            "/getPodStatus": lambda request: json_reply(self.statuses[self._named(request)]),
+            "/getPods": lambda _: json_reply([self._read(key) for key in self.pods]),
+            "/getContainerLogs": self._logs,
+        }
+        if self.ways.has_get_pod:
+            handlers["/getPod"] = lambda request: json_reply(self._read(self._named(request)))
+        if self.ways.takes_updates:
+            handlers["/updatePod"] = self._update
+        if path in FACTS:
+            handlers[path] = lambda _: json_reply(FACTS[path])
+        if path not in handlers:
+            raise Refused(404, "unknown path")
+        method = {endpoint: method for method, endpoint in ENDPOINTS}.get(path, "GET")
+        if request.method != method:
+            raise Refused(405, "wrong method", {"Allow": method})
+        return handlers[path](request)
+
+    def _create(self, request: Request) -> Reply:
+        pod = _parsed(request)
+        key, uid = _key(pod), pod["metadata"]["uid"]
+        self.pods[key], self.statuses[key] = pod, running(pod)
+        self._change(key, uid)
+        return Reply(200, self.ways.body_of_writes)
+
+    def _update(self, request: Request) -> Reply:
+        pod = _parsed(request)
+        self.pods[self._known(_key(pod))] = pod
+        return Reply(200, self.ways.body_of_writes)
+
+    def _delete(self, request: Request) -> Reply:
+        pod = request.pod
+        key = self._known(_key(pod))
+        stored, sent = (found["metadata"].get("uid") for found in (self.pods[key], pod))
+        if stored and stored != sent:
+            raise Refused(404, "the pod has another UID")
+        if not self.ways.lets_go_slowly:
+            self.end(key)
+        return Reply(200, self.ways.body_of_writes)
+
+    def _read(self, key: str) -> Object:
+        pod = self.pods[key]
+        metadata = {name: value for name, value in pod["metadata"].items() if name != "managedFields"}
+        return {**pod, "metadata": metadata, "status": self.statuses[key]}
+
+    def _named(self, request: Request) -> str:
+        namespace, name = (request.query.get(field) for field in ("namespace", "name"))
+        if not namespace or not name:
+            raise Refused(400, "namespace and name are required")
+        return self._known(f"{namespace}/{name}")
+
+    def _known(self, key: str) -> str:
+        if key not in self.pods:
+            raise Refused(404, "unknown pod")
+        return key
+
+    def _logs(self, request: Request) -> Reply:
+        query = request.query
+        if not self.ways.log_options:
+            return Reply(200, "".join(logs.last_lines(self.log, query.get("tail"))).encode(), logs.PLAIN_TEXT)
+        key = self._known(f"{query.get('namespace')}/{query.get('podName')}")
+        if query.get("containerName") not in {c["name"] for c in self.pods[key]["spec"]["containers"]}:
+            raise Refused(404, "unknown container")
+        if message := logs.invalid_option(query):
+            raise Refused(400, message)
+        text = logs.selected_log(self.log, query)
+        return Reply(200, self._followed(text, key) if "follow" in query else text, logs.PLAIN_TEXT)
+
+    async def _followed(self, text: bytes, key: str) -> AsyncGenerator[bytes, None]:
+        yield text
+        while key in self.pods:
+            await self._changed()
+
+    async def _pod_statuses(self, query: dict[str, str]) -> Reply:
+        since, wait = query.get("since", "0"), query.get("wait", "0")
+        if not since.isdigit() or not re.fullmatch(r"\d+(\.\d+)?", wait):
+            raise Refused(400, "since, wait: not a number")
+        try:
+            async with asyncio.timeout(float(wait)):
+                while int(since) == self._revision:
+                    await self._changed()
+        except TimeoutError:
+            pass
+        news = {key: (uid, gone) for revision, key, uid, gone in self._changes if revision > int(since)}
+        statuses = [
+            {**_reference(key), "uid": uid, "status": self.statuses[key]}
+            for key, (uid, gone) in news.items()
+            if not gone
+        ]
+        deleted = [{**_reference(key), "uid": uid} for key, (uid, gone) in news.items() if gone]
+        return json_reply({"revision": self._revision, "statuses": statuses, "deleted": deleted})
+
+    def _change(self, key: str, uid: str, *, gone: bool = False) -> None:
+        self._revision += 1
+        self._changes.append((self._revision, key, uid, gone))
+        self._wake()
+
+    async def _changed(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+@asynccontextmanager
+async def providing(ways: Ways = WAYS["only the ten endpoints"]) -> AsyncIterator[StubProvider]:
+    """Serve a provider for the duration of the block."""
+    provider = StubProvider(ways)
+    await provider.start()
+    try:
+        yield provider
+    finally:
+        await provider.stop()
+
+
+def _parsed(request: Request) -> Object:
+    if len(request.content) > LARGEST_BODY:
+        raise Refused(413, "the body is too large")
+    if not (pod := request.pod):
+        raise Refused(400, "the body is not JSON")
+    for part, field in (("metadata", "namespace"), ("metadata", "name"), ("spec", "containers")):
+        if not pod[part].get(field):
+            raise Refused(400, f"{part}.{field}: required")
+    return pod
+
+
+def _key(pod: Object) -> str:
+    metadata = pod.get("metadata", {})
+    return f"{metadata.get('namespace')}/{metadata.get('name')}"
+
+
+def _reference(key: str) -> dict[str, str]:
+    namespace, _, name = key.partition("/")
+    return {"namespace": namespace, "name": name}
