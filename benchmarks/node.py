@@ -30,7 +30,7 @@ from broker.kubernetes.watch import list_and_watch
 TICKS = os.sysconf("SC_CLK_TCK")
 STALLED_AFTER = 300.0
 CONNECTIONS = 30
-say = functools.partial(print, file=sys.stderr, flush=True)
+log = functools.partial(print, file=sys.stderr, flush=True)
 
 
 class BenchmarkError(Exception):
@@ -132,7 +132,7 @@ async def bench(client: Client, node: str) -> AsyncIterator[Bench]:
     finally:
         watching.cancel()
         await client.delete(f"/api/v1/namespaces/{made.namespace}")
-        say(f"the namespace {made.namespace} is being deleted")
+        log(f"the namespace {made.namespace} is being deleted")
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def main() -> int:
     try:
         asyncio.run(run(parser.parse_args()))
     except (BenchmarkError, ConfigurationError, ApiError) as exc:
-        say(f"node.py: {exc}")
+        log(f"node.py: {exc}")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -39,7 +39,7 @@ READS = {"getPod": "name=", "getPodStatus": "name=", "getContainerLogs": "tail=1
 NOT_OFFERED = (404, 405, 501)
 STALLED_AFTER = 120.0
 LISTS_A_ROUND = 5  # the resolution of CPU time is 10 ms
-say = functools.partial(print, file=sys.stderr, flush=True)
+log = functools.partial(print, file=sys.stderr, flush=True)
 
 
 class BenchmarkError(Exception):
@@ -129,7 +129,7 @@ class Target:
         change = count - len(self.stored)
         call = "createPod" if change > 0 else "deletePod"
         if abs(change) >= 5000:
-            say(f"{self.label}: {call} {abs(change):,} times")
+            log(f"{self.label}: {call} {abs(change):,} times")
         drive(self, call, abs(change), connections=8)
 
     def probe(self) -> None:
@@ -139,7 +139,7 @@ class Target:
         for call in ("", *READS, "updatePod"):
             if (run := drive(self, call, 1)).status in NOT_OFFERED:
                 self.missing.add(call)
-                say(f"{self.label}: {VERBS.get(call, 'GET')} /{call} returns {run.status}: not measured")
+                log(f"{self.label}: {VERBS.get(call, 'GET')} /{call} returns {run.status}: not measured")
         self.accepted = ()
         self.fill(0)
 
@@ -305,7 +305,7 @@ def measure_list(options: argparse.Namespace, targets: list[Target]) -> Iterator
         target.fill(options.pods)
         listed = drive(target, "getPods", 1).json()
         if len(listed) != options.pods:
-            say(f"{target.label}: lists {len(listed):,} pods; this run has stored {options.pods:,}")
+            log(f"{target.label}: lists {len(listed):,} pods; this run has stored {options.pods:,}")
     texts = [(json.dumps(pod, separators=(",", ":")),) for pod in listed]
     with scratch_database(options) as database:
         database.executemany("INSERT INTO pods (pod) VALUES (?)", texts)
@@ -381,7 +381,7 @@ def main() -> int:
             tables.append(table)
             print(f"\n{table}", flush=True)
     except (BenchmarkError, OSError, sqlite3.Error, KeyboardInterrupt) as error:
-        say(f"stopped: {str(error) or 'interrupted'}")
+        log(f"stopped: {str(error) or 'interrupted'}")
         time.sleep(1)  # an interrupted create may still be stored
         return 1
     finally:
@@ -390,7 +390,7 @@ def main() -> int:
             with contextlib.suppress(BenchmarkError):
                 target.fill(0)
             if target.stored:
-                say(f"{target.url}: pods named bench-{target.run}-* may remain in the namespace benchmark")
+                log(f"{target.url}: pods named bench-{target.run}-* may remain in the namespace benchmark")
         if options.json:
             record = vars(options) | {"token": None, "tables": {table.title: table.rows for table in tables}}
             Path(options.json).write_text(json.dumps(record, indent=1))

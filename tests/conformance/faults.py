@@ -8,15 +8,15 @@ from tests.conformance import faulty
 from tests.conformance.faulty import (
     Faulty,
     changing,
+    changing_errors,
+    changing_log,
     changing_status,
     condition,
-    fact,
     ignoring,
     keyed_by,
     no_chunks,
-    refusing,
-    refusing_with,
-    saying,
+    returning,
+    returning_status,
     with_started_at,
     with_status,
 )
@@ -42,7 +42,7 @@ def on(path: str, method: str | None = None) -> Callable[[Request], bool]:
     return lambda request: request.path == path and method in (None, request.method)
 
 
-def asking_for(**query: str) -> Callable[[Request], bool]:
+def with_query(**query: str) -> Callable[[Request], bool]:
     """Match requests with these query parameters."""
     return lambda request: query.items() <= request.query.items()
 
@@ -52,34 +52,38 @@ def longer_than(size: int) -> Callable[[Request], bool]:
     return lambda request: len(request.content) > size
 
 
-def naming(part: bytes, path: str = "/createPod") -> Callable[[Request], bool]:
+def body_containing(part: bytes, path: str = "/createPod") -> Callable[[Request], bool]:
     """Match requests whose body contains these bytes."""
     return lambda request: request.path == path and part in request.content
 
 
 NODE = {
     "capacity-is-a-map-of-quantities": Fault(
-        "the value of cpu is not a Kubernetes quantity", fact("/capacity", {"cpu": "much"})
+        "the value of cpu is not a Kubernetes quantity", returning("/capacity", {"cpu": "much"})
     ),
-    "capacity-has-cpu-memory-and-pods": Fault("missing: memory, pods", fact("/capacity", {"cpu": "1"})),
+    "capacity-has-cpu-memory-and-pods": Fault("missing: memory, pods", returning("/capacity", {"cpu": "1"})),
     "ready-condition-is-true": Fault("of Ready is not True", condition(status="true")),
     "condition-timestamps-have-a-time-zone": Fault(
         "lastHeartbeatTime is '2026-11-25T08:00:00'", condition(lastHeartbeatTime="2026-11-25T08:00:00")
     ),
-    "last-transition-time-is-stable": Fault("lastTransitionTime of Ready changed", faulty.moves_the_transition),
-    "addresses-are-a-list-of-node-addresses": Fault(
-        "the type 'IP' is not one of", fact("/nodeAddresses", [{"type": "IP", "address": "127.0.0.1"}])
+    "last-transition-time-is-stable": Fault(
+        "lastTransitionTime of Ready changed", faulty.changes_the_transition_time
     ),
-    "addresses-include-an-internal-ip": Fault("no address has the type InternalIP", fact("/nodeAddresses", [])),
-    "root-path-returns-200": Fault("GET / returns 404", refusing(404, on("/"))),
+    "addresses-are-a-list-of-node-addresses": Fault(
+        "the type 'IP' is not one of", returning("/nodeAddresses", [{"type": "IP", "address": "127.0.0.1"}])
+    ),
+    "addresses-include-an-internal-ip": Fault(
+        "no address has the type InternalIP", returning("/nodeAddresses", [])
+    ),
+    "root-path-returns-200": Fault("GET / returns 404", returning_status(404, on("/"))),
 }
 
 READS = {
     "unknown-pod-returns-404-not-found": Fault(
-        "the status is '404 NOT FOUND'", refusing(404, on("/getPod"), "NOT FOUND")
+        "the status is '404 NOT FOUND'", returning_status(404, on("/getPod"), "NOT FOUND")
     ),
     "status-of-unknown-pod-returns-404-not-found": Fault(
-        "the status is '204 No Content'", refusing(204, on("/getPodStatus"))
+        "the status is '204 No Content'", returning_status(204, on("/getPodStatus"))
     ),
     "get-pod-returns-the-pod": Fault(
         "the spec differs from the pod that was sent",
@@ -107,45 +111,46 @@ READS = {
         "/getPods does not return a field that was sent",
         changing("/getPods", lambda reply: Reply(200, reply.text.replace("aFutureField", "gone").encode())),
     ),
-    "query-is-form-decoded": Fault("returns 404 Not Found, not 200", faulty.takes_a_plus_for_a_plus),
+    "query-is-form-decoded": Fault("returns 404 Not Found, not 200", faulty.reads_plus_literally),
 }
 
 WRITES = {
     "create-returns-an-empty-body": Fault(
         "the body is not empty: 2 bytes", changing("/createPod", lambda _: Reply(200, b"OK"))
     ),
-    "update-returns-an-empty-body": Fault("PUT /updatePod returns 404 Not Found", refusing(404, on("/updatePod"))),
+    "update-returns-an-empty-body": Fault(
+        "PUT /updatePod returns 404 Not Found", returning_status(404, on("/updatePod"))
+    ),
     "delete-returns-an-empty-body": Fault(
         "the response has no Content-Length: 0", changing("/deletePod", lambda _: Reply(200, no_chunks()))
     ),
     "pod-from-the-original-broker-is-accepted": Fault(
-        "POST /createPod returns 400 Bad Request", refusing(400, naming(b'"creationTimestamp":null'))
+        "POST /createPod returns 400 Bad Request",
+        returning_status(400, body_containing(b'"creationTimestamp":null')),
     ),
     "pod-without-a-status-is-accepted": Fault(
         "POST /createPod returns 500",
-        refusing(500, lambda request: request.path == "/createPod" and "status" not in request.pod),
+        returning_status(500, lambda request: request.path == "/createPod" and "status" not in request.pod),
     ),
-    "repeated-create-is-idempotent": Fault(
-        "POST /createPod returns 409 Conflict", faulty.refuses_a_pod_that_is_there
-    ),
+    "repeated-create-is-idempotent": Fault("POST /createPod returns 409 Conflict", faulty.rejects_repeated_create),
     "create-with-another-uid-replaces-the-pod": Fault(
-        "/getPods still returns the old pod", faulty.keeps_the_old_pod
+        "/getPods still returns the old pod", faulty.ignores_repeated_create
     ),
-    "update-is-read-back": Fault("the label has not changed", refusing(200, on("/updatePod"))),
+    "update-is-read-back": Fault("the label has not changed", returning_status(200, on("/updatePod"))),
     "reordered-env-leaves-the-status-unchanged": Fault(
         "the update changed these fields of the status: conditions, containerStatuses, startTime",
-        faulty.starts_again_at_every_update,
+        faulty.restarts_at_every_update,
     ),
     "status-in-a-request-is-ignored": Fault(
         "the status contains fields of the update: phase, reason, podIP, startTime, conditions",
-        faulty.believes_an_update,
+        faulty.stores_the_status_of_an_update,
     ),
-    "delete-removes-only-the-given-pod": Fault("the delete removed another pod", faulty.deletes_a_whole_namespace),
+    "delete-removes-only-the-given-pod": Fault("the delete removed another pod", faulty.deletes_the_namespace),
     "delete-of-an-unknown-pod-returns-404": Fault(
-        "returns 200 OK, not 404", refusing(200, naming(b'"unknown"', "/deletePod"))
+        "returns 200 OK, not 404", returning_status(200, body_containing(b'"unknown"', "/deletePod"))
     ),
     "delete-with-another-uid-returns-404": Fault("the delete removed the pod", faulty.deletes_by_name),
-    "update-of-an-unknown-pod-returns-404": Fault("the update created the pod", faulty.creates_with_an_update),
+    "update-of-an-unknown-pod-returns-404": Fault("the update created the pod", faulty.creates_on_update),
 }
 
 STATUSES = {
@@ -168,7 +173,7 @@ STATUSES = {
 }
 
 LOGS = {
-    "log-is-plain-text": Fault("the body is JSON", saying(json.dumps, "tail")),
+    "log-is-plain-text": Fault("the body is JSON", changing_log(json.dumps, "tail")),
     "log-content-type-is-plain-text": Fault(
         "the Content-Type is text/html",
         changing("/getContainerLogs", lambda reply: reply._replace(headers={"Content-Type": "text/html"})),
@@ -176,79 +181,87 @@ LOGS = {
     "tail-returns-the-last-lines": Fault("tail=1 returns 5 of 5 lines", ignoring("tail")),
     "tail-0-returns-no-lines": Fault("tail=0 returns 35 bytes", ignoring("tail")),
     "missing-or-negative-tail-returns-all-lines": Fault(
-        "tail=-1 returns another log than no tail", saying(lambda text: text[-7:], "tail")
+        "tail=-1 returns another log than no tail", changing_log(lambda text: text[-7:], "tail")
     ),
     "invalid-tail-returns-400": Fault("returns 200 OK, not 400", ignoring("tail")),
     "log-of-unknown-pod-or-container-returns-404": Fault(
-        "returns 200 OK, not 404", refusing(200, asking_for(containerName="unknown"))
+        "returns 200 OK, not 404", returning_status(200, with_query(containerName="unknown"))
     ),
     "timestamps-prefix-each-line": Fault(
         "a line begins with '1764057600'",
-        saying(lambda text: text.replace(WRITTEN_AT, "1764057600"), "timestamps"),
+        changing_log(lambda text: text.replace(WRITTEN_AT, "1764057600"), "timestamps"),
     ),
     "limit-bytes-truncates-the-log": Fault(
-        "limitBytes=3 returns 2 bytes", saying(lambda text: text[:2], "limitBytes")
+        "limitBytes=3 returns 2 bytes", changing_log(lambda text: text[:2], "limitBytes")
     ),
     "since-omits-older-lines": Fault(
-        "a sinceTime in the future returns lines", saying(lambda _: "line 5\n", "sinceTime")
+        "a sinceTime in the future returns lines", changing_log(lambda _: "line 5\n", "sinceTime")
     ),
     "previous-without-an-earlier-run-returns-400": Fault(
-        "returns 500 Internal Server Error, not 400", refusing(500, asking_for(previous="true"))
+        "returns 500 Internal Server Error, not 400", returning_status(500, with_query(previous="true"))
     ),
     "follow-ends-when-the-pod-is-deleted": Fault(
-        "the response is still open after the pod was deleted", faulty.follows_for_ever
+        "the response is still open after the pod was deleted", faulty.follows_forever
     ),
-    "invalid-log-options-return-400": Fault("returns 200 OK, not 400", refusing(200, asking_for(limitBytes="0"))),
+    "invalid-log-options-return-400": Fault(
+        "returns 200 OK, not 400", returning_status(200, with_query(limitBytes="0"))
+    ),
 }
 
 HTTP = {
-    "no-endpoint-redirects": Fault("GET /capacity returns 301 Moved Permanently", refusing(301, on("/capacity"))),
-    "double-slash-paths-are-served": Fault("POST //createPod returns 308", refusing(308, on("//createPod"))),
+    "no-endpoint-redirects": Fault(
+        "GET /capacity returns 301 Moved Permanently", returning_status(301, on("/capacity"))
+    ),
+    "double-slash-paths-are-served": Fault(
+        "POST //createPod returns 308", returning_status(308, on("//createPod"))
+    ),
     "headers-of-the-original-broker-are-accepted": Fault(
         "GET /getPods returns 400 Bad Request",
-        refusing(400, lambda request: request.method == "GET" and "content-type" in request.headers),
+        returning_status(400, lambda request: request.method == "GET" and "content-type" in request.headers),
     ),
     "connection-stays-open": Fault(
         "the provider closes the connection after a write",
         changing("/createPod", lambda _: Reply(200, headers={"Connection": "close"})),
     ),
     "wrong-method-returns-405": Fault(
-        "GET /createPod returns 200 OK, not 405", refusing(200, on("/createPod", "GET"))
+        "GET /createPod returns 200 OK, not 405", returning_status(200, on("/createPod", "GET"))
     ),
-    "large-pod-is-accepted": Fault("POST /createPod returns 413", refusing(413, longer_than(100_000))),
+    "large-pod-is-accepted": Fault("POST /createPod returns 413", returning_status(413, longer_than(100_000))),
     "oversized-body-returns-413": Fault(
-        "returns 500 Internal Server Error, not 413", refusing(500, longer_than(2_000_000))
+        "returns 500 Internal Server Error, not 413", returning_status(500, longer_than(2_000_000))
     ),
 }
 
 ERRORS = {
     "malformed-json-returns-400": Fault(
         "returns 500 Internal Server Error, not 400",
-        refusing(500, lambda request: request.path == "/createPod" and not request.pod),
+        returning_status(500, lambda request: request.path == "/createPod" and not request.pod),
     ),
     "invalid-pod-returns-400-naming-the-field": Fault(
         "the error does not name metadata.namespace",
-        refusing_with(lambda _, reply: reply._replace(body=b"it is no pod")),
+        changing_errors(lambda _, reply: reply._replace(body=b"it is no pod")),
     ),
     "incomplete-query-returns-400": Fault(
         "returns 404 Not Found, not 400",
-        refusing(404, lambda request: request.path == "/getPod" and not all(request.query.values())),
+        returning_status(404, lambda request: request.path == "/getPod" and not all(request.query.values())),
     ),
     "error-has-a-code-and-a-message": Fault(
         "the body of GET /getPod is not JSON",
-        refusing_with(lambda _, reply: reply._replace(body=b"<h1>Not Found</h1>")),
+        changing_errors(lambda _, reply: reply._replace(body=b"<h1>Not Found</h1>")),
     ),
     "errors-contain-no-secrets": Fault(
         "the response contains the value of a variable",
-        refusing_with(lambda request, reply: reply._replace(body=request.content)),
+        changing_errors(lambda request, reply: reply._replace(body=request.content)),
     ),
 }
 
 ACCESS = {
-    "cross-origin-write-is-refused": Fault("the write returns 200 OK", faulty.lets_every_page_write),
-    "token-is-required": Fault("GET /capacity returns 200 OK, not 401", fact("/capacity", FACTS["/capacity"])),
+    "cross-origin-write-is-refused": Fault("the write returns 200 OK", faulty.accepts_every_origin),
+    "token-is-required": Fault(
+        "GET /capacity returns 200 OK, not 401", returning("/capacity", FACTS["/capacity"])
+    ),
     "unauthorized-response-has-www-authenticate": Fault(
-        "WWW-Authenticate is missing", refusing_with(lambda _, reply: reply._replace(headers={}))
+        "WWW-Authenticate is missing", changing_errors(lambda _, reply: reply._replace(headers={}))
     ),
 }
 
@@ -264,12 +277,14 @@ CHANGES = {
     "wait-holds-the-request-until-a-change": Fault(
         "the response comes at once, without a change", ignoring("wait")
     ),
-    "invalid-revision-returns-400": Fault("returns 200 OK, not 400", refusing(200, asking_for(since="soon"))),
+    "invalid-revision-returns-400": Fault(
+        "returns 200 OK, not 400", returning_status(200, with_query(since="soon"))
+    ),
     "health-endpoints-need-no-token": Fault(
-        "GET /readyz returns 401 Unauthorized, not 200", refusing(401, on("/readyz"))
+        "GET /readyz returns 401 Unauthorized, not 200", returning_status(401, on("/readyz"))
     ),
     "openapi-document-lists-the-ten-paths": Fault(
-        "missing: /createPod, /updatePod", fact("/openapi.json", {"openapi": "3.1.0", "paths": {}})
+        "missing: /createPod, /updatePod", returning("/openapi.json", {"openapi": "3.1.0", "paths": {}})
     ),
 }
 

@@ -12,7 +12,7 @@ from tests.stub_provider.provider import FACTS
 Faulty = Callable[[StubProvider, Request], Awaitable[Reply]]
 
 
-def fact(path: str, value: object) -> Faulty:
+def returning(path: str, value: object) -> Faulty:
     """Return another value on a path."""
 
     async def answer(stub: StubProvider, request: Request) -> Reply:
@@ -23,10 +23,10 @@ def fact(path: str, value: object) -> Faulty:
 
 def condition(**fields: str) -> Faulty:
     """Return the node condition with other fields."""
-    return fact("/nodeConditions", [FACTS["/nodeConditions"][0] | fields])
+    return returning("/nodeConditions", [FACTS["/nodeConditions"][0] | fields])
 
 
-def refusing(code: int, when: Callable[[Request], object], phrase: str | None = None) -> Faulty:
+def returning_status(code: int, when: Callable[[Request], object], phrase: str | None = None) -> Faulty:
     """Return an empty response with a status code to some requests."""
 
     async def answer(stub: StubProvider, request: Request) -> Reply:
@@ -55,7 +55,7 @@ def changing(path: str, change: Callable[[Reply], Reply]) -> Faulty:
     return answer
 
 
-def refusing_with(change: Callable[[Request, Reply], Reply]) -> Faulty:
+def changing_errors(change: Callable[[Request, Reply], Reply]) -> Faulty:
     """Change the error responses."""
 
     async def answer(stub: StubProvider, request: Request) -> Reply:
@@ -65,7 +65,7 @@ def refusing_with(change: Callable[[Request, Reply], Reply]) -> Faulty:
     return answer
 
 
-def saying(change: Callable[[str], str], parameter: str) -> Faulty:
+def changing_log(change: Callable[[str], str], parameter: str) -> Faulty:
     """Change the log that is returned for a parameter."""
 
     async def answer(stub: StubProvider, request: Request) -> Reply:
@@ -150,7 +150,7 @@ def keyed_by(name: Callable[[str, str], str]) -> Faulty:
     return answer
 
 
-async def takes_a_plus_for_a_plus(stub: StubProvider, request: Request) -> Reply:
+async def reads_plus_literally(stub: StubProvider, request: Request) -> Reply:
     """Read `+` in a query literally."""
     query = {name: value.replace(" ", "+") for name, value in request.query.items()}
     return await stub.answer(request._replace(query=query))
@@ -164,17 +164,17 @@ async def keeps_managed_fields(stub: StubProvider, request: Request) -> Reply:
     return json_reply([{**pod, "status": stub.statuses[key]} for key, pod in stub.pods.items()])
 
 
-async def refuses_a_pod_that_is_there(stub: StubProvider, request: Request) -> Reply:
+async def rejects_repeated_create(stub: StubProvider, request: Request) -> Reply:
     """Reject the create of an existing pod."""
     return Reply(409) if _creates_an_existing_pod(stub, request) else await stub.answer(request)
 
 
-async def keeps_the_old_pod(stub: StubProvider, request: Request) -> Reply:
+async def ignores_repeated_create(stub: StubProvider, request: Request) -> Reply:
     """Ignore the create of an existing pod."""
     return Reply(200) if _creates_an_existing_pod(stub, request) else await stub.answer(request)
 
 
-async def starts_again_at_every_update(stub: StubProvider, request: Request) -> Reply:
+async def restarts_at_every_update(stub: StubProvider, request: Request) -> Reply:
     """Restart the containers at every update."""
     reply = await stub.answer(request)
     if request.path == "/updatePod" and reply.code == 200:
@@ -182,14 +182,14 @@ async def starts_again_at_every_update(stub: StubProvider, request: Request) -> 
     return reply
 
 
-async def creates_with_an_update(stub: StubProvider, request: Request) -> Reply:
+async def creates_on_update(stub: StubProvider, request: Request) -> Reply:
     """Create the pod of an update."""
     if request.path == "/updatePod":
         request = request._replace(method="POST", path="/createPod")
     return await stub.answer(request)
 
 
-async def deletes_a_whole_namespace(stub: StubProvider, request: Request) -> Reply:
+async def deletes_the_namespace(stub: StubProvider, request: Request) -> Reply:
     """Delete all pods of the namespace."""
     if request.path != "/deletePod":
         return await stub.answer(request)
@@ -207,7 +207,7 @@ async def deletes_by_name(stub: StubProvider, request: Request) -> Reply:
     return Reply(200)
 
 
-async def believes_an_update(stub: StubProvider, request: Request) -> Reply:
+async def stores_the_status_of_an_update(stub: StubProvider, request: Request) -> Reply:
     """Store the status of an update."""
     reply = await stub.answer(request)
     if request.path == "/updatePod" and reply.code == 200:
@@ -215,7 +215,7 @@ async def believes_an_update(stub: StubProvider, request: Request) -> Reply:
     return reply
 
 
-async def follows_for_ever(stub: StubProvider, request: Request) -> Reply:
+async def follows_forever(stub: StubProvider, request: Request) -> Reply:
     """Keep a followed log open after the deletion of the pod."""
     reply = await stub.answer(request)
 
@@ -227,13 +227,13 @@ async def follows_for_ever(stub: StubProvider, request: Request) -> Reply:
     return reply._replace(body=body()) if "follow" in request.query else reply
 
 
-async def lets_every_page_write(stub: StubProvider, request: Request) -> Reply:
+async def accepts_every_origin(stub: StubProvider, request: Request) -> Reply:
     """Ignore the `Origin` of a write."""
     headers = {name: value for name, value in request.headers.items() if name != "origin"}
     return await stub.answer(request._replace(headers=headers))
 
 
-async def moves_the_transition(stub: StubProvider, request: Request) -> Reply:
+async def changes_the_transition_time(stub: StubProvider, request: Request) -> Reply:
     """Return the current time as `lastTransitionTime` of the node condition."""
     return await condition(lastTransitionTime=now())(stub, request)
 

@@ -15,7 +15,7 @@ TARGET = Target("127.0.0.1", 3000, token="a-token")
 SECRET = "the-value-of-a-variable"
 
 
-def a_result(outcome: Outcome, level: Level = Level.REQUIRED, target: str = "/getPod?name=nobody") -> Result:
+def a_result(outcome: Outcome, level: Level = Level.REQUIRED, target: str = "/getPod?name=unknown") -> Result:
     check = Check(f"reads.{level}-{outcome}", level, "The rule.", "The reason.", lambda provider: None)
     if outcome is Outcome.PASSED:
         return Result(check, outcome)
@@ -44,7 +44,7 @@ def test_table_shows_request_response_and_reason() -> None:
     for detail in (
         "rule      The rule.",
         "problem   the problem",
-        "sent      GET /getPod?name=nobody",
+        "sent      GET /getPod?name=unknown",
         "received  HTTP/1.1 404 NOT FOUND | Content-Length: 9 | not here",
         "why       The reason.",
     ):
@@ -63,7 +63,7 @@ def test_json_contains_the_same_details() -> None:
         "rule": "The rule.",
         "why": "The reason.",
         "problem": "the problem",
-        "sent": "GET /getPod?name=nobody",
+        "sent": "GET /getPod?name=unknown",
         "received": "HTTP/1.1 404 NOT FOUND | Content-Length: 9 | not here\0",
     }
 
