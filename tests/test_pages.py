@@ -61,7 +61,7 @@ def test_a_postgresql_backup_is_readable(database_url: str, tmp_path: Path) -> N
     run_examples(text, port=0, cwd=tmp_path)
 
 
-def test_documented_metrics_exist() -> None:
+def test_metrics_have_the_names_of_the_broker() -> None:
     metrics = Metrics()
     metrics.watch_node(pods=lambda: 0, ready=lambda: True, last_sync=lambda: None)
     known = {metric.name for metric in metrics.registry.collect()}

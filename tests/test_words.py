@@ -1,5 +1,6 @@
-"""The prose: no phrase that the vocabulary of CONTRIBUTING replaces."""
+"""The prose: no phrase that the vocabulary of CONTRIBUTING replaces, and docstrings that start with a plain verb."""
 
+import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -110,15 +111,31 @@ PLAIN = {
 }
 """A phrase, in lower case, and what to write instead."""
 
+OPENERS = {
+    "be": "run",
+    "find out": "return, detect",
+    "give": "return, yield",
+    "have": "(name the action)",
+    "lend": "yield",
+    "let": "(name the action)",
+    "look": "read, poll, reconcile",
+    "say": "return, report, log",
+    "tell": "return, report",
+    "what": "(name the noun)",
+    "who": "(name the noun)",
+}
+"""The first words of a docstring, in lower case, and what to write instead."""
+
 VOCABULARY = re.compile(r"^## vocabulary$.*?^## ", re.MULTILINE | re.DOTALL)
 """The section of CONTRIBUTING that lists words not to use."""
 
-OTHER_DOCUMENTS = ("configuration", "process-runtime", "shell", "synthetic", "writing-a-runtime")
+OTHER_DOCUMENTS = ("configuration", "conformance", "process-runtime", "shell", "synthetic", "writing-a-runtime")
 """Documents below `docs/` that are not rewritten yet."""
 
 SCANNED = [
     *ROOT.glob("*.md"),
     *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.stem not in OTHER_DOCUMENTS),
+    *(ROOT / "tests" / f"{name}.py" for name in ("documents", "test_docs", "test_pages", "test_workflows")),
 ]
 
 PENDING = [
@@ -144,6 +161,20 @@ def findings(paths: Iterable[Path]) -> Iterator[str]:
             for match in regex.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1
                 yield f'{path.relative_to(ROOT)}:{line}: "{phrase}"; write: {PLAIN[phrase]}'
+        if path.suffix == ".py":
+            yield from openers(path)
+
+
+def openers(path: Path) -> Iterator[str]:
+    """Yield a line for each docstring of a module that starts with a banned word, with its replacement."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        docstring = (ast.get_docstring(node) or "").lower()
+        for opener, plain in OPENERS.items():
+            if re.match(rf"{opener}\b", docstring):
+                line = node.body[0].lineno
+                yield f'{path.relative_to(ROOT)}:{line}: docstring starts with "{opener}"; write: {plain}'
 
 
 def pattern(phrase: str) -> re.Pattern[str]:
