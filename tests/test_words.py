@@ -1,4 +1,4 @@
-"""The prose: no phrase that the vocabulary of CONTRIBUTING replaces, and docstrings that start with a plain verb."""
+"""The prose: no phrase that the vocabulary of CONTRIBUTING replaces; docstrings that start with a plain verb."""
 
 import ast
 import re
