@@ -1,7 +1,8 @@
-"""Pages whose examples are run: what they print is what the page says."""
+"""Run the examples of a document and compare their output with the text."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,32 +13,35 @@ EXAMPLE = re.compile(
     r"<!-- test -->\n(?:```sh\n(?P<commands>.*?)```\n```text\n(?P<printed>.*?)```|```pycon\n(?P<session>.*?)```)",
     re.DOTALL,
 )
-"""Commands and what they print, or a session of `flask shell`."""
+"""Shell commands with their output, or a session of `vkweb shell`."""
 
 _STATEMENT = re.compile(r"^>>> (.*\n)((?:\.\.\. .*\n)*)", re.MULTILINE)
-"""One that goes over several lines is ended by an empty one, which no document shows."""
+"""A statement with its continuation lines. The interpreter needs an empty line after those; documents omit it."""
 
 
 def page(path: str) -> str:
-    """Read a page."""
+    """Read a document; `path` is relative to the root of the repository."""
     return (ROOT / path).read_text()
 
 
 def run_examples(text: str, *, port: int, cwd: Path) -> None:
-    """Run the examples of a page one after another; `…` in a page stands for anything within a line.
+    """Run the examples of a document in order. `…` in the expected output matches any text within a line.
 
     Args:
-        text: the page.
-        port: where the provider listens, in place of 3000.
-        cwd: where it runs: its data is in `data/`.
+        text: the document.
+        port: port of the provider; replaces 3000 in the document.
+        cwd: working directory, with the database in `data/`.
+
+    Raises:
+        AssertionError: a command failed, or its output differs.
     """
     found = list(EXAMPLE.finditer(text.replace(":3000", f":{port}")))
     assert len(found) == text.count("<!-- test -->") > 0
     for example in found:
         if example["session"]:
             statements, expected = _statements(example["session"]), _transcript(example["session"])
-            printed = _run(["flask", "shell"], cwd=cwd, stdin=statements)
-            printed = printed[printed.index(">>> ") :]  # after what the shell says of itself
+            printed = _run(["vkweb", "shell"], cwd=cwd, stdin=statements)
+            printed = printed[printed.index(">>> ") :]  # skip the banner
         else:
             commands, expected = example["commands"], example["printed"]
             printed = _run(["bash", "-euo", "pipefail", "-c", commands], cwd=cwd)
@@ -46,10 +50,11 @@ def run_examples(text: str, *, port: int, cwd: Path) -> None:
 
 
 def _run(command: list[str], *, cwd: Path, stdin: str | None = None) -> str:
-    """Run a command with the provider's own at hand; give what it prints."""
+    """Run a command with the commands of the virtual environment first on PATH; return its standard output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{CLEAN['PATH']}"
+    path = _with_vkweb(path, cwd)
     done = subprocess.run(
-        command,
+        ["env", *command],  # `env` finds the command on the PATH below, not on that of the tests
         cwd=cwd,
         env={**CLEAN, "PATH": path, "PYTHONPATH": str(ROOT), "FLASK_APP": str(ROOT / "wsgi.py")},
         input=stdin,
@@ -61,14 +66,26 @@ def _run(command: list[str], *, cwd: Path, stdin: str | None = None) -> str:
     return done.stdout
 
 
+def _with_vkweb(path: str, cwd: Path) -> str:
+    """Return `path`, with a folder in front whose `vkweb` runs `flask` if no `vkweb` is on it."""
+    if shutil.which("vkweb", path=path):
+        return path
+    folder = cwd / ".bin"
+    folder.mkdir(exist_ok=True)
+    script = folder / "vkweb"
+    script.write_text('#!/bin/sh\nexec flask "$@"\n')
+    script.chmod(0o755)
+    return f"{folder}{os.pathsep}{path}"
+
+
 def _statements(session: str) -> str:
-    """Pick what a person types."""
+    """Extract the input of a session."""
     found = _STATEMENT.findall(session)
     return "".join(first + (rest.replace("... ", "") + "\n" if rest else "") for first, rest in found)
 
 
 def _transcript(session: str) -> str:
-    """Give what a session prints where nothing is echoed: a prompt for each line that is read, and the answers."""
+    """Return the output of a session whose input is not echoed: a prompt for each line read, and the results."""
 
     def prompts(statement: re.Match[str]) -> str:
         more = statement[2].count("\n")

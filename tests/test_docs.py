@@ -1,4 +1,4 @@
-"""The README is true: its commands do what it says, its table of settings is the one in force."""
+"""The documents: examples print what they show, every setting is documented, every link resolves."""
 
 import os
 import re
@@ -12,7 +12,11 @@ from tests.conftest import Serve
 from tests.documents import page, run_examples
 from tests.server import ROOT
 
-README = page("README.md")
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)\s]+)\)")
+IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
+UNCHECKED_ANCHORS = ("docs/shell.md",)
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -20,7 +24,7 @@ README = page("README.md")
     "path",
     ["README.md", "docs/audit.md", "docs/conformance.md", "docs/shell.md", "docs/synthetic.md"],
 )
-def test_the_examples_print_what_the_page_says(path: str, serve: Serve, tmp_path: Path) -> None:
+def test_examples_print_the_documented_output(path: str, serve: Serve, tmp_path: Path) -> None:
     missing = [command for command in ("curl", "sqlite3") if shutil.which(command) is None]
     if missing and "CI" not in os.environ:
         pytest.skip(f"{' and '.join(missing)} not installed")
@@ -28,21 +32,42 @@ def test_the_examples_print_what_the_page_says(path: str, serve: Serve, tmp_path
         run_examples(page(path), port=server.port, cwd=tmp_path)
 
 
-def test_the_table_of_settings_is_complete() -> None:
-    table = "\n".join(
-        [
-            "| Variable | Default | |",
-            "|---|---|---|",
-            *(
-                f"| `{name.upper()}` | {_default(name)} | {field.description} |"
-                for name, field in Settings.model_fields.items()
-            ),
-        ]
-    )
-    assert table in README, f"the table should be:\n{table}"
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_links_resolve(path: str) -> None:
+    """A link names a file of the repository, and its anchor a heading of that file."""
+    for link in LINK.findall(FENCE.sub("", page(path))):
+        target, _, anchor = link.partition("#")
+        file = (ROOT / path).parent / target if target else ROOT / path
+        assert file.exists(), f"{path}: {link}"
+        if anchor and path not in UNCHECKED_ANCHORS:
+            assert anchor in anchors(file.read_text()), f"{path}: {link}"
 
 
-def test_every_setting_says_what_it_is() -> None:
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_images_are_small_and_described(path: str) -> None:
+    for text, image in IMAGE.findall(page(path)):
+        assert text, f"{path}: {image} has no alternative text"
+        assert ((ROOT / path).parent / image).stat().st_size < 200_000
+
+
+def test_the_index_lists_every_document() -> None:
+    listed = set(LINK.findall(page("docs/README.md")))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} <= listed
+
+
+def test_the_readme_is_short() -> None:
+    assert len(page("README.md").splitlines()) <= 150
+
+
+def test_contributing_names_existing_modules() -> None:
+    folders = "app|broker|conformance|migrations|tests|helm|docs"
+    names = re.findall(rf"`((?:{folders})/[\w./-]*)`", page("CONTRIBUTING.md"))
+    assert len(names) > 30
+    missing = [name for name in names if not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
@@ -53,8 +78,7 @@ def test_make_help_lists_every_target() -> None:
     assert targets == listed
 
 
-def _default(name: str) -> str:
-    if name in ("host", "workers"):
-        return ""  # depends on others, or on the machine; the description says how
-    value = Settings.model_validate({}).in_force()[name.upper()]
-    return f"`{value}`" if value not in ("", "[]") else ""
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a document's headings, formed as on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""CI runs what people run, with no more rights than it needs."""
+"""The workflows of CI use the repository's own commands and minimal permissions."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @EACH
-def test_its_commands_are_those_of_the_repository(workflow: dict[str, Any]) -> None:
+def test_commands_exist_in_the_repository(workflow: dict[str, Any]) -> None:
     targets = set(re.findall(r"^([a-z./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for step in steps(workflow):
         run = step.get("run", "")
@@ -32,19 +32,19 @@ def test_its_commands_are_those_of_the_repository(workflow: dict[str, Any]) -> N
 
 
 @EACH
-def test_it_may_read_the_code_and_ends_in_time(workflow: dict[str, Any]) -> None:
+def test_permissions_are_minimal_and_time_is_limited(workflow: dict[str, Any]) -> None:
     assert workflow["permissions"] == {"contents": "read"}
     assert all(job["timeout-minutes"] <= 60 for job in workflow["jobs"].values())
 
 
 @EACH
-def test_it_uses_actions_of_a_version(workflow: dict[str, Any]) -> None:
+def test_actions_are_pinned_to_a_version(workflow: dict[str, Any]) -> None:
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step["uses"]) for step in steps(workflow) if "uses" in step)
 
 
-def test_every_python_that_the_project_is_for_is_tried() -> None:
+def test_every_supported_python_is_tested() -> None:
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    tried = WORKFLOWS["test"]["jobs"]["test"]["strategy"]["matrix"]["python"]
-    assert f">={tried[0]}" == oldest
-    minors = [int(version.removeprefix("3.")) for version in tried]
+    tested = WORKFLOWS["test"]["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert f">={tested[0]}" == oldest
+    minors = [int(version.removeprefix("3.")) for version in tested]
     assert minors == list(range(minors[0], minors[-1] + 1))
