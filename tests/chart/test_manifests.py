@@ -196,7 +196,7 @@ def test_the_database_is_migrated_before_the_start_and_not_again_at_each_restart
     rendered = render({})
     assert [c["name"] for c in rendered.pod["initContainers"]] == ["migrate"]
     assert rendered.container("migrate")["args"] == ["migrate"]
-    assert rendered.container("provider")["command"] == ["gunicorn"]
+    assert rendered.container("provider")["args"] == ["provider", "--no-migrate"]
 
 
 def test_a_custom_provider_gets_its_environment_and_nothing_of_the_reference_provider() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from app import __version__ as app_version
+from broker import __version__ as broker_version
 from broker.settings import Settings as BrokerSettings
 from broker.settings import variable
 from tests.chart.chart import CHART, environment, refusal, render
 from tests.chart.combinations import COMBINATIONS, IMAGE
 from tests.server import ROOT
+from vkweb import __version__ as version
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 LINES = (CHART / "values.yaml").read_text().splitlines()
@@ -224,7 +227,10 @@ def test_the_broker_understands_what_the_chart_tells_it() -> None:
 
 
 def test_the_version_is_the_projects() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version == app_version == broker_version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "vkweb.__version__"}
     chart = (CHART / "Chart.yaml").read_text()
     assert f"\nversion: {version}\nappVersion: {version}\n" in chart
     assert render({}).container("broker")["image"] == f"virtual-kubelet-web:{version}"
