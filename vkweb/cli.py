@@ -151,7 +151,7 @@ def completion(shell: str) -> None:
 
     found = get_completion_class(shell)
     if found is not None:
-        click.echo(found(cli, {}, "vkweb", "_VKWEB_COMPLETE").source())
+        click.echo(found(cli, {}, "vkweb", "_VKWEB_COMPLETE").source(), nl=False)
 
 
 def _migrate(ctx: click.Context) -> None:
