@@ -62,6 +62,7 @@ conformance: .venv/run ## Check a running provider against the contract: make co
 
 .PHONY: wheel
 wheel: .venv/dev ## Build the wheel into dist/
+	@rm -rf build  # setuptools would add its files, also those that are gone from the code
 	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python
 
 .PHONY: lock
@@ -73,7 +74,7 @@ lock: .venv/dev ## Compile requirements.txt and requirements-dev.txt from pyproj
 clean: ## Remove the virtual environment and the files of tools; keep data/
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.venv/run: requirements.txt
+.venv/run: requirements.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@printf '#!/bin/sh\nexec "%s/python" "%s/vkweb" "$$@"\n' '$(CURDIR)/$(BIN)' '$(CURDIR)' > $(BIN)/vkweb
