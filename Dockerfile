@@ -1,19 +1,22 @@
-# One image for the three programs: provider, broker and migrate (see entrypoint).
-#   docker build -t virtual-kubelet-web:0.1.0 .
+# The image runs the command vkweb: its arguments are those of vkweb, `provider` by default.
+#   docker build -t virtual-kubelet-web:0.2.0 .
 ARG PYTHON=3.13-slim-trixie
 
 FROM python:${PYTHON} AS build
 WORKDIR /srv
-# The environment has no pip of its own: what builds it stays behind in this stage.
+# The environment contains no pip; the pip of this stage installs into it.
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.txt .
 RUN pip --python /opt/venv/bin/python install \
     --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.txt
 COPY app app
 COPY broker broker
+COPY conformance conformance
 COPY migrations migrations
-COPY gunicorn.conf.py wsgi.py entrypoint ./
-RUN /opt/venv/bin/python -m compileall -q app broker migrations wsgi.py
+COPY vkweb vkweb
+COPY gunicorn.conf.py wsgi.py ./
+RUN /opt/venv/bin/python -m compileall -q app broker conformance migrations vkweb wsgi.py \
+    && ln -s /srv/vkweb/__main__.py /opt/venv/bin/vkweb
 
 FROM python:${PYTHON}
 RUN pip uninstall --yes --quiet --root-user-action ignore pip \
@@ -27,5 +30,5 @@ ENV PATH=/opt/venv/bin:$PATH \
     DATABASE_URL=sqlite:////data/provider/provider.db \
     RUNTIME_DIRECTORY=/data/runtime
 USER 65532:65532
-ENTRYPOINT ["/srv/entrypoint"]
+ENTRYPOINT ["vkweb"]
 CMD ["provider"]

@@ -1,4 +1,4 @@
-"""How gunicorn serves the provider. Every choice that a user may make is a setting: see `flask config`."""
+"""Configuration of gunicorn for the provider; it derives from the settings, which `vkweb config` prints."""
 
 import atexit
 import os
@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# Heartbeats and metrics are files; on a real disk, one that hangs would get a healthy worker killed.
+# Heartbeats and metrics are files. They are in memory: a disk can be slow, and gunicorn kills a worker whose
+# heartbeat is late.
 _memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
 
-def _count_in(directory: Path) -> None:
-    """Give the workers a directory to count in: empty at the start, the same after a reload, gone at the end."""
-    shutil.rmtree(directory, ignore_errors=True)  # of a process that was killed and had this number
+def _create_metrics_directory(directory: Path) -> None:
+    """Create the directory of the workers' metrics: empty at the start, kept by a reload, removed at exit."""
+    shutil.rmtree(directory, ignore_errors=True)  # left by a process with the same ID that was killed
     directory.mkdir(mode=0o700)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     master = os.getpid()
@@ -27,8 +28,8 @@ def _count_in(directory: Path) -> None:
     atexit.register(remove)
 
 
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # and before prometheus-client is imported, which looks for it
-    _count_in(Path(_memory or tempfile.gettempdir()) / f"virtual-kubelet-web-{os.getpid()}")
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # before prometheus-client is imported, which reads it then
+    _create_metrics_directory(Path(_memory or tempfile.gettempdir()) / f"virtual-kubelet-web-{os.getpid()}")
 
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -44,7 +45,7 @@ except ConfigurationError as exc:
 
 _addresses = [(settings.host, settings.port)]
 if settings.health_port:
-    # Probes come from outside, of IPv6 where the cluster has it.
+    # Probes come from outside of the pod, over IPv6 in a cluster that has it.
     _everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
     _addresses.append((_everywhere, settings.health_port))
 
@@ -54,11 +55,11 @@ bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port i
 worker_class = Worker  # gunicorn's gthread
 workers = settings.workers
 threads = settings.threads
-# Each worker has a socket of its own, among which the kernel spreads connections. With one socket for all,
-# the keep-alive connections of a client can all end up in one worker.
+# Each worker has its own socket, and the kernel distributes connections among them. With one shared socket, one
+# worker could accept all keep-alive connections of a client.
 reuse_port = True
-keepalive = 75  # longer than a Go client keeps an idle connection, so that the client is the one to close
-graceful_timeout = 25  # less than the 30 seconds that Kubernetes gives
+keepalive = 75  # seconds; longer than a Go client keeps an idle connection, so that the client closes it
+graceful_timeout = 25  # seconds; less than a pod's default terminationGracePeriodSeconds of 30
 worker_tmp_dir = _memory
 
 logger_class = Logger
@@ -66,7 +67,7 @@ control_socket_disable = True
 
 
 def on_starting(_: object) -> None:
-    """Refuse to start where no request could be served. What is opened here is closed before the fork."""
+    """Exit if a port or the database cannot be used. Connections made here are closed before the fork."""
     for host, port in _addresses:
         check_port(host, port)
     check_database(settings)
@@ -74,5 +75,5 @@ def on_starting(_: object) -> None:
 
 
 def child_exit(_: object, worker: Any) -> None:
-    """Forget what a worker held open."""
+    """Remove the gauges of a worker that has exited."""
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -13,8 +13,7 @@ from app.pods.service import utc_now
 from app.pods.writer import Clock
 from app.services import Services
 from app.web import api, ui
-
-__version__ = "0.1.0"
+from vkweb import __version__ as __version__
 
 SERVING_SINCE = "_PROVIDER_SERVING_SINCE"
 

@@ -1,3 +1,3 @@
 """Virtual Kubelet: Web: a Kubernetes node for any provider of the contract, in any language."""
 
-__version__ = "0.1.0"
+from vkweb import __version__ as __version__

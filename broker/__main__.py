@@ -1,4 +1,4 @@
-"""The entry point: `python -m broker`, or `virtual-kubelet-web-broker`.
+"""The entry point: `vkweb broker`, or `python -m broker`.
 
 Exit status: 0 after a stop by SIGTERM or SIGINT; 1 where it could not go on; 2 where it could not begin with what
 it was told.
@@ -26,10 +26,10 @@ def main() -> int:
         log.configure(settings)
         asyncio.run(_run(settings, cluster))
     except ConfigurationError as exc:
-        print("\n".join(f"virtual-kubelet-web-broker: {line}" for line in str(exc).splitlines()), file=sys.stderr)  # noqa: T201
+        print("\n".join(f"vkweb broker: {line}" for line in str(exc).splitlines()), file=sys.stderr)  # noqa: T201
         return 2
     except OSError as exc:
-        print(f"virtual-kubelet-web-broker: {exc.strerror or exc}", file=sys.stderr)  # noqa: T201
+        print(f"vkweb broker: {exc.strerror or exc}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -282,7 +282,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     """Make flags of the settings: `--flag value` and `--flag=value`; of a boolean, also `--flag` alone."""
     parser = _Parser(
-        prog="virtual-kubelet-web-broker",
+        prog="vkweb broker",
         description="A Kubernetes node whose pods run at a web provider.",
         epilog="Each flag can be given as the environment variable in capitals. "
         f"By the environment only: PROVIDER_TOKEN, {_help('provider_token')}.",

@@ -22,7 +22,8 @@ def load_runtime(settings: Settings) -> Runtime:
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as exc:
-        raise ConfigurationError(f"RUNTIME: {exc}") from exc
+        hint = "; `app` is this product's package" if module.partition(".")[0] == "app" else ""
+        raise ConfigurationError(f"RUNTIME: {exc}{hint}") from exc
     if not (isinstance(found, type) and issubclass(found, Runtime)):
         raise ConfigurationError(f"RUNTIME: {settings.runtime} is no {Runtime.__module__}:{Runtime.__name__}")
     return found(settings)

@@ -1,4 +1,4 @@
-"""What `helm test` runs: are the nodes of this release Ready? Their names are the arguments."""
+"""Check for `helm test` that nodes are Ready; the arguments are their names."""
 
 import asyncio
 import os
@@ -9,11 +9,11 @@ from broker.kubernetes.config import load
 from broker.kubernetes.errors import ApiError
 
 ATTEMPTS = int(os.environ.get("ATTEMPTS", "60"))
-"""One a second."""
+"""Number of attempts, one per second."""
 
 
 async def readiness(client: Client, name: str) -> str:
-    """Say how a node is: `Ready`, or why it is not."""
+    """Return `Ready`, or the reason why a node is not ready."""
     try:
         node = await client.get(f"/api/v1/nodes/{name}")
     except ApiError as exc:
@@ -25,7 +25,7 @@ async def readiness(client: Client, name: str) -> str:
 
 
 async def check(names: list[str]) -> int:
-    """Wait until every node is Ready; give the exit status."""
+    """Wait until every node is Ready; return the exit status."""
     client = Client(load(os.environ.get("KUBECONFIG"), os.environ))
     try:
         for attempt in range(ATTEMPTS):
@@ -35,8 +35,8 @@ async def check(names: list[str]) -> int:
             await asyncio.sleep(1)
     finally:
         await client.close()
-    for name, told in found.items():
-        print(f"node {name}: {told}")  # noqa: T201
+    for name, state in found.items():
+        print(f"node {name}: {state}")  # noqa: T201
     return 0 if set(found.values()) == {"Ready"} else 1
 
 

@@ -1,14 +1,14 @@
-{{/* What the objects of the release are called. */}}
+{{/* Name of the release's objects. */}}
 {{- define "vkw.fullname" -}}
 {{- .Values.fullnameOverride | default .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What the release's objects outside of its namespace are called: no other release has that name. */}}
+{{/* Name of the release's objects outside of its namespace, unique in the cluster. */}}
 {{- define "vkw.clusterName" -}}
 {{ .Release.Namespace }}:{{ include "vkw.fullname" . }}
 {{- end -}}
 
-{{/* Which pods are the release's. */}}
+{{/* Labels that select the release's pods. */}}
 {{- define "vkw.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -37,7 +37,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* Variables that tell both containers which node this is. */}}
+{{/* Environment variables of both containers: the node's name and address. */}}
 {{- define "vkw.nodeEnv" -}}
 {{- if eq .Values.node.naming "fixed" -}}
 - name: NODE_NAME
@@ -56,7 +56,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
       fieldPath: status.podIP
 {{- end -}}
 
-{{/* Variables that the reference provider and its migrations read. */}}
+{{/* Environment variables of the reference provider and its migrations. */}}
 {{- define "vkw.providerEnv" -}}
 {{ include "vkw.nodeEnv" . }}
 - name: HOST
@@ -81,7 +81,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- include "vkw.moreEnv" .Values.provider }}
 {{- end -}}
 
-{{/* The variables of a map, after others. */}}
+{{/* Environment variables of a map, appended to others. */}}
 {{- define "vkw.moreEnv" -}}
 {{- range $name, $value := .env }}
 - name: {{ $name }}
@@ -89,12 +89,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether Prometheus scrapes the provider, too: the reference has metrics, another may have none. */}}
+{{/* Whether Prometheus scrapes the provider: only the reference provider is known to have metrics. */}}
 {{- define "vkw.monitorsProvider" -}}
 {{- if and .Values.serviceMonitor.enabled (eq .Values.provider.kind "reference") }}true{{ end -}}
 {{- end -}}
 
-{{/* What no container may. */}}
+{{/* Security context of every container. */}}
 {{- define "vkw.securityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -102,7 +102,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* What no pod may. */}}
+{{/* Security context of every pod. */}}
 {{- define "vkw.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -111,7 +111,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Keeps a pod off virtual nodes, those of other releases included, taint or not. */}}
+{{/* Affinity that excludes virtual nodes, also those of other releases, with or without a taint. */}}
 {{- define "vkw.affinity" -}}
 nodeAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
@@ -122,7 +122,7 @@ nodeAffinity:
             values: [virtual-kubelet]
 {{- end -}}
 
-{{/* The volume with the service account's token: for the containers that mount it, not for a provider. */}}
+{{/* Volume with the service account's token, for the containers that mount it; the provider does not. */}}
 {{- define "vkw.tokenVolume" -}}
 - name: service-account
   projected:
@@ -143,7 +143,7 @@ nodeAffinity:
   readOnly: true
 {{- end -}}
 
-{{/* The provider's volumes. */}}
+{{/* Volume mounts of the provider. */}}
 {{- define "vkw.providerMounts" -}}
 - name: data
   mountPath: /data
@@ -151,7 +151,7 @@ nodeAffinity:
   mountPath: /tmp
 {{- end -}}
 
-{{/* A map as a=1,b=2. */}}
+{{/* A map as text, such as a=1,b=2. */}}
 {{- define "vkw.pairs" -}}
 {{- $pairs := list -}}
 {{- range $name, $value := . -}}
@@ -160,7 +160,7 @@ nodeAffinity:
 {{- join "," $pairs -}}
 {{- end -}}
 
-{{/* The Secret with the certificate of the kubelet API. */}}
+{{/* Name of the Secret with the certificate of the kubelet API. */}}
 {{- define "vkw.certificateSecret" -}}
 {{- if eq .Values.kubelet.certificate "secret" -}}
 {{ .Values.kubelet.secretName }}

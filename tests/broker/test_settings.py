@@ -147,6 +147,5 @@ def test_a_process_that_cannot_begin_says_why_in_a_line_and_ends_with_2() -> Non
     )
     assert ended.returncode == 2
     assert ended.stderr == (
-        "virtual-kubelet-web-broker: WEB_ENDPOINT_URL: must be set: "
-        "URL of the provider, such as http://127.0.0.1:3000\n"
+        "vkweb broker: WEB_ENDPOINT_URL: must be set: URL of the provider, such as http://127.0.0.1:3000\n"
     )

@@ -1,4 +1,4 @@
-"""The chart, rendered by Helm and held to the schemas of Kubernetes; both libraries are used here alone."""
+"""The chart, rendered by Helm and validated by the schemas of Kubernetes."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,20 +11,20 @@ from tests.server import ROOT
 
 CHART = ROOT / "helm"
 VERSIONS = ("1.28", "1.32", kubernetes_validate.latest_version())
-"""Of Kubernetes: the oldest that the chart is for, one between, the newest that there is a schema of."""
+"""Versions of Kubernetes: the oldest that the chart supports, one between, the newest with a schema."""
 FOREIGN = {"Certificate", "ServiceMonitor"}
-"""Kinds of other projects."""
+"""Kinds that are not in the schemas of Kubernetes."""
 
 Object = dict[str, Any]
 Values = Mapping[str, Any]
 
 
 class Rendered:
-    """What a release consists of.
+    """A rendered release.
 
     Attributes:
-        objects: what `helm install` sends, and the hooks.
-        notes: what it prints.
+        objects: the objects that `helm install` creates, and the hooks.
+        notes: the text that `helm install` prints.
     """
 
     def __init__(self, documents: Mapping[str, str]) -> None:
@@ -38,11 +38,11 @@ class Rendered:
         ]
 
     def all(self, kind: str) -> list[Object]:
-        """Give the objects of a kind."""
+        """Return the objects of a kind."""
         return [found for found in self.objects if found["kind"] == kind]
 
     def one(self, kind: str, namespace: str | None = None) -> Object:
-        """Give the only object of a kind, of those in a namespace where one is given."""
+        """Return the only object of a kind, optionally in a namespace."""
         (found,) = (o for o in self.all(kind) if namespace in (None, o["metadata"].get("namespace")))
         return found
 
@@ -53,12 +53,12 @@ class Rendered:
         return spec
 
     def container(self, name: str) -> Object:
-        """Give a container of the node's pods."""
+        """Return a container of the node's pods."""
         (found,) = (c for c in [*self.pod.get("initContainers", ()), *self.pod["containers"]] if c["name"] == name)
         return dict(found)
 
     def pods(self) -> Iterator[Object]:
-        """Give the spec of every pod, the hook's too."""
+        """Yield the spec of every pod, including the hook's."""
         yield self.pod
         for pod in self.all("Pod"):
             yield pod["spec"]
@@ -68,14 +68,14 @@ def render(values: Values, *, name: str = "virtual-kubelet-web", namespace: str 
     """Render the chart.
 
     Raises:
-        helm_python.HelmError: the values are refused.
+        helm_python.HelmError: the values are invalid.
     """
     with helm_python.Chart.load(CHART) as chart:
         return Rendered(chart.render(dict(values), name=name, namespace=namespace))
 
 
 def refusal(values: Values) -> str:
-    """Render what must not be, and give what Helm says of it."""
+    """Render invalid values; return the error message of Helm."""
     try:
         rendered = render(values)
     except helm_python.HelmError as exc:
@@ -84,20 +84,20 @@ def refusal(values: Values) -> str:
 
 
 def complaints(values: Values) -> list[str]:
-    """Give what `helm lint --strict` has against the chart with these values."""
+    """Return the messages of `helm lint --strict` for the chart with these values."""
     report = helm_python.lint(CHART, dict(values), strict=True)
     return [f"{m['path']}: {m['error']}" for m in report["messages"] if m["error"] != "icon is recommended"]
 
 
 def validate(obj: Object, version: str) -> None:
-    """Hold an object to the schema of a version of Kubernetes, fields that it does not know included.
+    """Validate an object by the schema of a version of Kubernetes; unknown fields are errors.
 
     Raises:
-        kubernetes_validate.ValidationError: it is not valid.
+        kubernetes_validate.ValidationError: the object is invalid.
     """
     kubernetes_validate.validate(obj, version, strict=True)
 
 
 def environment(container: Object) -> dict[str, str]:
-    """Give the variables of a container that have a value of their own; of the others, where it comes from."""
+    """Return the environment variables of a container, with their value or its source."""
     return {each["name"]: each.get("value", str(each.get("valueFrom"))) for each in container.get("env", ())}

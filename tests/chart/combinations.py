@@ -1,4 +1,4 @@
-"""Values that matter together, each with a name that says what they are for."""
+"""Combinations of values, by the use that they are for."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A cluster and a provider, for what the chart says about them."""
+"""Fixtures of the broker's tests: a cluster and a provider."""
 
 from tests.broker.conftest import api, authority, cluster, database_kind, provider, provider_url
 

@@ -1,4 +1,4 @@
-"""What `helm test` runs in its pod: the very program, on a cluster where the node is as the test wants it."""
+"""The program of `helm test`, on the fake API server."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from tests.server import CLEAN, ROOT
 
 
 async def run(api: ApiServer, authority: Authority, folder: Path, *, attempts: int = 600) -> tuple[int, str]:
-    """Run the container of the hook; give its exit status and what it prints."""
+    """Run the container of the hook; return its exit status and output."""
     (container,) = render({"node": {"name": "edge"}}).one("Pod")["spec"]["containers"]
     assert container["command"] == ["python", "-c"]
     process = await asyncio.create_subprocess_exec(
@@ -30,29 +30,29 @@ async def run(api: ApiServer, authority: Authority, folder: Path, *, attempts: i
 
 
 def put_node(api: ApiServer, status: str) -> None:
-    """Have a Node with the condition Ready."""
+    """Create a Node with the condition Ready."""
     condition = {"type": "Ready", "status": status, "reason": "ProviderFailed", "message": "it does not answer"}
     api.store.create("nodes", {"metadata": {"name": "edge"}, "status": {"conditions": [condition]}}, "")
 
 
-async def test_it_passes_where_the_node_is_ready(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
+async def test_a_ready_node_passes(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
     put_node(api, "True")
     assert await run(api, authority, tmp_path) == (0, "node edge: Ready\n")
 
 
-async def test_it_waits_until_the_node_is_there(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
+async def test_it_waits_for_the_node(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
     running = asyncio.create_task(run(api, authority, tmp_path))
     await api.until(lambda: api.made("GET", "/nodes/edge"))
     put_node(api, "True")
     assert await running == (0, "node edge: Ready\n")
 
 
-async def test_it_says_why_a_node_is_not_ready(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
+async def test_it_prints_why_a_node_is_not_ready(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
     put_node(api, "False")
     told = "node edge: ProviderFailed: it does not answer\n"
     assert await run(api, authority, tmp_path, attempts=1) == (1, told)
 
 
-async def test_it_says_that_there_is_no_node(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
+async def test_it_prints_that_a_node_is_missing(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
     code, told = await run(api, authority, tmp_path, attempts=1)
     assert (code, "404" in told) == (1, True)

@@ -1,4 +1,4 @@
-"""What the chart renders: valid for Kubernetes of every age, and as safe as its strictest policy wants."""
+"""The rendered objects: valid for every supported Kubernetes, and allowed by Pod Security `restricted`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ EACH = pytest.mark.parametrize("values", COMBINATIONS.values(), ids=COMBINATIONS
 
 
 @EACH
-def test_lint_has_nothing_against(values: dict[str, Any]) -> None:
+def test_lint_passes(values: dict[str, Any]) -> None:
     assert complaints(values) == []
 
 
@@ -24,7 +24,7 @@ def test_valid_for(version: str, values: dict[str, Any]) -> None:
 
 
 @EACH
-def test_every_object_says_whose_it_is(values: dict[str, Any]) -> None:
+def test_every_object_has_the_labels_of_the_release(values: dict[str, Any]) -> None:
     for obj in render(values, name="edge", namespace="nodes").objects:
         labels = obj["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "edge"
@@ -33,7 +33,7 @@ def test_every_object_says_whose_it_is(values: dict[str, Any]) -> None:
             assert obj["metadata"]["namespace"] in ("nodes", "kube-node-lease", "kube-system")
 
 
-def test_releases_of_one_name_in_two_namespaces_share_nothing() -> None:
+def test_releases_in_two_namespaces_share_nothing() -> None:
     def identities(namespace: str) -> set[tuple[str, str, str]]:
         objects = render({}, name="edge", namespace=namespace).objects
         return {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in objects}
@@ -42,7 +42,7 @@ def test_releases_of_one_name_in_two_namespaces_share_nothing() -> None:
 
 
 @EACH
-def test_pod_security_restricted_lets_it_in(values: dict[str, Any]) -> None:
+def test_pod_security_restricted_allows_the_pods(values: dict[str, Any]) -> None:
     """See https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted."""
     for pod in render(values).pods():
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
@@ -60,7 +60,7 @@ def test_pod_security_restricted_lets_it_in(values: dict[str, Any]) -> None:
 
 
 @EACH
-def test_each_container_that_stays_is_probed_and_has_bounds(values: dict[str, Any]) -> None:
+def test_each_container_has_probes_and_limits(values: dict[str, Any]) -> None:
     unprobed = {"provider"} if "probe" in values.get("provider", {}) else set()
     for container in render(values).pod["containers"]:
         probes = {name for name in container if name.endswith("Probe")}
@@ -70,7 +70,7 @@ def test_each_container_that_stays_is_probed_and_has_bounds(values: dict[str, An
         assert container["resources"]["limits"].keys() == {"memory"}
 
 
-def test_the_broker_lives_by_its_loop_and_is_ready_by_its_last_sync() -> None:
+def test_the_probes_of_the_broker() -> None:
     broker = render({}).container("broker")
     assert broker["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "kubelet", "scheme": "HTTPS"}
     assert broker["startupProbe"]["httpGet"] == broker["livenessProbe"]["httpGet"]
@@ -100,7 +100,7 @@ def test_the_pods_are_on_no_virtual_node(values: dict[str, Any]) -> None:
         ]
 
 
-def test_the_contract_is_for_the_pod_alone() -> None:
+def test_the_provider_listens_for_its_pod_only() -> None:
     rendered = render({})
     assert environment(rendered.container("provider"))["HOST"] == "127.0.0.1"
     assert environment(rendered.container("broker"))["WEB_ENDPOINT_URL"] == "http://127.0.0.1:3000"
@@ -108,12 +108,12 @@ def test_the_contract_is_for_the_pod_alone() -> None:
     assert [port["name"] for port in rendered.one("Service")["spec"]["ports"]] == ["kubelet"]
 
 
-def test_a_token_for_the_provider_does_not_open_it() -> None:
+def test_a_provider_token_does_not_change_the_address() -> None:
     rendered = render({"provider": {"envFrom": [{"secretRef": {"name": "token"}}]}})
     assert environment(rendered.container("provider"))["HOST"] == "127.0.0.1"
 
 
-def test_a_network_policy_lets_callers_to_the_kubelet_api_alone() -> None:
+def test_the_network_policy_allows_the_kubelet_api_only() -> None:
     rendered = render({"networkPolicy": {"enabled": True}})
     spec = rendered.one("NetworkPolicy")["spec"]
     assert [rule["ports"] for rule in spec["ingress"]] == [[{"port": "kubelet", "protocol": "TCP"}]]
@@ -125,9 +125,7 @@ def test_a_network_policy_lets_callers_to_the_kubelet_api_alone() -> None:
     [({}, ["kubelet", "health"]), (COMBINATIONS["somebody_elses_provider"]["provider"], ["kubelet"])],
     ids=["reference", "custom"],
 )
-def test_a_monitor_finds_the_metrics_of_the_broker_and_of_the_reference_provider(
-    provider: dict[str, Any], ports: list[str]
-) -> None:
+def test_the_monitor_scrapes_broker_and_reference_provider(provider: dict[str, Any], ports: list[str]) -> None:
     rendered = render(
         {"provider": provider, "serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}}
     )
@@ -139,7 +137,7 @@ def test_a_monitor_finds_the_metrics_of_the_broker_and_of_the_reference_provider
     assert set(ports) <= {port["name"] for c in rendered.pod["containers"] for port in c.get("ports", ())}
 
 
-def test_services_and_budgets_find_the_nodes_and_not_the_test() -> None:
+def test_selectors_match_the_nodes_only() -> None:
     rendered = render({})
     selectors = [
         rendered.one("Service")["spec"]["selector"],
@@ -156,26 +154,26 @@ def labels_of_the_pods(statefulset: Object) -> dict[str, str]:
     return labels
 
 
-def test_a_node_is_called_by_its_name() -> None:
+def test_a_fixed_name_is_the_name_of_the_node() -> None:
     rendered = render({"node": {"name": "edge"}})
     assert environment(rendered.container("broker"))["NODE_NAME"] == "edge"
     assert environment(rendered.container("provider"))["NODE_NAME"] == "edge"
 
 
-def test_several_nodes_are_told_apart_by_their_pods_numbers() -> None:
+def test_several_nodes_are_named_by_pod_index() -> None:
     rendered = render(COMBINATIONS["three_nodes"])
     for name in ("migrate", "provider", "broker"):
         variables = environment(rendered.container(name))
         assert variables["NODE_NAME"] == "virtual-kubelet-web-$(POD_INDEX)"
         assert "apps.kubernetes.io/pod-index" in variables["POD_INDEX"]
-        assert list(variables)[:2] == ["POD_INDEX", "NODE_NAME"]  # a variable is replaced in those after it
+        assert list(variables)[:2] == ["POD_INDEX", "NODE_NAME"]  # a variable can be used in later ones
 
 
 def test_the_node_is_not_newer_than_the_api_server() -> None:
     assert environment(render({}).container("broker"))["KUBELET_VERSION"].startswith("v1.")
 
 
-def test_each_node_has_a_file_on_a_volume_of_its_own() -> None:
+def test_each_node_has_its_own_volume() -> None:
     rendered = render({})
     (claim,) = rendered.one("StatefulSet")["spec"]["volumeClaimTemplates"]
     assert claim["metadata"]["name"] == "data"
@@ -184,7 +182,7 @@ def test_each_node_has_a_file_on_a_volume_of_its_own() -> None:
         assert {"name": "data", "mountPath": "/data"} in rendered.container(name)["volumeMounts"]
 
 
-def test_postgresql_is_named_by_a_secret_and_needs_no_volume() -> None:
+def test_the_url_of_postgresql_is_in_a_secret() -> None:
     rendered = render(COMBINATIONS["three_nodes_on_postgresql"])
     assert "volumeClaimTemplates" not in rendered.one("StatefulSet")["spec"]
     for name in ("migrate", "provider"):
@@ -192,14 +190,14 @@ def test_postgresql_is_named_by_a_secret_and_needs_no_volume() -> None:
         assert source == "{'secretKeyRef': {'name': 'audit', 'key': 'DATABASE_URL'}}"
 
 
-def test_the_database_is_migrated_before_the_start_and_not_again_at_each_restart() -> None:
+def test_only_the_init_container_migrates() -> None:
     rendered = render({})
     assert [c["name"] for c in rendered.pod["initContainers"]] == ["migrate"]
     assert rendered.container("migrate")["args"] == ["migrate"]
-    assert rendered.container("provider")["command"] == ["gunicorn"]
+    assert rendered.container("provider")["args"] == ["provider", "--no-migrate"]
 
 
-def test_a_custom_provider_gets_its_environment_and_nothing_of_the_reference_provider() -> None:
+def test_a_custom_provider_gets_its_own_environment_only() -> None:
     rendered = render(COMBINATIONS["somebody_elses_provider"])
     provider = rendered.container("provider")
     assert provider["image"] == IMAGE
@@ -229,7 +227,7 @@ def test_the_kubelet_api_shows(combination: str, secret: str) -> None:
         assert certificate["spec"]["dnsNames"] == ["virtual-kubelet-web"]
 
 
-def test_the_notes_say_what_to_do_next() -> None:
+def test_the_notes_print_the_next_commands() -> None:
     notes = render(COMBINATIONS["three_nodes"], namespace="edge").notes
     assert "kubectl get nodes virtual-kubelet-web-0 virtual-kubelet-web-1 virtual-kubelet-web-2" in notes
     assert "helm test virtual-kubelet-web --namespace edge" in notes

@@ -1,7 +1,7 @@
-"""The rights of the broker are what it asks for: nothing is missing, nothing is more.
+"""The permissions of the broker are those that it uses, and no others.
 
-A node is taken through a life in which every call to Kubernetes that its code has is made at least once; what the
-API server was asked is compared with the rules that the chart gives to the broker's service account.
+A node runs a scenario in which its code makes every request to Kubernetes at least once. The requests at the API
+server are compared with the rules that the chart binds to the broker's service account.
 """
 
 import ast
@@ -30,7 +30,7 @@ NODE = "node"
 
 
 class Access(NamedTuple):
-    """What is asked for, or allowed; `name` is empty where a rule names nothing, or a request has no name."""
+    """An access that is requested or allowed; `name` is empty for a rule or a request without a name."""
 
     verb: str
     group: str
@@ -47,7 +47,7 @@ class Call(NamedTuple):
 
 
 def calls_in_the_code() -> dict[Call, int]:
-    """Find every call of the client, with the line that it ends on."""
+    """Return every call of the client, with its last line."""
     found = {}
     for path in sorted((ROOT / "broker").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -60,7 +60,7 @@ def calls_in_the_code() -> dict[Call, int]:
 
 @pytest.fixture
 def reached(monkeypatch: pytest.MonkeyPatch) -> set[Call]:
-    """The calls that are made while a test runs."""
+    """The calls that a test makes."""
     known = calls_in_the_code()
     reached: set[Call] = set()
 
@@ -84,7 +84,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> set[Call]:
 
 
 def asked_for(requests: Iterable[Request]) -> set[Access]:
-    """Say what RBAC would be asked about these requests."""
+    """Return the accesses that RBAC checks for these requests."""
     return {_access(request) for request in requests}
 
 
@@ -99,7 +99,7 @@ def _access(request: Request) -> Access:
     name = match["name"] or ""
     if verb == "get" and not name:
         verb = "watch" if request.query.get("watch") else "list"
-        # A list of one object is a list of what has its name, to RBAC too.
+        # A list with a field selector on metadata.name is a list of that name to RBAC.
         name = request.query.get("fieldSelector", "").partition("metadata.name=")[2]
     return Access(
         verb,
@@ -111,7 +111,7 @@ def _access(request: Request) -> Access:
 
 
 def allowed(rendered: Rendered) -> Iterator[Access]:
-    """Give what the roles that are bound to the broker's service account allow."""
+    """Yield the accesses that the roles of the broker's service account allow."""
     subject = {
         "kind": "ServiceAccount",
         "name": rendered.pod["serviceAccountName"],
@@ -135,18 +135,20 @@ def _granted(rule: Object, namespace: str) -> Iterator[Access]:
 
 
 def covers(rule: Access, access: Access) -> bool:
-    """Tell whether what a rule allows includes what is asked for."""
+    """Return whether a rule allows an access."""
     return rule[:3] == access[:3] and rule.namespace in ("", access.namespace) and rule.name in ("", access.name)
 
 
-async def live_through_everything(api: ApiServer, cluster: ClusterConfig, provider_url: str) -> None:
-    """Be a node twice, the first time with a pod that wants all that a pod can want."""
+async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url: str) -> None:
+    """Run a node twice, the first time with a pod that uses every kind of source."""
     api.store.create("configmaps", {"metadata": {"name": "settings"}, "data": {"A": "1"}}, "shop")
     api.store.create("secrets", {"metadata": {"name": "password"}, "data": {"B": "Mg=="}}, "shop")
     async with running_node(settings_of_a_node(provider_url), cluster) as node:
         await api.until(lambda: is_ready(api.store.find("nodes", NODE)))
         api.store.create("pods", a_pod(wants="nothing-there"), "shop")
-        await api.until(lambda: api.made("PATCH", "/events/"))  # it is told again, as long as it is missing
+        await api.until(
+            lambda: api.made("PATCH", "/events/")
+        )  # the event is repeated while the ConfigMap is missing
         api.store.delete("pods", "web", "shop", {"gracePeriodSeconds": 0})
         api.store.create("pods", a_pod(wants="settings"), "shop")
         await api.until(lambda: is_ready(api.store.find("pods", "web", "shop")))
@@ -186,26 +188,26 @@ async def ask_for_metrics(node: Node) -> None:
         aiohttp.ClientSession(headers={"Authorization": "Bearer broker-token"}) as session,
         session.get(f"https://127.0.0.1:{node.port}/metrics", ssl=trust) as response,
     ):
-        assert response.status == 403  # the API server was asked, and says no
+        assert response.status == 403  # the API server has denied it
 
 
-async def test_the_broker_may_do_what_it_does_and_no_more(
+async def test_the_permissions_are_those_that_are_used(
     api: ApiServer, cluster: ClusterConfig, provider_url: str, reached: set[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.pods.events._PAUSE", timedelta(0))  # and nobody waits a minute
-    await live_through_everything(api, cluster, provider_url)
+    monkeypatch.setattr("broker.pods.events._PAUSE", timedelta(0))  # without the pause of a minute
+    await run_the_scenario(api, cluster, provider_url)
     missed = calls_in_the_code().keys() - reached
-    assert not missed, "calls that this life does not lead to, so that nobody knows whether they are allowed"
+    assert not missed, "calls that the scenario does not make, so that their permissions are not tested"
     rules = set(allowed(render({"node": {"name": NODE}})))
     asked = asked_for(api.requests)
     assert {access for access in asked if not any(covers(rule, access) for rule in rules)} == set()
     assert {rule for rule in rules if not any(covers(rule, access) for access in asked)} == set()
 
 
-def test_nodes_may_not_touch_each_others() -> None:
+def test_nodes_cannot_change_other_nodes() -> None:
     rendered = render({"replicas": 2, "node": {"naming": "ordinal", "name": "edge"}})
     named = {rule.name for rule in allowed(rendered) if rule.resource in ("nodes/status", "leases")}
-    assert named == {"edge-0", "edge-1", ""}  # what is to be created has no name to RBAC
+    assert named == {"edge-0", "edge-1", ""}  # RBAC does not know the name on create
 
 
 @pytest.mark.parametrize("role", ["ClusterRole", "Role"])

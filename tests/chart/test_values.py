@@ -1,4 +1,4 @@
-"""What can be set: each value is described, does something, and is refused where it makes no sense."""
+"""The values: each is described, has an effect, and is validated."""
 
 import json
 import re
@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from app import __version__ as app_version
+from broker import __version__ as broker_version
 from broker.settings import Settings as BrokerSettings
 from broker.settings import variable
 from tests.chart.chart import CHART, environment, refusal, render
 from tests.chart.combinations import COMBINATIONS, IMAGE
 from tests.server import ROOT
+from vkweb import __version__ as version
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 LINES = (CHART / "values.yaml").read_text().splitlines()
@@ -79,13 +82,13 @@ OTHERWISE: dict[str, tuple[dict[str, Any], Any]] = {
     "priorityClassName": ({}, "system-cluster-critical"),
     "terminationGracePeriodSeconds": ({}, 60),
 }
-"""Each value: with what else it matters, and another that it may have."""
+"""For each value: the values that it needs to have an effect, and another valid value."""
 NEEDING_EACH_OTHER = {"provider.kind", "database.kind", "kubelet.certificate"}
-"""Values for which something else must be given, and may not be otherwise."""
+"""Values that require another value, which is invalid without them."""
 
 
 def described(schema: dict[str, Any], *path: str) -> Iterator[tuple[str, str]]:
-    """Give every value that the schema describes, with what it says."""
+    """Yield every value in the schema, with its description."""
     if path:
         yield ".".join(path), schema["description"]
     for name, each in schema.get("properties", {}).items():
@@ -94,7 +97,7 @@ def described(schema: dict[str, Any], *path: str) -> Iterator[tuple[str, str]]:
 
 
 def commented() -> Iterator[tuple[str, str]]:
-    """Give every value of values.yaml that has a comment above it, with the comment."""
+    """Yield every commented value of values.yaml, with its comment."""
     path: list[str] = []
     comment: list[str] = []
     for line in LINES:
@@ -113,7 +116,7 @@ def with_value(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**values, first: with_value(values.get(first, {}), rest, value) if rest else value}
 
 
-def test_every_value_is_described_and_the_same_is_said_beside_it() -> None:
+def test_schema_and_comments_describe_every_value_alike() -> None:
     told = dict(described(SCHEMA))
     told.pop("global")
     assert dict(commented()) == told
@@ -126,7 +129,7 @@ def test_every_value_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("path", OTHERWISE)
-def test_every_value_does_something(path: str) -> None:
+def test_every_value_has_an_effect(path: str) -> None:
     values, other = OTHERWISE[path]
     before = render({} if path in NEEDING_EACH_OTHER else values)
     after = render(with_value(values, path, other))
@@ -143,7 +146,7 @@ def schema_of(path: str) -> dict[str, Any]:
 
 
 def parts(value: object) -> Iterator[str]:
-    """Give the words and numbers that a value is made of; what it is rendered to has them."""
+    """Yield the texts and numbers in a value, all of which are in the rendered objects."""
     if isinstance(value, Mapping):
         yield from (part for each in value.items() for part in parts(each))
     elif isinstance(value, list | tuple):
@@ -199,19 +202,19 @@ def test_the_schema_is_closed() -> None:
     ],
     ids=str,
 )
-def test_refused_with_the_name_of_what_is_wrong(values: dict[str, Any], told: str) -> None:
+def test_an_invalid_value_is_named(values: dict[str, Any], told: str) -> None:
     assert told in refusal(values)
 
 
 @pytest.mark.parametrize("container", ["broker", "provider", "migrate"])
-def test_what_the_chart_sets_cannot_be_set_twice(container: str) -> None:
-    """Kubernetes takes the last of two variables with one name: the chart would say what does not hold."""
+def test_variables_of_the_chart_cannot_be_set(container: str) -> None:
+    """Kubernetes uses the last of two variables with one name, which would override the chart's."""
     section = "broker" if container == "broker" else "provider"
     for name in environment(render({}).container(container)):
         assert name in refusal({section: {"env": {name: "x"}}})
 
 
-def test_the_broker_understands_what_the_chart_tells_it() -> None:
+def test_the_broker_accepts_its_environment() -> None:
     for values in COMBINATIONS.values():
         variables = environment(render(values).container("broker"))
         variables.pop("POD_INDEX", None)
@@ -224,7 +227,10 @@ def test_the_broker_understands_what_the_chart_tells_it() -> None:
 
 
 def test_the_version_is_the_projects() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version == app_version == broker_version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "vkweb.__version__"}
     chart = (CHART / "Chart.yaml").read_text()
     assert f"\nversion: {version}\nappVersion: {version}\n" in chart
     assert render({}).container("broker")["image"] == f"virtual-kubelet-web:{version}"

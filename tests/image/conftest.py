@@ -1,4 +1,4 @@
-"""What the image has in it, without Docker: files that the Dockerfile copies, libraries that it installs."""
+"""The contents of the image, without Docker: the files that the Dockerfile copies, and the pinned libraries."""
 
 import os
 import re
@@ -17,16 +17,16 @@ from packaging.requirements import Requirement
 from tests.broker.conftest import api, authority
 from tests.server import CLEAN, ROOT
 
-__all__ = ["api", "authority"]  # for those who test here, too
+__all__ = ["api", "authority"]  # fixtures
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 class Image:
-    """The image's two folders, `/srv` and `/opt/venv`, in a place of their own.
+    """The image's two folders, `/srv` and `/opt/venv`, below a temporary folder.
 
-    The environment gets the distributions of requirements.txt, and no others, from the one that the tests run in,
-    where `make` has installed them from that same file. Nothing is downloaded.
+    The environment contains the distributions of requirements.txt, and no others, linked from the environment of
+    the tests, where `make` has installed them from the same file. Nothing is downloaded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,13 +41,16 @@ class Image:
         venv.create(self.venv, symlinks=True)
         for name in required(self.srv / "requirements.txt"):
             self._install(distribution(name))
+        target, link = re.findall(r"ln -s /srv/(\S+) /opt/venv/(\S+)", DOCKERFILE)[0]
+        self.command = self.venv / link
+        self.command.symlink_to(self.srv / target)
 
     @contextmanager
     def running(self, *arguments: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the entry point for the time of a block; nothing of it is left afterwards."""
+        """Start `vkweb ARGUMENTS` as in the image; kill it when the block ends."""
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [self.srv / "entrypoint", *arguments],
+                [self.command, *arguments],
                 cwd=self.srv,
                 env=self._environment(environment),
                 stdout=output,
@@ -62,9 +65,9 @@ class Image:
                 process.wait()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the entry point to its end."""
+        """Run `vkweb ARGUMENTS` as in the image and wait for it."""
         return subprocess.run(
-            [self.srv / "entrypoint", *arguments],
+            [self.command, *arguments],
             cwd=self.srv,
             env=self._environment(environment),
             capture_output=True,
@@ -92,13 +95,13 @@ class Image:
 
 
 def copied() -> Sequence[str]:
-    """Give what the Dockerfile copies out of the repository."""
+    """Return the paths that the Dockerfile copies from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
     return [source for line in lines for source in line.split()[:-1]]
 
 
 def required(requirements: Path) -> Sequence[str]:
-    """Give the names of requirements.txt that this platform needs."""
+    """Return the names of the distributions in requirements.txt that this platform needs."""
     lines = re.findall(r"^(\S.*?) \\$", requirements.read_text(), re.MULTILINE)
     found = [Requirement(line) for line in lines]
     return [each.name for each in found if each.marker is None or each.marker.evaluate()]
@@ -107,11 +110,11 @@ def required(requirements: Path) -> Sequence[str]:
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The image's files."""
-    assert sys.prefix != sys.base_prefix, "the tests run in an environment of their own: make test"
+    assert sys.prefix != sys.base_prefix, "the tests need a virtual environment: make test"
     return Image(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture
 def database_kind() -> str:
-    """What the image runs is not a matter of the database."""
+    """The entry points do not depend on the database."""
     return "sqlite"

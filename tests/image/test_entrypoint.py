@@ -1,4 +1,4 @@
-"""What the image runs: three entry points, each a process that hears signals, on the libraries that are pinned."""
+"""The image: the subcommands of vkweb as its entry points, their signals, and the pinned libraries."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 
 def command_of(process: subprocess.Popen[bytes]) -> list[str]:
-    """Give what a process is now: `exec` changes that."""
+    """Return the command line of a process."""
     return Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
 
 
@@ -32,43 +32,43 @@ def answers(port: int) -> bool:
             return False
 
 
-def test_provider_migrates_then_is_gunicorn_which_stops_when_told_to(image: Image, tmp_path: Path) -> None:
+def test_the_provider_migrates_then_serves_until_sigterm(image: Image, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     url = f"sqlite:///{tmp_path}/provider/provider.db"
     with image.running("provider", "--workers=1", log=log, PORT=str(port), DATABASE_URL=url) as process:
         assert eventually(lambda: process.poll() is not None or answers(port))
-        assert any(part.endswith("/gunicorn") for part in command_of(process)), log.read_text()
-        assert command_of(process)[-2] == "--workers=1"
+        assert command_of(process)[-3:-1] == ["provider", "--workers=1"], log.read_text()
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0
     assert "the database is at" in log.read_text()
 
 
-def test_migrate_brings_a_database_to_the_revision_and_ends(image: Image, tmp_path: Path) -> None:
+def test_migrate_prints_the_revision(image: Image, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/provider/provider.db"
     for _ in range(2):
         done = image.run("migrate", DATABASE_URL=url)
         assert (done.returncode, done.stdout.startswith("the database is at ")) == (0, True), done.stderr
 
 
-def test_a_migration_that_fails_keeps_the_provider_from_starting(image: Image, tmp_path: Path) -> None:
+def test_a_failed_migration_prevents_the_start(image: Image, tmp_path: Path) -> None:
     (tmp_path / "provider.db").write_text("not a database, and long enough to be none: " + "." * 1000)
     done = image.run("provider", DATABASE_URL=f"sqlite:///{tmp_path}/provider.db", PORT=str(free_port()))
     assert done.returncode == 1
     assert "nothing was changed" in done.stderr
 
 
-def test_a_migration_hears_a_signal(image: Image, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["migrate", "provider"])
+def test_sigterm_ends_a_migration_that_hangs(image: Image, tmp_path: Path, command: str) -> None:
     fifo = tmp_path / "provider.db"
-    os.mkfifo(fifo)  # what opens it waits, as for a database that does not answer
-    with image.running("migrate", log=tmp_path / "log", DATABASE_URL=f"sqlite:///{fifo}") as process:
+    os.mkfifo(fifo)  # opening it blocks, like a database that does not answer
+    with image.running(command, log=tmp_path / "log", DATABASE_URL=f"sqlite:///{fifo}") as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         eventually(children.read_text)
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 128 + signal.SIGTERM
 
 
-async def test_broker_is_a_node_until_it_is_told_to_stop(
+async def test_the_broker_runs_a_node_until_sigterm(
     image: Image, tmp_path: Path, api: ApiServer, authority: Authority
 ) -> None:
     environment = {
@@ -82,7 +82,7 @@ async def test_broker_is_a_node_until_it_is_told_to_stop(
         node = await api.until(lambda: api.store.find("nodes", "node"))
         conditions = {condition["type"]: condition["status"] for condition in node["status"]["conditions"]}
         assert conditions["Ready"] == "False"  # there is no provider
-        assert command_of(process)[1:4] == ["-m", "broker", "--kubelet-port=0"]
+        assert command_of(process)[-3:-1] == ["broker", "--kubelet-port=0"]
         process.send_signal(signal.SIGTERM)
         assert await eventually_in_a_loop(lambda: process.poll() is not None)
         assert process.returncode == 0, (tmp_path / "log").read_text()
@@ -91,12 +91,18 @@ async def test_broker_is_a_node_until_it_is_told_to_stop(
 
 
 @pytest.mark.parametrize("arguments", [[], ["bash"], ["gunicorn"]])
-def test_anything_else_is_told_what_there_is(image: Image, arguments: list[str]) -> None:
+def test_other_arguments_print_the_usage(image: Image, arguments: list[str]) -> None:
     done = image.run(*arguments)
-    assert (done.returncode, done.stderr.split()[:2]) == (64, ["usage:", "provider"])
+    assert (done.returncode, done.stderr.split()[:2]) == (2, ["Usage:", "vkweb"])
 
 
-def test_the_image_has_what_is_pinned_and_no_more(image: Image) -> None:
+@pytest.mark.parametrize("command", ["audit", "conformance", "node", "pods"])
+def test_every_subcommand_works_in_the_image(image: Image, command: str) -> None:
+    done = image.run(command, "--help")
+    assert (done.returncode, "usage: " in done.stdout.lower()) == (0, True), done.stderr
+
+
+def test_the_image_contains_the_pinned_libraries_only(image: Image) -> None:
     (packages,) = image.venv.glob("lib/python*/site-packages")
     assert (packages / "flask").exists()
     assert not (packages / "pytest").exists()
@@ -104,14 +110,14 @@ def test_the_image_has_what_is_pinned_and_no_more(image: Image) -> None:
     assert "--require-hashes -r requirements.txt" in DOCKERFILE
 
 
-def test_what_the_build_copies_reaches_the_build() -> None:
+def test_the_build_context_is_what_is_copied() -> None:
     allowed = {
         line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
     }
     assert allowed == set(copied())
 
 
-def test_the_image_runs_as_nobody_and_leaves_probes_to_kubernetes() -> None:
+def test_the_image_has_no_root_and_no_healthcheck() -> None:
     instructions = [line.split()[0] for line in DOCKERFILE.splitlines() if line[:1].isupper()]
     assert "USER 65532:65532" in DOCKERFILE
     assert "HEALTHCHECK" not in instructions

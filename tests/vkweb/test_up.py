@@ -1,0 +1,153 @@
+"""`vkweb up`: provider and broker together, on the fake API server."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.broker.apiserver import ApiServer
+from tests.broker.certificates import Authority
+from tests.broker.conftest import api, authority
+from tests.broker.kubeconfig import write_kubeconfig
+from tests.broker.waiting import eventually
+from tests.pods import a_pod
+from tests.postgres import free_port
+from tests.server import CLEAN, ROOT
+
+__all__ = ["api", "authority"]  # fixtures
+
+
+class Up:
+    """A process `vkweb up`, and its log."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    def children(self) -> list[int]:
+        """Return the IDs of its children: the provider, then the broker."""
+        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in found.split()]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to `vkweb up` alone."""
+        os.kill(self.process.pid, number)
+
+    async def ended(self) -> int:
+        """Wait for the end; return the exit status."""
+        async with asyncio.timeout(60):
+            return await self.process.wait()
+
+
+Start = Callable[..., AbstractAsyncContextManager[Up]]
+
+
+@pytest.fixture
+def start(api: ApiServer, authority: Authority, tmp_path: Path) -> Start:
+    """A function that starts `vkweb up` in an empty folder."""
+    given = {
+        "KUBECONFIG": str(write_kubeconfig(tmp_path / "kubeconfig", api, authority)),
+        "KUBELET_HOST": "127.0.0.1",
+        "LOG_FORMAT": "json",
+        "NODE_NAME": "node",
+        "VKUBELET_POD_IP": "127.0.0.1",
+        "WORKERS": "1",
+    }
+
+    @asynccontextmanager
+    async def run(**environment: str) -> AsyncIterator[Up]:
+        log = tmp_path / "log"
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *[sys.executable, str(ROOT / "vkweb"), "up", "--kubelet-port=0"],
+                cwd=tmp_path,
+                env={**CLEAN, "PORT": str(free_port()), **given, **environment},
+                stderr=stderr,
+            )
+        up = Up(process, log)
+        try:
+            yield up
+        finally:
+            if process.returncode is None:
+                for pid in [*up.children(), process.pid]:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                await process.wait()
+
+    return run
+
+
+async def is_ready(api: ApiServer) -> None:
+    """Wait until the node is ready."""
+
+    def ready() -> bool:
+        node = api.store.find("nodes", "node") or {"status": {}}
+        conditions = node["status"].get("conditions") or []
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+    await api.until(ready, seconds=60)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_pod_runs_and_a_signal_ends_both(api: ApiServer, start: Start, number: signal.Signals) -> None:
+    async with start(PROVIDER_TOKEN="secret-token") as up:
+        await is_ready(api)
+        api.store.create("pods", a_pod("web", nodeName="node"))
+        await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
+        children = up.children()
+        assert len(children) == 2
+        up.signal(number)
+        assert await up.ended() == 0
+    assert not any(is_running(pid) for pid in children)
+    lines = [json.loads(line) for line in up.log.read_text().splitlines() if line.startswith("{")]
+    assert {line["part"] for line in lines} == {"provider", "broker"}
+    assert [line["part"] for line in lines if line["event"] in ("stopped", "Shutting down: Master")] == [
+        "broker",
+        "provider",
+    ]
+    assert "provider | the database is at " in up.log.read_text()
+
+
+@pytest.mark.parametrize("part", [0, 1])
+async def test_the_end_of_one_ends_the_other(api: ApiServer, start: Start, part: int) -> None:
+    async with start() as up:
+        await is_ready(api)
+        children = up.children()
+        os.kill(children[part], signal.SIGKILL)
+        assert await up.ended() == 128 + signal.SIGKILL
+    assert await eventually(lambda: not any(is_running(pid) for pid in children))
+
+
+async def test_a_broker_that_cannot_start_ends_the_provider(start: Start) -> None:
+    async with start(KUBECONFIG="/no/such/file") as up:
+        assert await up.ended() == 2
+    assert "kubeconfig /no/such/file" in up.log.read_text()
+
+
+async def test_a_provider_that_cannot_start_is_alone(api: ApiServer, start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with start(PORT=str(taken.getsockname()[1])) as up:
+            assert await up.ended() == 1
+    assert not api.requests
+
+
+async def test_a_signal_before_the_provider_is_ready(start: Start, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "provider.db")  # opening it blocks
+    async with start(DATABASE_URL=f"sqlite:///{tmp_path}/provider.db") as up:
+        await eventually(up.children)
+        up.signal(signal.SIGINT)
+        assert await up.ended() in (0, 128 + signal.SIGTERM)

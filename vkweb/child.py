@@ -1,0 +1,51 @@
+"""A step of a command in a process of its own, with signals passed on."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_in_child(run: Callable[[], object]) -> None:
+    """Run a function in a child process and wait for it; exit with its status if that is not 0.
+
+    In a container this process has the ID 1, and the kernel drops a SIGTERM for which process 1 has no handler. A
+    handler in Python does not run either while the function waits inside C code, such as a database driver. A
+    child process is ended by the signal in any case. Modules that the function imports are not imported here.
+
+    The handlers stay in force afterwards: until the caller installs its own, a signal ends this process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        run()
+        sys.exit(0)
+    status = _wait(child)
+    if status:
+        sys.exit(status)
+
+
+def _wait(child: int) -> int:
+    """Wait for a child process and return its exit status: 128 plus the number if a signal ended it."""
+    received: list[int] = []
+
+    def forward(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        os.kill(child, number)
+
+    for each in _FORWARDED:
+        signal.signal(each, forward)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for each in _FORWARDED:
+        signal.signal(each, _exit)
+    if received and code <= 0:
+        return 128 + received[0]
+    return 128 - code if code < 0 else code
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,50 @@
+"""The provider's gunicorn, configured by the `gunicorn.conf.py` of the product."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from gunicorn.app.wsgiapp import WSGIApplication
+
+from vkweb import LIBRARY
+
+_CONFIGURATION = LIBRARY / "gunicorn.conf.py"
+
+
+class _Gunicorn(WSGIApplication):
+    """Gunicorn in this process.
+
+    Gunicorn parses its options from `sys.argv`. On SIGUSR2 it starts itself again with the `sys.argv` of the
+    start. So `sys.argv` contains gunicorn's options only while they are parsed, and `vkweb provider …` otherwise.
+    """
+
+    cfg: Any
+
+    def __init__(self, options: Sequence[str]) -> None:
+        self._options = options
+        super().__init__("%(prog)s [-- OPTIONS]", prog="vkweb provider")  # type: ignore[no-untyped-call]
+
+    def chdir(self) -> None:
+        """Add the current folder to the end of the import path, where gunicorn would add it to the front."""
+        os.chdir(self.cfg.chdir)
+        if self.cfg.chdir not in sys.path:
+            sys.path.append(self.cfg.chdir)
+
+    def load_config(self) -> None:
+        """Parse the options and the configuration file."""
+        command_line = sys.argv
+        sys.argv = [command_line[0], "--config", str(_CONFIGURATION), *self._options]
+        try:
+            super().load_config()  # type: ignore[no-untyped-call]
+        finally:
+            sys.argv = command_line
+
+
+def serve(options: Sequence[str]) -> None:
+    """Serve until SIGTERM; does not return.
+
+    Args:
+        options: command-line options of gunicorn, which override the configuration file.
+    """
+    _Gunicorn(options).run()  # type: ignore[no-untyped-call]

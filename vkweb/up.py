@@ -1,0 +1,150 @@
+"""`vkweb up`: provider and broker as child processes with one log."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from vkweb.log import copy_lines
+
+_MAIN = Path(__file__).with_name("__main__.py")
+_READY_INTERVAL = 0.1
+_STOP_TIMEOUT = 30.0
+"""Seconds that a part has to stop after SIGTERM; gunicorn and the broker need up to 25."""
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
+
+
+class _Part:
+    """The provider or the broker: a child process in a process group of its own.
+
+    Ctrl-C at a terminal reaches the process group of `vkweb up` only, so that the parts are stopped in order.
+    """
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self._process = process
+        self._log = asyncio.create_task(copy_lines(process.stdout, name), name=f"log of the {name}")
+        self.ended = asyncio.create_task(self._wait(), name=f"{name} has ended")
+
+    @classmethod
+    async def start(cls, name: str, options: Sequence[str], environment: Mapping[str, str]) -> "_Part":
+        """Start `vkweb NAME OPTIONS`."""
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, str(_MAIN), name, *options],
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            process_group=0,
+        )
+        return cls(name, process)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process; SIGKILL to its group."""
+        if self._process.returncode is not None:
+            return
+        try:
+            if number == signal.SIGKILL:
+                os.killpg(self._process.pid, number)
+            else:
+                os.kill(self._process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    async def stop(self) -> int:
+        """Stop the process, by SIGKILL after a timeout; return its exit status."""
+        self.signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(asyncio.shield(self.ended), _STOP_TIMEOUT)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            return await self.ended
+
+    async def _wait(self) -> int:
+        code = await self._process.wait()
+        # A child of the part may hold the pipe for longer than the part runs.
+        await asyncio.wait([self._log], timeout=1)
+        return 128 - code if code < 0 else code
+
+
+def run(options: Sequence[str]) -> int:
+    """Run provider and broker until a signal or until one of them exits.
+
+    Args:
+        options: command-line options of the broker.
+
+    Returns:
+        The exit status of the part that exited first; after SIGINT or SIGTERM, 0 if both stopped without an error.
+
+    Raises:
+        SystemExit: a setting of the provider is wrong.
+    """
+    return asyncio.run(_run(options, _environment()))
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of both parts: WEB_ENDPOINT_URL is the provider's address."""
+    from app.core.errors import ConfigurationError
+    from app.core.settings import Settings
+
+    try:
+        settings = Settings.from_environment()
+    except ConfigurationError as exc:
+        raise SystemExit(str(exc)) from None
+    host = _ANY_ADDRESS.get(settings.host, settings.host)
+    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    console = settings.log_format == "auto" and sys.stderr.isatty()  # the parts write to a pipe
+    return {**os.environ, "WEB_ENDPOINT_URL": url, **({"LOG_FORMAT": "console"} if console else {})}
+
+
+async def _run(options: Sequence[str], environment: Mapping[str, str]) -> int:
+    stop = asyncio.Event()
+    parts: list[_Part] = []
+    _handle_signals(stop, parts)
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    parts.append(await _Part.start("provider", [], environment))
+    ready = asyncio.create_task(_until_ready(environment["WEB_ENDPOINT_URL"]), name="provider is ready")
+    await asyncio.wait([stopping, parts[0].ended, ready], return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done() and not parts[0].ended.done():
+        parts.append(await _Part.start("broker", options, environment))
+        await asyncio.wait([stopping, *(part.ended for part in parts)], return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    first = next((part for part in parts if part.ended.done()), None)
+    # The broker first: it sets its Node to not ready, and finishes its requests to the provider.
+    codes = {part.name: await part.stop() for part in reversed(parts)}
+    stopping.cancel()
+    return codes[first.name] if first else max(codes.values())
+
+
+def _handle_signals(stop: asyncio.Event, parts: Sequence[_Part]) -> None:
+    """Set `stop` on the first SIGINT or SIGTERM; kill the parts on the second."""
+
+    def handle() -> None:
+        if stop.is_set():
+            for part in parts:
+                part.signal(signal.SIGKILL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, handle)
+
+
+async def _until_ready(url: str) -> None:
+    """Return when `/readyz` of the provider answers 200."""
+    address = url.removeprefix("http://")
+    while not await asyncio.to_thread(_is_ready, address):
+        await asyncio.sleep(_READY_INTERVAL)
+
+
+def _is_ready(address: str) -> bool:
+    connection = HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
