@@ -19,7 +19,7 @@ RULES_THAT_NO_SCHEMA_CAN_SAY = (
     "another container of this pod has the same name",
     "metadata.uid: belongs to ",  # another pod that was tried before
     "not a quantity such as",  # of cpu and memory alone, and where they count
-    "at most one of sinceTime and sinceSeconds may be given",
+    "sinceTime and sinceSeconds exclude each other",
     "expected `int",  # 1.0 and 2**64 are whole numbers to JSON Schema, and no integers to Go
 )
 

@@ -51,17 +51,17 @@ class TestWhileOneLooks:
 
     def test_a_past_stands_still(self, visit: Visit) -> None:
         page = visit.go("/ui/pods")
-        page.get_by_label("At UTC").press("Enter")
-        expect(page.get_by_text("As it was at")).to_be_visible()
+        page.get_by_label("Time (UTC)").press("Enter")
+        expect(page.get_by_text("State at")).to_be_visible()
 
         assert page.locator("#live").get_attribute("hx-get") is None
-        page.get_by_role("link", name="Back to now").click()
+        page.get_by_role("link", name="Back to live").click()
         expect(page.get_by_text("Live")).to_be_visible()
 
     def test_it_says_so_when_nobody_answers(self, visit: Visit) -> None:
         page = visit.go(A_POD)
         page.route("**/ui/**", lambda route: route.abort())
-        expect(page.get_by_role("status")).to_have_text("No answer", timeout=20_000)
+        expect(page.get_by_role("status")).to_have_text("Disconnected", timeout=20_000)
         page.unroute("**/ui/**")
         expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
         visit.complaints.clear()
@@ -108,7 +108,7 @@ def test_everything_can_be_reached_without_javascript(browse: Browse, shown: Ser
         page.get_by_role("combobox", name="Container").select_option("sidecar")
         page.get_by_role("button", name="Show").last.click()
         expect(page.get_by_role("log")).to_contain_text("synthetic container sidecar")
-        page.get_by_text("JSON, with the values").click()
+        page.get_by_text("JSON, environment").click()
         expect(page.get_by_label("JSON of the pod")).to_be_visible()
         page.get_by_role("link", name="Follow").click()
         expect(page.locator("body")).to_contain_text("synthetic container sidecar")
@@ -118,15 +118,15 @@ def test_everything_can_be_reached_without_javascript(browse: Browse, shown: Ser
         page.get_by_role("button", name="Filter").click()
         expect(page.get_by_role("cell", name="404", exact=True)).to_be_visible()
         page.locator("tbody a").first.click()
-        expect(page.get_by_text("As it was at")).to_be_visible()
+        expect(page.get_by_text("State at")).to_be_visible()
 
 
 class TestWithAKeyboard:
     def test_the_first_stop_leads_past_the_navigation(self, visit: Visit) -> None:
         page = visit.go("/ui/pods")
         page.keyboard.press("Tab")
-        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
-        expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        expect(page.get_by_role("link", name="Skip to content")).to_be_in_viewport()
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
 
