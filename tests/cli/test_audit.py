@@ -90,7 +90,7 @@ def test_every_question_can_be_asked(run: Run, question: str) -> None:
 
 
 def test_a_question_that_lacks_something_says_what(run: Run) -> None:
-    assert "this question needs --name" in run("audit", "query", "who-deleted", code=2).stderr
+    assert "report who-deleted needs --name" in run("audit", "query", "who-deleted", code=2).stderr
     assert "is not one of" in run("audit", "query", "nothing", code=2).stderr
 
 
@@ -114,17 +114,20 @@ def test_a_chain_that_is_broken_names_the_first_event_and_fails(run: Run, databa
 
 def test_without_a_chain_there_is_nothing_to_verify(make_app: MakeApp) -> None:
     result = make_app().test_cli_runner().invoke(args=["audit", "verify"])
-    assert (result.exit_code, result.stderr) == (1, "Error: there is no chain: AUDIT_HASH_CHAIN was never set\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: there is no hash chain: AUDIT_HASH_CHAIN was never set\n",
+    )
 
 
 def test_a_pruning_says_what_went_and_where_it_is(run: Run, database: Database, tmp_path: Path) -> None:
     path = tmp_path / "pruned.jsonl"
     result = run("audit", "prune", "--before", at(181).isoformat(), "--export", path)
-    assert result.output == f"9 events, 2 pods and 7 statuses of others are in {path} now\n"
+    assert result.output == f"moved 9 events, 2 pods and 7 other statuses to {path}\n"
     assert run("audit", "verify").exit_code == 0
     assert rows(database, AuditEvent)[-1]["user_agent"] == f"flask audit prune, uid {os.getuid()}"
     again = run("audit", "prune", "--before", at(181).isoformat(), "--export", tmp_path / "again.jsonl")
-    assert (again.stdout, again.stderr) == ("", "nothing is older\n")
+    assert (again.stdout, again.stderr) == ("", "nothing to prune\n")
     assert not (tmp_path / "again.jsonl").exists()
 
 

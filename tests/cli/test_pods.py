@@ -93,7 +93,7 @@ def test_a_history_has_requests_and_statuses_in_their_order(run: Run) -> None:
     by = "Go-http-client/1.1 from 127.0.0.1"
     fields = "spec.containers[web].image, spec.containers[web].resources.requests.cpu"
     assert table(run("pods", "history", "web-0-a").stdout) == [
-        ["TIME", "WHAT"],
+        ["TIME", "EVENT"],
         ["2026-11-22T08:46:38Z", f"create by {by}"],
         ["2026-11-22T08:46:38Z", "Pending, ContainerCreating, 0/1 ready"],
         ["2026-11-22T08:46:40Z", "Running, 1/1 ready"],
@@ -105,7 +105,7 @@ def test_a_history_has_requests_and_statuses_in_their_order(run: Run) -> None:
 
 def test_a_history_says_what_is_to_come(run: Run) -> None:
     assert table(run("pods", "history", "lab/tool-0").stdout)[-1] == [
-        "2026-11-22T08:50:00Z", "to come", "Running, 1/1 ready",
+        "2026-11-22T08:50:00Z", "scheduled", "Running, 1/1 ready",
     ]  # fmt: skip
     assert (
         objects(run("pods", "history", "lab/tool-0", "--json").stdout)[-1]["at"] == "2026-11-22T08:50:00.123456Z"
