@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from app.db.engine import Database
 from app.db.models import Node
+from tests.app.web.conftest import Connect, change, put_on, rows
 from tests.conftest import Clock, MakeApp, Serve
-from tests.contract.conftest import Connect, change, put_on, rows
 from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually, together

@@ -14,8 +14,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.metrics import MULTIPROCESS_DIRECTORY, counted
+from tests.app.web.conftest import Connect, Share, change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp, Serve
-from tests.contract.conftest import Connect, Share, change, on_sqlite_alone, put_on
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import ROOT, Server

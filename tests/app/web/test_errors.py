@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from app.db.engine import Database
 from conformance.checks.http import ENDPOINTS
+from tests.app.web.conftest import TOKEN, named, put_on, tables
 from tests.conftest import MakeApp
-from tests.contract.conftest import TOKEN, named, put_on, tables
 from tests.pods import a_container, a_pod
 from tests.server import Answer, Client, Server
 

@@ -13,9 +13,9 @@ from werkzeug.test import TestResponse
 
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
+from tests.app.web.api.test_secrets import SECRET, a_secret_pod
+from tests.app.web.conftest import TOKEN, change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import TOKEN, change, on_sqlite_alone, put_on
-from tests.contract.test_secrets import SECRET, a_secret_pod
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.runtimes.scripted import ScriptedRuntime

@@ -3,18 +3,17 @@
 import json
 from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
 from conformance.wire import Answer, Connection
+from tests.app.web.conftest import Connect, rows
 from tests.conftest import Serve
-from tests.contract.conftest import Connect, rows
-from tests.server import Server
+from tests.server import ROOT, Server
 
-RECORDING = Path(__file__).parent.parent / "data" / "original-broker.jsonl"
+RECORDING = ROOT / "tests" / "data" / "original-broker.jsonl"
 
 Key = tuple[str, str]
 Pods = dict[Key, dict[str, Any]]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.web.ui.conftest import Browse, Visit
 from tests.pods import a_pod
 from tests.server import Server
-from tests.ui.conftest import Browse, Visit
 
 FOCUSED = """() => {
     const it = document.activeElement, box = it.getBoundingClientRect();

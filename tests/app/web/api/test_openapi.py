@@ -11,7 +11,7 @@ from flask import Flask
 from hypothesis import HealthCheck, Phase, settings
 
 from app.web.api.openapi import document
-from tests.contract.conftest import Share, on_sqlite_alone
+from tests.app.web.conftest import Share, on_sqlite_alone
 from tests.pods import a_pod
 from tests.server import Server
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from conformance.wire import Connection
-from tests.contract.conftest import log_lines, named
+from tests.app.web.conftest import log_lines, named
 from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually

@@ -14,8 +14,8 @@ from app.db.engine import Database
 from app.db.models import AuditEvent
 from conformance.checks import node
 from conformance.checks.http import ENDPOINTS
+from tests.app.web.conftest import ORIGIN, TOKEN, Connect, on_sqlite_alone, rows
 from tests.conftest import MakeApp
-from tests.contract.conftest import ORIGIN, TOKEN, Connect, on_sqlite_alone, rows
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT, Client, Server

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.kubernetes.redact import redact_pod
-from tests.contract.test_secrets import SECRET, a_secret_pod
+from tests.app.web.api.test_secrets import SECRET, a_secret_pod
 from tests.pods import a_container, a_pod
 
 

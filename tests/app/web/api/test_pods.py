@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 
 from app.db.engine import Database
 from app.db.models import Pod, PodStatus
+from tests.app.web.conftest import change, named, on_sqlite_alone, put_on, rows
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import change, named, on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
 from conformance.wire import Connection
+from tests.app.web.conftest import change, on_sqlite_alone, put_on, rows
 from tests.conftest import MakeApp, Serve
-from tests.contract.conftest import change, on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod
 from tests.server import Answer, Client, Server
 from tests.waiting import eventually

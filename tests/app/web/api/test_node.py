@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from app.db.engine import Database
 from conformance.checks import node
+from tests.app.web.conftest import log_lines, named, on_sqlite_alone
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import log_lines, named, on_sqlite_alone
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import Client, Server, serving

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from app.db.engine import Database
 from app.db.models import AuditEvent
+from tests.app.web.conftest import on_sqlite_alone, put_on, rows
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod
 
 SENDER = {"X-Request-ID": "req-1", "User-Agent": "Go-http-client/1.1"}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.app.web.conftest import Share, change, named, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import Share, change, named, on_sqlite_alone, put_on
 from tests.pods import a_container, a_pod
 from tests.server import Client, Server
 from tests.waiting import booted, eventually

@@ -13,7 +13,7 @@ import pytest
 from conformance.checks import node
 from conformance.checks.http import ENDPOINTS
 from conformance.wire import Answer, Connection
-from tests.contract.conftest import Connect, named
+from tests.app.web.conftest import Connect, named
 from tests.pods import a_pod
 from tests.server import Server
 

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.db.engine import Database
+from tests.app.web.conftest import change, named, on_sqlite_alone, put_on, tables
 from tests.conftest import Clock
-from tests.contract.conftest import change, named, on_sqlite_alone, put_on, tables
 from tests.pods import a_container, a_pod
 
 PodJSON = dict[str, Any]

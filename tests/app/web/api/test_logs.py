@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 import pytest
 from flask.testing import FlaskClient
 
+from tests.app.web.conftest import Connect, put_on
 from tests.conftest import Clock, MakeApp, Serve
-from tests.contract.conftest import Connect, put_on
 from tests.pods import a_container, a_pod
 from tests.server import Client
 from tests.waiting import eventually
