@@ -61,7 +61,7 @@ def test_the_provider_does_what_the_document_says(fuzzed: Server, case: schemath
 
 
 @on_sqlite_alone
-def test_every_route_is_in_the_document_and_no_other(app: Flask) -> None:
+def test_the_document_has_exactly_the_routes(app: Flask) -> None:
     routes = {
         (rule.rule, method.lower())
         for rule in app.url_map.iter_rules()

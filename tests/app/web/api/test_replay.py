@@ -129,9 +129,7 @@ def everything(connection: Connection, pods: Pods) -> list[bytes]:
     return [answer.body for answer in answers]
 
 
-def test_every_recorded_request_is_answered_as_the_client_needs_it_and_a_kill_loses_nothing(
-    serve: Serve, connect: Connect, database: Database
-) -> None:
+def test_the_recording_survives_a_kill(serve: Serve, connect: Connect, database: Database) -> None:
     with serve() as server:
         connections = [connect(server.port), connect(server.port)]
         pods = replay(server, connections)
@@ -148,7 +146,7 @@ def test_every_recorded_request_is_answered_as_the_client_needs_it_and_a_kill_lo
     assert len(rows(database, Pod)) == 6
 
 
-def test_the_recording_is_what_this_test_takes_it_for() -> None:
+def test_the_recording_has_the_expected_requests() -> None:
     paths = [request.path for request in recording()]
 
     assert len(paths) == 50

@@ -66,7 +66,7 @@ class TestWhileOneLooks:
         expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
         visit.complaints.clear()
 
-    def test_a_log_is_followed_in_place_until_one_stops(self, visit: Visit) -> None:
+    def test_a_log_is_followed_in_place(self, visit: Visit) -> None:
         page = running(visit)
         page.evaluate(
             """() => {
@@ -133,7 +133,7 @@ class TestWithAKeyboard:
         expect(page.get_by_label("Name").first).to_be_focused()
 
     @pytest.mark.parametrize("path", PAGES)
-    def test_the_stops_are_in_the_order_of_reading_and_can_be_seen(self, visit: Visit, path: str) -> None:
+    def test_focus_order_is_reading_order(self, visit: Visit, path: str) -> None:
         page = visit.go(path)
         visit.complaints.clear()  # of an answer of 404
         seen: list[list[float]] = []
@@ -156,7 +156,7 @@ AUDIT = Path(__file__).with_name("audit.js").read_text().partition("\n")[2]
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_every_page_is_named_labelled_in_order_legible_and_fits(
+def test_every_page_passes_the_accessibility_audit(
     browse: Browse, shown: Server, width: int, color_scheme: Any
 ) -> None:
     with browse(viewport={"width": width, "height": 800}, color_scheme=color_scheme) as context:

@@ -44,7 +44,7 @@ def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[S
         (30, ["past", "past", "past"]),
     ],
 )
-def test_a_status_is_past_present_or_to_come_until_the_pod_leaves(seconds: float, whens: list[str]) -> None:
+def test_statuses_are_past_current_or_scheduled(seconds: float, whens: list[str]) -> None:
     told = timeline_entries(
         moments(waiting("ContainerCreating"), a_status(), a_status(restarts=1)),
         at=NOW + seconds * SECOND,
@@ -79,7 +79,7 @@ def test_a_step_says_what_it_changed(before: dict[str, Any], after: dict[str, An
 
 
 @pytest.mark.parametrize("count", [1, 2, MAX_BLOCKS, MAX_BLOCKS + 50])
-def test_a_lane_is_full_and_nothing_in_it_too_narrow_to_see(count: int) -> None:
+def test_blocks_fill_the_lane(count: int) -> None:
     course = moments(*[a_status(restarts=number) for number in range(count)], every=timedelta(milliseconds=1))
     told = timeline_entries(course, at=NOW + timedelta(days=100), deleted_at=None)
 
@@ -92,7 +92,7 @@ def test_a_lane_is_full_and_nothing_in_it_too_narrow_to_see(count: int) -> None:
         assert all(block.width >= 3.99 for block in lane.blocks)
 
 
-def test_every_container_has_a_lane_from_when_it_is_told_of() -> None:
+def test_every_container_has_a_lane() -> None:
     late = {"name": "debugger", "state": RUNNING, "ready": False}
     course = moments(a_status(), {**a_status(), "ephemeralContainerStatuses": [late]})
 
@@ -105,7 +105,7 @@ def test_every_container_has_a_lane_from_when_it_is_told_of() -> None:
     assert [block.x for block in debugger.blocks] == [pod.blocks[1].x]
 
 
-def test_a_pod_that_runs_in_trouble_does_not_look_as_if_it_were_well() -> None:
+def test_a_failing_running_pod_is_degraded() -> None:
     course = moments({**waiting("CrashLoopBackOff", restarts=3), "phase": "Running"})
 
     [step] = timeline_entries(course, at=NOW, deleted_at=None)
@@ -119,9 +119,7 @@ def test_a_pod_that_runs_in_trouble_does_not_look_as_if_it_were_well() -> None:
     ("begun", "past", "upcoming"),
     [(1, 0, MAX_BLOCKS - 1), (8, 7, MAX_BLOCKS - 8), (40, MAX_BLOCKS - MAX_SCHEDULED - 1, MAX_SCHEDULED)],
 )
-def test_of_a_long_life_what_is_now_is_drawn_with_what_was_and_comes_next(
-    begun: int, past: int, upcoming: int
-) -> None:
+def test_a_long_timeline_is_cut_around_now(begun: int, past: int, upcoming: int) -> None:
     course = moments(*[a_status(restarts=number) for number in range(80)])
     at = NOW + (10 * begun - 5) * SECOND
 

@@ -123,7 +123,7 @@ class TestPods:
 
 
 class TestAPod:
-    def test_is_told_with_what_was_is_and_comes_next(self, client: FlaskClient, clock: Clock) -> None:
+    def test_shows_its_timeline(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
         clock.advance(4)
 
@@ -135,7 +135,7 @@ class TestAPod:
         assert "08:46:48.123 Running in 6s phase Pending → Running" in page
         assert 'container "web" in pod "web" is waiting to start' in page
 
-    def test_is_told_as_it_was_and_after_it_has_gone(self, client: FlaskClient, clock: Clock) -> None:
+    def test_is_shown_in_the_past_and_deleted(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
         clock.advance(60)
         then = rfc3339_micro(clock())
@@ -151,7 +151,7 @@ class TestAPod:
         for page in (now, before):
             assert "command is the image's own" not in page
 
-    def test_is_told_with_its_requests_and_others_of_its_name(self, client: FlaskClient) -> None:
+    def test_shows_requests_and_namesakes(self, client: FlaskClient) -> None:
         pod = put_on(client, a_pod("web"))
         pod["spec"]["containers"][0]["image"] = "nginx:1.28"
         change(client, pod)
@@ -163,7 +163,7 @@ class TestAPod:
         assert f"Other pods of this name: {uid(other)}" in page
         assert f"create 200 replaced {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
 
-    def test_has_the_log_of_the_container_that_is_chosen(self, client: FlaskClient, clock: Clock) -> None:
+    def test_shows_the_log_of_a_container(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod(containers=[a_container("web"), a_container("sidecar")]))
         clock.advance(10)
 
@@ -171,9 +171,7 @@ class TestAPod:
         assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
         assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
 
-    def test_whose_statuses_are_no_longer_on_record_is_told_of(
-        self, client: FlaskClient, database: Database
-    ) -> None:
+    def test_without_statuses_is_shown(self, client: FlaskClient, database: Database) -> None:
         pod = put_on(client, a_pod("web"))
         client.delete("/deletePod", json=pod)
         with database.write() as connection:
@@ -181,9 +179,7 @@ class TestAPod:
 
         assert "Nothing of it is on record any more." in get(client, "/ui/pod", uid=uid(pod))
 
-    def test_whose_container_is_named_like_a_value_of_its_environment_keeps_its_log(
-        self, client: FlaskClient, clock: Clock
-    ) -> None:
+    def test_redaction_keeps_container_names(self, client: FlaskClient, clock: Clock) -> None:
         container = a_container("checkout", env=[{"name": "SERVICE", "value": "checkout"}])
         pod = put_on(client, a_pod(containers=[container]))
         clock.advance(10)
@@ -210,7 +206,7 @@ class TestALog:
         assert answer.content_type == "text/plain; charset=utf-8"
         assert answer.text.startswith("synthetic container web from image nginx:1.27\n")
 
-    def test_is_not_that_of_another_pod_which_has_the_name_now(self, client: FlaskClient, clock: Clock) -> None:
+    def test_is_not_that_of_a_namesake(self, client: FlaskClient, clock: Clock) -> None:
         gone = put_on(client, a_pod("web"))
         put_on(client, a_pod("web"))
         clock.advance(10)
@@ -230,7 +226,7 @@ class TestTheAudit:
         assert 'delete default/web 404 pod "web" is not in namespace "default"' in page
         assert "No requests match." in get(client, "/ui/audit", namespace="x")
 
-    def test_leads_to_the_node_as_it_was_right_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
+    def test_links_to_the_node_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
         clock.advance(60)
         client.delete("/deletePod", json=pod)
@@ -256,7 +252,7 @@ def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestRespons
     yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"})
 
 
-def test_no_page_has_a_value_of_an_environment(client: FlaskClient, clock: Clock) -> None:
+def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> None:
     pod = put_on(client, a_secret_pod())
     clock.advance(10)
     changed = a_secret_pod(f"{SECRET}-rotated")
@@ -268,7 +264,7 @@ def test_no_page_has_a_value_of_an_environment(client: FlaskClient, clock: Clock
     assert "PASSWORD" in pages
 
 
-def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_that_stands_in_it(client: FlaskClient) -> None:
+def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
     for answer in every_page(client, put_on(client, a_pod())):
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
@@ -295,13 +291,11 @@ def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_that_stands_in_it(
         ({"name": "a\0b"}, "name: must not contain a NUL character"),
     ],
 )
-def test_a_wrong_question_is_answered_with_what_is_wrong(
-    client: FlaskClient, query: dict[str, str], said: str
-) -> None:
+def test_an_invalid_parameter_is_named(client: FlaskClient, query: dict[str, str], said: str) -> None:
     assert said in get(client, "/ui/pods", 400, **query)
 
 
-def test_what_is_not_there_is_told_as_a_page(client: FlaskClient) -> None:
+def test_not_found_is_a_page(client: FlaskClient) -> None:
     assert "404 Not Found page not found" in get(client, "/ui/nothing/at/all", 404)
     assert "was ever on this node" in get(client, "/ui/pod", 404, uid="nobody")
     assert "uid: required" in get(client, "/ui/pod", 400)
@@ -324,7 +318,7 @@ def test_the_page_only_shows(client: FlaskClient, path: str, method: str) -> Non
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/ui", "/ui/static/ui.css"])
-def test_where_a_token_is_set_there_is_no_page(make_app: MakeApp, path: str) -> None:
+def test_there_is_no_dashboard_with_a_token(make_app: MakeApp, path: str) -> None:
     client = make_app(provider_token=TOKEN).test_client()
 
     assert client.get(path).status_code == 401
@@ -345,7 +339,7 @@ def test_the_foreign_file_says_whose_it_is(app: Flask) -> None:
         assert 'version:"2.0.11"' in script.read()
 
 
-def test_reading_a_page_has_courses_go_on(make_app: MakeApp, clock: Clock) -> None:
+def test_a_page_advances_timelines(make_app: MakeApp, clock: Clock) -> None:
     ScriptedRuntime.play("Running")
     client = make_app(runtime="tests.runtimes.scripted:ScriptedRuntime").test_client()
     pod = put_on(client, a_pod())
