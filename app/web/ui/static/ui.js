@@ -1,4 +1,4 @@
-// What needs JavaScript: reloading only while the page is visible, the connection indicator, following a log in place.
+// What needs JavaScript: reloading only while the tab is visible, the connection indicator, following a log in place.
 "use strict";
 
 // A page in a background tab is not reloaded.
