@@ -13,8 +13,8 @@ from app.core.errors import InvalidRequest, NotFound
 from app.db.engine import Database
 from app.db.statement import Row
 from app.pods.queries import EventFilter, Page, PodFilter, PodQueries, Sort
+from tests.app.web.conftest import change, put_on
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import change, put_on
 from tests.pods import a_container, a_pod
 
 SORTS: list[Sort] = ["name", "newest", "oldest"]

@@ -1,8 +1,7 @@
-"""What `flask` can do here: a module a group of commands.
+"""The commands of `flask`: a module a group.
 
-Tables are for people; `--json` gives programs one object a line. The exit code is 0 where it went well, 1 where
-the answer is no (there is no such pod, the chain is broken), 2 for a wrong command line, 3 where the database does
-not answer.
+By default a command prints a table; with `--json`, one JSON object a line. Exit codes: 0 success; 1 not found, an
+invalid request or a broken hash chain; 2 invalid usage; 3 the database cannot be reached.
 """
 
 from flask import Flask
@@ -11,6 +10,6 @@ from app.cli import audit, node, pods, setup
 
 
 def init_app(app: Flask) -> None:
-    """Add the commands."""
+    """Register the commands."""
     for command in (setup.config, setup.migrate, pods.pods, node.node, audit.audit):
         app.cli.add_command(command)

@@ -1,4 +1,4 @@
-"""`flask node`: this node, what it has and what it has promised."""
+"""`flask node`: capacity, requested resources and conditions of this node."""
 
 from datetime import datetime
 from typing import Any
@@ -13,25 +13,29 @@ from app.services import get_services
 
 @click.group(cls=Group)
 def node() -> None:
-    """Look at this node."""
+    """Show this node."""
 
 
 @node.command()
 @at
 @as_json
 def show(*, at: datetime | None, as_json: bool) -> None:
-    """Show what the node has, what it has promised, and its conditions."""
+    """Show capacity, requested resources, pods, conditions and addresses."""
     services = get_services()
     time = at or services.clock()
-    then = services.history.node(at=time)
-    promised = {"cpu": f"{then.cpu_millicores}m", "memory": str(then.memory_bytes), "pods": str(then.pods)}
+    snapshot = services.history.node(at=time)
+    requested = {
+        "cpu": f"{snapshot.cpu_millicores}m",
+        "memory": str(snapshot.memory_bytes),
+        "pods": str(snapshot.pods),
+    }
     document: dict[str, Any] = {
         "name": services.settings.node_name,
         "at": rfc3339(time),
         "revision": services.history.revision(),
         "capacity": services.runtime.capacity(),
-        "promised": promised,
-        "pods": then.pods_by_phase,
+        "promised": requested,
+        "pods": snapshot.pods_by_phase,
         "conditions": services.runtime.conditions(now=time, since=services.serving_since),
         "addresses": services.runtime.addresses(),
     }
@@ -40,12 +44,12 @@ def show(*, at: datetime | None, as_json: bool) -> None:
         return
     click.echo(f"{document['name']} at {document['at']}, revision {document['revision']}")
     click.echo(", ".join(f"{a['type']} {a['address']}" for a in document["addresses"]))
-    click.echo(", ".join(f"{count} {phase}" for phase, count in then.pods_by_phase.items()) or "no pods")
+    click.echo(", ".join(f"{count} {phase}" for phase, count in snapshot.pods_by_phase.items()) or "no pods")
     click.echo()
     table(
-        ("RESOURCE", "CAPACITY", "PROMISED", ""),
+        ("RESOURCE", "CAPACITY", "REQUESTED", ""),
         (
-            (name, amount, promised.get(name), _share(promised.get(name), amount))
+            (name, amount, requested.get(name), _share(requested.get(name), amount))
             for name, amount in document["capacity"].items()
         ),
     )
@@ -56,6 +60,7 @@ def show(*, at: datetime | None, as_json: bool) -> None:
 
 
 def _share(part: str | None, whole: str) -> str:
+    """Return a quantity in percent of another; empty where there is no part or the whole is 0."""
     if part is None or not parse_quantity(whole):
         return ""
     return f"{parse_quantity(part) / parse_quantity(whole):.1%}"

@@ -1,4 +1,4 @@
-"""What the commands share: tables and JSON, times, errors, the bar of long work."""
+"""Shared by the commands: tables and JSON, times, errors, the progress bar."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,31 +16,33 @@ from app.core.timestamps import parse_duration, rfc3339
 from app.services import get_services
 
 
-class _NoAnswer(click.ClickException):
+class _DatabaseError(click.ClickException):
+    """The database cannot be reached, or refused a statement."""
+
     exit_code = 3
 
 
 class Group(AppGroup):
-    """A group of commands that end with a line and an exit code where they fail, never with a traceback."""
+    """A group of commands whose errors are one line and an exit code, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. Its options are read inside of the application, too: some ask for the time."""
+        """Run a command in the application context, in which its options are parsed too: some need the clock."""
         try:
             with ctx.ensure_object(ScriptInfo).load_app().app_context():
                 return super().invoke(ctx)
         except (InvalidRequest, NotFound) as exc:
             raise click.ClickException(str(exc)) from exc
         except (Unavailable, DatabaseFault) as exc:
-            raise _NoAnswer(str(exc)) from exc
+            raise _DatabaseError(str(exc)) from exc
 
 
 class Time(click.ParamType[datetime]):
-    """A time: RFC 3339, in UTC where no zone is given, or how long ago, such as `90m`."""
+    """An RFC 3339 time, UTC without a time zone, or a duration before now, such as `90m`."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read it."""
+        """Parse a time or a duration."""
         if isinstance(value, datetime):
             return value
         try:
@@ -50,12 +52,14 @@ class Time(click.ParamType[datetime]):
         try:
             time = datetime.fromisoformat(value)
         except ValueError:
-            self.fail("not a time such as 2026-11-22T08:46:38Z, nor how long ago, such as 90m", param, ctx)
+            self.fail("not a time such as 2026-11-22T08:46:38Z, nor a duration such as 90m", param, ctx)
         return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-at = click.option("--at", type=Time(), metavar="TIME", help="As it was then, or how long ago; now by default.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+at = click.option(
+    "--at", type=Time(), metavar="TIME", help="State at this time (RFC 3339), or a duration ago; default now."
+)
 
 
 def lines(objects: Iterable[object]) -> None:
@@ -65,7 +69,7 @@ def lines(objects: Iterable[object]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows below the names of their columns, each column as wide as it has to be."""
+    """Print rows under a header, in aligned columns."""
     cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
@@ -73,13 +77,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Replace what would move a terminal's cursor, or worse: requests bring text from anywhere."""
+    """Replace unprintable characters, such as terminal escape sequences in the text of a request."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 @contextmanager
 def bar(length: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show how far long work has come, where standard error is a terminal; give what to call at each step."""
+    """Show a progress bar if standard error is a terminal; yield the function that advances it."""
     with click.progressbar(
         length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as progress:

@@ -1,4 +1,4 @@
-"""`flask pods`: the pods of this node, as they are, were and will be."""
+"""`flask pods`: pods, their history, and an explanation of their state."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,19 +17,23 @@ pod_argument = click.argument("pod", metavar="NAMESPACE/NAME|UID")
 
 @click.group(cls=Group)
 def pods() -> None:
-    """Look at the pods of this node. Environment values are masked everywhere."""
+    """Show the pods of this node, past and present. Environment values are redacted."""
 
 
 @pods.command("list")
-@click.option("--namespace", "-n", help="Only pods of this namespace.")
-@click.option("--phase", type=click.Choice(["Pending", "Running", "Succeeded", "Failed", "Unknown"]))
-@click.option("--deleted", is_flag=True, help="Also the pods that have gone, as they were last.")
+@click.option("--namespace", "-n", help="Only pods in this namespace.")
+@click.option(
+    "--phase",
+    type=click.Choice(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
+    help="Only pods in this phase.",
+)
+@click.option("--deleted", is_flag=True, help="Also deleted pods, with their last status.")
 @at
 @as_json
 def list_pods(
     *, namespace: str | None, phase: str | None, deleted: bool, at: datetime | None, as_json: bool
 ) -> None:
-    """List pods, by namespace and name."""
+    """List pods, sorted by namespace and name."""
     time = at or get_services().clock()
     found = get_services().history.pods(at=time, namespace=namespace, phase=phase, deleted=deleted)
     if as_json:
@@ -44,26 +48,26 @@ def list_pods(
 @at
 @as_json
 def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
-    """Show a pod: as it was last sent, with its status at a time."""
-    known, time = get_services().history.find(pod), at or get_services().clock()
-    moment = _moment(known, time)
+    """Show the latest spec of a pod, and its status."""
+    record, time = get_services().history.find(pod), at or get_services().clock()
+    interval = _interval_at(record, time)
     if as_json:
-        lines([{**known.pod, "status": moment.status}])
+        lines([{**record.pod, "status": interval.status}])
         return
-    _show(known, moment, time)
+    _show(record, interval, time)
 
 
 @pods.command()
 @pod_argument
 @as_json
 def history(*, pod: str, as_json: bool) -> None:
-    """Tell what became of a pod: each status and each request, those to come included."""
+    """List the requests and statuses of a pod, including scheduled statuses."""
     services = get_services()
-    steps, now = services.history.steps(services.history.find(pod)), services.clock()
+    entries, now = services.history.steps(services.history.find(pod)), services.clock()
     if as_json:
-        lines(steps)
+        lines(entries)
     else:
-        table(("TIME", "", "WHAT"), ((s.at, "to come" if s.at > now else "", s.summary) for s in steps))
+        table(("TIME", "", "EVENT"), ((e.at, "scheduled" if e.at > now else "", e.summary) for e in entries))
 
 
 @pods.command()
@@ -71,27 +75,27 @@ def history(*, pod: str, as_json: bool) -> None:
 @at
 @as_json
 def explain(*, pod: str, at: datetime | None, as_json: bool) -> None:
-    """Say why a pod is in its state, and what comes next, when."""
-    known, time = get_services().history.find(pod), at or get_services().clock()
-    sentences = get_services().history.explain(known, at=time)
+    """Explain why a pod is in its state, and what happens next."""
+    record, time = get_services().history.find(pod), at or get_services().clock()
+    sentences = get_services().history.explain(record, at=time)
     if as_json:
-        lines([{"namespace": known.namespace, "name": known.name, "uid": known.uid, "explanation": sentences}])
+        lines([{"namespace": record.namespace, "name": record.name, "uid": record.uid, "explanation": sentences}])
         return
-    click.echo(f"{known.namespace}/{known.name} (UID {known.uid})")
+    click.echo(f"{record.namespace}/{record.name} (UID {record.uid})")
     for sentence in sentences:
         click.echo(f"  {printable(sentence)}")
 
 
-def _moment(pod: PodRecord, time: datetime) -> StatusInterval:
-    """Pick the status that a pod had at a time, or last before that.
+def _interval_at(pod: PodRecord, time: datetime) -> StatusInterval:
+    """Return the status of a pod at a time; of a deleted pod, the last one.
 
     Raises:
-        InvalidRequest: it was not there yet.
+        InvalidRequest: the pod did not exist yet.
     """
-    moments = [moment for moment in pod.life.moments if moment.since <= time]
-    if not moments:
-        raise InvalidRequest(f"{pod.namespace}/{pod.name} was not there yet at {rfc3339(time)}", field="at")
-    return moments[-1]
+    begun = [interval for interval in pod.life.moments if interval.since <= time]
+    if not begun:
+        raise InvalidRequest(f"{pod.namespace}/{pod.name} did not exist yet at {rfc3339(time)}", field="at")
+    return begun[-1]
 
 
 def _row(pod: PodSnapshot, time: datetime) -> tuple[object, ...]:
@@ -108,15 +112,15 @@ def _row(pod: PodSnapshot, time: datetime) -> tuple[object, ...]:
     )
 
 
-def _show(pod: PodRecord, moment: StatusInterval, time: datetime) -> None:
-    age = format_age(time - moment.since)
+def _show(pod: PodRecord, interval: StatusInterval, time: datetime) -> None:
+    age = format_age(time - interval.since)
     facts = {
         "Pod": f"{pod.namespace}/{pod.name}",
         "UID": pod.uid,
-        "Status": f"{summary(moment.status)}, since {rfc3339(moment.since)} ({age})",
-        "IP": moment.status.get("podIP"),
+        "Status": f"{summary(interval.status)}, since {rfc3339(interval.since)} ({age})",
+        "IP": interval.status.get("podIP"),
         "Created": pod.created_at,
-        "Changed": pod.updated_at,
+        "Updated": pod.updated_at,
         "Deleted": pod.life.deleted_at,
     }
     width = max(map(len, facts)) + 1
@@ -125,29 +129,29 @@ def _show(pod: PodRecord, moment: StatusInterval, time: datetime) -> None:
             shown = rfc3339(value) if isinstance(value, datetime) else printable(str(value))
             click.echo(f"{name + ':':<{width}} {shown}")
     click.echo()
-    table(("CONTAINER", "IMAGE", "READY", "STATE", "RESTARTS", "ENVIRONMENT"), _containers(pod, moment))
+    table(("CONTAINER", "IMAGE", "READY", "STATE", "RESTARTS", "ENVIRONMENT"), _containers(pod, interval))
     click.echo()
     table(
         ("CONDITION", "STATUS", "SINCE", "REASON"),
         (
             (c.get("type"), c.get("status"), c.get("lastTransitionTime"), c.get("reason"))
-            for c in moment.status.get("conditions") or ()
+            for c in interval.status.get("conditions") or ()
         ),
     )
 
 
-def _containers(pod: PodRecord, moment: StatusInterval) -> Iterator[tuple[object, ...]]:
+def _containers(pod: PodRecord, interval: StatusInterval) -> Iterator[tuple[object, ...]]:
     spec = pod.pod["spec"]
-    specs = {c["name"]: c for kind in ("initContainers", "containers") for c in spec.get(kind) or ()}
-    for kind in ("initContainerStatuses", "containerStatuses"):
-        for container in moment.status.get(kind) or ():
+    specs = {c["name"]: c for field in ("initContainers", "containers") for c in spec.get(field) or ()}
+    for field in ("initContainerStatuses", "containerStatuses"):
+        for container in interval.status.get(field) or ():
             variables = specs.get(container.get("name"), {}).get("env") or ()
             state = container.get("state") or {}
             yield (
                 container.get("name"),
                 container.get("image"),
                 container.get("ready"),
-                ", ".join(f"{word} {(detail or {}).get('reason', '')}".strip() for word, detail in state.items()),
+                ", ".join(f"{kind} {(detail or {}).get('reason', '')}".strip() for kind, detail in state.items()),
                 container.get("restartCount"),
                 " ".join(str(variable.get("name")) for variable in variables),
             )

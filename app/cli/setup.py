@@ -1,4 +1,4 @@
-"""What one does before the provider can serve: look at its settings, migrate its database."""
+"""`flask config` and `flask migrate`: print the settings, migrate the database."""
 
 import click
 
@@ -9,14 +9,14 @@ from app.services import get_services
 
 @click.command()
 def config() -> None:
-    """Print the settings in force, secrets masked."""
+    """Print the settings in force, secrets redacted."""
     for name, value in get_services().settings.in_force().items():
         click.echo(f"{name}={value}")
 
 
 @click.command()
 def migrate() -> None:
-    """Bring the database to the revision that this version needs; make it where there is none."""
+    """Create the database, or migrate it to the revision of this version."""
     try:
         upgrade(get_services().settings.database)
     except (DatabaseUnavailable, DatabaseFault) as exc:

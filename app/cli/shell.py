@@ -1,4 +1,4 @@
-"""What `flask shell` has at hand; `docs/shell.md` shows it at work."""
+"""The names and helpers of `flask shell`; see docs/shell.md."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,38 +15,38 @@ from app.pods.history import PodRecord
 from app.services import Services
 
 _HELP = """\
-pods(deleted=False)     the pods of this node; with deleted=True also those that are gone
-pod("ns/name")          a pod by its name, or by its UID: .pod (environment masked), .life.moments, .created_at
-explain("ns/name")      why it is in its state, and what comes next; at=TIME: as of then
-history("ns/name")      what became of it: requests and statuses, those to come included
-status_at(uid, time)    the PodStatus row that held at a time
-events(...)             the audit: events(name="web", outcome="refused", since=TIME)
-ask("question", ...)    a question of docs/audit.md, its rows as dictionaries; ask() lists them
+pods(deleted=False)     list the pods of this node; deleted=True includes deleted pods
+pod("ns/name")          a pod by name or UID: .pod (environment redacted), .life.moments (statuses), .created_at
+explain("ns/name")      explain the state of a pod, and what happens next; at=TIME for a time in the past
+history("ns/name")      list the requests and statuses of a pod, including scheduled statuses
+status_at(uid, time)    the PodStatus row of a pod at a time
+events(...)             events of the audit log: events(name="web", outcome="refused", since=TIME)
+ask("report", ...)      run a report of docs/audit.md, rows as dictionaries; ask() lists the reports
 session                 an SQLAlchemy session: session.scalars(select(Pod)).all(), session.execute(text("..."))
 select, text            from SQLAlchemy
 Node, Pod, PodStatus, AuditEvent
                         the models
-services                the services that the endpoints use: services.pods, .audit, .history, .runtime, ...
-settings                what is in force
-now()                   the time, UTC
-A TIME is an aware datetime, or ISO text."""
+services                the services of the endpoints: services.pods, .audit, .history, .runtime, ...
+settings                the settings in force
+now()                   the current time, UTC
+TIME is an aware datetime, or an ISO 8601 string."""
 
 
 def init_app(app: Flask) -> None:
-    """Add the names, and say what they are."""
+    """Register the names."""
     services: Services = app.extensions["services"]
     app.shell_context_processor(lambda: _context(services))
 
 
 def _context(services: Services) -> dict[str, Any]:
-    print(_HELP)  # noqa: T201 - this is what a person reads who has just typed `flask shell`
-    tools = ShellHelpers(services)
+    print(_HELP)  # noqa: T201 - the banner of an interactive shell
+    helpers = ShellHelpers(services)
     names = ("pods", "pod", "explain", "history", "status_at", "events", "ask")
     models: list[type[Base]] = [Node, Pod, PodStatus, AuditEvent]
     return {
-        **{name: getattr(tools, name) for name in names},
+        **{name: getattr(helpers, name) for name in names},
         **{model.__name__: model for model in models},
-        "session": tools.session,
+        "session": helpers.session,
         "select": select,
         "text": text,
         "services": services,
@@ -56,7 +56,7 @@ def _context(services: Services) -> dict[str, Any]:
 
 
 class ShellHelpers:
-    """What is at hand beside the models and the services."""
+    """The helper functions of the shell. What they return is redacted; `Pod.pod` of the model is not."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -64,28 +64,28 @@ class ShellHelpers:
         self.session = Session(services.database.engine)
 
     def pods(self, *, deleted: bool = False) -> list[Pod]:
-        """List the pods of this node, by namespace and name."""
+        """Return the pods of this node, by namespace and name."""
         query = select(Pod).where(Pod.node_name == self._node_name).order_by(Pod.namespace, Pod.name, Pod.id)
-        return list(self._fresh().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
+        return list(self._fresh_session().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
 
     def pod(self, pod: str) -> PodRecord:
-        """Give a pod by `NAMESPACE/NAME`, or by its UID."""
+        """Return a pod by `NAMESPACE/NAME`, or by UID."""
         return self._services.history.find(pod)
 
     def explain(self, pod: str, *, at: datetime | str | None = None) -> None:
-        """Print why a pod is in its state, and what comes next."""
+        """Print why a pod is in its state, and what happens next."""
         self._print(self._services.history.explain(self.pod(pod), at=_time(at) if at else self._services.clock()))
 
     def history(self, pod: str) -> None:
-        """Print what became of a pod."""
-        steps = self._services.history.steps(self.pod(pod))
-        self._print(f"{rfc3339(step.at)}  {step.summary}" for step in steps)
+        """Print the requests and statuses of a pod."""
+        entries = self._services.history.steps(self.pod(pod))
+        self._print(f"{rfc3339(entry.at)}  {entry.summary}" for entry in entries)
 
     def status_at(self, uid: str, time: datetime | str) -> PodStatus | None:
-        """Give the status that a pod had at a time; None before it came and after it went."""
+        """Return the status of a pod at a time; None before its creation and after its deletion."""
         at = _time(time)
         found = (
-            self._fresh()
+            self._fresh_session()
             .scalars(
                 select(PodStatus)
                 .join(Pod)
@@ -98,31 +98,32 @@ class ShellHelpers:
         )
         return found if found and (found.left_at is None or found.left_at > at) else None
 
-    def events(self, **which: Any) -> list[dict[str, Any]]:
-        """Give events of the audit, the oldest first; see `app.audit.service.Which` for what can be asked."""
-        times: dict[str, Any] = {name: _time(which[name]) for name in ("since", "until") if name in which}
-        return list(self._services.audit.events(AuditFilter(**{**which, **times})))
+    def events(self, **filters: Any) -> list[dict[str, Any]]:
+        """Return audit events, oldest first; the filters are those of `app.audit.service.AuditFilter`."""
+        times: dict[str, Any] = {name: _time(filters[name]) for name in ("since", "until") if name in filters}
+        return list(self._services.audit.events(AuditFilter(**{**filters, **times})))
 
-    def ask(self, question: str | None = None, **values: Any) -> list[dict[str, Any]] | None:
-        """Ask a question; without one, print which there are."""
-        if question is None:
+    def ask(self, report: str | None = None, **values: Any) -> list[dict[str, Any]] | None:
+        """Run a report; without a name, print the reports."""
+        if report is None:
             self._print(f"{name:14} {known.asks}" for name, known in REPORTS.items())
             return None
         times: dict[str, Any] = {name: _time(values[name]) for name in ("at", "since", "until") if name in values}
-        answer = self._services.audit.run_report(question, **{**values, **times})
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+        result = self._services.audit.run_report(report, **{**values, **times})
+        return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
-    def _fresh(self) -> Session:
-        """End the transaction, so that what others wrote since is seen; what is not saved yet stays."""
+    def _fresh_session(self) -> Session:
+        """Return the session, in a new transaction that sees the latest rows, unless it has unsaved changes."""
         if not (self.session.new or self.session.dirty or self.session.deleted):
             self.session.rollback()
         return self.session
 
     def _print(self, lines: Any) -> None:
         for line in lines:
-            print(line)  # noqa: T201 - the shell is for people
+            print(line)  # noqa: T201 - output of an interactive shell
 
 
 def _time(time: datetime | str) -> datetime:
+    """Parse a time, UTC without a time zone."""
     at = datetime.fromisoformat(time) if isinstance(time, str) else time
     return at if at.tzinfo else at.replace(tzinfo=UTC)

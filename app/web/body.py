@@ -1,4 +1,4 @@
-"""Bodies of requests: read whole within a limit, or thrown away."""
+"""Request bodies: read whole within a limit, decoded once, or discarded."""
 
 from contextlib import suppress
 
@@ -6,49 +6,86 @@ from flask import g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.core.errors import InvalidRequest
+from app.kubernetes.pod import Manifest, PodReference, parse_reference
 from app.services import get_services
 
-_PIECE = 64 * 1024
-_LONGEST_DISCARDED = 16 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
+_MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 
 
-def read_body() -> bytes:
-    """Read the body of this request.
+def read_manifest() -> Manifest:
+    """Parse the body of this request as a Pod.
 
     Raises:
-        InvalidRequest: it does not arrive whole.
-        RequestEntityTooLarge: it is longer than MAX_CONTENT_LENGTH. Werkzeug's own limit cuts a body that comes
-            in chunks, and says nothing.
+        InvalidRequest: the body is incomplete, or no valid Pod.
+        RequestEntityTooLarge: the body is longer than MAX_CONTENT_LENGTH.
     """
-    limit = get_services().settings.max_content_length
-    announced = request.content_length
-    if (announced or 0) > limit:
-        raise RequestEntityTooLarge
-    try:
-        g.body = request.environ["wsgi.input"].read(_size(limit + 1, announced))
-    except Exception:
-        raise InvalidRequest("the body is cut off, or its chunks are not as HTTP has them") from None
-    if len(g.body) > limit:
-        raise RequestEntityTooLarge
-    body: bytes = g.body
-    return body
+    manifest = Manifest.parse(_read_body())
+    metadata = manifest.pod.metadata
+    g.pod = PodReference(namespace=metadata.namespace, name=metadata.name, uid=metadata.uid)
+    return manifest
+
+
+def read_reference() -> PodReference:
+    """Parse the body of this request as the Pod to delete, of which only `metadata` is read.
+
+    Raises:
+        InvalidRequest: the body is incomplete, or names no pod.
+        RequestEntityTooLarge: the body is longer than MAX_CONTENT_LENGTH.
+    """
+    body = _read_body()
+    g.pod = None  # of a body that names no pod
+    g.pod = reference = parse_reference(body)
+    return reference
+
+
+def requested_pod() -> PodReference | None:
+    """Return the pod that this request names, for the audit log; None for a body without a valid name.
+
+    A Pod that was refused because of its `spec` still has a name: only such a body is decoded a second time.
+    """
+    if "pod" not in g:
+        g.pod = None
+        with suppress(InvalidRequest):
+            g.pod = parse_reference(g.get("body", b""))
+    pod: PodReference | None = g.pod
+    return pod
 
 
 def discard_body() -> None:
-    """Read what is left of the body of a request that was refused, so that the connection can go on.
+    """Read the rest of the body of a refused request, so that the connection can be used again.
 
-    One that is very long, or has no end, is left alone: gunicorn closes the connection after the answer.
+    A body of more than 16 MiB, or without an end, is not read: gunicorn closes the connection after the response.
     """
-    announced = request.content_length
+    content_length = request.content_length
     stream = request.environ["wsgi.input"]
-    left = _LONGEST_DISCARDED if (announced or 0) <= _LONGEST_DISCARDED else 0
-    with suppress(Exception):  # it cannot be read: gunicorn closes the connection
-        while left > 0 and (piece := stream.read(_size(_PIECE, announced))):
-            left -= len(piece)
+    remaining = _MAX_DISCARDED_BYTES if (content_length or 0) <= _MAX_DISCARDED_BYTES else 0
+    with suppress(Exception):  # an unreadable body: gunicorn closes the connection
+        while remaining > 0 and (chunk := stream.read(_read_size(_CHUNK_BYTES, content_length))):
+            remaining -= len(chunk)
 
 
-def _size(most: int, announced: int | None) -> int:
-    """Say how much may be read at once: past the end of a body, some servers would wait for more."""
-    if announced is not None:
-        return min(most, announced)
-    return most if request.environ.get("wsgi.input_terminated") else 0
+def _read_body() -> bytes:
+    """Read the whole body of this request, and keep it for :func:`requested_pod`.
+
+    The limit is checked here: Werkzeug's own cuts a chunked body off at the limit without an error.
+    """
+    limit = get_services().settings.max_content_length
+    content_length = request.content_length
+    if (content_length or 0) > limit:
+        raise RequestEntityTooLarge
+    try:
+        body: bytes = request.environ["wsgi.input"].read(_read_size(limit + 1, content_length))
+    except Exception:
+        raise InvalidRequest("the body is incomplete, or its chunked encoding is invalid") from None
+    g.body = body
+    if len(body) > limit:
+        raise RequestEntityTooLarge
+    return body
+
+
+def _read_size(limit: int, content_length: int | None) -> int:
+    """Return how many bytes may be read at once: past the end of a body, some servers wait for more."""
+    if content_length is not None:
+        return min(limit, content_length)
+    return limit if request.environ.get("wsgi.input_terminated") else 0

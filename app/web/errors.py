@@ -1,4 +1,4 @@
-"""From errors to answers: one table, one shape."""
+"""Error responses: one table of status codes, one JSON shape."""
 
 import traceback
 
@@ -13,51 +13,51 @@ from app.web.responses import Response
 RETRY_AFTER_SECONDS = 1
 
 STATUS_CODES: dict[type[ProviderError], int] = {InvalidRequest: 400, NotFound: 404, Unavailable: 503}
-"""By the class of the error or its nearest ancestor that is here."""
+"""The status code of an error: that of its class, or of the nearest base class in this table."""
 
 log = structlog.get_logger("app")
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error of this application, wherever it was raised, in the one shape."""
+    """Register the error handlers, for errors of every view and of unknown paths."""
     app.register_error_handler(ProviderError, _provider_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(Exception, _internal_error)
 
 
-def error(code: int, message: str, *, field: str | None = None) -> Response:
-    """Build `{"error": {"code", "message", "requestId", "field"}}`; the field only where one is to blame."""
-    g.problem = message
-    problem = {"code": code, "message": message, "requestId": g.caller.request_id}
+def error_response(code: int, message: str, *, field: str | None = None) -> Response:
+    """Return `{"error": {"code", "message", "requestId", "field"}}`; `field` only for an invalid field."""
+    g.error_message = message
+    error = {"code": code, "message": message, "requestId": g.caller.request_id}
     if field:
-        problem["field"] = field
-    response = Response(orjson.dumps({"error": problem}), status=code)
+        error["field"] = field
+    response = Response(orjson.dumps({"error": error}), status=code)
     if code == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 
 
 def status_code(exc: ProviderError) -> int:
-    """Say with which code an error is answered."""
+    """Return the status code of an error; 500 for one that is not in the table."""
     return next((STATUS_CODES[cls] for cls in type(exc).__mro__ if cls in STATUS_CODES), 500)
 
 
 def _provider_error(exc: ProviderError) -> Response:
     code = status_code(exc)
     if code == 500:
-        return _bug(exc)
+        return _internal_error(exc)
     if code > 500:
         log.warning("unavailable", problem=str(exc), request_id=g.caller.request_id)
-    return error(code, str(exc), field=getattr(exc, "field", None))
+    return error_response(code, str(exc), field=getattr(exc, "field", None))
 
 
 def _http_error(exc: HTTPException) -> Response:
-    response = error(exc.code or 500, exc.description or "")
+    response = error_response(exc.code or 500, exc.description or "")
     response.headers.extend((k, v) for k, v in exc.get_headers() if k.lower() != "content-type")
     return response
 
 
-def _bug(exc: Exception) -> Response:
-    # As text: a logger that nobody has configured prints local variables, a pod's among them, with an exception.
+def _internal_error(exc: Exception) -> Response:
+    # The traceback is formatted here: an unconfigured logger prints local variables with it, such as a pod.
     log.error("internal error", exception="".join(traceback.format_exception(exc)), request_id=g.caller.request_id)
-    return error(500, f"internal error; the provider's log has more of request {g.caller.request_id}")
+    return error_response(500, f"internal error; see request {g.caller.request_id} in the provider's log")

@@ -1,4 +1,4 @@
-"""What gunicorn needs beside the application itself: logs, workers, and checks before the start."""
+"""Gunicorn's logger and worker class, and the checks before the start."""
 
 import select
 import socket
@@ -16,47 +16,47 @@ from app.db.engine import Database
 from app.db.migrate import head
 from app.web.long_poll import release_all
 
-_CLOSELY_MILLISECONDS = 2
+_NEXT_REQUEST_MILLISECONDS = 2
 
 
 class Logger(GunicornLogger):
-    """Gunicorn's own lines among those of the application, which writes the one of each request itself."""
+    """Gunicorn's log lines in the format of the application, which logs each request itself."""
 
     def setup(self, cfg: Any) -> None:
-        """Leave the logs as the application has set them up."""
+        """Configure logging as the application does."""
         self.cfg = cfg
         log.configure(Settings.from_environment())
 
     def access(self, *_: object) -> None:
-        """Write nothing."""
+        """Log nothing: the middleware logs each request."""
 
     def warning(self, msg: str, *args: object, **kwargs: object) -> None:
-        """Write a warning, without what it quotes of a request that is not HTTP: a body, perhaps."""
+        """Log a warning, without the bytes of a malformed request that gunicorn quotes: they may be of a body."""
         if msg.startswith("Invalid request"):
             msg = msg.partition(": ")[0]
         super().warning(msg, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class Worker(ThreadWorker):
-    """Gunicorn's worker with threads, changed in two things.
+    """Gunicorn's threaded worker, with two changes.
 
-    A thread stays with its connection for a moment after a request: the next one often comes at once, and to hand
-    the connection to the main thread and back costs more than the whole application does.
+    A thread waits 2 ms for the next request on its connection, since a client often sends it at once. Passing the
+    connection to the main thread and back takes longer than the application needs for a request.
 
-    It gives up its socket as soon as it stops. With `reuse_port` each worker has a socket of its own; gunicorn
-    keeps it open until the last request under way is done, and the kernel goes on to give it connections that
-    nobody accepts.
+    The worker closes its listening socket as soon as it stops. With `reuse_port`, each worker has a socket of its
+    own. Gunicorn keeps it open until the last request is done, and the kernel queues connections there that are
+    never accepted.
     """
 
     def handle(self, conn: TConn) -> object:
-        """Serve the requests of a connection, as long as they follow each other closely."""
+        """Serve requests of a connection as long as the next one arrives within 2 ms."""
         again = super().handle(conn)  # type: ignore[no-untyped-call]
         while again is True and self.alive and self.nr_conns <= self.cfg.threads and _is_readable(conn.sock):
             again = super().handle(conn)  # type: ignore[no-untyped-call]
         return again
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Begin or cease to accept connections; when stopping, accept those that have come and close."""
+        """Start or stop accepting connections; when stopping, accept the queued ones and close the socket."""
         super().set_accept_enabled(enabled)  # type: ignore[no-untyped-call]
         if enabled or self.alive:
             return
@@ -70,17 +70,17 @@ class Worker(ThreadWorker):
 
 
 def _is_readable(connection: socket.socket) -> bool:
-    """Wait a little for something to read."""
+    """Return whether a connection has data to read within 2 ms."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
-    return bool(poll.poll(_CLOSELY_MILLISECONDS))
+    return bool(poll.poll(_NEXT_REQUEST_MILLISECONDS))
 
 
 def check_port(host: str, port: int) -> None:
-    """Refuse a port that another server has: with `reuse_port`, each would get some of the requests.
+    """Refuse a port that is in use: with `reuse_port`, both servers would receive a part of the requests.
 
     Raises:
-        SystemExit: it cannot be listened on.
+        SystemExit: the port cannot be listened on.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,10 +91,12 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_database(settings: Settings) -> None:
-    """Stop where a person has to act; go on, with 503 to every request, where waiting may help.
+    """Stop the start if the database is unusable; log a warning if it cannot be reached yet.
+
+    Until it can be reached, requests that need it are answered with 503.
 
     Raises:
-        SystemExit: the database can be reached and cannot serve.
+        SystemExit: the database is read-only, damaged, or not at the head revision.
     """
     database = Database(settings.database, head=head())
     try:

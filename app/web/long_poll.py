@@ -1,7 +1,7 @@
-"""Requests that are held open: for a change, or for more of a log.
+"""Requests that are held open: for a changed status, or for more lines of a log.
 
-Each keeps a thread, so a worker holds only half as many as it has threads, and lets go of them when the client
-goes away or the worker stops.
+Each held request occupies a thread of its worker. A worker therefore holds at most half as many requests as it has
+threads, and answers them when the client disconnects or the worker stops.
 """
 
 import socket
@@ -20,51 +20,54 @@ _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
 
 class LongPollLimiter:
-    """The requests that one process holds open.
+    """The limit on requests that one process holds open.
 
     Attributes:
-        places: one for each that it may hold.
-        stopping: set when the process is to end.
+        slots: a semaphore of the requests that can still be held.
+        stopping: set when the process stops.
     """
 
-    def __init__(self, places: int) -> None:
-        self.places = BoundedSemaphore(places)
+    def __init__(self, slots: int) -> None:
+        self.slots = BoundedSemaphore(slots)
         self.stopping = Event()
 
 
 def init_app(app: Flask) -> None:
-    """Make room for them."""
+    """Create the limiter of this application."""
     services: Services = app.extensions["services"]
     app.extensions["long_poll"] = LongPollLimiter(max(1, services.settings.threads // 2))
 
 
 def release_all(app: Flask) -> None:
-    """Have every request that is held open answer with what there is: the process is to end."""
+    """Make every held request answer now, because the process stops."""
     limiter: LongPollLimiter = app.extensions["long_poll"]
     limiter.stopping.set()
 
 
 @contextmanager
 def hold_request() -> Iterator[Waiter]:
-    """Hold this request open for the time of a block; how to wait in it is what is given.
+    """Hold this request open in a `with` block; yield the function that waits.
+
+    The function waits for a number of seconds, and returns False when the client has disconnected or the process
+    stops.
 
     Raises:
-        Unavailable: too many are being held.
+        Unavailable: this process holds as many requests as it may.
     """
     limiter: LongPollLimiter = current_app.extensions["long_poll"]
     client: socket.socket | None = request.environ.get("gunicorn.socket")
-    if not limiter.places.acquire(blocking=False):
-        raise Unavailable("too many requests are held open here (THREADS)")
+    if not limiter.slots.acquire(blocking=False):
+        raise Unavailable("too many requests are held open; THREADS sets the limit")
     metrics.held.inc()
     try:
-        yield lambda seconds: not limiter.stopping.wait(seconds) and not (client and _is_gone(client))
+        yield lambda seconds: not limiter.stopping.wait(seconds) and not (client and _is_closed(client))
     finally:
         metrics.held.dec()
-        limiter.places.release()
+        limiter.slots.release()
 
 
-def _is_gone(client: socket.socket) -> bool:
-    """Look whether the client has closed the connection."""
+def _is_closed(client: socket.socket) -> bool:
+    """Return whether the client has closed the connection."""
     try:
         return client.recv(1, _PEEK) == b""
     except BlockingIOError:

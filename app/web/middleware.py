@@ -1,4 +1,4 @@
-"""What happens around every request: its ID, who may send it, what is recorded of it."""
+"""Before and after every request: its ID, authentication, the audit row of a refusal, its metrics and log line."""
 
 import hmac
 import os
@@ -14,10 +14,9 @@ from werkzeug.exceptions import Unauthorized
 
 from app.audit import Caller, Verb
 from app.core import metrics
-from app.core.errors import InvalidRequest, ProviderError
-from app.kubernetes.pod import parse_reference
+from app.core.errors import ProviderError
 from app.services import get_services
-from app.web.body import discard_body
+from app.web.body import discard_body, requested_pod
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -29,10 +28,10 @@ WRITES: dict[str | None, Verb] = {
     "pods.update_pod": "update",
     "pods.delete_pod": "delete",
 }
-"""The endpoints that change something, by their names in Flask."""
+"""The Flask endpoints that write, and the verb of each in the audit log."""
 
 _UNRECORDED = frozenset({401, 403, 503})
-"""Refusals that leave no audit row: who may not write may not fill the database, and without one none can."""
+"""Refusals without an audit row: unauthorized clients must not fill the database, and 503 means there is none."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _STARTED = "provider.started"
@@ -42,23 +41,23 @@ log = structlog.get_logger("app")
 
 
 def init_app(app: Flask) -> None:
-    """Put all of it around the application."""
-    app.before_request(_begin)
-    app.after_request(_end)
+    """Register the functions that run before and after each request."""
+    app.before_request(_before_request)
+    app.after_request(_after_request)
 
 
 def caller() -> Caller:
-    """Say who sends this request."""
+    """Return the client of this request."""
     found: Caller = g.caller
     return found
 
 
-def _begin() -> None:
+def _before_request() -> None:
     environ = request.environ
     environ[_STARTED] = time.perf_counter()
-    given = environ.get("HTTP_X_REQUEST_ID", "")
+    given_id = environ.get("HTTP_X_REQUEST_ID", "")
     g.caller = Caller(
-        request_id=given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex(),
+        request_id=given_id if _REQUEST_ID.fullmatch(given_id) else os.urandom(16).hex(),
         address=environ.get("REMOTE_ADDR", ""),
         user_agent=environ.get("HTTP_USER_AGENT", ""),
     )
@@ -69,22 +68,27 @@ def _begin() -> None:
         if request.blueprint == "metrics":
             return
         abort(404)
-    # A preflight carries no credentials; neither does a probe of the root.
+    # A CORS preflight carries no credentials, and neither does a probe of the root.
     if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
         _authenticate(settings.provider_token.get_secret_value())
     origin = environ.get("HTTP_ORIGIN")
     if origin and request.endpoint in WRITES and not {origin, "*"} & set(settings.cors_origins):
-        # A page may send a POST to wherever it likes; that it must not read the answer is too late for a write.
-        abort(403, "pages of this origin may not write here; CORS_ORIGINS says which may")
+        # CORS alone does not stop this: a page may send a POST to any origin, it only cannot read the response.
+        abort(403, "this origin may not write; CORS_ORIGINS lists the origins that may")
 
 
 def _authenticate(token: str) -> None:
+    """Check the bearer token, in constant time.
+
+    Raises:
+        Unauthorized: the token is missing or wrong.
+    """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-        raise Unauthorized("a bearer token is needed", www_authenticate=WWWAuthenticate("bearer"))
+        raise Unauthorized("a valid bearer token is required", www_authenticate=WWWAuthenticate("bearer"))
 
 
-def _end(response: "Response") -> "Response":
+def _after_request(response: "Response") -> "Response":
     if response.status_code >= 400:
         if verb := WRITES.get(request.endpoint):
             _audit_refusal(response, verb)
@@ -92,28 +96,28 @@ def _end(response: "Response") -> "Response":
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
     path = request.url_rule.rule if request.url_rule else _UNKNOWN_PATH
-    response.call_on_close(partial(_report, request.environ, sender, path, response.status_code))
+    response.call_on_close(partial(_log_request, request.environ, sender, path, response.status_code))
     return response
 
 
 def _audit_refusal(response: "Response", verb: Verb) -> None:
-    """Put a write that was refused on record; one that was done has its row from its own transaction."""
+    """Insert the audit row of a refused write; a successful write inserts its own in its transaction."""
     if response.status_code in _UNRECORDED:
         return
     try:
-        pod = parse_reference(g.get("body", b""))
-    except InvalidRequest:
-        pod = None
-    try:
         get_services().pods.record_refusal(
-            caller(), verb=verb, pod=pod, code=response.status_code, message=g.problem
+            caller(), verb=verb, pod=requested_pod(), code=response.status_code, message=g.error_message
         )
     except ProviderError as exc:
         log.warning("refusal not recorded", problem=str(exc), request_id=caller().request_id)
 
 
-def _report(environ: "WSGIEnvironment", sender: Caller, path: str, code: int) -> None:
-    """Measure a request and write its line, when its last byte is out and its context gone."""
+def _log_request(environ: "WSGIEnvironment", sender: Caller, path: str, code: int) -> None:
+    """Measure and log a request once its last byte is sent; Flask's request context is closed by then.
+
+    Args:
+        path: the URL rule, such as `/getPod`, for the metrics.
+    """
     seconds = time.perf_counter() - environ[_STARTED]
     metrics.request(path, code).observe(seconds)
     log.info(

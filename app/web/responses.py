@@ -1,4 +1,4 @@
-"""The shapes of answers."""
+"""The kinds of responses: empty, JSON, streamed."""
 
 from collections.abc import Generator, Iterable, Iterator
 from http import HTTPStatus
@@ -10,54 +10,59 @@ import orjson
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
 
 class Response(flask.Response):
-    """A response whose reason phrase is the one of HTTP: `404 Not Found`.
+    """A response with the reason phrase of RFC 9110: `404 Not Found`.
 
-    Werkzeug writes it in capitals. The original broker compares the whole status line, and takes a pod whose
-    `404 NOT FOUND` it does not recognize for one that exists.
+    Werkzeug writes it in capitals. The original broker compares the whole status line, and treats a pod as
+    existing unless the line is exactly `404 Not Found`.
     """
 
     default_mimetype = "application/json"
 
     def get_wsgi_response(self, environ: "WSGIEnvironment") -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
-        """Give what goes on the wire."""
+        """Return the body, the status line and the headers."""
         body, _, headers = super().get_wsgi_response(environ)
         return body, _STATUS_LINES[self.status_code], headers
 
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+def empty_response() -> Response:
+    """Return a response without a body, for writes.
 
-
-def done() -> Response:
-    """Answer a write: no body at all, since the original broker never reads one and leaks the connection."""
+    The original broker does not read the body of a response, and leaks the connection of one that has a body.
+    """
     response = Response()
     del response.headers["Content-Type"]
     return response
 
 
-def json(text: str) -> Response:
-    """Answer with JSON that is text already."""
-    return Response(text)
-
-
-def rendered(value: object) -> Response:
-    """Answer with a value as JSON."""
+def json_response(value: object) -> Response:
+    """Return a value encoded as JSON."""
     return Response(orjson.dumps(value))
 
 
-def streamed(pieces: Generator[AnyStr, None, None], *, content_type: str = "application/json") -> Response:
-    """Answer with what is sent as it is made.
+def json_text_response(text: str) -> Response:
+    """Return text that is JSON already."""
+    return Response(text)
 
-    The first piece is made now, while an error can still become a status code.
+
+def streaming_response(
+    chunks: Generator[AnyStr, None, None], *, content_type: str = "application/json"
+) -> Response:
+    """Return a response whose body is sent chunk by chunk, as the chunks are produced.
+
+    The first chunk is produced before this function returns: an error in it is still answered with its status
+    code.
     """
-    first = next(pieces, None)
+    first = next(chunks, None)
 
     def body() -> Iterator[AnyStr]:
         if first is not None:
             yield first
-        yield from pieces
+        yield from chunks
 
     response = Response(body(), content_type=content_type)
-    response.call_on_close(pieces.close)
+    response.call_on_close(chunks.close)
     return response

@@ -13,9 +13,9 @@ from app.audit.hash_chain import FIRST, Verification
 from app.db.engine import Database
 from app.db.models import AuditEvent, Node
 from app.db.nodes import lock_node
+from tests.app.web.conftest import put_on, rows
 from tests.audit.recorded import RUNTIME, at, record_history
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import put_on, rows
 from tests.pods import a_pod
 from tests.waiting import together
 

@@ -19,9 +19,9 @@ from app.core.errors import DatabaseFault, InvalidRequest
 from app.db.engine import Database
 from app.db.models import AuditEvent, Node, Pod, PodStatus
 from app.services import Services
+from tests.app.web.conftest import rows, tables
 from tests.audit.recorded import RUNTIME, SECRET, at, record_history
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import rows, tables
 from tests.pods import a_pod
 from tests.server import ROOT
 

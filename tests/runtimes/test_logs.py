@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.runtimes import LogLine
+from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import put_on
 from tests.pods import a_pod
 from tests.runtimes.scripted import ScriptedRuntime
 

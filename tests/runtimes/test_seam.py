@@ -13,8 +13,8 @@ from app.core.errors import ConfigurationError
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod, PodStatus
+from tests.app.web.conftest import change, named, put_on, rows
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import change, named, put_on, rows
 from tests.pods import a_pod
 from tests.runtimes.scripted import ScriptedRuntime
 

@@ -1,24 +1,22 @@
-"""The contract over HTTP: each view parses a request, calls one service and renders what it gives."""
+"""The provider's HTTP API: each view parses a request, calls one service and renders the result."""
 
 from flask import Flask
 
-from app.web import errors
-from app.web import long_poll as held
-from app.web import middleware as requests
-from app.web.api import changes, health, index, logs, metrics, node, openapi, pods
+from app.web import errors, long_poll, middleware
+from app.web.api import health, index, logs, metrics, node, openapi, pod_statuses, pods
 from app.web.responses import Response
 
 __all__ = ["Response", "init_app"]
 
 
 def init_app(app: Flask) -> None:
-    """Add the endpoints, and what happens around each of them."""
+    """Register the endpoints, the error handlers and the middleware."""
     app.response_class = Response
-    # `//getPods` is what a base URL with a slash at its end makes of `/getPods`. It is served as it is: merging
-    # the slashes would answer with a redirect, after which a POST comes as a GET.
+    # A base URL that ends in a slash turns `/getPods` into `//getPods`, which has to work. Werkzeug would merge
+    # the slashes by a redirect, and a client repeats a redirected POST as a GET.
     app.url_map.merge_slashes = False
-    held.init_app(app)
-    requests.init_app(app)
+    long_poll.init_app(app)
+    middleware.init_app(app)
     errors.init_app(app)
-    for resource in (index, openapi, health, metrics, node, pods, changes, logs):
+    for resource in (index, openapi, health, metrics, node, pods, pod_statuses, logs):
         app.register_blueprint(resource.blueprint)

@@ -1,13 +1,13 @@
-"""The root, which says only that it is there."""
+"""The root path."""
 
 from flask import Blueprint
 
-from app.web.responses import Response, rendered
+from app.web.responses import Response, json_response
 
 blueprint = Blueprint("index", __name__)
 
 
 @blueprint.get("/")
 def index() -> Response:
-    """Answer 200: the charts of the first providers probe this path, without a token."""
-    return rendered({"name": "virtual-kubelet-web"})
+    """Return 200: the Helm charts of the first providers probe this path, without a token."""
+    return json_response({"name": "virtual-kubelet-web"})

@@ -1,4 +1,4 @@
-"""Logs of containers."""
+"""Container logs."""
 
 from collections.abc import Generator
 
@@ -8,32 +8,52 @@ from app.core.errors import InvalidRequest
 from app.pods.logs import LogOptions
 from app.services import get_services
 from app.web.long_poll import hold_request
-from app.web.query import flag, optional_number, optional_time, required
-from app.web.responses import Response, streamed
+from app.web.query import Flag, Name, Number, PositiveNumber, Query, Time
+from app.web.responses import Response, streaming_response
 
 blueprint = Blueprint("logs", __name__)
 
 
+class LogQuery(Query):
+    """The parameters of `/getContainerLogs`; see :class:`app.pods.logs.LogOptions`."""
+
+    namespace: Name
+    pod_name: Name
+    container_name: Name
+    tail: Number | None = None
+    since_time: Time | None = None
+    since_seconds: PositiveNumber | None = None
+    limit_bytes: PositiveNumber | None = None
+    timestamps: Flag = False
+    previous: Flag = False
+    follow: Flag = False
+
+
 @blueprint.get("/getContainerLogs")
 def get_container_logs() -> Response:
-    """Give the last `tail` lines that a container wrote, as plain text; the other parameters are extensions."""
-    container = required("namespace"), required("podName"), required("containerName")
-    options = LogOptions(
-        tail=optional_number("tail"),
-        since_time=optional_time("sinceTime"),
-        since_seconds=optional_number("sinceSeconds", least=1),
-        limit_bytes=optional_number("limitBytes", least=1),
-        timestamps=flag("timestamps"),
-        previous=flag("previous"),
-        follow=flag("follow"),
-    )
-    if options.since_time and options.since_seconds:
-        raise InvalidRequest("at most one of sinceTime and sinceSeconds may be given", field="sinceTime")
-    pieces = followed(container, options) if options.follow else get_services().logs.read(*container, options)
-    return streamed(pieces, content_type="text/plain; charset=utf-8")
+    """Return the log of a container as plain text. All parameters but the names and `tail` are extensions."""
+    query = LogQuery.from_request()
+    if query.since_time and query.since_seconds:
+        raise InvalidRequest("sinceTime and sinceSeconds exclude each other", field="sinceTime")
+    options = LogOptions(**query.model_dump(exclude={"namespace", "pod_name", "container_name"}))
+    return log_response(query.namespace, query.pod_name, query.container_name, options)
 
 
-def followed(container: tuple[str, str, str], options: LogOptions) -> Generator[bytes, None, None]:
-    """Give a log as it is written, with this request held open."""
+def log_response(namespace: str, pod: str, container: str, options: LogOptions) -> Response:
+    """Return a log as plain text; with `options.follow`, this request is held open until the container ends.
+
+    Raises:
+        InvalidRequest: the options do not fit the state of the container.
+        NotFound: there is no such pod or container.
+        Unavailable: too many requests are held open.
+    """
+    if options.follow:
+        chunks = _follow(namespace, pod, container, options)
+    else:
+        chunks = get_services().logs.read(namespace, pod, container, options)
+    return streaming_response(chunks, content_type="text/plain; charset=utf-8")
+
+
+def _follow(namespace: str, pod: str, container: str, options: LogOptions) -> Generator[bytes, None, None]:
     with hold_request() as pause:
-        yield from get_services().logs.read(*container, options, pause=pause)
+        yield from get_services().logs.read(namespace, pod, container, options, pause=pause)

@@ -1,4 +1,4 @@
-"""Metrics, for Prometheus. They name no pod, so the port for probes has them too."""
+"""Metrics for Prometheus. They name no pod, and are therefore served on HEALTH_PORT as well, without a token."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,30 +21,33 @@ blueprint = Blueprint("metrics", __name__)
 
 @blueprint.get("/metrics")
 def get_metrics() -> Response:
-    """Give what all workers have counted, and what the node has now."""
-    text = generate_latest(metrics.counted()) + generate_latest(_Node(get_services()))
+    """Return the counters of all workers, and the capacity and pods of the node as of now."""
+    text = generate_latest(metrics.counted()) + generate_latest(_NodeCollector(get_services()))
     return Response(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-class _Node(Collector):
-    """What a node has is not counted as it changes: it is asked for."""
+class _NodeCollector(Collector):
+    """Read the gauges of the node on each scrape: no worker alone sees every change."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        capacity = GaugeMetricFamily("provider_node_capacity", "What the node has.", labels=["resource"])
+        """Yield capacity and pods; no pods where the database cannot be reached."""
+        capacity = GaugeMetricFamily("provider_node_capacity", "Capacity of the node.", labels=["resource"])
         for resource, quantity in self._services.runtime.capacity().items():
             capacity.add_metric([resource], float(parse_quantity(quantity)))
         yield capacity
-        pods = GaugeMetricFamily("provider_pods", "Live pods; none without the database.", labels=["phase"])
+        pods = GaugeMetricFamily(
+            "provider_pods", "Live pods; absent while the database cannot be reached.", labels=["phase"]
+        )
         try:
             rows = self._services.queries.phases()
         except DatabaseUnavailable:
             return
-        found: Counter[str] = Counter()
+        count_by_phase: Counter[str] = Counter()
         for row in rows:
-            found[row.phase] += row.pods
+            count_by_phase[row.phase] += row.pods
         for phase in get_args(Phase):
-            pods.add_metric([phase], found[phase])
+            pods.add_metric([phase], count_by_phase[phase])
         yield pods

@@ -1,28 +1,27 @@
-"""The node: capacity, conditions, addresses. Answered as long as the process lives, database or not."""
+"""Node capacity, conditions and addresses. None needs the database."""
 
 from flask import Blueprint
 
 from app.services import get_services
-from app.web.responses import Response, rendered
+from app.web.responses import Response, json_response
 
 blueprint = Blueprint("node", __name__)
 
 
 @blueprint.get("/capacity")
 def capacity() -> Response:
-    """Give a map, resource → quantity."""
-    return rendered(get_services().runtime.capacity())
+    """Return a map of resource name → quantity."""
+    return json_response(get_services().runtime.capacity())
 
 
 @blueprint.get("/nodeConditions")
 def node_conditions() -> Response:
-    """Give an array of NodeConditions."""
-    return rendered(
-        get_services().runtime.conditions(now=get_services().clock(), since=get_services().serving_since)
-    )
+    """Return an array of NodeConditions."""
+    services = get_services()
+    return json_response(services.runtime.conditions(now=services.clock(), since=services.serving_since))
 
 
 @blueprint.get("/nodeAddresses")
 def node_addresses() -> Response:
-    """Give an array of `{type, address}`."""
-    return rendered(get_services().runtime.addresses())
+    """Return an array of `{type, address}`."""
+    return json_response(get_services().runtime.addresses())

@@ -1,4 +1,4 @@
-"""The contract, for programs that make clients and tests from it."""
+"""The OpenAPI document, for generators of clients and tests."""
 
 from functools import cache
 from pathlib import Path
@@ -14,12 +14,12 @@ blueprint = Blueprint("openapi", __name__)
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    """Give the contract and the extensions of this provider as an OpenAPI 3.1 document."""
+    """Return the contract and the extensions of this provider as an OpenAPI 3.1 document."""
     return Response(document())
 
 
 @cache
 def document() -> bytes:
-    """Read the document, which is written by hand, when it is first asked for."""
+    """Return `openapi.yaml`, which is written by hand, as JSON; it is converted on the first call."""
     text = Path(__file__).with_name("openapi.yaml").read_bytes()
     return orjson.dumps(yaml.safe_load(text))

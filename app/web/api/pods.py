@@ -2,50 +2,58 @@
 
 from flask import Blueprint
 
-from app.kubernetes.pod import Manifest, parse_reference
 from app.services import get_services
-from app.web.body import read_body
+from app.web.body import read_manifest, read_reference
 from app.web.middleware import caller
-from app.web.query import required
-from app.web.responses import Response, done, json, streamed
+from app.web.query import Name, Query
+from app.web.responses import Response, empty_response, json_text_response, streaming_response
 
 blueprint = Blueprint("pods", __name__)
 
 
+class PodQuery(Query):
+    """The parameters of `/getPod` and `/getPodStatus`."""
+
+    namespace: Name
+    name: Name
+
+
 @blueprint.post("/createPod")
 def create_pod() -> Response:
-    """Take a pod on; the same one again changes nothing."""
-    get_services().pods.create(Manifest.parse(read_body()), caller())
-    return done()
+    """Create a pod; the same pod again changes nothing."""
+    get_services().pods.create(read_manifest(), caller())
+    return empty_response()
 
 
 @blueprint.put("/updatePod")
 def update_pod() -> Response:
-    """Change a pod."""
-    get_services().pods.update(Manifest.parse(read_body()), caller())
-    return done()
+    """Update a pod."""
+    get_services().pods.update(read_manifest(), caller())
+    return empty_response()
 
 
 @blueprint.delete("/deletePod")
 def delete_pod() -> Response:
-    """Let a pod go. Of the Pod in the body, only the name and the UID matter."""
-    get_services().pods.delete(parse_reference(read_body()), caller())
-    return done()
+    """Delete a pod, by the name and UID of the Pod in the body."""
+    get_services().pods.delete(read_reference(), caller())
+    return empty_response()
 
 
 @blueprint.get("/getPod")
 def get_pod() -> Response:
-    """Give a Pod."""
-    return json(get_services().pods.get(required("namespace"), required("name")))
+    """Return a Pod with its status."""
+    query = PodQuery.from_request()
+    return json_text_response(get_services().pods.get(query.namespace, query.name))
 
 
 @blueprint.get("/getPodStatus")
 def get_pod_status() -> Response:
-    """Give a PodStatus."""
-    return json(get_services().pods.status(required("namespace"), required("name")))
+    """Return a PodStatus."""
+    query = PodQuery.from_request()
+    return json_text_response(get_services().pods.status(query.namespace, query.name))
 
 
 @blueprint.get("/getPods")
 def get_pods() -> Response:
-    """Give an array of every Pod."""
-    return streamed(get_services().pods.list())
+    """Return an array of all Pods with their statuses."""
+    return streaming_response(get_services().pods.list())

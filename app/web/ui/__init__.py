@@ -1,7 +1,7 @@
-"""The page: the node, its pods and its audit, now and at any time before, to look at.
+"""The dashboard: a read-only view of the node, its pods and its audit log, now or at any time in the past.
 
-It is served where no token is set, and then to this machine alone: a browser does not send one, and a page that
-could be opened from elsewhere without one would tell everybody what runs here.
+It is served only where no token is set. A browser sends no bearer token, and without one every client of the port
+could read the dashboard; the provider without a token listens on the loopback interface by default.
 """
 
 from flask import Flask
@@ -11,7 +11,7 @@ from app.web.ui import formats, views
 
 
 def init_app(app: Flask) -> None:
-    """Add the page, unless a token is set."""
+    """Register the dashboard, unless a token is set."""
     services: Services = app.extensions["services"]
     if services.settings.provider_token:
         return

@@ -1,4 +1,4 @@
-"""How the page writes times and numbers."""
+"""Template filters: times, durations, quantities, percentages, JSON."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
 
 
 def init_app(app: Flask) -> None:
-    """Give the templates what is here."""
+    """Register the filters."""
     app.jinja_env.filters.update(
         age=age,
         clock=clock,
@@ -26,7 +26,7 @@ def init_app(app: Flask) -> None:
 
 
 def age(duration: timedelta) -> str:
-    """Write how long something lasts, to the millisecond where it is short.
+    """Format a duration: in milliseconds below one second, else in its two largest units.
 
     >>> age(timedelta(milliseconds=250)), age(timedelta(hours=25))
     ('250ms', '1d1h')
@@ -36,7 +36,7 @@ def age(duration: timedelta) -> str:
 
 
 def clock(time: datetime) -> str:
-    """Write a time for people, in UTC.
+    """Format a time in UTC, to the second.
 
     >>> clock(datetime(2026, 11, 22, 8, 46, 38, 120000, tzinfo=UTC))
     '2026-11-22 08:46:38'
@@ -45,7 +45,7 @@ def clock(time: datetime) -> str:
 
 
 def precise(time: datetime) -> str:
-    """Write a time of day to the millisecond, as one reads a log.
+    """Format the time of day in UTC, to the millisecond.
 
     >>> precise(datetime(2026, 11, 22, 8, 46, 38, 120000, tzinfo=UTC))
     '08:46:38.120'
@@ -54,7 +54,7 @@ def precise(time: datetime) -> str:
 
 
 def iso(time: datetime) -> str:
-    """Write a time for links and machines; nothing of it is lost.
+    """Format a time in ISO 8601, to the microsecond, for links and `datetime` attributes.
 
     >>> iso(datetime(2026, 11, 22, 8, 46, 38, 120000, tzinfo=UTC))
     '2026-11-22T08:46:38.120000Z'
@@ -63,7 +63,7 @@ def iso(time: datetime) -> str:
 
 
 def amount(value: float, resource: str) -> str:
-    """Write an amount of a resource as Kubernetes does, in as few digits as one reads.
+    """Format an amount of a resource with the suffixes of Kubernetes, to two decimals.
 
     >>> amount(12.5, "cpu"), amount(1.5 * 2**30, "memory"), amount(1000, "pods")
     ('12.5', '1.5Gi', '1,000')
@@ -77,17 +77,17 @@ def amount(value: float, resource: str) -> str:
 
 
 def quantity(text: str) -> float:
-    """Read a quantity of Kubernetes as a number."""
+    """Parse a Kubernetes quantity."""
     return float(parse_quantity(text))
 
 
 def share(part: float, whole: float) -> float:
-    """Say how much of a whole a part is, in percent, and no more than all of it."""
+    """Return a part of a whole in percent, at most 100; 0 where the whole is 0."""
     return round(min(100 * part / whole, 100), 2) if whole > 0 else 0
 
 
 def pretty(document: object) -> str:
-    """Write a JSON document for people."""
+    """Format a JSON document with indentation."""
     return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
 
 

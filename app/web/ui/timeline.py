@@ -1,6 +1,7 @@
-"""The course of a pod's life as it is drawn: its statuses side by side, in the order of time.
+"""The timeline of a pod as the dashboard draws it: a lane for the pod and one a container, a block a status.
 
-Lives have milliseconds beside months in them, so the width of a status grows with the logarithm of its time.
+The statuses of one pod last from milliseconds to months. The width of a block therefore grows with the logarithm
+of its duration, and no block is narrower than 4 %.
 """
 
 import math
@@ -10,22 +11,22 @@ from typing import Any, Literal, NamedTuple
 
 from app.pods.explain import StatusInterval, waits_for
 
-MOST_DRAWN = 16
-MOST_NEXT = 6
-"""Of those drawn, where more have gone before."""
-_LEAST_WIDTH = 4.0
-"""Of a status, in percent of the whole."""
+MAX_BLOCKS = 16
+MAX_SCHEDULED = 6
+"""The most blocks of scheduled statuses, where the others are not enough room for all."""
+_MIN_WIDTH = 4.0
+"""The least width of a block, in percent of the lane."""
 
 When = Literal["past", "now", "next"]
 
 
 class Block(NamedTuple):
-    """A status of the pod, or of one of its containers, as a piece of a lane.
+    """A status of the pod, or of one of its containers, as a rectangle in a lane.
 
     Attributes:
-        x: where it begins, in percent.
-        width: in percent.
-        state: what it shows: a phase of the pod, or the state of a container.
+        x: the left edge, in percent of the lane.
+        width: in percent of the lane.
+        state: the phase of the pod, or the state of the container; it selects the colour.
     """
 
     x: float
@@ -36,17 +37,18 @@ class Block(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """What became of the pod, or of one of its containers."""
+    """The statuses of the pod, or of one of its containers, in order of time."""
 
     name: str
     blocks: list[Block]
 
 
 class TimelineEntry(NamedTuple):
-    """A status, and in words what it changed.
+    """A status in the timeline, with a description of its changes.
 
     Attributes:
-        until: when it ended, or is to; None where nothing ends it.
+        until: when the status ends; None where no end is known.
+        changes: the differences from the status before, a phrase each.
     """
 
     since: datetime
@@ -57,42 +59,47 @@ class TimelineEntry(NamedTuple):
 
     @property
     def reason(self) -> str | None:
-        """What `kubectl get pods` would show beside the phase."""
+        """The reason that `kubectl get pods` shows in place of the phase; None without one."""
         return waits_for(self.status)
 
 
-def steps(moments: Sequence[StatusInterval], *, at: datetime, deleted_at: datetime | None) -> list[TimelineEntry]:
-    """Say what happened, what holds at a time and what comes next, in order."""
-    found: list[TimelineEntry] = []
+def timeline_entries(
+    intervals: Sequence[StatusInterval], *, at: datetime, deleted_at: datetime | None
+) -> list[TimelineEntry]:
+    """Return the statuses of a pod in order, each marked as past, current or scheduled at a time."""
+    entries: list[TimelineEntry] = []
     before: dict[str, Any] = {}
-    for moment in moments:
-        until = moment.until or (deleted_at if deleted_at and deleted_at > moment.since else None)
-        when: When = "next" if moment.since > at else "past" if until and until <= at else "now"
-        found.append(TimelineEntry(moment.since, until, when, moment.status, list(changes(before, moment.status))))
-        before = moment.status
-    return found
+    for since, end, status in intervals:
+        until = end or (deleted_at if deleted_at and deleted_at > since else None)
+        when: When = "next" if since > at else "past" if until and until <= at else "now"
+        entries.append(TimelineEntry(since, until, when, status, list(changes(before, status))))
+        before = status
+    return entries
 
 
-def lanes(steps: Sequence[TimelineEntry], *, at: datetime) -> list[Lane]:
-    """Draw the last steps and those that come next: a lane for the pod, and one for each of its containers."""
-    have_begun = sum(step.when != "next" for step in steps)
-    end = max(MOST_DRAWN, have_begun + MOST_NEXT)
-    drawn = steps[:end][-MOST_DRAWN:]
-    places = list(_places([((step.until or max(at, step.since)) - step.since).total_seconds() for step in drawn]))
+def lanes(entries: Sequence[TimelineEntry], *, at: datetime) -> list[Lane]:
+    """Return the lanes of the pod and of its containers, of at most `MAX_BLOCKS` blocks each.
+
+    Where there are more statuses, the latest that have begun are drawn, and up to `MAX_SCHEDULED` scheduled ones.
+    """
+    begun = sum(entry.when != "next" for entry in entries)
+    end = max(MAX_BLOCKS, begun + MAX_SCHEDULED)
+    drawn = entries[:end][-MAX_BLOCKS:]
+    durations = [((entry.until or max(at, entry.since)) - entry.since).total_seconds() for entry in drawn]
     lanes = {"": Lane("pod", [])}
-    for step, (x, width) in zip(drawn, places, strict=True):
-        phase = str(step.status.get("phase"))
-        state = "troubled" if phase == "Running" and step.reason else phase
-        lanes[""].blocks.append(Block(x, width, state, step.reason or phase, step.when))
-        for container in _containers(step.status):
+    for entry, (x, width) in zip(drawn, _positions(durations), strict=True):
+        phase = str(entry.status.get("phase"))
+        state = "degraded" if phase == "Running" and entry.reason else phase
+        lanes[""].blocks.append(Block(x, width, state, entry.reason or phase, entry.when))
+        for container in _containers(entry.status):
             name = str(container.get("name"))
             state, label = container_state(container)
-            lanes.setdefault(name, Lane(name, [])).blocks.append(Block(x, width, state, label, step.when))
+            lanes.setdefault(name, Lane(name, [])).blocks.append(Block(x, width, state, label, entry.when))
     return list(lanes.values())
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Say what is different in a status: the phase, containers, conditions.
+    """Yield a phrase for each difference between two statuses, in phase, containers and conditions.
 
     >>> list(changes({"phase": "Pending"}, {"phase": "Running"}))
     ['phase Pending → Running']
@@ -103,10 +110,10 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     for container in _containers(after):
         name = container.get("name")
         was = known.get(name)
-        words = [container_state(one)[1] for one in (was, container) if one is not None]
+        labels = [container_state(one)[1] for one in (was, container) if one is not None]
         count = int(container.get("restartCount") or 0)
-        if was is None or words[0] != words[-1]:
-            yield f"{name}: {' → '.join(words)}"
+        if was is None or labels[0] != labels[-1]:
+            yield f"{name}: {' → '.join(labels)}"
         if was is not None and count > int(was.get("restartCount") or 0):
             yield f"{name}: restart {count}"
     conditions = {condition.get("type"): condition.get("status") for condition in before.get("conditions") or ()}
@@ -115,19 +122,19 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
             yield f"{condition.get('type')} is {condition.get('status')}"
 
 
-def _places(seconds: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """Divide 100 percent among durations: where each begins, and how wide it is."""
+def _positions(seconds: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """Divide 100 % among durations: yield the left edge and the width of each."""
     weights = [math.log10(1.2 + max(duration, 0)) for duration in seconds]
-    left = 100 - _LEAST_WIDTH * len(weights)
+    rest = 100 - _MIN_WIDTH * len(weights)
     x = 0.0
     for weight in weights:
-        width = _LEAST_WIDTH + left * weight / sum(weights)
+        width = _MIN_WIDTH + rest * weight / sum(weights)
         yield round(x, 3), round(width, 3)
         x += width
 
 
 def container_state(container: dict[str, Any]) -> tuple[str, str]:
-    """Give the state of a container, for its colour, and the words for it."""
+    """Return the state of a container, which selects the colour, and its label."""
     state = container.get("state") or {}
     if waiting := state.get("waiting"):
         return "waiting", str(waiting.get("reason") or "waiting")

@@ -1,11 +1,10 @@
-"""Views of the page. Each gives a whole document that works without JavaScript."""
+"""The views of the dashboard. Each returns a whole HTML document that works without JavaScript."""
 
-import re
 from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from http import HTTPStatus
 from itertools import pairwise
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
 from flask import Blueprint, abort, g, render_template, request, url_for
@@ -19,23 +18,21 @@ from app.pods.explain import PodHistory, StatusInterval, explain, readiness, res
 from app.pods.logs import LogOptions
 from app.pods.queries import EventFilter, PodFilter, Sort
 from app.services import get_services
-from app.web.api.logs import followed
+from app.web.api.logs import log_response
 from app.web.errors import RETRY_AFTER_SECONDS, status_code
-from app.web.query import flag, required
-from app.web.responses import Response, streamed
-from app.web.ui.timeline import container_state, lanes, steps
+from app.web.query import Blank, Flag, Name, Query, RowId, TimeUtc
+from app.web.responses import Response
+from app.web.ui.timeline import container_state, lanes, timeline_entries
 
-_PODS_A_PAGE = 100
-_EVENTS_A_PAGE = 50
-_NEWEST_EVENTS = 8
-_MOST_NAMESPACES = 20
-_LINES = 200
-_POLICY = (
+_PODS_PER_PAGE = 100
+_EVENTS_PER_PAGE = 50
+_LATEST_EVENTS = 8
+_MAX_NAMESPACES = 20
+_LOG_LINES = 200
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-
-_T = TypeVar("_T", bound=str)
 
 blueprint = Blueprint(
     "ui",
@@ -47,10 +44,68 @@ blueprint = Blueprint(
 )
 
 
+class PageQuery(Query):
+    """The parameter of every page.
+
+    Attributes:
+        at: the time to show; None for now.
+    """
+
+    at: TimeUtc = None
+
+    @classmethod
+    def from_request(cls) -> Self:
+        """Parse the query string, and keep `at` for the template.
+
+        Raises:
+            InvalidRequest: a parameter is missing or invalid, or `at` is in the future.
+        """
+        query = super().from_request()
+        if query.at and query.at > get_services().clock():
+            raise InvalidRequest("must not be in the future", field="at")
+        g.at = query.at
+        return query
+
+
+class PodsQuery(PageQuery):
+    """The filters, the order and the page of the list of pods."""
+
+    sort: Annotated[Sort | None, Blank] = None
+    namespace: Annotated[str | None, Blank] = None
+    name: Annotated[str | None, Blank] = None
+    phase: Annotated[Phase | None, Blank] = None
+    after: RowId = None
+
+
+class PodQuery(PageQuery):
+    """The pod to show, and the container whose log is shown: None for the first."""
+
+    uid: Name
+    container: Annotated[str | None, Blank] = None
+
+
+class LogQuery(Query):
+    """The container whose log is returned."""
+
+    uid: Name
+    container: Name
+    follow: Flag = False
+
+
+class AuditQuery(PageQuery):
+    """The filters and the page of the audit log."""
+
+    namespace: Annotated[str | None, Blank] = None
+    name: Annotated[str | None, Blank] = None
+    verb: Annotated[Literal["create", "update", "delete"] | None, Blank] = None
+    refused: Flag = False
+    after: RowId = None
+
+
 @blueprint.get("/")
 def node() -> Response:
-    """Show the node: what it has, what is asked of it, its conditions, what happened last."""
-    at = _at()
+    """Show the node: capacity, requested resources, pods, conditions, the latest requests."""
+    at = PageQuery.from_request().at
     services = get_services()
     phases: Counter[str] = Counter()
     namespaces: dict[str, Counter[str]] = {}
@@ -68,20 +123,21 @@ def node() -> Response:
             "pods": phases["Pending"] + phases["Running"],
         },
         phases={phase: phases[phase] for phase in get_args(Phase)},
-        namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MOST_NAMESPACES],
-        more_namespaces=max(len(namespaces) - _MOST_NAMESPACES, 0),
+        namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MAX_NAMESPACES],
+        more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
         addresses=services.runtime.addresses(),
         conditions=services.runtime.conditions(now=services.clock(), since=services.serving_since),
-        events=_events(EventFilter(), at, limit=_NEWEST_EVENTS)[0],
+        events=_events(EventFilter(), at, limit=_LATEST_EVENTS)[0],
     )
 
 
 @blueprint.get("/pods")
 def pods() -> Response:
-    """List the pods: filtered, in an order, a page at a time."""
-    sort: Sort = _choice("sort", get_args(Sort)) or "name"
-    wanted = PodFilter(namespace=_text("namespace"), name=_text("name"), phase=_choice("phase", get_args(Phase)))
-    found = get_services().queries.pods(wanted, at=_at(), sort=sort, after=_after(), limit=_PODS_A_PAGE)
+    """List pods: filtered, sorted, a page at a time."""
+    query = PodsQuery.from_request()
+    sort = query.sort or "name"
+    wanted = PodFilter(namespace=query.namespace, name=query.name, phase=query.phase)
+    found = get_services().queries.pods(wanted, at=query.at, sort=sort, after=query.after, limit=_PODS_PER_PAGE)
     statuses = [orjson.loads(row.status) for row in found.rows]
     return _page(
         "pods.html",
@@ -95,68 +151,63 @@ def pods() -> Response:
 
 @blueprint.get("/pod")
 def pod() -> Response:
-    """Show one pod: why it is as it is, the course of its life, its containers, its logs, its record."""
-    at = _at()
-    moment = at or get_services().clock()
+    """Show a pod: an explanation of its state, its timeline, containers, conditions, requests and log."""
+    query = PodQuery.from_request()
+    at = query.at
+    shown_at = at or get_services().clock()
     queries = get_services().queries
-    record = queries.pod(required("uid"))
-    course = queries.course(record.id)
-    moments = [
+    record = queries.pod(query.uid)
+    intervals = [
         StatusInterval(row.effective_at, later.effective_at if later else None, orjson.loads(row.status))
-        for row, later in pairwise([*course, None])
+        for row, later in pairwise([*queries.course(record.id), None])
     ]
-    life = PodHistory(moments, record.deleted_at, record.continues_at)
-    course_steps = steps(moments, at=moment, deleted_at=record.deleted_at)
-    current = next((step for step in reversed(course_steps) if step.since <= moment), None)
+    history = PodHistory(intervals, record.deleted_at, record.continues_at)
+    entries = timeline_entries(intervals, at=shown_at, deleted_at=record.deleted_at)
+    current = next((entry for entry in reversed(entries) if entry.since <= shown_at), None)
     document = orjson.loads(record.pod)
     status = {"status": current.status} if current else {}
     wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return _page(
         "pod.html",
         record=record,
-        is_gone=record.deleted_at is not None and record.deleted_at <= moment,
-        sentences=list(explain(life, now=moment)),
+        is_gone=record.deleted_at is not None and record.deleted_at <= shown_at,
+        sentences=list(explain(history, now=shown_at)),
         status=current.status if current else None,
         reason=current.reason if current else None,
-        steps=course_steps,
-        lanes=lanes(course_steps, at=moment),
+        entries=entries,
+        lanes=lanes(entries, at=shown_at),
         containers=_containers(document, current.status if current else {}),
         document=redact_pod({**document, **status}),
-        log=_log(record, document) if record.deleted_at is None and at is None else None,
+        log=_log(record, document, query.container) if record.deleted_at is None and at is None else None,
         namesakes=queries.namesakes(record),
-        events=_events(wanted, at, limit=_EVENTS_A_PAGE)[0],
+        events=_events(wanted, at, limit=_EVENTS_PER_PAGE)[0],
     )
 
 
 @blueprint.get("/logs")
 def logs() -> Response:
-    """Give the last lines of a container's log, as plain text; with `follow`, and those to come."""
-    record = get_services().queries.pod(required("uid"))
+    """Return the last lines of a container's log as plain text; with `follow`, also the lines to come."""
+    query = LogQuery.from_request()
+    record = get_services().queries.pod(query.uid)
     if record.deleted_at is not None:
-        raise NotFound("the pod is gone, and its logs with it")
-    container = record.namespace, record.name, required("container")
-    options = LogOptions(tail=_LINES, follow=flag("follow"))
-    pieces = followed(container, options) if options.follow else get_services().logs.read(*container, options)
-    return streamed(pieces, content_type="text/plain; charset=utf-8")
+        raise NotFound("the pod was deleted, and its logs with it")
+    options = LogOptions(tail=_LOG_LINES, follow=query.follow)
+    return log_response(record.namespace, record.name, query.container, options)
 
 
 @blueprint.get("/audit")
 def audit() -> Response:
-    """List what was asked of the node, the newest first."""
-    wanted = EventFilter(
-        namespace=_text("namespace"),
-        name=_text("name"),
-        verb=_choice("verb", ("create", "update", "delete")),
-        refused=flag("refused"),
-    )
-    events, after = _events(wanted, _at(), after=_after(), limit=_EVENTS_A_PAGE)
+    """List write requests, newest first: filtered, a page at a time."""
+    query = AuditQuery.from_request()
+    wanted = EventFilter(namespace=query.namespace, name=query.name, verb=query.verb, refused=query.refused)
+    events, after = _events(wanted, query.at, after=query.after, limit=_EVENTS_PER_PAGE)
     return _page("audit.html", wanted=wanted, events=events, after=after)
 
 
 @blueprint.get("/<path:_>")
-def nothing(_: str) -> Response:
-    """Answer for every other path, as a page."""
-    abort(404, "there is no such page")
+def not_found(_: str) -> Response:
+    """Return 404 as an HTML page, for every other path under `/ui/`."""
+    abort(404, "page not found")
 
 
 @blueprint.errorhandler(ProviderError)
@@ -176,9 +227,9 @@ def _http_error(exc: HTTPException) -> Response:
 
 
 @blueprint.after_request
-def _guard(response: Response) -> Response:
-    """Let a page load nothing from elsewhere, run nothing that stands in it, and be framed by nobody."""
-    response.headers["Content-Security-Policy"] = _POLICY
+def _set_security_headers(response: Response) -> Response:
+    """Forbid inline scripts, other origins and frames; forbid caching of everything but static files."""
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     if request.endpoint != "ui.static":
@@ -188,85 +239,42 @@ def _guard(response: Response) -> Response:
 
 @blueprint.app_template_global()
 def page_url(endpoint: str, **query: Any) -> str:
-    """Link to another page, at the same time."""
+    """Return the URL of a page of the dashboard that shows the same time as this one."""
     query = {"at": request.args.get("at"), **query}
     return url_for(f"ui.{endpoint}", **{k: v for k, v in query.items() if v not in (None, "", False)})
 
 
-def _page(template: str, *, answered: int = 200, **context: Any) -> Response:
+def _page(template: str, *, code: int = 200, **context: Any) -> Response:
+    """Render a template, with the variables that every page needs."""
     now = get_services().clock()
     html = render_template(
         f"ui/{template}",
         now=now,
-        moment=g.get("at") or now,
+        shown_at=g.get("at") or now,
         at=g.get("at"),
         node_name=get_services().settings.node_name,
         readiness=readiness,
         restarts=restarts,
         **context,
     )
-    return Response(html, status=answered, content_type="text/html; charset=utf-8")
+    return Response(html, status=code, content_type="text/html; charset=utf-8")
 
 
 def _error(code: int, message: str) -> Response:
-    g.problem = message
-    return _page("error.html", answered=code, code=code, message=message)
-
-
-def _at() -> datetime | None:
-    """Read the time that is looked at; None for now. Without a zone it is UTC, as a browser's picker gives it.
-
-    Raises:
-        InvalidRequest: it is no time, or has not come yet.
-    """
-    text = _text("at")
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidRequest("must be a time such as 2026-11-22T08:46:38", field="at") from None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    if at > get_services().clock():
-        raise InvalidRequest("has not come yet", field="at")
-    g.at = at
-    return at
-
-
-def _text(name: str) -> str | None:
-    value = request.args.get(name, "").strip()
-    if "\0" in value:
-        raise InvalidRequest("must not have a NUL in it", field=name)
-    return value or None
-
-
-def _choice(name: str, allowed: Sequence[_T]) -> _T | None:
-    value = _text(name)
-    found = next((choice for choice in allowed if choice == value), None)
-    if value and found is None:
-        raise InvalidRequest(f"must be one of {', '.join(allowed)}", field=name)
-    return found
-
-
-def _after() -> int | None:
-    after = _text("after")
-    if after is None:
-        return None
-    if not re.fullmatch("[0-9]{1,18}", after):
-        raise InvalidRequest("must be what the page before links to", field="after")
-    return int(after)
+    g.error_message = message
+    return _page("error.html", code=code, title=f"{code} {HTTPStatus(code).phrase}", message=message)
 
 
 def _events(
     wanted: EventFilter, at: datetime | None, *, after: int | None = None, limit: int
 ) -> tuple[list[tuple[Row, dict[str, Any]]], int | None]:
-    """Give a page of audit events, each with what changed."""
+    """Return a page of audit events, each with its decoded change, and the ID after which the next page begins."""
     found = get_services().queries.events(wanted, at=at, after=after, limit=limit)
     return [(row, orjson.loads(row.change or "{}")) for row in found.rows], found.after
 
 
 def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[str, Any]]:
-    """Describe the containers of a pod: what was asked for, and the status of each."""
+    """Return a row of the table of containers for each container, from its spec and its status."""
     statuses = {
         container.get("name"): container
         for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
@@ -287,13 +295,17 @@ def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[s
     ]
 
 
-def _log(record: Row, document: dict[str, Any]) -> dict[str, Any]:
-    """Read the end of one container's log: that of the first, unless another is chosen."""
+def _log(record: Row, document: dict[str, Any], container: str | None) -> dict[str, Any]:
+    """Read the end of a container's log; None for the first container.
+
+    Returns:
+        The names of all containers, the chosen one, and its log, or the reason why there is none.
+    """
     names = [container["name"] for container in _containers(document, {})]
-    chosen = _text("container") or document["spec"]["containers"][0]["name"]
+    chosen = container or document["spec"]["containers"][0]["name"]
     try:
-        pieces = get_services().logs.read(record.namespace, record.name, chosen, LogOptions(tail=_LINES))
-        text, problem = b"".join(pieces).decode(errors="replace"), None
+        chunks = get_services().logs.read(record.namespace, record.name, chosen, LogOptions(tail=_LOG_LINES))
+        text, problem = b"".join(chunks).decode(errors="replace"), None
     except (NotFound, InvalidRequest) as exc:
         text, problem = "", str(exc)
     return {"names": names, "chosen": chosen, "text": text, "problem": problem}

@@ -1,22 +1,22 @@
-// What a page does beyond showing: it goes on by itself while somebody looks, and follows a log in place.
+// What needs JavaScript: reloading only while the tab is visible, the connection indicator, following a log in place.
 "use strict";
 
-// Nobody looks at a page in the background, so nothing is asked for it.
+// A page in a background tab is not reloaded.
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden) event.preventDefault();
 });
 
 const connection = document.getElementById("connection");
-const say = (isLost) => {
+const showConnection = (isLost) => {
   if (!connection || connection.classList.contains("lost") === isLost) return;
   connection.classList.toggle("lost", isLost);
-  connection.lastChild.textContent = isLost ? "No answer" : "Live";
+  connection.lastChild.textContent = isLost ? "Disconnected" : "Live";
 };
-document.addEventListener("htmx:sendError", () => say(true));
-document.addEventListener("htmx:responseError", () => say(true));
-document.addEventListener("htmx:afterOnLoad", () => say(false));
+document.addEventListener("htmx:sendError", () => showConnection(true));
+document.addEventListener("htmx:responseError", () => showConnection(true));
+document.addEventListener("htmx:afterOnLoad", () => showConnection(false));
 
-// Without this, the link leads to the log itself, which a browser shows as it comes.
+// Without JavaScript, the link opens the log as plain text, which a browser shows while it is received.
 const link = document.getElementById("follow");
 const lines = document.getElementById("lines");
 const MOST_CHARACTERS = 500_000;
@@ -30,14 +30,14 @@ const follow = async () => {
     if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
     lines.textContent = "";
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
       const isAtEnd = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 8;
-      lines.append(piece.value);
+      lines.append(chunk.value);
       if (lines.textContent.length > MOST_CHARACTERS) lines.textContent = lines.textContent.slice(-MOST_CHARACTERS / 2);
       if (isAtEnd) lines.scrollTop = lines.scrollHeight;
     }
   } catch (error) {
-    if (error.name !== "AbortError") lines.append(`\n(the log cannot be followed: ${error.message})\n`);
+    if (error.name !== "AbortError") lines.append(`\n(cannot follow the log: ${error.message})\n`);
   }
   following = null;
   link.textContent = "Follow";

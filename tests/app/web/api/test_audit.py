@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from app.db.engine import Database
 from app.db.models import AuditEvent
+from tests.app.web.conftest import on_sqlite_alone, put_on, rows
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod
 
 SENDER = {"X-Request-ID": "req-1", "User-Agent": "Go-http-client/1.1"}
@@ -75,9 +75,7 @@ def test_a_create_says_who_made_which_pod_when(client: FlaskClient, audit: Audit
     assert audit() == [expected(clock, "create", pod, revision=1)]
 
 
-def test_an_update_says_what_changed_images_with_from_and_to_the_environment_by_name(
-    client: FlaskClient, audit: Audit, clock: Clock
-) -> None:
+def test_an_update_records_its_changed_fields(client: FlaskClient, audit: Audit, clock: Clock) -> None:
     def env(**values: str) -> list[dict[str, str]]:
         return [{"name": name, "value": value} for name, value in values.items()]
 
@@ -128,7 +126,7 @@ def test_a_replacement_says_which_pod_it_replaced(
     assert audit()[1:] == [expected(clock, verb, new, revision=2, change={"replaced": old["metadata"]["uid"]})]
 
 
-def test_a_pod_that_comes_back_is_said_to_be_revived(client: FlaskClient, audit: Audit, clock: Clock) -> None:
+def test_a_recreated_pod_is_recorded_as_revived(client: FlaskClient, audit: Audit, clock: Clock) -> None:
     pod = put_on(client, a_pod())
     send(client, "delete", pod)
     clock.advance(5)
@@ -160,7 +158,7 @@ def test_what_changes_nothing_leaves_no_row(client: FlaskClient, audit: Audit) -
 VERBS = ["create", "update", "delete"]
 
 
-def test_a_body_that_is_no_pod_leaves_a_refusal(client: FlaskClient, audit: Audit, clock: Clock) -> None:
+def test_an_invalid_body_is_recorded_as_refused(client: FlaskClient, audit: Audit, clock: Clock) -> None:
     for verb in VERBS:
         assert send(client, verb, b"no JSON") == 400
         assert send(client, verb, {"metadata": {"name": "web-0"}}) == 400
@@ -172,9 +170,7 @@ def test_a_body_that_is_no_pod_leaves_a_refusal(client: FlaskClient, audit: Audi
     assert found == [expected(clock, verb, None, 400, change=ANY) for verb in verbs]
 
 
-def test_a_pod_that_cannot_run_leaves_a_refusal_with_its_name(
-    client: FlaskClient, audit: Audit, clock: Clock
-) -> None:
+def test_an_invalid_pod_is_recorded_with_its_name(client: FlaskClient, audit: Audit, clock: Clock) -> None:
     pod = a_pod(containers=[{"name": ""}])
 
     for verb in ("create", "update"):
@@ -184,7 +180,7 @@ def test_a_pod_that_cannot_run_leaves_a_refusal_with_its_name(
     assert audit() == [expected(clock, verb, pod, 400, change=refused) for verb in ("create", "update")]
 
 
-def test_a_write_of_an_unknown_pod_leaves_a_refusal(client: FlaskClient, audit: Audit, clock: Clock) -> None:
+def test_a_write_of_an_unknown_pod_is_recorded(client: FlaskClient, audit: Audit, clock: Clock) -> None:
     pod = a_pod("nobody")
 
     for verb in ("update", "delete"):
@@ -194,7 +190,7 @@ def test_a_write_of_an_unknown_pod_leaves_a_refusal(client: FlaskClient, audit: 
     assert all("nobody" in row["change"]["refused"] for row in audit())
 
 
-def test_a_body_that_is_too_large_leaves_a_refusal(make_app: MakeApp, audit: Audit, clock: Clock) -> None:
+def test_a_too_large_body_is_recorded(make_app: MakeApp, audit: Audit, clock: Clock) -> None:
     client = make_app(max_content_length=1024).test_client()
 
     for verb in VERBS:
@@ -215,7 +211,7 @@ def test_reading_leaves_no_row(client: FlaskClient, audit: Audit) -> None:
 
 @on_sqlite_alone
 @pytest.mark.parametrize("given", [None, "strange id"])
-def test_a_row_has_the_id_that_the_answer_has(client: FlaskClient, audit: Audit, given: str | None) -> None:
+def test_audit_row_and_response_share_the_request_id(client: FlaskClient, audit: Audit, given: str | None) -> None:
     headers = {} if given is None else {"X-Request-ID": given}
 
     answer = client.post("/createPod", json=a_pod(), headers=headers)
@@ -230,7 +226,7 @@ def test_a_long_user_agent_is_cut(client: FlaskClient, audit: Audit) -> None:
     assert 0 < len(audit()[0]["user_agent"]) < 5000
 
 
-def test_a_change_of_the_uid_alone_is_a_replacement_even_for_pods_alike(client: FlaskClient, audit: Audit) -> None:
+def test_another_uid_alone_is_a_replacement(client: FlaskClient, audit: Audit) -> None:
     first, second = put_on(client, a_pod()), a_pod()
 
     for pod in (second, second, first):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.app.web.conftest import Share, change, named, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import Share, change, named, on_sqlite_alone, put_on
 from tests.pods import a_container, a_pod
 from tests.server import Client, Server
 from tests.waiting import booted, eventually
@@ -58,7 +58,7 @@ def test_a_status_in_a_request_is_never_believed(make_app: MakeApp, lies: object
 
 
 @on_sqlite_alone
-def test_every_container_has_one_entry_with_what_a_page_reads_of_it(client: FlaskClient) -> None:
+def test_every_container_has_one_status(client: FlaskClient) -> None:
     pod = put_on(
         client,
         a_pod(containers=[a_container("web", image="nginx:1.27"), a_container("db", image="postgres:16")]),
@@ -77,7 +77,7 @@ def test_every_container_has_one_entry_with_what_a_page_reads_of_it(client: Flas
 
 
 @on_sqlite_alone
-def test_every_time_is_rfc_3339_with_a_zone_and_whole_seconds(client: FlaskClient) -> None:
+def test_times_are_rfc_3339_whole_seconds(client: FlaskClient) -> None:
     pod = put_on(client, a_pod(initContainers=[a_container("setup")]))
 
     times = [*times_in(client.get("/getPodStatus", query_string=named(pod)).get_json())]
@@ -105,7 +105,7 @@ def test_the_times_of_a_pod_stand_still(client: FlaskClient, clock: Clock) -> No
     ],
     ids=["a label", "a deadline"],
 )
-def test_an_update_moves_no_time_of_what_goes_on(client: FlaskClient, clock: Clock, alter: dict[str, Any]) -> None:
+def test_an_update_keeps_times(client: FlaskClient, clock: Clock, alter: dict[str, Any]) -> None:
     pod = put_on(client, a_pod())
     before = [*times_in(client.get("/getPodStatus", query_string=named(pod)).get_json())]
     clock.advance(90)
@@ -145,7 +145,7 @@ def test_every_worker_gives_the_same_bytes(server: Server) -> None:
     assert len(json.loads(lists.pop())) == len(pods)
 
 
-def test_the_conditions_of_the_node_changed_when_the_server_started_whichever_worker_is_asked(
+def test_workers_share_the_transition_time(
     share: Share,
 ) -> None:
     with share(WORKERS="2") as server:

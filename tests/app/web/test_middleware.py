@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from conformance.wire import Connection
-from tests.contract.conftest import log_lines, named
+from tests.app.web.conftest import log_lines, named
 from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually
@@ -38,7 +38,7 @@ def test_a_sane_request_id_comes_back(http: Client, given: str) -> None:
 @pytest.mark.parametrize(
     "given", [None, "", "a" * 65, "a b", "a;b", "a/b", '"a"', "ü", "{}", "a, b"], ids=lambda given: f"{given!s:.9}"
 )
-def test_a_request_id_that_is_missing_or_strange_is_replaced(http: Client, given: str | None) -> None:
+def test_an_invalid_request_id_is_replaced(http: Client, given: str | None) -> None:
     headers = {} if given is None else {"X-Request-ID": given}
 
     first, second = (http.request("GET", "/getPods", headers=headers).headers["X-Request-ID"] for _ in range(2))
@@ -63,9 +63,7 @@ def test_a_request_id_that_is_missing_or_strange_is_replaced(http: Client, given
         ("GET /healthz", 200),
     ],
 )
-def test_every_request_has_one_line_with_its_id_its_code_and_its_time(
-    provider: Server, http: Client, request_line: str, code: int
-) -> None:
+def test_every_request_is_logged_once(provider: Server, http: Client, request_line: str, code: int) -> None:
     method, path = request_line.split()
     request_id = uuid4().hex
     before = datetime.now(UTC)
@@ -99,9 +97,7 @@ def test_requests_of_one_connection_have_a_line_each(provider: Server, http: Cli
     assert sorted(logged) == sorted(ids)
 
 
-def test_a_request_in_chunks_and_one_that_is_too_large_have_their_lines(
-    provider: Server, wire: Connection
-) -> None:
+def test_chunked_and_too_large_requests_are_logged(provider: Server, wire: Connection) -> None:
     for headers, body in (
         ({"Transfer_Encoding": "chunked"}, b"2\r\n{}\r\n0\r\n\r\n"),
         ({}, b" " * (2 * 1024 * 1024 + 1)),
@@ -119,7 +115,7 @@ def test_no_line_breaks_get_into_the_log(provider: Server, wire: Connection) -> 
     assert line_of(provider, request_id)["code"] == 404
 
 
-def test_every_line_of_the_server_is_json_with_a_time_and_a_level(provider: Server) -> None:
+def test_every_log_line_is_json(provider: Server) -> None:
     with closing(provider.client()) as client:
         client.get("/getPod", **named(a_pod("nobody")))
 

@@ -14,8 +14,8 @@ from app.db.engine import Database
 from app.db.models import AuditEvent
 from conformance.checks import node
 from conformance.checks.http import ENDPOINTS
+from tests.app.web.conftest import ORIGIN, TOKEN, Connect, on_sqlite_alone, rows
 from tests.conftest import MakeApp
-from tests.contract.conftest import ORIGIN, TOKEN, Connect, on_sqlite_alone, rows
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT, Client, Server
@@ -56,7 +56,7 @@ class TestTheToken:
             ("POST", "/"),
         ],
     )
-    def test_is_needed_on_every_path_that_is_not_for_probes(
+    def test_is_required_except_for_probes(
         self, client: Client, method: str, path: str, headers: dict[str, str]
     ) -> None:
         body = a_pod() if method in ("POST", "PUT", "DELETE") else None
@@ -81,11 +81,11 @@ class TestTheToken:
     def test_is_not_needed_by_probes(self, client: Client, path: str, headers: dict[str, str]) -> None:
         assert client.request("GET", path, headers=headers).code == 200
 
-    def test_is_asked_for_before_a_body_is_looked_at(self, client: Client) -> None:
+    def test_is_checked_before_the_body(self, client: Client) -> None:
         assert client.request("POST", "/createPod", b"no JSON").code == 401
         assert client.request("POST", "/createPod", b"x" * (3 * 1024 * 1024)).code == 401
 
-    def test_is_in_no_answer_and_in_no_log_line(self, client: Client, guarded: Server) -> None:
+    def test_is_in_no_response_or_log(self, client: Client, guarded: Server) -> None:
         for headers in (BEARER, WRONG["more than the token"]):
             answer = client.request("GET", "/getPod", headers=headers)
             assert TOKEN not in f"{answer.headers} {answer.body.decode()}"
@@ -93,7 +93,7 @@ class TestTheToken:
         assert TOKEN not in guarded.log.read_text()
 
 
-def test_a_write_without_the_token_does_nothing_and_fills_no_audit(make_app: MakeApp, database: Database) -> None:
+def test_an_unauthorized_write_changes_nothing(make_app: MakeApp, database: Database) -> None:
     client = make_app(provider_token=TOKEN).test_client()
 
     assert client.post("/createPod", json=a_pod()).status_code == 401
@@ -108,7 +108,7 @@ class TestWhereItListens:
         with pytest.raises(ConnectionRefusedError):
             connect(provider.port, host="127.0.0.2")
 
-    def test_refuses_to_be_reached_from_elsewhere_without_a_token(self) -> None:
+    def test_needs_a_token_beyond_loopback(self) -> None:
         ended = subprocess.run(
             [sys.executable, "-m", "gunicorn"],
             cwd=ROOT,
@@ -171,7 +171,7 @@ class TestThePortForProbes:
         assert client.request("GET", "/getPods", headers=host).code == 404
 
     @pytest.mark.parametrize("host", ["127.0.0.2", "::1"] if has_ipv6() else ["127.0.0.2"])
-    def test_is_reached_from_elsewhere_and_the_contract_is_not(
+    def test_serves_probes_on_all_interfaces(
         self, guarded: Server, health_port: int, connect: Connect, host: str
     ) -> None:
         assert connect(health_port, host=host).request("GET", "/healthz").code == 200
@@ -200,7 +200,7 @@ class TestPagesOfAnotherOrigin:
 
     @pytest.mark.parametrize("origin", [ORIGIN, "https://other.example"])
     @pytest.mark.parametrize("headers", [{}, BEARER, WRONG["another token"]], ids=["without", "with", "wrong"])
-    def test_may_ask_for_what_they_need_where_the_origin_is_allowed(
+    def test_pass_the_preflight_of_an_allowed_origin(
         self, client: FlaskClient, origin: str, headers: dict[str, str]
     ) -> None:
         allowed = preflight(client, origin, **headers)
@@ -219,7 +219,7 @@ class TestPagesOfAnotherOrigin:
         "origin",
         ["http://evil.example", f"{ORIGIN}.evil.example", "http://ui.example", "https://ui.example:8080", "null"],
     )
-    def test_are_told_nothing_where_the_origin_is_not_allowed(self, client: FlaskClient, origin: str) -> None:
+    def test_get_no_cors_headers_otherwise(self, client: FlaskClient, origin: str) -> None:
         assert preflight(client, origin) == {}
         answer = client.get("/getPods", headers={"Origin": origin, **BEARER})
         assert answer.status_code == 200

@@ -13,9 +13,9 @@ from werkzeug.test import TestResponse
 
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
+from tests.app.web.api.test_secrets import SECRET, a_secret_pod
+from tests.app.web.conftest import TOKEN, change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import TOKEN, change, on_sqlite_alone, put_on
-from tests.contract.test_secrets import SECRET, a_secret_pod
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.runtimes.scripted import ScriptedRuntime
@@ -58,7 +58,7 @@ class TestTheNode:
 
         assert "1 of 4 requested 25.0 %" in page
         assert "2Gi of 8Gi requested 25.0 %" in page
-        assert "2 of 10 taken 20.0 %" in page
+        assert "2 of 10 in use 20.0 %" in page
         assert "Pending 2" in page
         assert "Ready True ProviderReady" in page
         assert "InternalIP 127.0.0.1" in page
@@ -71,13 +71,13 @@ class TestTheNode:
 
         page = get(client, "/ui/", at=then)
 
-        assert "As it was at 2026-11-22 08:46:38 UTC, 1m30s ago" in page
-        assert "1 of 10 taken" in page
-        assert "0 of 10 taken" in get(client, "/ui/")
+        assert "State at 2026-11-22 08:46:38 UTC, 1m30s ago" in page
+        assert "1 of 10 in use" in page
+        assert "0 of 10 in use" in get(client, "/ui/")
         assert "Conditions" not in page  # nobody has written down what they were
         assert "default/ web" in get(client, "/ui/pods", at=then)
         assert "default/ web" not in get(client, "/ui/pods")
-        assert "delete" not in get(client, "/ui/audit", at=then).partition("Answer")[2]
+        assert "delete" not in get(client, "/ui/audit", at=then).partition("Code")[2]
 
     def test_keeps_the_time_from_page_to_page(self, client: FlaskClient, clock: Clock) -> None:
         put_on(client, a_pod())
@@ -89,7 +89,7 @@ class TestTheNode:
             links = [unescape(link) for link in re.findall(r'href="(/ui/(?!static)[^"]*)"', html)]
             elsewhere = [link for link in links if "at=" not in link]
             assert len(links) > 4
-            assert elsewhere == [path], "only the way back to now has no time"
+            assert elsewhere == [path], "only the link back to the present has no time"
 
 
 class TestPods:
@@ -103,7 +103,7 @@ class TestPods:
 
         assert re.findall(r"</span>(web-\d+)</a>", first.text) == [f"web-{n:03}" for n in range(100, 0, -1)]
         assert re.findall(r"</span>(web-\d+)</a>", second.text) == ["web-000"]
-        assert "To the beginning" in second.text
+        assert "First page" in second.text
         assert 'rel="next"' not in second.text
 
     def test_are_filtered(self, client: FlaskClient, clock: Clock) -> None:
@@ -114,7 +114,7 @@ class TestPods:
         assert "shop/ web Running" in get(client, "/ui/pods", phase="Running")
         assert "shop/ db" not in get(client, "/ui/pods", phase="Running")
         assert "shop/ db Pending ContainerCreating" in get(client, "/ui/pods", name="d", namespace="shop")
-        assert "No pod is here that is so." in get(client, "/ui/pods", name="x")
+        assert "No pods match." in get(client, "/ui/pods", name="x")
 
     def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
         put_on(client, a_pod("web"))
@@ -123,7 +123,7 @@ class TestPods:
 
 
 class TestAPod:
-    def test_is_told_with_what_was_is_and_comes_next(self, client: FlaskClient, clock: Clock) -> None:
+    def test_shows_its_timeline(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
         clock.advance(4)
 
@@ -131,11 +131,11 @@ class TestAPod:
 
         assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:46:39Z (3s)." in page
         assert "08:46:38.123 Pending ContainerCreating for 1s" in page
-        assert "08:46:39.123 Pending ContainerCreating for 3s now" in page
+        assert "08:46:39.123 Pending ContainerCreating for 3s" in page
         assert "08:46:48.123 Running in 6s phase Pending → Running" in page
         assert 'container "web" in pod "web" is waiting to start' in page
 
-    def test_is_told_as_it_was_and_after_it_has_gone(self, client: FlaskClient, clock: Clock) -> None:
+    def test_is_shown_in_the_past_and_deleted(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
         clock.advance(60)
         then = rfc3339_micro(clock())
@@ -145,13 +145,13 @@ class TestAPod:
 
         now, before = get(client, "/ui/pod", uid=uid(pod)), get(client, "/ui/pod", uid=uid(pod), at=then)
 
-        assert "default/ web Gone" in now
+        assert "default/ web Deleted" in now
         assert "It was deleted at 2026-11-22T08:48:38Z." in now
         assert "default/ web Running" in before
         for page in (now, before):
             assert "command is the image's own" not in page
 
-    def test_is_told_with_its_requests_and_others_of_its_name(self, client: FlaskClient) -> None:
+    def test_shows_requests_and_namesakes(self, client: FlaskClient) -> None:
         pod = put_on(client, a_pod("web"))
         pod["spec"]["containers"][0]["image"] = "nginx:1.28"
         change(client, pod)
@@ -160,10 +160,10 @@ class TestAPod:
         page = get(client, "/ui/pod", uid=uid(pod))
 
         assert "update 200 spec.containers[web].image nginx:1.27 → nginx:1.28" in page
-        assert f"Others had this name: {uid(other)}" in page
-        assert f"create 200 in place of {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
+        assert f"Other pods of this name: {uid(other)}" in page
+        assert f"create 200 replaced {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
 
-    def test_has_the_log_of_the_container_that_is_chosen(self, client: FlaskClient, clock: Clock) -> None:
+    def test_shows_the_log_of_a_container(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod(containers=[a_container("web"), a_container("sidecar")]))
         clock.advance(10)
 
@@ -171,9 +171,7 @@ class TestAPod:
         assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
         assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
 
-    def test_whose_statuses_are_no_longer_on_record_is_told_of(
-        self, client: FlaskClient, database: Database
-    ) -> None:
+    def test_without_statuses_is_shown(self, client: FlaskClient, database: Database) -> None:
         pod = put_on(client, a_pod("web"))
         client.delete("/deletePod", json=pod)
         with database.write() as connection:
@@ -181,9 +179,7 @@ class TestAPod:
 
         assert "Nothing of it is on record any more." in get(client, "/ui/pod", uid=uid(pod))
 
-    def test_whose_container_is_named_like_a_value_of_its_environment_keeps_its_log(
-        self, client: FlaskClient, clock: Clock
-    ) -> None:
+    def test_redaction_keeps_container_names(self, client: FlaskClient, clock: Clock) -> None:
         container = a_container("checkout", env=[{"name": "SERVICE", "value": "checkout"}])
         pod = put_on(client, a_pod(containers=[container]))
         clock.advance(10)
@@ -210,12 +206,12 @@ class TestALog:
         assert answer.content_type == "text/plain; charset=utf-8"
         assert answer.text.startswith("synthetic container web from image nginx:1.27\n")
 
-    def test_is_not_that_of_another_pod_which_has_the_name_now(self, client: FlaskClient, clock: Clock) -> None:
+    def test_is_not_that_of_a_namesake(self, client: FlaskClient, clock: Clock) -> None:
         gone = put_on(client, a_pod("web"))
         put_on(client, a_pod("web"))
         clock.advance(10)
 
-        assert "gone, and its logs" in get(client, "/ui/logs", 404, uid=uid(gone), container="web")
+        assert "deleted, and its logs" in get(client, "/ui/logs", 404, uid=uid(gone), container="web")
 
 
 class TestTheAudit:
@@ -228,9 +224,9 @@ class TestTheAudit:
 
         assert page.count("default/web") == 1
         assert 'delete default/web 404 pod "web" is not in namespace "default"' in page
-        assert "Nothing was asked of this node that is so." in get(client, "/ui/audit", namespace="x")
+        assert "No requests match." in get(client, "/ui/audit", namespace="x")
 
-    def test_leads_to_the_node_as_it_was_right_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
+    def test_links_to_the_node_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
         clock.advance(60)
         client.delete("/deletePod", json=pod)
@@ -238,7 +234,7 @@ class TestTheAudit:
 
         times = re.findall(r'href="/ui/\?at=([^"]*)"', client.get("/ui/audit").text)
 
-        assert ["0 of 10 taken" in get(client, "/ui/", at=at) for at in times] == [True, False]
+        assert ["0 of 10 in use" in get(client, "/ui/", at=at) for at in times] == [True, False]
 
     def test_is_shown_a_page_at_a_time(self, client: FlaskClient) -> None:
         for _ in range(51):
@@ -256,7 +252,7 @@ def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestRespons
     yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"})
 
 
-def test_no_page_has_a_value_of_an_environment(client: FlaskClient, clock: Clock) -> None:
+def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> None:
     pod = put_on(client, a_secret_pod())
     clock.advance(10)
     changed = a_secret_pod(f"{SECRET}-rotated")
@@ -268,7 +264,7 @@ def test_no_page_has_a_value_of_an_environment(client: FlaskClient, clock: Clock
     assert "PASSWORD" in pages
 
 
-def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_that_stands_in_it(client: FlaskClient) -> None:
+def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
     for answer in every_page(client, put_on(client, a_pod())):
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
@@ -285,24 +281,22 @@ def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_that_stands_in_it(
     ("query", "said"),
     [
         ({"at": "yesterday"}, "at: must be a time"),
-        ({"at": "2026-11-22T08:46:39"}, "at: has not come yet"),
+        ({"at": "2026-11-22T08:46:39"}, "at: must not be in the future"),
         ({"at": "\0"}, "NUL"),
         ({"phase": "running"}, "phase: must be one of Pending, Running, Succeeded, Failed, Unknown"),
         ({"sort": "age"}, "sort: must be one of name, newest, oldest"),
-        ({"after": "x"}, "after: must be what the page before links to"),
-        ({"after": "9" * 30}, "after: must be what the page before links to"),
+        ({"after": "x"}, "after: must be copied from the link to this page"),
+        ({"after": "9" * 30}, "after: must be copied from the link to this page"),
         ({"after": "7"}, "after: names no row"),
-        ({"name": "a\0b"}, "name: must not have a NUL in it"),
+        ({"name": "a\0b"}, "name: must not contain a NUL character"),
     ],
 )
-def test_a_wrong_question_is_answered_with_what_is_wrong(
-    client: FlaskClient, query: dict[str, str], said: str
-) -> None:
+def test_an_invalid_parameter_is_named(client: FlaskClient, query: dict[str, str], said: str) -> None:
     assert said in get(client, "/ui/pods", 400, **query)
 
 
-def test_what_is_not_there_is_told_as_a_page(client: FlaskClient) -> None:
-    assert "there is no such page" in get(client, "/ui/nothing/at/all", 404)
+def test_not_found_is_a_page(client: FlaskClient) -> None:
+    assert "404 Not Found page not found" in get(client, "/ui/nothing/at/all", 404)
     assert "was ever on this node" in get(client, "/ui/pod", 404, uid="nobody")
     assert "uid: required" in get(client, "/ui/pod", 400)
 
@@ -324,7 +318,7 @@ def test_the_page_only_shows(client: FlaskClient, path: str, method: str) -> Non
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/ui", "/ui/static/ui.css"])
-def test_where_a_token_is_set_there_is_no_page(make_app: MakeApp, path: str) -> None:
+def test_there_is_no_dashboard_with_a_token(make_app: MakeApp, path: str) -> None:
     client = make_app(provider_token=TOKEN).test_client()
 
     assert client.get(path).status_code == 401
@@ -345,7 +339,7 @@ def test_the_foreign_file_says_whose_it_is(app: Flask) -> None:
         assert 'version:"2.0.11"' in script.read()
 
 
-def test_reading_a_page_has_courses_go_on(make_app: MakeApp, clock: Clock) -> None:
+def test_a_page_advances_timelines(make_app: MakeApp, clock: Clock) -> None:
     ScriptedRuntime.play("Running")
     client = make_app(runtime="tests.runtimes.scripted:ScriptedRuntime").test_client()
     pod = put_on(client, a_pod())

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 import pytest
 from flask.testing import FlaskClient
 
+from tests.app.web.conftest import Connect, put_on
 from tests.conftest import Clock, MakeApp, Serve
-from tests.contract.conftest import Connect, put_on
 from tests.pods import a_container, a_pod
 from tests.server import Client
 from tests.waiting import eventually
@@ -18,7 +18,7 @@ def query(tail: object = None, **more: object) -> dict[str, object]:
     return asked if tail is None else {**asked, "tail": tail}
 
 
-def test_a_log_is_plain_text_and_not_a_json_string(client: FlaskClient) -> None:
+def test_a_log_is_plain_text(client: FlaskClient) -> None:
     put_on(client, a_pod())
 
     answer = client.get("/getContainerLogs", query_string=query(10))
@@ -49,7 +49,7 @@ def log(http: Client) -> list[str]:
 
 
 @pytest.mark.parametrize("tail", [10, 2**31, 2**63 - 1])
-def test_a_tail_that_is_longer_than_the_log_gives_all_of_it(http: Client, log: list[str], tail: int) -> None:
+def test_a_tail_beyond_the_log_returns_everything(http: Client, log: list[str], tail: int) -> None:
     answer = http.get("/getContainerLogs", **query(tail, namespace="logs"))
 
     assert (answer.code, answer.body.decode()) == (200, "".join(log))
@@ -63,7 +63,7 @@ def test_a_tail_that_is_negative_gives_every_line(http: Client, log: list[str], 
 
 
 @pytest.mark.parametrize("age", [10**9, 2**63, 10**30])
-def test_lines_of_more_seconds_than_there_have_been_are_every_line(http: Client, log: list[str], age: int) -> None:
+def test_since_seconds_before_the_start_returns_everything(http: Client, log: list[str], age: int) -> None:
     answer = http.get("/getContainerLogs", **query(namespace="logs", sinceSeconds=age))
 
     assert (answer.code, answer.body.decode()) == (200, "".join(log))
@@ -78,7 +78,7 @@ def test_a_tail_that_is_no_number_is_400(http: Client, log: list[str], tail: str
 
 
 @pytest.mark.parametrize("missing", ["namespace", "podName", "containerName"])
-def test_a_query_that_does_not_say_which_container_is_400(http: Client, missing: str) -> None:
+def test_a_query_without_container_is_400(http: Client, missing: str) -> None:
     asked = query(10)
     del asked[missing]
 
@@ -101,7 +101,7 @@ def test_an_unknown_pod_or_container_is_404(http: Client, log: list[str], unknow
     assert next(iter(unknown.values())) in answer.json()["error"]["message"]
 
 
-def test_a_container_that_waits_to_start_is_400_with_the_reason(make_app: MakeApp, clock: Clock) -> None:
+def test_a_waiting_container_is_400_with_its_reason(make_app: MakeApp, clock: Clock) -> None:
     client = make_app(start_delay="5s").test_client()
     put_on(client, a_pod())
 
@@ -123,7 +123,7 @@ def test_init_containers_have_logs_too(client: FlaskClient) -> None:
     assert "setup" in answer.text
 
 
-def test_a_log_is_followed_to_the_end_of_its_container(serve: Serve) -> None:
+def test_follow_ends_with_the_container(serve: Serve) -> None:
     steering = {"synthetic.virtual-kubelet.io/run-for": "1s"}
     with serve() as server, closing(server.client()) as client:
         client.request("POST", "/createPod", a_pod(metadata={"annotations": steering}, restartPolicy="Never"))
@@ -134,7 +134,7 @@ def test_a_log_is_followed_to_the_end_of_its_container(serve: Serve) -> None:
     assert "exit" in last
 
 
-def test_a_client_that_goes_away_frees_the_thread_that_followed_for_it(serve: Serve, connect: Connect) -> None:
+def test_a_disconnected_follower_frees_its_thread(serve: Serve, connect: Connect) -> None:
     target = f"/getContainerLogs?{urlencode(query(follow='true'))}"
     with serve(WORKERS="1", THREADS="2") as server, closing(server.client()) as client:
         client.request("POST", "/createPod", a_pod())

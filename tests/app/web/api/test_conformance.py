@@ -8,7 +8,7 @@ from conformance.check import Check
 from conformance.checks import ALL
 from conformance.client import Target
 from conformance.run import Outcome, attempt
-from tests.contract.conftest import TOKEN, Share
+from tests.app.web.conftest import TOKEN, Share
 from tests.postgres import PostgresServer
 from tests.server import Server
 

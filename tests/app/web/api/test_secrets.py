@@ -12,8 +12,8 @@ from sqlalchemy import text
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
 from conformance.wire import Connection
+from tests.app.web.conftest import change, on_sqlite_alone, put_on, rows
 from tests.conftest import MakeApp, Serve
-from tests.contract.conftest import change, on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod
 from tests.server import Answer, Client, Server
 from tests.waiting import eventually
@@ -114,7 +114,7 @@ def send_everything(client: Client, database: Database, kind: str) -> list[Answe
     [("sqlite", "json"), ("sqlite", "console"), ("postgresql", "json")],
     indirect=["database_kind"],
 )
-def test_a_secret_gets_into_no_log_line_no_audit_row_and_no_error(
+def test_logs_audit_and_errors_have_no_secret(
     serve: Serve, database: Database, database_kind: str, log_format: str
 ) -> None:
     settings = {"LOG_FORMAT": log_format, "LOG_LEVEL": "DEBUG", "MAX_CONTENT_LENGTH": "16384"}
@@ -143,9 +143,7 @@ def whole_log(server: Server, of: Answer) -> str:
     return eventually(log)
 
 
-def test_a_secret_is_not_in_the_answer_while_the_database_does_not_serve(
-    make_app: MakeApp, database: Database, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_503_has_no_secret(make_app: MakeApp, database: Database, capfd: pytest.CaptureFixture[str]) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'another'"))
     client = make_app().test_client()
@@ -180,9 +178,7 @@ def test_only_the_image_of_a_container_is_quoted(client: FlaskClient, database: 
     ],
     ids=["as a request", "as a header", "as the size of a chunk", "as the end of a chunk", "as a trailer"],
 )
-def test_a_secret_that_is_taken_for_a_part_of_http_gets_into_no_log_line(
-    provider: Server, wire: Connection, body: str
-) -> None:
+def test_a_malformed_request_logs_no_secret(provider: Server, wire: Connection, body: str) -> None:
     wire.send(f"POST /createPod HTTP/1.1\r\nHost: a\r\n{body}".encode())
 
     answers = wire.rest().decode()

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from flask import Flask
 
+from tests.app.cli.conftest import Run
 from tests.audit.recorded import SECRET, at
-from tests.cli.conftest import Run
 from tests.conftest import Clock
 from tests.pods import a_pod
 
@@ -49,7 +49,7 @@ def test_a_list_is_of_what_was_asked_for(run: Run, options: list[str], uids: lis
     assert [pod["uid"] for pod in objects(run("pods", "list", "--json", *options).stdout)] == uids
 
 
-def test_a_pod_that_came_back_was_not_there_in_between(run: Run, recorded: Flask, clock: Clock) -> None:
+def test_a_recreated_pod_is_absent_in_between(run: Run, recorded: Flask, clock: Clock) -> None:
     client = recorded.test_client()
     [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
     for seconds, method, path in ((300, "DELETE", "/deletePod"), (400, "POST", "/createPod")):
@@ -67,7 +67,7 @@ def test_a_pod_that_came_back_was_not_there_in_between(run: Run, recorded: Flask
     )
 
 
-def test_a_pod_is_shown_with_the_names_of_its_environment(run: Run) -> None:
+def test_show_lists_names_of_environment_variables(run: Run) -> None:
     shown = run("pods", "show", "shop/worker-0").stdout
     facts, containers, conditions = shown.split("\n\n")
     assert table(facts)[0] == ["Pod:", "shop/worker-0"]
@@ -82,18 +82,18 @@ def test_a_pod_is_shown_as_it_was(run: Run) -> None:
     assert "waiting CrashLoopBackOff" in shown
 
 
-def test_a_program_gets_the_pod_as_kubernetes_writes_it(run: Run) -> None:
+def test_show_json_is_a_kubernetes_pod(run: Run) -> None:
     [pod] = objects(run("pods", "show", "shop/web-0", "--json").stdout)
     assert pod["metadata"]["uid"] == "web-0-b"
     assert pod["status"]["phase"] == "Running"
     assert pod["spec"]["containers"][0]["env"] == [{"name": "PASSWORD", "value": "…"}]
 
 
-def test_a_history_has_requests_and_statuses_in_their_order(run: Run) -> None:
+def test_history_orders_requests_and_statuses(run: Run) -> None:
     by = "Go-http-client/1.1 from 127.0.0.1"
     fields = "spec.containers[web].image, spec.containers[web].resources.requests.cpu"
     assert table(run("pods", "history", "web-0-a").stdout) == [
-        ["TIME", "WHAT"],
+        ["TIME", "EVENT"],
         ["2026-11-22T08:46:38Z", f"create by {by}"],
         ["2026-11-22T08:46:38Z", "Pending, ContainerCreating, 0/1 ready"],
         ["2026-11-22T08:46:40Z", "Running, 1/1 ready"],
@@ -103,9 +103,9 @@ def test_a_history_has_requests_and_statuses_in_their_order(run: Run) -> None:
     ]
 
 
-def test_a_history_says_what_is_to_come(run: Run) -> None:
+def test_history_marks_scheduled_statuses(run: Run) -> None:
     assert table(run("pods", "history", "lab/tool-0").stdout)[-1] == [
-        "2026-11-22T08:50:00Z", "to come", "Running, 1/1 ready",
+        "2026-11-22T08:50:00Z", "scheduled", "Running, 1/1 ready",
     ]  # fmt: skip
     assert (
         objects(run("pods", "history", "lab/tool-0", "--json").stdout)[-1]["at"] == "2026-11-22T08:50:00.123456Z"
@@ -166,7 +166,7 @@ def test_a_pod_is_explained_in_words(run: Run, arguments: list[str], sentences: 
     assert [line.strip() for line in printed] == sentences
 
 
-def test_the_node_is_shown_with_what_it_has_promised(run: Run) -> None:
+def test_node_shows_requested_resources(run: Run) -> None:
     shown = run("node", "show").stdout
     assert ["cpu", "100", "1900m", "1.9%"] in table(shown)
     assert ["pods", "1000", "4", "0.4%"] in table(shown)
@@ -178,17 +178,17 @@ def test_the_node_is_shown_with_what_it_has_promised(run: Run) -> None:
 
 @pytest.mark.parametrize("command", ["show", "history", "explain"])
 @pytest.mark.parametrize("pod", ["shop/nobody", "no-such-uid"])
-def test_a_pod_that_never_was_is_said_to_be_none(run: Run, command: str, pod: str) -> None:
+def test_an_unknown_pod_is_an_error(run: Run, command: str, pod: str) -> None:
     result = run("pods", command, pod, code=1)
     assert result.stdout == ""
     assert pod.partition("/")[2] or pod in result.stderr
 
 
-def test_a_time_that_is_none_is_a_wrong_command_line(run: Run) -> None:
+def test_an_invalid_time_is_a_usage_error(run: Run) -> None:
     assert "not a time such as" in run("pods", "list", "--at", "yesterday", code=2).stderr
 
 
-def test_a_database_that_does_not_answer_has_an_exit_code_of_its_own(run: Run, recorded: Flask) -> None:
+def test_an_unreachable_database_exits_with_3(run: Run, recorded: Flask) -> None:
     database = recorded.extensions["services"].database
     database.path.rename(database.path.with_suffix(".gone"))
     for command in (["pods", "list"], ["node", "show"], ["audit", "tail"], ["audit", "verify"]):

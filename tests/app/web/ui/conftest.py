@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request, sync_playwright
 
-from tests.contract.conftest import share  # noqa: F401 - a fixture
-from tests.contract.test_secrets import a_secret_pod
+from tests.app.web.api.test_secrets import a_secret_pod
 from tests.pods import a_container, a_pod
 from tests.server import Server
 
@@ -27,7 +26,7 @@ _ARGUMENTS = [
 
 
 @pytest.fixture(scope="session")
-def shown(share: Callable[..., Any]) -> Iterator[Server]:  # noqa: F811
+def shown(share: Callable[..., Any]) -> Iterator[Server]:
     """A provider with pods of every kind of state, and requests of every kind of outcome."""
     with share(START_DELAY="1s", WORKERS="2") as server, closing(server.client()) as client:
         pods = [a_pod(f"web-{number:02}", namespace="shop" if number % 3 else "payments") for number in range(30)]

@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from app.db.engine import Database
 from conformance.checks import node
+from tests.app.web.conftest import log_lines, named, on_sqlite_alone
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import log_lines, named, on_sqlite_alone
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import Client, Server, serving
@@ -37,14 +37,14 @@ def test_the_capacity_can_be_set(make_app: MakeApp) -> None:
     ],
     ids=["default", "address of the pod", "set"],
 )
-def test_the_addresses_are_an_array_of_type_and_address(
+def test_addresses_follow_the_settings(
     make_app: MakeApp, settings: dict[str, object], addresses: list[dict[str, str]]
 ) -> None:
     assert make_app(**settings).test_client().get("/nodeAddresses").get_json() == addresses
 
 
 @on_sqlite_alone
-def test_the_conditions_say_that_the_node_is_ready_and_under_no_pressure(client: FlaskClient) -> None:
+def test_the_node_is_ready_without_pressure(client: FlaskClient) -> None:
     conditions = client.get("/nodeConditions").get_json()
 
     assert {condition["type"]: condition["status"] for condition in conditions} == {
@@ -58,7 +58,7 @@ def test_the_conditions_say_that_the_node_is_ready_and_under_no_pressure(client:
 
 
 @on_sqlite_alone
-def test_a_heartbeat_moves_with_the_time_and_a_transition_does_not(client: FlaskClient, clock: Clock) -> None:
+def test_only_the_heartbeat_time_moves(client: FlaskClient, clock: Clock) -> None:
     before = client.get("/nodeConditions").get_json()
     clock.advance(3600)
     after = client.get("/nodeConditions").get_json()
@@ -67,7 +67,7 @@ def test_a_heartbeat_moves_with_the_time_and_a_transition_does_not(client: Flask
     assert [c["lastTransitionTime"] for c in after] == [c["lastTransitionTime"] for c in before]
 
 
-def test_the_node_answers_while_the_database_does_not_serve(client: FlaskClient, database: Database) -> None:
+def test_node_endpoints_do_not_need_the_database(client: FlaskClient, database: Database) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'another'"))
 
@@ -91,7 +91,7 @@ def without_database(stranded: Server) -> Iterator[Client]:
         yield client
 
 
-def test_without_a_database_the_server_starts_with_a_warning(stranded: Server) -> None:
+def test_the_server_starts_without_database(stranded: Server) -> None:
     [warning, *_] = [line for line in log_lines(stranded) if line["level"] == "warning"]
 
     assert warning["event"] == "database"
@@ -100,7 +100,7 @@ def test_without_a_database_the_server_starts_with_a_warning(stranded: Server) -
 
 
 @pytest.mark.parametrize("path", [*node.PATHS, "/", "/healthz"])
-def test_without_a_database_what_needs_none_answers(without_database: Client, path: str) -> None:
+def test_without_database_some_endpoints_answer(without_database: Client, path: str) -> None:
     assert without_database.get(path).status_line == "200 OK"
 
 
@@ -117,9 +117,7 @@ def test_without_a_database_what_needs_none_answers(without_database: Client, pa
         ("GET", "/readyz"),
     ],
 )
-def test_without_a_database_what_needs_one_is_503_and_says_when_to_come_again(
-    without_database: Client, method: str, path: str
-) -> None:
+def test_without_database_other_endpoints_return_503(without_database: Client, method: str, path: str) -> None:
     pod = a_pod()
     query: dict[str, object] = {**named(pod), "podName": "web-0", "containerName": "web"}
 
@@ -131,5 +129,5 @@ def test_without_a_database_what_needs_one_is_503_and_says_when_to_come_again(
     assert "a-password" not in answer.body.decode()
 
 
-def test_without_a_database_an_invalid_pod_is_still_400(without_database: Client) -> None:
+def test_without_database_an_invalid_pod_is_400(without_database: Client) -> None:
     assert without_database.request("POST", "/createPod", {"metadata": {}}).code == 400

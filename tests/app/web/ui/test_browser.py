@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.web.ui.conftest import Browse, Visit
 from tests.pods import a_pod
 from tests.server import Server
-from tests.ui.conftest import Browse, Visit
 
 FOCUSED = """() => {
     const it = document.activeElement, box = it.getBoundingClientRect();
@@ -51,22 +51,22 @@ class TestWhileOneLooks:
 
     def test_a_past_stands_still(self, visit: Visit) -> None:
         page = visit.go("/ui/pods")
-        page.get_by_label("At UTC").press("Enter")
-        expect(page.get_by_text("As it was at")).to_be_visible()
+        page.get_by_label("Time (UTC)").press("Enter")
+        expect(page.get_by_text("State at")).to_be_visible()
 
         assert page.locator("#live").get_attribute("hx-get") is None
-        page.get_by_role("link", name="Back to now").click()
+        page.get_by_role("link", name="Back to live").click()
         expect(page.get_by_text("Live")).to_be_visible()
 
     def test_it_says_so_when_nobody_answers(self, visit: Visit) -> None:
         page = visit.go(A_POD)
         page.route("**/ui/**", lambda route: route.abort())
-        expect(page.get_by_role("status")).to_have_text("No answer", timeout=20_000)
+        expect(page.get_by_role("status")).to_have_text("Disconnected", timeout=20_000)
         page.unroute("**/ui/**")
         expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
         visit.complaints.clear()
 
-    def test_a_log_is_followed_in_place_until_one_stops(self, visit: Visit) -> None:
+    def test_a_log_is_followed_in_place(self, visit: Visit) -> None:
         page = running(visit)
         page.evaluate(
             """() => {
@@ -108,7 +108,7 @@ def test_everything_can_be_reached_without_javascript(browse: Browse, shown: Ser
         page.get_by_role("combobox", name="Container").select_option("sidecar")
         page.get_by_role("button", name="Show").last.click()
         expect(page.get_by_role("log")).to_contain_text("synthetic container sidecar")
-        page.get_by_text("JSON, with the values").click()
+        page.get_by_text("JSON, environment").click()
         expect(page.get_by_label("JSON of the pod")).to_be_visible()
         page.get_by_role("link", name="Follow").click()
         expect(page.locator("body")).to_contain_text("synthetic container sidecar")
@@ -118,22 +118,22 @@ def test_everything_can_be_reached_without_javascript(browse: Browse, shown: Ser
         page.get_by_role("button", name="Filter").click()
         expect(page.get_by_role("cell", name="404", exact=True)).to_be_visible()
         page.locator("tbody a").first.click()
-        expect(page.get_by_text("As it was at")).to_be_visible()
+        expect(page.get_by_text("State at")).to_be_visible()
 
 
 class TestWithAKeyboard:
     def test_the_first_stop_leads_past_the_navigation(self, visit: Visit) -> None:
         page = visit.go("/ui/pods")
         page.keyboard.press("Tab")
-        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
-        expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        expect(page.get_by_role("link", name="Skip to content")).to_be_in_viewport()
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
 
         expect(page.get_by_label("Name").first).to_be_focused()
 
     @pytest.mark.parametrize("path", PAGES)
-    def test_the_stops_are_in_the_order_of_reading_and_can_be_seen(self, visit: Visit, path: str) -> None:
+    def test_focus_order_is_reading_order(self, visit: Visit, path: str) -> None:
         page = visit.go(path)
         visit.complaints.clear()  # of an answer of 404
         seen: list[list[float]] = []
@@ -156,7 +156,7 @@ AUDIT = Path(__file__).with_name("audit.js").read_text().partition("\n")[2]
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_every_page_is_named_labelled_in_order_legible_and_fits(
+def test_every_page_passes_the_accessibility_audit(
     browse: Browse, shown: Server, width: int, color_scheme: Any
 ) -> None:
     with browse(viewport={"width": width, "height": 800}, color_scheme=color_scheme) as context:

@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from app.db.engine import Database
 from conformance.checks.http import ENDPOINTS
+from tests.app.web.conftest import TOKEN, named, put_on, tables
 from tests.conftest import MakeApp
-from tests.contract.conftest import TOKEN, named, put_on, tables
 from tests.pods import a_container, a_pod
 from tests.server import Answer, Client, Server
 
@@ -117,7 +117,7 @@ def test_a_body_that_is_no_json_is_400(http: Client, method: str, path: str, bod
 
 @pytest.mark.parametrize("write", WRITES, ids=write_id)
 @pytest.mark.parametrize(("body", "field"), NO_POD.values(), ids=NO_POD)
-def test_a_body_that_is_no_pod_is_400_and_names_the_field(
+def test_an_invalid_body_is_400_with_its_field(
     http: Client, write: tuple[str, str], body: object, field: str | None
 ) -> None:
     method, path = write
@@ -129,7 +129,7 @@ def test_a_body_that_is_no_pod_is_400_and_names_the_field(
 
 @pytest.mark.parametrize("write", WRITES[:2], ids=write_id)
 @pytest.mark.parametrize(("body", "field"), NO_SPEC.values(), ids=NO_SPEC)
-def test_a_pod_that_cannot_run_is_400_and_names_the_field(
+def test_an_invalid_pod_is_400_with_its_field(
     http: Client, write: tuple[str, str], body: dict[str, Any], field: str
 ) -> None:
     method, path = write
@@ -144,9 +144,7 @@ def test_a_pod_that_cannot_run_is_400_and_names_the_field(
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
 @pytest.mark.parametrize("depth", [200, 300, 2000, 100_000])
-def test_a_body_that_is_nested_too_deep_is_400_at_the_worst(
-    http: Client, method: str, path: str, depth: int
-) -> None:
+def test_a_deeply_nested_body_is_400(http: Client, method: str, path: str, depth: int) -> None:
     body = json.dumps(a_pod("deep", aFieldOfTomorrow="HERE"))
     deep = body.replace('"HERE"', '{"a":' * depth + "1" + "}" * depth).encode()
 
@@ -156,7 +154,7 @@ def test_a_body_that_is_nested_too_deep_is_400_at_the_worst(
 @pytest.mark.parametrize("path", ["/getPod", "/getPodStatus"])
 @pytest.mark.parametrize("missing", ["namespace", "name"])
 @pytest.mark.parametrize("how", ["missing", "empty"])
-def test_a_query_that_does_not_say_which_pod_is_400(http: Client, path: str, missing: str, how: str) -> None:
+def test_a_query_without_pod_is_400(http: Client, path: str, missing: str, how: str) -> None:
     query: dict[str, object] = {**named(a_pod())}
     if how == "missing":
         del query[missing]
@@ -169,7 +167,7 @@ def test_a_query_that_does_not_say_which_pod_is_400(http: Client, path: str, mis
 
 
 @pytest.mark.parametrize("path", ["/getPod", "/getPodStatus"])
-def test_an_unknown_pod_is_404_and_the_error_names_it(http: Client, path: str) -> None:
+def test_a_read_of_an_unknown_pod_is_404(http: Client, path: str) -> None:
     problem = assert_error(http.get(path, namespace="default", name="nobody"), 404)
 
     assert "nobody" in problem["message"]
@@ -177,13 +175,13 @@ def test_an_unknown_pod_is_404_and_the_error_names_it(http: Client, path: str) -
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES[1:])
-def test_a_write_of_an_unknown_pod_is_404_and_the_error_names_it(http: Client, method: str, path: str) -> None:
+def test_a_write_of_an_unknown_pod_is_404(http: Client, method: str, path: str) -> None:
     problem = assert_error(http.request(method, path, a_pod("nobody")), 404)
 
     assert "nobody" in problem["message"]
 
 
-def test_an_unknown_path_and_a_wrong_verb_have_the_same_shape(http: Client) -> None:
+def test_404_and_405_have_the_error_shape(http: Client) -> None:
     assert_error(http.get("/nothing"), 404)
     assert_error(http.get("/createPod"), 405)
 
@@ -194,7 +192,7 @@ def test_a_missing_token_has_the_same_shape(guarded: Server) -> None:
         assert_error(client.request("GET", "/nothing", headers={"Authorization": f"Bearer {TOKEN}"}), 404)
 
 
-def test_a_body_over_the_limit_of_the_settings_is_413(make_app: MakeApp) -> None:
+def test_a_body_over_the_limit_is_413(make_app: MakeApp) -> None:
     client = make_app(max_content_length=2048).test_client()
     pod = a_pod(metadata={"annotations": {"filling": ""}})
     room = 2048 - len(json.dumps(pod))
@@ -215,9 +213,7 @@ def test_a_strange_name_is_just_an_unknown_pod(client: FlaskClient, path: str) -
     assert [client.get(path, query_string=query).status_code for query in queries] == [404] * len(names)
 
 
-def test_a_database_that_does_not_serve_is_503_with_retry_after_and_nothing_is_lost(
-    make_app: MakeApp, database: Database
-) -> None:
+def test_an_unusable_database_is_503(make_app: MakeApp, database: Database) -> None:
     pod = put_on(make_app().test_client(), a_pod())
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'another'"))
@@ -242,7 +238,7 @@ def test_a_database_that_does_not_serve_is_503_with_retry_after_and_nothing_is_l
     ],
     ids=["create", "update", "delete"],
 )
-def test_a_write_that_fails_half_way_has_written_nothing(
+def test_a_failed_write_is_rolled_back(
     make_app: MakeApp, database: Database, database_kind: str, write: tuple[str, str, str]
 ) -> None:
     method, path, table = write

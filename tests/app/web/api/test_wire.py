@@ -13,7 +13,7 @@ import pytest
 from conformance.checks import node
 from conformance.checks.http import ENDPOINTS
 from conformance.wire import Answer, Connection
-from tests.contract.conftest import Connect, named
+from tests.app.web.conftest import Connect, named
 from tests.pods import a_pod
 from tests.server import Server
 
@@ -43,7 +43,7 @@ def chunks(body: bytes, size: int) -> bytes:
 
 
 class TestTheStatusLine:
-    def test_of_a_pod_that_is_gone_is_404_not_found(self, wire: Connection) -> None:
+    def test_of_a_deleted_pod(self, wire: Connection) -> None:
         pod = a_pod("gone")
         wire.request("POST", "/createPod", encoded(pod))
         assert get(wire, "/getPod", pod).status_line == "HTTP/1.1 200 OK"
@@ -52,7 +52,7 @@ class TestTheStatusLine:
 
         assert get(wire, "/getPod", pod).status_line == "HTTP/1.1 404 Not Found"
 
-    def test_of_other_answers_has_the_phrase_of_http_too(self, wire: Connection) -> None:
+    def test_of_other_responses(self, wire: Connection) -> None:
         assert wire.request("GET", "/getPods").status_line == "HTTP/1.1 200 OK"
         assert wire.request("GET", "/getPod").status_line == "HTTP/1.1 400 Bad Request"
         assert wire.request("GET", "/nothing").status_line == "HTTP/1.1 404 Not Found"
@@ -61,7 +61,7 @@ class TestTheStatusLine:
         assert wire.request("GET", "/createPod").status_line == "HTTP/1.1 405 Method Not Allowed"
 
 
-def test_a_write_is_answered_with_200_and_describes_no_body(wire: Connection) -> None:
+def test_a_write_has_no_response_body(wire: Connection) -> None:
     pod = a_pod("written")
     for method, path in ENDPOINTS[:3]:
         answer = wire.request(method, path, encoded(pod), Content_Type="application/json")
@@ -159,7 +159,7 @@ class TestTheWrongVerb:
             assert set((answer.header("Allow") or "").split(", ")) == allowed | {"OPTIONS"}
 
     @pytest.mark.parametrize("times", [1, 5000], ids=["small", "large"])
-    def test_has_a_body_that_is_not_taken_for_the_next_request(self, wire: Connection, times: int) -> None:
+    def test_has_a_body_that_is_discarded(self, wire: Connection, times: int) -> None:
         smuggled = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * times
 
         refused = wire.request("PUT", "/createPod", smuggled)
@@ -177,7 +177,7 @@ class TestTheWrongVerb:
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/getPods", "/capacity", "/getPod"])
-def test_a_head_is_answered_like_a_get_without_the_body(wire: Connection, path: str) -> None:
+def test_head_equals_get_without_the_body(wire: Connection, path: str) -> None:
     head, found = wire.request("HEAD", path), wire.request("GET", path)
 
     assert head.status_line == found.status_line
@@ -189,7 +189,7 @@ class TestABodyThatIsTooLarge:
         assert wire.request("POST", "/createPod", a_pod_of(LARGEST, "largest")).code == 200
         assert wire.request("POST", "/createPod", a_pod_of(LARGEST + 1, "too-large")).code == 413
 
-    def test_is_one_byte_more_than_the_largest_in_chunks(self, wire: Connection) -> None:
+    def test_is_limited_in_chunks_too(self, wire: Connection) -> None:
         for size, code in ((LARGEST, 200), (LARGEST + 1, 413)):
             body = chunks(a_pod_of(size, "chunked"), 65_536) + b"0\r\n\r\n"
             assert wire.request("POST", "/createPod", body, Transfer_Encoding="chunked").code == code
@@ -240,9 +240,7 @@ class TestABodyThatIsTooLarge:
 
 @pytest.mark.parametrize(("method", "path"), [*ENDPOINTS[:3], ("POST", "/nothing")])
 @pytest.mark.parametrize("body", [b"zz\r\n{}\r\n", b"2\r\n{}zz0\r\n\r\n", b"-1\r\n{}", b"{}\r\n\r\n"])
-def test_a_body_in_broken_chunks_is_the_fault_of_the_client(
-    wire: Connection, method: str, path: str, body: bytes
-) -> None:
+def test_broken_chunks_are_a_client_error(wire: Connection, method: str, path: str, body: bytes) -> None:
     answer = wire.request(method, path, body, Transfer_Encoding="chunked")
 
     assert answer.code == (404 if path == "/nothing" else 400)
@@ -250,9 +248,7 @@ def test_a_body_in_broken_chunks_is_the_fault_of_the_client(
     assert wire.rest() == b""
 
 
-def test_a_client_that_goes_away_in_the_middle_of_a_body_does_no_harm(
-    provider: Server, connect: Connect, wire: Connection
-) -> None:
+def test_a_disconnect_within_a_body_is_harmless(provider: Server, connect: Connect, wire: Connection) -> None:
     body = encoded(a_pod("cut-off"))
     with connect(provider.port) as leaving:
         leaving.send(b"POST /createPod HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.pods.explain import StatusInterval
-from app.web.ui.timeline import MOST_DRAWN, MOST_NEXT, changes, lanes, steps
+from app.web.ui.timeline import MAX_BLOCKS, MAX_SCHEDULED, changes, lanes, timeline_entries
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -44,8 +44,8 @@ def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[S
         (30, ["past", "past", "past"]),
     ],
 )
-def test_a_status_is_past_present_or_to_come_until_the_pod_leaves(seconds: float, whens: list[str]) -> None:
-    told = steps(
+def test_statuses_are_past_current_or_scheduled(seconds: float, whens: list[str]) -> None:
+    told = timeline_entries(
         moments(waiting("ContainerCreating"), a_status(), a_status(restarts=1)),
         at=NOW + seconds * SECOND,
         deleted_at=NOW + 30 * SECOND,
@@ -78,13 +78,13 @@ def test_a_step_says_what_it_changed(before: dict[str, Any], after: dict[str, An
     assert list(changes(before, after)) == told
 
 
-@pytest.mark.parametrize("count", [1, 2, MOST_DRAWN, MOST_DRAWN + 50])
-def test_a_lane_is_full_and_nothing_in_it_too_narrow_to_see(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, MAX_BLOCKS, MAX_BLOCKS + 50])
+def test_blocks_fill_the_lane(count: int) -> None:
     course = moments(*[a_status(restarts=number) for number in range(count)], every=timedelta(milliseconds=1))
-    told = steps(course, at=NOW + timedelta(days=100), deleted_at=None)
+    told = timeline_entries(course, at=NOW + timedelta(days=100), deleted_at=None)
 
     for lane in lanes(told, at=NOW + timedelta(days=100)):
-        assert len(lane.blocks) == min(count, MOST_DRAWN)
+        assert len(lane.blocks) == min(count, MAX_BLOCKS)
         assert lane.blocks[0].x == 0
         for block, following in pairwise(lane.blocks):
             assert block.x + block.width == pytest.approx(following.x, abs=0.01)
@@ -92,37 +92,37 @@ def test_a_lane_is_full_and_nothing_in_it_too_narrow_to_see(count: int) -> None:
         assert all(block.width >= 3.99 for block in lane.blocks)
 
 
-def test_every_container_has_a_lane_from_when_it_is_told_of() -> None:
+def test_every_container_has_a_lane() -> None:
     late = {"name": "debugger", "state": RUNNING, "ready": False}
     course = moments(a_status(), {**a_status(), "ephemeralContainerStatuses": [late]})
 
-    pod, web, debugger = lanes(steps(course, at=NOW + 15 * SECOND, deleted_at=None), at=NOW + 15 * SECOND)
+    pod, web, debugger = lanes(
+        timeline_entries(course, at=NOW + 15 * SECOND, deleted_at=None), at=NOW + 15 * SECOND
+    )
 
     assert [lane.name for lane in (pod, web, debugger)] == ["pod", "web", "debugger"]
     assert [(block.state, block.when) for block in web.blocks] == [("ready", "past"), ("ready", "now")]
     assert [block.x for block in debugger.blocks] == [pod.blocks[1].x]
 
 
-def test_a_pod_that_runs_in_trouble_does_not_look_as_if_it_were_well() -> None:
+def test_a_failing_running_pod_is_degraded() -> None:
     course = moments({**waiting("CrashLoopBackOff", restarts=3), "phase": "Running"})
 
-    [step] = steps(course, at=NOW, deleted_at=None)
+    [step] = timeline_entries(course, at=NOW, deleted_at=None)
     pod, _ = lanes([step], at=NOW)
 
     assert step.reason == "CrashLoopBackOff"
-    assert (pod.blocks[0].state, pod.blocks[0].label) == ("troubled", "CrashLoopBackOff")
+    assert (pod.blocks[0].state, pod.blocks[0].label) == ("degraded", "CrashLoopBackOff")
 
 
 @pytest.mark.parametrize(
     ("begun", "past", "upcoming"),
-    [(1, 0, MOST_DRAWN - 1), (8, 7, MOST_DRAWN - 8), (40, MOST_DRAWN - MOST_NEXT - 1, MOST_NEXT)],
+    [(1, 0, MAX_BLOCKS - 1), (8, 7, MAX_BLOCKS - 8), (40, MAX_BLOCKS - MAX_SCHEDULED - 1, MAX_SCHEDULED)],
 )
-def test_of_a_long_life_what_is_now_is_drawn_with_what_was_and_comes_next(
-    begun: int, past: int, upcoming: int
-) -> None:
+def test_a_long_timeline_is_cut_around_now(begun: int, past: int, upcoming: int) -> None:
     course = moments(*[a_status(restarts=number) for number in range(80)])
     at = NOW + (10 * begun - 5) * SECOND
 
-    (pod, _) = lanes(steps(course, at=at, deleted_at=None), at=at)
+    (pod, _) = lanes(timeline_entries(course, at=at, deleted_at=None), at=at)
 
     assert [block.when for block in pod.blocks] == ["past"] * past + ["now"] + ["next"] * upcoming

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from app.kubernetes.redact import redact_pod
-from tests.contract.test_secrets import SECRET, a_secret_pod
+from tests.app.web.api.test_secrets import SECRET, a_secret_pod
 from tests.pods import a_container, a_pod
 
 
-def test_no_value_of_an_environment_is_left_wherever_it_stands() -> None:
+def test_no_environment_value_remains() -> None:
     pod = a_secret_pod()
     before = copy.deepcopy(pod)
 
@@ -36,7 +36,7 @@ def test_names_and_where_values_come_from_are_left(field: str) -> None:
     ]
 
 
-def test_what_is_short_or_a_name_of_the_pod_is_left_elsewhere() -> None:
+def test_short_values_and_pod_names_remain() -> None:
     env = [
         {"name": "DEBUG", "value": "true"},
         {"name": "POD_NAME", "value": "web-production"},
@@ -50,7 +50,7 @@ def test_what_is_short_or_a_name_of_the_pod_is_left_elsewhere() -> None:
     assert shown["spec"]["containers"][0]["args"] == ["--debug=true", "--zone=default"]
 
 
-def test_a_value_within_another_does_not_save_the_rest_of_it() -> None:
+def test_overlapping_values_are_redacted() -> None:
     env = [{"name": "A", "value": "secret"}, {"name": "B", "value": "secret-and-more"}]
 
     shown = redact_pod(a_pod(containers=[a_container(env=env, args=["secret-and-more"])]))
@@ -68,5 +68,5 @@ def test_a_value_within_another_does_not_save_the_rest_of_it() -> None:
         {"metadata": {"annotations": None}, "spec": {"containers": [{}]}},
     ],
 )
-def test_whatever_a_document_is_like_it_can_be_shown(pod: dict[str, Any]) -> None:
+def test_any_document_can_be_redacted(pod: dict[str, Any]) -> None:
     assert redact_pod(pod).keys() == pod.keys()

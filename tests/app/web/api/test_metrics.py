@@ -14,8 +14,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.metrics import MULTIPROCESS_DIRECTORY, counted
+from tests.app.web.conftest import Connect, Share, change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp, Serve
-from tests.contract.conftest import Connect, Share, change, on_sqlite_alone, put_on
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import ROOT, Server
@@ -48,9 +48,7 @@ def scrape(server: Server) -> Series:
     return read(answer.body.decode())
 
 
-def test_a_worker_that_has_only_just_begun_to_count_is_no_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_starting_worker_does_not_break_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MULTIPROCESS_DIRECTORY, str(tmp_path))
     (tmp_path / "counter_1.db").touch()
     assert generate_latest(counted()) == b""
@@ -77,7 +75,7 @@ class TestUnderGunicorn:
 
             assert total(scrape(server), "provider_audit_events_total", verb="create", code="200") == 1
 
-    def test_what_a_killed_worker_held_open_is_let_go(self, serve: Serve, connect: Connect) -> None:
+    def test_held_requests_of_a_killed_worker_are_forgotten(self, serve: Serve, connect: Connect) -> None:
         with serve(WORKERS="1") as server:
             [worker] = booted(server, 1)
             connect(server.port).send(b"GET /podStatuses?wait=60 HTTP/1.1\r\nHost: provider\r\n\r\n")
@@ -88,7 +86,7 @@ class TestUnderGunicorn:
 
             eventually(lambda: total(scrape(server), "provider_held_requests") == 0)
 
-    def test_nothing_is_left_of_the_files_in_which_workers_count(self, serve: Serve) -> None:
+    def test_the_metric_files_are_removed_at_exit(self, serve: Serve) -> None:
         with serve(WORKERS="2") as server:
             scrape(server)
             directories = {found for pid in booted(server, 2) for found in counting_in(pid)}
@@ -129,7 +127,7 @@ def test_pods_are_told_by_their_phase_now(make_app: MakeApp, clock: Clock) -> No
 
 @on_sqlite_alone
 class TestWhatIsCounted:
-    def test_is_every_status_that_is_put_on_record_and_every_row_of_the_audit(self, make_app: MakeApp) -> None:
+    def test_includes_every_status_and_audit_row(self, make_app: MakeApp) -> None:
         client = make_app(start_delay="1s").test_client()
         before = metrics(client)
 

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.db.engine import Database
+from tests.app.web.conftest import change, named, on_sqlite_alone, put_on, tables
 from tests.conftest import Clock
-from tests.contract.conftest import change, named, on_sqlite_alone, put_on, tables
 from tests.pods import a_container, a_pod
 
 PodJSON = dict[str, Any]
@@ -92,7 +92,7 @@ def name(function: Callable[..., object]) -> str:
 
 @on_sqlite_alone
 @pytest.mark.parametrize("storm", STORMS, ids=name)
-def test_a_pod_that_comes_again_and_differs_in_nothing_leaves_no_trace(
+def test_an_unchanged_pod_writes_nothing(
     client: FlaskClient, database: Database, clock: Clock, storm: Callable[[PodJSON], None]
 ) -> None:
     pod = put_on(client, a_stormy_pod())
@@ -108,9 +108,7 @@ def test_a_pod_that_comes_again_and_differs_in_nothing_leaves_no_trace(
         assert client.get("/getPod", query_string=named(pod)).data == read
 
 
-def test_a_storm_after_a_change_leaves_no_trace_either(
-    client: FlaskClient, database: Database, clock: Clock
-) -> None:
+def test_a_storm_after_a_change_writes_nothing(client: FlaskClient, database: Database, clock: Clock) -> None:
     pod = put_on(client, a_stormy_pod())
     clock.advance(5)
     pod["spec"]["containers"][0]["image"] = "nginx:1.28"
@@ -177,7 +175,7 @@ CHANGES = [
 
 @on_sqlite_alone
 @pytest.mark.parametrize("alter", CHANGES, ids=name)
-def test_what_is_more_than_another_order_is_a_change(
+def test_more_than_another_order_is_a_change(
     client: FlaskClient, database: Database, clock: Clock, alter: Callable[[PodJSON], None]
 ) -> None:
     pod = put_on(client, a_stormy_pod())

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from app.db.engine import Database
 from app.db.models import Node
+from tests.app.web.conftest import Connect, change, put_on, rows
 from tests.conftest import Clock, MakeApp, Serve
-from tests.contract.conftest import Connect, change, put_on, rows
 from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually, together
@@ -39,7 +39,7 @@ def test_an_empty_node_has_nothing_to_tell(client: FlaskClient) -> None:
     assert changes(client) == {"revision": 0, "statuses": [], "deleted": []}
 
 
-def test_from_the_beginning_every_live_pod_is_told_and_none_that_is_gone(client: FlaskClient) -> None:
+def test_revision_0_returns_every_live_pod(client: FlaskClient) -> None:
     gone, pod = put_on(client, a_pod("gone")), put_on(client, a_pod("web"))
     client.delete("/deletePod", json=gone)
 
@@ -52,7 +52,7 @@ def test_from_the_beginning_every_live_pod_is_told_and_none_that_is_gone(client:
     assert found["deleted"] == []
 
 
-def test_since_a_revision_only_what_changed_after_it_is_told(client: FlaskClient) -> None:
+def test_a_revision_returns_later_changes_only(client: FlaskClient) -> None:
     kept, changed, gone = (put_on(client, a_pod(name)) for name in ("kept", "changed", "gone"))
     revision = changes(client)["revision"]
     assert changes(client, revision) == {"revision": revision, "statuses": [], "deleted": []}
@@ -68,7 +68,7 @@ def test_since_a_revision_only_what_changed_after_it_is_told(client: FlaskClient
     assert kept
 
 
-def test_a_status_that_falls_due_is_a_change_told_once(make_app: MakeApp, clock: Clock) -> None:
+def test_a_due_status_is_returned_once(make_app: MakeApp, clock: Clock) -> None:
     client = make_app(start_delay="1s").test_client()
     put_on(client, a_pod())
     first = changes(client)
@@ -83,9 +83,7 @@ def test_a_status_that_falls_due_is_a_change_told_once(make_app: MakeApp, clock:
     assert changes(client, second["revision"]) == {"revision": second["revision"], "statuses": [], "deleted": []}
 
 
-def test_a_writer_whose_clock_is_behind_does_not_hide_what_it_writes(
-    make_app: MakeApp, clock: Clock, database: Database
-) -> None:
+def test_a_slow_clock_does_not_hide_a_write(make_app: MakeApp, clock: Clock, database: Database) -> None:
     client = make_app(start_delay="2s").test_client()
     put_on(client, a_pod("early"))
     clock.advance(2)
@@ -102,7 +100,7 @@ def test_a_writer_whose_clock_is_behind_does_not_hide_what_it_writes(
     assert [(pod["name"], pod["status"]["phase"]) for pod in found["statuses"]] == [("late", "Running")]
 
 
-def test_a_revision_that_this_database_has_not_come_to_is_told_everything(client: FlaskClient) -> None:
+def test_a_future_revision_returns_everything(client: FlaskClient) -> None:
     put_on(client, a_pod("web"))
     assert names(changes(client, 1_000_000, wait=60)["statuses"]) == ["web"]
 
@@ -135,7 +133,7 @@ class Waiting:
         return self.answer
 
 
-def test_it_is_held_open_until_something_is_written_through_another_worker(serve: Serve) -> None:
+def test_a_write_by_another_worker_ends_the_wait(serve: Serve) -> None:
     with serve(WORKERS="2") as server, closing(server.client()) as client:
         seen = changes(client)["revision"]
         waiting = [Waiting(server, seen) for _ in range(4)]
@@ -143,7 +141,7 @@ def test_it_is_held_open_until_something_is_written_through_another_worker(serve
         assert [names(each.result()["statuses"]) for each in waiting] == [["web"]] * 4
 
 
-def test_it_is_held_open_until_something_falls_due(serve: Serve) -> None:
+def test_a_due_status_ends_the_wait(serve: Serve) -> None:
     with serve(START_DELAY="1s") as server, closing(server.client()) as client:
         client.request("POST", "/createPod", a_pod("web"))
         seen = changes(client)
@@ -152,7 +150,7 @@ def test_it_is_held_open_until_something_falls_due(serve: Serve) -> None:
         assert found["statuses"][0]["status"]["phase"] == "Running"
 
 
-def test_a_server_that_stops_answers_what_it_holds_open(serve: Serve) -> None:
+def test_a_stopping_server_answers_held_requests(serve: Serve) -> None:
     with serve(WORKERS="1") as server, closing(server.client()) as client:
         waiting = Waiting(server, changes(client)["revision"])
         eventually(lambda: b"provider_held_requests 1.0" in client.get("/metrics").body)
@@ -161,9 +159,7 @@ def test_a_server_that_stops_answers_what_it_holds_open(serve: Serve) -> None:
         assert waiting.result()["statuses"] == []
 
 
-def test_more_requests_than_there_is_room_for_are_refused_and_a_client_that_goes_frees_its_place(
-    serve: Serve, connect: Connect
-) -> None:
+def test_held_requests_are_limited(serve: Serve, connect: Connect) -> None:
     with serve(WORKERS="1", THREADS="2") as server, closing(server.client()) as client:
         both = [connect(server.port) for _ in range(2)]
         for connection in both:
@@ -181,7 +177,7 @@ def test_more_requests_than_there_is_room_for_are_refused_and_a_client_that_goes
 WRITERS, READERS, PODS = 4, 2, 12
 
 
-def test_readers_miss_nothing_while_many_write_and_time_passes(serve: Serve) -> None:
+def test_readers_miss_no_change_under_load(serve: Serve) -> None:
     """The union of what each reader was told is the truth, with two workers, on both databases."""
     last_revision: Future[int] = Future()
     with serve(WORKERS="2", START_DELAY="50ms") as server, ThreadPoolExecutor(READERS) as pool:

@@ -16,11 +16,11 @@ from sqlalchemy import text
 from app.audit.reports import REPORTS
 from app.db.engine import Database
 from app.db.models import AuditEvent
+from tests.app.cli.conftest import Run
+from tests.app.cli.test_pods import objects, table
+from tests.app.web.conftest import put_on, rows
 from tests.audit.recorded import at
-from tests.cli.conftest import Run
-from tests.cli.test_pods import objects, table
 from tests.conftest import MakeApp
-from tests.contract.conftest import put_on, rows
 from tests.pods import a_pod
 from tests.server import CLEAN, ROOT
 from tests.waiting import eventually
@@ -52,7 +52,7 @@ def test_events_are_those_that_were_asked_for(run: Run, options: list[str], ids:
         assert [event["id"] for event in objects(run("audit", *command, *options).stdout)] == ids
 
 
-def test_what_a_request_brought_cannot_move_the_cursor_of_a_terminal(run: Run, recorded: Flask) -> None:
+def test_tail_replaces_terminal_escape_sequences(run: Run, recorded: Flask) -> None:
     recorded.test_client().post("/createPod", json=a_pod(), headers={"User-Agent": "\x1b[2Jowned"})
     assert "\x1b" not in run("audit", "tail").stdout
     assert "\ufffd[2Jowned" in run("audit", "tail").stdout
@@ -66,7 +66,7 @@ def test_an_export_goes_to_a_new_file(run: Run, tmp_path: Path) -> None:
     assert "File exists" in run("audit", "export", "-o", path, code=1).stderr
 
 
-def test_the_questions_are_listed_and_asked(run: Run) -> None:
+def test_reports_are_listed_and_run(run: Run) -> None:
     assert [row[0] for row in table(run("audit", "query").stdout)[1:]] == list(REPORTS)
     options = ("--since", at(0).isoformat(), "--until", at(201).isoformat())
     assert table(run("audit", "query", "failures", *options).stdout) == [
@@ -85,12 +85,12 @@ def test_the_questions_are_listed_and_asked(run: Run) -> None:
 
 
 @pytest.mark.parametrize("question", REPORTS)
-def test_every_question_can_be_asked(run: Run, question: str) -> None:
+def test_every_report_runs(run: Run, question: str) -> None:
     run("audit", "query", question, "--namespace", "shop", "--name", "web-0")
 
 
-def test_a_question_that_lacks_something_says_what(run: Run) -> None:
-    assert "this question needs --name" in run("audit", "query", "who-deleted", code=2).stderr
+def test_a_report_names_its_missing_parameter(run: Run) -> None:
+    assert "report who-deleted needs --name" in run("audit", "query", "who-deleted", code=2).stderr
     assert "is not one of" in run("audit", "query", "nothing", code=2).stderr
 
 
@@ -102,7 +102,7 @@ def test_a_chain_that_holds_is_verified(run: Run, database: Database) -> None:
     assert found == {"events": 10, "before": 0, "last_hash": last, "broken": None}
 
 
-def test_a_chain_that_is_broken_names_the_first_event_and_fails(run: Run, database: Database) -> None:
+def test_verify_reports_the_first_broken_event(run: Run, database: Database) -> None:
     with database.write() as connection:
         connection.execute(text("DROP TRIGGER audit_events_no_update"))
         connection.execute(text("UPDATE audit_events SET address = '10.0.0.1' WHERE id IN (4, 7)"))
@@ -114,30 +114,31 @@ def test_a_chain_that_is_broken_names_the_first_event_and_fails(run: Run, databa
 
 def test_without_a_chain_there_is_nothing_to_verify(make_app: MakeApp) -> None:
     result = make_app().test_cli_runner().invoke(args=["audit", "verify"])
-    assert (result.exit_code, result.stderr) == (1, "Error: there is no chain: AUDIT_HASH_CHAIN was never set\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: there is no hash chain: AUDIT_HASH_CHAIN was never set\n",
+    )
 
 
-def test_a_pruning_says_what_went_and_where_it_is(run: Run, database: Database, tmp_path: Path) -> None:
+def test_prune_reports_counts_and_file(run: Run, database: Database, tmp_path: Path) -> None:
     path = tmp_path / "pruned.jsonl"
     result = run("audit", "prune", "--before", at(181).isoformat(), "--export", path)
-    assert result.output == f"9 events, 2 pods and 7 statuses of others are in {path} now\n"
+    assert result.output == f"moved 9 events, 2 pods and 7 other statuses to {path}\n"
     assert run("audit", "verify").exit_code == 0
     assert rows(database, AuditEvent)[-1]["user_agent"] == f"flask audit prune, uid {os.getuid()}"
     again = run("audit", "prune", "--before", at(181).isoformat(), "--export", tmp_path / "again.jsonl")
-    assert (again.stdout, again.stderr) == ("", "nothing is older\n")
+    assert (again.stdout, again.stderr) == ("", "nothing to prune\n")
     assert not (tmp_path / "again.jsonl").exists()
 
 
-def test_a_pruning_has_a_file_even_where_none_is_named(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prune_has_a_default_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     [gone] = objects(run("audit", "prune", "--before", "1s", "--json").stdout)
     assert gone["file"] == "audit-virtual-kubelet-web-20261122T084959Z.jsonl"
     assert len(objects((tmp_path / gone["file"]).read_text())) >= gone["events"]
 
 
-def test_a_pruning_of_the_time_to_come_is_refused(run: Run) -> None:
+def test_prune_refuses_a_future_time(run: Run) -> None:
     assert "before: must not be in the future" in run("audit", "prune", "--before", "2999-01-01", code=1).stderr
 
 
@@ -170,9 +171,7 @@ def test_a_tail_that_follows_prints_what_comes(recorded: Flask, database_url: st
         assert [orjson.loads(process.stdout.readline())["name"] for _ in range(2)] == ["one", "two"]
 
 
-def test_long_work_shows_how_far_it_has_come_on_a_terminal_alone(
-    recorded: Flask, database_url: str, tmp_path: Path
-) -> None:
+def test_progress_bar_is_for_terminals_only(recorded: Flask, database_url: str, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     with closing(os.fdopen(ours, "rb", buffering=0)) as terminal:
         with flask(database_url, "audit", "verify", stderr=theirs) as process:

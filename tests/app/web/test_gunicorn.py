@@ -77,7 +77,7 @@ def test_it_refuses_to_serve_a_database_without_tables(empty_database_url: str) 
 
 
 @ON_SQLITE
-def test_it_refuses_to_serve_a_file_that_is_not_there_and_makes_none(empty_database_url: str) -> None:
+def test_a_missing_database_file_stops_the_start(empty_database_url: str) -> None:
     file = Path(make_url(empty_database_url).database or "")
     assert refusal(empty_database_url) == f"there is no database at {file}: run `flask migrate`"
     assert not file.parent.exists()
@@ -96,7 +96,7 @@ def make_read_only(file: Path) -> None:
         pytest.param(make_read_only, "the database is read-only", id="a_read_only_file"),
     ],
 )
-def test_it_refuses_to_serve_and_leaves_as_it_is(
+def test_an_unusable_database_stops_the_start(
     database_url: str, damage: Callable[[Path], None], line: str
 ) -> None:
     file = Path(make_url(database_url).database or "")
@@ -112,9 +112,7 @@ def test_it_refuses_to_share_a_port(server: Server, database_url: str) -> None:
     assert line == f"cannot listen on 127.0.0.1:{server.port}: Address already in use"
 
 
-def test_a_database_that_is_taken_from_its_revision_is_served_no_more(
-    make_app: MakeApp, database_url: str
-) -> None:
+def test_another_revision_stops_service(make_app: MakeApp, database_url: str) -> None:
     app = make_app()
     client = app.test_client()
     assert client.get("/readyz").status_code == 200
@@ -184,7 +182,7 @@ def count_of(server: Server, beginning: str) -> int:
     return sum(event.startswith(beginning) for event in events(server))
 
 
-def test_sigterm_lets_what_is_under_way_finish_and_exits_with_0(serve: Serve) -> None:
+def test_sigterm_finishes_open_requests(serve: Serve) -> None:
     with serve(WORKERS="2") as server, closing(server.client()) as idle:
         assert idle.get("/healthz").code == 200
         with a_slow_reader(server) as response:
@@ -236,9 +234,7 @@ def test_a_connection_is_kept_while_it_is_idle(server: Server) -> None:
         assert ask(idle) == before
 
 
-def test_a_connection_is_kept_longer_than_a_go_client_keeps_it_and_a_stop_takes_less_than_kubernetes_waits(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_timeouts_fit_go_clients_and_kubernetes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in set(os.environ) - set(CLEAN):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))  # or it would make one

@@ -3,18 +3,17 @@
 import json
 from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
 from conformance.wire import Answer, Connection
+from tests.app.web.conftest import Connect, rows
 from tests.conftest import Serve
-from tests.contract.conftest import Connect, rows
-from tests.server import Server
+from tests.server import ROOT, Server
 
-RECORDING = Path(__file__).parent.parent / "data" / "original-broker.jsonl"
+RECORDING = ROOT / "tests" / "data" / "original-broker.jsonl"
 
 Key = tuple[str, str]
 Pods = dict[Key, dict[str, Any]]
@@ -130,9 +129,7 @@ def everything(connection: Connection, pods: Pods) -> list[bytes]:
     return [answer.body for answer in answers]
 
 
-def test_every_recorded_request_is_answered_as_the_client_needs_it_and_a_kill_loses_nothing(
-    serve: Serve, connect: Connect, database: Database
-) -> None:
+def test_the_recording_survives_a_kill(serve: Serve, connect: Connect, database: Database) -> None:
     with serve() as server:
         connections = [connect(server.port), connect(server.port)]
         pods = replay(server, connections)
@@ -149,7 +146,7 @@ def test_every_recorded_request_is_answered_as_the_client_needs_it_and_a_kill_lo
     assert len(rows(database, Pod)) == 6
 
 
-def test_the_recording_is_what_this_test_takes_it_for() -> None:
+def test_the_recording_has_the_expected_requests() -> None:
     paths = [request.path for request in recording()]
 
     assert len(paths) == 50

@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 
 from app.db.engine import Database
 from app.db.models import Pod, PodStatus
+from tests.app.web.conftest import change, named, on_sqlite_alone, put_on, rows
 from tests.conftest import Clock, MakeApp
-from tests.contract.conftest import change, named, on_sqlite_alone, put_on, rows
 from tests.pods import a_container, a_pod
 
 
@@ -19,7 +19,7 @@ def test_a_provider_without_pods_lists_an_empty_array(client: FlaskClient) -> No
     assert (answer.status_code, answer.text, answer.mimetype) == (200, "[]", "application/json")
 
 
-def test_a_pod_is_read_back_as_it_was_sent_but_for_its_status(client: FlaskClient) -> None:
+def test_a_pod_is_returned_as_sent(client: FlaskClient) -> None:
     pod = put_on(
         client,
         a_pod(
@@ -37,7 +37,7 @@ def test_a_pod_is_read_back_as_it_was_sent_but_for_its_status(client: FlaskClien
     assert read == pod
 
 
-def test_the_list_has_each_pod_as_it_is_read_alone(client: FlaskClient) -> None:
+def test_the_list_equals_the_single_reads(client: FlaskClient) -> None:
     pods = [put_on(client, a_pod(f"web-{number}")) for number in range(3)]
 
     listed = client.get("/getPods").get_json()
@@ -45,7 +45,7 @@ def test_the_list_has_each_pod_as_it_is_read_alone(client: FlaskClient) -> None:
     assert listed == [client.get("/getPod", query_string=named(pod)).get_json() for pod in pods]
 
 
-def test_the_status_of_a_pod_is_the_one_inside_of_the_pod(client: FlaskClient) -> None:
+def test_get_pod_status_equals_the_pods_status(client: FlaskClient) -> None:
     pod = put_on(client, a_pod())
 
     status = client.get("/getPodStatus", query_string=named(pod)).get_json()
@@ -54,7 +54,7 @@ def test_the_status_of_a_pod_is_the_one_inside_of_the_pod(client: FlaskClient) -
 
 
 @on_sqlite_alone
-def test_managed_fields_which_no_reader_needs_are_left_out(client: FlaskClient) -> None:
+def test_managed_fields_are_omitted(client: FlaskClient) -> None:
     managed = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:containers": {}}}}]
     pod = put_on(client, a_pod(metadata={"managedFields": managed}))
 
@@ -62,7 +62,7 @@ def test_managed_fields_which_no_reader_needs_are_left_out(client: FlaskClient) 
     assert "managedFields" not in client.get("/getPods").text
 
 
-def test_a_list_of_more_bytes_than_the_original_broker_reads_is_not_cut(client: FlaskClient) -> None:
+def test_a_large_list_is_complete(client: FlaskClient) -> None:
     for number in range(260):
         put_on(client, a_pod(f"web-{number}", metadata={"annotations": {"filling": "x" * 4000}}))
 
@@ -72,7 +72,7 @@ def test_a_list_of_more_bytes_than_the_original_broker_reads_is_not_cut(client: 
     assert {pod["metadata"]["name"] for pod in listed.get_json()} == {f"web-{number}" for number in range(260)}
 
 
-def test_two_namespaces_may_have_a_pod_of_the_same_name(client: FlaskClient) -> None:
+def test_names_are_unique_per_namespace(client: FlaskClient) -> None:
     first, second = (put_on(client, a_pod("web-0", namespace=namespace)) for namespace in ("blue", "green"))
 
     client.delete("/deletePod", json=first)
@@ -92,7 +92,7 @@ class TestCreate:
         assert client.get("/getPods").data == before
         assert len(rows(database, Pod)) == 1
 
-    def test_the_same_pod_with_a_change_is_an_update(self, client: FlaskClient, database: Database) -> None:
+    def test_with_a_change_is_an_update(self, client: FlaskClient, database: Database) -> None:
         pod = put_on(client, a_pod())
         pod["metadata"]["labels"] = {"app": "shop"}
 
@@ -101,7 +101,7 @@ class TestCreate:
         assert client.get("/getPod", query_string=named(pod)).get_json()["metadata"]["labels"] == {"app": "shop"}
         assert len(rows(database, Pod)) == 1
 
-    def test_a_pod_without_a_uid_gets_one_and_keeps_it(self, client: FlaskClient) -> None:
+    def test_a_pod_without_uid_gets_one(self, client: FlaskClient) -> None:
         pod = a_pod()
         del pod["metadata"]["uid"]
         put_on(client, pod)
@@ -112,7 +112,7 @@ class TestCreate:
         assert uid
         assert client.get("/getPod", query_string=named(pod)).get_json()["metadata"]["uid"] == uid
 
-    def test_a_uid_that_another_live_pod_has_is_refused(self, client: FlaskClient) -> None:
+    def test_a_uid_in_use_is_refused(self, client: FlaskClient) -> None:
         pod = put_on(client, a_pod("web-0"))
 
         answer = client.post("/createPod", json=a_pod("web-1", uid=pod["metadata"]["uid"]))
@@ -123,7 +123,7 @@ class TestCreate:
 
 
 @pytest.mark.parametrize("write", [("POST", "/createPod"), ("PUT", "/updatePod")], ids=["create", "update"])
-def test_another_uid_under_the_same_name_replaces_the_pod_which_stays_on_record(
+def test_another_uid_replaces_the_pod(
     client: FlaskClient, database: Database, clock: Clock, write: tuple[str, str]
 ) -> None:
     old = put_on(client, a_pod(containers=[a_container(image="nginx:1.26")]))
@@ -156,10 +156,6 @@ class TestUpdate:
         assert read["spec"] == pod["spec"]
         assert read["metadata"] == pod["metadata"]
         assert read["status"]["containerStatuses"][0]["image"] == "nginx:1.28"
-
-    def test_of_a_pod_that_is_not_here_is_404(self, client: FlaskClient) -> None:
-        assert client.put("/updatePod", json=a_pod()).status_code == 404
-        assert client.get("/getPods").get_json() == []
 
     def test_of_a_pod_that_was_deleted_is_404(self, client: FlaskClient) -> None:
         pod = put_on(client, a_pod())
@@ -197,7 +193,7 @@ class TestDelete:
         assert (last["phase"], last["effective_at"]) == ("Succeeded", clock.now)
 
     @pytest.mark.parametrize("times", [0, 1], ids=["never here", "deleted before"])
-    def test_of_a_pod_that_is_not_here_is_404(self, client: FlaskClient, times: int) -> None:
+    def test_of_an_unknown_pod_is_404(self, client: FlaskClient, times: int) -> None:
         pod = a_pod()
         for _ in range(times):
             put_on(client, pod)
@@ -240,7 +236,7 @@ class TestDelete:
 
         assert client.get("/getPods").get_json() == []
 
-    def test_of_everything_that_is_listed_leaves_an_empty_list(self, client: FlaskClient) -> None:
+    def test_of_every_pod_leaves_an_empty_list(self, client: FlaskClient) -> None:
         for number in range(3):
             put_on(client, a_pod(f"web-{number}", namespace=f"team-{number}"))
 
@@ -249,9 +245,7 @@ class TestDelete:
 
         assert client.get("/getPods").get_json() == []
 
-    def test_lets_a_pod_come_back_with_the_same_uid_as_a_new_start(
-        self, client: FlaskClient, database: Database, clock: Clock
-    ) -> None:
+    def test_allows_the_same_uid_again(self, client: FlaskClient, database: Database, clock: Clock) -> None:
         pod = put_on(client, a_pod())
         client.delete("/deletePod", json=pod)
         clock.advance(60)
@@ -264,7 +258,7 @@ class TestDelete:
         assert (row["uid"], row["deleted_at"]) == (pod["metadata"]["uid"], None)
 
 
-def test_a_restarted_provider_has_every_pod_and_status_byte_for_byte(make_app: MakeApp, clock: Clock) -> None:
+def test_a_restart_keeps_pods_and_statuses(make_app: MakeApp, clock: Clock) -> None:
     before = make_app().test_client()
     pods = [put_on(before, a_pod(f"web-{number}", uid=str(uuid4()))) for number in range(5)]
     paths: list[tuple[str, dict[str, str]]] = [("/getPods", {})]
