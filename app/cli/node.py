@@ -23,7 +23,7 @@ def show(*, at: datetime | None, as_json: bool) -> None:
     """Show what the node has, what it has promised, and its conditions."""
     services = get_services()
     time = at or services.clock()
-    then = services.history.node(at=time)
+    then = services.history.node(at=at)
     promised = {"cpu": f"{then.cpu_millicores}m", "memory": str(then.memory_bytes), "pods": str(then.pods)}
     document: dict[str, Any] = {
         "name": services.settings.node_name,

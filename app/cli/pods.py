@@ -31,7 +31,7 @@ def list_pods(
 ) -> None:
     """List pods, by namespace and name."""
     time = at or get_services().clock()
-    found = get_services().history.pods(at=time, namespace=namespace, phase=phase, deleted=deleted)
+    found = get_services().history.pods(at=at, namespace=namespace, phase=phase, deleted=deleted)
     if as_json:
         lines(found)
         return
@@ -88,7 +88,7 @@ def _moment(pod: PodRecord, time: datetime) -> StatusInterval:
     Raises:
         InvalidRequest: it was not there yet.
     """
-    moments = [moment for moment in pod.life.moments if moment.since <= time]
+    moments = [moment for moment in pod.history.statuses if moment.since <= time]
     if not moments:
         raise InvalidRequest(f"{pod.namespace}/{pod.name} was not there yet at {rfc3339(time)}", field="at")
     return moments[-1]
@@ -117,7 +117,7 @@ def _show(pod: PodRecord, moment: StatusInterval, time: datetime) -> None:
         "IP": moment.status.get("podIP"),
         "Created": pod.created_at,
         "Changed": pod.updated_at,
-        "Deleted": pod.life.deleted_at,
+        "Deleted": pod.history.deleted_at,
     }
     width = max(map(len, facts)) + 1
     for name, value in facts.items():

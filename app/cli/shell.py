@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.audit.reports import REPORTS
@@ -12,11 +12,12 @@ from app.audit.service import AuditFilter
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent, Base, Node, Pod, PodStatus
 from app.pods.history import PodRecord
+from app.pods.queries import existed_at, status_at
 from app.services import Services
 
 _HELP = """\
 pods(deleted=False)     the pods of this node; with deleted=True also those that are gone
-pod("ns/name")          a pod by its name, or by its UID: .pod (environment masked), .life.moments, .created_at
+pod("ns/name")          a pod by its name, or by its UID: .pod (environment masked), .history.statuses, .created_at
 explain("ns/name")      why it is in its state, and what comes next; at=TIME: as of then
 history("ns/name")      what became of it: requests and statuses, those to come included
 status_at(uid, time)    the PodStatus row that held at a time
@@ -84,19 +85,15 @@ class ShellHelpers:
     def status_at(self, uid: str, time: datetime | str) -> PodStatus | None:
         """Give the status that a pod had at a time; None before it came and after it went."""
         at = _time(time)
-        found = (
+        return (
             self._fresh()
             .scalars(
                 select(PodStatus)
                 .join(Pod)
-                .where(Pod.node_name == self._node_name, Pod.uid == uid, PodStatus.effective_at <= at)
-                .where(or_(Pod.deleted_at.is_(None), Pod.deleted_at > at))
-                .order_by(PodStatus.effective_at.desc())
-                .limit(1)
+                .where(Pod.node_name == self._node_name, Pod.uid == uid, status_at(at), existed_at(at))
             )
             .first()
         )
-        return found if found and (found.left_at is None or found.left_at > at) else None
 
     def events(self, **which: Any) -> list[dict[str, Any]]:
         """Give events of the audit, the oldest first; see `app.audit.service.Which` for what can be asked."""

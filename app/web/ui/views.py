@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, TypeVar, get_args
 
 import orjson
@@ -15,9 +14,9 @@ from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
 from app.kubernetes.status import Phase
-from app.pods.explain import PodHistory, StatusInterval, explain, readiness, restarts
+from app.pods.explain import PodHistory, explain, readiness, restarts
 from app.pods.logs import LogOptions
-from app.pods.queries import EventFilter, PodFilter, Sort
+from app.pods.queries import MAX_STATUSES, EventFilter, PodFilter, Sort
 from app.services import get_services
 from app.web.api.logs import followed
 from app.web.errors import RETRY_AFTER_SECONDS, status_code
@@ -57,7 +56,7 @@ def node() -> Response:
     for row in services.queries.phases(at):
         phases[row.phase] += row.pods
         namespaces.setdefault(row.namespace, Counter())[row.phase] += row.pods
-    requested = services.queries.requested(at)
+    requested = services.queries.usage(at)
     capacity = services.runtime.capacity()
     return _page(
         "node.html",
@@ -65,7 +64,7 @@ def node() -> Response:
         requested={
             "cpu": requested.cpu_millicores / 1000,
             "memory": requested.memory_bytes,
-            "pods": phases["Pending"] + phases["Running"],
+            "pods": requested.pods,
         },
         phases={phase: phases[phase] for phase in get_args(Phase)},
         namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MOST_NAMESPACES],
@@ -100,11 +99,7 @@ def pod() -> Response:
     moment = at or get_services().clock()
     queries = get_services().queries
     record = queries.pod(required("uid"))
-    course = queries.course(record.id)
-    moments = [
-        StatusInterval(row.effective_at, later.effective_at if later else None, orjson.loads(row.status))
-        for row, later in pairwise([*course, None])
-    ]
+    moments = queries.statuses(record, limit=MAX_STATUSES)
     life = PodHistory(moments, record.deleted_at, record.continues_at)
     course_steps = steps(moments, at=moment, deleted_at=record.deleted_at)
     current = next((step for step in reversed(course_steps) if step.since <= moment), None)
@@ -114,7 +109,7 @@ def pod() -> Response:
     return _page(
         "pod.html",
         record=record,
-        is_gone=record.deleted_at is not None and record.deleted_at <= moment,
+        is_gone=life.deletion_before(moment) is not None,
         sentences=list(explain(life, now=moment)),
         status=current.status if current else None,
         reason=current.reason if current else None,
