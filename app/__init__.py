@@ -1,4 +1,4 @@
-"""The reference provider: a web provider of Virtual Kubelet that keeps its pods in SQL."""
+"""The reference provider: a web provider for Virtual Kubelet that stores its pods in a SQL database."""
 
 import os
 from datetime import datetime
@@ -8,9 +8,8 @@ from flask_cors import CORS
 
 from app import cli
 from app.cli import shell
+from app.core.clock import Clock, utc_now
 from app.core.settings import Settings
-from app.pods.service import utc_now
-from app.pods.writer import Clock
 from app.services import Services
 from app.web import api, ui
 from vkweb import __version__ as __version__
@@ -19,14 +18,14 @@ SERVING_SINCE = "_PROVIDER_SERVING_SINCE"
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> Flask:
-    """Make the application. Nothing is connected yet.
+    """Create the application. No connection is opened.
 
     Args:
-        settings: those of the environment where None.
-        clock: what tells the time, in UTC.
+        settings: the settings; those of the environment where None.
+        clock: returns the current time in UTC.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a setting is invalid.
     """
     settings = settings or Settings.from_environment()
     app = Flask(__name__, static_folder=None)
@@ -46,6 +45,6 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
 
 
 def _serving_since(clock: Clock) -> datetime:
-    """Read when the server started, which its workers must tell alike: `gunicorn.conf.py` writes it down."""
+    """Return when the server started; `gunicorn.conf.py` sets the variable for all of its workers."""
     started = os.environ.get(SERVING_SINCE)
     return datetime.fromisoformat(started) if started else clock()

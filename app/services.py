@@ -1,4 +1,4 @@
-"""The services of one application: what its views, its commands and its shell have at hand."""
+"""The services of one application, for its views, its commands and its shell."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,16 +7,17 @@ from typing import Self
 from flask import current_app
 
 from app.audit.service import AuditLog
+from app.core.clock import Clock
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
+from app.pods.context import NodeContext
 from app.pods.history import History
 from app.pods.logs import Logs
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
 from app.pods.watch import StatusWatch
-from app.pods.writer import Clock
 from app.runtimes import Runtime, load_runtime
 
 
@@ -25,7 +26,7 @@ class Services:
     """The services of one application.
 
     Attributes:
-        serving_since: when this server started; the same in all of its workers.
+        serving_since: when this server started; the same in all of its worker processes.
     """
 
     settings: Settings
@@ -42,32 +43,33 @@ class Services:
 
     @classmethod
     def make(cls, settings: Settings, *, clock: Clock, serving_since: datetime) -> Self:
-        """Put the services together. Nothing is connected yet.
+        """Build the services. No connection is opened.
 
         Raises:
-            ConfigurationError: there is no such runtime.
+            ConfigurationError: the runtime of the settings cannot be imported.
         """
         database = Database(settings.database, pool_size=settings.threads, head=head())
         runtime = load_runtime(settings)
         timelines = TimelineAdvancer(database, runtime, clock=clock)
-        pods = PodService(database, runtime, timelines, clock=clock)
+        node = NodeContext(database, runtime, timelines, clock)
+        pods, queries = PodService(node), PodQueries(node)
         audit = AuditLog(database, settings, clock=clock)
         return cls(
             settings=settings,
             database=database,
             runtime=runtime,
             pods=pods,
-            watch=StatusWatch(database, timelines, node_name=settings.node_name, clock=clock),
-            logs=Logs(pods, runtime, clock=clock),
-            history=History(database, timelines, audit, settings, clock=clock),
+            watch=StatusWatch(node),
+            logs=Logs(node, pods),
+            history=History(node, queries, audit),
             audit=audit,
-            queries=PodQueries(database, timelines, node_name=settings.node_name, clock=clock),
+            queries=queries,
             clock=clock,
             serving_since=serving_since,
         )
 
 
 def get_services() -> Services:
-    """Give the services of the application that is at work."""
+    """Return the services of the current application."""
     found: Services = current_app.extensions["services"]
     return found

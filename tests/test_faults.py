@@ -20,10 +20,10 @@ from sqlalchemy import create_engine, event, make_url, text
 from werkzeug.test import TestResponse
 
 from app import create_app
+from app.core.clock import utc_now
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Base
-from app.pods.service import utc_now
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
 from tests.test_durability import assert_nothing_is_half_written

@@ -1,4 +1,4 @@
-"""The record of every write request: what was asked, by whom, and what came of it."""
+"""The audit log: every write request, its client and its outcome."""
 
 from app.audit.writer import Caller, Event, Verb, insert_event
 

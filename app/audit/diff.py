@@ -1,17 +1,17 @@
-"""What changed between two versions of a pod, in words that hold no secret."""
+"""The fields that differ between two versions of a pod, without their values, which may be secret."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
 _IMAGE = re.compile(r"spec\.(containers|initContainers|ephemeralContainers)\[[^\]]*\]\.image")
-"""The fields whose values are said. No other value is: environments, commands and annotations hold secrets."""
+"""The fields whose values are included. Environments, commands and annotations may hold secrets."""
 
 
 def diff(old: Any, new: Any, *, field: str = "") -> Iterator[dict[str, str | None]]:
-    """Name every field that differs between two JSON documents.
+    """Yield every field that differs between two JSON documents.
 
-    Members of a list that have names are compared by name, so their order does not matter.
+    Items of a list that have names are compared by name, so their order does not matter.
 
     >>> list(diff({"spec": {"containers": [{"name": "a", "image": "x"}]}},
     ...           {"spec": {"containers": [{"name": "a", "image": "y"}]}}))
@@ -36,7 +36,7 @@ def diff(old: Any, new: Any, *, field: str = "") -> Iterator[dict[str, str | Non
 
 
 def _members(value: Any) -> dict[str, Any] | None:
-    """Index a list of objects by their names; None for everything else. A missing list is an empty one."""
+    """Return a list of named objects by name, {} for None, and None for any other value."""
     if value is None:
         return {}
     if not isinstance(value, list):

@@ -60,6 +60,7 @@ SELECT uid, phase, reason, since, until, status
 FROM pod_timeline
 WHERE node_name = :node_name AND namespace = :namespace AND name = :name
   AND since <= :at AND (until IS NULL OR until > :at)
+  AND (deleted_at IS NULL OR deleted_at > :at)
 ORDER BY since""",
     ),
     "node": Report(
@@ -80,7 +81,7 @@ SELECT count(*) AS pods, CAST(sum(cpu_millicores) AS bigint) AS cpu_millicores,
        CAST(sum(memory_bytes) AS bigint) AS memory_bytes
 FROM pod_timeline
 WHERE node_name = :node_name AND since <= :at AND (until IS NULL OR until > :at)
-  AND phase IN ('Pending', 'Running')""",
+  AND (deleted_at IS NULL OR deleted_at > :at) AND phase NOT IN ('Succeeded', 'Failed')""",
     ),
     "time-to-ready": Report(
         "How long did pods take from their arrival to Ready?",

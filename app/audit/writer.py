@@ -1,4 +1,4 @@
-"""One event of the audit, added in the transaction of what it tells of."""
+"""Insert audit events, in the transaction of the change that they record."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -20,7 +20,7 @@ _LONGEST_USER_AGENT = 256
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who sends a request, as far as a contract without authentication can tell."""
+    """The client of a request. The contract has no user names, so these are its address and user agent."""
 
     request_id: str
     address: str
@@ -28,14 +28,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done or refused.
+    """A write request and its outcome, or a pruning.
 
     Attributes:
-        pod: which one is meant; None where the request did not say so.
-        code: the HTTP status of the answer.
-        revision: the node's revision that the request made; None where it was refused.
-        change: what changed, or why not. It must hold no value from inside a pod but an image.
-        pruned_through: of a pruning, the ID up to which events of the node may go.
+        pod: the pod of the request; None where the request names none.
+        code: the HTTP status code of the response.
+        revision: the node's revision after the request; None where it was refused.
+        change: the changed fields, or the reason of a refusal. It contains no value from a pod except images.
+        pruned_through: for a pruning, the ID up to which events of the node may be deleted.
     """
 
     at: datetime
@@ -50,10 +50,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def insert_event(connection: Connection, event: Event, *, after: str | None) -> None:
-    """Add an event, in the caller's transaction: the change and its record are there both or neither.
+    """Insert an event in the caller's transaction, so that it is committed together with the change.
 
     Args:
-        after: the hash of the event before it, read by who holds the node's row; None without AUDIT_HASH_CHAIN.
+        after: the hash of the previous event, read while the node is locked; None without AUDIT_HASH_CHAIN.
     """
     pod = event.pod
     content = {

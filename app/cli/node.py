@@ -23,7 +23,7 @@ def show(*, at: datetime | None, as_json: bool) -> None:
     """Show capacity, requested resources, pods, conditions and addresses."""
     services = get_services()
     time = at or services.clock()
-    snapshot = services.history.node(at=time)
+    snapshot = services.history.node(at=at)
     requested = {
         "cpu": f"{snapshot.cpu_millicores}m",
         "memory": str(snapshot.memory_bytes),

@@ -35,7 +35,7 @@ def list_pods(
 ) -> None:
     """List pods, sorted by namespace and name."""
     time = at or get_services().clock()
-    found = get_services().history.pods(at=time, namespace=namespace, phase=phase, deleted=deleted)
+    found = get_services().history.pods(at=at, namespace=namespace, phase=phase, deleted=deleted)
     if as_json:
         lines(found)
         return
@@ -92,7 +92,7 @@ def _interval_at(pod: PodRecord, time: datetime) -> StatusInterval:
     Raises:
         InvalidRequest: the pod did not exist yet.
     """
-    begun = [interval for interval in pod.life.moments if interval.since <= time]
+    begun = [interval for interval in pod.history.statuses if interval.since <= time]
     if not begun:
         raise InvalidRequest(f"{pod.namespace}/{pod.name} did not exist yet at {rfc3339(time)}", field="at")
     return begun[-1]
@@ -121,7 +121,7 @@ def _show(pod: PodRecord, interval: StatusInterval, time: datetime) -> None:
         "IP": interval.status.get("podIP"),
         "Created": pod.created_at,
         "Updated": pod.updated_at,
-        "Deleted": pod.life.deleted_at,
+        "Deleted": pod.history.deleted_at,
     }
     width = max(map(len, facts)) + 1
     for name, value in facts.items():

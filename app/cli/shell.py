@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.audit.reports import REPORTS
@@ -12,11 +12,12 @@ from app.audit.service import AuditFilter
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent, Base, Node, Pod, PodStatus
 from app.pods.history import PodRecord
+from app.pods.queries import existed_at, status_at
 from app.services import Services
 
 _HELP = """\
 pods(deleted=False)     list the pods of this node; deleted=True includes deleted pods
-pod("ns/name")          a pod by name or UID: .pod (environment redacted), .life.moments (statuses), .created_at
+pod("ns/name")          a pod by name or UID: .pod (environment redacted), .history.statuses (statuses), .created_at
 explain("ns/name")      explain the state of a pod, and what happens next; at=TIME for a time in the past
 history("ns/name")      list the requests and statuses of a pod, including scheduled statuses
 status_at(uid, time)    the PodStatus row of a pod at a time
@@ -84,19 +85,15 @@ class ShellHelpers:
     def status_at(self, uid: str, time: datetime | str) -> PodStatus | None:
         """Return the status of a pod at a time; None before its creation and after its deletion."""
         at = _time(time)
-        found = (
+        return (
             self._fresh_session()
             .scalars(
                 select(PodStatus)
                 .join(Pod)
-                .where(Pod.node_name == self._node_name, Pod.uid == uid, PodStatus.effective_at <= at)
-                .where(or_(Pod.deleted_at.is_(None), Pod.deleted_at > at))
-                .order_by(PodStatus.effective_at.desc())
-                .limit(1)
+                .where(Pod.node_name == self._node_name, Pod.uid == uid, status_at(at), existed_at(at))
             )
             .first()
         )
-        return found if found and (found.left_at is None or found.left_at > at) else None
 
     def events(self, **filters: Any) -> list[dict[str, Any]]:
         """Return audit events, oldest first; the filters are those of `app.audit.service.AuditFilter`."""

@@ -1,1 +1,1 @@
-"""What every part stands on: settings, errors, metrics, logs, quantities and timestamps."""
+"""Modules that every package imports: settings, errors, metrics, logs, the clock, quantities and timestamps."""

@@ -1,17 +1,16 @@
-"""What can go wrong, in the words of the person who has to act on it.
+"""The exceptions of the provider.
 
-Services and pure code raise these; :mod:`app.web.errors` maps each to a status code, in one table.
-The message of each goes to the client, so none may hold a value from inside a pod: fields are named, not
-quoted.
+Services and pure functions raise these exceptions; :mod:`app.web.errors` maps each to an HTTP status code in one
+table. The message goes to the client, so it names fields of a pod and never quotes their values.
 """
 
 
 class ProviderError(Exception):
-    """Anything this provider refuses or fails to do."""
+    """The base class of all errors of the provider."""
 
 
 class InvalidRequest(ProviderError):
-    """The request is at fault; `field` says where, in the words of the Kubernetes API or of the query."""
+    """The request is invalid; `field` names the field of the Pod or the query parameter."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(f"{field}: {message}" if field else message)
@@ -19,24 +18,24 @@ class InvalidRequest(ProviderError):
 
 
 class NotFound(ProviderError):
-    """There is no such pod, or no such container in it."""
+    """The pod, or the container in the pod, does not exist."""
 
 
 class Unavailable(ProviderError):
-    """The request is right and cannot be served now; the same request may succeed later."""
+    """The request is valid and cannot be served now; a retry may succeed."""
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database does not answer, or does not take the write: gone, locked, full, read-only."""
+    """The database does not answer or refuses the write: unreachable, locked, full or read-only."""
 
 
 class DatabaseUnusable(DatabaseUnavailable):
-    """The database is there and waiting does not help: read-only, damaged, not at the head revision."""
+    """The database answers and a retry does not help: read-only, damaged, or not at the head revision."""
 
 
 class DatabaseFault(ProviderError):
-    """The database refused a statement: this program is at fault. No row is quoted."""
+    """The database refused a statement because of a bug in this program. The message quotes no row."""
 
 
 class ConfigurationError(ProviderError):
-    """A setting stops the start; the message names it."""
+    """A setting is invalid and prevents the start; the message names the setting."""

@@ -1,6 +1,6 @@
-"""Structured logs on standard error: JSON for machines, lines for a person at a terminal.
+"""Structured logs on standard error: JSON, or lines for a terminal.
 
-What is logged names pods and fields; a value from inside a pod never gets here.
+Log events name pods and fields and never contain a value from a pod's spec.
 """
 
 import logging.config
@@ -20,15 +20,14 @@ _SHARED: tuple[Processor, ...] = (
 
 
 def _console_renderer() -> Processor:
-    # Of the ways to print an exception, the plain one does not print local variables, a pod among them.
+    # The plain traceback does not print local variables, which may hold a pod.
     return structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
 
 
 def configure(settings: Settings) -> None:
-    """Set up this process's logs, those of libraries included."""
-    # To a person, or to a machine?
+    """Configure the logs of this process, including those of libraries."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     renderer: Processor = (
         _console_renderer() if console else structlog.processors.JSONRenderer(serializer=_serialize)
@@ -47,7 +46,7 @@ def configure(settings: Settings) -> None:
 
 
 def _configure_libraries(settings: Settings, *, console: bool) -> None:
-    """Have what logs through the standard library, gunicorn too, write as this program does."""
+    """Format the records of standard library loggers, such as gunicorn's, in the same way."""
     final: Processor = (
         _console_renderer()
         if console
@@ -71,7 +70,7 @@ def _configure_libraries(settings: Settings, *, console: bool) -> None:
         "root": {"handlers": ["stderr"], "level": settings.log_level},
         "loggers": {
             "gunicorn.error": {"level": settings.log_level, "handlers": [], "propagate": True},
-            # Its own lines about each step say less than the one that `flask migrate` prints.
+            # `flask migrate` prints one line that replaces those of each step.
             "alembic": {"level": "WARNING"},
         },
     }

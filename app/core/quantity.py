@@ -21,13 +21,13 @@ _QUANTITY = re.compile(
 
 
 def parse_quantity(text: str) -> Decimal:
-    """Read a quantity.
+    """Parse a quantity.
 
     >>> parse_quantity("100m")
     Decimal('0.100')
 
     Raises:
-        ValueError: the text is no quantity.
+        ValueError: the text is not a quantity.
     """
     match = _QUANTITY.fullmatch(text)
     if match is None or len(text) > 64:

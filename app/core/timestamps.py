@@ -19,7 +19,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
 
 
 def rfc3339(time: datetime) -> str:
-    """Write an aware time as `metav1.Time` does: UTC, whole seconds, `Z`.
+    """Format an aware time as `metav1.Time`: UTC, whole seconds, `Z`.
 
     >>> rfc3339(datetime(2026, 11, 22, 8, 46, 38, 999999, tzinfo=UTC))
     '2026-11-22T08:46:38Z'
@@ -28,7 +28,7 @@ def rfc3339(time: datetime) -> str:
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Read a time that :func:`rfc3339` wrote.
+    """Parse a time that :func:`rfc3339` formatted.
 
     >>> parse_rfc3339("2026-11-22T08:46:38Z").isoformat()
     '2026-11-22T08:46:38+00:00'
@@ -37,7 +37,7 @@ def parse_rfc3339(text: str) -> datetime:
 
 
 def rfc3339_micro(time: datetime) -> str:
-    """Write an aware time as `metav1.MicroTime` does.
+    """Format an aware time as `metav1.MicroTime`: UTC, microseconds, `Z`.
 
     >>> rfc3339_micro(datetime(2026, 11, 22, 8, 46, 38, 120, tzinfo=UTC))
     '2026-11-22T08:46:38.000120Z'
@@ -46,7 +46,7 @@ def rfc3339_micro(time: datetime) -> str:
 
 
 def seconds(count: int) -> timedelta:
-    """Give so many seconds, for a number from a client: none below zero, a century for all that is longer.
+    """Return a client's number of seconds as a duration, at least zero and at most 100 years.
 
     >>> seconds(90)
     datetime.timedelta(seconds=90)
@@ -57,13 +57,13 @@ def seconds(count: int) -> timedelta:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a duration as Go's `time.ParseDuration` does (`1.5s`, `2m30s`); a bare number means seconds.
+    """Parse a duration like Go's `time.ParseDuration` (`1.5s`, `2m30s`); a bare number means seconds.
 
     >>> parse_duration("1m30s").total_seconds()
     90.0
 
     Raises:
-        ValueError: the text is no duration, or one that is negative or longer than a year.
+        ValueError: the text is not a duration, or the duration is negative or longer than a year.
     """
     text = text.strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
@@ -78,7 +78,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration so that :func:`parse_duration` reads the same.
+    """Format a duration for :func:`parse_duration`.
 
     >>> format_duration(timedelta(minutes=1, milliseconds=500))
     '60.5s'
@@ -87,7 +87,7 @@ def format_duration(duration: timedelta) -> str:
 
 
 def format_age(duration: timedelta) -> str:
-    """Write a duration for people, in its two largest units.
+    """Format a duration for people, in its two largest units.
 
     >>> format_age(timedelta(hours=25, minutes=3)), format_age(timedelta(seconds=0.4))
     ('1d1h', '0s')

@@ -1,4 +1,4 @@
-"""Bringing a database to the revision that this version needs."""
+"""Migrate a database to the schema revision of this version."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 def head() -> str:
-    """Say which revision this version of the code needs."""
+    """Return the schema revision that this version needs."""
     revision = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     if revision is None:
         raise RuntimeError(f"no migrations in {MIGRATIONS}")
@@ -25,20 +25,20 @@ def head() -> str:
 
 
 def upgrade(url: URL, revision: str = "head") -> None:
-    """Migrate a database; one that is not there yet is made. Safe to run in many processes at once.
+    """Migrate a database; create a missing SQLite file. Safe to run in several processes at once.
 
     Raises:
-        DatabaseUnavailable: it does not answer or takes no writes; it is as it was before.
+        DatabaseUnavailable: the database does not answer or refuses writes; nothing was changed.
     """
     with _configured(Database(url, head=None, create=True)) as config:
         command.upgrade(config, revision)
 
 
 def downgrade(url: URL, revision: str) -> None:
-    """Take a database back to an older revision. What that revision does not know is lost.
+    """Downgrade a database to an older revision. Data that the revision has no column for is lost.
 
     Raises:
-        DatabaseUnavailable: it does not answer or takes no writes; it is as it was before.
+        DatabaseUnavailable: the database does not answer or refuses writes; nothing was changed.
     """
     with _configured(Database(url, head=None)) as config:
         command.downgrade(config, revision)
@@ -50,7 +50,7 @@ def _configured(database: Database) -> Iterator[Config]:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
         yield config
-    except CommandError as exc:  # such as a revision that this version has never heard of
+    except CommandError as exc:  # for example, an unknown revision
         raise DatabaseUnusable(f"the database cannot be migrated: {exc}") from exc
     finally:
         database.dispose()

@@ -1,4 +1,4 @@
-"""The row of a node: what its writes queue for."""
+"""The row of a node, which serializes the writes of the node."""
 
 from datetime import UTC, datetime
 
@@ -17,14 +17,14 @@ _LOCK = Statement(select(Node.audit_hash).where(Node.name == bindparam("name")).
 
 
 def add_node(connection: Connection, name: str) -> None:
-    """Add a node's row where it is missing; somebody else may do so at the same time."""
+    """Insert a node's row if it is missing; safe when several processes do so at once."""
     connection.execute(_INSERT[connection.dialect.name], {"name": name, "revision": 0, "settled_at": _NEVER})
 
 
 def lock_node(connection: Connection, name: str) -> Row:
-    """Make every writer of a node wait until the transaction ends; give its `audit_hash`."""
+    """Lock a node's row until the transaction ends, and return its `audit_hash`."""
     row = _LOCK.first(connection, name=name)
-    if row is None:  # nothing was ever written
+    if row is None:  # before the first write of the node
         add_node(connection, name)
         row = _LOCK.one(connection, name=name)
     return row

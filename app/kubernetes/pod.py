@@ -164,6 +164,11 @@ class Manifest(msgspec.Struct, frozen=True):
         except (RecursionError, orjson.JSONEncodeError) as exc:
             raise InvalidRequest("the body is nested too deeply") from exc
 
+    @classmethod
+    def stored(cls, text: str, *, digest: str) -> Self:
+        """Decode the text of a manifest that :meth:`parse` accepted, without checking and hashing it again."""
+        return cls(pod=_POD_DECODER.decode(text), text=text, digest=digest)
+
     def with_uid(self, uid: str) -> "Manifest":
         """Give a pod that came without a UID (one written by hand) the one that it is to have."""
         document = _DECODER.decode(self.text)
@@ -209,6 +214,7 @@ def digest(document: dict[str, Any]) -> str:
 _T = TypeVar("_T", Pod, _Referring)
 _VOLATILE_METADATA = frozenset({"managedFields", "resourceVersion", "uid"})
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_POD_DECODER = msgspec.json.Decoder(Pod)
 for _type in (Pod, _Referring):
     # msgspec prepares a type when it is first used, and a process in which two threads do so at once crashes.
     msgspec.json.Decoder(_type)

@@ -1,1 +1,1 @@
-"""The pods of a node: the services that read and write them, and what they are made of."""
+"""The pods of a node: services that read and write them, their addresses, logs and history."""

@@ -1,7 +1,7 @@
-"""Why a pod is in its state, and what comes next, in words.
+"""Sentences that explain the state of a pod and what follows, for the dashboard and the command line.
 
-It reads a PodStatus as any client of Kubernetes would, as JSON: whoever wrote it, this provider or a runtime of
-somebody else's, and whatever fields it has beside those that are read here.
+The functions read a PodStatus as JSON, as any client of Kubernetes does. A runtime may write fields beside those
+that are read here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,15 @@ from typing import Any, NamedTuple
 
 from app.core.timestamps import format_age, rfc3339
 
-_MOST_STEPS = 5
+_MAX_UPCOMING = 5
 
 
 class StatusInterval(NamedTuple):
-    """A PodStatus, as JSON, and from when until when it holds; until None where nothing ends it."""
+    """A PodStatus as JSON and the times between which it holds.
+
+    Attributes:
+        until: when the next status begins or the pod is deleted; None where neither is known.
+    """
 
     since: datetime
     until: datetime | None
@@ -22,41 +26,59 @@ class StatusInterval(NamedTuple):
 
 
 class PodHistory(NamedTuple):
-    """What there is to say of a pod.
+    """The statuses of a pod.
 
     Attributes:
-        moments: its statuses, the oldest first, those that are still to come included.
-        deleted_at: when it left; None while it is live.
-        continues_at: from when on its runtime is asked for more.
+        statuses: in order, upcoming ones included.
+        deleted_at: when the pod was deleted; None while it is live.
+        continues_at: when the runtime is next asked for statuses; None where it is not.
     """
 
-    moments: Sequence[StatusInterval]
+    statuses: Sequence[StatusInterval]
     deleted_at: datetime | None
     continues_at: datetime | None
 
+    def deletion_before(self, at: datetime) -> datetime | None:
+        """Return when the pod was deleted, if it does not exist at a time; None where it does.
 
-def explain(life: PodHistory, *, now: datetime) -> Iterator[str]:
-    """Say why a pod is as it is at a time, and what comes next, a sentence an item."""
-    current = [moment for moment in life.moments if moment.since <= now]
-    if not life.moments:
+        A pod that was created again with the same UID has a gap before that: the status of the deletion ends at
+        the deletion, and later statuses of the gap, such as the end of the containers, have no length.
+        """
+        if self.deleted_at and self.deleted_at <= at:
+            return self.deleted_at
+        past = [status for status in self.statuses if status.since <= at]
+        if not past or past[-1].until is None or past[-1].until > at:
+            return None
+        deleted_at = past[-1].until
+        for status in reversed(past):
+            deleted_at = min(deleted_at, status.until or deleted_at)
+            if status.since != status.until:
+                break
+        return deleted_at
+
+
+def explain(history: PodHistory, *, now: datetime) -> Iterator[str]:
+    """Yield sentences that explain a pod's state at a time and what follows."""
+    current = [status for status in history.statuses if status.since <= now]
+    if not history.statuses:
         yield "Nothing of it is on record any more."
         return
     if not current:
-        yield f"It is not there yet: it comes at {rfc3339(life.moments[0].since)}."
+        yield f"It is not there yet: it comes at {rfc3339(history.statuses[0].since)}."
         return
-    since, until, status = current[-1]
-    left_at = life.deleted_at if life.deleted_at and life.deleted_at <= now else until
-    is_gone = left_at is not None and left_at <= now
-    is_or_was = "was last" if is_gone else "is"
+    since, _, status = current[-1]
+    deleted_at = history.deletion_before(now)
+    is_or_was = "is" if deleted_at is None else "was last"
     yield f"It {is_or_was} {summary(status)}, since {rfc3339(since)} ({format_age(now - since)})."
-    yield from _reasons(status, is_gone=is_gone)
-    if left_at and is_gone:
-        yield f"It was deleted at {rfc3339(left_at)}."
-    yield from _next(life, [moment for moment in life.moments if moment.since > now], now=now, is_gone=is_gone)
+    yield from _reasons(status, is_deleted=deleted_at is not None)
+    if deleted_at:
+        yield f"It was deleted at {rfc3339(deleted_at)}."
+    upcoming = [status for status in history.statuses if status.since > now]
+    yield from _next(history, upcoming, now=now, is_deleted=deleted_at is not None)
 
 
 def summary(status: dict[str, Any]) -> str:
-    """Put a status into a few words: `Running, CrashLoopBackOff, 0/1 ready, 2 restarts`.
+    """Return a status in one line: `Running, CrashLoopBackOff, 0/1 ready, 2 restarts`.
 
     >>> summary({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]})
     'Pending, ErrImagePull, 0/1 ready'
@@ -72,7 +94,7 @@ def summary(status: dict[str, Any]) -> str:
 
 
 def waits_for(status: dict[str, Any]) -> str | None:
-    """Say what `kubectl get pods` would show beside the phase: the pod's reason, or what a container waits for."""
+    """Return the reason that `kubectl get pods` shows: the pod's, or that of the first waiting container."""
     if status.get("reason"):
         return str(status["reason"])
     states = [container.get("state") or {} for container in _containers(status)]
@@ -80,13 +102,13 @@ def waits_for(status: dict[str, Any]) -> str | None:
 
 
 def readiness(status: dict[str, Any]) -> str:
-    """Say how many containers are ready, of how many."""
+    """Return the ready containers and all containers: `1/2`."""
     containers = status.get("containerStatuses") or []
     return f"{sum(1 for container in containers if container.get('ready'))}/{len(containers)}"
 
 
 def restarts(status: dict[str, Any]) -> int:
-    """Count the restarts of all containers."""
+    """Return the sum of the restarts of all containers."""
     return sum(int(container.get("restartCount") or 0) for container in _containers(status))
 
 
@@ -94,12 +116,12 @@ def _containers(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
-def _reasons(status: dict[str, Any], *, is_gone: bool) -> Iterator[str]:
+def _reasons(status: dict[str, Any], *, is_deleted: bool) -> Iterator[str]:
     if status.get("message"):
         yield f"The pod says: {status['message']}."
     sentences = [_of_container(container) for container in _containers(status)]
     yield from (sentence for sentence in sentences if sentence)
-    if sentences and not any(sentences) and not is_gone:
+    if sentences and not any(sentences) and not is_deleted:
         yield "All of its containers run and are ready."
     for condition in status.get("conditions") or ():
         if condition.get("status") != "True" and condition.get("reason"):
@@ -109,27 +131,27 @@ def _reasons(status: dict[str, Any], *, is_gone: bool) -> Iterator[str]:
 
 
 def _of_container(container: dict[str, Any]) -> str | None:
-    """Say what is to be said of a container; nothing of one that runs, is ready and was never restarted."""
+    """Return a sentence about a container; None for one that runs, is ready and was never restarted."""
     state = container.get("state") or {}
     last = (container.get("lastState") or {}).get("terminated")
     count = int(container.get("restartCount") or 0)
     name = f"Container {container.get('name')}"
     if waiting := state.get("waiting"):
         message = f": {waiting['message']}" if waiting.get("message") else ""
-        said = f"{name} waits, {waiting.get('reason')}{message}"
+        sentence = f"{name} waits, {waiting.get('reason')}{message}"
     elif terminated := state.get("terminated"):
-        said = f"{name} has ended{_ending(terminated)}"
+        sentence = f"{name} has ended{_ending(terminated)}"
     elif not container.get("ready"):
-        said = f"{name} runs and is not ready"
+        sentence = f"{name} runs and is not ready"
     elif count:
-        said = f"{name} runs and is ready"
+        sentence = f"{name} runs and is ready"
     else:
         return None
     if count:
-        said += f"; it was restarted {count} time{'s' if count > 1 else ''}"
+        sentence += f"; it was restarted {count} time{'s' if count > 1 else ''}"
     if last:
-        said += f"; its last run ended{_ending(last)}"
-    return said + "."
+        sentence += f"; its last run ended{_ending(last)}"
+    return sentence + "."
 
 
 def _ending(terminated: dict[str, Any]) -> str:
@@ -137,15 +159,19 @@ def _ending(terminated: dict[str, Any]) -> str:
     return f" at {terminated.get('finishedAt')} with exit code {terminated.get('exitCode')}{reason}"
 
 
-def _next(life: PodHistory, upcoming: list[StatusInterval], *, now: datetime, is_gone: bool) -> Iterator[str]:
-    for moment in upcoming[:_MOST_STEPS]:
-        age = format_age(moment.since - now)
-        yield f"At {rfc3339(moment.since)}, in {age}, it becomes {summary(moment.status)}."
-    if len(upcoming) > _MOST_STEPS:
-        yield f"{len(upcoming) - _MOST_STEPS} more changes follow, the last at {rfc3339(upcoming[-1].since)}."
-    if life.deleted_at and not is_gone:
-        yield f"At {rfc3339(life.deleted_at)}, in {format_age(life.deleted_at - now)}, it is deleted."
-    elif life.continues_at:
-        yield f"How it goes on is decided at {rfc3339(life.continues_at)}, or when somebody reads it after that."
-    elif not is_gone:
+def _next(
+    history: PodHistory, upcoming: list[StatusInterval], *, now: datetime, is_deleted: bool
+) -> Iterator[str]:
+    for interval in upcoming[:_MAX_UPCOMING]:
+        age = format_age(interval.since - now)
+        yield f"At {rfc3339(interval.since)}, in {age}, it becomes {summary(interval.status)}."
+    if len(upcoming) > _MAX_UPCOMING:
+        last = rfc3339(upcoming[-1].since)
+        yield f"{len(upcoming) - _MAX_UPCOMING} more changes follow, the last at {last}."
+    if history.deleted_at and not is_deleted:
+        yield f"At {rfc3339(history.deleted_at)}, in {format_age(history.deleted_at - now)}, it is deleted."
+    elif history.continues_at:
+        continues_at = rfc3339(history.continues_at)
+        yield f"How it goes on is decided at {continues_at}, or when somebody reads it after that."
+    elif not is_deleted:
         yield f"{'Then it' if upcoming else 'It'} stays so until it is changed or deleted."

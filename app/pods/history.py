@@ -1,8 +1,7 @@
-"""The record as one reads it: the node and its pods as they are, were at a time, and will be."""
+"""The history of a node and its pods: their state at any time, and the requests that changed it."""
 
 from collections.abc import Generator, Iterator
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -11,24 +10,22 @@ from sqlalchemy import and_, func, select
 
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
-from app.core.settings import Settings
-from app.db.engine import Database
 from app.db.models import Node, Pod, PodStatus
 from app.kubernetes.redact import redact_pod
-from app.pods.advance import TimelineAdvancer
-from app.pods.explain import PodHistory, StatusInterval, explain, summary
-from app.pods.then import existed_at, status_at
-from app.pods.writer import Clock
+from app.pods.context import NodeContext
+from app.pods.explain import PodHistory, explain, summary
+from app.pods.queries import PodQueries
 
-_ROWS_A_CHUNK = 200
+_ROWS_PER_CHUNK = 200
 
 
 class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod as it was at a time.
+    """A pod and its status at a time.
 
     Attributes:
-        since: from when on its status held.
-        status: the PodStatus.
+        since: when the status began to hold.
+        deleted_at: when the pod was deleted, or deleted first after that status; None while it is live.
+        status: the PodStatus as JSON.
     """
 
     namespace: str
@@ -43,11 +40,11 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod that is or was on the node.
+    """A pod of the node, live or deleted.
 
     Attributes:
-        pod: the Pod as it was last sent, its environment masked.
-        life: every status that it had, has and is to have.
+        pod: the Pod as last received, with its environment masked.
+        history: its statuses, upcoming ones included.
     """
 
     namespace: str
@@ -56,11 +53,18 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     pod: dict[str, Any]
     created_at: datetime
     updated_at: datetime
-    life: PodHistory
+    history: PodHistory
 
 
 class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The pods of a node at a time, and what it had promised to those of them that were Pending or Running."""
+    """The pods of a node at a time.
+
+    Attributes:
+        pods_by_phase: the number of pods in each phase that occurs.
+        pods: the number of pods that have not ended.
+        cpu_millicores: the CPU that those request, in thousandths.
+        memory_bytes: the memory that those request.
+    """
 
     pods_by_phase: dict[str, int]
     pods: int
@@ -69,13 +73,13 @@ class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that became of a pod: a request, or a status.
+    """A request that changed a pod, or a status of the pod.
 
     Attributes:
-        summary: what it was, in words.
-        request: the event of the audit, of a request.
-        status: the PodStatus, of a status.
-        is_end: after it, the pod was gone.
+        summary: one line.
+        request: the audit event of a request; None for a status.
+        status: the PodStatus of a status; None for a request.
+        is_end: the request deleted the pod.
     """
 
     at: datetime
@@ -86,68 +90,64 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History:
-    """The record of one node. Every method may raise `DatabaseUnavailable`."""
+    """The history of one node. Every method may raise `DatabaseUnavailable`; a time of None is the present."""
 
-    def __init__(
-        self, database: Database, timelines: TimelineAdvancer, audit: AuditLog, settings: Settings, *, clock: Clock
-    ) -> None:
-        self._database = database
-        self._timelines = timelines
+    def __init__(self, node: NodeContext, queries: PodQueries, audit: AuditLog) -> None:
+        self._node = node
+        self._queries = queries
         self._audit = audit
-        self._node_name = settings.node_name
-        self._clock = clock
 
     def pods(
-        self, *, at: datetime, namespace: str | None = None, phase: str | None = None, deleted: bool = False
+        self,
+        *,
+        at: datetime | None = None,
+        namespace: str | None = None,
+        phase: str | None = None,
+        deleted: bool = False,
     ) -> Generator[PodSnapshot, None, None]:
-        """Give the pods of the node at a time, by namespace and name; they are read as they are consumed.
+        """Yield the pods of the node at a time, by namespace and name, while the rows are read.
 
         Args:
-            deleted: also those that had gone by then, as they were last.
+            deleted: include pods deleted by then, with their last status.
         """
-        query = (
-            select(
-                Pod.namespace, Pod.name, Pod.uid, PodStatus.phase, PodStatus.reason,
-                PodStatus.effective_at.label("since"), Pod.created_at, Pod.deleted_at, PodStatus.status,
-            )
-            .join(PodStatus)
-            .where(Pod.node_name == self._node_name, status_at(at))
-            .order_by(Pod.namespace, Pod.name, Pod.id)
-        )  # fmt: skip
-        if not deleted:
-            query = query.where(existed_at(at))
+        query = self._queries.pods_at(
+            at, Pod.namespace, Pod.name, Pod.uid, PodStatus.phase, PodStatus.reason,
+            PodStatus.effective_at.label("since"), Pod.created_at,
+            func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status,
+            include_deleted=deleted,
+        ).order_by(Pod.namespace, Pod.name, Pod.id)  # fmt: skip
         if namespace:
             query = query.where(Pod.namespace == namespace)
         if phase:
             query = query.where(PodStatus.phase == phase)
-        self._timelines.advance_all()
+        self._node.timelines.advance_all()
         with (
-            self._database.read(streaming=True) as connection,
-            connection.execute(query, execution_options={"yield_per": _ROWS_A_CHUNK}) as rows,
+            self._node.database.read(streaming=True) as connection,
+            connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
         ):
             for row in rows:
                 yield PodSnapshot(**{**row._asdict(), "status": orjson.loads(row.status)})
 
     def pod(self, *, namespace: str | None = None, name: str | None = None, uid: str | None = None) -> PodRecord:
-        """Give the pod of a UID, or the one that has a name now, or had it last.
+        """Return the pod with a UID, or the live pod with a name, or the last that had the name.
 
         Raises:
-            NotFound: there is none and never was, as far as the record goes.
+            NotFound: the database holds no such pod.
         """
         names = and_(Pod.namespace == namespace, Pod.name == name)
         query = (
             select(Pod.__table__)
-            .where(Pod.node_name == self._node_name, Pod.uid == uid if uid else names)
+            .where(Pod.node_name == self._node.node_name, Pod.uid == uid if uid else names)
             .order_by(Pod.deleted_at.is_(None).desc(), Pod.updated_at.desc())
             .limit(1)
         )
-        with self._database.read() as connection:
+        with self._node.database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFound(f"no pod {f'with the UID {uid}' if uid else f'{namespace}/{name}'} is on record")
-        if row.continues_at and row.continues_at <= self._clock():
-            self._timelines.advance(row.id)
-            with self._database.read() as connection:
+        if row.continues_at and row.continues_at <= self._node.clock():
+            self._node.timelines.advance(row.id)
+            with self._node.database.read() as connection:
                 row = connection.execute(query).one()
         return PodRecord(
             namespace=row.namespace,
@@ -156,11 +156,11 @@ class History:
             pod=redact_pod(orjson.loads(row.pod)),
             created_at=row.created_at,
             updated_at=row.updated_at,
-            life=PodHistory(self._moments(row.id, deleted_at=row.deleted_at), row.deleted_at, row.continues_at),
+            history=PodHistory(self._queries.statuses(row), row.deleted_at, row.continues_at),
         )
 
     def find(self, pod: str) -> PodRecord:
-        """Give a pod by what a person types: `NAMESPACE/NAME`, or a UID.
+        """Return the pod with a name, `NAMESPACE/NAME`, or a UID.
 
         Raises:
             NotFound: as :meth:`pod`.
@@ -169,72 +169,42 @@ class History:
         return self.pod(namespace=namespace, name=name) if slash else self.pod(uid=pod)
 
     def steps(self, pod: PodRecord) -> list[HistoryEntry]:
-        """Tell what became of a pod: each request and each status in their order, those to come included."""
+        """Return the requests and statuses of a pod in order, upcoming statuses included."""
         statuses = [
-            HistoryEntry(at=since, summary=summary(status), status=status) for since, _, status in pod.life.moments
+            HistoryEntry(at=since, summary=summary(status), status=status)
+            for since, _, status in pod.history.statuses
         ]
-        return sorted([*self._requests(pod), *statuses], key=lambda step: step.at)
+        return sorted([*self._requests(pod), *statuses], key=lambda entry: entry.at)
 
     def explain(self, pod: PodRecord, *, at: datetime) -> list[str]:
-        """Say in words why a pod is as it is at a time, and what comes next."""
-        gone = pod.life.deleted_at
-        ends = [step for step in self._requests(pod) if gone and step.is_end and step.at <= gone]
-        return [*explain(pod.life, now=at), *(f"What deleted it: {step.summary}." for step in ends[-1:])]
+        """Return sentences that explain a pod's state at a time and what follows."""
+        deleted_at = pod.history.deleted_at
+        ends = [entry for entry in self._requests(pod) if deleted_at and entry.is_end and entry.at <= deleted_at]
+        return [*explain(pod.history, now=at), *(f"What deleted it: {entry.summary}." for entry in ends[-1:])]
 
-    def node(self, *, at: datetime) -> NodeSnapshot:
-        """Say what the node had promised at a time."""
-        query = (
-            select(
-                PodStatus.phase, func.count(), func.sum(PodStatus.cpu_millicores), func.sum(PodStatus.memory_bytes)
-            )
-            .join(Pod)
-            .where(Pod.node_name == self._node_name, status_at(at), existed_at(at))
-            .group_by(PodStatus.phase)
-            .order_by(PodStatus.phase)
-        )
-        self._timelines.advance_all()
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        taking = [row for row in rows if row[0] in ("Pending", "Running")]
-        return NodeSnapshot(
-            pods_by_phase={phase: count for phase, count, _, _ in rows},
-            pods=sum(row[1] for row in taking),
-            cpu_millicores=sum(int(row[2] or 0) for row in taking),
-            memory_bytes=sum(int(row[3] or 0) for row in taking),
-        )
+    def node(self, *, at: datetime | None = None) -> NodeSnapshot:
+        """Return the number of pods and the sum of their requests at a time."""
+        pods_by_phase: dict[str, int] = {}
+        for row in sorted(self._queries.phases(at), key=lambda row: str(row.phase)):
+            pods_by_phase[row.phase] = pods_by_phase.get(row.phase, 0) + row.pods
+        return NodeSnapshot(pods_by_phase=pods_by_phase, **self._queries.usage(at)._asdict())
 
     def revision(self) -> int:
-        """Read the node's revision; 0 where nothing was ever written."""
-        with self._database.read() as connection:
-            return connection.scalar(select(Node.revision).where(Node.name == self._node_name)) or 0
+        """Return the node's revision; 0 before the first write."""
+        with self._node.database.read() as connection:
+            return connection.scalar(select(Node.revision).where(Node.name == self._node.node_name)) or 0
 
     def _requests(self, pod: PodRecord) -> Iterator[HistoryEntry]:
-        """Find the requests that made, changed and ended a pod."""
+        """Yield the requests that created, changed, replaced and deleted a pod."""
         for event in self._audit.events(AuditFilter(namespace=pod.namespace, name=pod.name, outcome="done")):
             event["change"] = orjson.loads(event["change"] or "{}")
             is_replaced = event["change"].get("replaced") == pod.uid
             if event["uid"] != pod.uid and not is_replaced:
                 continue
-            said = f"{event['verb']} by {event['user_agent'] or 'nobody named'} from {event['address']}"
+            line = f"{event['verb']} by {event['user_agent'] or 'nobody named'} from {event['address']}"
             if is_replaced:
-                said += f", which put {event['uid']} in its place"
+                line += f", which put {event['uid']} in its place"
             elif fields := [change["field"] for change in event["change"].get("changed", ())]:
-                said += f": {', '.join(fields)}"
+                line += f": {', '.join(fields)}"
             is_end = is_replaced or event["verb"] == "delete"
-            yield HistoryEntry(at=event["at"], summary=said, request=event, is_end=is_end)
-
-    def _moments(self, pod_id: int, *, deleted_at: datetime | None) -> list[StatusInterval]:
-        query = (
-            select(PodStatus.effective_at, PodStatus.left_at, PodStatus.status)
-            .where(PodStatus.pod_id == pod_id)
-            .order_by(PodStatus.effective_at)
-        )
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        ends = [row.left_at or after.effective_at for row, after in pairwise(rows)]
-        if rows:
-            ends.append(deleted_at if deleted_at and deleted_at > rows[-1].effective_at else None)
-        return [
-            StatusInterval(row.effective_at, end, orjson.loads(row.status))
-            for row, end in zip(rows, ends, strict=True)
-        ]
+            yield HistoryEntry(at=event["at"], summary=line, request=event, is_end=is_end)

@@ -1,4 +1,4 @@
-"""Which address a new pod gets."""
+"""Allocation of pod IP addresses."""
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -14,22 +14,23 @@ _WINDOW = 256
 
 
 def free_address(connection: Connection, *, node_name: str, network: IPNetwork, start: int) -> str:
-    """Find an address that no live pod of the node has.
+    """Return an address that no live pod of the node has.
 
-    The caller holds the node's row, so the answer stays true until it commits.
+    The caller holds the lock on the node's row, so the address stays free until the caller commits.
 
     Args:
-        start: where to begin to look, any number. With the revision, which grows, addresses are given out
-            in turn, and one that was given back rests for as long as can be.
+        network: the network of the pods; its first and last addresses are not used.
+        start: any number, from which the search begins. The node's revision grows with every write, so with it
+            addresses are allocated one after another, and a released address is reused as late as possible.
 
     Raises:
         Unavailable: every address is taken.
     """
-    usable = network.num_addresses - 2  # the first names the network, the last is the broadcast's
+    usable = network.num_addresses - 2  # without the network address and the broadcast address
     first = str(network[1 + start % usable])
     if _IS_TAKEN.first(connection, node_name=node_name, pod_ip=first) is None:
         return first
-    # Seldom: the addresses have come round, and this one is still in use. Then ask for many at once.
+    # Rare: every address was allocated once, and this one is in use again. Query many at once.
     for offset in range(1, usable, _WINDOW):
         window = range(offset, min(offset + _WINDOW, usable))
         candidates = [str(network[1 + (start + i) % usable]) for i in window]

@@ -1,4 +1,4 @@
-"""The logs of containers: what the runtime has, cut to what was asked for."""
+"""Container logs: the lines of the runtime, filtered by the options of the request."""
 
 import sys
 from collections import deque
@@ -13,26 +13,26 @@ from app.core.errors import InvalidRequest, NotFound
 from app.core.timestamps import rfc3339_micro, seconds
 from app.kubernetes import status as statuses
 from app.kubernetes.status import ContainerStatus, PodStatus
+from app.pods.context import NodeContext
 from app.pods.service import PodService
 from app.pods.watch import Waiter, never_wait
-from app.pods.writer import Clock
-from app.runtimes import LogLine, Runtime
+from app.runtimes import LogLine
 
-_LOOK_SECONDS = 0.2
-_BYTES_AT_ONCE = 64 * 1024
+_POLL_SECONDS = 0.2
+_CHUNK_BYTES = 64 * 1024
 
 
 class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a log is wanted; the names and meanings are those of `PodLogOptions` in Kubernetes.
+    """Options of a log request, named as in the `PodLogOptions` of Kubernetes.
 
     Attributes:
-        tail: so many of the last lines; all where it is None or negative.
-        since_time: lines from then on.
-        since_seconds: lines of the last so many seconds.
-        limit_bytes: no more than so many bytes.
-        timestamps: each line begins with its time.
-        previous: the log of the run before this one.
-        follow: what comes later too, until the container ends.
+        tail: the number of last lines; None or negative for all.
+        since_time: only lines from this time on.
+        since_seconds: only lines of the last so many seconds.
+        limit_bytes: the maximum size, in bytes.
+        timestamps: prefix each line with its time.
+        previous: read the previous run of the container.
+        follow: continue with new lines until the container ends.
     """
 
     tail: int | None = None
@@ -45,23 +45,22 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Logs:
-    """The logs of the containers of one node. Every method may raise `DatabaseUnavailable`."""
+    """Reads the logs of the containers of one node. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, pods: PodService, runtime: Runtime, *, clock: Clock) -> None:
+    def __init__(self, node: NodeContext, pods: PodService) -> None:
+        self._node = node
         self._pods = pods
-        self._runtime = runtime
-        self._clock = clock
 
     def read(
         self, namespace: str, name: str, container: str, options: LogOptions, *, pause: Waiter = never_wait
     ) -> Generator[bytes, None, None]:
-        """Give what a container wrote, in pieces.
+        """Yield the log of a container in chunks.
 
         Args:
-            pause: how to wait for more, where it is followed.
+            pause: waits for further lines of a followed log.
 
         Raises:
-            NotFound: there is no such pod, or no such container in it.
+            NotFound: the pod, or the container in it, does not exist.
             InvalidRequest: the container has not started, or has no previous run.
         """
         pod, text = self._pods.find(namespace, name)
@@ -69,24 +68,26 @@ class Logs:
         if status is None:
             raise NotFound(f'container "{container}" is not in pod "{name}" of namespace "{namespace}"')
         previous = _is_previous(status, wanted=options.previous, container=container, pod=name)
-        lines = self._runtime.logs(pod, container, previous=previous, status=lambda: self._status(namespace, name))
+        lines = self._node.runtime.logs(
+            pod, container, previous=previous, status=lambda: self._status(namespace, name)
+        )
         wanted = _since(lines, self._oldest(options))
-        return _limited(_pieces(_tail(wanted, options.tail), options, pause), options.limit_bytes)
+        return _limited(_chunks(_tail(wanted, options.tail), options, pause), options.limit_bytes)
 
     def _status(self, namespace: str, name: str) -> PodStatus:
         return statuses.decode_status(self._pods.status(namespace, name))
 
     def _oldest(self, options: LogOptions) -> datetime | None:
         if options.since_seconds is not None:
-            return self._clock() - seconds(options.since_seconds)
+            return self._node.clock() - seconds(options.since_seconds)
         return options.since_time
 
 
 def _is_previous(status: ContainerStatus, *, wanted: bool, container: str, pod: str) -> bool:
-    """Say which run is read: of a container that waits to run again, the one before, as a kubelet does.
+    """Return whether the previous run is read: on request, or while the container waits to restart.
 
     Raises:
-        InvalidRequest: there is no such run.
+        InvalidRequest: the container has no such run.
     """
     has_previous = status.last_state.terminated is not None
     if wanted and not has_previous:
@@ -103,7 +104,7 @@ def _since(lines: Iterator[LogLine | None], oldest: datetime | None) -> Iterator
 
 
 def _tail(lines: Iterator[LogLine | None], count: int | None) -> Iterator[LogLine | None]:
-    """Leave out all but the last lines of those that are there; what comes later is not counted."""
+    """Yield the last lines of those that exist, then every new line."""
     if count is None or count < 0:
         return lines
     last: deque[LogLine] = deque(maxlen=min(count, sys.maxsize))
@@ -114,24 +115,24 @@ def _tail(lines: Iterator[LogLine | None], count: int | None) -> Iterator[LogLin
     return iter(last)
 
 
-def _pieces(lines: Iterable[LogLine | None], options: LogOptions, pause: Waiter) -> Generator[bytes, None, None]:
-    """Put lines into pieces worth sending; everything that there is, before waiting for more."""
-    piece = bytearray()
+def _chunks(lines: Iterable[LogLine | None], options: LogOptions, pause: Waiter) -> Generator[bytes, None, None]:
+    """Join lines to chunks; send every line that exists before waiting for more."""
+    chunk = bytearray()
     for line in _until_gone(lines):
         if line is None:
-            yield bytes(piece)
-            piece.clear()
-            if not options.follow or not pause(_LOOK_SECONDS):
+            yield bytes(chunk)
+            chunk.clear()
+            if not options.follow or not pause(_POLL_SECONDS):
                 return
             continue
         if options.timestamps:
-            piece += rfc3339_micro(line.time).encode() + b" "
-        piece += line.text + b"\n"
-        if len(piece) >= _BYTES_AT_ONCE:
-            yield bytes(piece)
-            piece.clear()
-    if piece:
-        yield bytes(piece)
+            chunk += rfc3339_micro(line.time).encode() + b" "
+        chunk += line.text + b"\n"
+        if len(chunk) >= _CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
 
 
 def _until_gone(lines: Iterable[LogLine | None]) -> Generator[LogLine | None, None, None]:
@@ -139,12 +140,12 @@ def _until_gone(lines: Iterable[LogLine | None]) -> Generator[LogLine | None, No
         yield from lines
 
 
-def _limited(pieces: Generator[bytes, None, None], limit: int | None) -> Generator[bytes, None, None]:
-    for piece in pieces:
+def _limited(chunks: Generator[bytes, None, None], limit: int | None) -> Generator[bytes, None, None]:
+    for chunk in chunks:
         if limit is None:
-            yield piece
+            yield chunk
             continue
-        yield piece[:limit]
-        limit -= len(piece)
+        yield chunk[:limit]
+        limit -= len(chunk)
         if limit <= 0:
             return

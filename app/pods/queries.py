@@ -1,26 +1,36 @@
-"""What the node has, or had at any time, for people to look at: pods in numbers and in pages, the audit.
+"""The SQL for "pods at a time" and "status at a time", and the queries of the dashboard and the metrics.
 
-A time of None is now. Pages are cut by key: each begins behind the last row of the one before, so the thousandth
-costs what the first does.
+A pod is one row of `pods`; each of its statuses is a row of `pod_statuses` with the time from which it holds. The
+status at T is therefore the last row with `effective_at <= T`. Every read of the package selects it by
+:func:`status_at`, and selects the pods that existed at T by :func:`existed_at`, so that all reads agree:
+
+* A pod does not exist from its deletion on. One that was deleted and created again with the same UID does not
+  exist between the two: `left_at` of the statuses from the deletion on holds the time of that deletion.
+* A read of the present ignores the clock where the row is newer than the clock. A pod that another process has
+  just written may be dated some milliseconds ahead of this process's clock and must not be hidden.
+
+A time of None means the present in every method. Pages are keyset pages: each begins behind the last row of the
+previous one, so the thousandth page costs as much as the first.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select, tuple_
+import orjson
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+from sqlalchemy.orm import aliased
 
 from app.core.errors import InvalidRequest, NotFound
-from app.db.engine import Database
 from app.db.models import AuditEvent, Pod, PodStatus
 from app.db.statement import Row
-from app.kubernetes.resources import ResourceRequests
-from app.pods.advance import TimelineAdvancer
-from app.pods.then import existed_at, status_at
-from app.pods.writer import Clock
+from app.pods.context import NodeContext
+from app.pods.explain import StatusInterval
 
-MOST_STATUSES = 100
-_MOST_NAMESAKES = 10
+MAX_STATUSES = 100
+_MAX_NAMESAKES = 10
+_ENDED = ("Succeeded", "Failed")
 
 Sort = Literal["name", "newest", "oldest"]
 _KEYS: dict[Sort, tuple[Any, ...]] = {
@@ -35,8 +45,31 @@ _RECORD = (
 _STATUS = (PodStatus.effective_at, PodStatus.phase, PodStatus.reason, PodStatus.status)
 
 
+def status_at(at: datetime | BindParameter[Any], *, or_written: bool = False) -> ColumnElement[bool]:
+    """Return the condition that selects the status of a pod at a time, for pods joined with their statuses.
+
+    Args:
+        at: the time, or the parameter that holds it.
+        or_written: also accept statuses up to the pod's last change, for a read of the present.
+    """
+    earlier = aliased(PodStatus)
+    holds = earlier.effective_at <= at
+    if or_written:
+        holds = or_(holds, earlier.effective_at <= Pod.updated_at)
+    last = select(func.max(earlier.effective_at)).where(earlier.pod_id == Pod.id, holds)
+    return PodStatus.effective_at == last.correlate(Pod).scalar_subquery()
+
+
+def existed_at(at: datetime) -> ColumnElement[bool]:
+    """Return the condition that excludes pods deleted by a time, for pods joined with :func:`status_at`."""
+    return and_(
+        or_(Pod.deleted_at.is_(None), Pod.deleted_at > at),
+        or_(PodStatus.left_at.is_(None), PodStatus.left_at > at),
+    )
+
+
 class PodFilter(NamedTuple):
-    """Which pods are wanted; what is None does not matter.
+    """Conditions on pods; None matches every pod.
 
     Attributes:
         name: a part of the name.
@@ -48,10 +81,10 @@ class PodFilter(NamedTuple):
 
 
 class EventFilter(NamedTuple):
-    """Which audit events are wanted; what is None does not matter.
+    """Conditions on audit events; None matches every event.
 
     Attributes:
-        refused: only those that were refused.
+        refused: only requests that were refused.
     """
 
     namespace: str | None = None
@@ -62,35 +95,61 @@ class EventFilter(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Rows, and the ID behind which the next page begins; None where this is the last."""
+    """Rows, and the ID after which the next page begins; None on the last page."""
 
     rows: Sequence[Row]
     after: int | None
 
 
-class PodQueries:
-    """The pods and the audit of one node, to look at. Every method may raise `DatabaseUnavailable`."""
+class NodeUsage(NamedTuple):
+    """The number of pods that have not ended (neither Succeeded nor Failed), and the sum of their requests."""
 
-    def __init__(self, database: Database, timelines: TimelineAdvancer, *, node_name: str, clock: Clock) -> None:
-        self._database = database
-        self._timelines = timelines
-        self._node_name = node_name
-        self._clock = clock
+    pods: int
+    cpu_millicores: int
+    memory_bytes: int
+
+
+class PodQueries:
+    """Queries over the pods and the audit log of one node. Every method may raise `DatabaseUnavailable`."""
+
+    def __init__(self, node: NodeContext) -> None:
+        self._node = node
+
+    def pods_at(self, at: datetime | None, *columns: Any, include_deleted: bool = False) -> Select[Any]:
+        """Return a query over the pods that existed at a time, each joined with its status at that time.
+
+        Args:
+            include_deleted: also pods deleted by then, joined with their last status.
+        """
+        query = (
+            select(*columns)
+            .select_from(Pod)
+            .join(PodStatus)
+            .where(
+                Pod.node_name == self._node.node_name,
+                status_at(at or self._node.clock(), or_written=at is None),
+            )
+        )
+        if include_deleted:
+            return query
+        return query.where(existed_at(at) if at else Pod.deleted_at.is_(None))
 
     def phases(self, at: datetime | None = None) -> Sequence[Row]:
-        """Count pods: rows of `namespace`, `phase`, `pods`. It takes 0.2 s where there are 50,000."""
+        """Count pods: rows of `namespace`, `phase`, `pods`. Measured: 0.2 s with 50,000 pods."""
         groups = (Pod.namespace, PodStatus.phase)
-        query = self._held(at, *groups, func.count().label("pods")).group_by(*groups).order_by(*groups)
-        with self._database.read() as connection:
+        query = self.pods_at(at, *groups, func.count().label("pods")).group_by(*groups).order_by(*groups)
+        self._node.timelines.advance_all()
+        with self._node.database.read() as connection:
             return connection.execute(query).all()
 
-    def requested(self, at: datetime | None = None) -> ResourceRequests:
-        """Add up what the pods request that have not ended, as a scheduler counts them."""
-        sums = (func.sum(PodStatus.cpu_millicores), func.sum(PodStatus.memory_bytes))
-        query = self._held(at, *sums).where(PodStatus.phase.not_in(["Succeeded", "Failed"]))
-        with self._database.read() as connection:
-            cpu, memory = connection.execute(query).one()
-        return ResourceRequests(cpu_millicores=int(cpu or 0), memory_bytes=int(memory or 0))
+    def usage(self, at: datetime | None = None) -> NodeUsage:
+        """Sum the requests of the pods that have not ended, as a scheduler does."""
+        sums = (func.count(), func.sum(PodStatus.cpu_millicores), func.sum(PodStatus.memory_bytes))
+        query = self.pods_at(at, *sums).where(PodStatus.phase.not_in(_ENDED))
+        self._node.timelines.advance_all()
+        with self._node.database.read() as connection:
+            pods, cpu, memory = connection.execute(query).one()
+        return NodeUsage(pods=pods, cpu_millicores=int(cpu or 0), memory_bytes=int(memory or 0))
 
     def pods(
         self,
@@ -101,66 +160,83 @@ class PodQueries:
         after: int | None = None,
         limit: int = 100,
     ) -> Page:
-        """Give a page of the pods that were there, each with the status that held.
+        """Return a page of the pods that existed at a time, each with its status at that time.
 
         Args:
-            after: the ID of the last pod of the page before; None for the first page.
+            after: the ID of the last pod of the previous page; None for the first page.
 
         Raises:
-            InvalidRequest: `after` is nobody's.
+            InvalidRequest: no pod has the ID `after`.
         """
-        query = self._held(at, *_RECORD, *_STATUS)
+        query = self.pods_at(at, *_RECORD, *_STATUS)
         if wanted.namespace:
             query = query.where(Pod.namespace == wanted.namespace)
         if wanted.name:
             query = query.where(Pod.name.contains(wanted.name.lower(), autoescape=True))
         if wanted.phase:
             query = query.where(PodStatus.phase == wanted.phase)
-        self._timelines.advance_all()
-        with self._database.read() as connection:
+        self._node.timelines.advance_all()
+        with self._node.database.read() as connection:
             return _page(connection, query, _KEYS[sort], after=after, limit=limit, descending=sort == "newest")
 
     def pod(self, uid: str) -> Row:
-        """Give the record of a pod that is or was here, the Pod itself included: mind what is in it.
+        """Return the row of a pod, live or deleted. Its column `pod` holds environment values.
 
         Raises:
-            NotFound: no pod of this UID was ever here.
+            NotFound: no pod of this node had the UID.
         """
-        self._timelines.advance_all()
-        query = select(*_RECORD, Pod.pod).where(Pod.node_name == self._node_name, Pod.uid == uid)
-        with self._database.read() as connection:
+        self._node.timelines.advance_all()
+        query = select(*_RECORD, Pod.pod).where(Pod.node_name == self._node.node_name, Pod.uid == uid)
+        with self._node.database.read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
-            raise NotFound(f'no pod of UID "{uid}" was ever on this node')
+            raise NotFound(f'no pod with the UID "{uid}" was ever on this node')
         return row
 
-    def course(self, pod_id: int) -> Sequence[Row]:
-        """Give the statuses of a pod in their order, those to come included; of very many, the last."""
-        query = select(*_STATUS).where(PodStatus.pod_id == pod_id).order_by(PodStatus.effective_at.desc())
-        with self._database.read() as connection:
-            return connection.execute(query.limit(MOST_STATUSES)).all()[::-1]
+    def statuses(self, pod: Row, *, limit: int | None = None) -> list[StatusInterval]:
+        """Return the statuses of a pod in order, upcoming ones included.
+
+        Args:
+            pod: a row with `id` and `deleted_at`.
+            limit: only so many of the last statuses; all where None.
+        """
+        query = (
+            select(PodStatus.effective_at, PodStatus.left_at, PodStatus.status)
+            .where(PodStatus.pod_id == pod.id)
+            .order_by(PodStatus.effective_at.desc())
+            .limit(limit)
+        )
+        with self._node.database.read() as connection:
+            rows = connection.execute(query).all()[::-1]
+        ends = [row.left_at or following.effective_at for row, following in pairwise(rows)]
+        if rows:
+            ends.append(pod.deleted_at if pod.deleted_at and pod.deleted_at > rows[-1].effective_at else None)
+        return [
+            StatusInterval(row.effective_at, end, orjson.loads(row.status))
+            for row, end in zip(rows, ends, strict=True)
+        ]
 
     def namesakes(self, pod: Row) -> Sequence[Row]:
-        """Give the records of other pods that had the name of this one, the newest first."""
+        """Return the rows of other pods that had the same name, the newest first."""
         query = (
             select(*_RECORD)
-            .where(Pod.node_name == self._node_name, Pod.namespace == pod.namespace, Pod.name == pod.name)
+            .where(Pod.node_name == self._node.node_name, Pod.namespace == pod.namespace, Pod.name == pod.name)
             .where(Pod.id != pod.id)
             .order_by(Pod.created_at.desc())
-            .limit(_MOST_NAMESAKES)
+            .limit(_MAX_NAMESAKES)
         )
-        with self._database.read() as connection:
+        with self._node.database.read() as connection:
             return connection.execute(query).all()
 
     def events(
         self, wanted: EventFilter, *, at: datetime | None = None, after: int | None = None, limit: int = 100
     ) -> Page:
-        """Give a page of audit events, the newest first: what was done, or refused, until a time.
+        """Return a page of the audit events up to a time, the newest first.
 
         Raises:
-            InvalidRequest: `after` is nobody's.
+            InvalidRequest: no event has the ID `after`.
         """
-        query = select(AuditEvent.__table__).where(AuditEvent.node_name == self._node_name)
+        query = select(AuditEvent.__table__).where(AuditEvent.node_name == self._node.node_name)
         for column, value in (
             (AuditEvent.namespace, wanted.namespace),
             (AuditEvent.name, wanted.name),
@@ -174,19 +250,8 @@ class PodQueries:
         if at:
             query = query.where(AuditEvent.at <= at)
         keys = (AuditEvent.at, AuditEvent.id)
-        with self._database.read() as connection:
+        with self._node.database.read() as connection:
             return _page(connection, query, keys, after=after, limit=limit, descending=True)
-
-    def _held(self, at: datetime | None, *columns: Any) -> Select[Any]:
-        """Select from the pods that were there at a time, each joined with the status that held."""
-        is_there = existed_at(at) if at else Pod.deleted_at.is_(None)
-        holds = status_at(at or self._clock(), or_written=at is None)
-        return (
-            select(*columns)
-            .select_from(Pod)
-            .join(PodStatus)
-            .where(Pod.node_name == self._node_name, is_there, holds)
-        )
 
 
 def _page(
@@ -198,7 +263,7 @@ def _page(
     limit: int,
     descending: bool,
 ) -> Page:
-    """Cut a page out of what a query gives, in the order of some columns, the last of them the ID."""
+    """Return a page of a query's rows, ordered by columns of which the last is the ID."""
     if after is not None:
         last = connection.execute(select(*keys).where(keys[-1] == after)).one_or_none()
         if last is None:

@@ -1,31 +1,31 @@
-"""The pods of this node: what the contract asks for, each call one transaction.
+"""The pods of a node: the reads and writes of the HTTP contract, each call one transaction.
 
-Every status is computed when a pod arrives or changes and stored with the time from which it holds, so a
-read is one query for the last row whose time has come. Only a course that has no end has to go on first.
+The statuses of a pod are computed when the pod is created or changed, and stored with the times from which they
+hold. A read is therefore one query for the last status whose time has come. Only a timeline without an end, such
+as a container that crashes again and again, is computed in parts: a read advances it first where it is overdue.
 """
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, select
 
 from app import audit
 from app.audit import Caller, Event, Verb
 from app.audit.hash_chain import last_hash
 from app.core.errors import NotFound
 from app.core.timestamps import seconds
-from app.db.engine import Database
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.pod import Manifest, PodReference
-from app.pods.advance import TimelineAdvancer
-from app.pods.writer import Clock, PodWriter, accepted_pod
-from app.runtimes import AcceptedPod, Runtime
+from app.pods.context import NodeContext
+from app.pods.queries import status_at
+from app.pods.writer import PodWriter, accepted_pod
+from app.runtimes import AcceptedPod
 
-ROWS_A_CHUNK = 200
+_ROWS_PER_CHUNK = 200
 
 log = structlog.get_logger("app")
 
@@ -35,80 +35,54 @@ _LIVE = (
     Pod.name == bindparam("name"),
     Pod.deleted_at.is_(None),
 )
-# A writer whose clock is ahead of the reader's must not hide the pod that it has just written.
-_EFFECTIVE = or_(PodStatus.effective_at <= bindparam("now"), PodStatus.effective_at <= Pod.updated_at)
-_NEWEST = PodStatus.effective_at.desc()
+_HOLDS_NOW = status_at(bindparam("now"), or_written=True)
 
-_SELECT_STATUS = Statement(
-    select(PodStatus.status, Pod.id, Pod.continues_at)
-    .join(Pod)
-    .where(*_LIVE, _EFFECTIVE)
-    .order_by(_NEWEST)
-    .limit(1)
-)
+_SELECT_STATUS = Statement(select(PodStatus.status, Pod.id, Pod.continues_at).join(Pod).where(*_LIVE, _HOLDS_NOW))
 _SELECT_POD = Statement(
-    select(Pod.pod, PodStatus.status, Pod.id, Pod.continues_at, Pod.pod_ip, Pod.created_at, Pod.deleted_at)
+    select(
+        Pod.pod, Pod.digest, PodStatus.status, Pod.id, Pod.continues_at, Pod.pod_ip, Pod.created_at, Pod.deleted_at
+    )
     .join(PodStatus)
-    .where(*_LIVE, _EFFECTIVE)
-    .order_by(_NEWEST)
-    .limit(1)
+    .where(*_LIVE, _HOLDS_NOW)
 )
 _SELECT_DIGEST = Statement(select(Pod.uid, Pod.digest).where(*_LIVE))
 _SELECT_PODS = (
-    select(
-        Pod.pod,
-        select(PodStatus.status)
-        .where(PodStatus.pod_id == Pod.id, _EFFECTIVE)
-        .order_by(_NEWEST)
-        .limit(1)
-        .correlate(Pod)
-        .scalar_subquery(),
-    )
-    .where(Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None))
+    select(Pod.pod, PodStatus.status)
+    .join(PodStatus)
+    .where(Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None), _HOLDS_NOW)
     .order_by(Pod.namespace, Pod.name)
 )
 
 
-def utc_now() -> datetime:
-    """Read the clock."""
-    return datetime.now(UTC)
-
-
 class PodService:
-    """The pods of one node in one database.
+    """Reads and writes the pods of one node.
 
     Every method may raise `DatabaseUnavailable`; a write that raises has changed nothing.
     """
 
-    def __init__(
-        self, database: Database, runtime: Runtime, timelines: TimelineAdvancer, *, clock: Clock = utc_now
-    ) -> None:
-        self._database = database
-        self._runtime = runtime
-        self._timelines = timelines
-        self._node_name = runtime.settings.node_name
-        self._clock = clock
+    def __init__(self, node: NodeContext) -> None:
+        self._node = node
 
     def create(self, manifest: Manifest, caller: Caller) -> None:
-        """Take a pod on.
+        """Create a pod.
 
-        The same pod again (same UID) is an update, and nothing at all where nothing differs: a client that
-        lost the answer sends it again. Another UID under the same name replaces the pod that has it.
+        A request with the UID of the live pod is an update, and changes nothing where nothing differs: a client
+        that lost the answer repeats the request. A request with another UID replaces the pod that has the name.
         """
         self._put(manifest, caller, verb="create")
 
     def update(self, manifest: Manifest, caller: Caller) -> None:
-        """Change a pod; nothing happens where nothing differs but the order of its environment.
+        """Update a pod; change nothing where only the order of its environment differs.
 
-        Another UID under the same name replaces the pod, as for :meth:`create`: the original broker sends
-        an update for a pod that was deleted and made again while it was not looking.
+        A request with another UID replaces the pod, as in :meth:`create`: the original broker sends an update for
+        a pod that was deleted and created again while the broker was not connected.
 
         Raises:
-            NotFound: there is no pod of that name.
+            NotFound: no live pod has the name.
         """
         metadata = manifest.pod.metadata
-        with self._database.read() as connection:
-            row = _SELECT_DIGEST.first(connection, **self._named(metadata.namespace, metadata.name))
+        with self._node.database.read() as connection:
+            row = _SELECT_DIGEST.first(connection, **self._key(metadata.namespace, metadata.name))
         if row is None:
             raise _not_found(metadata.namespace, metadata.name)
         if metadata.uid in (None, "", row.uid) and row.digest == manifest.digest:
@@ -116,10 +90,10 @@ class PodService:
         self._put(manifest, caller, verb="update")
 
     def delete(self, pod: PodReference, caller: Caller) -> None:
-        """Let a pod go; it stays on record.
+        """Delete a pod; keep its history.
 
         Raises:
-            NotFound: there is no live pod of that name, or it has another UID than the one that is meant.
+            NotFound: no live pod has the name, or it has another UID than the request.
         """
         grace = pod.deletion_grace_period_seconds
         with self._writing(caller, "delete") as writer:
@@ -129,41 +103,42 @@ class PodService:
             writer.delete(live, grace=None if grace is None else seconds(grace))
 
     def get(self, namespace: str, name: str) -> str:
-        """Give a pod with its status, as JSON.
+        """Return a pod with its status, as JSON.
 
         Raises:
-            NotFound: there is no such pod.
+            NotFound: no live pod has the name.
         """
         row = self._read(_SELECT_POD, namespace, name)
         return _with_status(row.pod, row.status)
 
     def status(self, namespace: str, name: str) -> str:
-        """Give a pod's status, as JSON.
+        """Return a pod's status, as JSON.
 
         Raises:
-            NotFound: there is no such pod.
+            NotFound: no live pod has the name.
         """
         status: str = self._read(_SELECT_STATUS, namespace, name).status
         return status
 
     def find(self, namespace: str, name: str) -> tuple[AcceptedPod, str]:
-        """Give a pod as its runtime sees it, and its status as JSON.
+        """Return a pod as runtimes take it, and its status as JSON.
 
         Raises:
-            NotFound: there is no such pod.
+            NotFound: no live pod has the name.
         """
         row = self._read(_SELECT_POD, namespace, name)
-        return accepted_pod(self._runtime, row), row.status
+        return accepted_pod(self._node.runtime, row), row.status
 
     def list(self) -> Generator[str, None, None]:
-        """Give every live pod with its status, by namespace and name, as pieces of one JSON array.
+        """Yield every live pod with its status, by namespace and name, as pieces of one JSON array.
 
-        The pods are of one moment. They are read as they are consumed, so memory does not grow with them.
+        All pods are from one snapshot. Rows are read as the pieces are consumed, so memory does not grow with
+        them.
         """
-        self._timelines.advance_all()
-        parameters = {"node_name": self._node_name, "now": self._clock()}
-        with self._database.read(streaming=True) as connection:
-            rows = connection.execute(_SELECT_PODS, parameters, execution_options={"yield_per": ROWS_A_CHUNK})
+        self._node.timelines.advance_all()
+        parameters = {"node_name": self._node.node_name, "now": self._node.clock()}
+        with self._node.database.read(streaming=True) as connection:
+            rows = connection.execute(_SELECT_PODS, parameters, execution_options={"yield_per": _ROWS_PER_CHUNK})
             separator = "["
             for chunk in rows.partitions():
                 yield separator + ",".join([_with_status(*row) for row in chunk])
@@ -173,20 +148,20 @@ class PodService:
     def record_refusal(
         self, caller: Caller, *, verb: Verb, pod: PodReference | None, code: int, message: str
     ) -> None:
-        """Put a write request that was refused on record."""
+        """Insert the audit event of a write request that was refused."""
         event = Event(
-            at=self._clock(),
-            node_name=self._node_name,
+            at=self._node.clock(),
+            node_name=self._node.node_name,
             caller=caller,
             verb=verb,
             pod=pod,
             code=code,
             change={"refused": message},
         )
-        with self._database.write() as connection:
-            chained = self._runtime.settings.audit_hash_chain
+        with self._node.database.write() as connection:
+            chained = self._node.runtime.settings.audit_hash_chain
             audit.insert_event(
-                connection, event, after=last_hash(connection, self._node_name) if chained else None
+                connection, event, after=last_hash(connection, self._node.node_name) if chained else None
             )
 
     def _put(self, manifest: Manifest, caller: Caller, *, verb: Verb) -> None:
@@ -214,31 +189,31 @@ class PodService:
 
     @contextmanager
     def _writing(self, caller: Caller, verb: Verb) -> Iterator[PodWriter]:
-        """Make one write request in one transaction; then have the runtime follow."""
-        with self._database.write() as connection:
-            writer = PodWriter(connection, self._runtime, now=self._clock(), caller=caller, verb=verb)
+        """Run a write request in one transaction; then call `Runtime.sync` for the pods that changed."""
+        with self._node.database.write() as connection:
+            writer = PodWriter(connection, self._node.runtime, now=self._node.clock(), caller=caller, verb=verb)
             yield writer
         for pod in writer.touched:
             try:
-                self._runtime.sync(pod)
-            except Exception:  # the write stays done; the runtime finds out later what it has left undone
-                log.exception("the runtime did not follow", uid=pod.manifest.pod.metadata.uid)
+                self._node.runtime.sync(pod)
+            except Exception:  # the write is committed; the runtime catches up when it is next asked
+                log.exception("the runtime failed to sync a pod", uid=pod.manifest.pod.metadata.uid)
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
-        """Read a pod as it is now; its course goes on first where it is to."""
-        now = self._clock()
-        with self._database.read() as connection:
-            row = query.first(connection, **self._named(namespace, name, now=now))
+        """Return the row of a live pod, after its timeline was advanced where that is overdue."""
+        now = self._node.clock()
+        with self._node.database.read() as connection:
+            row = query.first(connection, **self._key(namespace, name, now=now))
         if row and row.continues_at and row.continues_at <= now:
-            self._timelines.advance(row.id)
-            with self._database.read() as connection:
-                row = query.first(connection, **self._named(namespace, name, now=now))
+            self._node.timelines.advance(row.id)
+            with self._node.database.read() as connection:
+                row = query.first(connection, **self._key(namespace, name, now=now))
         if row is None:
             raise _not_found(namespace, name)
         return row
 
-    def _named(self, namespace: str, name: str, **more: object) -> dict[str, object]:
-        return {"node_name": self._node_name, "namespace": namespace, "name": name, **more}
+    def _key(self, namespace: str, name: str, **more: object) -> dict[str, object]:
+        return {"node_name": self._node.node_name, "namespace": namespace, "name": name, **more}
 
 
 def _not_found(namespace: str, name: str) -> NotFound:
@@ -246,5 +221,5 @@ def _not_found(namespace: str, name: str) -> NotFound:
 
 
 def _with_status(pod: str, status: str) -> str:
-    """Put a status into a pod, both JSON objects and the pod never empty, without parsing either."""
+    """Insert the status into a pod's JSON, without parsing either; the pod is a non-empty object."""
     return f'{pod[:-1]},"status":{status}}}'

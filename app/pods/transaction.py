@@ -1,28 +1,28 @@
-"""The turn of a writer: what one transaction changes in the rows of a node, while all others wait."""
+"""One write transaction on the rows of a node; all other writers of the node wait until it ends."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy.orm import aliased
 
 from app.audit.hash_chain import FIRST
 from app.core import metrics
-from app.db.models import Node, Pod, PodStatus
+from app.db.models import Node, Pod, PodStatus, UtcDateTime
 from app.db.nodes import add_node
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes import status as statuses
-from app.kubernetes.pod import PodSpec
-from app.kubernetes.resources import pod_requests
+from app.kubernetes.resources import ResourceRequests
 from app.kubernetes.status import Transition
 
 _TICK = timedelta(microseconds=1)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
-KNOWN_POD = select(
+SELECT_POD_ROW = select(
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
     Pod.updated_at, Pod.deleted_at, Pod.continues_at, Pod.revision,
 ).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
-"""What a writer wants to know of a pod."""
+"""The columns of a pod that writers and runtimes need."""
 
 OF_LIVE_POD = (
     select(Pod.id)
@@ -32,7 +32,7 @@ OF_LIVE_POD = (
 DUE = select(PodStatus.pod_id).where(
     PodStatus.effective_at > bindparam("settled_at"), PodStatus.effective_at <= bindparam("now"), OF_LIVE_POD
 )
-"""The pods whose statuses fell due since the node was settled. Few: every write settles it."""
+"""The pods whose statuses fell due since the last write of the node. Few, as every write publishes them."""
 
 _NEXT_REVISION = Statement(
     update(Node)
@@ -40,8 +40,8 @@ _NEXT_REVISION = Statement(
     .values(revision=Node.revision + 1)
     .returning(Node.revision, Node.settled_at, Node.audit_hash)
 )
-_SETTLE_PODS = Statement(update(Pod).where(Pod.id.in_(DUE)).values(parameters("revision")))
-_SETTLE_NODE = Statement(update(Node).where(Node.name == bindparam("node_name")).values(parameters("settled_at")))
+_PUBLISH_PODS = Statement(update(Pod).where(Pod.id.in_(DUE)).values(parameters("revision")))
+_PUBLISH_NODE = Statement(update(Node).where(Node.name == bindparam("node_name")).values(parameters("settled_at")))
 _SELECT_LAST = Statement(
     select(PodStatus.effective_at, PodStatus.status)
     .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
@@ -53,13 +53,23 @@ _INSERT_STATUS = Statement(
         parameters("pod_id", "effective_at", "phase", "reason", "status", "cpu_millicores", "memory_bytes")
     )
 )
-_CUT = Statement(
+_DELETE_STATUSES = Statement(
     delete(PodStatus).where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at >= bindparam("at"))
 )
-_LEAVE = Statement(
+_LEFT_AT: BindParameter[datetime] = bindparam("left_at", type_=UtcDateTime())
+_EARLIER = aliased(PodStatus)
+_AT_DELETION = (
+    select(func.max(_EARLIER.effective_at))
+    .where(_EARLIER.pod_id == bindparam("of_pod"), _EARLIER.effective_at <= _LEFT_AT)
+    .scalar_subquery()
+)
+_MARK_LEFT = Statement(
     update(PodStatus)
-    .where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at == bindparam("since"))
-    .values(parameters("left_at"))
+    .where(
+        PodStatus.pod_id == bindparam("of_pod"),
+        PodStatus.effective_at >= func.coalesce(_AT_DELETION, _LEFT_AT),
+    )
+    .values(left_at=case((PodStatus.effective_at > _LEFT_AT, PodStatus.effective_at), else_=_LEFT_AT))
 )
 _CHANGEABLE = ("pod", "digest", "pod_ip", "created_at", "updated_at", "deleted_at", "continues_at")
 _UPDATE_POD = Statement(
@@ -68,20 +78,20 @@ _UPDATE_POD = Statement(
 
 
 class NodeTransaction:
-    """The turn of one writer.
+    """A write transaction of one node.
 
-    It begins by taking the node's next revision, which makes every other writer of this node wait until
-    the transaction ends. So what it reads stays true, and revisions are committed in their order. Statuses that
-    fell due until now get that revision, too.
+    The transaction begins by incrementing the node's revision. That locks the node's row, so every other writer of
+    the node waits until the transaction ends: rows that were read stay unchanged, and revisions are committed in
+    order. Pods whose statuses fell due by now get the same revision.
 
     Args:
-        connection: in a transaction, which commits where nothing raises.
-        now: the time by the clock.
+        connection: a connection in a transaction that the caller commits or rolls back.
+        now: the current time by the clock.
 
     Attributes:
-        revision: the node's revision that this turn makes.
-        now: when it happens. Never before what has been told to readers already, whatever the clock says.
-        last_hash: of the node's last event in the audit, where these are chained.
+        revision: the node's revision after this transaction.
+        now: the time of the write: the clock's, or that of the node's last write where the clock is behind it.
+        last_hash: the hash of the node's last audit event, where events are chained.
     """
 
     def __init__(self, connection: Connection, *, node_name: str, now: datetime) -> None:
@@ -94,30 +104,33 @@ class NodeTransaction:
         self._publish_due(since=node.settled_at)
 
     def rollback(self) -> None:
-        """End with nothing changed: not even the revision moves."""
+        """Roll the transaction back, the node's revision included."""
         if transaction := self.connection.get_transaction():
             transaction.rollback()
 
     def next_timestamp(self, row: Row) -> tuple[datetime, Transition]:
-        """Say when a change to a pod happens, and the status that holds until then.
+        """Return the time of a change to a pod, and the status that holds until then.
 
-        In the record of a pod, times never go back.
+        The time is later than every earlier change of the pod, whatever the clock says.
         """
         now = max(self.now, row.updated_at)
         current = last_transition(self.connection, row.id, until=now)
         return max(now, current.effective_at + _TICK), current
 
     def delete_statuses_from(self, pod_id: int, *, at: datetime) -> None:
-        """Take back the statuses that were to hold at a time or later."""
-        _CUT.run(self.connection, pod_id=pod_id, at=at)
+        """Delete the statuses that hold from a time or later."""
+        _DELETE_STATUSES.run(self.connection, pod_id=pod_id, at=at)
 
-    def mark_left(self, pod_id: int, *, since: datetime, left_at: datetime) -> None:
-        """Note with the last status of a pod that comes back when the pod had left."""
-        _LEAVE.run(self.connection, of_pod=pod_id, since=since, left_at=max(left_at, since))
+    def mark_left(self, pod_id: int, *, left_at: datetime) -> None:
+        """Set `left_at` of the statuses from a deletion on, for a pod that is created again with the same UID.
 
-    def insert_statuses(self, pod_id: int, spec: PodSpec, transitions: Iterable[Transition]) -> None:
-        """Put statuses into the record, with what the pod requests while they hold."""
-        requested = pod_requests(spec)
+        Without it the pod would seem to exist between the two. `left_at` is the time of the deletion for the
+        status that held then; for later ones, such as the end of the containers, the time from which they hold.
+        """
+        _MARK_LEFT.run(self.connection, of_pod=pod_id, left_at=left_at)
+
+    def insert_statuses(self, pod_id: int, requested: ResourceRequests, transitions: Iterable[Transition]) -> None:
+        """Insert statuses, with the requests of the pod while they hold."""
         for effective_at, status in transitions:
             _INSERT_STATUS.run(
                 self.connection,
@@ -132,25 +145,25 @@ class NodeTransaction:
             metrics.transition(status.phase).inc()
 
     def update_pod(self, row: Row, **values: object) -> None:
-        """Change columns of a pod."""
+        """Update columns of a pod and set its revision."""
         columns = {name: getattr(row, name) for name in _CHANGEABLE}
         _UPDATE_POD.run(self.connection, pod_id=row.id, **{**columns, **values}, revision=self.revision)
 
     def _publish_due(self, *, since: datetime) -> None:
-        """Count what fell due since the node was last settled as a change of its pods."""
+        """Give the pods whose statuses fell due since the node's last write the revision of this one."""
         key = {"node_name": self.node_name, "settled_at": since, "now": self.now}
-        _SETTLE_PODS.run(self.connection, revision=self.revision, **key)
-        _SETTLE_NODE.run(self.connection, node_name=self.node_name, settled_at=self.now)
+        _PUBLISH_PODS.run(self.connection, revision=self.revision, **key)
+        _PUBLISH_NODE.run(self.connection, node_name=self.node_name, settled_at=self.now)
 
     def _next_revision(self) -> Row:
         row = _NEXT_REVISION.first(self.connection, node_name=self.node_name)
-        if row is None:  # the node's first write, and perhaps somebody else's at the same time
+        if row is None:  # the node's first write; another process may be at its first write too
             add_node(self.connection, self.node_name)
             row = _NEXT_REVISION.one(self.connection, node_name=self.node_name)
         return row
 
 
 def last_transition(connection: Connection, pod_id: int, *, until: datetime) -> Transition:
-    """Read the last status of a pod that holds from a time not later than the given one."""
+    """Return the last status that holds from `until` or earlier; of all statuses with `FOREVER`."""
     last = _SELECT_LAST.one(connection, pod_id=pod_id, until=until)
     return Transition(last.effective_at, statuses.decode_status(last.status))

@@ -1,6 +1,5 @@
-"""One write request in one transaction: the steps that create, update and delete consist of."""
+"""The steps of a write request, all in one transaction: create, restore, update and delete a pod."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,18 +17,16 @@ from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.ipam import free_address
-from app.pods.transaction import KNOWN_POD, NodeTransaction
+from app.pods.transaction import SELECT_POD_ROW, NodeTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 
-Clock = Callable[[], datetime]
-
 _SELECT_LIVE = Statement(
-    KNOWN_POD.where(
+    SELECT_POD_ROW.where(
         Pod.namespace == bindparam("namespace"), Pod.name == bindparam("name"), Pod.deleted_at.is_(None)
     )
 )
-_SELECT_BY_UID = Statement(KNOWN_POD.where(Pod.uid == bindparam("uid")))
+_SELECT_BY_UID = Statement(SELECT_POD_ROW.where(Pod.uid == bindparam("uid")))
 _INSERT_POD = Statement(
     insert(Pod)
     .values(
@@ -43,13 +40,16 @@ _INSERT_POD = Statement(
 
 
 class PodWriter:
-    """A write request under way, in its turn.
+    """A write request in its transaction.
 
     Args:
-        connection: in a transaction, which commits where nothing raises.
+        connection: a connection in a transaction that the caller commits.
+        now: the current time by the clock.
+        caller: the client that sent the request, for the audit log.
+        verb: the request, for the audit log.
 
     Attributes:
-        touched: the pods whose timelines changed, for the runtime to follow once the transaction is committed.
+        touched: the pods whose timelines changed, for `Runtime.sync` after the commit.
     """
 
     def __init__(
@@ -69,22 +69,22 @@ class PodWriter:
         self.touched: list[AcceptedPod] = []
 
     def find_live(self, namespace: str, name: str) -> Row | None:
-        """Find the live pod of a name."""
+        """Return the row of the live pod with a name; None where there is none."""
         return self._find(_SELECT_LIVE, namespace=namespace, name=name)
 
     def find_by_uid(self, uid: str) -> Row | None:
-        """Find the pod of a UID, live or not."""
+        """Return the row of the pod with a UID, live or deleted; None where there is none."""
         return self._find(_SELECT_BY_UID, uid=uid)
 
     def rollback(self) -> None:
-        """End with nothing changed."""
+        """Roll the transaction back."""
         self._transaction.rollback()
 
     def create(self, manifest: Manifest, *, replaced: str | None = None) -> None:
-        """Take a new pod on.
+        """Insert a new pod and its statuses.
 
         Args:
-            replaced: the UID of the pod that had the name until now.
+            replaced: the UID of the pod that had the name until now, for the audit log.
         """
         now = self._transaction.now
         metadata = manifest.pod.metadata
@@ -105,24 +105,24 @@ class PodWriter:
             continues_at=timeline.continues_at,
             revision=self._transaction.revision,
         )
-        self._transaction.insert_statuses(row.id, manifest.pod.spec, timeline.transitions)
+        self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
         self._record(metadata, {"replaced": replaced}, timeline)
 
     def restore(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
-        """Take a pod on again that was here before and was deleted.
+        """Make a deleted pod live again, for a create request with its UID.
 
         Raises:
-            InvalidRequest: its UID belongs to a pod of another name.
+            InvalidRequest: the UID belongs to a pod with another name.
         """
         metadata = manifest.pod.metadata
         if row.deleted_at is None or (row.namespace, row.name) != (metadata.namespace, metadata.name):
             raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
-        now, last = self._transaction.next_timestamp(row)
+        now, _ = self._transaction.next_timestamp(row)
         pod = self._accept(manifest, self._address(manifest), now)
         timeline = self._runtime.create(pod, now=now)
         self._transaction.delete_statuses_from(row.id, at=now)
-        self._transaction.mark_left(row.id, since=last.effective_at, left_at=row.deleted_at)
-        self._transaction.insert_statuses(row.id, manifest.pod.spec, timeline.transitions)
+        self._transaction.mark_left(row.id, left_at=row.deleted_at)
+        self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
         self._transaction.update_pod(
             row,
             pod=manifest.text,
@@ -136,17 +136,18 @@ class PodWriter:
         self._record(row, {"revived": row.uid, "replaced": replaced}, timeline)
 
     def update(self, row: Row, manifest: Manifest) -> None:
-        """Change a live pod. Its status goes on from where it is."""
+        """Update a live pod. The runtime continues from its current status."""
         now, current = self._transaction.next_timestamp(row)
-        before = Manifest.parse(row.pod.encode())
+        before = Manifest.stored(row.pod, digest=row.digest)
         pod = self._accept(manifest, row.pod_ip, row.created_at)
         timeline = self._runtime.update(pod, before=before, current=current, now=now)
         upcoming = timeline.transitions or [Transition(now, current.status)]
         is_same = statuses.encode_status(upcoming[0].status) == statuses.encode_status(current.status)
-        if is_same and pod_requests(before.pod.spec) == pod_requests(manifest.pod.spec):
-            upcoming = upcoming[1:]  # it holds already, and since when it does
+        requested = pod_requests(manifest.pod.spec)
+        if is_same and pod_requests(before.pod.spec) == requested:
+            upcoming = upcoming[1:]  # the stored status holds on, with the time from which it holds
         self._transaction.delete_statuses_from(row.id, at=now)
-        self._transaction.insert_statuses(row.id, manifest.pod.spec, upcoming)
+        self._transaction.insert_statuses(row.id, requested, upcoming)
         self._transaction.update_pod(
             row, pod=manifest.text, digest=manifest.digest, updated_at=now, continues_at=timeline.continues_at
         )
@@ -158,13 +159,13 @@ class PodWriter:
         )
 
     def delete(self, row: Row, *, grace: timedelta | None = None) -> None:
-        """Let a pod go. What would have become of it is cut off; what was, and how it ends, stays on record.
+        """Delete a pod; keep its row and its past statuses, and insert those of its termination.
 
         Args:
-            grace: what its containers get to end by themselves; what the pod says itself where None.
+            grace: the grace period of its containers; None for that of the pod's spec.
         """
         now, current = self._transaction.next_timestamp(row)
-        manifest = Manifest.parse(row.pod.encode())
+        manifest = Manifest.stored(row.pod, digest=row.digest)
         pod = self._accept(manifest, row.pod_ip, row.created_at, deleted_at=now, grace=grace)
         timeline = self._runtime.delete(
             pod,
@@ -173,7 +174,7 @@ class PodWriter:
             now=now,
         )
         self._transaction.delete_statuses_from(row.id, at=now)
-        self._transaction.insert_statuses(row.id, manifest.pod.spec, timeline.transitions)
+        self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
         self._transaction.update_pod(row, updated_at=now, deleted_at=now, continues_at=timeline.continues_at)
         if self._verb == "delete":
             self._record(row)
@@ -227,9 +228,9 @@ class PodWriter:
 
 
 def accepted_pod(runtime: Runtime, row: Row) -> AcceptedPod:
-    """Say of a pod's row what a runtime wants to know."""
+    """Return the pod of a row as runtimes take it. The row has `pod`, `digest`, `pod_ip` and the times."""
     return runtime.accepted(
-        Manifest.parse(row.pod.encode()),
+        Manifest.stored(row.pod, digest=row.digest),
         pod_ip=row.pod_ip,
         accepted_at=row.created_at,
         deleted_at=row.deleted_at,

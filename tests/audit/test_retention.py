@@ -80,8 +80,8 @@ def test_a_pod_whose_beginning_is_gone_spoils_no_startup_time(recorded: Flask, t
     prune(recorded, at(150), tmp_path / "pruned.jsonl")
 
     trail = recorded.extensions["services"].audit
-    assert trail.ask("time-to-ready", since=at(0), until=at(201)).rows == []
-    assert [row[1] for row in trail.ask("never-ready", at=at(201)).rows] == ["tool-0"]
+    assert trail.run_report("time-to-ready", since=at(0), until=at(201)).rows == []
+    assert [row[1] for row in trail.run_report("never-ready", at=at(201)).rows] == ["tool-0"]
 
 
 def test_the_file_has_what_went_and_no_environment_value(

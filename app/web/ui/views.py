@@ -3,7 +3,6 @@
 from collections import Counter
 from datetime import datetime
 from http import HTTPStatus
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
@@ -14,9 +13,9 @@ from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
 from app.kubernetes.status import Phase
-from app.pods.explain import PodHistory, StatusInterval, explain, readiness, restarts
+from app.pods.explain import PodHistory, explain, readiness, restarts
 from app.pods.logs import LogOptions
-from app.pods.queries import EventFilter, PodFilter, Sort
+from app.pods.queries import MAX_STATUSES, EventFilter, PodFilter, Sort
 from app.services import get_services
 from app.web.api.logs import log_response
 from app.web.errors import RETRY_AFTER_SECONDS, status_code
@@ -112,7 +111,7 @@ def node() -> Response:
     for row in services.queries.phases(at):
         phases[row.phase] += row.pods
         namespaces.setdefault(row.namespace, Counter())[row.phase] += row.pods
-    requested = services.queries.requested(at)
+    requested = services.queries.usage(at)
     capacity = services.runtime.capacity()
     return _page(
         "node.html",
@@ -120,7 +119,7 @@ def node() -> Response:
         requested={
             "cpu": requested.cpu_millicores / 1000,
             "memory": requested.memory_bytes,
-            "pods": phases["Pending"] + phases["Running"],
+            "pods": requested.pods,
         },
         phases={phase: phases[phase] for phase in get_args(Phase)},
         namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MAX_NAMESPACES],
@@ -157,10 +156,7 @@ def pod() -> Response:
     shown_at = at or get_services().clock()
     queries = get_services().queries
     record = queries.pod(query.uid)
-    intervals = [
-        StatusInterval(row.effective_at, later.effective_at if later else None, orjson.loads(row.status))
-        for row, later in pairwise([*queries.course(record.id), None])
-    ]
+    intervals = queries.statuses(record, limit=MAX_STATUSES)
     history = PodHistory(intervals, record.deleted_at, record.continues_at)
     entries = timeline_entries(intervals, at=shown_at, deleted_at=record.deleted_at)
     current = next((entry for entry in reversed(entries) if entry.since <= shown_at), None)
@@ -170,7 +166,7 @@ def pod() -> Response:
     return _page(
         "pod.html",
         record=record,
-        is_gone=record.deleted_at is not None and record.deleted_at <= shown_at,
+        is_gone=history.deletion_before(shown_at) is not None,
         sentences=list(explain(history, now=shown_at)),
         status=current.status if current else None,
         reason=current.reason if current else None,

@@ -66,10 +66,10 @@ def test_the_node_is_as_it_was_at_a_time(client: FlaskClient, inventory: PodQuer
         {"Pending": 1},
         {"Running": 1},
     ]
-    assert [inventory.requested(at).cpu_millicores for at in (before, came, both, gone, None)] == [
+    assert [inventory.usage(at).cpu_millicores for at in (before, came, both, gone, None)] == [
         0, 250, 1250, 1000, 1000,
     ]  # fmt: skip
-    assert inventory.requested(both).memory_bytes == 2**30 + 64 * 2**20
+    assert inventory.usage(both).memory_bytes == 2**30 + 64 * 2**20
     assert [names(inventory.pods(PodFilter(), at=at)) for at in (before, came, both, gone)] == [
         [],
         ["default/first"],
@@ -168,7 +168,7 @@ def test_a_pod_is_found_by_its_uid_for_ever(client: FlaskClient, inventory: PodQ
     record = inventory.pod(first["metadata"]["uid"])
 
     assert record.deleted_at == clock()
-    assert [row.phase for row in inventory.course(record.id)] == [
+    assert [interval.status["phase"] for interval in inventory.statuses(record)] == [
         "Pending",
         "Pending",
         "Running",

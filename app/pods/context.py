@@ -1,0 +1,30 @@
+"""The objects that every service of a node needs, passed as one."""
+
+from dataclasses import dataclass
+
+from app.core.clock import Clock
+from app.db.engine import Database
+from app.pods.advance import TimelineAdvancer
+from app.runtimes import Runtime
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """The node that the services of an application read and write.
+
+    Attributes:
+        database: the database of the node; it may hold other nodes as well.
+        runtime: the runtime of the node's pods.
+        timelines: computes overdue statuses before a read.
+        clock: returns the current time in UTC.
+    """
+
+    database: Database
+    runtime: Runtime
+    timelines: TimelineAdvancer
+    clock: Clock
+
+    @property
+    def node_name(self) -> str:
+        """The name of the node, from the settings of its runtime."""
+        return self.runtime.settings.node_name

@@ -1,0 +1,148 @@
+"""The dashboard, the command line, the shell, the reports and the views agree on a node at any time."""
+
+import re
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask
+from sqlalchemy import text, update
+
+from app.cli.shell import ShellHelpers
+from app.core.clock import utc_now
+from app.db.engine import Database
+from app.db.models import PodStatus
+from app.pods.queries import PodFilter
+from app.services import Services
+from tests.audit.recorded import RUNTIME, at, record_history
+from tests.conftest import Clock, MakeApp
+from tests.pods import a_container, a_pod
+
+GRACE = 30
+TIMES = [-1, 2, 119, 120, 190, 299, 300, 315, 345, 400]
+
+
+def send(app: Flask, clock: Clock, seconds: float, method: str, path: str, pod: object) -> None:
+    clock.now = at(seconds)
+    assert app.test_client().open(path, method=method, json=pod).status_code == 200
+
+
+@pytest.fixture(params=[RUNTIME, "app.runtimes.synthetic.runtime:SyntheticRuntime"], ids=["recorded", "synthetic"])
+def recorded(request: pytest.FixtureRequest, make_app: MakeApp, clock: Clock) -> Flask:
+    """The recorded history; then a pod is deleted at 300 s and created again with the same UID at 400 s."""
+    app = make_app(runtime=request.param, audit_hash_chain=True)
+    record_history(app, clock)
+    resources = {"requests": {"cpu": "2", "memory": "1Gi"}}
+    pod = a_pod("back-0", namespace="lab", uid="back-0", containers=[a_container(resources=resources)])
+    pod["spec"]["terminationGracePeriodSeconds"] = GRACE
+    send(app, clock, 210, "POST", "/createPod", pod)
+    send(app, clock, 300, "DELETE", "/deletePod", pod)
+    send(app, clock, 400, "POST", "/createPod", pod)
+    clock.now = at(500)
+    return app
+
+
+def end_runs(database: Database, phase: str) -> None:
+    """Replace the phase Running by another."""
+    with database.write() as connection:
+        connection.execute(update(PodStatus).where(PodStatus.phase == "Running").values(phase=phase))
+
+
+def command(app: Flask, *arguments: str) -> list[dict[str, Any]]:
+    result = app.test_cli_runner().invoke(args=[*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    return [orjson.loads(line) for line in result.stdout.splitlines()]
+
+
+def dashboard(app: Flask, path: str, **query: str) -> str:
+    response = app.test_client().get(path, query_string=query)
+    assert response.status_code == 200, response.text
+    return response.text
+
+
+@pytest.mark.parametrize("seconds", TIMES)
+def test_every_surface_lists_the_same_pods(recorded: Flask, seconds: float) -> None:
+    services: Services = recorded.extensions["services"]
+    shell, time = ShellHelpers(services), at(seconds)
+    expected = {pod.uid: pod.phase for pod in services.history.pods(at=time)}
+
+    report = services.audit.run_report("node", at=time).rows
+    statuses = {
+        uid: status.phase for uid in all_uids(services) if (status := shell.status_at(uid, time)) is not None
+    }
+    page = dashboard(recorded, "/ui/pods", at=time.isoformat()) if seconds >= 0 else ""
+    shell.session.close()
+
+    assert {row.uid: row.phase for row in services.queries.pods(PodFilter(), at=time).rows} == expected
+    assert {row[2]: row[3] for row in report} == expected
+    assert statuses == expected
+    listed = command(recorded, "pods", "list", "--at", time.isoformat())
+    assert {pod["uid"]: pod["phase"] for pod in listed} == expected
+    assert set(re.findall(r'href="/ui/pod\?[^"]*uid=([\w-]+)', page)) == set(expected)
+
+
+@pytest.mark.parametrize("phase", ["Running", "Unknown", "Failed"])
+@pytest.mark.parametrize("seconds", [61, 190, 315, 500])
+def test_every_surface_counts_the_same_pods(
+    recorded: Flask, database: Database, seconds: float, phase: str
+) -> None:
+    end_runs(database, phase)
+    services: Services = recorded.extensions["services"]
+    time = at(seconds)
+
+    node = services.history.node(at=time)
+    usage = services.queries.usage(time)
+    [row] = services.audit.run_report("promised", at=time).rows
+    [shown] = command(recorded, "node", "show", "--at", time.isoformat())
+
+    assert (node.pods, node.cpu_millicores, node.memory_bytes) == usage
+    assert tuple(value or 0 for value in row) == usage
+    assert shown["promised"] == {
+        "cpu": f"{usage.cpu_millicores}m", "memory": str(usage.memory_bytes), "pods": str(usage.pods)
+    }  # fmt: skip
+    assert shown["pods"] == node.pods_by_phase
+    ended = sum(count for name, count in node.pods_by_phase.items() if name in ("Succeeded", "Failed"))
+    assert node.pods == sum(node.pods_by_phase.values()) - ended
+    assert requested_pods(dashboard(recorded, "/ui/", at=time.isoformat())) == usage.pods
+
+
+@pytest.mark.parametrize("seconds", [300, 315, 399])
+def test_a_pod_is_deleted_until_its_return(recorded: Flask, seconds: float) -> None:
+    services: Services = recorded.extensions["services"]
+    time = at(seconds)
+    sentence = f"It was deleted at {at(300):%Y-%m-%dT%H:%M:%SZ}."
+
+    assert sentence in services.history.explain(services.history.find("back-0"), at=time)
+    page = dashboard(recorded, "/ui/pod", uid="back-0", at=time.isoformat())
+    assert sentence in page
+    assert '<span class="phase gone">' in page
+    [snapshot] = [pod for pod in services.history.pods(at=time, deleted=True) if pod.uid == "back-0"]
+    assert snapshot.deleted_at is not None
+    assert snapshot.deleted_at <= time
+    assert services.audit.run_report("status", namespace="lab", name="back-0", at=time).rows == []
+
+
+def test_the_present_is_that_of_current_pods(recorded: Flask, database: Database, clock: Clock) -> None:
+    clock.now = utc_now()
+    services: Services = recorded.extensions["services"]
+
+    with database.read() as connection:
+        view = connection.execute(text("SELECT uid, phase FROM current_pods")).all()
+
+    expected = {row.uid: row.phase for row in view}
+    assert {pod.uid: pod.phase for pod in services.history.pods()} == expected
+    assert {row.uid: row.phase for row in services.queries.pods(PodFilter()).rows} == expected
+    pods = recorded.test_client().get("/getPods").get_json()
+    assert {pod["metadata"]["uid"]: pod["status"]["phase"] for pod in pods} == expected
+    changes = recorded.test_client().get("/podStatuses").get_json()
+    assert {change["uid"]: change["status"]["phase"] for change in changes["statuses"]} == expected
+
+
+def all_uids(services: Services) -> set[str]:
+    return {pod.uid for pod in services.history.pods(deleted=True)}
+
+
+def requested_pods(page: str) -> int:
+    match = re.search(r"<dt>pods</dt>\s*<dd><b>(\d+)</b> of", page)
+    assert match
+    return int(match[1])
