@@ -1,3 +1,3 @@
-"""Virtual Kubelet: Web: a Kubernetes node for any provider of the contract, in any language."""
+"""Virtual Kubelet: Web: a Kubernetes node whose pods run at any provider of the HTTP contract, in any language."""
 
 from vkweb import __version__ as __version__

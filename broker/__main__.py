@@ -1,7 +1,6 @@
 """The entry point: `vkweb broker`, or `python -m broker`.
 
-Exit status: 0 after a stop by SIGTERM or SIGINT; 1 where it could not go on; 2 where it could not begin with what
-it was told.
+Exit status: 0 after SIGTERM or SIGINT; 1 after a failure; 2 for an invalid setting.
 """
 
 import asyncio
@@ -11,7 +10,7 @@ import sys
 
 import structlog
 
-from broker import logging_config as log
+from broker import logging_config
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig, load
 from broker.runner import Node
@@ -19,11 +18,11 @@ from broker.settings import Settings
 
 
 def main() -> int:
-    """Run a node until it is told to stop."""
+    """Run a node until SIGTERM or SIGINT; return the exit status."""
     try:
         settings = Settings.load(sys.argv[1:], os.environ)
         cluster = load(settings.kubeconfig, os.environ)
-        log.configure(settings)
+        logging_config.configure(settings)
         asyncio.run(_run(settings, cluster))
     except ConfigurationError as exc:
         print("\n".join(f"vkweb broker: {line}" for line in str(exc).splitlines()), file=sys.stderr)  # noqa: T201
@@ -45,7 +44,7 @@ async def _run(settings: Settings, cluster: ClusterConfig) -> None:
 
     def handle(number: signal.Signals) -> None:
         stop.set()
-        loop.remove_signal_handler(number)  # a second one ends the process at once
+        loop.remove_signal_handler(number)  # a second signal ends the process at once
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, handle, number)

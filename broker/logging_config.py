@@ -1,6 +1,6 @@
-"""Structured logs on standard error: JSON for machines, lines for a person at a terminal.
+"""Structured logs on standard error: JSON, or lines of text on a terminal.
 
-What is logged names pods and fields; a value from inside a pod never gets here.
+Messages contain names of pods and fields, and no values from inside a pod.
 """
 
 import logging.config
@@ -20,11 +20,10 @@ _SHARED: tuple[Processor, ...] = (
 
 
 def configure(settings: Settings) -> None:
-    """Set up this process's logs, those of libraries included."""
-    # To a person, or to a machine?
+    """Configure the logs of this process, including those of libraries."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    # Of the ways to print an exception, the plain one does not print local variables, a pod among them.
-    ending: list[Processor] = (
+    # The plain traceback prints no local variables, which may contain a pod.
+    renderers: list[Processor] = (
         [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -34,7 +33,7 @@ def configure(settings: Settings) -> None:
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_serialize)]
     )
     structlog.configure(
-        processors=[*_SHARED, *ending],
+        processors=[*_SHARED, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -42,7 +41,7 @@ def configure(settings: Settings) -> None:
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": list(_SHARED),
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
     }
     logging.config.dictConfig(
         {

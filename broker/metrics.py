@@ -1,4 +1,4 @@
-"""The metrics of the broker, for Prometheus: all of them, in one registry."""
+"""Prometheus metrics of the broker."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,10 +9,10 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """What one node counts and measures.
+    """Metrics of one node.
 
     Attributes:
-        registry: has them all.
+        registry: contains every metric.
     """
 
     def __init__(self) -> None:
@@ -20,30 +20,30 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._kubernetes = self._histogram(
-            "kubernetes_request_seconds", "Requests to the API server; code 0 is no answer.", "method", "code"
+            "kubernetes_request_seconds", "Requests to the API server; code 0: no answer.", "method", "code"
         )
         self._provider = self._histogram(
-            "provider_request_seconds", "Requests to the provider; code 0 is no answer.", "call", "code"
+            "provider_request_seconds", "Requests to the provider; code 0: no answer.", "call", "code"
         )
 
     def kubernetes_request(self, method: str, code: int, seconds: float) -> None:
-        """Count a request to the API server; code 0 where there was no answer."""
+        """Count a request to the API server; code 0 without an answer."""
         self._kubernetes.labels(method, code).observe(seconds)
 
     def provider_request(self, call: str, code: int, seconds: float) -> None:
-        """Count a request to the provider, its path without what tells one pod from another."""
+        """Count a request to the provider by its path, without the query."""
         self._provider.labels(call, code).observe(seconds)
 
-    def watch_node(
+    def register_node(
         self, *, pods: Callable[[], int], ready: Callable[[], bool], last_sync: Callable[[], datetime | None]
     ) -> None:
-        """Have metrics of the node, read whenever somebody asks."""
-        self._gauge("pods", "Pods that Kubernetes has on this node.", pods)
+        """Register the metrics of the node; the functions are called on each scrape."""
+        self._gauge("pods", "Pods on this node.", pods)
         self._gauge("node_ready", "Whether the provider answers: 1 or 0.", ready)
         self._gauge(
             "last_sync_timestamp_seconds",
-            "When the pods that Kubernetes has on this node were last known to be complete.",
-            lambda: moment.timestamp() if (moment := last_sync()) else 0,
+            "When the list of pods on this node was last known to be complete.",
+            lambda: synced.timestamp() if (synced := last_sync()) else 0,
         )
 
     def _histogram(self, name: str, description: str, *labels: str) -> Histogram:

@@ -1,4 +1,4 @@
-"""What is known of this node, for those who work with its pods."""
+"""Node capacity, addresses, labels and identity, as used by the parts that work on pods."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,16 @@ from broker.kubernetes.objects import Object
 
 
 @dataclass
-class NodeFacts:
-    """The node as it was last told to Kubernetes; :mod:`broker.node` alone writes it.
+class NodeInfo:
+    """The node as last written to Kubernetes. Only :mod:`broker.node` changes it.
 
     Attributes:
-        name: the node's name.
-        uid: the UID of its Node object; empty until it is registered.
-        labels: the labels of its Node object, those of other parties included.
-        capacity: resource to quantity, as the provider last said; empty until it has.
-        allocatable: the same, less what pods may not have.
-        addresses: NodeAddresses, the first of a type first; never without an InternalIP once it is registered.
+        name: name of the node.
+        uid: UID of the Node object; empty until the node is registered.
+        labels: labels of the Node object, including those set by other clients.
+        capacity: resource name → quantity, as last reported by the provider; empty until the first report.
+        allocatable: resource name → quantity available to pods.
+        addresses: NodeAddresses, in the order of preference; has an InternalIP once the node is registered.
         ready: whether the provider answers.
     """
 
@@ -30,5 +30,5 @@ class NodeFacts:
 
     @property
     def host_ips(self) -> list[str]:
-        """The node's own IPs, as a pod's `status.hostIPs` has them."""
+        """The node's InternalIPs, for `status.hostIPs` of its pods."""
         return [address["address"] for address in self.addresses if address["type"] == "InternalIP"]

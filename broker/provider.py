@@ -1,7 +1,7 @@
-"""A client of any provider of the contract, in any language.
+"""HTTP client of a provider that implements the contract, in any language.
 
-What is taken from an answer is its status code: reason phrases, bodies of writes and content types differ from
-provider to provider.
+Only the status code of an answer to a write is used: reason phrases, bodies and content types differ between
+providers.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiohttp
 import msgspec
 
-from broker.errors import BrokerError
+from broker.errors import PERMANENT_REFUSALS, BrokerError
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -22,19 +22,20 @@ T = TypeVar("T")
 _MESSAGE_LIMIT = 1000
 _SHORTEST_SECRET = 4
 _NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
-# Servers close idle connections, some after five seconds: who leaves first never writes into a closing one.
+# Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
+# one.
 _IDLE = 3.0
 
 
 class ProviderError(BrokerError):
-    """The provider did not do what it was asked for."""
+    """The provider did not carry out a request."""
 
 
 class ProviderUnavailable(ProviderError):
-    """No usable answer: no connection, none in time, 429, 5xx. Ask again; what was asked for may have been done.
+    """No connection, a timeout, 429, 5xx or an invalid body. The request may have been carried out.
 
     Attributes:
-        retry_after: seconds for which the provider asks to be left alone, where it does.
+        retry_after: seconds after which the provider asks to retry; None where it does not say.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -43,11 +44,11 @@ class ProviderUnavailable(ProviderError):
 
 
 class ProviderRefused(ProviderError):
-    """Any other status that is no success.
+    """Any other status than 2xx.
 
     Attributes:
-        code: the HTTP status.
-        message: what the provider says about it, without any value of an environment variable that was sent.
+        code: HTTP status.
+        message: the provider's message, in which values of environment variables are replaced by `…`.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -55,9 +56,14 @@ class ProviderRefused(ProviderError):
         self.code = code
         self.message = message
 
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the request is invalid itself: a repetition would be refused too."""
+        return self.code in PERMANENT_REFUSALS
+
 
 class PodReference(msgspec.Struct, frozen=True):
-    """Which pod."""
+    """Namespace, name and UID of a pod."""
 
     namespace: str
     name: str
@@ -65,30 +71,30 @@ class PodReference(msgspec.Struct, frozen=True):
 
 
 class StatusChange(PodReference, frozen=True, kw_only=True):
-    """The status that a pod has now, in JSON."""
+    """The present status of a pod, in JSON."""
 
     status: msgspec.Raw
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What has changed, and the revision to ask from next time."""
+    """Changed statuses and deleted pods, and the revision from which to continue."""
 
     revision: int | str
     statuses: list[StatusChange] = []
     deleted: list[PodReference] = []
 
 
-class Provider:
-    """One provider.
+class ProviderClient:
+    """Client of one provider.
 
-    Every method raises :class:`ProviderUnavailable` or :class:`ProviderRefused`; none retries by itself.
+    Every method may raise :class:`ProviderUnavailable` or :class:`ProviderRefused`; none retries.
 
     Args:
-        url: where it is, such as `http://127.0.0.1:3000`, with a path where it has one.
-        token: what it wants as a bearer token.
-        timeout: seconds that an answer may take in all.
-        observe: is called after each request with its path, the status of the answer (0: there was none) and the
-            seconds that it took; not for logs, which take as long as somebody reads them.
+        url: URL of the provider, such as `http://127.0.0.1:3000`, with an optional path.
+        token: bearer token; None for none.
+        timeout: seconds for a complete answer.
+        observe: is called after each request with its path, the status of the answer (0: no answer) and its
+            duration in seconds; not for logs, whose duration is that of the reader.
     """
 
     def __init__(
@@ -107,18 +113,18 @@ class Provider:
         self._has_extensions: bool | None = None
 
     async def create(self, pod: Object) -> None:
-        """Have the provider take a pod on."""
+        """Create a pod."""
         await self._write("POST", "/createPod", pod)
 
     async def update(self, pod: Object) -> None:
-        """Have the provider change a pod."""
+        """Update a pod."""
         await self._write("PUT", "/updatePod", pod)
 
     async def delete(self, pod: Object) -> bool:
-        """Have the provider let a pod go.
+        """Delete a pod.
 
         Returns:
-            False where there was no such pod.
+            False where the provider has no such pod.
         """
         try:
             await self._write("DELETE", "/deletePod", pod)
@@ -129,13 +135,13 @@ class Provider:
         return True
 
     async def get(self, namespace: str, name: str) -> Object | None:
-        """Read a pod; None where the provider has none, or no such path."""
+        """Read a pod; None where the provider has no such pod, or no such path."""
         body = await self._find("/getPod", namespace, name)
         if body is None:
             return None
         pod = _decoded(body, dict[str, Any], "/getPod")
         if not _is_pod(pod):
-            raise ProviderUnavailable("the provider's answer to /getPod is no pod")
+            raise ProviderUnavailable("the provider's answer to /getPod is not a pod")
         return pod
 
     async def status(self, namespace: str, name: str) -> bytes | None:
@@ -150,7 +156,7 @@ class Provider:
         return [pod for pod in await self._list("/getPods") if _is_pod(pod)]
 
     async def capacity(self) -> dict[str, str]:
-        """Read what the node has: resource name → quantity."""
+        """Read the capacity of the node: resource name → quantity."""
         return _decoded(await self._get("/capacity"), dict[str, str], "/capacity")
 
     async def conditions(self) -> list[Object]:
@@ -165,11 +171,11 @@ class Provider:
         """Wait until the status of any pod changes.
 
         Args:
-            revision: the one that the last answer had; 0 for the status of every pod, at once.
-            wait: seconds after which the provider answers that nothing has changed; at most 60.
+            revision: revision of the last answer; 0 for the status of every pod, at once.
+            wait: seconds after which the provider answers without a change; at most 60.
 
         Returns:
-            None where this provider has no such path, as it is no part of the contract's ten.
+            None where the provider does not have `/podStatuses`, which is not among the contract's ten paths.
         """
         query = {"since": str(revision), "wait": f"{wait:g}"}
         answer = await self._request("GET", "/podStatuses", query=query, timeout=self._timeout + wait)
@@ -179,14 +185,14 @@ class Provider:
         _check(answer)
         try:
             changes = _decoded(answer.body, Changes, "/podStatuses")
-        except ProviderUnavailable:  # what answers to any path with something
+        except ProviderUnavailable:  # a server that answers every path with some page
             self._has_extensions = False
             return None
         self._has_extensions = True
         return changes
 
     async def has_extensions(self) -> bool:
-        """Tell whether the provider can do more than the contract's ten paths and their parameters."""
+        """Return whether the provider has more than the contract's ten paths and their parameters."""
         if self._has_extensions is None:
             await self.statuses_since(0, wait=0)
         return bool(self._has_extensions)
@@ -195,13 +201,13 @@ class Provider:
     async def logs(
         self, namespace: str, pod: str, container: str, **query: str
     ) -> AsyncGenerator[AsyncIterator[bytes], None]:
-        """Read what a container wrote, piece by piece, for as long as the provider sends.
+        """Read the log of a container in chunks, until the provider ends the answer.
 
         Args:
-            namespace: the pod's.
-            pod: its name.
-            container: the container's.
-            query: `tail`, and the extensions where the provider has them.
+            namespace: namespace of the pod.
+            pod: name of the pod.
+            container: name of the container.
+            query: `tail`, and further parameters where the provider supports them.
 
         Raises:
             ProviderError: also while reading.
@@ -228,7 +234,7 @@ class Provider:
         _check(await self._request(method, path, body=pod), sent=pod)
 
     async def _find(self, path: str, namespace: str, name: str) -> bytes | None:
-        """Read something of a pod; None for 404, and for a success that has nothing, as some providers say it."""
+        """Read an object of a pod; None for 404, and for a success with an empty body, as from some providers."""
         answer = await self._request("GET", path, query={"namespace": namespace, "name": name})
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
@@ -242,7 +248,7 @@ class Provider:
 
     async def _list(self, path: str) -> list[Object]:
         body = await self._get(path)
-        # What Go writes for a list that nobody has put anything in is `null`.
+        # Go encodes a nil slice as `null`.
         return _decoded(body, list[dict[str, Any]], path) if body.strip() != b"null" else []
 
     async def _request(
@@ -259,7 +265,7 @@ class Provider:
         try:
             with _translated(f"{method} {path}"):
                 async with self._send(method, path, query=query, body=body, timeout=limit) as response:
-                    # Of a write, too: a connection with a body unread cannot be used again.
+                    # Read even for a write: a connection with an unread body cannot be reused.
                     content, status = await response.read(), response.status
                     return _Answer(status, response.headers.get("Retry-After", ""), content)
         finally:
@@ -284,7 +290,7 @@ class Provider:
             data=None if body is None else msgspec.json.encode(body),
             headers=None if body is None else {"Content-Type": "application/json"},
             timeout=timeout,
-            allow_redirects=False,  # a client that follows turns a POST into a GET, which changes nothing
+            allow_redirects=False,  # following a redirect would turn a POST into a GET
         )
 
 
@@ -295,28 +301,28 @@ class _Answer(NamedTuple):
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Raise what goes wrong on the way as :class:`ProviderUnavailable`."""
+def _translated(request: str) -> Iterator[None]:
+    """Raise timeouts and errors of the connection as :class:`ProviderUnavailable`."""
     try:
         yield
     except TimeoutError as exc:
-        raise ProviderUnavailable(f"the provider does not answer {what} in time") from exc
+        raise ProviderUnavailable(f"the provider does not answer {request} in time") from exc
     except aiohttp.ClientError as exc:
-        raise ProviderUnavailable(f"the provider is out of reach: {str(exc) or type(exc).__name__}") from exc
+        raise ProviderUnavailable(f"the provider is unreachable: {str(exc) or type(exc).__name__}") from exc
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    with _translated("with the rest of a log"):
+    with _translated("GET /getContainerLogs"):
         async for chunk in response.content.iter_any():
             yield chunk
 
 
 def _check(answer: _Answer, *, sent: Object | None = None) -> None:
-    """Raise the error of an answer that is no success.
+    """Raise the error of an answer other than 2xx.
 
     Args:
         answer: the answer.
-        sent: the pod that was sent; no value from its environment gets into the error.
+        sent: the pod in the request; values of its environment variables are removed from the error.
     """
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return
@@ -330,20 +336,20 @@ def _check(answer: _Answer, *, sent: Object | None = None) -> None:
 
 
 def _message(body: bytes) -> str:
-    """Find what a body says to a person: `{"error": {"message": …}}`, `{"message": …}`, or any text but a page."""
+    """Return the message in a body: of `{"error": {"message": …}}`, `{"message": …}`, or any text but HTML."""
     try:
-        told = msgspec.json.decode(body)
+        found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = body.decode(errors="replace")
         return "" if text.lstrip().startswith("<") else text
     for key in ("error", "message", "detail"):
-        if isinstance(told, dict):
-            told = told.get(key, told)
-    return told if isinstance(told, str) else ""
+        if isinstance(found, dict):
+            found = found.get(key, found)
+    return found if isinstance(found, str) else ""
 
 
 def _environment_values(pod: Object) -> frozenset[str]:
-    """Give every value in the environment of a pod's containers that is long enough to be told from other text."""
+    """Return the values of a pod's environment variables that are long enough not to occur in other text."""
     lists = [field for field in (pod.get("spec") or {}).values() if isinstance(field, list)]
     return frozenset(
         value
@@ -364,4 +370,4 @@ def _decoded(body: bytes, type_: type[T], path: str) -> T:
     try:
         return msgspec.json.decode(body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ProviderUnavailable(f"the provider's answer to {path} is not what the contract says: {exc}") from exc
+        raise ProviderUnavailable(f"the provider's answer to {path} does not follow the contract: {exc}") from exc

@@ -1,51 +1,51 @@
-"""The parts of a node put together, run, and stopped in order."""
+"""Builds the parts of a node, runs them, and stops them in order."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from random import Random
 
 import structlog
 
 from broker import __version__
-from broker.kubelet.health import NodeState
+from broker.dependencies import Clock, Dependencies, utc_now
+from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import serve
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError
 from broker.metrics import Metrics
 from broker.node.lease import Lease
-from broker.node.manifest import Problem
+from broker.node.manifest import NotReady
 from broker.node.registration import Registration
 from broker.node.status import NodeStatus, own_ip
-from broker.node_info import NodeFacts
+from broker.node_info import NodeInfo
 from broker.pods.controller import PodController
 from broker.pods.store import PodStore
-from broker.provider import Provider
+from broker.provider import ProviderClient
 from broker.settings import Settings
 
 DRAIN_TIMEOUT = 10.0
-"""Seconds that pods which are being worked on have when the node stops."""
-_GOODBYE_TIMEOUT = 5.0
-_STOPPING = Problem("NodeShutdown", "the node has stopped; it will go on with its pods when it is back")
+"""Seconds for the reconciles in progress when the node stops."""
+_LAST_STATUS_TIMEOUT = 5.0
+_SHUTDOWN = NotReady("NodeShutdown", "the broker has stopped; the pods continue when it runs again")
 
 log = structlog.get_logger()
-
-
-def utc_now() -> datetime:
-    """Give the time."""
-    return datetime.now(UTC)
 
 
 class Node:
     """A node of a cluster.
 
     Args:
-        settings: what it is.
-        cluster: which API server it belongs to.
-        clock: gives the time.
-        random: for jitter.
+        settings: settings of the broker.
+        cluster: the API server.
+        clock: returns the current time.
+        random: source of jitter.
+
+    Attributes:
+        info: name, labels, capacity and addresses of the node.
+        port: port of the kubelet API; None before it listens.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Node:
         settings: Settings,
         cluster: ClusterConfig,
         *,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
         random: Random | None = None,
     ) -> None:
         self._settings = settings
@@ -61,98 +61,82 @@ class Node:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - jitter is no secret
         self._last_sync: datetime | None = None
-        self.facts = NodeFacts(settings.node_name)
+        self.info = NodeInfo(settings.node_name)
         self.port: int | None = None
-        """Where the kubelet API listens, once it does."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Be a node until `stop` is set, then come to an end in good order; Node and lease stay.
+        """Run until `stop` is set, then drain. The Node object and its lease are kept.
 
         Raises:
-            ConfigurationError: a certificate cannot be used.
-            OSError: a port cannot be listened on.
+            ConfigurationError: a certificate is invalid.
+            OSError: a port cannot be opened.
         """
-        settings, cluster, clock, random = self._settings, self._cluster, self._clock, self._random
-        metrics = Metrics()
-        store = PodStore()
+        settings = self._settings
+        metrics, store = Metrics(), PodStore()
         ip = settings.pod_ip
         if ip is None:
-            ip = await asyncio.to_thread(own_ip, cluster.server)
+            ip = await asyncio.to_thread(own_ip, self._cluster.server)
+        async with self._connect(metrics) as dependencies, AsyncExitStack() as stack:
+            server = await serve(
+                dependencies, pods=store, health=self._health, addresses=[ip], registry=metrics.registry
+            )
+            stack.push_async_callback(server.close)
+            self.port = server.port
+            metrics.register_node(
+                pods=lambda: len(store), ready=lambda: self.info.ready, last_sync=lambda: self._last_sync
+            )
+            status = NodeStatus(dependencies, port=server.port, own_ip=ip)
+            controller = PodController(dependencies, store=store, on_sync=self._record_sync)
+            log.info(
+                "starting",
+                node=settings.node_name,
+                version=__version__,
+                api_server=self._cluster.server,
+                provider=settings.web_endpoint_url,
+                kubelet_port=server.port,
+            )
+            node = asyncio.create_task(_run_node(dependencies, status), name="node")
+            pods = asyncio.create_task(controller.run(), name="pods")
+            await self._wait_for_stop(stop, node, pods)
+            controller.stop()
+            await _finish(pods, timeout=DRAIN_TIMEOUT)
+            await _finish(node, timeout=0)
+            if self.info.uid:
+                await _write_shutdown_status(status)
+            log.info("stopped", node=settings.node_name)
+
+    @asynccontextmanager
+    async def _connect(self, metrics: Metrics) -> AsyncIterator[Dependencies]:
+        """Yield the dependencies of all parts; the clients are closed at the end."""
+        settings, token = self._settings, self._settings.provider_token
         async with AsyncExitStack() as stack:
             user_agent = f"virtual-kubelet-web/{__version__}"
-            client = Client(cluster, user_agent=user_agent, observe=metrics.kubernetes_request)
+            client = Client(self._cluster, user_agent=user_agent, observe=metrics.kubernetes_request)
             stack.push_async_callback(client.close)
-            token = settings.provider_token
-            provider = Provider(
+            provider = ProviderClient(
                 settings.web_endpoint_url,
                 token=token.get_secret_value() if token else None,
                 timeout=settings.provider_timeout,
                 observe=metrics.provider_request,
             )
             stack.push_async_callback(provider.close)
-            server = await serve(
-                settings,
-                client=client,
-                provider=provider,
-                pods=store,
-                state=self._state,
-                addresses=[ip],
-                registry=metrics.registry,
-                clock=clock,
-            )
-            stack.push_async_callback(server.close)
-            self.port = server.port
-            metrics.watch_node(
-                pods=lambda: len(store), ready=lambda: self.facts.ready, last_sync=lambda: self._last_sync
-            )
-            status = NodeStatus(
-                settings, client, provider, self.facts, port=server.port, own_ip=ip, clock=clock, random=random
-            )
-            registration = Registration(settings, client, self.facts, status, clock=clock, random=random)
-            lease = Lease(client, self.facts, clock=clock, random=random)
-            controller = PodController(
-                client,
-                provider,
-                self.facts,
-                settings,
-                store=store,
-                clock=clock,
-                random=random,
-                on_sync=self._note_sync,
-            )
-            log.info(
-                "starting",
-                node=settings.node_name,
-                version=__version__,
-                api_server=cluster.server,
-                provider=settings.web_endpoint_url,
-                kubelet_port=server.port,
-            )
-            node = asyncio.create_task(_keep_node(registration, status, lease), name="node")
-            pods = asyncio.create_task(controller.run(), name="pods")
-            await self._until_stopped(stop, node, pods)
-            controller.stop()
-            await _end(pods, timeout=DRAIN_TIMEOUT)
-            await _end(node, timeout=0)
-            if self.facts.uid:
-                await _say_goodbye(status)
-            log.info("stopped", node=settings.node_name)
+            yield Dependencies(settings, client, provider, self.info, self._clock, self._random)
 
-    def _state(self) -> NodeState:
-        return NodeState(self._last_sync, self.facts.ready)
+    def _health(self) -> NodeHealth:
+        return NodeHealth(self._last_sync, self.info.ready)
 
-    def _note_sync(self, now: datetime) -> None:
+    def _record_sync(self, now: datetime) -> None:
         self._last_sync = now
 
-    async def _until_stopped(self, stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
-        """Wait for the word to stop; a task that ends before it has failed, and the node with it."""
+    async def _wait_for_stop(self, stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+        """Wait until `stop` is set. A task that ends earlier has failed; its error is raised."""
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             if stopping not in done:
                 for task in done:
                     task.result()
-                raise RuntimeError("a part of the node has ended without a word")
+                raise RuntimeError("a task of the node has ended without an error")
         except BaseException:
             for task in tasks:
                 task.cancel()
@@ -162,8 +146,10 @@ class Node:
             stopping.cancel()
 
 
-async def _keep_node(registration: Registration, status: NodeStatus, lease: Lease) -> None:
-    await status.look()
+async def _run_node(dependencies: Dependencies, status: NodeStatus) -> None:
+    """Register the node, then keep its registration, status and lease up to date."""
+    registration, lease = Registration(dependencies, status), Lease(dependencies)
+    await status.poll_provider()
     await registration.register()
     async with asyncio.TaskGroup() as group:
         group.create_task(registration.run(), name="registration")
@@ -171,19 +157,19 @@ async def _keep_node(registration: Registration, status: NodeStatus, lease: Leas
         group.create_task(lease.run(), name="lease")
 
 
-async def _end(task: asyncio.Task[None], *, timeout: float) -> None:
-    """Wait for the end of a task, then cancel it; what goes wrong at the end is logged."""
+async def _finish(task: asyncio.Task[None], *, timeout: float) -> None:
+    """Wait `timeout` seconds for a task, then cancel it; an error is logged."""
     await asyncio.wait([task], timeout=timeout)
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled() and (failure := task.exception()):
-        log.error("a part of the node failed as it stopped", part=task.get_name(), exc_info=failure)
+        log.error("task failed while the node stopped", task=task.get_name(), exc_info=failure)
 
 
-async def _say_goodbye(status: NodeStatus) -> None:
-    """Tell Kubernetes at once what it would find out in 40 seconds."""
+async def _write_shutdown_status(status: NodeStatus) -> None:
+    """Mark the node not ready at once; Kubernetes would notice by the lease after 40 seconds."""
     try:
-        async with asyncio.timeout(_GOODBYE_TIMEOUT):
-            await status.tell(status.current(_STOPPING))
+        async with asyncio.timeout(_LAST_STATUS_TIMEOUT):
+            await status.write(status.current(_SHUTDOWN))
     except (ApiError, TimeoutError) as exc:
-        log.warning("Kubernetes could not be told that the node stops", error=str(exc) or "no answer in time")
+        log.warning("node not marked as stopped", error=str(exc) or "no answer in time")

@@ -1,4 +1,4 @@
-"""The settings: read once, from flags and the environment, at the entry point, into a frozen object."""
+"""Settings of the broker, read once from flags and environment variables."""
 
 import argparse
 import difflib
@@ -33,16 +33,16 @@ _VARIABLES = {
     "labels": "NODE_LABELS",
     "workers": "POD_SYNC_WORKERS",
 }
-"""The environment variables that are not the field's own name in capitals; most are the original broker's."""
+"""Environment variables that differ from the field's name in capitals; most are those of the original broker."""
 _SPELLINGS = {
     "node_name": "--nodename",
     "operating_system": "--os",
     "labels": "--node-labels",
     "workers": "--pod-sync-workers",
 }
-"""Flags that are accepted beside the field's own name."""
+"""Flags accepted besides the field's name."""
 _SECRETS = frozenset({"provider_token"})
-"""No flags: any user of the machine sees those."""
+"""Settings without a flag: every user of the machine can read the flags of a process."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -65,87 +65,94 @@ Seconds = Annotated[float, BeforeValidator(_to_seconds)]
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
-    """What can be set: by a flag, else by an environment variable.
+    """Settings: from a flag, else from an environment variable.
 
-    The description of a field is its documentation: `--help` prints it.
+    The description of each field is printed by `--help`, and in docs/configuration.md.
     """
 
     node_name: str = Field(default="virtual-kubelet-web", max_length=253, description="name of the node")
     web_endpoint_url: str = Field(description="URL of the provider, such as http://127.0.0.1:3000")
     provider_token: SecretStr | None = Field(
-        default=None, description="secret that every request to the provider bears; none by default"
+        default=None, description="bearer token for requests to the provider; none by default"
     )
     provider_timeout: Annotated[Seconds, Field(gt=0, le=300)] = Field(
-        default=30.0, description="how long the provider may take for an answer"
+        default=30.0, description="timeout of a request to the provider"
     )
     status_interval: Annotated[Seconds, Field(ge=0.1, le=300)] = Field(
-        default=5.0, description="how often a provider that has no /podStatuses is asked for each pod's status"
+        default=5.0,
+        description="interval between two reads of a pod's status, for a provider without /podStatuses",
     )
     kubeconfig: str | None = Field(
         default=None,
-        description="the cluster; by default the one that this runs in, else the one of ~/.kube/config",
+        description="path of a kubeconfig; by default the service account in a pod, else ~/.kube/config",
     )
     pod_ip: str | None = Field(
         default=None,
-        description="address at which the API server reaches this program; goes before the provider's InternalIP",
+        description="IP address of the kubelet API for the API server; overrides the provider's InternalIP",
     )
     kubelet_host: str | None = Field(
-        default=None, description="address that the kubelet API listens on; every one by default"
+        default=None, description="IP address that the kubelet API listens on; all by default"
     )
     kubelet_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        default=10250, description="port of the kubelet API (HTTPS); 0 for any that is free"
+        default=10250, description="port of the kubelet API (HTTPS); 0 for any free port"
     )
     tls_cert_file: Path | None = Field(
         default=None, description="certificate of the kubelet API, in PEM; self-signed by default"
     )
-    tls_key_file: Path | None = Field(default=None, description="key of that certificate, in PEM")
+    tls_key_file: Path | None = Field(default=None, description="private key of the certificate, in PEM")
     client_ca_file: Path | None = Field(
-        default=None, description="authority whose client certificates the kubelet API accepts, in PEM"
+        default=None, description="CA of client certificates for the kubelet API, in PEM; the cluster's by default"
     )
-    authentication: bool = Field(default=True, description="ask a caller of the kubelet API who it is")
-    authorization: bool = Field(default=True, description="ask the API server whether that caller may")
+    authentication: bool = Field(default=True, description="authenticate requests to the kubelet API")
+    authorization: bool = Field(
+        default=True, description="authorize requests to the kubelet API by the API server"
+    )
     metrics_addr: str | None = Field(
         default=None,
-        description="address such as :10255 that has metrics and stats over HTTP, open to all; off by default",
+        description="address such as :10255 for metrics and stats over plain HTTP; off by default",
     )
     taint_key: str = Field(
         default="virtual-kubelet.io/provider",
-        description="key of the taint that keeps pods away which do not tolerate it",
+        description="key of the node's taint",
     )
     taint_value: str = Field(default="web", description="value of the taint")
     taint_effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        default="NoSchedule", description="NoSchedule, PreferNoSchedule or NoExecute"
+        default="NoSchedule", description="effect of the taint: NoSchedule, PreferNoSchedule or NoExecute"
     )
-    disable_taint: bool = Field(default=False, description="have no taint")
+    disable_taint: bool = Field(default=False, description="do not taint the node")
     labels: Mapping[str, str] = Field(
-        default={}, description="labels of the node beside its own, such as zone=a,disk=ssd"
+        default={}, description="additional labels of the node, such as zone=a,disk=ssd"
     )
     operating_system: Literal["linux", "windows"] = Field(
-        default="linux", description="linux or windows, as pods select it"
+        default="linux", description="operating system of the node: linux or windows"
     )
     architecture: str = Field(
         default_factory=lambda: _ARCHITECTURES.get(platform.machine(), platform.machine()),
-        description="such as amd64 or arm64, as pods select it; this machine's by default",
+        description="architecture of the node, such as amd64 or arm64; this machine's by default",
     )
-    kubelet_version: str = Field(default="v1.36.0", description="version of Kubernetes that the node says it is")
+    kubelet_version: str = Field(default="v1.36.0", description="Kubernetes version that the node reports")
     daemon_sets: bool = Field(default=True, description="run the pods of DaemonSets")
     workers: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=32, description="how many pods are worked on at once"
+        default=32, description="number of pods reconciled at once"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+        default="INFO", description="least level of log messages: DEBUG, INFO, WARNING or ERROR"
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="json, console, or auto: console on a terminal"
+        default="auto", description="format of the logs: json, console, or auto (console on a terminal, else json)"
     )
 
     @classmethod
     def load(cls, arguments: Sequence[str], environment: Mapping[str, str]) -> Self:
-        """Read flags and environment.
+        """Read the settings from flags and environment variables.
+
+        Args:
+            arguments: the flags.
+            environment: the environment variables.
 
         Raises:
-            ConfigurationError: something is wrong or misspelt; a line for each names it, with no value of it.
-            SystemExit: the flags asked for `--help` or `--version`, which has been printed.
+            ConfigurationError: invalid or misspelt settings; one line names each, without its value.
+            SystemExit: after `--help` or `--version`.
         """
         parsed, unknown = _parser().parse_known_args(arguments)
         flags = {name: value for name, value in vars(parsed).items() if value is not None and name != "provider"}
@@ -163,7 +170,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def taint(self) -> dict[str, str] | None:
-        """The taint, as a Node has it; None where it is disabled."""
+        """The taint of the Node; None where it is disabled."""
         if self.disable_taint:
             return None
         return {"key": self.taint_key, "value": self.taint_value, "effect": self.taint_effect}
@@ -173,7 +180,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     def _is_subdomain(cls, value: str) -> str:
         if not _SUBDOMAIN.fullmatch(value):
             raise ValueError(
-                "a node's name is lower case letters, digits, '-' and '.', a letter or digit at both ends"
+                "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"
             )
         return value
 
@@ -188,16 +195,14 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         if not usable or parts.query or parts.fragment:
             raise ValueError("not a URL such as http://127.0.0.1:3000")
         if parts.username is not None or parts.password is not None:
-            raise ValueError(
-                "has a user or a password in it, which logs would show; PROVIDER_TOKEN is for secrets"
-            )
+            raise ValueError("must not contain a user or password, which logs would show; use PROVIDER_TOKEN")
         return value.rstrip("/")
 
     @field_validator("provider_token")
     @classmethod
     def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("must be printable ASCII without spaces, as a header can carry it")
+            raise ValueError("must be printable ASCII without spaces")
         return value
 
     @field_validator("pod_ip", "kubelet_host")
@@ -258,19 +263,19 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("APISERVER_CERT_LOCATION, APISERVER_KEY_LOCATION: one needs the other")
+            raise ValueError("APISERVER_CERT_LOCATION, APISERVER_KEY_LOCATION: set both or none")
         if self.authorization and not self.authentication:
-            raise ValueError("AUTHENTICATION: without it nobody can be authorized; disable AUTHORIZATION as well")
+            raise ValueError("AUTHENTICATION: required by AUTHORIZATION; disable both or none")
         return self
 
 
 def variable(name: str) -> str:
-    """Give the environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return _VARIABLES.get(name, name.upper())
 
 
 def flag(name: str) -> str:
-    """Give the flag of a setting."""
+    """Return the flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
@@ -280,16 +285,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Make flags of the settings: `--flag value` and `--flag=value`; of a boolean, also `--flag` alone."""
+    """Return a parser of `--flag value` and `--flag=value`; for a boolean also of `--flag` alone."""
     parser = _Parser(
         prog="vkweb broker",
         description="A Kubernetes node whose pods run at a web provider.",
-        epilog="Each flag can be given as the environment variable in capitals. "
+        epilog="Each flag has an environment variable, in capitals. "
         f"By the environment only: PROVIDER_TOKEN, {_help('provider_token')}.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--provider", choices=["web"], help="accepted for compatibility: it is always web")
+    parser.add_argument("--provider", choices=["web"], help="accepted for compatibility; always web")
     for name, field in Settings.model_fields.items():
         if name not in _SECRETS:
             spellings = [flag(name), *filter(None, [_SPELLINGS.get(name)])]
@@ -302,28 +307,28 @@ def _help(name: str) -> str:
     field = Settings.model_fields[name]
     default = field.default
     if field.is_required():
-        told = " (required)"
+        default_text = " (required)"
     elif default is None or default == {} or field.default_factory:
-        told = ""  # the description says what holds then
+        default_text = ""  # the description has the default
     elif isinstance(default, bool):
-        told = f" ({str(default).lower()})"
+        default_text = f" ({str(default).lower()})"
     else:
-        told = f" ({default:g}s)" if isinstance(default, float) else f" ({default})"
-    return f"{field.description}{told}"
+        default_text = f" ({default:g}s)" if isinstance(default, float) else f" ({default})"
+    return f"{field.description}{default_text}"
 
 
 def _unknown(arguments: Sequence[str]) -> Iterable[str]:
-    """Name what is no flag; not its value, for somebody may have tried to give a secret."""
+    """Yield an error for each unknown flag, without its value, which may be a secret."""
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
     for name in flags or (["arguments"] if arguments else []):
-        yield f"{name}: no such flag; --help lists them all"
+        yield f"{name}: unknown flag; see --help"
 
 
 def _misspelt(environment: Iterable[str]) -> Iterable[str]:
-    """Find variables that are nearly a setting.
+    """Yield an error for each misspelt environment variable.
 
-    Settings have no prefix of their own to tell them from other variables, so a name counts as misspelt
-    when it is very like a known one: WEB_ENDPOINT is, MY_NODE_NAME is not.
+    Settings have no common prefix, so a variable counts as misspelt when its name is very similar to a setting:
+    WEB_ENDPOINT does, MY_NODE_NAME does not.
     """
     known = {variable(name) for name in Settings.model_fields}
     for name in sorted(set(environment) - known):
@@ -333,7 +338,7 @@ def _misspelt(environment: Iterable[str]) -> Iterable[str]:
 
 
 def _described(error: Mapping[str, Any], flags: Mapping[str, object]) -> str:
-    """Say in a line which setting is wrong and why; never with the value, which may be a secret."""
+    """Return one line with the setting and the error, without the value, which may be a secret."""
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return str(message)

@@ -63,7 +63,7 @@ def test_a_postgresql_backup_is_readable(database_url: str, tmp_path: Path) -> N
 
 def test_metrics_have_the_names_of_the_broker() -> None:
     metrics = Metrics()
-    metrics.watch_node(pods=lambda: 0, ready=lambda: True, last_sync=lambda: None)
+    metrics.register_node(pods=lambda: 0, ready=lambda: True, last_sync=lambda: None)
     known = {metric.name for metric in metrics.registry.collect()}
     told = set(re.findall(r"virtual_kubelet_web_\w+", page("docs/operations.md")))
     assert told

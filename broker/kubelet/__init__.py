@@ -1,1 +1,1 @@
-"""The kubelet API: what the API server, kubectl and monitors ask of a node."""
+"""The kubelet API: logs, pods, stats, metrics and health, for the API server and monitoring."""

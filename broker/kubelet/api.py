@@ -1,67 +1,64 @@
-"""The routes of the kubelet API, as far as a node without containers of its own can have them."""
+"""Routes and handlers of the kubelet API. Routes that need containers on this machine answer 501."""
 
 from collections.abc import Callable
-from datetime import datetime
 from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from broker.kubelet.health import NodeState, is_ready, report
+from broker.dependencies import Dependencies
+from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.schema import Pods
 from broker.kubelet.stats import Summary, Usage, exposition, summarize
 from broker.kubernetes.objects import Object
 from broker.pods.status_merge import TERMINAL
-from broker.provider import Provider, ProviderError
+from broker.provider import ProviderError
 
 _UNSUPPORTED = ("exec", "attach", "run", "portForward")
-"""What a kubelet has, and the contract of providers has no call for."""
+"""Routes of a kubelet for which the provider contract has no request."""
 
 
 class KubeletApi:
-    """The handlers, and what they answer from.
+    """Handlers of the kubelet API.
 
     Args:
-        node_name: the node's name.
-        provider: where logs come from, and what runs.
-        pods: what Kubernetes has on this node.
-        state: tells how the node is.
+        dependencies: of the node.
+        pods: the pods of the node.
+        health: returns the health of the node.
         registry: the metrics of this process.
-        clock: gives the time.
     """
 
     def __init__(
         self,
-        node_name: str,
-        provider: Provider,
+        dependencies: Dependencies,
         pods: Pods,
         *,
-        state: Callable[[], NodeState],
+        health: Callable[[], NodeHealth],
         registry: CollectorRegistry,
-        clock: Callable[[], datetime],
     ) -> None:
-        self._node_name = node_name
-        self._provider = provider
+        self._dependencies = dependencies
+        self._node_name = dependencies.node.name
+        self._provider = dependencies.provider
         self._pods = pods
-        self._state = state
+        self._health = health
         self._registry = registry
-        self._clock = clock
-        self._started = clock()
+        self._clock = dependencies.clock
+        self._started = self._clock()
 
     def routes(self) -> list[web.RouteDef]:
-        """Give the routes that show what is in pods."""
-        logs = ContainerLogs(self._pods, self._provider, self._clock)
+        """Return the routes that expose contents of pods."""
+        logs = ContainerLogs(self._dependencies, self._pods)
         return [
             web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
             web.get("/pods", self.list_pods),
-            web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients leave the slash out
+            web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients omit the slash
             *(web.route("*", f"/{verb}/{{tail:.*}}", self.refuse) for verb in _UNSUPPORTED),
         ]
 
     def open_routes(self) -> list[web.RouteDef]:
-        """Give the routes that monitors and probes read."""
+        """Return the routes for monitoring and probes."""
         return [
             web.get("/stats/summary", self.stats),
             web.get("/metrics/resource", self.resource_metrics),
@@ -72,52 +69,54 @@ class KubeletApi:
         ]
 
     async def list_pods(self, _: web.Request) -> web.Response:
-        """Give the pods that Kubernetes has on this node, as it has them."""
+        """Return the pods of this node, as Kubernetes has them."""
         items = b",".join(self._pods.all())
         body = b'{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[' + items + b"]}"
         return web.Response(body=body, content_type="application/json")
 
     async def list_running_pods(self, _: web.Request) -> web.Response:
-        """Give the pods that the provider has and that have not ended: their names and images.
+        """Return name, UID and images of the provider's pods that have not ended.
 
-        A kubelet tells no more here. What a provider has includes secrets, resolved into the environment.
+        A kubelet returns no more either. The provider's pods contain secrets, resolved into the environment.
         """
         try:
             pods = await self._provider.pods()
         except ProviderError as exc:
-            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"the provider does not tell: {exc}\n")
+            return web.Response(
+                status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"pods could not be listed at the provider: {exc}\n"
+            )
         items = [_running(pod) for pod in pods if (pod.get("status") or {}).get("phase") not in TERMINAL]
         body = msgspec.json.encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
     async def refuse(self, request: web.Request) -> web.Response:
-        """Answer what the contract of providers has no call for, before anything is upgraded."""
+        """Answer 501 for a route without a request in the provider contract, before a protocol upgrade."""
         verb = request.path.split("/")[1]
-        text = f"{verb} is not possible on node {self._node_name}: its provider has no such call\n"
+        text = f"{verb} is not supported on node {self._node_name}: its provider has no such request\n"
         return web.Response(status=HTTPStatus.NOT_IMPLEMENTED, text=text)
 
     async def stats(self, _: web.Request) -> web.Response:
-        """Give what node, pods and containers use, as JSON."""
+        """Return usage of node, pods and containers, as JSON."""
         return web.Response(body=msgspec.json.encode(self._summary()), content_type="application/json")
 
     async def resource_metrics(self, _: web.Request) -> web.Response:
-        """Give what node, pods and containers use, as metrics-server reads it."""
+        """Return usage of node, pods and containers, as Prometheus metrics for metrics-server."""
         return _exposition(exposition(self._summary()))
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """Give the metrics of this process."""
+        """Return the metrics of this process."""
         return _exposition(generate_latest(self._registry))
 
     async def live(self, _: web.Request) -> web.Response:
-        """Say that this process serves, and how the node is: that is no reason to restart it."""
-        return web.Response(text="ok\n" + report(self._state(), self._clock()))
+        """Answer 200 with the health of the node: an unhealthy node is no reason to restart the process."""
+        return web.Response(text="ok\n" + report(self._health(), self._clock()))
 
     async def ready(self, _: web.Request) -> web.Response:
-        """Say whether the node does its work."""
-        state, now = self._state(), self._clock()
-        if is_ready(state, now):
-            return web.Response(text="ok\n" + report(state, now))
-        return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="not ready\n" + report(state, now))
+        """Answer 200 if the node is ready, else 503."""
+        health, now = self._health(), self._clock()
+        if is_ready(health, now):
+            return web.Response(text="ok\n" + report(health, now))
+        return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="not ready\n" + report(health, now))
 
     def _summary(self) -> Summary:
         return summarize(
@@ -134,7 +133,7 @@ def _exposition(text: bytes) -> web.Response:
 
 
 def _running(pod: Object) -> Object:
-    """Tell of a pod what a kubelet does: which it is, and its containers' names and images."""
+    """Return the fields of a pod that a kubelet returns: its identity, and names and images of its containers."""
     metadata, containers = pod["metadata"], (pod.get("spec") or {}).get("containers") or ()
     return {
         "metadata": {name: metadata[name] for name in ("name", "namespace", "uid") if name in metadata},

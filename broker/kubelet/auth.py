@@ -1,8 +1,8 @@
-"""Who may use the kubelet API: authentication and authorization, both by the API server's word.
+"""Authentication and authorization of requests to the kubelet API, both by the API server.
 
 The rules are the kubelet's (kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz): a client
-certificate or a bearer token says who somebody is; a SubjectAccessReview on a subresource of the node says what
-they may do. Without these, anyone on the network of pods could read every log.
+certificate or a bearer token authenticates a user, and a SubjectAccessReview on a subresource of the node
+authorizes the request. Without these, every client on the pod network could read every log.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from broker.kubernetes.errors import ApiError
 
 log = structlog.get_logger()
 
-TOKEN_LIFE = 120.0
-ALLOWED_LIFE = 300.0
-DENIED_LIFE = 30.0
-"""How long an answer of the API server is believed, in seconds: the kubelet's defaults."""
+TOKEN_TTL = 120.0
+ALLOWED_TTL = 300.0
+DENIED_TTL = 30.0
+"""Seconds for which a review of the API server is cached: the kubelet's defaults."""
 
 ALWAYS_ALLOWED = frozenset({"/livez", "/readyz"})
-"""Paths that need no credentials, as with the scheduler: probes have none, and these tell nothing to hide."""
+"""Paths without authentication, as in the scheduler: probes have no credentials."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class User(NamedTuple):
-    """Somebody, as the API server describes them."""
+    """An authenticated user: `UserInfo` of the API server."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -39,11 +39,11 @@ class User(NamedTuple):
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-class Answers(Generic[K, V]):
-    """Answers of the API server, each believed for its time; of too many the oldest are forgotten.
+class ReviewCache(Generic[K, V]):
+    """Cache of reviews, each with its own time to live; the oldest are evicted at :attr:`SIZE` entries.
 
     Args:
-        clock: seconds that only ever grow.
+        clock: returns monotonic seconds.
     """
 
     SIZE = 1024
@@ -52,33 +52,38 @@ class Answers(Generic[K, V]):
         self._clock = clock
         self._known: dict[K, tuple[V, float]] = {}
 
-    async def get(self, key: K, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        """Give what is known, else ask; `ask` gives the answer and for how many seconds it is good."""
+    async def get(self, key: K, review: Callable[[], Awaitable[tuple[V, float]]]) -> V:
+        """Return the cached review of a key, else the result of `review`.
+
+        Args:
+            key: key of the cache.
+            review: returns the result and its time to live in seconds.
+        """
         known = self._known.get(key)
         if known and self._clock() < known[1]:
             return known[0]
-        answer, life = await ask()
+        result, ttl = await review()
         self._known.pop(key, None)
         if len(self._known) >= self.SIZE:
             del self._known[next(iter(self._known))]
-        self._known[key] = answer, self._clock() + life
-        return answer
+        self._known[key] = result, self._clock() + ttl
+        return result
 
 
 class Authenticator:
-    """Tells who sent a request."""
+    """Authenticates requests."""
 
     def __init__(self, client: Client, clock: Callable[[], float]) -> None:
         self._client = client
-        self._answers: Answers[bytes, User | None] = Answers(clock)
+        self._reviews: ReviewCache[bytes, User | None] = ReviewCache(clock)
 
     async def user(self, request: web.Request) -> User | None:
-        """Tell by the client certificate, else by the bearer token; None: by neither.
+        """Return the user of the client certificate, else of the bearer token; None without valid credentials.
 
         Raises:
             ApiError: the token could not be reviewed.
         """
-        # The handshake has verified it, or there is none.
+        # Verified in the handshake.
         certificate = request.get_extra_info("peercert")
         if certificate and (user := certificate_user(certificate)):
             return user
@@ -86,8 +91,8 @@ class Authenticator:
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             return None
-        # Its digest: no dump of this memory shall give a token away that is long used.
-        return await self._answers.get(hashlib.sha256(token.encode()).digest(), lambda: self._review(token))
+        # The digest is the key, so that the cache contains no tokens.
+        return await self._reviews.get(hashlib.sha256(token.encode()).digest(), lambda: self._review(token))
 
     async def _review(self, token: str) -> tuple[User | None, float]:
         review = await self._client.create(
@@ -95,14 +100,14 @@ class Authenticator:
             {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}},
         )
         status = review.get("status", {})
-        return (_reviewed_user(status.get("user", {})) if status.get("authenticated") else None), TOKEN_LIFE
+        return (_reviewed_user(status.get("user", {})) if status.get("authenticated") else None), TOKEN_TTL
 
 
 def certificate_user(certificate: Mapping[str, Any]) -> User | None:
-    """Read a user out of a verified client certificate: its common name, and its organizations as groups.
+    """Return the user of a verified client certificate: its common name, and its organizations as groups.
 
     Args:
-        certificate: as :meth:`ssl.SSLSocket.getpeercert` gives it.
+        certificate: as returned by :meth:`ssl.SSLSocket.getpeercert`.
     """
     fields = [field for names in certificate.get("subject", ()) for field in names]
     names = [value for key, value in fields if key == "commonName"]
@@ -120,16 +125,20 @@ def _reviewed_user(user: Mapping[str, Any]) -> User:
 
 
 class Authorizer:
-    """Tells whether a user may do something with this node."""
+    """Authorizes requests to this node."""
 
     def __init__(self, client: Client, node_name: str, clock: Callable[[], float]) -> None:
         self._client = client
         self._node_name = node_name
-        self._answers: Answers[tuple[User, str, str], bool] = Answers(clock)
+        self._reviews: ReviewCache[tuple[User, str, str], bool] = ReviewCache(clock)
 
     async def allows(self, user: User, verb: str, subresource: str) -> bool:
-        """Ask the API server; raises :exc:`ApiError` where it does not answer."""
-        return await self._answers.get((user, verb, subresource), lambda: self._review(user, verb, subresource))
+        """Return whether a user may use a subresource of the node.
+
+        Raises:
+            ApiError: no review by the API server.
+        """
+        return await self._reviews.get((user, verb, subresource), lambda: self._review(user, verb, subresource))
 
     async def _review(self, user: User, verb: str, subresource: str) -> tuple[bool, float]:
         review = await self._client.create(
@@ -153,18 +162,18 @@ class Authorizer:
             },
         )
         allowed = bool(review.get("status", {}).get("allowed"))
-        return allowed, ALLOWED_LIFE if allowed else DENIED_LIFE
+        return allowed, ALLOWED_TTL if allowed else DENIED_TTL
 
 
 def api_verb(method: str) -> str:
-    """Give the verb of the Kubernetes API for a method of HTTP; empty for one that has none."""
+    """Return the Kubernetes API verb of an HTTP method; empty for any other method."""
     return {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(method, "")
 
 
 def subresources(path: str) -> tuple[str, ...]:
-    """Say which subresources of the node a path belongs to; the first that a user may use is enough.
+    """Return the subresources of the node for a path; access to one of them is sufficient.
 
-    The kubelet's own table (`pkg/kubelet/server/auth.go`).
+    Source: `pkg/kubelet/server/auth.go`.
     """
     match path.removeprefix("/").partition("/")[0]:
         case "stats":
@@ -180,11 +189,11 @@ def subresources(path: str) -> tuple[str, ...]:
 
 
 def guard(authenticator: Authenticator, authorizer: Authorizer | None) -> Middleware:
-    """Make the middleware that lets a request through, or answers 401, 403, or 500 where it cannot tell.
+    """Return a middleware that answers 401 or 403 to refused requests, and 500 without a review.
 
     Args:
-        authenticator: tells who sends a request.
-        authorizer: tells what they may do; None: everything.
+        authenticator: authenticates requests.
+        authorizer: authorizes requests; None: every authenticated request is allowed.
     """
 
     @web.middleware
@@ -193,8 +202,8 @@ def guard(authenticator: Authenticator, authorizer: Authorizer | None) -> Middle
             try:
                 await _check(request, authenticator, authorizer)
             except ApiError as exc:
-                log.warning("could not review a request", path=request.path, error=str(exc))
-                raise web.HTTPInternalServerError(text="the API server could not be asked about it\n") from exc
+                log.warning("request not reviewed by the API server", path=request.path, error=str(exc))
+                raise web.HTTPInternalServerError(text="the API server has not reviewed the request\n") from exc
         return await handler(request)
 
     return middleware

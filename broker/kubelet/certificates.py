@@ -1,7 +1,8 @@
-"""TLS of the kubelet API: which certificate it shows, and whose clients it believes.
+"""TLS of the kubelet API: the serving certificate, and the CA of client certificates.
 
-Both may change while it runs: cert-manager and the cluster rotate them. So they are read again for each
-handshake, which is rare (the API server keeps its connections) and costs less than the handshake itself.
+Both may be rotated while the broker runs, by cert-manager and by the cluster. Both are therefore read again for
+each handshake. Handshakes are rare, since the API server keeps its connections, and cost more than reading the
+files.
 """
 
 import ipaddress
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 
 
 class KeyPair(NamedTuple):
-    """A certificate, with its chain where it has one, and its private key, both PEM."""
+    """A certificate, with an optional chain, and its private key, both in PEM."""
 
     certificate: bytes
     key: bytes
@@ -35,7 +36,7 @@ def read_pem(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        ConfigurationError: it cannot be read.
+        ConfigurationError: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -44,23 +45,24 @@ def read_pem(path: Path) -> bytes:
 
 
 def self_signed(node_name: str, addresses: Iterable[str], *, now: datetime) -> KeyPair:
-    """Make a certificate for a node's name and addresses, as a kubelet does that is given none.
+    """Return a new self-signed certificate, as a kubelet without a certificate does.
 
-    It is good for ten years, since nobody is there to renew it; the key never leaves this process.
+    The certificate is valid for ten years, since it is not renewed; its key exists in memory alone.
 
     Args:
-        node_name: the node's name, a DNS name as all names of nodes are.
+        node_name: name of the node, a DNS name.
         addresses: IP addresses or DNS names.
+        now: current time.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_name[:64])])  # what X.520 has room for
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_name[:64])])  # the limit of X.520
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))  # clocks differ
+        .not_valid_before(now - timedelta(hours=1))  # tolerance for different clocks
         .not_valid_after(now + timedelta(days=3650))
         .add_extension(
             x509.SubjectAlternativeName([_general_name(n) for n in dict.fromkeys([node_name, *addresses])]),
@@ -86,14 +88,14 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 class Certificates:
-    """The TLS context of a server whose certificate and client CA may change.
+    """TLS context of a server whose certificate and client CA may change.
 
     Args:
-        serving: gives the certificate that is to be shown now.
-        client_ca: gives the CAs that clients' certificates may come from now, PEM; empty to ask for none.
+        serving: returns the present serving certificate.
+        client_ca: returns the present CAs of client certificates, in PEM; empty: no client certificates.
 
     Raises:
-        ConfigurationError: what is there at the start cannot be used.
+        ConfigurationError: the first certificate or CA is invalid.
     """
 
     def __init__(self, serving: Callable[[], KeyPair], client_ca: Callable[[], bytes]) -> None:
@@ -105,16 +107,16 @@ class Certificates:
         self.reload()
 
     def reload(self) -> None:
-        """Take what is there now, where it has changed.
+        """Load certificate and CA, if they have changed.
 
         Raises:
-            ConfigurationError: it cannot be used; what was there before stays in force.
+            ConfigurationError: the new ones are invalid; the previous ones stay in use.
         """
         read = self._serving(), self._client_ca()
         if read == self._read:
             return
         self._current = _context(*read)
-        # Whether a client is asked for a certificate is settled before the handshake gets to the callback.
+        # The request for a client certificate is decided before the handshake calls `sni_callback`.
         self.context.verify_mode = self._current.verify_mode
         self._read = read
 
@@ -123,15 +125,15 @@ class Certificates:
     ) -> None:
         try:
             self.reload()
-        except ConfigurationError as exc:  # half written, perhaps: the next handshake looks again
-            log.warning("kept the certificates that were in force", error=str(exc))
+        except ConfigurationError as exc:  # perhaps half written: the next handshake retries
+            log.warning("invalid certificates; the previous ones stay in use", error=str(exc))
         connection.context = self._current
 
 
 def _bare_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A resumed session would not look at the client's certificate again.
+    # A resumed session would skip the check of the client certificate.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     return context
@@ -142,8 +144,8 @@ def _context(serving: KeyPair, client_ca: bytes) -> ssl.SSLContext:
     with _readable(serving.certificate) as certificate, _readable(serving.key) as key:
         try:
             context.load_cert_chain(certificate, key, password=_refuse_password)
-        except (OSError, ValueError) as exc:  # an SSLError, or that a pipe cannot be read twice
-            raise ConfigurationError("the serving certificate: not PEM, or not that of its key") from exc
+        except (OSError, ValueError) as exc:  # an SSLError, or a second read of the pipe
+            raise ConfigurationError("the serving certificate: not PEM, or does not match its key") from exc
     if client_ca:
         try:
             context.load_verify_locations(cadata=client_ca.decode("ascii"))
@@ -154,18 +156,18 @@ def _context(serving: KeyPair, client_ca: bytes) -> ssl.SSLContext:
 
 
 def _refuse_password() -> str:
-    raise ValueError("the key is encrypted")  # and OpenSSL would ask for its password on the terminal
+    raise ValueError("the key is encrypted")  # without this callback, OpenSSL prompts on the terminal
 
 
 @contextmanager
 def _readable(content: bytes) -> Iterator[str]:
-    """Give content as a path, for OpenSSL takes nothing else: a pipe, so that no key gets onto a disk."""
+    """Yield a path to content, as required by OpenSSL: that of a pipe, so that no key is written to a disk."""
     reader, writer = os.pipe()
     try:
         try:
             os.set_blocking(writer, False)
             if os.write(writer, content) < len(content):
-                raise ConfigurationError("the serving certificate or its key is larger than any can be")
+                raise ConfigurationError("the serving certificate or its key is too large")
         finally:
             os.close(writer)
         yield f"/dev/fd/{reader}"

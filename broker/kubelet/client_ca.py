@@ -1,4 +1,4 @@
-"""The CA of those who use the kubelet API with a certificate, the API server first of all."""
+"""The CA that signs client certificates, such as the API server's, for requests to the kubelet API."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from broker.kubernetes.client import Client
 log = structlog.get_logger()
 
 
-class ClusterAuthority:
-    """The CA of the cluster's clients, as the API server publishes it for servers beside it.
+class ClientCA:
+    """The client CA of the cluster, as the API server publishes it for extension API servers.
 
-    It is in the ConfigMap `extension-apiserver-authentication`; every identity with the Role
-    `extension-apiserver-authentication-reader` in `kube-system` may read it.
+    The ConfigMap `extension-apiserver-authentication` is readable with the Role
+    `extension-apiserver-authentication-reader` in `kube-system`.
 
     Attributes:
-        pem: the CA; empty as long as it is not known, and where it may not be read.
+        pem: the CA in PEM; empty before the first read, and where it may not be read.
     """
 
     PATH = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
@@ -30,7 +30,7 @@ class ClusterAuthority:
         self.pem = b""
 
     async def watch(self, changed: Callable[[], None]) -> None:
-        """Read it again and again, for ever, calling `changed` each time."""
+        """Read the CA periodically, until cancelled; call `changed` after each read."""
         while True:
             problem = ""
             try:
@@ -40,8 +40,6 @@ class ClusterAuthority:
             except BrokerError as exc:
                 problem = str(exc)
             if problem and problem != self._problem:
-                log.warning(
-                    "cannot read the CA of clients; those with a certificate may be refused", error=problem
-                )
+                log.warning("client CA not read; clients with a certificate may be refused", error=problem)
             self._problem = problem
             await asyncio.sleep(self.INTERVAL)

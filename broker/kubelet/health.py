@@ -1,22 +1,22 @@
-"""Health of the node, for the probes of the pod that this process runs in.
+"""Health of the node, for the probes of the pod that the broker runs in.
 
-`/livez` and `/healthz` say that the event loop turns, for an answer is what shows it. Nothing that a restart would
-not mend takes part: a node whose provider is gone has to stay and say so. `/readyz` says whether the node does its
-work: it hears from the API server, and the provider answers.
+`/livez` and `/healthz` succeed while the event loop runs. They check nothing that a restart cannot repair: a node
+with an unavailable provider has to keep running and report that. `/readyz` succeeds while the watch of the API
+server is in sync and the provider answers.
 """
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 SYNC_LIMIT = timedelta(minutes=11)
-"""A watch is made anew after ten minutes at most; most servers show about every minute that it is alive."""
+"""A watch is renewed after ten minutes at most; most servers send a bookmark about every minute."""
 
 
-class NodeState(NamedTuple):
-    """What a node knows of its two sides.
+class NodeHealth(NamedTuple):
+    """Connection of the node to the API server and to the provider.
 
     Attributes:
-        last_sync: when the pods that Kubernetes has on this node were last known to be complete; None: never yet.
+        last_sync: when the list of pods on this node was last known to be complete; None: never.
         provider_ready: whether the provider answers.
     """
 
@@ -24,15 +24,15 @@ class NodeState(NamedTuple):
     provider_ready: bool
 
 
-def is_ready(state: NodeState, now: datetime) -> bool:
-    """Tell whether the node does its work."""
-    return state.provider_ready and state.last_sync is not None and now - state.last_sync <= SYNC_LIMIT
+def is_ready(health: NodeHealth, now: datetime) -> bool:
+    """Return whether the API server and the provider both answer."""
+    return health.provider_ready and health.last_sync is not None and now - health.last_sync <= SYNC_LIMIT
 
 
-def report(state: NodeState, now: datetime) -> str:
-    """Say, in a line for each side, how it is."""
-    if state.last_sync is None:
+def report(health: NodeHealth, now: datetime) -> str:
+    """Return a text with one line for the pods and one for the provider."""
+    if health.last_sync is None:
         sync = "never synced"
     else:
-        sync = f"synced {max((now - state.last_sync).total_seconds(), 0):.0f} s ago"
-    return f"pods: {sync}\nprovider: {'ready' if state.provider_ready else 'unavailable'}\n"
+        sync = f"synced {max((now - health.last_sync).total_seconds(), 0):.0f} s ago"
+    return f"pods: {sync}\nprovider: {'ready' if health.provider_ready else 'unavailable'}\n"

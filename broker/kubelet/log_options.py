@@ -1,4 +1,4 @@
-"""What `kubectl logs` asks for: the query of `/containerLogs`, decoded and checked as a kubelet does."""
+"""Options of `kubectl logs`: the query of `/containerLogs`, parsed and validated as by a kubelet."""
 
 import re
 from collections.abc import Mapping
@@ -13,24 +13,29 @@ _INT64 = 2**63
 
 
 class LogsError(BrokerError):
-    """Logs that cannot be given."""
+    """A request for logs that cannot be served."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
 class InvalidOptions(LogsError):
-    """The options are understood, and make no sense."""
+    """The options are invalid together, or out of range."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogOptions:
-    """`PodLogOptions`, as far as they reach a node.
+    """The `PodLogOptions` that a node receives.
 
     Attributes:
-        tail: how many lines from the end; None: all.
-        limit_bytes: after how many bytes to stop; None: never.
+        follow: whether to continue with new lines.
+        previous: whether to read the previous run of the container.
+        timestamps: whether each line begins with its time.
+        since_seconds: greatest age of a line in seconds; None: any.
+        since_time: least time of a line; None: any.
+        tail: number of lines from the end; None: all.
+        limit_bytes: greatest number of bytes; None: no limit.
     """
 
     follow: bool = False
@@ -43,13 +48,13 @@ class LogOptions:
 
 
 def parse_options(query: Mapping[str, str]) -> LogOptions:
-    """Read the query.
+    """Parse the query.
 
     Raises:
-        LogsError: a value cannot be decoded, or names what no provider has.
-        InvalidOptions: the values break a rule of `ValidatePodLogOptions`.
+        LogsError: a value cannot be parsed, or is not supported.
+        InvalidOptions: the values violate `ValidatePodLogOptions`.
     """
-    tail = query.get("tail") or query.get("tailLines")  # the former is the kubelet's own of long ago
+    tail = query.get("tail") or query.get("tailLines")  # `tail` is the kubelet's older name
     options = LogOptions(
         follow=_flag(query, "follow"),
         previous=_flag(query, "previous"),
@@ -66,18 +71,18 @@ def parse_options(query: Mapping[str, str]) -> LogOptions:
     if options.since_seconds is not None and options.since_seconds < 1:
         raise InvalidOptions("sinceSeconds: must be at least 1")
     if options.since_seconds is not None and options.since_time is not None:
-        raise InvalidOptions("sinceSeconds, sinceTime: give one of them, not both")
+        raise InvalidOptions("sinceSeconds, sinceTime: mutually exclusive")
     match query.get("stream", "All"):
         case "All":
             return options
         case "Stdout" | "Stderr":
-            raise LogsError("stream: this node does not tell a container's streams apart, so it has All alone")
+            raise LogsError("stream: this node supports All only")
         case _:
             raise InvalidOptions("stream: must be All, Stdout or Stderr")
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:
-    """Read a flag as apimachinery does: there and neither `false` nor `0`."""
+    """Parse a flag as apimachinery does: present, and neither `false` nor `0`."""
     return query.get(name, "false").lower() not in ("false", "0")
 
 

@@ -1,45 +1,44 @@
-"""Logs of containers: `GET /containerLogs/{namespace}/{pod}/{container}`, which `kubectl logs` ends up at."""
+"""Logs of containers: `GET /containerLogs/{namespace}/{pod}/{container}`, the request behind `kubectl logs`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 
+from broker.dependencies import Dependencies
 from broker.kubelet.log_options import LogOptions, LogsError, parse_options
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.tail_logs import TailLogs
 from broker.kubernetes.objects import to_micro_time
 from broker.pods.status_merge import TERMINAL
-from broker.provider import Provider, ProviderError, ProviderRefused
+from broker.provider import ProviderError, ProviderRefused
 
 log = structlog.get_logger()
 
 
 class UnknownContainer(LogsError):
-    """There is no such pod on this node, or no such container in it."""
+    """No such pod on this node, or no such container in the pod."""
 
     status = HTTPStatus.NOT_FOUND
 
 
 class ContainerLogs:
-    """The logs of the containers of a node.
+    """Logs of the containers of a node.
 
     Args:
-        pods: what Kubernetes has on this node; logs of nothing else are given.
-        provider: where logs come from.
-        clock: gives the time.
+        dependencies: of the node.
+        pods: the pods of the node; logs of other pods are refused.
     """
 
-    def __init__(self, pods: Pods, provider: Provider, clock: Callable[[], datetime]) -> None:
+    def __init__(self, dependencies: Dependencies, pods: Pods) -> None:
         self._pods = pods
-        self._provider = provider
-        self._clock = clock
+        self._provider = dependencies.provider
+        self._clock = dependencies.clock
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Send the logs as they come, each piece at once, until they end or the client goes."""
+        """Stream a log in chunks, until it ends or the client disconnects."""
         where = request.match_info["namespace"], request.match_info["pod"], request.match_info["container"]
         async with AsyncExitStack() as stack:
             try:
@@ -56,8 +55,8 @@ class ContainerLogs:
                 async for chunk in limited(chunks, options.limit_bytes):
                     await response.write(chunk)
             except ProviderError as exc:
-                # A proper end would say that this was all.
-                log.warning("the provider broke off a log", pod="/".join(where[:2]), error=str(exc))
+                # An orderly end of the response would mark the log as complete.
+                log.warning("log interrupted by the provider", pod="/".join(where[:2]), error=str(exc))
                 if request.transport:
                     request.transport.abort()
             return response
@@ -82,13 +81,13 @@ class ContainerLogs:
                 yield chunks
 
     def _run(self, namespace: str, name: str, container: str) -> object | None:
-        """Tell which run of a container is under way: which pod, and how often it was restarted."""
+        """Return the identity of the current run of a container; None after its end."""
         raw = self._pods.find(namespace, name)
         return run_of(parse_pod(raw), container) if raw else None
 
 
 def run_of(pod: Pod, container: str) -> tuple[str, int] | None:
-    """Tell a run of a container from those before and after; None where it has ended."""
+    """Return UID of the pod and restart count, which identify a run of a container; None where it has ended."""
     if pod.status.phase in TERMINAL:
         return None
     for status in pod.container_statuses():
@@ -98,8 +97,8 @@ def run_of(pod: Pod, container: str) -> tuple[str, int] | None:
 
 
 def query(options: LogOptions) -> dict[str, str]:
-    """Write options as a provider takes them that has more than `tail`; the limit is kept to here."""
-    asked = {
+    """Return the query for a provider that supports more than `tail`; the limit of bytes is applied here."""
+    values = {
         "tail": options.tail,
         "sinceSeconds": options.since_seconds,
         "sinceTime": to_micro_time(options.since_time) if options.since_time else None,
@@ -107,11 +106,11 @@ def query(options: LogOptions) -> dict[str, str]:
         "previous": "true" if options.previous else None,
         "timestamps": "true" if options.timestamps else None,
     }
-    return {name: str(value) for name, value in asked.items() if value is not None}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 async def limited(chunks: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
-    """Give so many bytes and no more."""
+    """Yield chunks up to a total of `limit` bytes; None: without a limit."""
     left = limit
     async for chunk in chunks:
         if left is not None and len(chunk) >= left:
@@ -125,9 +124,9 @@ def _refusal(error: ProviderError, where: tuple[str, str, str]) -> web.Response:
     if not isinstance(error, ProviderRefused):
         return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"{error}\n")
     if error.code == HTTPStatus.NOT_FOUND:
-        # Kubernetes has the pod on this node, so the provider is still to get it, or to get it again.
+        # The pod is bound to this node, so it is about to be created at the provider.
         _, pod, container = where
-        text = f'container "{container}" in pod "{pod}" has no logs: the provider does not have it now\n'
+        text = f'container "{container}" in pod "{pod}" has no logs: the provider does not have the pod yet\n'
     else:
         text = f"{error.message or error}\n"
     return web.Response(status=HTTPStatus.BAD_REQUEST, text=text)

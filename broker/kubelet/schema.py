@@ -1,4 +1,4 @@
-"""The little that the kubelet API looks at in a pod, and where it gets pods from."""
+"""The fields of a pod that the kubelet API reads, and the interface of its source of pods."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -8,14 +8,14 @@ import msgspec
 
 
 class Pods(Protocol):
-    """The pods that Kubernetes has on this node, each in JSON with its status."""
+    """The pods that Kubernetes has on this node, in JSON with their statuses."""
 
     def find(self, namespace: str, name: str) -> bytes | None:
-        """Give a pod; None where there is none of this name."""
+        """Return a pod; None where there is none of this name."""
         ...
 
     def all(self) -> Iterable[bytes]:
-        """Give every pod."""
+        """Return every pod."""
         ...
 
 
@@ -24,7 +24,7 @@ class _Schema(msgspec.Struct, rename="camel", frozen=True):
 
 
 class PodReference(_Schema, frozen=True):
-    """Which pod."""
+    """Name, namespace and UID of a pod, as in the stats API."""
 
     name: str
     namespace: str
@@ -32,13 +32,13 @@ class PodReference(_Schema, frozen=True):
 
 
 class Container(_Schema, frozen=True):
-    """A container of the specification."""
+    """A container of `spec`."""
 
     name: str
 
 
 class Spec(_Schema, frozen=True):
-    """Which containers there are to be."""
+    """The containers of a pod."""
 
     containers: list[Container]
     init_containers: list[Container] | None = None
@@ -46,24 +46,24 @@ class Spec(_Schema, frozen=True):
 
 
 class Running(_Schema, frozen=True):
-    """The container runs."""
+    """State of a running container."""
 
     started_at: datetime | None = None
 
 
 class Terminated(_Schema, frozen=True):
-    """The container has ended."""
+    """State of a terminated container."""
 
 
 class State(_Schema, frozen=True):
-    """Where a container is in its life; waiting where it is neither."""
+    """State of a container; waiting where both are None."""
 
     running: Running | None = None
     terminated: Terminated | None = None
 
 
 class ContainerStatus(_Schema, frozen=True):
-    """How a container is."""
+    """Status of a container."""
 
     name: str
     state: State = State()
@@ -71,7 +71,7 @@ class ContainerStatus(_Schema, frozen=True):
 
 
 class Status(_Schema, frozen=True):
-    """How a pod is."""
+    """Status of a pod."""
 
     phase: str = ""
     start_time: datetime | None = None
@@ -81,20 +81,20 @@ class Status(_Schema, frozen=True):
 
 
 class Pod(_Schema, frozen=True):
-    """A pod, as far as it is looked at here."""
+    """A pod."""
 
     metadata: PodReference
     spec: Spec
     status: Status = Status()
 
     def container_names(self) -> set[str]:
-        """Name every container, those that initialize and those that debug included."""
+        """Return the names of all containers, including init and ephemeral containers."""
         spec = self.spec
         containers = (*spec.containers, *(spec.init_containers or ()), *(spec.ephemeral_containers or ()))
         return {container.name for container in containers}
 
     def container_statuses(self) -> Iterator[ContainerStatus]:
-        """Give the status of every container that has one."""
+        """Yield the status of every container."""
         yield from self.status.init_container_statuses or ()
         yield from self.status.container_statuses or ()
         yield from self.status.ephemeral_container_statuses or ()
@@ -104,5 +104,5 @@ _decoder = msgspec.json.Decoder(Pod)
 
 
 def parse_pod(raw: bytes) -> Pod:
-    """Read a pod that the API server has checked."""
+    """Parse a pod."""
     return _decoder.decode(raw)

@@ -1,4 +1,4 @@
-"""The kubelet API of the node, listening: HTTPS, and plain HTTP for metrics where that is asked for."""
+"""The server of the kubelet API: HTTPS, and plain HTTP for metrics if configured."""
 
 import asyncio
 import socket
@@ -12,26 +12,26 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry
 
+from broker.dependencies import Dependencies
 from broker.kubelet.api import KubeletApi
 from broker.kubelet.auth import Authenticator, Authorizer, guard
 from broker.kubelet.certificates import Certificates, KeyPair, read_pem, self_signed
-from broker.kubelet.client_ca import ClusterAuthority
-from broker.kubelet.health import NodeState
+from broker.kubelet.client_ca import ClientCA
+from broker.kubelet.health import NodeHealth
 from broker.kubelet.schema import Pods
 from broker.kubernetes.client import Client
-from broker.provider import Provider
 from broker.settings import Settings
 
 STOP_TIMEOUT = 1.0
-"""Seconds for which requests under way may go on when the server stops; followers of logs would for ever."""
+"""Seconds for open requests when the server stops; followed logs have no end."""
 
 
 class KubeletServer:
-    """What listens.
+    """The running servers.
 
     Attributes:
         port: port of the HTTPS server.
-        metrics_port: port of the plain one; None where there is none.
+        metrics_port: port of the plain HTTP server; None where it is disabled.
     """
 
     def __init__(self, runners: Sequence[web.AppRunner], authority: asyncio.Task[None] | None) -> None:
@@ -42,7 +42,7 @@ class KubeletServer:
         self.metrics_port = ports[1] if len(ports) > 1 else None
 
     async def close(self) -> None:
-        """Stop listening, and end what is under way."""
+        """Stop listening, and cancel the requests in progress."""
         if self._authority:
             self._authority.cancel()
             await asyncio.wait([self._authority])
@@ -51,36 +51,31 @@ class KubeletServer:
 
 
 async def serve(
-    settings: Settings,
+    dependencies: Dependencies,
     *,
-    client: Client,
-    provider: Provider,
     pods: Pods,
-    state: Callable[[], NodeState],
+    health: Callable[[], NodeHealth],
     addresses: Sequence[str],
     registry: CollectorRegistry,
-    clock: Callable[[], datetime],
 ) -> KubeletServer:
-    """Open the kubelet API.
+    """Start the kubelet API.
 
     Args:
-        settings: the ports, the certificates, which checks there are.
-        client: asked who somebody is and what they may do; and for the CA of clients where no file has it.
-        provider: where logs come from, and what runs.
-        pods: what Kubernetes has on this node.
-        state: tells how the node is.
-        addresses: IPs and names, beside the node's, that a self-signed certificate is to be good for.
+        dependencies: of the node.
+        pods: the pods of the node.
+        health: returns the health of the node.
+        addresses: IPs and DNS names, beside the node's name, for a self-signed certificate.
         registry: the metrics of this process.
-        clock: gives the time.
 
     Raises:
-        ConfigurationError: a certificate cannot be used.
-        OSError: a port cannot be listened on.
+        ConfigurationError: a certificate is invalid.
+        OSError: a port cannot be opened.
     """
-    api = KubeletApi(settings.node_name, provider, pods, state=state, registry=registry, clock=clock)
-    authority = ClusterAuthority(client)
+    settings, client = dependencies.settings, dependencies.client
+    api = KubeletApi(dependencies, pods, health=health, registry=registry)
+    authority = ClientCA(client)
     certificates = Certificates(
-        _serving(settings, addresses, now=clock()),
+        _serving(settings, addresses, now=dependencies.clock()),
         partial(read_pem, settings.client_ca_file) if settings.client_ca_file else lambda: authority.pem,
     )
     app = web.Application(middlewares=[_guard(settings, client)] if settings.authentication else [])
@@ -118,7 +113,7 @@ def _guard(settings: Settings, client: Client) -> Middleware:
 async def _listen(
     app: web.Application, host: str | None, port: int, context: ssl.SSLContext | None = None
 ) -> web.AppRunner:
-    # A client that goes takes the handler along, and that what it has under way with the provider.
+    # The handler of a client that disconnects is cancelled, and with it the request to the provider.
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_TIMEOUT)
     await runner.setup()
     try:
@@ -130,7 +125,7 @@ async def _listen(
 
 
 def _socket(host: str | None, port: int) -> socket.socket:
-    """Open one socket, so that there is one port where any will do: for both families where there is no host."""
+    """Open one socket for both address families where no host is given, so that port 0 selects one port."""
     if host is None and socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if host and ":" in host else socket.AF_INET

@@ -1,12 +1,11 @@
-"""What pods use, for `/stats/summary` and `/metrics/resource`.
+"""Resource usage of node, pods and containers, for `/stats/summary` and `/metrics/resource`.
 
-The contract of providers says nothing of usage, and nothing is made up here: a running container has an entry
-with the time of its start, and has used nothing that this node knows of. What the node itself uses is known: it is
-this process, which a Summary calls the system container `kubelet`.
+The provider contract has no usage, so each running container has an entry with its start time and a usage of 0.
+The usage of the node is that of this process, reported as the system container `kubelet`.
 
 The schema is the kubelet's (`k8s.io/kubelet/pkg/apis/stats/v1alpha1`), the names of the metrics are those of
-kubernetes.io/docs/reference/instrumentation/node-metrics. metrics-server leaves out what has used nothing, so
-`kubectl top node` shows this node, and `kubectl top pod` none of its pods.
+kubernetes.io/docs/reference/instrumentation/node-metrics. metrics-server omits pods without
+usage, so `kubectl top node` shows this node, and `kubectl top pod` none of its pods.
 """
 
 import os
@@ -27,14 +26,14 @@ _STATM = Path("/proc/self/statm")
 
 
 class Usage(NamedTuple):
-    """What has been used up to now: processor time in nanoseconds, memory in bytes."""
+    """Resource usage: CPU time in nanoseconds, memory in bytes."""
 
     cpu: int = 0
     memory: int = 0
 
     @classmethod
     def of_this_process(cls) -> "Usage":
-        """Measure this process; its memory counts as none where the system does not tell."""
+        """Return the usage of this process; memory is 0 where the system does not report it."""
         try:
             memory = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except OSError:
@@ -47,7 +46,7 @@ class _Schema(msgspec.Struct, rename="camel"):
 
 
 class CPUStats(_Schema):
-    """Processor time used up to `time`, in nanoseconds."""
+    """CPU time used up to `time`, in nanoseconds."""
 
     time: datetime
     usage_core_nano_seconds: int
@@ -61,7 +60,7 @@ class MemoryStats(_Schema):
 
 
 class ContainerStats(_Schema):
-    """What a container uses."""
+    """Usage of a container."""
 
     name: str
     start_time: datetime
@@ -70,7 +69,7 @@ class ContainerStats(_Schema):
 
 
 class PodStats(_Schema):
-    """What a pod uses: the sum of its containers."""
+    """Usage of a pod: the sum of its containers."""
 
     pod_ref: PodReference
     start_time: datetime
@@ -80,7 +79,7 @@ class PodStats(_Schema):
 
 
 class NodeStats(_Schema):
-    """What the node uses."""
+    """Usage of the node."""
 
     node_name: str
     start_time: datetime
@@ -97,14 +96,14 @@ class Summary(_Schema):
 
 
 def summarize(node_name: str, pods: Iterable[bytes], own: Usage, *, started: datetime, now: datetime) -> Summary:
-    """Say what the node and its running pods have used.
+    """Return the usage of the node and its running pods.
 
     Args:
-        node_name: the node's name.
+        node_name: name of the node.
         pods: each pod of the node in JSON, with its status.
-        own: what this process has used.
-        started: when this process started.
-        now: the time that the answer is true for.
+        own: usage of this process.
+        started: start time of this process.
+        now: current time.
     """
     cpu, memory = CPUStats(now, own.cpu), MemoryStats(now, own.memory)
     kubelet = ContainerStats("kubelet", started, cpu, memory)
@@ -126,7 +125,7 @@ def _pod_stats(pod: Pod, now: datetime) -> PodStats | None:
 
 
 def exposition(summary: Summary) -> bytes:
-    """Write a summary as Prometheus reads it."""
+    """Return a summary in the Prometheus text format."""
     registry = CollectorRegistry()
     registry.register(_Resources(summary))
     return generate_latest(registry)
@@ -137,7 +136,7 @@ class _Resources(Collector):
         self._summary = summary
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics that a kubelet gives at `/metrics/resource`."""
+        """Yield the metrics of a kubelet's `/metrics/resource`."""
         pods = self._summary.pods
         containers = [
             ([container.name, pod.pod_ref.namespace, pod.pod_ref.name], container)
@@ -155,7 +154,7 @@ class _Resources(Collector):
         for labels, container in containers:
             start.add_metric(labels, container.start_time.timestamp())
         yield start
-        yield GaugeMetricFamily("resource_scrape_error", "1 if these metrics could not be had, 0 otherwise", 0)
+        yield GaugeMetricFamily("resource_scrape_error", "1 if these metrics could not be read, 0 otherwise", 0)
 
 
 _CONTAINER = ["container", "namespace", "pod"]

@@ -1,7 +1,10 @@
-"""Logs from a provider that knows `tail` and nothing else: what kubectl asks for beyond that is made of it.
+"""The other log options for a provider that supports `tail` only.
 
-Following is asking again. A log has no line numbers, so what is new is found by where the lines of before end
-among the lines of now. Times are there only where lines begin with them; where not, what needs them is refused.
+A log is followed by reading its last lines again and again. Lines have no numbers, so the new lines are found by
+overlap: the longest suffix of the previous lines that the present lines begin with. After the lines `a b c` and
+then `b c d`, the overlap is `b c`, and `d` is new. Without an overlap, more lines are read.
+
+`timestamps` and `since` need lines that begin with a time, and are refused for other logs.
 """
 
 import asyncio
@@ -16,33 +19,33 @@ import structlog
 
 from broker.kubelet.log_options import LogOptions, LogsError
 from broker.kubernetes.objects import from_time
-from broker.provider import Provider, ProviderRefused, ProviderUnavailable
+from broker.provider import ProviderClient, ProviderRefused, ProviderUnavailable
 
 log = structlog.get_logger()
 
 ALL = 2**31 - 1
-"""How many lines are all of them: not every provider knows a `tail` that is missing or negative."""
+"""Value of `tail` for a whole log: not every provider accepts a missing or negative `tail`."""
 
 WINDOW = 2000
-"""How many lines a follower keeps, and asks for at first: those of before tell which of now are new."""
+"""Number of lines that a follower keeps, and reads at first, to find the overlap."""
 
 INTERVAL = 1.0
-"""Seconds from one question of a follower to the next."""
+"""Seconds between two reads of a followed log."""
 
 _TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})\s")
 
 
 class TailLogs:
-    """The logs of a container.
+    """The log of a container.
 
     Args:
-        provider: where they come from.
+        provider: client of the provider.
         container: namespace, name of the pod, name of the container.
-        run: tells which run of the container is under way; None: it has ended.
+        run: returns the identity of the container's current run; None after its end.
     """
 
     def __init__(
-        self, provider: Provider, container: tuple[str, str, str], run: Callable[[], object | None]
+        self, provider: ProviderClient, container: tuple[str, str, str], run: Callable[[], object | None]
     ) -> None:
         self._provider = provider
         self._container = container
@@ -50,37 +53,37 @@ class TailLogs:
 
     @asynccontextmanager
     async def open(self, options: LogOptions, now: datetime) -> AsyncGenerator[AsyncIterator[bytes], None]:
-        """Give the logs, piece by piece.
+        """Yield the log in chunks.
 
         Args:
-            options: what is asked for; `limit_bytes` is left to the caller.
-            now: what `since_seconds` counts back from.
+            options: options of the request; `limit_bytes` is applied by the caller.
+            now: current time, for `since_seconds`.
 
         Raises:
-            LogsError: it cannot be done with this provider.
-            ProviderError: the provider does not give them.
+            LogsError: an option is not supported with this provider.
+            ProviderError: the log could not be read.
         """
         if options.previous:
-            raise LogsError("previous: the provider of this node keeps no logs of earlier runs")
+            raise LogsError("previous: not supported by the provider of this node")
         wanted = ALL if options.tail is None else options.tail
         since = now - timedelta(seconds=options.since_seconds) if options.since_seconds else options.since_time
         if not (options.follow or options.timestamps or since):
             async with self._provider.logs(*self._container, tail=str(wanted)) as chunks:
                 yield chunks
             return
-        run, place = self._run(), Place()
+        run, position = self._run(), LogPosition()
         follow = options.follow and run is not None
         size = max(wanted, WINDOW) if follow else wanted
-        lines = place.move(await self._read(size), whole=True, ended=not follow) or []
+        lines = position.move(await self._read(size), whole=True, ended=not follow) or []
         lines = lines[len(lines) - min(wanted, len(lines)) :]
         if (options.timestamps or since) and lines and time_of(lines[0]) is None:
-            raise LogsError("timestamps, since: the provider of this node does not tell when a line was written")
+            raise LogsError("timestamps, since: the log of this container has no times")
         if since:
             lines = lines_since(lines, since)
-        yield self._follow(run, place, lines) if follow else _once(lines)
+        yield self._follow(run, position, lines) if follow else _once(lines)
 
-    async def _follow(self, run: object, place: "Place", lines: list[bytes]) -> AsyncIterator[bytes]:
-        """Give these lines and those that come, until the run has ended and its last lines are given."""
+    async def _follow(self, run: object, position: "LogPosition", lines: list[bytes]) -> AsyncIterator[bytes]:
+        """Yield lines and each new line, until the run of the container has ended and its log is complete."""
         ended = False
         while True:
             if lines:
@@ -88,24 +91,24 @@ class TailLogs:
             if ended:
                 return
             await asyncio.sleep(INTERVAL)
-            ended = self._run() != run  # asked first: the lines that are read next have all that it wrote
+            ended = self._run() != run  # before the read, which then contains the whole log of an ended run
             try:
-                lines = await self._new_lines(place, ended=ended)
+                lines = await self._new_lines(position, ended=ended)
             except ProviderUnavailable as exc:
                 if ended:
                     raise
-                log.info("could not follow a log for now", error=str(exc))
+                log.info("log not read; retried", error=str(exc))
                 lines = []
             except ProviderRefused as exc:
                 if exc.code != HTTPStatus.NOT_FOUND:
                     raise
-                return  # with the pod, its log has gone
+                return  # the log was deleted with the pod
 
-    async def _new_lines(self, place: "Place", *, ended: bool) -> list[bytes]:
+    async def _new_lines(self, position: "LogPosition", *, ended: bool) -> list[bytes]:
         size = WINDOW
         while True:
             lines = await self._read(size)
-            new = place.move(lines, whole=len(lines) < size, ended=ended)
+            new = position.move(lines, whole=len(lines) < size, ended=ended)
             if new is not None:
                 return new
             size *= 2
@@ -119,42 +122,42 @@ async def _once(lines: list[bytes]) -> AsyncIterator[bytes]:
     yield b"".join(lines)
 
 
-class Place:
-    """How far into a log a follower has come."""
+class LogPosition:
+    """Position of a follower in a log."""
 
     def __init__(self) -> None:
         self._before: list[bytes] = []
-        self._unsettled = b""
+        self._incomplete = b""
 
     def move(self, lines: list[bytes], *, whole: bool, ended: bool) -> list[bytes] | None:
-        """Go to the end of the log.
+        """Advance to the end of the log.
 
-        A last line without its end may be half written: it waits until it has an end or stays as it is.
+        A last line without a line break may be incomplete: it is held back until it has one, or is read unchanged.
 
         Args:
-            lines: the last lines of the log, each with its end.
-            whole: there are none before these.
-            ended: nothing will be written any more.
+            lines: the last lines of the log, each with its line break.
+            whole: whether these are all lines of the log.
+            ended: whether the log is complete.
 
         Returns:
-            The lines that are new; None where these do not go back far enough to tell.
+            The new lines; None where there is no overlap, and more lines have to be read.
         """
-        unsettled = b""
+        incomplete = b""
         if lines and not lines[-1].endswith(b"\n"):
-            *lines, unsettled = lines
-            if ended or unsettled == self._unsettled:
-                lines.append(unsettled + b"\n")
+            *lines, incomplete = lines
+            if ended or incomplete == self._incomplete:
+                lines.append(incomplete + b"\n")
         new = lines_after(self._before, lines)
         if new is None:
             if not whole:
                 return None
-            new = lines  # the first ones, or those of a log begun anew
-        self._before, self._unsettled = lines[-WINDOW:], unsettled
+            new = lines  # the first read, or a truncated log
+        self._before, self._incomplete = lines[-WINDOW:], incomplete
         return new
 
 
 def lines_after(before: list[bytes], now: list[bytes]) -> list[bytes] | None:
-    """Take what follows the longest end of `before` that `now` begins with; None where it begins with none."""
+    """Return the lines of `now` after its overlap with `before`; None without an overlap."""
     for size in range(min(len(before), len(now)), 0, -1):
         if before[-size] == now[0] and before[-size:] == now[:size]:
             return now[size:]
@@ -162,7 +165,7 @@ def lines_after(before: list[bytes], now: list[bytes]) -> list[bytes] | None:
 
 
 def lines_since(lines: list[bytes], time: datetime) -> list[bytes]:
-    """Take the lines from a time on; a line that begins with no time belongs to the one before it."""
+    """Return the lines from a time on; a line without a time belongs to the line before it."""
     for number, line in enumerate(lines):
         if (written := time_of(line)) and written >= time:
             return lines[number:]
@@ -170,7 +173,7 @@ def lines_since(lines: list[bytes], time: datetime) -> list[bytes]:
 
 
 def time_of(line: bytes) -> datetime | None:
-    """Read the time that a line begins with, as those of a container runtime do; None where there is none."""
+    """Return the time at the start of a line, as written by container runtimes; None without one."""
     match = _TIME.match(line)
     try:
         return from_time(line[: match.end()].decode().strip()) if match else None

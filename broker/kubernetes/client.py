@@ -1,4 +1,4 @@
-"""A client of one API server: the few verbs, JSON in and out."""
+"""HTTP client of an API server, with JSON bodies."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -31,19 +31,19 @@ _lists = msgspec.json.Decoder(_List)
 
 
 class Client:
-    """One API server.
+    """Client of one API server.
 
-    Every call raises :class:`broker.kubernetes.errors.ApiError`, of the kind that fits, and nothing of the
-    library below; none retries by itself.
+    Every method may raise a subclass of :class:`broker.kubernetes.errors.ApiError`, and no error of the HTTP
+    library; none retries.
 
     Args:
-        config: where the server is, and who asks.
-        user_agent: how the server's logs and audit name this client.
-        timeout: seconds that a call may take in all.
-        observe: is called after each request with its method, the answer's status (0: there was none) and the
-            seconds that it took.
-        connections: how many requests and watches are under way at once; others wait for their turn. Each takes
-            some 300 KB, most of it a buffer for TLS, and more of them make nothing faster.
+        config: address of the server, and credentials.
+        user_agent: name of this client in the server's logs and audit events.
+        timeout: seconds for a complete answer.
+        observe: is called after each request with its method, the status of the answer (0: no answer) and its
+            duration in seconds.
+        connections: number of concurrent requests and watches; further requests wait. Each connection takes about
+            300 KB, most of it a TLS buffer, and more connections are not faster.
     """
 
     def __init__(
@@ -67,18 +67,17 @@ class Client:
         return _decoded(await self.get_bytes(path, **query))
 
     async def get_bytes(self, path: str, **query: str) -> bytes:
-        """Read what a path has, undecoded."""
+        """Read the undecoded answer of a path."""
         return await self._request("GET", path, query=query)
 
     async def list(self, path: str, **query: str) -> tuple[list[RawObject], str]:
-        """Read a whole list, page by page.
+        """Read a complete list, page by page.
 
         Returns:
-            The items, and the resourceVersion from which to watch for changes. Items do not say their kind: the
-            list does.
+            The items, without `kind` and `apiVersion`, and the `resourceVersion` from which to watch for changes.
 
         Raises:
-            Gone: the list changed for so long that the next page is no longer to be had; begin again.
+            Gone: the `continue` token has expired; list again.
         """
         items: list[RawObject] = []
         token: dict[str, str] = {}
@@ -86,10 +85,10 @@ class Client:
             body = await self.get_bytes(path, **query, **token, limit=_PAGE)
             try:
                 page = _lists.decode(body)
-                # Bytes of their own: a slice of the page would keep the whole page in memory.
+                # A copy: a slice of the page would keep the whole page in memory.
                 items += [RawObject.parse(bytes(raw)) for raw in page.items or ()]
             except msgspec.DecodeError as exc:
-                raise Unreachable("what answers for the API server gives no list") from exc
+                raise Unreachable("the API server's answer is not a list") from exc
             if not page.metadata.continue_:
                 return items, page.metadata.resource_version
             token = {"continue": page.metadata.continue_}
@@ -98,7 +97,7 @@ class Client:
         """Create an object: POST to its collection.
 
         Raises:
-            AlreadyExists: there is one of that name.
+            AlreadyExists: an object of that name exists.
         """
         return _decoded(await self._request("POST", path, body))
 
@@ -106,15 +105,15 @@ class Client:
         """Replace an object: PUT.
 
         Raises:
-            Conflict: the body's resourceVersion is not the newest.
+            Conflict: the body's `resourceVersion` is not the latest.
         """
         return _decoded(await self._request("PUT", path, body))
 
     async def patch(self, path: str, body: Object) -> Object:
-        """Change some fields of an object, by a strategic merge patch.
+        """Patch an object by a strategic merge patch.
 
         Raises:
-            Conflict: the body has a resourceVersion that is not the newest.
+            Conflict: the body has a `resourceVersion` that is not the latest.
         """
         return _decoded(await self._request("PATCH", path, body, content_type=_PATCH))
 
@@ -122,11 +121,11 @@ class Client:
         """Delete an object.
 
         Args:
-            path: the object's.
-            body: a `DeleteOptions`, for a grace period and preconditions.
+            path: path of the object.
+            body: `DeleteOptions`, for a grace period and preconditions.
 
         Raises:
-            Conflict: a precondition does not hold.
+            Conflict: a precondition failed.
         """
         return _decoded(await self._request("DELETE", path, body))
 
@@ -134,16 +133,15 @@ class Client:
     async def stream(
         self, path: str, *, idle_timeout: float, **query: str
     ) -> AsyncGenerator[AsyncIterator[bytes], None]:
-        """Read an endless answer line by line, on a connection of its own.
+        """Read an answer line by line, without a limit of its duration.
 
         Args:
-            path: what to read.
-            idle_timeout: seconds without a byte after which the server counts as lost.
-            query: the query.
+            path: path of the request.
+            idle_timeout: seconds without a byte after which the connection counts as lost.
+            query: query of the request.
 
         Raises:
-            Unreachable: also while reading, where the connection breaks or stays silent. A line that was cut
-                short is not given.
+            Unreachable: also while reading, where the connection breaks or is idle. An incomplete line is dropped.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=idle_timeout)
         async with _translated(), self._open("GET", path, query=query, timeout=timeout) as response:
@@ -216,15 +214,15 @@ class Client:
 
 @asynccontextmanager
 async def _translated() -> AsyncGenerator[None, None]:
-    """Raise what goes wrong on the way as :class:`Unreachable`."""
+    """Raise timeouts and errors of the connection as :class:`Unreachable`."""
     try:
         yield
     except TimeoutError as exc:
         raise Unreachable("the API server does not answer in time") from exc
     except ConfigurationError as exc:
-        raise Unreachable(f"the API server cannot be asked: {exc}") from exc
+        raise Unreachable(f"the credentials for the API server cannot be read: {exc}") from exc
     except aiohttp.ClientError as exc:
-        raise Unreachable(f"the API server is out of reach: {str(exc) or type(exc).__name__}") from exc
+        raise Unreachable(f"the API server is unreachable: {str(exc) or type(exc).__name__}") from exc
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -239,7 +237,7 @@ def _decoded(body: bytes) -> Object:
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Unreachable("what answers for the API server does not speak JSON") from exc
+        raise Unreachable("the API server's answer is not JSON") from exc
     if not isinstance(decoded, dict):
-        raise Unreachable("what answers for the API server gives no object")
+        raise Unreachable("the API server's answer is not an object")
     return decoded

@@ -1,6 +1,6 @@
-"""Where the API server is and as whom to speak to it: a kubeconfig, or what Kubernetes puts into a pod.
+"""Address of the API server and credentials: from a kubeconfig, or from the service account of a pod.
 
-The format: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
+Format of a kubeconfig: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 """
 
 import base64
@@ -23,14 +23,14 @@ _UNSUPPORTED = ("exec", "auth-provider", "username", "as")
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """How to reach an API server.
+    """Address of an API server and credentials.
 
     Attributes:
-        server: its URL, without a slash at the end.
-        ssl_context: whom to trust, and the client certificate; None where the URL is plain HTTP.
-        server_hostname: the name on the server's certificate where it is not the URL's.
-        token: a bearer token.
-        token_file: a file that has one, read again for each request: Kubernetes replaces it as it expires.
+        server: URL, without a trailing slash.
+        ssl_context: trusted CAs and the client certificate; None for plain HTTP.
+        server_hostname: name on the server's certificate, where it differs from that of the URL.
+        token: bearer token.
+        token_file: file with a bearer token, read for each request since Kubernetes replaces expiring tokens.
     """
 
     server: str
@@ -40,24 +40,24 @@ class ClusterConfig:
     token_file: Path | None = None
 
     def authorization(self) -> str | None:
-        """Give the `Authorization` header of the next request; None where a certificate says who asks.
+        """Return the `Authorization` header of the next request; None without a token.
 
         Raises:
-            ConfigurationError: the file is not to be read.
+            ConfigurationError: the token file cannot be read.
         """
         token = self.token if self.token_file is None else _read(self.token_file, "token file").strip()
         return f"Bearer {token}" if token else None
 
 
 def load(kubeconfig: str | None, environment: Mapping[str, str]) -> ClusterConfig:
-    """Find the API server: in the kubeconfig that is given, else in this pod, else in `~/.kube/config`.
+    """Load the configuration from the given kubeconfig, else from this pod, else from `~/.kube/config`.
 
     Args:
-        kubeconfig: what KUBECONFIG has: paths with colons between, of which the first that sets a value wins.
-        environment: has `KUBERNETES_SERVICE_HOST` and `…_PORT` in a pod.
+        kubeconfig: value of KUBECONFIG: paths separated by colons; the first that sets a value takes precedence.
+        environment: environment variables; a pod has `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`.
 
     Raises:
-        ConfigurationError: there is none, or it asks for what this client does not do.
+        ConfigurationError: no configuration, or an unsupported one.
     """
     if kubeconfig:
         return from_kubeconfig(*(Path(path) for path in kubeconfig.split(os.pathsep) if path))
@@ -66,14 +66,14 @@ def load(kubeconfig: str | None, environment: Mapping[str, str]) -> ClusterConfi
     default = Path.home() / ".kube" / "config"
     if default.exists():
         return from_kubeconfig(default)
-    raise ConfigurationError("KUBECONFIG: must name a kubeconfig: this is no pod, and there is no ~/.kube/config")
+    raise ConfigurationError("KUBECONFIG: required outside a pod where ~/.kube/config does not exist")
 
 
 def in_cluster(environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT) -> ClusterConfig:
-    """Use the service account of the pod that this runs in.
+    """Load the service account of the pod that the broker runs in.
 
     Raises:
-        ConfigurationError: its files are not there (`automountServiceAccountToken: false`?).
+        ConfigurationError: its files do not exist, as with `automountServiceAccountToken: false`.
     """
     host, port = environment["KUBERNETES_SERVICE_HOST"], environment.get("KUBERNETES_SERVICE_PORT", "443")
     config = ClusterConfig(
@@ -86,13 +86,13 @@ def in_cluster(environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT
 
 
 def from_kubeconfig(*paths: Path) -> ClusterConfig:
-    """Use the current context of a kubeconfig.
+    """Load the current context of a kubeconfig.
 
     Args:
-        paths: one file or several; those that do not exist are left out, as kubectl does where there are several.
+        paths: one or more files; of several, those that do not exist are ignored, as by kubectl.
 
     Raises:
-        ConfigurationError: a file is not to be read, or what it says cannot be done.
+        ConfigurationError: a file cannot be read, is invalid, or needs an unsupported feature.
     """
     files = [path for path in paths if len(paths) == 1 or path.exists()]
     documents = [(path, _parsed(path)) for path in files]
@@ -106,8 +106,8 @@ def from_kubeconfig(*paths: Path) -> ClusterConfig:
     for option in _UNSUPPORTED:
         if user.get(option):
             raise ConfigurationError(
-                f"{where}: user {context['user']!r} needs {option!r}, which this program does not do; "
-                "give it a token, a tokenFile or a client certificate"
+                f"{where}: user {context['user']!r} needs {option!r}, which is not supported; "
+                "use a token, a tokenFile or a client certificate"
             )
     if cluster.get("proxy-url"):
         raise ConfigurationError(f"{where}: cluster {context['cluster']!r} needs a proxy, which is not supported")
@@ -120,21 +120,21 @@ def from_kubeconfig(*paths: Path) -> ClusterConfig:
         token_file=user_base / token_file if token_file else None,
     )
     if not config.server.startswith(("https://", "http://")):
-        raise ConfigurationError(f"{where}: cluster {context['cluster']!r} has no server that is a URL")
+        raise ConfigurationError(f"{where}: cluster {context['cluster']!r} has no valid server URL")
     config.authorization()
     return config
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A cluster's or a user's entry, and the folder that its relative paths begin at."""
+    """Entry of a cluster or a user, and the folder that its relative paths refer to."""
 
     base: Path
     values: Mapping[str, Any]
     where: str
 
     def pem(self, option: str) -> str | None:
-        """Read what is given as `<option>-data` in base64, or as a path."""
+        """Read the value of `<option>-data` in base64, or the file named by `<option>`; None without either."""
         if data := self.values.get(f"{option}-data"):
             try:
                 return base64.b64decode(data, validate=True).decode()
@@ -153,29 +153,29 @@ def _ssl_context(cluster: _Entry, user: _Entry) -> ssl.SSLContext | None:
         context.verify_mode = ssl.CERT_NONE
     certificate, private_key = user.pem("client-certificate"), user.pem("client-key")
     if certificate and private_key:
-        # The library reads from files alone.
+        # `load_cert_chain` accepts files alone.
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(f"{certificate}\n{private_key}")
             file.flush()
             try:
                 context.load_cert_chain(file.name)
             except ssl.SSLError:
-                raise ConfigurationError(f"{user.where}: client certificate and key do not fit") from None
+                raise ConfigurationError(f"{user.where}: client certificate and key do not match") from None
     return context
 
 
 def _trusting(authorities: str | None) -> ssl.SSLContext:
-    """Trust these authorities alone, in PEM; those of the system where there are none."""
+    """Return a context that trusts these CAs alone, in PEM; None: those of the system."""
     try:
         return ssl.create_default_context(cadata=authorities)
     except (ssl.SSLError, ValueError):
-        raise ConfigurationError("the certificate authority of the API server is no PEM certificate") from None
+        raise ConfigurationError("the CA of the API server is not a PEM certificate") from None
 
 
 def _named(
     documents: list[tuple[Path, Mapping[str, Any]]], plural: str, name: object, *, where: str
 ) -> tuple[Path, Mapping[str, Any]]:
-    """Find an entry by its name: the folder of its file, and the entry."""
+    """Return the folder of the file with a named entry, and the entry."""
     singular = plural.removesuffix("s")
     for path, document in documents:
         for entry in document.get(plural) or []:

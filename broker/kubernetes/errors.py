@@ -1,22 +1,22 @@
-"""What the API server answers where it does not do as it is told.
+"""Errors of requests to the API server.
 
-The API conventions say what each status means:
+Meaning of each status:
 https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#http-status-codes
 """
 
 import msgspec
 
-from broker.errors import BrokerError
+from broker.errors import PERMANENT_REFUSALS, BrokerError
 
 
 class ApiError(BrokerError):
     """A request to the API server has failed.
 
     Attributes:
-        status: the HTTP status; 0 where there was no answer.
-        reason: the reason of the answer's `Status`, such as `NotFound`; the conventions list them.
-        message: the message of the answer's `Status`.
-        retry_after: seconds for which the server asks to be left alone, where it does.
+        status: HTTP status; 0 without an answer.
+        reason: `reason` of the answer's `Status`, such as `NotFound`; the conventions list them.
+        message: `message` of the answer's `Status`.
+        retry_after: seconds after which the server asks to retry; None where it does not say.
     """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
@@ -26,44 +26,49 @@ class ApiError(BrokerError):
         self.message = message
         self.retry_after = retry_after
 
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the request is invalid itself: a repetition would be refused too."""
+        return self.status in PERMANENT_REFUSALS
+
 
 class Unreachable(ApiError):
-    """There was no answer, or half of one; whether the request was carried out is not known."""
+    """No complete answer; the request may have been carried out."""
 
     def __init__(self, message: str) -> None:
         super().__init__(0, "Unreachable", message)
 
 
 class Unauthorized(ApiError):
-    """401: the server does not know who asks; a token may have expired."""
+    """401: the credentials are missing or invalid; a token may have expired."""
 
 
 class Forbidden(ApiError):
-    """403: this identity may not do that."""
+    """403: this identity is not authorized."""
 
 
 class NotFound(ApiError):
-    """404: there is no such object, or no such path."""
+    """404: no such object, or no such path."""
 
 
 class Conflict(ApiError):
-    """409: the object has changed since it was read, or a precondition does not hold."""
+    """409: the object has changed since it was read, or a precondition failed."""
 
 
 class AlreadyExists(Conflict):
-    """409: there is an object of this name."""
+    """409: an object of this name exists."""
 
 
 class Gone(ApiError):
-    """410: the resourceVersion, or the place in a list, is too old to go on from; list again."""
+    """410: the `resourceVersion`, or the `continue` token of a list, has expired; list again."""
 
 
 class Invalid(ApiError):
-    """422: the object breaks a rule; sending it again breaks it again."""
+    """422: the object is invalid."""
 
 
 class TooManyRequests(ApiError):
-    """429: come back later, after `retry_after` seconds."""
+    """429: too many requests; retry after `retry_after` seconds."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -89,20 +94,20 @@ class _Status(msgspec.Struct):
 
 
 def error_from(status: int, body: bytes, *, retry_after: str | None = None) -> ApiError:
-    """Make the error of an answer.
+    """Return the error for an answer.
 
     Args:
-        status: HTTP status of the answer; 0 where the body is all there is (an ERROR event of a watch).
-        body: a `Status` in JSON; whatever else a proxy may have put there becomes the message, shortened.
-        retry_after: the header of that name.
+        status: HTTP status of the answer; 0 for an ERROR event of a watch, which has a body alone.
+        body: a `Status` in JSON; any other body, such as a proxy's, becomes the message, shortened.
+        retry_after: the `Retry-After` header; None where absent.
     """
     try:
-        told = msgspec.json.decode(body, type=_Status)
+        parsed = msgspec.json.decode(body, type=_Status)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        told = _Status(message=" ".join(body[:200].decode(errors="replace").split()))
-    status = status or told.code or 500
-    seconds: float | None = told.details.retryAfterSeconds if told.details else None
+        parsed = _Status(message=" ".join(body[:200].decode(errors="replace").split()))
+    status = status or parsed.code or 500
+    seconds: float | None = parsed.details.retryAfterSeconds if parsed.details else None
     if retry_after and retry_after.isdigit():
         seconds = float(retry_after)
-    kind = AlreadyExists if told.reason == "AlreadyExists" else _BY_STATUS.get(status, ApiError)
-    return kind(status, told.reason or "Unknown", told.message, seconds or None)
+    kind = AlreadyExists if parsed.reason == "AlreadyExists" else _BY_STATUS.get(status, ApiError)
+    return kind(status, parsed.reason or "Unknown", parsed.message, seconds or None)

@@ -1,4 +1,4 @@
-"""Kubernetes objects: plain JSON, so that fields of a newer cluster pass through untouched."""
+"""Kubernetes objects as plain JSON, so that fields of a newer API version are preserved."""
 
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 Object = dict[str, Any]
-"""A Kubernetes object, as JSON has it."""
+"""A Kubernetes object: decoded JSON."""
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
-    """What is looked at first in the metadata of any object; the rest is in the object itself."""
+    """The fields of an object's metadata that are read before the object is decoded."""
 
     name: str = ""
     namespace: str = ""
@@ -28,33 +28,33 @@ _decoder = msgspec.json.Decoder(_HasMetadata)
 
 
 class RawObject(NamedTuple):
-    """An object as it came, decoded no further than its metadata: an API server sends many that nobody reads."""
+    """An object as received, with its metadata decoded: most objects of a watch need no more."""
 
     metadata: Metadata
     raw: bytes
 
     @classmethod
     def parse(cls, raw: bytes) -> "RawObject":
-        """Read an object's metadata.
+        """Decode an object's metadata.
 
         Raises:
-            msgspec.DecodeError: it is no JSON object with metadata.
+            msgspec.DecodeError: not a JSON object with metadata.
         """
         return cls(_decoder.decode(raw).metadata, raw)
 
     @property
     def key(self) -> str:
-        """`namespace/name`, or the name of an object that has no namespace."""
+        """`namespace/name`; the name alone for a cluster-scoped object."""
         return _key(self.metadata.namespace, self.metadata.name)
 
     def decode(self) -> Object:
-        """Decode all of it: a new copy each time."""
+        """Return the decoded object, a new copy on each call."""
         decoded: Object = msgspec.json.decode(self.raw)
         return decoded
 
 
 def key(obj: Object) -> str:
-    """Give `namespace/name`, or the name of an object that has no namespace."""
+    """Return `namespace/name`; the name alone for a cluster-scoped object."""
     return _key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
 
 
@@ -63,28 +63,28 @@ def _key(namespace: str, name: str) -> str:
 
 
 def controller(obj: Object) -> Object | None:
-    """Give the owner reference of the controller that manages an object, such as a pod's DaemonSet."""
+    """Return the owner reference of an object's controller, such as a DaemonSet; None without one."""
     owners: list[Object] = obj["metadata"].get("ownerReferences") or []
     return next((owner for owner in owners if owner.get("controller")), None)
 
 
-def to_time(moment: datetime) -> str:
-    """Write a moment as `metav1.Time` does: RFC 3339, UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def to_time(time: datetime) -> str:
+    """Format a time as `metav1.Time`: RFC 3339, UTC, whole seconds."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def to_micro_time(moment: datetime) -> str:
-    """Write a moment as `metav1.MicroTime` does: RFC 3339, UTC, six digits of a second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def to_micro_time(time: datetime) -> str:
+    """Format a time as `metav1.MicroTime`: RFC 3339, UTC, microseconds."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def from_time(text: str) -> datetime:
-    """Read a time of Kubernetes, of either kind.
+    """Parse a `metav1.Time` or `metav1.MicroTime`.
 
     Raises:
-        ValueError: it is none, or has no zone.
+        ValueError: not a time, or without a time zone.
     """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return moment.astimezone(UTC)
+    return time.astimezone(UTC)

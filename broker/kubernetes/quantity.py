@@ -27,13 +27,13 @@ _QUANTITY = re.compile(
 
 
 def parse_quantity(text: str) -> Decimal:
-    """Read a quantity.
+    """Parse a quantity.
 
     >>> parse_quantity("100m")
     Decimal('0.100')
 
     Raises:
-        ValueError: the text is no quantity.
+        ValueError: not a quantity.
     """
     match = _QUANTITY.fullmatch(text)
     if match is None:
@@ -44,12 +44,12 @@ def parse_quantity(text: str) -> Decimal:
 
 
 def amounts(resources: Mapping[str, Any] | None) -> dict[str, Decimal]:
-    """Read a `ResourceList`."""
+    """Parse a `ResourceList`."""
     return {name: parse_quantity(str(quantity)) for name, quantity in (resources or {}).items()}
 
 
 def total(lists: Iterable[Amounts]) -> dict[str, Decimal]:
-    """Add lists up."""
+    """Return the sum of lists."""
     result: dict[str, Decimal] = {}
     for resources in lists:
         for name, amount in resources.items():
@@ -58,10 +58,10 @@ def total(lists: Iterable[Amounts]) -> dict[str, Decimal]:
 
 
 def largest(one: Amounts, other: Amounts) -> dict[str, Decimal]:
-    """Take of every resource what is more."""
+    """Return the larger amount of each resource."""
     return {name: max(one.get(name, Decimal(0)), other.get(name, Decimal(0))) for name in (*one, *other)}
 
 
 def whole(amount: Decimal, unit: Decimal = Decimal(1)) -> int:
-    """Say how many units an amount takes, rounded up, as a kubelet does."""
+    """Return an amount in units, rounded up, as a kubelet does."""
     return ceil(amount / unit)

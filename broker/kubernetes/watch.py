@@ -1,7 +1,11 @@
-"""A watch that survives everything: list, then watch, then watch on, for as long as anybody listens.
+"""Lists and watches a collection, and resumes after every kind of interruption.
 
-How it goes on after each kind of end is what the API promises:
-https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+A watch is a response without an end: one line of JSON for each change. Servers end each watch after some minutes,
+and connections break. The next watch therefore starts at the `resourceVersion` of the last event, and misses
+nothing. Only where the server no longer has the changes since that version (410 Gone), or fails in another way, is
+the collection listed again; the difference between the list and the events so far becomes events too.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
 import asyncio
@@ -14,20 +18,21 @@ from typing import Literal, NamedTuple
 import msgspec
 import structlog
 
+from broker.backoff import Backoff
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Gone, Unreachable, error_from
 from broker.kubernetes.objects import Metadata, RawObject
 
 IDLE_TIMEOUT = 150.0
-"""Seconds of silence after which a connection counts as lost. Bookmarks come about every minute; where a server
-knows none, asking again from the same resourceVersion costs one request."""
+"""Seconds without a byte after which a connection counts as lost. A server sends a bookmark about every minute;
+with one that does not, a new watch from the same `resourceVersion` costs one request."""
 _BACKOFF, _BACKOFF_LIMIT = 0.8, 30.0
 
 log = structlog.get_logger()
 
 
 class Event(NamedTuple):
-    """A change of one object; or SYNCED, without an object, after each complete list."""
+    """A change of one object; or SYNCED, with None in place of the object, after each complete list."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "SYNCED"]
     object: RawObject | None
@@ -50,25 +55,25 @@ async def list_and_watch(
     random: Random,
     on_sync: Callable[[datetime], None] = lambda _: None,
 ) -> AsyncGenerator[Event, None]:
-    """Tell every change of a collection, for ever; whatever the server does is waited out.
+    """Yield every change of a collection, without an end. Errors of the server are retried with backoff.
 
-    A change may be told late, or several as one, and never not at all: after a gap the collection is listed
-    again, and what happened in between is told as if it had been seen, deletes included. An object that was
-    replaced by another of its name is told as DELETED, then ADDED.
+    Events may be late, and several changes of an object may become one event, but no object's last state is
+    missed: after a gap, the collection is listed again, and each difference is an event, deletions included. An
+    object that was replaced by another of the same name is DELETED, then ADDED.
 
     Args:
-        client: for the requests, of which one is always open.
-        path: the collection, such as `/api/v1/pods`.
-        field_selector: which objects of it, such as `spec.nodeName=a`.
-        clock: gives the time for `on_sync`.
-        random: for jitter.
-        on_sync: is called with the time when what has been told is known to be complete: after a list, and
-            whenever the watch shows that it is alive.
+        client: client of the API server, of which one connection is in use all the time.
+        path: path of the collection, such as `/api/v1/pods`.
+        field_selector: selects objects of the collection, such as `spec.nodeName=a`.
+        clock: returns the current time, for `on_sync`.
+        random: source of jitter.
+        on_sync: is called with the current time whenever the events so far are known to be complete: after a list,
+            and on each sign of life of the watch.
     """
     selector = {"fieldSelector": field_selector} if field_selector else {}
-    known = _Known()
+    known = _KnownObjects()
     version: str | None = None  # None: list first
-    failures = 0
+    backoff = Backoff(_BACKOFF, _BACKOFF_LIMIT, jitter=lambda: random.uniform(0.5, 1))
     while True:
         listed = version is None
         try:
@@ -82,7 +87,8 @@ async def list_and_watch(
             query = {**selector, "resourceVersion": version, "timeoutSeconds": str(random.randint(300, 600))}
             async with aclosing(_watch(client, path, query, opened=lambda: on_sync(clock()))) as events:
                 async for type_, obj in events:
-                    alive, failures, version = True, 0, obj.metadata.resource_version
+                    alive, version = True, obj.metadata.resource_version
+                    backoff.reset()
                     for event in known.apply(type_, obj):
                         yield event
                     on_sync(clock())
@@ -91,26 +97,30 @@ async def list_and_watch(
             failure: ApiError = Unreachable("the watch ended without an event")
         except ApiError as exc:
             failure = exc
-            if exc.status not in (0, 429):  # the server cannot go on from here; after a break it can
+            if exc.status not in (0, 429):  # the version may be unusable; after a lost connection it is not
                 version = None
             if isinstance(exc, Gone) and not listed:
-                failures = 0
-                continue  # it answers; only the place was too old
-        failures += 1
-        delay = min(_BACKOFF * 2 ** (failures - 1), _BACKOFF_LIMIT) * random.uniform(0.5, 1)
-        delay = max(delay, failure.retry_after or 0)
-        log.info("watch interrupted", path=path, error=str(failure), failures=failures, retry_in=round(delay, 1))
+                backoff.reset()
+                continue  # the server works; only the version was too old
+        delay = backoff.after(failure)
+        log.info(
+            "watch interrupted",
+            path=path,
+            error=str(failure),
+            failures=backoff.failures,
+            retry_in=round(delay, 1),
+        )
         await asyncio.sleep(delay)
 
 
-class _Known:
-    """What has been told so far, by key; enough to tell what is gone."""
+class _KnownObjects:
+    """Metadata of the objects in the events so far, by key: enough to detect deletions and replacements."""
 
     def __init__(self) -> None:
         self._metadata: dict[str, Metadata] = {}
 
     def relist(self, items: list[RawObject]) -> Iterator[Event]:
-        """Tell how the collection differs from what was told."""
+        """Yield the difference between a new list and the events so far."""
         gone = self._metadata.keys() - {item.key for item in items}
         for key in sorted(gone):
             yield self._deleted(key)
@@ -120,7 +130,7 @@ class _Known:
                 yield from self.apply("MODIFIED", item)
 
     def apply(self, type_: str, obj: RawObject) -> Iterator[Event]:
-        """Tell an event of the watch."""
+        """Yield the events for an event of the watch."""
         key = obj.key
         before = self._metadata.get(key)
         if type_ == "DELETED":
@@ -134,7 +144,7 @@ class _Known:
             yield Event("MODIFIED" if before else "ADDED", obj)
 
     def _deleted(self, key: str) -> Event:
-        """Tell a deletion that nobody saw: the object has nothing but the metadata that is known."""
+        """Return the event of a deletion that was not watched; its object has metadata alone."""
         metadata = self._metadata.pop(key)
         return Event("DELETED", RawObject(metadata, msgspec.json.encode({"metadata": metadata})))
 
@@ -142,13 +152,16 @@ class _Known:
 async def _watch(
     client: Client, path: str, query: dict[str, str], *, opened: Callable[[], None]
 ) -> AsyncGenerator[tuple[str, RawObject], None]:
-    """Give the events of one connection, bookmarks included, until the server ends it in an orderly way.
+    """Yield the events of one connection, bookmarks included, until the server ends the response.
 
     Args:
-        opened: is called when the server has accepted the watch: it goes on from what is known.
+        client: client of the API server.
+        path: path of the collection.
+        query: selectors, `resourceVersion` and timeout.
+        opened: is called when the server has accepted the watch.
 
     Raises:
-        ApiError: it ended in another way; a Gone where the resourceVersion is too old.
+        ApiError: the connection ended in another way; Gone: the `resourceVersion` is too old.
     """
     query = {"watch": "1", "allowWatchBookmarks": "true", **query}
     async with client.stream(path, idle_timeout=IDLE_TIMEOUT, **query) as lines:
@@ -160,4 +173,4 @@ async def _watch(
                     raise error_from(0, bytes(envelope.object))
                 yield envelope.type, RawObject.parse(bytes(envelope.object))
             except msgspec.DecodeError as exc:
-                raise ApiError(502, "BadGateway", "the watch gives what is no event") from exc
+                raise ApiError(502, "BadGateway", "the watch has sent an invalid event") from exc

@@ -1,1 +1,1 @@
-"""The Node object: registered, kept alive by a lease, and told the truth about its provider."""
+"""The Node object: its registration, its lease and its status."""

@@ -1,24 +1,21 @@
-"""The lease of the node: while it is renewed, Kubernetes takes the node to be alive.
+"""The node's Lease. Kubernetes marks the node unhealthy when the lease is not renewed.
 
 https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
 """
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime
-from random import Random
 
 import structlog
 
 from broker.backoff import Backoff
-from broker.kubernetes.client import Client
+from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.kubernetes.objects import Object, to_micro_time
-from broker.node_info import NodeFacts
 
 DURATION = 40
-"""Seconds for which the lease holds; the kubelet's default, as are the others."""
+"""`leaseDurationSeconds`: the kubelet's default, as the other constants here."""
 PERIOD = 10.0
+"""Seconds between two renewals."""
 _JITTER = 1.04
 _RETRY, _RETRY_LIMIT = 0.2, 7.0
 
@@ -26,21 +23,27 @@ log = structlog.get_logger()
 
 
 class Lease:
-    """The lease `kube-node-lease/<node>`; the node's name and UID are those of the facts at each renewal."""
+    """The lease `kube-node-lease/<node>`.
 
-    def __init__(self, client: Client, facts: NodeFacts, *, clock: Callable[[], datetime], random: Random) -> None:
-        self._client = client
-        self._facts = facts
-        self._clock = clock
-        self._random = random
+    Each renewal reads the UID of the Node anew: the Node object may have been created again.
+
+    Args:
+        dependencies: of the node.
+    """
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._client = dependencies.client
+        self._node = dependencies.node
+        self._clock = dependencies.clock
+        self._random = dependencies.random
         self._collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-        self._path = f"{self._collection}/{facts.name}"
+        self._path = f"{self._collection}/{self._node.name}"
         self._last: Object | None = None
         self._attempts: list[str] = []
-        """The times that the lease may bear if nobody else writes it."""
+        """Every `renewTime` that this broker may have written last; any other is from a second broker."""
 
     async def run(self) -> None:
-        """Renew the lease, for ever."""
+        """Renew the lease periodically, until cancelled."""
         backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
@@ -49,20 +52,21 @@ class Lease:
                 delay = PERIOD * self._random.uniform(1, _JITTER)
             except ApiError as exc:
                 delay = backoff.after(exc)
-                log.warning("the lease of the node cannot be renewed", error=str(exc), retry_in=delay)
+                log.warning("node lease not renewed", error=str(exc), retry_in=delay)
             await asyncio.sleep(delay)
 
     async def renew(self) -> None:
-        """Renew the lease; create it where there is none.
+        """Renew the lease; create it where it does not exist.
 
         Raises:
-            ApiError: it was not renewed.
+            ApiError: the lease was not renewed.
         """
         if self._last is not None:
             try:
                 await self._replace(self._last)
             except (Conflict, NotFound):
-                self._last = None  # deleted, with the node perhaps; or written by an attempt whose answer was lost
+                # Deleted, perhaps with the Node; or written by an earlier attempt whose answer was lost.
+                self._last = None
             else:
                 return
         try:
@@ -71,7 +75,7 @@ class Lease:
             self._last = await self._client.create(self._collection, self._renewed({}))
             return
         if self._attempts and found.get("spec", {}).get("renewTime") not in self._attempts:
-            log.warning("somebody else renews the lease of the node: is there a second one of its name?")
+            log.warning("node lease renewed by another process: does a second broker use this node name?")
         await self._replace(found)
 
     async def _replace(self, lease: Object) -> None:
@@ -81,20 +85,20 @@ class Lease:
         self._attempts = self._attempts[-1:]
 
     def _renewed(self, lease: Object) -> Object:
-        """Renew a lease; it belongs to the Node, so that it goes when that is gone for good."""
-        owner = {"apiVersion": "v1", "kind": "Node", "name": self._facts.name, "uid": self._facts.uid}
+        """Return a lease with the current time, owned by the Node so that both are deleted together."""
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self._node.name, "uid": self._node.uid}
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {
                 **lease.get("metadata", {}),
-                "name": self._facts.name,
+                "name": self._node.name,
                 "namespace": "kube-node-lease",
                 "ownerReferences": [owner],
             },
             "spec": {
                 **lease.get("spec", {}),
-                "holderIdentity": self._facts.name,
+                "holderIdentity": self._node.name,
                 "leaseDurationSeconds": DURATION,
                 "renewTime": to_micro_time(self._clock()),
             },

@@ -1,6 +1,6 @@
-"""The Node object, computed: from the settings, from what the provider says, from what was said before.
+"""The Node object, computed from the settings, the provider's report and the previous status.
 
-What a field means: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/
+Meaning of the fields: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/
 """
 
 import ipaddress
@@ -19,23 +19,23 @@ _NEEDED = ("cpu", "memory", "pods")
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
 
 
-class Report(NamedTuple):
-    """What a provider says of its node."""
+class NodeReport(NamedTuple):
+    """Node capacity, conditions and addresses, as reported by the provider."""
 
     capacity: Mapping[str, str] = {}
     conditions: tuple[Object, ...] = ()
     addresses: tuple[Object, ...] = ()
 
 
-class Problem(NamedTuple):
-    """Why a node is not ready: a reason in CamelCase, a message for people."""
+class NotReady(NamedTuple):
+    """Reason, in CamelCase, and message of a `Ready` condition that is False."""
 
     reason: str
     message: str
 
 
 def own_labels(settings: Settings) -> dict[str, str]:
-    """Give the labels that this program sets; those of the settings go before its own."""
+    """Return the labels that the broker sets; labels of the settings override the defaults."""
     return {
         "type": "virtual-kubelet",
         ROLE_LABEL: "agent",
@@ -48,13 +48,13 @@ def own_labels(settings: Settings) -> dict[str, str]:
 
 
 def with_own_taint(taints: Iterable[Object], settings: Settings) -> list[Object]:
-    """Give a node's taints with the one of the settings, or without it; those of other parties stay."""
+    """Return taints with the taint of the settings added, or removed where it is disabled; others are kept."""
     others = [taint for taint in taints if taint["key"] != settings.taint_key]
     return [*others, settings.taint] if settings.taint else others
 
 
 def new_node(settings: Settings, labels: Mapping[str, str], status: Object) -> Object:
-    """Make the Node to register."""
+    """Return the Node to create."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -64,9 +64,9 @@ def new_node(settings: Settings, labels: Mapping[str, str], status: Object) -> O
     }
 
 
-def cleaned(report: Report) -> Report:
-    """Leave out of a report what an API server would refuse, and the rest with it."""
-    return Report(
+def drop_invalid(report: NodeReport) -> NodeReport:
+    """Return a report without its invalid entries, for which the API server would refuse the whole status."""
+    return NodeReport(
         {name: quantity for name, quantity in report.capacity.items() if _is_quantity(quantity)},
         tuple(condition for condition in report.conditions if isinstance(condition.get("type"), str)),
         tuple(address for address in report.addresses if _is_address(address)),
@@ -74,12 +74,12 @@ def cleaned(report: Report) -> Report:
 
 
 def node_addresses(reported: Iterable[Object], own_ip: str, *, prefer_own: bool) -> list[Object]:
-    """Give the addresses to publish: the API server uses the first of a type.
+    """Return the addresses to publish. The API server uses the first of each type.
 
     Args:
-        reported: those of the provider.
-        own_ip: an address at which the API server reaches this program.
-        prefer_own: whether it stands for the provider's InternalIPs, or only where there is none.
+        reported: the provider's addresses.
+        own_ip: IP address at which the API server reaches the kubelet API.
+        prefer_own: whether `own_ip` replaces the provider's InternalIPs, or is used only where there is none.
     """
     internal = [address for address in reported if address["type"] == "InternalIP"]
     others = [address for address in reported if address["type"] != "InternalIP"]
@@ -90,10 +90,10 @@ def node_addresses(reported: Iterable[Object], own_ip: str, *, prefer_own: bool)
 
 def node_status(
     settings: Settings,
-    report: Report,
+    report: NodeReport,
     *,
     addresses: list[Object],
-    problem: Problem | None,
+    not_ready: NotReady | None,
     before: Iterable[Object],
     port: int,
     now: datetime,
@@ -101,18 +101,18 @@ def node_status(
     """Compute the status of the node.
 
     Args:
-        settings: what the node is.
-        report: what the provider last said.
-        addresses: those to publish.
-        problem: why the node is not ready, whatever the report says.
-        before: the conditions as they were.
-        port: where the kubelet API listens.
-        now: the time of this heartbeat.
+        settings: settings of the broker.
+        report: the provider's last report.
+        addresses: the addresses to publish.
+        not_ready: a cause for which the node is not ready, regardless of the report.
+        before: the previous conditions; a condition with the same status keeps its transition time.
+        port: port of the kubelet API.
+        now: time of this heartbeat.
     """
     return {
         "capacity": dict(report.capacity),
         "allocatable": dict(report.capacity),
-        "conditions": _conditions(report, problem, before={c["type"]: c for c in before}, now=now),
+        "conditions": _conditions(report, not_ready, before={c["type"]: c for c in before}, now=now),
         "addresses": addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": {
@@ -131,39 +131,39 @@ def node_status(
 
 
 def status_patch(status: Object, before: Object) -> Object:
-    """Make the strategic merge patch that turns the status from what it was into what it is."""
+    """Return the strategic merge patch from the previous status to a new one."""
     return {
         "status": {
             **status,
             **{name: _replacing(status[name], before.get(name)) for name in ("capacity", "allocatable")},
-            # Merged by type, two addresses of one type would become one.
+            # Without the directive, addresses are merged by type, and two of one type become one.
             "addresses": [*status["addresses"], {"$patch": "replace"}],
         }
     }
 
 
 def without_heartbeats(status: Object) -> Object:
-    """Give a status without what changes though nothing happens."""
+    """Return a status without the times of its heartbeats."""
     conditions = [{**condition, "lastHeartbeatTime": None} for condition in status["conditions"]]
     return {**status, "conditions": conditions}
 
 
 def _conditions(
-    report: Report, problem: Problem | None, *, before: Mapping[str, Object], now: datetime
+    report: NodeReport, not_ready: NotReady | None, *, before: Mapping[str, Object], now: datetime
 ) -> list[Object]:
-    told: dict[str, tuple[str, str, str]] = {
+    found: dict[str, tuple[str, str, str]] = {
         "Ready": ("True", "ProviderReady", "the provider answers"),
-        "NetworkUnavailable": ("False", "ProviderNetwork", "the network of pods is the provider's"),
+        "NetworkUnavailable": ("False", "ProviderNetwork", "the provider manages the pod network"),
     }
     for condition in report.conditions:
         status = str(condition.get("status")).capitalize()
         status = status if status in ("True", "False") else "Unknown"
-        told[condition["type"]] = status, str(condition.get("reason", "")), str(condition.get("message", ""))
+        found[condition["type"]] = status, str(condition.get("reason", "")), str(condition.get("message", ""))
     missing = [name for name in _NEEDED if name not in report.capacity]
-    if problem is None and missing:
-        problem = Problem("ProviderCapacityIncomplete", f"the provider's /capacity has no {', '.join(missing)}")
-    if problem is not None:
-        told["Ready"] = ("False", *problem)
+    if not_ready is None and missing:
+        not_ready = NotReady("ProviderCapacityIncomplete", f"the provider's /capacity has no {', '.join(missing)}")
+    if not_ready is not None:
+        found["Ready"] = ("False", *not_ready)
     return [
         {
             "type": type_,
@@ -173,7 +173,7 @@ def _conditions(
             "lastHeartbeatTime": to_time(now),
             "lastTransitionTime": _since(before.get(type_), status) or to_time(now),
         }
-        for type_, (status, reason, message) in told.items()
+        for type_, (status, reason, message) in found.items()
     ]
 
 

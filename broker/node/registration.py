@@ -1,21 +1,16 @@
-"""The registration of the node: made or adopted at the start, made again whenever it is gone."""
+"""Registration of the node: creates the Node object, adopts an existing one, and creates a deleted one again."""
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime
-from random import Random
 
 import structlog
 
 from broker.backoff import Backoff
-from broker.kubernetes.client import Client
+from broker.dependencies import Dependencies
 from broker.kubernetes.errors import AlreadyExists, ApiError, Forbidden
 from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
 from broker.node.manifest import ROLE_LABEL, new_node, own_labels, with_own_taint
 from broker.node.status import NodeStatus
-from broker.node_info import NodeFacts
-from broker.settings import Settings
 
 _RETRY, _RETRY_LIMIT = 0.1, 7.0
 """Seconds: the kubelet's."""
@@ -24,77 +19,64 @@ log = structlog.get_logger()
 
 
 class Registration:
-    """Sees to it that there is a Node.
+    """Keeps the Node object registered.
 
     Args:
-        settings: what the node is.
-        client: Kubernetes.
-        facts: gets UID and labels of the Node.
-        status: has the status that a new Node begins with.
-        clock: gives the time.
-        random: for jitter.
+        dependencies: of the node; UID and labels of its `node` are updated.
+        status: computes the initial status of a new Node.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        client: Client,
-        facts: NodeFacts,
-        status: NodeStatus,
-        *,
-        clock: Callable[[], datetime],
-        random: Random,
-    ) -> None:
-        self._settings = settings
-        self._client = client
-        self._facts = facts
+    def __init__(self, dependencies: Dependencies, status: NodeStatus) -> None:
+        self._settings = dependencies.settings
+        self._client = dependencies.client
+        self._node = dependencies.node
+        self._clock = dependencies.clock
+        self._random = dependencies.random
         self._status = status
-        self._clock = clock
-        self._random = random
-        self._path = f"/api/v1/nodes/{settings.node_name}"
-        self._labels = own_labels(settings)
+        self._path = f"/api/v1/nodes/{self._node.name}"
+        self._labels = own_labels(self._settings)
 
     async def register(self) -> None:
-        """Make the Node, or adopt the one that is there; try until it is done."""
-        backoff = Backoff(_RETRY, _RETRY_LIMIT)
+        """Create the Node, or adopt the existing one; retry until that succeeds."""
+        backoff = Backoff(_RETRY, _RETRY_LIMIT, jitter=lambda: self._random.uniform(1, 1.5))
         while True:
             try:
-                node = await self._make_or_adopt()
+                node = await self._create_or_adopt()
             except ApiError as exc:
                 delay = backoff.after(exc)
-                log.warning("the node cannot be registered", error=str(exc), retry_in=delay)
-                await asyncio.sleep(delay * self._random.uniform(1, 1.5))
+                log.warning("node not registered", error=str(exc), retry_in=round(delay, 1))
+                await asyncio.sleep(delay)
             else:
-                self._learn(node)
-                self._status.begin_from(node.get("status") or {})
-                log.info("the node is registered", node=self._facts.name, uid=self._facts.uid)
+                self._update_info(node)
+                self._status.adopt(node.get("status") or {})
+                log.info("node registered", node=self._node.name, uid=self._node.uid)
                 return
 
     async def run(self) -> None:
-        """Follow the Node, and register it again when it is gone, for ever."""
+        """Watch the Node and register it again after a deletion, until cancelled."""
         events = list_and_watch(
             self._client,
             "/api/v1/nodes",
-            field_selector=f"metadata.name={self._settings.node_name}",
+            field_selector=f"metadata.name={self._node.name}",
             clock=self._clock,
             random=self._random,
         )
-        there = False
+        exists = False
         async for type_, obj in events:
             if obj is not None:
-                there = type_ != "DELETED"
-            if obj is not None and there:
-                self._learn(obj.decode())
-            elif not there:
-                log.warning("the node is gone from Kubernetes; it is registered again", node=self._facts.name)
+                exists = type_ != "DELETED"
+            if obj is not None and exists:
+                self._update_info(obj.decode())
+            elif not exists:
+                log.warning("node was deleted from Kubernetes and is registered again", node=self._node.name)
                 await self.register()
-                there = True
+                exists = True
 
-    def _learn(self, node: Object) -> None:
-        self._facts.uid = node["metadata"]["uid"]
-        self._facts.labels = node["metadata"].get("labels") or {}
+    def _update_info(self, node: Object) -> None:
+        self._node.uid = node["metadata"]["uid"]
+        self._node.labels = node["metadata"].get("labels") or {}
 
-    async def _make_or_adopt(self) -> Object:
+    async def _create_or_adopt(self) -> Object:
         try:
             return await self._client.create(
                 "/api/v1/nodes", new_node(self._settings, self._labels, self._status.current())
@@ -102,35 +84,42 @@ class Registration:
         except AlreadyExists:
             return await self._adopt(await self._client.get(self._path))
         except Forbidden as exc:
-            if not self._may_do_without_role(exc):
+            if not self._drop_role_label(exc):
                 raise
-            return await self._make_or_adopt()
+            return await self._create_or_adopt()
 
-    def _may_do_without_role(self, exc: Forbidden) -> bool:
-        """Leave out the label that the admission plugin NodeRestriction lets no identity of a node set."""
+    def _drop_role_label(self, exc: Forbidden) -> bool:
+        """Drop the role label if it caused the error: the NodeRestriction admission plugin forbids it.
+
+        Returns:
+            Whether the request is worth repeating.
+        """
         if ROLE_LABEL not in exc.message or self._labels.pop(ROLE_LABEL, None) is None:
             return False
-        log.warning("this identity may not set a label; the node goes without", label=ROLE_LABEL)
+        log.warning(
+            "this identity may not set the role label; the node is registered without it", label=ROLE_LABEL
+        )
         return True
 
     async def _adopt(self, node: Object) -> Object:
-        """Give a Node that is there the labels and the taint of this one; those of other parties stay."""
+        """Set this broker's labels and taint on an existing Node, and keep those of other clients."""
         labels, taints = node["metadata"].get("labels") or {}, node["spec"].get("taints") or []
         missing = {name: value for name, value in self._labels.items() if labels.get(name) != value}
         tainted = with_own_taint(taints, self._settings)
         if not missing and _same(tainted, taints):
             return node
         patch = {
-            # With the version: others write taints too, and the list is written as a whole.
+            # The resourceVersion is a precondition: the list of taints is replaced, and other clients change it
+            # too.
             "metadata": {"labels": missing, "resourceVersion": node["metadata"]["resourceVersion"]},
             "spec": {"taints": tainted},
         }
         try:
             return await self._client.patch(self._path, patch)
         except Forbidden as exc:
-            if self._may_do_without_role(exc):
+            if self._drop_role_label(exc):
                 return await self._adopt(node)
-            log.warning("the node is adopted as it is: this identity may not change it", error=str(exc))
+            log.warning("node adopted unchanged: this identity may not change it", error=str(exc))
             return node
 
 

@@ -1,88 +1,67 @@
-"""The status of the node: the provider is asked every ten seconds, Kubernetes told of changes.
+"""Status of the node: polled from the provider every ten seconds, written to Kubernetes on a change.
 
 Ten seconds and five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
-from datetime import datetime
-from random import Random
 from urllib.parse import urlsplit
 
 import structlog
 
-from broker.kubernetes.client import Client
+from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError
 from broker.kubernetes.objects import Object
 from broker.node.manifest import (
-    Problem,
-    Report,
-    cleaned,
+    NodeReport,
+    NotReady,
+    drop_invalid,
     node_addresses,
     node_status,
     status_patch,
     without_heartbeats,
 )
-from broker.node_info import NodeFacts
-from broker.provider import Provider, ProviderError
-from broker.settings import Settings
+from broker.provider import ProviderError
 
 PERIOD = 10.0
-"""Seconds between two looks at the provider, and the longest that one may take."""
+"""Seconds between two polls of the provider, and the longest duration of one."""
 RETRY = 2.0
-"""Seconds between two looks at a provider that is not there."""
+"""Seconds between two polls while the node is not ready."""
 HEARTBEAT = 300.0
-"""Seconds after which a status is sent though nothing has changed."""
+"""Seconds after which an unchanged status is written again."""
 FAILURES_BEFORE_NOT_READY = 3
 
 log = structlog.get_logger()
 
 
 class NodeStatus:
-    """What Kubernetes is told of the node.
+    """Computes and writes `status` of the Node.
 
     Args:
-        settings: what the node is.
-        client: Kubernetes.
-        provider: the provider.
-        facts: gets what the provider says.
-        port: where the kubelet API listens.
-        own_ip: an address at which the API server reaches this program.
-        clock: gives the time.
-        random: for jitter.
+        dependencies: of the node; capacity, addresses and readiness of its `node` are updated.
+        port: port of the kubelet API.
+        own_ip: IP address at which the API server reaches the kubelet API.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        client: Client,
-        provider: Provider,
-        facts: NodeFacts,
-        *,
-        port: int,
-        own_ip: str,
-        clock: Callable[[], datetime],
-        random: Random,
-    ) -> None:
-        self._settings = settings
-        self._client = client
-        self._provider = provider
-        self._facts = facts
+    def __init__(self, dependencies: Dependencies, *, port: int, own_ip: str) -> None:
+        self._settings = dependencies.settings
+        self._client = dependencies.client
+        self._provider = dependencies.provider
+        self._node = dependencies.node
+        self._clock = dependencies.clock
+        self._random = dependencies.random
         self._port = port
         self._own_ip = own_ip
-        self._clock = clock
-        self._random = random
-        self._path = f"/api/v1/nodes/{settings.node_name}/status"
-        self._report = Report()
-        self._failures = FAILURES_BEFORE_NOT_READY  # until the provider has answered for the first time
-        self._trouble = "the provider has not answered yet"
+        self._path = f"/api/v1/nodes/{self._node.name}/status"
+        self._report = NodeReport()
+        self._failures = FAILURES_BEFORE_NOT_READY  # not ready before the provider's first answer
+        self._error = "the provider has not answered yet"
         self._conditions: list[Object] = []
-        self._told: Object = {}
-        self._told_at = 0.0
+        self._written: Object = {}
+        self._written_at = 0.0
 
-    async def look(self) -> None:
-        """Ask the provider how its node is."""
+    async def poll_provider(self) -> None:
+        """Read capacity, conditions and addresses of the node from the provider."""
         try:
             async with asyncio.timeout(PERIOD), asyncio.TaskGroup() as group:
                 capacity = group.create_task(self._provider.capacity())
@@ -90,35 +69,35 @@ class NodeStatus:
                 addresses = group.create_task(self._provider.addresses())
         except* (ProviderError, TimeoutError) as exc:
             self._failures += 1
-            self._trouble = str(exc.exceptions[0]) or "the provider does not answer in time"
-            if self._facts.ready or not self._told:  # not each time, once that is known
-                log.warning("the provider does not answer for its node", error=self._trouble)
+            self._error = str(exc.exceptions[0]) or "the provider does not answer in time"
+            if self._node.ready or not self._written:  # once for each outage
+                log.warning("node capacity and conditions could not be read from the provider", error=self._error)
         else:
             if self._failures >= FAILURES_BEFORE_NOT_READY:
-                log.info("the provider answers for its node")
+                log.info("node capacity and conditions read from the provider")
             self._failures = 0
-            report = Report(capacity.result(), tuple(conditions.result()), tuple(addresses.result()))
-            usable = cleaned(report)
-            if usable not in (report, self._report):
-                log.warning("the provider says of its node what Kubernetes would not take; it is left out")
-            self._report = usable
-        self._facts.capacity = self._facts.allocatable = self._report.capacity
-        self._facts.addresses = await self._addresses()
-        self._facts.ready = self._failures < FAILURES_BEFORE_NOT_READY
+            report = NodeReport(capacity.result(), tuple(conditions.result()), tuple(addresses.result()))
+            valid = drop_invalid(report)
+            if valid not in (report, self._report):
+                log.warning("invalid capacity, conditions or addresses from the provider are ignored")
+            self._report = valid
+        self._node.capacity = self._node.allocatable = self._report.capacity
+        self._node.addresses = await self._addresses()
+        self._node.ready = self._failures < FAILURES_BEFORE_NOT_READY
 
-    def current(self, problem: Problem | None = None) -> Object:
-        """Compute the status as it is now.
+    def current(self, not_ready: NotReady | None = None) -> Object:
+        """Compute the current status.
 
         Args:
-            problem: why the node is not ready, where it is not the provider's silence.
+            not_ready: a cause for which the node is not ready, other than a provider that does not answer.
         """
-        if problem is None and not self._facts.ready:
-            problem = Problem("ProviderUnavailable", self._trouble)
+        if not_ready is None and not self._node.ready:
+            not_ready = NotReady("ProviderUnavailable", self._error)
         status = node_status(
             self._settings,
             self._report,
-            addresses=self._facts.addresses,
-            problem=problem,
+            addresses=self._node.addresses,
+            not_ready=not_ready,
             before=self._conditions,
             port=self._port,
             now=self._clock(),
@@ -126,42 +105,42 @@ class NodeStatus:
         self._conditions = status["conditions"]
         return status
 
-    def begin_from(self, status: Object) -> None:
-        """Take over the status that Kubernetes has, from an earlier run or from the registration."""
-        self._told = status
+    def adopt(self, status: Object) -> None:
+        """Continue from the status in Kubernetes, written by the registration or by an earlier process."""
+        self._written = status
         self._conditions = status.get("conditions") or []
 
-    async def tell(self, status: Object) -> None:
-        """Tell Kubernetes a status.
+    async def write(self, status: Object) -> None:
+        """Write a status to Kubernetes.
 
         Raises:
-            ApiError: it was not told.
+            ApiError: the status was not written.
         """
-        await self._client.patch(self._path, status_patch(status, self._told))
-        self._told = status
-        self._told_at = asyncio.get_running_loop().time()
+        await self._client.patch(self._path, status_patch(status, self._written))
+        self._written = status
+        self._written_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
-        """Keep the status true, for ever."""
+        """Poll the provider and write the status, until cancelled."""
         while True:
             try:
-                await self._tell_news()
+                await self._write_if_due()
             except ApiError as exc:
-                log.warning("the status of the node cannot be written", error=str(exc))
-            await asyncio.sleep((PERIOD if self._facts.ready else RETRY) * self._random.uniform(0.9, 1.0))
-            await self.look()
+                log.warning("node status not written", error=str(exc))
+            await asyncio.sleep((PERIOD if self._node.ready else RETRY) * self._random.uniform(0.9, 1.0))
+            await self.poll_provider()
 
-    async def _tell_news(self) -> None:
-        status = self.current()
-        due = asyncio.get_running_loop().time() - self._told_at >= HEARTBEAT
-        if due or not self._told.get("conditions") or without_heartbeats(status) != without_heartbeats(self._told):
-            await self.tell(status)
+    async def _write_if_due(self) -> None:
+        status, written = self.current(), self._written
+        due = asyncio.get_running_loop().time() - self._written_at >= HEARTBEAT
+        if due or not written.get("conditions") or without_heartbeats(status) != without_heartbeats(written):
+            await self.write(status)
 
     async def _addresses(self) -> list[Object]:
         addresses = node_addresses(
             self._report.addresses, self._own_ip, prefer_own=self._settings.pod_ip is not None
         )
-        # The API server prefers names, and fails with the first that does not resolve.
+        # The API server prefers DNS names, and fails with the first one that does not resolve.
         return [a for a in addresses if a["type"].endswith("IP") or await _resolves(a["address"])]
 
 
@@ -174,10 +153,10 @@ async def _resolves(name: str) -> bool:
 
 
 def own_ip(server: str) -> str:
-    """Find the address of this machine from which it reaches a server; 127.0.0.1 where it reaches none.
+    """Return the local IP address of connections to a server; 127.0.0.1 where the server cannot be reached.
 
     Args:
-        server: the URL of the API server.
+        server: URL of the API server.
     """
     parts = urlsplit(server)
     try:
@@ -185,7 +164,7 @@ def own_ip(server: str) -> str:
             parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM
         )[0]
         with socket.socket(family, kind) as probe:
-            probe.connect(address)  # of a datagram socket: nothing is sent
+            probe.connect(address)  # a datagram socket sends nothing here
             return str(probe.getsockname()[0])
     except OSError:
         return "127.0.0.1"

@@ -1,1 +1,1 @@
-"""The pods of this node: what Kubernetes wants, what the provider has, and how the one becomes the other."""
+"""The pods of this node: the pods in Kubernetes, the pods at the provider, and their reconciliation."""

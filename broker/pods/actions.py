@@ -1,4 +1,4 @@
-"""What is to be done about a pod: pure decisions from what Kubernetes wants and what the provider has."""
+"""The next step for a pod: a pure function of the pod in Kubernetes and the pod at the provider."""
 
 from datetime import datetime, timedelta
 from enum import Enum
@@ -7,59 +7,65 @@ from typing import NamedTuple
 from broker.kubernetes.objects import Object, from_time
 
 
-class Pod(NamedTuple):
-    """A pod under some name: which, and the digest of what is sent of it; None until that is made."""
+class PodVersion(NamedTuple):
+    """Identity and content of a pod.
+
+    Attributes:
+        uid: UID of the pod.
+        digest: digest of the payload for the provider; None until the payload is built.
+    """
 
     uid: str
     digest: bytes | None = None
 
 
 class Unknown(Enum):
-    """It is not known whether the provider has a pod under a name: nobody asked, or a create was not answered."""
+    """Marks a pod name that was not read from the provider yet, or whose create got no answer."""
 
     UNKNOWN = "unknown"
 
 
 UNKNOWN = Unknown.UNKNOWN
-Held = Pod | Unknown | None
-"""What the provider has under a name, as far as it is known: what it has acknowledged, not what it replies, since
-replies differ from what was sent in nulls, empty fields and order."""
+ProviderPod = PodVersion | Unknown | None
+"""The pod that the provider has under a name; None: no pod. The digest is that of the acknowledged request, not of
+the provider's answer: answers differ from the request in nulls, empty fields and order."""
 
 
 class Action(Enum):
-    """The next step; after it, the decision is made anew."""
+    """A step towards the desired state. After each step :func:`decide` is called again."""
 
-    ASK = "ask the provider what it has"
-    RESOLVE = "make what is to be sent, for which the environment has to be resolved"
+    GET = "read the pod from the provider"
+    BUILD_PAYLOAD = "resolve the environment and build the payload"
     CREATE = "create the pod"
     UPDATE = "update the pod"
-    DELETE = "delete what the provider has"
-    NOTHING = "nothing is to be done"
+    DELETE = "delete the provider's pod"
+    NOTHING = "the provider has the desired pod"
 
 
-def decide(desired: Pod | None, held: Held) -> Action:
-    """Decide what is next.
+def decide(desired: PodVersion | None, actual: ProviderPod) -> Action:
+    """Return the next step.
+
+    The provider's API identifies pods by name, so a pod with the same name and another UID is deleted first.
 
     Args:
-        desired: the pod that Kubernetes wants to run under a name; None where it wants none.
-        held: what the provider has under it. The API of providers knows pods by name, so another pod of the same
-            name is deleted first.
+        desired: the pod that Kubernetes has under a name; None where it has none.
+        actual: the pod that the provider has under that name.
     """
     if desired is None:
-        return Action.NOTHING if held is None else Action.DELETE
-    if isinstance(held, Unknown):
-        return Action.ASK
-    if held is not None and held.uid != desired.uid:
+        return Action.NOTHING if actual is None else Action.DELETE
+    if isinstance(actual, Unknown):
+        return Action.GET
+    if actual is not None and actual.uid != desired.uid:
         return Action.DELETE
     if desired.digest is None:
-        return Action.RESOLVE
-    if held is None:
+        return Action.BUILD_PAYLOAD
+    if actual is None:
         return Action.CREATE
-    return Action.NOTHING if held.digest == desired.digest else Action.UPDATE
+    return Action.NOTHING if actual.digest == desired.digest else Action.UPDATE
 
 
-def seconds_left(pod: Object, now: datetime) -> float | None:
-    """Say how long a pod may still be active; None where it has no deadline, or has not started.
+def active_deadline(pod: Object) -> datetime | None:
+    """Return the time at which a pod exceeds its `activeDeadlineSeconds`; None without a deadline or a start time.
 
     Source: `pkg/kubelet/active_deadline.go`.
     """
@@ -67,4 +73,4 @@ def seconds_left(pod: Object, now: datetime) -> float | None:
     started = (pod.get("status") or {}).get("startTime")
     if allowed is None or not started:
         return None
-    return (from_time(started) + timedelta(seconds=allowed) - now).total_seconds()
+    return from_time(started) + timedelta(seconds=allowed)

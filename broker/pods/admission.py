@@ -1,4 +1,4 @@
-"""Whether this node takes a pod on. A kubelet asks itself the same, since a pod can come past the scheduler.
+"""Admission of pods to this node. A kubelet makes the same checks, since a pod can be bound without the scheduler.
 
 Source: `pkg/kubelet/lifecycle/predicate.go` for reasons and messages, `component-helpers/resource` for what a pod
 requests, `component-helpers/scheduling/corev1/nodeaffinity` for selectors.
@@ -10,22 +10,22 @@ from typing import Any, NamedTuple
 
 from broker.kubernetes.objects import Object
 from broker.kubernetes.quantity import Amounts, amounts, largest, total, whole
-from broker.node_info import NodeFacts
+from broker.node_info import NodeInfo
 
 PODS = "pods"
 _ORDER = (PODS, "cpu", "memory", "ephemeral-storage")
-"""Where more than one resource falls short, the first of these is the reason, then any other."""
+"""Where several resources are insufficient, the first of these is reported, then any other."""
 
 
 class Rejection(NamedTuple):
-    """Why not: `reason` and `message` of the pod's status."""
+    """`reason` and `message` of the status of a pod that is not admitted."""
 
     reason: str
     message: str
 
 
-class Ledger:
-    """What the pods that were taken on request in all, kept up to date pod by pod."""
+class ResourceLedger:
+    """The sum of the requests of all admitted pods."""
 
     def __init__(self) -> None:
         self._pods: dict[str, Amounts] = {}
@@ -36,26 +36,26 @@ class Ledger:
 
     @property
     def used(self) -> Amounts:
-        """Resource name → amount."""
+        """Resource name → amount requested by all admitted pods."""
         return self._used
 
     def admit(self, uid: str, requested: Amounts) -> None:
-        """Count a pod, with what it requests now."""
+        """Add a pod's requests, or replace those counted before."""
         self.release(uid)
         self._pods[uid] = requested
         self._used = total((self._used, requested))
 
     def release(self, uid: str) -> None:
-        """Count a pod no longer: it has ended, or is gone."""
+        """Subtract the requests of a pod that has ended or is deleted."""
         for name, amount in self._pods.pop(uid, {}).items():
             self._used[name] -= amount
 
 
 def requests(pod: Object) -> dict[str, Decimal]:
-    """Add up what a pod requests, itself included: `pods` is 1.
+    """Return the requests of a pod: resource name → amount, with `pods` = 1.
 
-    Init containers run one after another, beside the sidecars that were started before them; requests of the pod
-    as a whole, where it has them, take the place of its containers'.
+    Init containers run one after another, beside the sidecars started before them. Pod-level requests replace
+    those of the containers.
     """
     spec = pod["spec"]
     steady = [_requested(container) for container in spec["containers"]]
@@ -71,16 +71,16 @@ def requests(pod: Object) -> dict[str, Decimal]:
     return total((needed, amounts(spec.get("overhead")), {PODS: Decimal(1)}))
 
 
-def admit(pod: Object, node: NodeFacts, used: Amounts) -> Rejection | None:
-    """Decide whether there is room for a pod, and whether it wants to be here.
+def admit(pod: Object, node: NodeInfo, used: Amounts) -> Rejection | None:
+    """Check a pod's requests against the free resources of the node, and its selectors against the node's labels.
 
     Args:
         pod: the pod.
-        node: its node; a resource that it does not name is not what admission is about.
-        used: what the pods that were taken on before request in all.
+        node: the node; requests of resources that it does not list are ignored.
+        used: sum of the requests of the admitted pods.
 
     Returns:
-        None where the pod is welcome.
+        None where the pod is admitted.
     """
     capacity = amounts(node.allocatable)
     requested = requests(pod)
@@ -88,15 +88,15 @@ def admit(pod: Object, node: NodeFacts, used: Amounts) -> Rejection | None:
         amount = requested.get(name, Decimal(0))
         if amount > 0 and name in capacity and used.get(name, Decimal(0)) + amount > capacity[name]:
             return _insufficient(name, amount, used.get(name, Decimal(0)), capacity[name])
-    if not wants_node(pod, node):
+    if not matches_node(pod, node):
         return Rejection(
             "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
         )
     return None
 
 
-def wants_node(pod: Object, node: NodeFacts) -> bool:
-    """Tell whether a node fulfils a pod's nodeSelector and required node affinity."""
+def matches_node(pod: Object, node: NodeInfo) -> bool:
+    """Return whether a node matches a pod's `nodeSelector` and required node affinity."""
     spec = pod["spec"]
     selector: Mapping[str, str] = spec.get("nodeSelector") or {}
     if any(node.labels.get(key) != value for key, value in selector.items()):
@@ -121,17 +121,17 @@ def _insufficient(name: str, requested: Decimal, used: Decimal, capacity: Decima
     )
 
 
-def _matches(term: Object, node: NodeFacts) -> bool:
-    """Tell whether a node fulfils every requirement of a term; one without any is fulfilled by no node."""
+def _matches(term: Object, node: NodeInfo) -> bool:
+    """Return whether a node matches every requirement of a term; an empty term matches no node."""
     expressions: list[Object] = term.get("matchExpressions") or []
     fields: list[Object] = term.get("matchFields") or []
     return bool(expressions or fields) and (
-        all(_fulfils(requirement, node.labels) for requirement in expressions)
-        and all(_fulfils(requirement, {"metadata.name": node.name}) for requirement in fields)
+        all(_matches_requirement(requirement, node.labels) for requirement in expressions)
+        and all(_matches_requirement(requirement, {"metadata.name": node.name}) for requirement in fields)
     )
 
 
-def _fulfils(requirement: Object, labels: Mapping[str, str]) -> bool:
+def _matches_requirement(requirement: Object, labels: Mapping[str, str]) -> bool:
     check = _OPERATORS.get(requirement["operator"])
     return check is not None and check(labels.get(requirement["key"]), requirement.get("values") or [])
 

@@ -1,116 +1,100 @@
-"""The end of a pod that is deleted: the provider lets it go, Kubernetes hears how it ended, and forgets it.
+"""Deletion of a pod: delete it at the provider, write its last status, then delete it from Kubernetes.
 
-Source: "Pod termination" in the documentation of Kubernetes. A pod is told to have ended before it is gone, since
-Jobs wait for it.
+Source: "Pod termination" in the documentation of Kubernetes. The last status is written before the pod is gone,
+since the Job controller counts it.
 """
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime
-from http import HTTPStatus
 
 import msgspec
 import structlog
 
-from broker.kubernetes.client import Client
+from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
-from broker.kubernetes.objects import Object
-from broker.pods.provider_state import Ending, Record
-from broker.pods.provider_sync import Provision
-from broker.pods.status_merge import TERMINAL, ended_status
+from broker.pods.provider_state import ProviderState, Termination
+from broker.pods.provider_sync import ProviderSync
+from broker.pods.status_merge import TERMINAL, terminal_status
+from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
-from broker.pods.store import StoredPod
-from broker.provider import Provider
+from broker.pods.store import PodSnapshot
 
-_LOOK_DELAY = 1.0
-"""Seconds between looks at a pod that takes its time to end; a provider that tells of changes is faster."""
-
-_NEVER_TAKES = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+_POLL_INTERVAL = 1.0
+"""Seconds between polls of a terminating pod, where the provider does not report changes by itself."""
 
 log = structlog.get_logger()
 
 
-class Deletion:
-    """Takes pods to their end, as far as each can go now.
+class PodDeletion:
+    """Advances the deletion of pods.
 
     Args:
-        provider: the provider.
-        client: deletes the pod.
-        provision: has the provider let go.
+        dependencies: of the node.
+        sync: deletes pods at the provider.
+        statuses: reads the status of terminating pods.
         writer: writes the last status.
-        clock: gives the time.
     """
 
     def __init__(
-        self,
-        provider: Provider,
-        client: Client,
-        provision: Provision,
-        writer: StatusWriter,
-        *,
-        clock: Callable[[], datetime],
+        self, dependencies: Dependencies, *, sync: ProviderSync, statuses: StatusSource, writer: StatusWriter
     ) -> None:
-        self._provider = provider
-        self._client = client
-        self._provision = provision
+        self._client = dependencies.client
+        self._clock = dependencies.clock
+        self._sync = sync
+        self._statuses = statuses
         self._writer = writer
-        self._clock = clock
 
-    async def advance(self, stored: StoredPod, record: Record) -> float | None:
-        """Go on with the deletion of a pod.
+    async def advance(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
+        """Advance the deletion of a pod as far as possible now.
 
         Returns:
-            In how many seconds to look again; None where everything is done.
+            Seconds until the next attempt; None where the deletion is complete.
 
         Raises:
-            ProviderError: try again; as long as the provider may have the pod, Kubernetes has it too.
-            ApiError: try again.
+            ProviderError: retry; the pod stays in Kubernetes as long as the provider may have it.
+            ApiError: retry.
         """
-        pod = stored.decode()
+        stored = snapshot.stored
         grace = stored.metadata.deletion_grace_period_seconds or 0
-        ending = record.ending
-        if ending is None or ending.uid != stored.uid or grace < ending.grace:
-            if record.held is not None and not await self._provision.delete(pod):
-                record.let_go()
-            record.ending = ending = Ending(stored.uid, grace, asyncio.get_running_loop().time() + grace)
-        if record.held is not None:
-            if delay := await self._await_end(stored, record, pod, ending.deadline):
+        termination = state.termination(stored.uid, grace)
+        if termination is None:
+            if state.pod is not None and not await self._sync.delete(snapshot.pod):
+                state.mark_absent()
+            termination = Termination(stored.uid, grace, asyncio.get_running_loop().time() + grace)
+            state.record_termination(termination)
+        if state.pod is not None:
+            if delay := await self._await_end(snapshot, state, termination.deadline):
                 return delay
-            record.let_go()
-        await self._finish(stored, record, pod)
+            state.mark_absent()
+        await self._finish(snapshot, state)
         return None
 
-    async def _await_end(self, stored: StoredPod, record: Record, pod: Object, deadline: float) -> float | None:
-        """Look whether a pod has ended at the provider; give the seconds until the next look where it has not."""
-        status = await self._provider.status(stored.metadata.namespace, stored.metadata.name)
+    async def _await_end(self, snapshot: PodSnapshot, state: ProviderState, deadline: float) -> float | None:
+        """Poll a terminating pod.
+
+        Returns:
+            Seconds until the next poll; None where the pod has ended, is gone, or has exceeded its grace period.
+        """
+        stored = snapshot.stored
+        status = (await self._statuses.poll(stored.key, stored.uid)).status
         if status is None:
             return None
-        record.report(stored.uid, status)
         reported = msgspec.json.decode(status)
         if reported.get("phase") in TERMINAL:
             return None
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
-            log.warning("a pod has not ended in its grace period", pod=stored.key, uid=stored.uid)
-            await self._provision.delete(pod)
+            log.warning("pod has exceeded its grace period", pod=stored.key, uid=stored.uid)
+            await self._sync.delete(snapshot.pod)
             return None
-        await self._writer.write(stored, record, reported)
-        return min(_LOOK_DELAY, left)
+        await self._writer.write(snapshot, state, reported)
+        return min(_POLL_INTERVAL, left)
 
-    async def _finish(self, stored: StoredPod, record: Record, pod: Object) -> None:
+    async def _finish(self, snapshot: PodSnapshot, state: ProviderState) -> None:
+        stored = snapshot.stored
         if not stored.has_ended:
-            last = msgspec.json.decode(record.reported(stored.uid) or b"{}")
-            if last.get("phase") not in TERMINAL:
-                last = ended_status(pod, now=self._clock())
-            try:
-                await self._writer.write(stored, record, last)
-            except ApiError as exc:
-                if exc.status not in _NEVER_TAKES:
-                    raise
-                # A status that cannot be written must not keep the pod for ever.
-                log.warning("the last status of a pod is refused", pod=stored.key, uid=stored.uid, error=str(exc))
+            await self._write_last_status(snapshot, state)
         if stored.metadata.deletion_grace_period_seconds == 0:
-            return  # it goes by itself, once its finalizers are gone
+            return  # the API server deletes the pod as soon as its finalizers are gone
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -118,8 +102,19 @@ class Deletion:
             "preconditions": {"uid": stored.uid},
         }
         try:
-            await self._client.delete(
-                f"/api/v1/namespaces/{stored.metadata.namespace}/pods/{stored.metadata.name}", options
-            )
-        except (NotFound, Conflict):  # gone, or another of the same name by now: the watch will tell
+            await self._client.delete(stored.path, options)
+        except (NotFound, Conflict):  # deleted, or replaced by another pod of the same name; the watch reports it
             return
+
+    async def _write_last_status(self, snapshot: PodSnapshot, state: ProviderState) -> None:
+        stored = snapshot.stored
+        last = msgspec.json.decode(state.status(stored.uid) or b"{}")
+        if last.get("phase") not in TERMINAL:
+            last = terminal_status(snapshot.pod, now=self._clock())
+        try:
+            await self._writer.write(snapshot, state, last)
+        except ApiError as exc:
+            if not exc.is_permanent:
+                raise
+            # A status that can never be written must not block the deletion.
+            log.warning("last status of pod refused", pod=stored.key, uid=stored.uid, error=str(exc))

@@ -1,7 +1,10 @@
-"""The environment of a pod's containers: references resolved, as a provider cannot read the cluster's objects.
+"""Environment variables of a pod's containers, with references to the cluster's objects resolved.
+
+A provider cannot read ConfigMaps and Secrets, so the broker sends their values. Sources that are unknown here,
+such as the IP address of the pod, are passed on unchanged.
 
 Source: `makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`, "Dependent environment variables" in the
-documentation of Kubernetes. What is new there, or cannot be known here (the pod's IP address), passes through.
+documentation of Kubernetes.
 """
 
 import re
@@ -11,12 +14,12 @@ from typing import Literal, NamedTuple
 
 from broker.kubernetes.objects import Object
 from broker.kubernetes.quantity import parse_quantity, whole
-from broker.node_info import NodeFacts
+from broker.node_info import NodeInfo
 
 CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
 Kind = Literal["ConfigMap", "Secret"]
 Variables = list[Object]
-"""`env` of a container: `{"name", "value"}` each; with `valueFrom` what passes through."""
+"""`env` of a container: objects with `name` and `value`, or with `valueFrom` where passed on."""
 
 _VALID_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
@@ -25,46 +28,46 @@ _ALLOCATABLE = ("cpu", "memory", "ephemeral-storage")
 
 
 class Reference(NamedTuple):
-    """An object of the pod's namespace that its environment is made of."""
+    """An object in the pod's namespace that its environment refers to."""
 
     kind: Kind
     name: str
 
 
 class Unreadable(NamedTuple):
-    """An object that may be there, and could not be read."""
+    """An object that may exist, and could not be read; `why` is the reason of the error."""
 
     why: str
 
 
 Data = Mapping[str, str]
 Sources = Mapping[Reference, Data | Unreadable | None]
-"""What each object has, by key; None where there is none."""
+"""Data of each object; None where the object does not exist."""
 
 
-class Problem(NamedTuple):
-    """Something to tell in an event of the pod; names only, never a value."""
+class EnvironmentProblem(NamedTuple):
+    """Reason and message of an event on the pod; the message has names of objects and keys, and no values."""
 
     reason: str
     message: str
 
 
 class Resolution(NamedTuple):
-    """What came out.
+    """Result of :func:`resolve`.
 
     Attributes:
         environment: container name → its variables.
-        problems: what was missing; of what was optional too.
-        complete: whether nothing is missing that the pod cannot do without.
+        problems: missing objects and keys, mandatory and optional, and invalid names.
+        complete: whether no mandatory object or key is missing.
     """
 
     environment: Mapping[str, Variables]
-    problems: tuple[Problem, ...]
+    problems: tuple[EnvironmentProblem, ...]
     complete: bool
 
 
 def references(pod: Object) -> list[Reference]:
-    """List what has to be read before a pod's environment can be resolved, each once."""
+    """Return the objects to read for a pod's environment, without duplicates."""
     found: dict[Reference, None] = {}
     for container in _containers(pod):
         for source in container.get("envFrom") or ():
@@ -78,13 +81,13 @@ def references(pod: Object) -> list[Reference]:
     return list(found)
 
 
-def resolve(pod: Object, *, sources: Sources, services: Mapping[str, str], node: NodeFacts) -> Resolution:
+def resolve(pod: Object, *, sources: Sources, services: Mapping[str, str], node: NodeInfo) -> Resolution:
     """Resolve the environment of every container.
 
     Args:
         pod: the pod.
-        sources: all that :func:`references` lists.
-        services: the variables that services give.
+        sources: every object of :func:`references`.
+        services: service variables by name.
         node: the pod's node.
     """
     resolver = _Resolver(pod, sources, services, node)
@@ -101,16 +104,16 @@ _KINDS = (_KindNames("ConfigMap", "configMap"), _KindNames("Secret", "secret"))
 
 
 class _Resolver:
-    def __init__(self, pod: Object, sources: Sources, services: Mapping[str, str], node: NodeFacts) -> None:
+    def __init__(self, pod: Object, sources: Sources, services: Mapping[str, str], node: NodeInfo) -> None:
         self._pod = pod
         self._sources = sources
         self._services = services
         self._node = node
-        self.problems: list[Problem] = []
+        self.problems: list[EnvironmentProblem] = []
         self.complete = True
 
     def variables(self, container: Object) -> Variables:
-        """Give a container's variables: those of whole objects, its own in their order, those of services."""
+        """Return a container's variables: from `envFrom`, from `env` in its order, then from services."""
         found: dict[str, str | Object] = {}
         for source in container.get("envFrom") or ():
             found |= self._from_object(source)
@@ -137,14 +140,14 @@ class _Resolver:
                 if invalid := [name for name in variables if not _VALID_NAME.fullmatch(name)]:
                     self._report(
                         "InvalidEnvironmentVariableNames",
-                        f"{kind.name} {reference.get('name')!r} has keys that no variable can be named by, "
-                        f"which were skipped: {', '.join(invalid)}",
+                        f"{kind.name} {reference.get('name')!r} has keys that are invalid as names of variables "
+                        f"and were skipped: {', '.join(invalid)}",
                     )
                 return {name: value for name, value in variables.items() if name not in invalid}
         return {}
 
     def _from_source(self, variable: Object, container: Object) -> str | Object | None:
-        """Resolve a variable with a `valueFrom`; None: it is left out, the variable itself: it passes through."""
+        """Resolve a variable with a `valueFrom`; None: omit the variable; the variable itself: pass it on."""
         source: Object = variable["valueFrom"]
         if field := source.get("fieldRef"):
             value = self._field(field["fieldPath"])
@@ -174,7 +177,7 @@ class _Resolver:
             )
             return None
         if data is None:
-            self._miss(reference, f"{kind.name}NotFound", f"{kind.name} {name!r} is not there")
+            self._miss(reference, f"{kind.name}NotFound", f"{kind.name} {name!r} does not exist")
         return data
 
     def _miss(self, reference: Object, what: str, message: str, *, before: str = "") -> None:
@@ -183,7 +186,7 @@ class _Resolver:
         self._report(f"{before}{'Optional' if optional else 'Mandatory'}{what}", message)
 
     def _report(self, reason: str, message: str) -> None:
-        self.problems.append(Problem(reason, message))
+        self.problems.append(EnvironmentProblem(reason, message))
 
     def _field(self, path: str) -> str | None:
         metadata, spec, addresses = self._pod["metadata"], self._pod["spec"], self._node.host_ips
@@ -218,7 +221,7 @@ def _containers(pod: Object) -> Iterator[Object]:
 
 
 def _expand(text: str, *known: Mapping[str, str | Object]) -> str:
-    """Replace `$(NAME)` where NAME is known, and `$$` by a single dollar.
+    """Expand `$(NAME)` where NAME is known, and `$$` to a single dollar.
 
     >>> _expand("$(A) $(B) $$(A) $A", {"A": "1"})
     '1 $(B) $(A) $A'

@@ -1,10 +1,9 @@
-"""Where an environment comes from: ConfigMaps and Secrets, read when a pod needs them, and Services, watched."""
+"""Sources of environment variables: ConfigMaps and Secrets, read on demand, and Services, watched."""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from random import Random
+from collections.abc import Iterable, Mapping
 
+from broker.dependencies import Dependencies
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, NotFound
 from broker.kubernetes.objects import Object
@@ -15,15 +14,15 @@ from broker.pods.service_env import Service, parse_service, variables
 _PATHS = {"ConfigMap": "configmaps", "Secret": "secrets"}
 
 
-async def read(
+async def read_sources(
     client: Client, namespace: str, references: Iterable[Reference]
 ) -> dict[Reference, Data | Unreadable | None]:
-    """Read objects anew: a pod gets what is there when it starts."""
+    """Read the objects that a pod refers to, uncached: a pod gets the values at the time of its start."""
     return {reference: await _read(client, namespace, reference) for reference in references}
 
 
 async def _read(client: Client, namespace: str, reference: Reference) -> Data | Unreadable | None:
-    if not reference.name:  # the API server lets it be empty, and has nothing of that name
+    if not reference.name:  # valid for the API server; no object has an empty name
         return None
     path = f"/api/v1/namespaces/{namespace}/{_PATHS[reference.kind]}/{reference.name}"
     try:
@@ -36,14 +35,18 @@ async def _read(client: Client, namespace: str, reference: Reference) -> Data | 
 
 
 def _texts(secret: Object) -> Data:
-    # A variable is text. What is none gets there with marks in it, as far as it can.
+    # An environment variable is text: bytes that are not UTF-8 become replacement characters.
     return {
         key: base64.b64decode(value).decode(errors="replace") for key, value in (secret.get("data") or {}).items()
     }
 
 
-class Services:
-    """The services of the cluster, as they are now."""
+class ServiceWatcher:
+    """The services of the cluster.
+
+    Attributes:
+        synced: whether the services have been listed completely.
+    """
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
@@ -51,15 +54,18 @@ class Services:
         self.synced = False
 
     def variables(self, namespace: str, *, links: bool) -> Mapping[str, str]:
-        """Give the variables that a pod gets of services; see :func:`broker.pods.service_env.variables`."""
+        """Return a pod's service variables by name; see :func:`broker.pods.service_env.variables`."""
         wanted = (namespace, links)
         if wanted not in self._variables:
             self._variables[wanted] = variables(self._services.values(), namespace, links=links)
         return self._variables[wanted]
 
-    async def run(self, client: Client, *, clock: Callable[[], datetime], random: Random) -> None:
-        """Follow them, until cancelled."""
-        async for event in list_and_watch(client, "/api/v1/services", clock=clock, random=random):
+    async def run(self, dependencies: Dependencies) -> None:
+        """Watch the services, until cancelled."""
+        events = list_and_watch(
+            dependencies.client, "/api/v1/services", clock=dependencies.clock, random=dependencies.random
+        )
+        async for event in events:
             if event.object is None:
                 self.synced = True
             elif event.type == "DELETED":

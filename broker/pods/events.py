@@ -1,12 +1,11 @@
-"""Events on pods, as `kubectl describe` shows them: best effort, after everything that matters more.
+"""Events on pods, as shown by `kubectl describe`: best effort, written one after another in the background.
 
-What happens again is counted in the event that there is, as `client-go/tools/record` does it, and written now and
-then: what fails over and over for every pod of a node is no reason to keep the API server busy.
+A repeated event is counted in the existing Event object, as in `client-go/tools/record`, and written at most once
+a minute. So an error that repeats for every pod of a node does not load the API server.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -14,7 +13,7 @@ from uuid import uuid4
 
 import structlog
 
-from broker.kubernetes.client import Client
+from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError, NotFound
 from broker.kubernetes.objects import Object, to_time
 
@@ -22,16 +21,16 @@ COMPONENT = "virtual-kubelet-web"
 _MESSAGE_LIMIT = 1024
 _WAITING_LIMIT = 2000
 _KNOWN_LIMIT = 4096
-_PAUSE = timedelta(minutes=1)
-"""How long at least between two writes of the same event."""
+_WRITE_INTERVAL = timedelta(minutes=1)
+"""Least time between two writes of the same event."""
 
 log = structlog.get_logger()
 
 Kind = Literal["Normal", "Warning"]
 
 
-class _Happening(NamedTuple):
-    """What makes two events the same one."""
+class _EventKey(NamedTuple):
+    """The fields in which two repetitions of an event are equal."""
 
     namespace: str
     name: str
@@ -42,40 +41,40 @@ class _Happening(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Recorded:
+class _WrittenEvent:
+    """An Event object: its name, its count, and the time of its last write."""
+
     name: str
-    times: int
-    written: datetime
+    count: int
+    last_write: datetime
 
 
-class Events:
-    """Records events. Recording returns at once; :meth:`run` writes them, one after another.
+class EventRecorder:
+    """Records events. :meth:`record` returns at once; :meth:`run` writes the events.
 
     Args:
-        client: writes them.
-        node_name: where they come from.
-        clock: gives the time.
+        dependencies: of the node.
     """
 
-    def __init__(self, client: Client, *, node_name: str, clock: Callable[[], datetime]) -> None:
-        self._client = client
-        self._node_name = node_name
-        self._clock = clock
-        self._waiting: OrderedDict[_Happening, list[datetime]] = OrderedDict()
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._client = dependencies.client
+        self._node_name = dependencies.node.name
+        self._clock = dependencies.clock
+        self._waiting: OrderedDict[_EventKey, list[datetime]] = OrderedDict()
         self._wake = asyncio.Event()
-        self._known: OrderedDict[_Happening, _Recorded] = OrderedDict()
+        self._written: OrderedDict[_EventKey, _WrittenEvent] = OrderedDict()
 
     def record(self, pod: Object, kind: Kind, reason: str, message: str) -> None:
-        """Have an event written.
+        """Record an event.
 
         Args:
-            pod: what it is about.
-            kind: its type.
-            reason: one word for machines, such as `ProviderCreateFailed`.
-            message: a sentence; it names fields and objects and has no value of any.
+            pod: the involved object.
+            kind: `type` of the event.
+            reason: `reason` of the event, in CamelCase, such as `ProviderCreateFailed`.
+            message: `message` of the event; may contain names of fields and objects, and none of their values.
         """
         metadata = pod["metadata"]
-        happening = _Happening(
+        key = _EventKey(
             metadata["namespace"],
             metadata["name"],
             metadata.get("uid", ""),
@@ -84,69 +83,67 @@ class Events:
             message[:_MESSAGE_LIMIT],
         )
         now = self._clock()
-        known = self._known.get(happening)
-        if known is not None and now - known.written < _PAUSE:
-            known.times += 1
+        written = self._written.get(key)
+        if written is not None and now - written.last_write < _WRITE_INTERVAL:
+            written.count += 1
             return
-        self._waiting.setdefault(happening, []).append(now)
+        self._waiting.setdefault(key, []).append(now)
         if len(self._waiting) > _WAITING_LIMIT:
             self._waiting.popitem(last=False)
         self._wake.set()
 
     async def run(self) -> None:
-        """Write what is recorded, until cancelled. An event that cannot be written is dropped."""
+        """Write the recorded events, until cancelled. An event that cannot be written is dropped."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                happening, times = self._waiting.popitem(last=False)
+                key, times = self._waiting.popitem(last=False)
                 try:
-                    await self._write(happening, times)
+                    await self._write(key, times)
                 except ApiError as exc:
-                    log.info(
-                        "an event is not written", reason=happening.reason, pod=happening.name, error=str(exc)
-                    )
+                    log.info("event not written", reason=key.reason, pod=key.name, error=str(exc))
 
-    async def _write(self, happening: _Happening, times: list[datetime]) -> None:
-        path = f"/api/v1/namespaces/{happening.namespace}/events"
-        if known := self._known.get(happening):
-            known.times, known.written = known.times + len(times), times[-1]
+    async def _write(self, key: _EventKey, times: list[datetime]) -> None:
+        path = f"/api/v1/namespaces/{key.namespace}/events"
+        if written := self._written.get(key):
+            written.count, written.last_write = written.count + len(times), times[-1]
             try:
-                change = {"count": known.times, "lastTimestamp": to_time(times[-1])}
-                await self._client.patch(f"{path}/{known.name}", change)
-            except NotFound:  # events are forgotten after an hour
-                del self._known[happening]
+                change = {"count": written.count, "lastTimestamp": to_time(times[-1])}
+                await self._client.patch(f"{path}/{written.name}", change)
+            except NotFound:  # the API server deletes events after an hour
+                del self._written[key]
             else:
                 return
-        known = self._known[happening] = _Recorded(f"{happening.name}.{uuid4().hex[:16]}", len(times), times[-1])
-        if len(self._known) > _KNOWN_LIMIT:
-            self._known.popitem(last=False)
+        written = self._written[key] = _WrittenEvent(f"{key.name}.{uuid4().hex[:16]}", len(times), times[-1])
+        if len(self._written) > _KNOWN_LIMIT:
+            self._written.popitem(last=False)
         try:
-            await self._client.create(path, self._event(happening, known, times))
+            await self._client.create(path, self._event(key, written, times))
         except ApiError:
-            self._known.pop(happening, None)
+            self._written.pop(key, None)
             raise
 
-    def _event(self, happening: _Happening, recorded: _Recorded, times: list[datetime]) -> Object:
+    def _event(self, key: _EventKey, recorded: _WrittenEvent, times: list[datetime]) -> Object:
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": recorded.name, "namespace": happening.namespace},
+            "metadata": {"name": recorded.name, "namespace": key.namespace},
             "involvedObject": {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "namespace": happening.namespace,
-                "name": happening.name,
-                "uid": happening.uid,
+                "namespace": key.namespace,
+                "name": key.name,
+                "uid": key.uid,
             },
-            "type": happening.kind,
-            "reason": happening.reason,
-            "message": happening.message,
+            "type": key.kind,
+            "reason": key.reason,
+            "message": key.message,
             "source": {"component": COMPONENT, "host": self._node_name},
             "reportingComponent": COMPONENT,
             "reportingInstance": self._node_name,
             "firstTimestamp": to_time(times[0]),
             "lastTimestamp": to_time(times[-1]),
             "eventTime": None,
-            "count": recorded.times,
+            "count": recorded.count,
         }

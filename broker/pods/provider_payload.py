@@ -1,4 +1,4 @@
-"""What a provider is sent of a pod, and what of it counts as a change."""
+"""The payload of create and update requests to a provider, and its digest."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -15,10 +15,10 @@ Environment = Mapping[str, Variables]
 
 
 def payload(pod: Object, environment: Environment) -> Object:
-    """Make what is sent: the pod with its environment in it.
+    """Return the payload of a pod: the pod with its environment resolved.
 
-    It has no `kind` and no `apiVersion`, as the original broker's had none, and always a `status`: providers have
-    been written that put theirs into it.
+    As in the original broker, the payload has no `kind` and no `apiVersion`, and always a `status`, which existing
+    providers fill in.
     """
     metadata = {name: value for name, value in pod["metadata"].items() if name != "managedFields"}
     spec = dict(pod["spec"])
@@ -29,21 +29,21 @@ def payload(pod: Object, environment: Environment) -> Object:
 
 
 def digest(pod: Object) -> bytes:
-    """Digest what a provider is to act on: the specification and the metadata, but not the status.
+    """Return the digest of the fields that a provider acts on: `spec` and `metadata`, without `status`.
 
-    A status patch moves the resourceVersion, so it does not count. Nothing at all, null, an empty text, list or
-    object are one, as are keys in any order: a provider may write any of them for another.
+    The `resourceVersion` is left out, since each status patch changes it. Absent fields, null, and empty strings,
+    lists and objects are equal, as are keys in any order: providers replace one by another.
     """
     metadata = {name: value for name, value in pod["metadata"].items() if name not in _BOOKKEEPING}
-    told = _without_empty({"metadata": metadata, "spec": pod.get("spec")})
-    return blake2b(msgspec.json.encode(told, order="sorted"), digest_size=16).digest()
+    fields = _without_empty({"metadata": metadata, "spec": pod.get("spec")})
+    return blake2b(msgspec.json.encode(fields, order="sorted"), digest_size=16).digest()
 
 
 def environment_in(copy: Object) -> Environment:
-    """Find the environment that a pod was given in a provider's copy of it, for the containers that have it there.
+    """Return the environment in a provider's copy of a pod, for the containers that have one.
 
-    A container's environment is that of its start, whatever has become of ConfigMaps and services since; after a
-    restart of this broker the provider is the one who remembers it.
+    A container keeps the environment of its start, whatever changes in ConfigMaps and services. After a restart of
+    the broker, the provider's copy is the only source of that environment.
     """
     return {
         container["name"]: variables
@@ -53,7 +53,7 @@ def environment_in(copy: Object) -> Environment:
 
 
 def has_every_container(environment: Environment, pod: Object) -> bool:
-    """Tell whether an environment is that of all of a pod's containers."""
+    """Return whether an environment has all of a pod's containers."""
     return all(container["name"] in environment for container in _containers(pod))
 
 

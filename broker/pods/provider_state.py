@@ -1,27 +1,31 @@
-"""What this broker knows of pods on their way between Kubernetes and the provider; all of it can be had anew."""
+"""The state of pods at the provider, as far as this broker knows it.
+
+Everything here can be read again from Kubernetes and the provider, so nothing is stored across restarts. A
+:class:`ProviderState` is changed by its own methods alone.
+"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from broker.kubernetes.objects import Object, key
-from broker.pods.actions import UNKNOWN, Held, Pod
+from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
 from broker.pods.provider_payload import Environment, digest, environment_in
 from broker.pods.store import PodStore
 
 _MISSES = 2
-"""How often in a row a provider has to say that it does not know a pod which it has taken on."""
+"""Number of consecutive polls without a status after which a pod is lost: one may fall into a provider's
+restart."""
 
 
-@dataclass(slots=True)
-class Ending:
-    """A deletion under way.
+class Termination(NamedTuple):
+    """A deletion that has been sent to the provider.
 
     Attributes:
-        uid: the pod's.
-        grace: seconds that the pod was given to end.
-        deadline: when they are over, by the clock of the event loop.
+        uid: UID of the pod.
+        grace: grace period of the pod in seconds.
+        deadline: end of the grace period, by the clock of the event loop in seconds.
     """
 
     uid: str
@@ -29,78 +33,138 @@ class Ending:
     deadline: float
 
 
-@dataclass(slots=True)
-class Record:
-    """What is known under one key.
+class ProviderState:
+    """The state of one pod name at the provider.
 
-    Attributes:
-        held: what the provider has.
-        copy: that pod in JSON, where Kubernetes has none any more: what a delete is sent with.
-        version: the resourceVersion of the pod that the provider has acknowledged; whatever is newer is looked at.
-        ending: the deletion under way.
-        misses: how often in a row the provider had no status of the pod.
+    Args:
+        pod: the pod that the provider has.
     """
 
-    held: Held
-    copy: bytes | None = None
-    version: str = ""
-    ending: Ending | None = None
-    misses: int = 0
-    _environment: tuple[str, bytes] | None = None
-    _reported: tuple[str, bytes] | None = None
+    __slots__ = ("_acknowledged", "_deleted", "_environment", "_misses", "_pod", "_status", "_termination")
 
-    def hold(self, copy: Object | None, *, wanted: str) -> None:
-        """Take what the provider says it has: a pod, with the environment that it was given, or none.
+    def __init__(self, pod: ProviderPod) -> None:
+        self._pod = pod
+        self._deleted: bytes | None = None
+        self._acknowledged = ""
+        self._termination: Termination | None = None
+        self._misses = 0
+        self._environment: tuple[str, bytes] | None = None
+        self._status: tuple[str, bytes] | None = None
+
+    @property
+    def pod(self) -> ProviderPod:
+        """The pod that the provider has; None: no pod; UNKNOWN: to be read."""
+        return self._pod
+
+    @property
+    def acknowledged(self) -> str:
+        """The `resourceVersion` of the pod that the provider has acknowledged; empty before the first."""
+        return self._acknowledged
+
+    def has(self, uid: str) -> bool:
+        """Return whether the provider has acknowledged the pod with this UID."""
+        return isinstance(self._pod, PodVersion) and self._pod.uid == uid
+
+    def record_copy(self, copy: Object | None, *, wanted: str) -> None:
+        """Record a pod that was read from the provider, with the environment that it was created with.
 
         Args:
-            copy: the pod.
-            wanted: the UID that Kubernetes has under the name; it is taken for the copy's where that has none.
+            copy: the provider's pod; None where it has none.
+            wanted: UID of the pod in Kubernetes under the name; used where the copy has no UID.
         """
-        self.held, self.copy = None, None
+        self._pod, self._deleted = None, None
         if copy is not None:
             uid = str(copy["metadata"].get("uid") or wanted)
-            self.held = Pod(uid, digest(copy))
-            self.copy = None if uid == wanted else msgspec.json.encode(copy)
-            self.remember_environment(uid, environment_in(copy))
+            self._pod = PodVersion(uid, digest(copy))
+            self._deleted = None if uid == wanted else msgspec.json.encode(copy)
+            self.record_environment(uid, environment_in(copy))
 
-    def let_go(self) -> None:
-        """Take it that the provider has nothing under this name any more."""
-        self.held, self.copy, self.version, self.misses = None, None, "", 0
+    def record_written(self, pod: PodVersion) -> None:
+        """Record that the provider has acknowledged a create or an update."""
+        self._pod, self._misses = pod, 0
 
-    def body(self, key: str) -> Object:
-        """Give what to send to have the provider delete what Kubernetes has no more."""
-        if self.copy is not None:
-            copy: Object = msgspec.json.decode(self.copy)
+    def acknowledge(self, version: str) -> None:
+        """Record the `resourceVersion` that the provider is up to date with."""
+        self._acknowledged = version
+
+    def mark_absent(self) -> None:
+        """Record that the provider has no pod under this name."""
+        self._pod, self._deleted, self._acknowledged, self._misses = None, None, "", 0
+
+    def mark_unknown(self) -> None:
+        """Record that the provider may or may not have the pod: a create was not confirmed."""
+        self._pod = UNKNOWN
+
+    def record_missing(self, uid: str, *, certain: bool) -> bool:
+        """Record that the provider has no status of a pod.
+
+        Args:
+            uid: UID of the pod.
+            certain: whether one report is enough; else :data:`_MISSES` polls in a row have to miss the pod.
+
+        Returns:
+            Whether the pod is lost: it has to be reconciled, and created again.
+        """
+        if not self.has(uid):
+            return False
+        self._misses += 1
+        if self._misses < _MISSES and not certain:
+            return False
+        self.mark_absent()
+        self.mark_unknown()
+        return True
+
+    def record_deleted(self, raw: bytes) -> None:
+        """Keep the last version of a pod that is gone from Kubernetes, in JSON, for :meth:`delete_body`."""
+        self._deleted = raw
+
+    def delete_body(self, key: str) -> Object:
+        """Return the body of a delete request for a pod that Kubernetes no longer has.
+
+        Args:
+            key: `namespace/name`.
+        """
+        if self._deleted is not None:
+            copy: Object = msgspec.json.decode(self._deleted)
             return copy
         namespace, _, name = key.partition("/")
-        uid = self.held.uid if isinstance(self.held, Pod) else ""
+        uid = self._pod.uid if isinstance(self._pod, PodVersion) else ""
         return {"metadata": {"namespace": namespace, "name": name, "uid": uid}, "spec": {"containers": []}}
 
+    def record_termination(self, termination: Termination) -> None:
+        """Record a deletion that was sent to the provider."""
+        self._termination = termination
+
+    def termination(self, uid: str, grace: int) -> Termination | None:
+        """Return the deletion in progress; None where none is, or the grace period was shortened since."""
+        found = self._termination
+        return found if found and found.uid == uid and grace >= found.grace else None
+
     def environment(self, uid: str) -> Environment:
-        """Give the environment that a pod was given, by container; empty where it has not been resolved."""
+        """Return the environment that a pod was created with, by container; empty before it is resolved."""
         if self._environment is None or self._environment[0] != uid:
             return {}
         known: Environment = msgspec.json.decode(self._environment[1])
         return known
 
-    def remember_environment(self, uid: str, environment: Environment) -> None:
-        """Remember what a pod was given: it gets no other, whatever becomes of what it was made of."""
+    def record_environment(self, uid: str, environment: Environment) -> None:
+        """Keep the environment of a pod: later changes of ConfigMaps and Secrets do not reach its containers."""
         self._environment = (uid, msgspec.json.encode(environment))
 
-    def reported(self, uid: str) -> bytes | None:
-        """Give the status, in JSON, that the provider reported last of a pod."""
-        return self._reported[1] if self._reported and self._reported[0] == uid else None
+    def status(self, uid: str) -> bytes | None:
+        """Return the status that the provider last reported of a pod, in JSON; None before the first."""
+        return self._status[1] if self._status and self._status[0] == uid else None
 
-    def report(self, uid: str, status: bytes) -> bool:
-        """Take what the provider reports of a pod; tell whether it is news."""
-        self.misses = 0
-        news = self._reported != (uid, status)
-        self._reported = (uid, status)
-        return news
+    def record_status(self, uid: str, status: bytes) -> bool:
+        """Record the status that the provider reports of a pod, in JSON; return whether it has changed."""
+        self._misses = 0
+        changed = self._status != (uid, status)
+        self._status = (uid, status)
+        return changed
 
 
-class Records:
-    """The record of each key; one that nobody has looked up is as good as none.
+class ProviderStates:
+    """The :class:`ProviderState` of each key, which is `namespace/name`.
 
     Args:
         store: the pods that Kubernetes has.
@@ -108,76 +172,58 @@ class Records:
 
     def __init__(self, store: PodStore) -> None:
         self._store = store
-        self._records: dict[str, Record] = {}
-        self._unheard: Held = UNKNOWN
+        self._states: dict[str, ProviderState] = {}
+        self._unlisted: ProviderPod = UNKNOWN
 
-    def of(self, key: str) -> Record:
-        """Give the record of a key.
+    def get(self, key: str) -> ProviderState:
+        """Return the state of a key, created if needed.
 
-        Of one that nobody has heard of, the provider has nothing, once it has told what it has.
+        A new one says UNKNOWN before the first :meth:`record_list`, and that there is no pod after it.
         """
-        if key not in self._records:
-            self._records[key] = Record(self._unheard)
-        return self._records[key]
+        if key not in self._states:
+            self._states[key] = ProviderState(self._unlisted)
+        return self._states[key]
 
-    def forget(self, key: str) -> None:
-        """Forget a key that neither Kubernetes nor the provider has a pod under."""
+    def discard(self, key: str) -> None:
+        """Remove the state of a key under which neither Kubernetes nor the provider has a pod."""
         if key not in self._store:
-            self._records.pop(key, None)
+            self._states.pop(key, None)
 
-    def compare(self, copies: Iterable[Object]) -> list[str]:
-        """Take in every pod that the provider has.
+    def record_list(self, copies: Iterable[Object]) -> list[str]:
+        """Record the provider's complete list of pods.
 
         Returns:
-            The keys to look at: of the pods that were not known to be there.
+            The keys to reconcile: of the pods that were not known to be at the provider.
         """
         listed = {key(copy): copy for copy in copies}
-        for name, record in self._records.items():
-            if name not in listed and record.held is UNKNOWN:
-                record.held = None
-        self._unheard = None
-        news = []
+        for name, state in self._states.items():
+            if name not in listed and state.pod is UNKNOWN:
+                state.mark_absent()
+        self._unlisted = None
+        found = []
         for name, copy in listed.items():
-            record, stored = self.of(name), self._store.get(name)
-            if not isinstance(record.held, Pod):
-                record.hold(copy, wanted=stored.uid if stored else "")
-                news.append(name)
-        return news
+            state, stored = self.get(name), self._store.get(name)
+            if not isinstance(state.pod, PodVersion):
+                state.record_copy(copy, wanted=stored.uid if stored else "")
+                found.append(name)
+        return found
 
-    def running(self) -> list[tuple[str, str]]:
-        """List key and UID of each pod that the provider has taken on and that is to go on there."""
+    def active(self) -> list[tuple[str, str]]:
+        """Return key and UID of each pod that the provider has and that is neither terminating nor ended."""
         return [
             (name, stored.uid)
-            for name, record in self._records.items()
-            if isinstance(record.held, Pod)
-            and (stored := self._store.get(name))
-            and stored.uid == record.held.uid
+            for name, state in self._states.items()
+            if (stored := self._store.get(name))
+            and state.has(stored.uid)
             and not stored.is_terminating
             and not stored.has_ended
         ]
 
-    def report(self, key: str, uid: str, status: bytes) -> bool:
-        """Take what the provider reports of a pod; tell whether it is news of a pod that Kubernetes has."""
+    def record_status(self, key: str, uid: str, status: bytes) -> bool:
+        """Record the reported status of a pod; return whether it is a change of a pod that Kubernetes has."""
         stored = self._store.get(key)
-        return stored is not None and stored.uid == uid and self.of(key).report(uid, status)
+        return stored is not None and stored.uid == uid and self.get(key).record_status(uid, status)
 
-    def miss(self, key: str, uid: str, *, surely: bool = False) -> bool:
-        """Take it that the provider has no status of a pod that it had taken on.
-
-        Args:
-            key: the pod's.
-            uid: the pod's.
-            surely: it is known to be gone; without, it has to be missed more than once.
-
-        Returns:
-            Whether the pod counts as lost: it is to be looked at, and made again.
-        """
-        record = self.of(key)
-        if not isinstance(record.held, Pod) or record.held.uid != uid:
-            return False
-        record.misses += 1
-        if record.misses < _MISSES and not surely:
-            return False
-        record.let_go()
-        record.held = UNKNOWN
-        return True
+    def record_missing(self, key: str, uid: str, *, certain: bool = False) -> bool:
+        """Record that the provider has no status of a pod; see :meth:`ProviderState.record_missing`."""
+        return self.get(key).record_missing(uid, certain=certain)

@@ -1,153 +1,171 @@
-"""Has the provider hold a pod as Kubernetes wants it: one step after another, each decided anew."""
+"""Brings the provider's copy of a pod to the version in Kubernetes, one step at a time."""
 
 from http import HTTPStatus
 
 import structlog
 
+from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.client import Client
 from broker.kubernetes.objects import Object
-from broker.node_info import NodeFacts
-from broker.pods.actions import UNKNOWN, Action, Pod, decide
+from broker.pods.actions import Action, PodVersion, decide
 from broker.pods.env import references, resolve
-from broker.pods.env_sources import Services, read
-from broker.pods.events import Events
+from broker.pods.env_sources import ServiceWatcher, read_sources
+from broker.pods.events import EventRecorder
 from broker.pods.provider_payload import Environment, digest, has_every_container, payload
-from broker.pods.provider_state import Record
-from broker.pods.store import StoredPod
-from broker.pods.workqueue import Later
-from broker.provider import Provider, ProviderError, ProviderRefused
+from broker.pods.provider_state import ProviderState
+from broker.pods.status_source import StatusSource
+from broker.pods.store import PodSnapshot
+from broker.pods.workqueue import RetryLater
+from broker.provider import ProviderError, ProviderRefused
 
-_NEVER_TAKES = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
-_FOR_GOOD = (*_NEVER_TAKES, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_NO_UPDATES = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _MISSING_DELAY = 10.0
-"""Seconds between looks for what a pod's environment needs."""
+"""Longest delay in seconds between attempts to read a ConfigMap or Secret that does not exist yet."""
 
 log = structlog.get_logger()
 
 
-class NeverTaken(BrokerError):
-    """The provider will never take this pod on; the message is the provider's."""
+class PodRefused(BrokerError):
+    """The provider permanently refuses to create the pod; the message is the provider's."""
 
 
-class Provision:
-    """Creates, updates and deletes pods at the provider, with an event for each.
+class ProviderSync:
+    """Creates, updates and deletes pods at the provider, and records an event for each attempt.
 
     Args:
-        provider: the provider.
-        client: reads what environments are made of.
-        facts: the node.
-        services: the cluster's.
-        events: for the pods.
+        dependencies: of the node.
+        services: the services of the cluster, for environment variables.
+        events: records the events.
+        statuses: reads the status of a pod whose update answers 404.
     """
 
     def __init__(
-        self, provider: Provider, client: Client, facts: NodeFacts, *, services: Services, events: Events
+        self,
+        dependencies: Dependencies,
+        *,
+        services: ServiceWatcher,
+        events: EventRecorder,
+        statuses: StatusSource,
     ) -> None:
-        self._provider = provider
-        self._client = client
+        self._provider = dependencies.provider
+        self._client = dependencies.client
+        self._node = dependencies.node
         self._services = services
         self._events = events
-        self._facts = facts
+        self._statuses = statuses
 
-    async def ensure(self, stored: StoredPod, record: Record) -> bool:
-        """Have the provider hold a pod in its present version.
+    async def sync(self, snapshot: PodSnapshot, state: ProviderState) -> bool:
+        """Create the pod at the provider, or update it to the version of the snapshot.
 
         Returns:
-            Whether the provider was told anything.
+            Whether the provider has accepted a create or an update.
 
         Raises:
-            ProviderError: try again.
-            Later: the pod's environment is made of something that is not there yet.
-            NeverTaken: the pod cannot run here.
+            ProviderError: retry.
+            RetryLater: an object that the pod's environment refers to does not exist yet.
+            PodRefused: the pod cannot run at this provider.
         """
-        if record.version == stored.version and isinstance(record.held, Pod) and record.held.uid == stored.uid:
+        stored, payload_, written = snapshot.stored, {}, False
+        if state.acknowledged == stored.version and state.has(stored.uid):
             return False
-        pod, sent, told = stored.decode(), {}, False
-        desired = Pod(stored.uid)
-        while (action := decide(desired, record.held)) is not Action.NOTHING:
+        desired = PodVersion(stored.uid)
+        while (action := decide(desired, state.pod)) is not Action.NOTHING:
             match action:
-                case Action.ASK:
+                case Action.GET:
                     copy = await self._provider.get(stored.metadata.namespace, stored.metadata.name)
-                    record.hold(copy, wanted=stored.uid)
-                case Action.RESOLVE:
-                    sent = payload(pod, await self._environment(pod, record))
-                    desired = Pod(stored.uid, digest(sent))
+                    state.record_copy(copy, wanted=stored.uid)
+                case Action.BUILD_PAYLOAD:
+                    payload_ = payload(snapshot.pod, await self._environment(snapshot.pod, state))
+                    desired = PodVersion(stored.uid, digest(payload_))
                 case Action.DELETE:
-                    await self.delete(record.body(stored.key))
-                    record.let_go()
+                    await self.delete(state.delete_body(stored.key))
+                    state.mark_absent()
                 case Action.CREATE:
-                    await self._create(sent, record)
-                    record.held, told = desired, True
+                    await self._create(payload_, state)
+                    state.record_written(desired)
+                    written = True
                 case Action.UPDATE:
-                    if await self._update(sent, record):
-                        record.held, told = desired, True
-        record.version = stored.version
-        return told
+                    if await self._update(payload_, stored.key, stored.uid):
+                        state.record_written(desired)
+                        written = True
+                    else:
+                        state.mark_absent()
+        state.acknowledge(stored.version)
+        return written
 
     async def delete(self, pod: Object) -> bool:
-        """Have the provider let a pod go; tell whether it had it."""
+        """Delete a pod at the provider.
+
+        Returns:
+            False where the provider had no such pod.
+
+        Raises:
+            ProviderError: retry.
+        """
         try:
             existed = await self._provider.delete(pod)
         except ProviderError as exc:
-            self._events.record(pod, "Warning", "ProviderDeleteFailed", f"the pod is not deleted: {exc}")
+            self._events.record(pod, "Warning", "ProviderDeleteFailed", f"pod not deleted: {exc}")
             raise
         if existed:
-            self._events.record(pod, "Normal", "ProviderDeleteSuccess", "the provider lets the pod go")
-            log.info("pod deleted", **_named(pod))
+            self._events.record(pod, "Normal", "ProviderDeleteSuccess", "pod deleted at the provider")
+            log.info("pod deleted", **_log_fields(pod))
         return existed
 
-    async def _create(self, pod: Object, record: Record) -> None:
+    async def _create(self, pod: Object, state: ProviderState) -> None:
         try:
             await self._provider.create(pod)
         except ProviderError as exc:
-            # Without an answer the pod may be there; with some refusals (409) it may have been there before.
-            record.held = UNKNOWN
-            self._events.record(pod, "Warning", "ProviderCreateFailed", f"the pod is not created: {exc}")
-            if isinstance(exc, ProviderRefused) and exc.code in _NEVER_TAKES:
-                raise NeverTaken(str(exc)) from exc
+            # Without an answer the pod may exist; with a refusal such as 409 it may have existed before.
+            state.mark_unknown()
+            self._events.record(pod, "Warning", "ProviderCreateFailed", f"pod not created: {exc}")
+            if isinstance(exc, ProviderRefused) and exc.is_permanent:
+                raise PodRefused(str(exc)) from exc
             raise
-        record.misses = 0
-        self._events.record(pod, "Normal", "ProviderCreateSuccess", "the provider has taken the pod on")
-        log.info("pod created", **_named(pod))
+        self._events.record(pod, "Normal", "ProviderCreateSuccess", "pod created at the provider")
+        log.info("pod created", **_log_fields(pod))
 
-    async def _update(self, pod: Object, record: Record) -> bool:
-        """Send an update; False where the provider has lost the pod, which is known by now."""
+    async def _update(self, pod: Object, key: str, uid: str) -> bool:
+        """Update a pod at the provider.
+
+        A 404 has two meanings: the provider has lost the pod, or it has no such path. The status of the pod tells
+        which. A provider without updates keeps its pods as they were created.
+
+        Returns:
+            False where the provider has lost the pod.
+        """
         try:
             await self._provider.update(pod)
         except ProviderError as exc:
-            metadata = pod["metadata"]
-            # No such pod, or no such path? Of a provider that takes no updates the pods stay what they are.
-            if _is_not_found(exc) and await self._provider.status(metadata["namespace"], metadata["name"]) is None:
-                record.held = None
+            if _is_not_found(exc) and (await self._statuses.poll(key, uid)).status is None:
                 return False
-            self._events.record(pod, "Warning", "ProviderUpdateFailed", f"the pod is not updated: {exc}")
-            if not isinstance(exc, ProviderRefused) or exc.code not in _FOR_GOOD:
-                raise
-            return True  # the same would be refused again; what changes next is sent
-        self._events.record(pod, "Normal", "ProviderUpdateSuccess", "the provider has updated the pod")
-        log.info("pod updated", **_named(pod))
+            self._events.record(pod, "Warning", "ProviderUpdateFailed", f"pod not updated: {exc}")
+            if isinstance(exc, ProviderRefused) and (exc.is_permanent or exc.code in _NO_UPDATES):
+                return True  # a repetition would be refused too; the next change of the pod is sent
+            raise
+        self._events.record(pod, "Normal", "ProviderUpdateSuccess", "pod updated at the provider")
+        log.info("pod updated", **_log_fields(pod))
         return True
 
-    async def _environment(self, pod: Object, record: Record) -> Environment:
+    async def _environment(self, pod: Object, state: ProviderState) -> Environment:
         uid, namespace = pod["metadata"]["uid"], pod["metadata"]["namespace"]
-        known = record.environment(uid)
+        known = state.environment(uid)
         if known and has_every_container(known, pod):
             return known
         if not self._services.synced:
-            raise Later("the cluster's services are not known yet", at_most=1)
+            raise RetryLater("the services of the cluster are not listed yet", at_most=1)
         services = self._services.variables(
             namespace, links=pod["spec"].get("enableServiceLinks", True) is not False
         )
-        sources = await read(self._client, namespace, references(pod))
-        resolution = resolve(pod, sources=sources, services=services, node=self._facts)
+        sources = await read_sources(self._client, namespace, references(pod))
+        resolution = resolve(pod, sources=sources, services=services, node=self._node)
         for problem in resolution.problems:
             self._events.record(pod, "Warning", problem.reason, problem.message)
         if not resolution.complete:
             reasons = ", ".join(sorted({problem.reason for problem in resolution.problems}))
-            raise Later(f"the environment is incomplete: {reasons}", at_most=_MISSING_DELAY)
+            raise RetryLater(f"the environment is incomplete: {reasons}", at_most=_MISSING_DELAY)
         environment = {**resolution.environment, **known}
-        record.remember_environment(uid, environment)
+        state.record_environment(uid, environment)
         return environment
 
 
@@ -155,6 +173,6 @@ def _is_not_found(error: ProviderError) -> bool:
     return isinstance(error, ProviderRefused) and error.code == HTTPStatus.NOT_FOUND
 
 
-def _named(pod: Object) -> dict[str, str]:
+def _log_fields(pod: Object) -> dict[str, str]:
     metadata = pod["metadata"]
     return {"pod": f"{metadata['namespace']}/{metadata['name']}", "uid": metadata.get("uid", "")}

@@ -1,4 +1,4 @@
-"""The services of the cluster, as the environment variables that containers get of them.
+"""Environment variables for the services of the cluster.
 
 Source: `pkg/kubelet/envvars/envvars.go`, `getServiceEnvVarMap` in `pkg/kubelet/kubelet_pods.go`.
 """
@@ -28,29 +28,29 @@ class _Metadata(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A Service, as far as containers hear of it."""
+    """The fields of a Service for its environment variables."""
 
     metadata: _Metadata
     spec: _Spec = _Spec()
 
     @property
     def has_address(self) -> bool:
-        """Whether it has an IP address of its own: neither headless nor a name elsewhere."""
+        """Whether the service has a cluster IP: it is neither headless nor an ExternalName."""
         return self.spec.cluster_ip not in ("", "None")
 
 
 def parse_service(raw: bytes) -> Service:
-    """Read a Service in JSON."""
+    """Parse a Service."""
     return msgspec.json.decode(raw, type=Service)
 
 
 def variables(services: Iterable[Service], namespace: str, *, links: bool) -> dict[str, str]:
-    """Give the variables that a container gets of services, by name.
+    """Return the service variables of a pod's containers by name.
 
     Args:
-        services: of every namespace.
-        namespace: the pod's.
-        links: the pod's `enableServiceLinks`; the API server's own service is there in any case.
+        services: services of all namespaces.
+        namespace: namespace of the pod.
+        links: `enableServiceLinks` of the pod; the API server's service is included in any case.
     """
     wanted: dict[str, Service] = {}
     for service in services:

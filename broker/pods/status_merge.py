@@ -1,4 +1,4 @@
-"""The status of a pod as Kubernetes is told it: what the provider says, without undoing what others have written.
+"""Merges the provider's status of a pod into the status in Kubernetes, and keeps the fields of other writers.
 
 Source: `mergePodStatus` and `TerminatePod` in `pkg/kubelet/status/status_manager.go`, `generate.go` beside it, and
 "Pod conditions" in the documentation of Kubernetes.
@@ -15,9 +15,9 @@ PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 TERMINAL = ("Succeeded", "Failed")
 
 _CONDITIONS = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled")
-"""The conditions that a kubelet owns; every other one is somebody else's."""
+"""The conditions that a kubelet owns; others belong to other clients."""
 _SHARED_CONDITION = "DisruptionTarget"
-_NOT_THE_PROVIDERS = (
+_KUBELET_FIELDS = (
     "conditions",
     "phase",
     "startTime",
@@ -37,39 +37,37 @@ _CONTAINERS = (
 def merge_status(
     pod: Object, reported: Object, *, now: datetime, host_ips: Sequence[str] = (), generation: int | None = None
 ) -> Object | None:
-    """Merge what is reported of a pod into the status that Kubernetes has of it.
+    """Merge a reported status into the status in Kubernetes.
 
     Args:
-        pod: the pod as Kubernetes has it, with its status.
-        reported: a PodStatus, by any provider: what it leaves out stays, what is not valid counts as left out.
-        now: the time of what has just changed and does not say when.
-        host_ips: the node's addresses.
-        generation: which generation of the pod the provider has, where that is known.
+        pod: the pod in Kubernetes, with its status.
+        reported: a PodStatus of the provider; absent and invalid fields leave the present value.
+        now: current time, for changes without a time.
+        host_ips: the node's InternalIPs.
+        generation: generation of the pod at the provider; None where unknown.
 
     Returns:
-        The whole new status; None where nothing changes. A pod that has ended does not live again, whatever is
-        reported: the API server would take it.
+        The complete new status; None without a change. The phase of a pod that has ended never changes, although
+        the API server would accept that.
     """
     current: Object = pod.get("status") or {}
     ended = current.get("phase") in TERMINAL
     phase = _phase(current.get("phase"), reported.get("phase"))
     if ended and phase != current["phase"]:
         return None
-    told = {
-        name: value for name, value in reported.items() if name not in _NOT_THE_PROVIDERS and value is not None
-    }
-    merged = {**current, **told, "phase": phase}
-    for field in ("reason", "message"):  # they belong to the present state, not to one that has passed
-        merged[field] = told.get(field) or (current.get(field) if ended else None)
+    given = {name: value for name, value in reported.items() if name not in _KUBELET_FIELDS and value is not None}
+    merged = {**current, **given, "phase": phase}
+    for field in ("reason", "message"):  # of the present state, never of an earlier one
+        merged[field] = given.get(field) or (current.get(field) if ended else None)
     merged["startTime"] = current.get("startTime") or reported.get("startTime") or to_time(now)
     merged["observedGeneration"] = (
-        told.get("observedGeneration") or generation or current.get("observedGeneration")
+        given.get("observedGeneration") or generation or current.get("observedGeneration")
     )
-    _merge_addresses(merged, current, told, host_ips)
+    _merge_addresses(merged, current, given, host_ips)
     for statuses, containers in _CONTAINERS:
-        if statuses in told:
+        if statuses in given:
             merged[statuses] = _container_statuses(
-                told[statuses], current.get(statuses) or (), pod["spec"], containers
+                given[statuses], current.get(statuses) or (), pod["spec"], containers
             )
     merged["conditions"] = _merged_conditions(
         pod, merged, _objects(reported.get("conditions"), "type"), to_time(now)
@@ -78,7 +76,7 @@ def merge_status(
 
 
 def status_patch(pod: Object, status: Object) -> Object:
-    """Make the strategic merge patch that gives a pod a new status, if it is still the pod that was looked at."""
+    """Return the strategic merge patch to a new status, with UID and `resourceVersion` as preconditions."""
     current: Object = pod.get("status") or {}
     changed = {name: value for name, value in status.items() if not _same(value, current.get(name))}
     if "conditions" in changed:  # merged by type
@@ -86,7 +84,7 @@ def status_patch(pod: Object, status: Object) -> Object:
         changed["conditions"] = [
             condition for condition in status["conditions"] if not _same(condition, before.get(condition["type"]))
         ]
-    for _, plural in _ADDRESSES:  # merged by ip, so that a new one would stand beside the old one
+    for _, plural in _ADDRESSES:  # merged by ip: without the directive, the old address would stay
         if plural in changed and current.get(plural):
             changed[plural] = [*changed[plural], {"$patch": "replace"}]
     metadata = pod["metadata"]
@@ -96,10 +94,18 @@ def status_patch(pod: Object, status: Object) -> Object:
     }
 
 
-def ended_status(pod: Object, *, now: datetime, reason: str | None = None, message: str | None = None) -> Object:
-    """Report the end of a pod about whose containers nothing more will be heard.
+def terminal_status(
+    pod: Object, *, now: datetime, reason: str | None = None, message: str | None = None
+) -> Object:
+    """Return the status of an ended pod for which the provider reports no final status.
 
-    A container that was not seen to end has failed, with the exit code 137, since nobody knows better.
+    A container without a reported end has failed with exit code 137, as in a kubelet.
+
+    Args:
+        pod: the pod.
+        now: current time.
+        reason: reason of the failure; None: the phase follows from the exit codes.
+        message: message of the failure.
     """
     current: Object = pod.get("status") or {}
     status: Object = {"reason": reason, "message": message}
@@ -114,25 +120,25 @@ def ended_status(pod: Object, *, now: datetime, reason: str | None = None, messa
 def _phase(current: str | None, reported: object) -> str:
     if not isinstance(reported, str) or reported not in PHASES:
         return current or "Pending"
-    # A provider that makes a pod anew starts it anew; to Kubernetes it is running since it once was.
+    # A pod that is created again at the provider starts as Pending; in Kubernetes, a running pod stays Running.
     return "Running" if current == "Running" and reported == "Pending" else reported
 
 
-def _merge_addresses(merged: Object, current: Object, told: Object, host_ips: Sequence[str]) -> None:
-    """Have `podIP` and `podIPs`, `hostIP` and `hostIPs` say the same: of each family one, and only addresses."""
+def _merge_addresses(merged: Object, current: Object, given: Object, host_ips: Sequence[str]) -> None:
+    """Set `podIP` and `podIPs`, `hostIP` and `hostIPs` consistently: one valid address of each family."""
     for (single, plural), known in zip(_ADDRESSES, ((), host_ips), strict=True):
-        listed = told.get(plural)
+        listed = given.get(plural)
         entries = (
             [entry.get("ip") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         )
-        found = _addresses([told.get(single), *entries])
+        found = _addresses([given.get(single), *entries])
         found = found or [entry["ip"] for entry in current.get(plural) or ()] or _addresses(known)
         merged[single] = found[0] if found else None
         merged[plural] = [{"ip": address} for address in found]
 
 
 def _objects(listed: object, key: str) -> list[Object]:
-    """Give the objects of a list that have what they are known by."""
+    """Return the objects in a list that have a value under `key`."""
     entries = listed if isinstance(listed, list) else []
     return [entry for entry in entries if isinstance(entry, dict) and entry.get(key)]
 
@@ -150,19 +156,19 @@ def _addresses(candidates: Iterable[object]) -> list[str]:
 def _container_statuses(
     reported: Iterable[Object], current: Iterable[Object], spec: Object, containers: str
 ) -> list[Object]:
-    """Take the statuses that are reported, but let no container leave its end that may not be restarted."""
+    """Return the reported statuses; a terminated container that may not be restarted keeps its status."""
     before = {status["name"]: status for status in current}
     specs = {container["name"]: container for container in spec.get(containers) or ()}
     return [
         before[status["name"]]
-        if _may_not_leave(before.get(status["name"], {}), status, spec, specs.get(status["name"], {}))
+        if _is_forbidden_restart(before.get(status["name"], {}), status, spec, specs.get(status["name"], {}))
         else status
         for status in reported
     ]
 
 
-def _may_not_leave(before: Object, after: Object, spec: Object, container: Object) -> bool:
-    """Tell whether the API server would refuse a container's next state."""
+def _is_forbidden_restart(before: Object, after: Object, spec: Object, container: Object) -> bool:
+    """Return whether the API server would refuse the next state of a container."""
     ended = (before.get("state") or {}).get("terminated")
     if not ended or (after.get("state") or {}).get("terminated"):
         return False
@@ -175,11 +181,11 @@ def _may_not_leave(before: Object, after: Object, spec: Object, container: Objec
 def _merged_conditions(pod: Object, merged: Object, reported: Iterable[Object], now: str) -> list[Object]:
     current: list[Object] = (pod.get("status") or {}).get("conditions") or []
     before = {condition["type"]: condition for condition in current}
-    told = {condition["type"]: condition for condition in reported}
+    given = {condition["type"]: condition for condition in reported}
     foreign = {type_: condition for type_, condition in before.items() if type_ not in _CONDITIONS}
-    own = _own_conditions(pod["spec"], merged, told, foreign)
-    if merged["phase"] in TERMINAL and _SHARED_CONDITION in told:
-        own[_SHARED_CONDITION] = told[_SHARED_CONDITION]
+    own = _own_conditions(pod["spec"], merged, given, foreign)
+    if merged["phase"] in TERMINAL and _SHARED_CONDITION in given:
+        own[_SHARED_CONDITION] = given[_SHARED_CONDITION]
     return [
         *(c for type_, c in foreign.items() if type_ not in own),
         *(_dated(type_, condition, before.get(type_), now) for type_, condition in own.items()),
@@ -187,24 +193,24 @@ def _merged_conditions(pod: Object, merged: Object, reported: Iterable[Object], 
 
 
 def _own_conditions(
-    spec: Object, merged: Object, told: Mapping[Any, Object], foreign: Mapping[str, Object]
+    spec: Object, merged: Object, given: Mapping[Any, Object], foreign: Mapping[str, Object]
 ) -> dict[str, Object]:
-    """Give the conditions that a kubelet owns: the provider's, and what follows from its other words."""
+    """Return the conditions that a kubelet owns: as reported, or derived from the rest of the status."""
     phase = merged["phase"]
     running, ended = phase == "Running", phase in TERMINAL
     uninitialized = None if running or ended or not spec.get("initContainers") else "ContainersNotInitialized"
     if ended:
         containers_ready = _condition("PodCompleted" if phase == "Succeeded" else "PodFailed")
     else:
-        containers_ready = told.get("ContainersReady") or _containers_ready(spec, merged)
-    ready = told.get("Ready") or containers_ready
+        containers_ready = given.get("ContainersReady") or _containers_ready(spec, merged)
+    ready = given.get("Ready") or containers_ready
     if not _is_true(containers_ready):
         ready = containers_ready
     elif _is_true(ready) and (unready := _unready_gates(spec, foreign)):
         ready = _condition("ReadinessGatesNotReady", ", ".join(unready))
     return {
-        "PodReadyToStartContainers": told.get("PodReadyToStartContainers") or {"status": str(running)},
-        "Initialized": told.get("Initialized") or _condition(uninitialized),
+        "PodReadyToStartContainers": given.get("PodReadyToStartContainers") or {"status": str(running)},
+        "Initialized": given.get("Initialized") or _condition(uninitialized),
         "ContainersReady": containers_ready,
         "Ready": ready,
         "PodScheduled": {"status": "True"},
@@ -212,7 +218,7 @@ def _own_conditions(
 
 
 def _condition(reason: str | None = None, message: str | None = None) -> Object:
-    """Make a condition that holds unless there is a reason why it does not."""
+    """Return a condition that is True without a reason, and False with one."""
     return {"status": str(reason is None), "reason": reason, "message": message}
 
 
@@ -245,7 +251,7 @@ def _unready_gates(spec: Object, foreign: Mapping[str, Object]) -> list[str]:
 
 
 def _dated(type_: str, condition: Object, before: Object | None, now: str) -> Object:
-    """Write a condition over the one before; its time moves with its status, and with nothing else."""
+    """Return a condition merged into the previous one; the transition time changes with the status only."""
     status = str(condition.get("status")).capitalize()
     since = condition.get("lastTransitionTime") or now
     if before and before.get("status") == status:
@@ -277,7 +283,7 @@ def _ended_container(container: Object, now: str) -> Object:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Compare JSON as the API server does, decoded: what is not there is null, empty, zero or false."""
+    """Compare decoded JSON as the API server does: absent, null, empty, zero and false are equal."""
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_same(one.get(name), other.get(name)) for name in one.keys() | other.keys())
     if isinstance(one, list) and isinstance(other, list):

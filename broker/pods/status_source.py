@@ -1,110 +1,139 @@
-"""Where statuses come from: the provider tells of changes, where it can; else each pod is asked for, in turn."""
+"""Statuses of pods from the provider: by long poll where it supports that, else by one request a pod and interval.
+
+A provider with `/podStatuses` answers as soon as any status changes. The revision of its answer is the position
+from which the next request continues; revision 0 asks for the status of every pod. The position is reset to 0
+
+* after a failure, since the provider may have restarted without its pods, and
+* where the provider's revision is lower than the last one: it has lost its pods.
+
+A pod that Kubernetes has and the complete answer has not is lost, and created again.
+"""
 
 import asyncio
+from typing import NamedTuple
 
 import structlog
 
 from broker.backoff import Backoff
-from broker.pods.provider_state import Records
-from broker.pods.workqueue import Queue
-from broker.provider import Changes, PodReference, Provider, ProviderError
+from broker.pods.provider_state import ProviderStates
+from broker.pods.workqueue import WorkQueue
+from broker.provider import Changes, PodReference, ProviderClient, ProviderError
 
 _WAIT = 50.0
-"""Seconds for which the provider may hold a question open."""
+"""Seconds for which the provider may hold a long poll open."""
 _BATCH = 0.02
-"""Seconds between an answer and the next question: what changes together is told together."""
-_AT_ONCE = 8
-"""How many pods are asked for at once."""
+"""Seconds between an answer and the next long poll, so that simultaneous changes arrive in one answer."""
+_CONCURRENT_POLLS = 8
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 
 log = structlog.get_logger()
 
 
-class Statuses:
-    """Follows the statuses of the pods that the provider has taken on.
+class Poll(NamedTuple):
+    """Result of reading one pod's status.
 
-    Args:
-        provider: the provider.
-        records: get what it reports.
-        queue: gets the keys of the pods that it is about.
-        interval: seconds between two questions for the same pod.
+    Attributes:
+        status: the status in JSON; None where the provider has no such pod.
+        changed: whether the pod has to be reconciled: another status than before, or a lost pod.
     """
 
-    def __init__(self, provider: Provider, records: Records, queue: Queue, *, interval: float) -> None:
+    status: bytes | None
+    changed: bool
+
+
+class StatusSource:
+    """Follows the statuses of the pods at the provider.
+
+    Args:
+        provider: client of the provider.
+        states: record each status.
+        queue: gets the key of each pod whose status has changed.
+        interval: seconds between two requests for the same pod, where the provider has no long poll.
+    """
+
+    def __init__(
+        self, provider: ProviderClient, states: ProviderStates, queue: WorkQueue, *, interval: float
+    ) -> None:
         self._provider = provider
-        self._records = records
+        self._states = states
         self._queue = queue
         self._interval = interval
         self._revision: int | str = 0
 
     async def run(self) -> None:
-        """Follow, until cancelled."""
+        """Follow statuses, until cancelled."""
         backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
         while True:
             try:
                 delay = await self._follow()
             except ProviderError as exc:
                 delay = backoff.after(exc)
-                self._revision = 0  # it may come back without what it had
-                log.info("the provider does not tell how its pods are", error=str(exc), retry_in=delay)
+                self._revision = 0
+                log.info("statuses could not be read from the provider", error=str(exc), retry_in=delay)
             else:
                 if backoff.failures:
                     backoff.reset()
-                    self._queue.hasten()
+                    self._queue.retry_failed()
             await asyncio.sleep(delay)
 
     @property
-    def hears(self) -> bool:
-        """Whether the provider tells of the next change by itself."""
+    def supports_push(self) -> bool:
+        """Whether the provider reports changes by long poll."""
         return self._revision != 0
 
-    async def ask(self, key: str, uid: str) -> bool:
-        """Ask for the status of one pod; tell whether there is news of it, which its record has then."""
+    async def poll(self, key: str, uid: str) -> Poll:
+        """Read the status of one pod and record it.
+
+        Raises:
+            ProviderError: the status could not be read.
+        """
         namespace, _, name = key.partition("/")
         status = await self._provider.status(namespace, name)
-        return self._records.miss(key, uid) if status is None else self._records.report(key, uid, status)
+        if status is None:
+            return Poll(None, self._states.record_missing(key, uid))
+        return Poll(status, self._states.record_status(key, uid, status))
 
     async def _follow(self) -> float:
-        """Hear what has changed; give the seconds until there is sense in asking again."""
-        expected = self._records.running() if self._revision == 0 else []
+        """Make one pass; return the seconds until the next."""
+        expected = self._states.active() if self._revision == 0 else []
         started = asyncio.get_running_loop().time()
         changes = await self._provider.statuses_since(self._revision, wait=_WAIT if self._revision else 0)
         if changes is None:
             self._revision = 0
-            await self._ask_all()
+            await self._poll_all()
             return self._interval
-        if _has_begun_anew(changes, self._revision):
+        if _has_restarted(changes, self._revision):
             self._revision = 0
             return 0
         self._revision = changes.revision
-        self._take(changes)
-        told = {change.uid for change in changes.statuses}
+        self._record(changes)
+        reported = {change.uid for change in changes.statuses}
         for key, uid in expected:
-            if uid not in told and self._records.miss(key, uid, surely=True):
+            if uid not in reported and self._states.record_missing(key, uid, certain=True):
                 self._queue.add(key)
         quick = asyncio.get_running_loop().time() - started < 1
         return _BATCH if changes.statuses or changes.deleted or not quick else 1
 
-    def _take(self, changes: Changes) -> None:
+    def _record(self, changes: Changes) -> None:
         for change in changes.statuses:
-            if self._records.report(_key(change), change.uid, bytes(change.status)):
+            if self._states.record_status(_key(change), change.uid, bytes(change.status)):
                 self._queue.add(_key(change))
-        for gone in changes.deleted:
-            if self._records.miss(_key(gone), gone.uid, surely=True):
-                self._queue.add(_key(gone))
+        for deleted in changes.deleted:
+            if self._states.record_missing(_key(deleted), deleted.uid, certain=True):
+                self._queue.add(_key(deleted))
 
-    async def _ask_all(self) -> None:
-        pods = iter(self._records.running())
+    async def _poll_all(self) -> None:
+        pods = iter(self._states.active())
 
-        async def ask_in_turn() -> None:
+        async def poll_next() -> None:
             for key, uid in pods:
-                if await self.ask(key, uid):
+                if (await self.poll(key, uid)).changed:
                     self._queue.add(key)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(_AT_ONCE):
-                    group.create_task(ask_in_turn(), name=f"ask for statuses {number}")
+                for number in range(_CONCURRENT_POLLS):
+                    group.create_task(poll_next(), name=f"poll statuses {number}")
         except ExceptionGroup as exc:
             raise exc.exceptions[0] from None
 
@@ -113,6 +142,6 @@ def _key(pod: PodReference) -> str:
     return f"{pod.namespace}/{pod.name}"
 
 
-def _has_begun_anew(changes: Changes, revision: int | str) -> bool:
-    """Tell whether a provider counts from the start again: it has lost what it had."""
+def _has_restarted(changes: Changes, revision: int | str) -> bool:
+    """Return whether the provider's revision is lower than the last one: it restarted without its pods."""
     return isinstance(changes.revision, int) and isinstance(revision, int) and changes.revision < revision

@@ -1,24 +1,39 @@
-"""The pods that Kubernetes has on this node, as its watch tells, kept small."""
+"""The pods that Kubernetes has on this node, as received from its watch.
+
+A node may have thousands of pods, so each is kept as the exact bytes of its JSON (docs/decisions/0012) together
+with the few fields that are read without decoding. A :class:`PodSnapshot` decodes a pod at most once: the
+controller takes one snapshot for each reconcile, and hands it to every function that needs a field of the pod.
+"""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
 from broker.kubernetes.objects import Metadata, Object, RawObject, controller
+from broker.pods.actions import active_deadline
 from broker.pods.status_merge import TERMINAL
 
 _MIRROR = "kubernetes.io/config.mirror"
 
 
 class StoredPod(NamedTuple):
-    """A pod in JSON, decoded no further than its metadata, without `managedFields`."""
+    """A pod in JSON without `managedFields`, and the fields that are read without decoding it.
+
+    Attributes:
+        metadata: the pod's metadata.
+        raw: the pod in JSON.
+        phase: `status.phase`.
+        of_daemon_set: whether the pod belongs to a DaemonSet.
+        deadline: the time at which the pod exceeds its `activeDeadlineSeconds`; None: never.
+    """
 
     metadata: Metadata
     raw: bytes
     phase: str
     of_daemon_set: bool
-    has_deadline: bool
+    deadline: datetime | None
 
     @property
     def key(self) -> str:
@@ -26,33 +41,54 @@ class StoredPod(NamedTuple):
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
     @property
+    def path(self) -> str:
+        """Path of the pod at the API server."""
+        return f"/api/v1/namespaces/{self.metadata.namespace}/pods/{self.metadata.name}"
+
+    @property
     def uid(self) -> str:
-        """Its UID."""
+        """UID of the pod."""
         return self.metadata.uid
 
     @property
     def version(self) -> str:
-        """Its resourceVersion."""
+        """The pod's `resourceVersion`."""
         return self.metadata.resource_version
 
     @property
     def is_terminating(self) -> bool:
-        """Whether it is being deleted."""
+        """Whether the pod is being deleted."""
         return self.metadata.deletion_timestamp is not None
 
     @property
     def has_ended(self) -> bool:
-        """Whether Kubernetes has been told that it ended."""
+        """Whether the phase in Kubernetes is Succeeded or Failed."""
         return self.phase in TERMINAL
 
-    def decode(self) -> Object:
-        """Decode all of it: a new copy each time."""
-        decoded: Object = msgspec.json.decode(self.raw)
-        return decoded
+
+class PodSnapshot:
+    """One version of a pod, decoded at most once. Keep it no longer than a reconcile: the decoded pod is large.
+
+    Args:
+        stored: the pod.
+        pod: the pod decoded, where the caller has done so already.
+    """
+
+    def __init__(self, stored: StoredPod, pod: Object | None = None) -> None:
+        self.stored = stored
+        self._pod = pod
+
+    @property
+    def pod(self) -> Object:
+        """The decoded pod; not to be changed."""
+        if self._pod is None:
+            decoded: Object = msgspec.json.decode(self.stored.raw)
+            self._pod = decoded
+        return self._pod
 
 
 class PodStore:
-    """Pods by key, which is `namespace/name`. Mirror pods are not among them: only a kubelet can run those."""
+    """Pods by `namespace/name`. Mirror pods are left out: only a kubelet runs static pods."""
 
     def __init__(self) -> None:
         self._pods: dict[str, StoredPod] = {}
@@ -64,54 +100,65 @@ class PodStore:
         return key in self._pods
 
     def get(self, key: str) -> StoredPod | None:
-        """Give a pod; None where Kubernetes has none of that name."""
+        """Return a pod; None where Kubernetes has none under the key."""
         return self._pods.get(key)
 
+    def snapshot(self, key: str, previous: PodSnapshot | None = None) -> PodSnapshot | None:
+        """Return the present version of a pod; None where Kubernetes has none under the key.
+
+        Args:
+            key: `namespace/name`.
+            previous: an earlier snapshot, which is returned again unless the pod has changed.
+        """
+        stored = self._pods.get(key)
+        if previous and previous.stored is stored:
+            return previous
+        return PodSnapshot(stored) if stored else None
+
     def find(self, namespace: str, name: str) -> bytes | None:
-        """Give a pod in JSON; None where Kubernetes has none of that name."""
+        """Return a pod in JSON; None where Kubernetes has none of that name."""
         stored = self._pods.get(f"{namespace}/{name}")
         return stored.raw if stored else None
 
     def all(self) -> Iterable[bytes]:
-        """Give every pod in JSON."""
+        """Return every pod in JSON."""
         return [stored.raw for stored in self._pods.values()]
 
-    def put(self, obj: RawObject) -> bool:
-        """Take in a pod that was added or has changed.
+    def put(self, obj: RawObject) -> PodSnapshot | None:
+        """Store a pod that was added or modified.
 
         Returns:
-            Whether it is news; a change that this broker made itself is none, once :meth:`written` has told of it.
+            The pod; None for a mirror pod, and for a version that is stored already: the answer to a write of this
+            broker was stored by :meth:`put_written`.
         """
         before = self._pods.get(obj.key)
         if before and before.uid == obj.metadata.uid and before.version == obj.metadata.resource_version:
-            return False
+            return None
         pod = obj.decode()
         if _MIRROR in (pod["metadata"].get("annotations") or {}):
-            return False
-        self._pods[obj.key] = _stored(obj.metadata, pod)
-        return True
+            return None
+        return self._put(obj.key, obj.metadata, pod)
 
     def remove(self, key: str) -> StoredPod | None:
-        """Forget a pod that is gone; give what it was last."""
+        """Remove a deleted pod and return its last version; None where there was none."""
         return self._pods.pop(key, None)
 
-    def written(self, base: StoredPod, pod: Object) -> None:
-        """Take in the answer to a write that was made on condition that the pod was still as in `base`.
+    def put_written(self, base: StoredPod, pod: Object) -> None:
+        """Store the answer to a write with the resourceVersion of `base` as its precondition.
 
-        Nothing can have happened in between. Where the watch has already told more, that stays.
+        The precondition excludes changes between the two versions. A newer version from the watch is kept.
         """
         if (stored := self._pods.get(base.key)) and stored.uid == base.uid and stored.version == base.version:
-            metadata = RawObject.parse(msgspec.json.encode({"metadata": pod["metadata"]})).metadata
-            self._pods[base.key] = _stored(metadata, pod)
+            self._put(base.key, msgspec.convert(pod["metadata"], Metadata), pod)
 
-
-def _stored(metadata: Metadata, pod: Object) -> StoredPod:
-    pod["metadata"].pop("managedFields", None)
-    owner = controller(pod)
-    return StoredPod(
-        metadata,
-        msgspec.json.encode(pod),
-        phase=(pod.get("status") or {}).get("phase") or "Pending",
-        of_daemon_set=owner is not None and owner.get("kind") == "DaemonSet",
-        has_deadline=pod["spec"].get("activeDeadlineSeconds") is not None,
-    )
+    def _put(self, key: str, metadata: Metadata, pod: Object) -> PodSnapshot:
+        pod["metadata"].pop("managedFields", None)
+        owner = controller(pod)
+        stored = self._pods[key] = StoredPod(
+            metadata,
+            msgspec.json.encode(pod),
+            phase=(pod.get("status") or {}).get("phase") or "Pending",
+            of_daemon_set=owner is not None and owner.get("kind") == "DaemonSet",
+            deadline=active_deadline(pod),
+        )
+        return PodSnapshot(stored, pod)

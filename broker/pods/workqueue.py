@@ -1,7 +1,7 @@
-"""A queue of keys to work on: each key once, one at a time, again with a growing delay where it fails.
+"""A work queue of keys, like client-go's: deduplicated, one worker per key, retries with backoff.
 
-There is no limit over all keys together, such as so many in a second: with one, the last of many pods waits for
-all the others. What limits the work is the number of workers.
+There is no rate limit across keys: with one, the last of many pods would wait for all the others. The number of
+workers limits the load.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.errors import BrokerError
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.005, 300.0
@@ -16,20 +17,25 @@ _SHORTEST_DELAY, _LONGEST_DELAY = 0.005, 300.0
 log = structlog.get_logger()
 
 Work = Callable[[str], Awaitable[float | None]]
-"""Works on a key. What it returns is in how many seconds to do so again, if not before; None: when somebody asks
-for it. Where it raises it is tried again."""
+"""Processes a key. Returns the seconds after which to process it again; None: after the next
+:meth:`WorkQueue.add`. A key whose processing raises is retried."""
 
 
-class Later(BrokerError):
-    """Something is not there yet; it is looked for again, with delays of no more than `at_most` seconds."""
+class RetryLater(BrokerError):
+    """An object that a pod needs does not exist yet.
+
+    Args:
+        message: the reason.
+        at_most: upper limit of the delay before the next attempt in seconds.
+    """
 
     def __init__(self, message: str, *, at_most: float) -> None:
         super().__init__(message)
         self.at_most = at_most
 
 
-class Queue:
-    """Keys that wait to be worked on. A key that is added while it is being worked on is worked on once more."""
+class WorkQueue:
+    """Keys to process. A key that is added while it is being processed is processed once more."""
 
     def __init__(self) -> None:
         self._ready: asyncio.Queue[str | None] = asyncio.Queue()
@@ -37,26 +43,31 @@ class Queue:
         self._working: set[str] = set()
         self._again: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._failures: dict[str, int] = {}
+        self._backoffs: dict[str, Backoff] = {}
         self._workers = 0
         self._stopped = False
 
     def __len__(self) -> int:
-        """Count the keys that are to be worked on now."""
+        """Return the number of keys that wait for a worker."""
         return len(self._waiting)
 
     def add(self, key: str) -> None:
-        """Have a key worked on as soon as a worker is free: something has changed, so failures do not count."""
-        self._failures.pop(key, None)
+        """Process a key as soon as a worker is free, and reset its backoff: the object has changed."""
+        self._backoffs.pop(key, None)
         self._add(key)
 
-    def hasten(self) -> None:
-        """Have every key tried again now that has failed: what they had in common may have passed."""
-        for key in list(self._failures):
+    def retry_failed(self) -> None:
+        """Process every failed key now: the cause of the failures, such as an outage, may be over."""
+        for key in list(self._backoffs):
             self.add(key)
 
     async def run(self, work: Work, *, workers: int) -> None:
-        """Work on keys, so many at once, until :meth:`stop`, or cancelled."""
+        """Process keys until :meth:`stop`, or cancelled.
+
+        Args:
+            work: processes a key.
+            workers: number of keys processed at once.
+        """
         if self._stopped:
             return
         self._workers = workers
@@ -65,7 +76,7 @@ class Queue:
                 group.create_task(self._run(work), name=f"pod worker {number}")
 
     def stop(self) -> None:
-        """Take no more keys; the workers finish those that are to be worked on now."""
+        """Accept no more keys; the workers finish the keys that are ready."""
         self._stopped = True
         for timer in self._timers.values():
             timer.cancel()
@@ -78,7 +89,7 @@ class Queue:
             self._working.add(key)
             try:
                 delay = await work(key)
-                self._failures.pop(key, None)
+                self._backoffs.pop(key, None)
             except Exception as exc:
                 delay = self._delay_after(exc, key)
             finally:
@@ -101,11 +112,11 @@ class Queue:
             self._ready.put_nowait(key)
 
     def _delay_after(self, error: Exception, key: str) -> float:
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(_SHORTEST_DELAY * 2.0 ** min(failures - 1, 32), getattr(error, "at_most", _LONGEST_DELAY))
-        delay = max(delay, getattr(error, "retry_after", None) or 0)
+        backoff = self._backoffs.setdefault(key, Backoff(_SHORTEST_DELAY, _LONGEST_DELAY))
+        delay = backoff.after(error, at_most=getattr(error, "at_most", None))
+        known = {"pod": key, "failures": backoff.failures, "retry_in": round(delay, 3)}
         if isinstance(error, BrokerError):
-            log.info("a pod is tried again", pod=key, error=str(error), failures=failures, seconds=round(delay, 3))
+            log.info("pod is retried", error=str(error), **known)
         else:
-            log.error("a pod is tried again", pod=key, failures=failures, seconds=round(delay, 3), exc_info=error)
+            log.error("pod is retried after an unexpected error", exc_info=error, **known)
         return delay

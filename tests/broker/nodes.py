@@ -6,7 +6,11 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
+from broker.dependencies import Clock, Dependencies, utc_now
+from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
+from broker.node_info import NodeInfo
+from broker.provider import ProviderClient
 from broker.runner import Node
 from broker.settings import Settings
 
@@ -15,6 +19,26 @@ def settings_of_a_node(provider_url: str, **settings: Any) -> Settings:
     """Settings with which many nodes can run beside each other on one machine."""
     given = {"node_name": "node", "kubelet_host": "127.0.0.1", "kubelet_port": 0, "pod_ip": "127.0.0.1"}
     return Settings.model_validate({**given, "web_endpoint_url": provider_url, **settings})
+
+
+def dependencies_of(
+    client: Client,
+    node: NodeInfo,
+    *,
+    provider: ProviderClient | None = None,
+    settings: Settings | None = None,
+    clock: Clock = utc_now,
+) -> Dependencies:
+    """Dependencies of the parts of a node; without a provider, requests to the provider fail."""
+    url = "http://127.0.0.1:1"
+    return Dependencies(
+        settings=settings or settings_of_a_node(url, node_name=node.name),
+        client=client,
+        provider=provider or ProviderClient(url),
+        node=node,
+        clock=clock,
+        random=Random(1),
+    )
 
 
 @asynccontextmanager

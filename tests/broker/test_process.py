@@ -95,7 +95,7 @@ Start = Callable[..., Any]
 def start(kubeconfig: Path, stub: StubProvider, tmp_path: Path) -> Start:
     """A function that starts a broker between the API server and a provider, for an `async with`."""
     given = {"WEB_ENDPOINT_URL": stub.url, "NODE_NAME": "node", "KUBECONFIG": str(kubeconfig), "KUBELET_PORT": "0"}
-    return lambda **environment: started(tmp_path / "broker.logging_config", **{**given, **environment})
+    return lambda **environment: started(tmp_path / "broker.log", **{**given, **environment})
 
 
 def ready(api: ApiServer) -> tuple[str, str] | None:
@@ -115,7 +115,7 @@ async def test_a_signal_ends_it_in_good_order(api: ApiServer, start: Start, how:
         await is_ready(api)
         assert await broker.stop(how) == 0
     assert ready(api) == ("False", "NodeShutdown")
-    events = [json.loads(line)["event"] for line in broker.logging_config.read_text().splitlines()]
+    events = [json.loads(line)["event"] for line in broker.log.read_text().splitlines()]
     assert "starting" in events
     assert events[-1] == "stopped"
 
@@ -171,7 +171,7 @@ async def test_a_port_that_is_taken_stops_the_start(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         async with start(KUBELET_PORT=str(taken.getsockname()[1])) as broker:
             assert await broker.ended() == 1
-    assert "Address already in use" in broker.logging_config.read_text().splitlines()[-1]
+    assert "Address already in use" in broker.log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_what_it_cannot_begin_with_stops_the_start(
 ) -> None:
     async with start(**environment) as broker:
         assert await broker.ended() == 2
-    assert complaint in broker.logging_config.read_text().splitlines()[-1]
+    assert complaint in broker.log.read_text().splitlines()[-1]
 
 
 async def test_no_value_of_a_secret_gets_into_a_log_or_an_event(
@@ -207,7 +207,7 @@ async def test_no_value_of_a_secret_gets_into_a_log_or_an_event(
         await broker.stop()
     sent = stub.pods["default/web"]["spec"]["containers"][0]["env"]
     assert {"name": "KEY", "value": "hunter2048"} in sent
-    told = broker.logging_config.read_text() + json.dumps([api.store.list("events"), api.store.list("pods")])
+    told = broker.log.read_text() + json.dumps([api.store.list("events"), api.store.list("pods")])
     for value in ("hunter2048", "aHVudGVyMjA0OA", "token-of-the-provider"):
         assert value not in told
 

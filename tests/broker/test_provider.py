@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from broker.provider import Provider, ProviderRefused, ProviderUnavailable
+from broker.provider import ProviderClient, ProviderRefused, ProviderUnavailable
 from tests.pods import a_container, a_pod
 from tests.stub_provider import StubProvider, Ways, providing
 
@@ -19,20 +19,20 @@ async def stub() -> AsyncIterator[StubProvider]:
 
 
 @pytest.fixture
-async def provider(stub: StubProvider) -> AsyncIterator[Provider]:
-    provider = Provider(stub.url + "/", token="s3cret", timeout=5)
+async def provider(stub: StubProvider) -> AsyncIterator[ProviderClient]:
+    provider = ProviderClient(stub.url + "/", token="s3cret", timeout=5)
     yield provider
     await provider.close()
 
 
-WRITES: dict[str, Callable[[Provider, Any], Any]] = {
-    "/createPod": Provider.create,
-    "/updatePod": Provider.update,
-    "/deletePod": Provider.delete,
+WRITES: dict[str, Callable[[ProviderClient, Any], Any]] = {
+    "/createPod": ProviderClient.create,
+    "/updatePod": ProviderClient.update,
+    "/deletePod": ProviderClient.delete,
 }
 
 
-async def test_the_ten_endpoints_are_asked_as_the_contract_says(stub: StubProvider, provider: Provider) -> None:
+async def test_each_endpoint_is_requested_by_the_contract(stub: StubProvider, provider: ProviderClient) -> None:
     pod = a_pod("a b", namespace="n/s")
     await provider.create(pod)
     await provider.update(pod)
@@ -67,7 +67,7 @@ async def test_the_ten_endpoints_are_asked_as_the_contract_says(stub: StubProvid
 @pytest.mark.parametrize("phrase", ["Not Found", "NOT FOUND", "Nope"])
 async def test_a_404_is_known_by_its_number(phrase: str) -> None:
     async with providing(Ways(not_found=phrase)) as stub:
-        provider = Provider(stub.url)
+        provider = ProviderClient(stub.url)
         assert await provider.get("default", "none") is None
         assert await provider.status("default", "none") is None
         assert not await provider.delete(a_pod())
@@ -75,13 +75,13 @@ async def test_a_404_is_known_by_its_number(phrase: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b" null\n"])
-async def test_nothing_in_an_answer_is_no_pod(stub: StubProvider, provider: Provider, body: bytes) -> None:
+async def test_nothing_in_an_answer_is_no_pod(stub: StubProvider, provider: ProviderClient, body: bytes) -> None:
     with stub.failing("/getPod", 200, body=body):
         assert await provider.get("default", "none") is None
         assert await provider.status("default", "none") is None
 
 
-async def test_an_empty_list_may_be_null(stub: StubProvider, provider: Provider) -> None:
+async def test_an_empty_list_may_be_null(stub: StubProvider, provider: ProviderClient) -> None:
     with stub.failing("/", 200, body=b"null\n"):
         assert await provider.pods() == []
         assert await provider.addresses() == []
@@ -89,7 +89,7 @@ async def test_an_empty_list_may_be_null(stub: StubProvider, provider: Provider)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'"pod"', b"{", b"<html>", b'{"metadata": {}}'])
-async def test_an_answer_that_is_no_pod_says_nothing(stub: StubProvider, provider: Provider, body: bytes) -> None:
+async def test_an_invalid_pod_is_no_answer(stub: StubProvider, provider: ProviderClient, body: bytes) -> None:
     with stub.failing("/getPod", 200, body=body), pytest.raises(ProviderUnavailable):
         await provider.get("default", "web-0")
 
@@ -97,7 +97,7 @@ async def test_an_answer_that_is_no_pod_says_nothing(stub: StubProvider, provide
 @pytest.mark.parametrize("path", WRITES)
 @pytest.mark.parametrize("code", [429, 500, 503])
 async def test_what_may_pass_is_to_be_tried_again(
-    stub: StubProvider, provider: Provider, path: str, code: int
+    stub: StubProvider, provider: ProviderClient, path: str, code: int
 ) -> None:
     with stub.failing(path, code, retry_after=7), pytest.raises(ProviderUnavailable) as error:
         await WRITES[path](provider, a_pod())
@@ -107,7 +107,7 @@ async def test_what_may_pass_is_to_be_tried_again(
 @pytest.mark.parametrize("path", WRITES)
 @pytest.mark.parametrize("code", [301, 307, 400, 409, 422])
 async def test_every_other_answer_is_a_refusal_and_nobody_is_followed(
-    stub: StubProvider, provider: Provider, path: str, code: int
+    stub: StubProvider, provider: ProviderClient, path: str, code: int
 ) -> None:
     with (
         stub.failing(path, code, body=b"no"),
@@ -138,7 +138,7 @@ async def test_every_other_answer_is_a_refusal_and_nobody_is_followed(
     ],
 )
 async def test_a_refusal_has_the_providers_words_without_what_was_in_the_environment(
-    stub: StubProvider, provider: Provider, body: bytes, message: str
+    stub: StubProvider, provider: ProviderClient, body: bytes, message: str
 ) -> None:
     env = {"P": "hunter2hunter2", "Q": "1", "R": "key\nof more\nlines"}
     pod = a_pod(containers=[a_container(env=[{"name": name, "value": value} for name, value in env.items()])])
@@ -147,14 +147,14 @@ async def test_a_refusal_has_the_providers_words_without_what_was_in_the_environ
     assert error.value.message == message
 
 
-async def test_a_provider_that_is_not_there_is_unavailable(stub: StubProvider, provider: Provider) -> None:
+async def test_a_provider_that_is_not_there_is_unavailable(stub: StubProvider, provider: ProviderClient) -> None:
     await stub.stop()
-    with pytest.raises(ProviderUnavailable, match="out of reach"):
+    with pytest.raises(ProviderUnavailable, match="unreachable"):
         await provider.pods()
 
 
 async def test_a_provider_that_hangs_is_unavailable(stub: StubProvider) -> None:
-    provider = Provider(stub.url, timeout=0.05)
+    provider = ProviderClient(stub.url, timeout=0.05)
     with stub.hanging("/"):
         with pytest.raises(ProviderUnavailable, match="GET /getPods in time"):
             await provider.pods()
@@ -164,7 +164,7 @@ async def test_a_provider_that_hangs_is_unavailable(stub: StubProvider) -> None:
     await provider.close()
 
 
-async def test_logs_that_are_refused_say_why(stub: StubProvider, provider: Provider) -> None:
+async def test_logs_that_are_refused_say_why(stub: StubProvider, provider: ProviderClient) -> None:
     with stub.failing("/getContainerLogs", 400, body=b"waiting"), pytest.raises(ProviderRefused, match="waiting"):
         async with provider.logs("default", "web-0", "web"):
             pass
@@ -185,7 +185,7 @@ async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() ->
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    provider = Provider(f"http://127.0.0.1:{port}/base/", token="s3cret")
+    provider = ProviderClient(f"http://127.0.0.1:{port}/base/", token="s3cret")
     for _ in range(5):
         await provider.create(a_pod())
         await provider.delete(a_pod())
@@ -196,7 +196,7 @@ async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() ->
 
 async def test_every_request_is_told_with_what_came_of_it_and_how_long_it_took(stub: StubProvider) -> None:
     told: list[tuple[str, int]] = []
-    provider = Provider(stub.url, timeout=0.2, observe=lambda path, code, seconds: told.append((path, code)))
+    provider = ProviderClient(stub.url, timeout=0.2, observe=lambda path, code, seconds: told.append((path, code)))
     await provider.create(a_pod())
     await provider.status("default", "none")
     with stub.hanging("/getPods"), pytest.raises(ProviderUnavailable):
@@ -207,7 +207,7 @@ async def test_every_request_is_told_with_what_came_of_it_and_how_long_it_took(s
 
 async def test_changes_are_waited_for() -> None:
     async with providing(Ways(tells_changes=True)) as stub:
-        provider = Provider(stub.url)
+        provider = ProviderClient(stub.url)
         pod = a_pod(uid="uid-1")
         await provider.create(pod)
         first = await provider.statuses_since(0, wait=0)
@@ -226,13 +226,15 @@ async def test_changes_are_waited_for() -> None:
 
 @pytest.mark.parametrize(("code", "body"), [(404, b""), (405, b""), (501, b""), (200, b"<html>"), (200, b"[]")])
 async def test_a_provider_without_such_a_path_has_no_extensions(
-    stub: StubProvider, provider: Provider, code: int, body: bytes
+    stub: StubProvider, provider: ProviderClient, code: int, body: bytes
 ) -> None:
     with stub.failing("/podStatuses", code, body=body):
         assert await provider.statuses_since(0, wait=0) is None
         assert not await provider.has_extensions()
 
 
-async def test_a_provider_that_is_down_has_extensions_or_has_not(stub: StubProvider, provider: Provider) -> None:
+async def test_extensions_of_an_unavailable_provider_are_unknown(
+    stub: StubProvider, provider: ProviderClient
+) -> None:
     with stub.failing("/podStatuses", 503), pytest.raises(ProviderUnavailable):
         await provider.has_extensions()

@@ -13,12 +13,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from broker.kubelet import tail_logs as tail
-from broker.kubelet.health import NodeState
+from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import KubeletServer, serve
 from broker.kubernetes.client import Client
-from broker.provider import Provider
+from broker.node_info import NodeInfo
+from broker.provider import ProviderClient
 from broker.settings import Settings
 from tests.broker.certificates import Authority
+from tests.broker.nodes import dependencies_of
 from tests.stub_provider import LogProvider
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -29,7 +31,7 @@ class Node:
 
     def __init__(self) -> None:
         self.by_name: dict[tuple[str, str], dict[str, Any]] = {}
-        self.state = NodeState(last_sync=NOW, provider_ready=True)
+        self.health = NodeHealth(last_sync=NOW, provider_ready=True)
         self.registry = CollectorRegistry()
         self.put()
 
@@ -149,17 +151,15 @@ async def start(
                 "tls_key_file": files / "tls.key",
             }
             chosen = Settings.model_validate(defaults | settings)
-            provider = Provider(chosen.web_endpoint_url)
+            provider = ProviderClient(chosen.web_endpoint_url)
             stack.push_async_callback(provider.close)
+            info = NodeInfo(chosen.node_name)
             server = await serve(
-                chosen,
-                client=client,
-                provider=provider,
+                dependencies_of(client, info, provider=provider, settings=chosen, clock=lambda: NOW),
                 pods=node,
-                state=lambda: node.state,
+                health=lambda: node.health,
                 addresses=["127.0.0.1"],
                 registry=node.registry,
-                clock=lambda: NOW,
             )
             stack.push_async_callback(server.close)
             # A connection each: who a caller is, is settled when they connect.

@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.errors import ConfigurationError
-from broker.kubelet.health import SYNC_LIMIT, NodeState
+from broker.kubelet.health import SYNC_LIMIT, NodeHealth
 from tests.broker.kubelet.conftest import NOW, Kubelet, Node, Start
 from tests.stub_provider import LogProvider
 
@@ -93,7 +93,7 @@ async def test_running_pods_of_a_provider_of_few_words_are_told(kubelet: Kubelet
 async def test_what_no_provider_can_do_is_refused_in_words(kubelet: Kubelet, method: str, path: str) -> None:
     answer = await kubelet.get(path, method=method, command="sh")
     assert answer.status == 501
-    assert answer.body.decode().startswith(f"{path.split('/')[1]} is not possible on node node-1: ")
+    assert answer.body.decode().startswith(f"{path.split('/')[1]} is not supported on node node-1: ")
 
 
 @pytest.mark.parametrize("protocol", ["SPDY/3.1", "websocket"])
@@ -133,27 +133,27 @@ async def test_metrics_are_those_of_the_broker(kubelet: Kubelet, node: Node) -> 
 @pytest.mark.parametrize(
     ("state", "status"),
     [
-        (NodeState(NOW, provider_ready=True), 200),
-        (NodeState(NOW - SYNC_LIMIT, provider_ready=True), 200),
-        (NodeState(NOW - SYNC_LIMIT - timedelta(seconds=1), provider_ready=True), 503),
-        (NodeState(NOW, provider_ready=False), 503),
-        (NodeState(None, provider_ready=True), 503),
+        (NodeHealth(NOW, provider_ready=True), 200),
+        (NodeHealth(NOW - SYNC_LIMIT, provider_ready=True), 200),
+        (NodeHealth(NOW - SYNC_LIMIT - timedelta(seconds=1), provider_ready=True), 503),
+        (NodeHealth(NOW, provider_ready=False), 503),
+        (NodeHealth(None, provider_ready=True), 503),
     ],
 )
 async def test_a_node_is_ready_while_both_of_its_sides_are_there(
-    kubelet: Kubelet, node: Node, state: NodeState, status: int
+    kubelet: Kubelet, node: Node, state: NodeHealth, status: int
 ) -> None:
-    node.state = state
+    node.health = state
     assert (await kubelet.get("/readyz")).status == status
     assert (await kubelet.get("/livez")).status == 200  # a restart would mend nothing
     assert (await kubelet.get("/healthz")).status == 200
 
 
 async def test_health_says_when_the_pods_were_last_synced(kubelet: Kubelet, node: Node) -> None:
-    node.state = NodeState(NOW - timedelta(seconds=42), provider_ready=False)
+    node.health = NodeHealth(NOW - timedelta(seconds=42), provider_ready=False)
     assert (await kubelet.get("/healthz")).body == b"ok\npods: synced 42 s ago\nprovider: unavailable\n"
     assert (await kubelet.get("/readyz")).body == b"not ready\npods: synced 42 s ago\nprovider: unavailable\n"
-    node.state = NodeState(None, provider_ready=True)
+    node.health = NodeHealth(None, provider_ready=True)
     assert (await kubelet.get("/healthz")).body == b"ok\npods: never synced\nprovider: ready\n"
 
 

@@ -9,7 +9,7 @@ from unittest.mock import create_autospec
 import aiohttp
 import pytest
 
-from broker.kubelet.auth import Answers, Authenticator, Authorizer, certificate_user, subresources
+from broker.kubelet.auth import Authenticator, Authorizer, ReviewCache, certificate_user, subresources
 from broker.kubernetes.client import Client
 from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority, load
@@ -248,36 +248,36 @@ def test_a_certificate_without_a_name_is_nobody_s(
     assert (found and (found.name, found.groups)) == user
 
 
-class TestAnswers:
-    """Answers are remembered for their time."""
+class TestReviewCache:
+    """Reviews are cached for their time to live."""
 
     @pytest.fixture
     def now(self) -> list[float]:
         return [100.0]
 
     @pytest.fixture
-    def answers(self, now: list[float]) -> Answers[int, int]:
-        return Answers(lambda: now[0])
+    def cache(self, now: list[float]) -> ReviewCache[int, int]:
+        return ReviewCache(lambda: now[0])
 
-    async def test_an_answer_is_good_for_its_life(self, answers: Answers[int, int], now: list[float]) -> None:
+    async def test_an_answer_is_good_for_its_life(self, cache: ReviewCache[int, int], now: list[float]) -> None:
         numbers = iter(range(10))
 
         async def ask() -> tuple[int, float]:
             return next(numbers), 30.0
 
-        assert [await answers.get(1, ask), await answers.get(1, ask)] == [0, 0]
+        assert [await cache.get(1, ask), await cache.get(1, ask)] == [0, 0]
         now[0] += 29.9
-        assert await answers.get(1, ask) == 0
+        assert await cache.get(1, ask) == 0
         now[0] += 0.1
-        assert await answers.get(1, ask) == 1
+        assert await cache.get(1, ask) == 1
 
-    async def test_the_oldest_of_too_many_are_forgotten(self, answers: Answers[int, int]) -> None:
+    async def test_the_oldest_of_too_many_are_forgotten(self, cache: ReviewCache[int, int]) -> None:
         asked = []
 
         async def ask() -> tuple[int, float]:
             asked.append(1)
             return 0, 30.0
 
-        for key in [*range(Answers.SIZE + 1), Answers.SIZE, 1, 0]:
-            await answers.get(key, ask)
-        assert len(asked) == Answers.SIZE + 2
+        for key in [*range(ReviewCache.SIZE + 1), ReviewCache.SIZE, 1, 0]:
+            await cache.get(key, ask)
+        assert len(asked) == ReviewCache.SIZE + 2

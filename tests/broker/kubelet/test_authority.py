@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from broker.kubelet.client_ca import ClusterAuthority
+from broker.kubelet.client_ca import ClientCA
 from broker.kubernetes.client import Client
 from tests.broker.apiserver import ApiServer
 
@@ -16,11 +16,11 @@ NAME = "extension-apiserver-authentication"
 
 @pytest.fixture(autouse=True)
 def _read_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ClusterAuthority, "INTERVAL", 0.005)
+    monkeypatch.setattr(ClientCA, "INTERVAL", 0.005)
 
 
 @asynccontextmanager
-async def watching(authority: ClusterAuthority, changed: Callable[[], None]) -> AsyncIterator[None]:
+async def watching(authority: ClientCA, changed: Callable[[], None]) -> AsyncIterator[None]:
     task = asyncio.create_task(authority.watch(changed))
     try:
         yield
@@ -34,7 +34,7 @@ def published(pem: str) -> dict[str, object]:
 
 
 async def test_it_is_told_whenever_it_was_read(api: ApiServer, client: Client) -> None:
-    authority = ClusterAuthority(client)
+    authority = ClientCA(client)
     told: asyncio.Queue[bytes] = asyncio.Queue()
     api.store.create("configmaps", published("one"))
     async with watching(authority, lambda: told.put_nowait(authority.pem)), asyncio.timeout(30):
@@ -45,7 +45,7 @@ async def test_it_is_told_whenever_it_was_read(api: ApiServer, client: Client) -
 
 
 async def test_while_it_cannot_be_read_the_last_one_stays(api: ApiServer, client: Client) -> None:
-    authority = ClusterAuthority(client)
+    authority = ClientCA(client)
     api.store.create("configmaps", published("one"))
     changed = asyncio.Event()
     async with watching(authority, changed.set):
@@ -56,7 +56,7 @@ async def test_while_it_cannot_be_read_the_last_one_stays(api: ApiServer, client
 
 
 async def test_a_cluster_that_keeps_it_to_itself_is_complained_of_once(api: ApiServer, client: Client) -> None:
-    authority = ClusterAuthority(client)
+    authority = ClientCA(client)
     with api.failing(403, reason="Forbidden", path=NAME) as fault, capture_logs() as logs:
         async with watching(authority, lambda: None):
             await api.until(lambda: fault.met > 2)

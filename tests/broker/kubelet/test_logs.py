@@ -257,7 +257,7 @@ async def test_options_that_cannot_be_are_refused(kubelet: Kubelet, status: int,
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((404, "no such pod"), (400, "does not have it now")),
+        ((404, "no such pod"), (400, "does not have the pod yet")),
         (
             (400, '{"error": {"message": "previous: no run before this"}}'),
             (400, "previous: no run"),
@@ -281,4 +281,4 @@ async def test_a_provider_that_is_down_is_told(start: Start) -> None:
         authentication=False, authorization=False, web_endpoint_url=f"http://127.0.0.1:{free_port()}"
     )
     answer = await kubelet.logs()
-    assert (answer.status, b"out of reach" in answer.body) == (503, True)
+    assert (answer.status, b"unreachable" in answer.body) == (503, True)

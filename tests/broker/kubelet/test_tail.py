@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.kubelet.tail_logs import WINDOW, Place, lines_after, lines_since, time_of
+from broker.kubelet.tail_logs import WINDOW, LogPosition, lines_after, lines_since, time_of
 
 
 def lines(text: str) -> list[bytes]:
@@ -34,40 +34,40 @@ def test_nothing_in_common_is_told_from_nothing_new(before: str, now: str) -> No
 
 
 def test_a_place_moves_to_the_end_of_the_log() -> None:
-    place = Place()
+    place = LogPosition()
     assert place.move(lines("a b"), whole=True, ended=False) == lines("a b")
     assert place.move(lines("a b"), whole=True, ended=False) == []
     assert place.move(lines("a b c"), whole=True, ended=False) == lines("c")
 
 
 def test_a_log_that_begins_anew_is_given_from_its_beginning() -> None:
-    place = Place()
+    place = LogPosition()
     place.move(lines("a b c"), whole=True, ended=False)
     assert place.move(lines("x"), whole=True, ended=False) == lines("x")
 
 
 def test_a_place_that_was_overtaken_asks_for_more_lines_and_stays() -> None:
-    place = Place()
+    place = LogPosition()
     place.move(lines("a b c"), whole=True, ended=False)
     assert place.move(lines("d e"), whole=False, ended=False) is None
     assert place.move(lines("c d e"), whole=False, ended=False) == lines("d e")
 
 
 def test_a_place_keeps_a_window_of_a_long_log() -> None:
-    place = Place()
+    place = LogPosition()
     log = lines(" ".join(map(str, range(3 * WINDOW))))
     place.move(log, whole=True, ended=False)
     assert place.move([*log[-WINDOW + 1 :], b"new\n"], whole=False, ended=False) == [b"new\n"]
 
 
 def test_half_a_line_waits_for_its_end() -> None:
-    place = Place()
+    place = LogPosition()
     assert place.move([b"a\n", b"b"], whole=True, ended=False) == [b"a\n"]
     assert place.move([b"a\n", b"bc\n"], whole=True, ended=False) == [b"bc\n"]
 
 
 def test_a_last_line_without_an_end_is_a_line_where_it_stays_so() -> None:
-    place = Place()
+    place = LogPosition()
     assert place.move([b"a\n", b"b"], whole=True, ended=False) == [b"a\n"]
     assert place.move([b"a\n", b"b"], whole=True, ended=False) == [b"b\n"]
     assert place.move([b"a\n", b"b"], whole=True, ended=False) == []
@@ -75,7 +75,7 @@ def test_a_last_line_without_an_end_is_a_line_where_it_stays_so() -> None:
 
 
 def test_a_last_line_without_an_end_is_a_line_where_nothing_more_is_written() -> None:
-    assert Place().move([b"a\n", b"b"], whole=True, ended=True) == [b"a\n", b"b\n"]
+    assert LogPosition().move([b"a\n", b"b"], whole=True, ended=True) == [b"a\n", b"b\n"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ import pytest
 
 from broker.kubernetes import watch
 from broker.kubernetes.client import Client
+from broker.kubernetes.config import ClusterConfig
+from broker.kubernetes.errors import Unreachable
+from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import Event, list_and_watch
 from tests.broker.apiserver import ApiServer
 from tests.pods import a_pod
@@ -275,3 +278,34 @@ async def test_attempts_become_rarer_up_to_every_half_minute(
 
 async def _note(waits: list[float], seconds: float) -> None:
     waits.append(seconds)
+
+
+class Failing(Client):
+    """A client whose lists fail a number of times, and then wait for ever."""
+
+    def __init__(self, config: ClusterConfig, *, failures: int) -> None:
+        super().__init__(config)
+        self.failures = failures
+        self.exhausted = asyncio.Event()
+
+    async def list(self, path: str, **query: str) -> tuple[list[RawObject], str]:
+        if self.failures:
+            self.failures -= 1
+            raise Unreachable(path)
+        self.exhausted.set()
+        await asyncio.get_running_loop().create_future()
+        return [], ""
+
+
+async def test_2000_failures_keep_the_longest_delay(
+    cluster: ClusterConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: _note(waits, seconds))
+    client = Failing(cluster, failures=2000)
+    events = list_and_watch(client, "/api/v1/pods", clock=lambda: NOW, random=Random(1))
+    task = asyncio.ensure_future(anext(events))
+    await client.exhausted.wait()
+    task.cancel()
+    assert len(waits) == 2000
+    assert all(15 <= wait <= 30 for wait in waits[100:])

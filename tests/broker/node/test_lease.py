@@ -1,7 +1,6 @@
 """The lease of the node, against an API server."""
 
 import asyncio
-from random import Random
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,21 +9,22 @@ from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 from broker.kubernetes.objects import Object
 from broker.node.lease import Lease
-from broker.node_info import NodeFacts
+from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
+from tests.broker.nodes import dependencies_of
 from tests.conftest import Clock
 
 PATH = "leases/node"
 
 
 @pytest.fixture
-def facts() -> NodeFacts:
-    return NodeFacts("node", uid="uid-of-the-node")
+def info() -> NodeInfo:
+    return NodeInfo("node", uid="uid-of-the-node")
 
 
 @pytest.fixture
-def lease(client: Client, facts: NodeFacts, clock: Clock) -> Lease:
-    return Lease(client, facts, clock=clock, random=Random(1))
+def lease(client: Client, info: NodeInfo, clock: Clock) -> Lease:
+    return Lease(dependencies_of(client, info, clock=clock))
 
 
 def stored(api: ApiServer) -> Object:
@@ -69,11 +69,11 @@ async def test_a_lease_of_an_earlier_run_is_taken_over(api: ApiServer, lease: Le
 
 
 async def test_a_lease_that_was_deleted_is_made_again_for_the_node_of_today(
-    api: ApiServer, lease: Lease, facts: NodeFacts
+    api: ApiServer, lease: Lease, info: NodeInfo
 ) -> None:
     await lease.renew()
     api.store.delete("leases", "node", "kube-node-lease")
-    facts.uid = "another"
+    info.uid = "another"
     await lease.renew()
     assert stored(api)["metadata"]["ownerReferences"][0]["uid"] == "another"
 

@@ -7,9 +7,9 @@ import pytest
 
 from broker.kubernetes.objects import Object
 from broker.node.manifest import (
-    Problem,
-    Report,
-    cleaned,
+    NodeReport,
+    NotReady,
+    drop_invalid,
     new_node,
     node_addresses,
     node_status,
@@ -30,8 +30,8 @@ def settings(**fields: Any) -> Any:
     return settings_of_a_node("http://127.0.0.1:3000", **fields)
 
 
-def status(report: Report = Report(CAPACITY), **fields: Any) -> Object:  # noqa: B008 - a tuple
-    given: dict[str, Any] = {"addresses": [], "problem": None, "before": [], "port": 10250, "now": NOW}
+def status(report: NodeReport = NodeReport(CAPACITY), **fields: Any) -> Object:  # noqa: B008 - a tuple
+    given: dict[str, Any] = {"addresses": [], "not_ready": None, "before": [], "port": 10250, "now": NOW}
     return node_status(settings(), report, **{**given, **fields})
 
 
@@ -85,7 +85,7 @@ def test_what_the_provider_has_is_capacity_and_allocatable() -> None:
 
 @pytest.mark.parametrize("missing", ["cpu", "memory", "pods"])
 def test_a_node_without_a_resource_that_every_pod_needs_is_not_ready(missing: str) -> None:
-    told = status(Report({name: value for name, value in CAPACITY.items() if name != missing}))
+    told = status(NodeReport({name: value for name, value in CAPACITY.items() if name != missing}))
     assert condition(told, "Ready")["status"] == "False"
     assert missing in condition(told, "Ready")["message"]
 
@@ -96,7 +96,7 @@ def test_the_conditions_of_the_provider_are_told_as_they_are() -> None:
         {"type": "DiskPressure", "status": "true"},
         {"type": "NetworkUnavailable", "status": "maybe"},
     )
-    told = status(Report(CAPACITY, conditions))
+    told = status(NodeReport(CAPACITY, conditions))
     ready = condition(told, "Ready")
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "Maintenance", "until noon")
     assert condition(told, "DiskPressure")["status"] == "True"
@@ -104,7 +104,7 @@ def test_the_conditions_of_the_provider_are_told_as_they_are() -> None:
 
 
 def test_a_problem_goes_before_what_the_provider_said() -> None:
-    told = status(problem=Problem("ProviderUnavailable", "no answer"))
+    told = status(not_ready=NotReady("ProviderUnavailable", "no answer"))
     ready = condition(told, "Ready")
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "ProviderUnavailable", "no answer")
     assert told["capacity"] == CAPACITY
@@ -157,7 +157,7 @@ def test_the_node_has_an_address_at_which_it_is_reached(
 
 
 def test_what_kubernetes_would_refuse_is_left_out_of_a_report() -> None:
-    report = Report(
+    report = NodeReport(
         {"cpu": "4", "memory": "much", "pods": "-1"},
         ({"type": "Ready", "status": "True"}, {"status": "True"}, {"type": 7}),
         (
@@ -168,6 +168,6 @@ def test_what_kubernetes_would_refuse_is_left_out_of_a_report() -> None:
             {"address": "10.0.0.1"},
         ),
     )
-    assert cleaned(report) == Report(
+    assert drop_invalid(report) == NodeReport(
         {"cpu": "4"}, ({"type": "Ready", "status": "True"},), ({"type": "InternalIP", "address": "10.0.0.1"},)
     )

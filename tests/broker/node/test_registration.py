@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from random import Random
 from typing import Any
 
 import pytest
@@ -12,10 +11,10 @@ from broker.kubernetes.client import Client
 from broker.kubernetes.objects import Object
 from broker.node.registration import Registration
 from broker.node.status import NodeStatus
-from broker.node_info import NodeFacts
-from broker.provider import Provider
+from broker.node_info import NodeInfo
+from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
-from tests.broker.nodes import settings_of_a_node
+from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.conftest import Clock
 from tests.stub_provider import StubProvider, providing
@@ -31,8 +30,8 @@ async def stub() -> AsyncIterator[StubProvider]:
 
 
 @pytest.fixture
-def facts() -> NodeFacts:
-    return NodeFacts("node")
+def info() -> NodeInfo:
+    return NodeInfo("node")
 
 
 MakeRegistration = Callable[..., Registration]
@@ -40,17 +39,14 @@ MakeRegistration = Callable[..., Registration]
 
 @pytest.fixture
 async def make(
-    client: Client, facts: NodeFacts, clock: Clock, stub: StubProvider
+    client: Client, info: NodeInfo, clock: Clock, stub: StubProvider
 ) -> AsyncIterator[MakeRegistration]:
-    provider = Provider(stub.url)
+    provider = ProviderClient(stub.url)
 
     def make(**fields: Any) -> Registration:
         settings = settings_of_a_node(stub.url, **fields)
-        random = Random(1)
-        status = NodeStatus(
-            settings, client, provider, facts, port=10250, own_ip="127.0.0.1", clock=clock, random=random
-        )
-        return Registration(settings, client, facts, status, clock=clock, random=random)
+        dependencies = dependencies_of(client, info, provider=provider, settings=settings, clock=clock)
+        return Registration(dependencies, NodeStatus(dependencies, port=10250, own_ip="127.0.0.1"))
 
     yield make
     await provider.close()
@@ -73,19 +69,19 @@ def stored(api: ApiServer) -> Object:
 
 
 async def test_a_node_is_registered_with_labels_taint_and_status(
-    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+    api: ApiServer, make: MakeRegistration, info: NodeInfo
 ) -> None:
     await make(labels={"zone": "a"}).register()
     node = stored(api)
     assert node["metadata"]["labels"]["zone"] == "a"
     assert node["spec"]["taints"] == [OURS]
     assert node["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
-    assert facts.uid == node["metadata"]["uid"]
-    assert facts.labels == node["metadata"]["labels"]
+    assert info.uid == node["metadata"]["uid"]
+    assert info.labels == node["metadata"]["labels"]
 
 
 async def test_a_node_that_is_there_is_adopted_with_what_others_gave_it(
-    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+    api: ApiServer, make: MakeRegistration, info: NodeInfo
 ) -> None:
     there = api.store.create(
         "nodes",
@@ -96,7 +92,7 @@ async def test_a_node_that_is_there_is_adopted_with_what_others_gave_it(
     )
     await make().register()
     node = stored(api)
-    assert node["metadata"]["uid"] == there["metadata"]["uid"] == facts.uid
+    assert node["metadata"]["uid"] == there["metadata"]["uid"] == info.uid
     assert node["metadata"]["labels"] == {**node["metadata"]["labels"], "theirs": "yes", "type": "virtual-kubelet"}
     assert node["spec"] == {"taints": [THEIRS, OURS], "podCIDR": "10.1.0.0/24"}
 
@@ -139,27 +135,27 @@ async def test_an_identity_that_may_not_set_the_role_goes_without(
 
 
 async def test_a_node_that_may_not_be_changed_is_adopted_as_it_is(
-    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+    api: ApiServer, make: MakeRegistration, info: NodeInfo
 ) -> None:
     there = api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {"taints": [THEIRS]}})
     with api.failing(403, reason="Forbidden", method="PATCH"):
         await make().register()
-    assert facts.uid == there["metadata"]["uid"]
+    assert info.uid == there["metadata"]["uid"]
     assert stored(api) == there
 
 
 async def test_a_node_that_is_deleted_is_made_again(
-    api: ApiServer, make: MakeRegistration, facts: NodeFacts
+    api: ApiServer, make: MakeRegistration, info: NodeInfo
 ) -> None:
     registration = make()
     await registration.register()
-    first = facts.uid
+    first = info.uid
     async with following(registration):
         await api.until(lambda: api.watchers)
         api.store.delete("nodes", "node")
         node = await api.until(lambda: api.store.find("nodes", "node"))
-        await eventually(lambda: facts.uid != first)
-    assert node["metadata"]["uid"] == facts.uid != first
+        await eventually(lambda: info.uid != first)
+    assert node["metadata"]["uid"] == info.uid != first
     assert node["spec"]["taints"] == [OURS]
     assert node["status"]["conditions"]
 
@@ -178,7 +174,7 @@ async def test_a_node_that_was_deleted_while_the_api_server_was_away_is_made_aga
         await api.until(lambda: api.store.find("nodes", "node"))
 
 
-async def test_labels_that_others_set_are_known(api: ApiServer, make: MakeRegistration, facts: NodeFacts) -> None:
+async def test_labels_that_others_set_are_known(api: ApiServer, make: MakeRegistration, info: NodeInfo) -> None:
     registration = make()
     await registration.register()
     async with following(registration):
@@ -186,4 +182,4 @@ async def test_labels_that_others_set_are_known(api: ApiServer, make: MakeRegist
         node = stored(api)
         node["metadata"]["labels"]["theirs"] = "new"
         api.store.update("nodes", node)
-        await eventually(lambda: facts.labels.get("theirs") == "new")
+        await eventually(lambda: info.labels.get("theirs") == "new")

@@ -2,19 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from random import Random
 
 import pytest
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.objects import Object
 from broker.node import status as module
-from broker.node.manifest import Problem
+from broker.node.manifest import NotReady
 from broker.node.status import NodeStatus, own_ip
-from broker.node_info import NodeFacts
-from broker.provider import Provider
+from broker.node_info import NodeInfo
+from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
-from tests.broker.nodes import settings_of_a_node
+from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
 from tests.stub_provider import StubProvider, providing
 
@@ -26,27 +25,20 @@ async def stub() -> AsyncIterator[StubProvider]:
 
 
 @pytest.fixture
-def facts() -> NodeFacts:
-    return NodeFacts("node")
+def info() -> NodeInfo:
+    return NodeInfo("node")
 
 
 @pytest.fixture
 async def status(
-    api: ApiServer, client: Client, facts: NodeFacts, *, clock: Clock, stub: StubProvider
+    api: ApiServer, client: Client, info: NodeInfo, *, clock: Clock, stub: StubProvider
 ) -> AsyncIterator[NodeStatus]:
     """The status of a Node that is registered without any."""
     api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
-    provider = Provider(stub.url)
-    yield NodeStatus(
-        settings_of_a_node(stub.url, pod_ip=None),
-        client,
-        provider,
-        facts,
-        port=10250,
-        own_ip="10.0.0.9",
-        clock=clock,
-        random=Random(1),
-    )
+    provider = ProviderClient(stub.url)
+    settings = settings_of_a_node(stub.url, pod_ip=None)
+    dependencies = dependencies_of(client, info, provider=provider, settings=settings, clock=clock)
+    yield NodeStatus(dependencies, port=10250, own_ip="10.0.0.9")
     await provider.close()
 
 
@@ -61,64 +53,64 @@ def ready(status: Object) -> tuple[str, str]:
 
 
 async def test_what_the_provider_says_is_told_and_known(
-    api: ApiServer, status: NodeStatus, facts: NodeFacts
+    api: ApiServer, status: NodeStatus, info: NodeInfo
 ) -> None:
-    await status.look()
-    await status.tell(status.current())
+    await status.poll_provider()
+    await status.write(status.current())
     assert ready(stored(api))[0] == "True"
-    assert stored(api)["capacity"] == {"cpu": "20", "memory": "100Gi", "pods": "500"} == facts.allocatable
-    assert stored(api)["addresses"] == [{"type": "InternalIP", "address": "127.0.0.1"}] == facts.addresses
-    assert facts.host_ips == ["127.0.0.1"]
-    assert facts.ready
+    assert stored(api)["capacity"] == {"cpu": "20", "memory": "100Gi", "pods": "500"} == info.allocatable
+    assert stored(api)["addresses"] == [{"type": "InternalIP", "address": "127.0.0.1"}] == info.addresses
+    assert info.host_ips == ["127.0.0.1"]
+    assert info.ready
 
 
 async def test_a_provider_that_has_never_answered_makes_a_node_that_is_not_ready(
-    status: NodeStatus, stub: StubProvider, facts: NodeFacts
+    status: NodeStatus, stub: StubProvider, info: NodeInfo
 ) -> None:
     await stub.stop()
-    await status.look()
+    await status.poll_provider()
     assert ready(status.current()) == ("False", "ProviderUnavailable")
-    assert facts.host_ips == ["10.0.0.9"]
+    assert info.host_ips == ["10.0.0.9"]
 
 
 @pytest.mark.parametrize("path", ["/capacity", "/nodeConditions", "/nodeAddresses"])
 async def test_three_failures_in_a_row_make_the_node_not_ready_and_the_last_figures_stay(
     status: NodeStatus, stub: StubProvider, path: str
 ) -> None:
-    await status.look()
+    await status.poll_provider()
     good = status.current()
     with stub.failing(path, 500):
         seen = []
         for _ in range(3):
-            await status.look()
+            await status.poll_provider()
             seen.append(ready(status.current())[0])
         bad = status.current()
     assert seen == ["True", "True", "False"]
     assert bad["capacity"] == good["capacity"]
     assert bad["addresses"] == good["addresses"]
-    await status.look()
+    await status.poll_provider()
     assert ready(status.current())[0] == "True"
 
 
 async def test_a_provider_that_hangs_has_no_more_than_a_period(
-    status: NodeStatus, stub: StubProvider, facts: NodeFacts, monkeypatch: pytest.MonkeyPatch
+    status: NodeStatus, stub: StubProvider, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PERIOD", 0.05)
     with stub.hanging("/capacity"):
-        await status.look()
-    assert not facts.ready
+        await status.poll_provider()
+    assert not info.ready
 
 
 async def test_why_the_node_is_not_ready_is_said(status: NodeStatus, stub: StubProvider) -> None:
     with stub.failing("/capacity", 503):
-        await status.look()
+        await status.poll_provider()
     message = next(c["message"] for c in status.current()["conditions"] if c["type"] == "Ready")
     assert "503" in message
 
 
 async def test_a_node_that_stops_says_so(api: ApiServer, status: NodeStatus) -> None:
-    await status.look()
-    await status.tell(status.current(Problem("NodeShutdown", "the node has stopped")))
+    await status.poll_provider()
+    await status.write(status.current(NotReady("NodeShutdown", "the node has stopped")))
     assert ready(stored(api)) == ("False", "NodeShutdown")
 
 
@@ -126,21 +118,21 @@ async def test_conditions_of_other_parties_stay(api: ApiServer, status: NodeStat
     node = api.store.get("nodes", "node")
     node["status"] = {"conditions": [{"type": "KernelDeadlock", "status": "False"}]}
     api.store.update("nodes", node, subresource="status")
-    await status.look()
-    await status.tell(status.current())
+    await status.poll_provider()
+    await status.write(status.current())
     assert {"type": "KernelDeadlock", "status": "False"} in stored(api)["conditions"]
 
 
 async def test_a_name_that_does_not_resolve_is_not_published(
-    status: NodeStatus, facts: NodeFacts, monkeypatch: pytest.MonkeyPatch
+    status: NodeStatus, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def addresses(_: Provider) -> list[Object]:
+    async def addresses(_: ProviderClient) -> list[Object]:
         names = ("localhost", "no-such-host.invalid")
         return [{"type": "Hostname", "address": name} for name in names]
 
-    monkeypatch.setattr(Provider, "addresses", addresses)
-    await status.look()
-    assert facts.addresses == [
+    monkeypatch.setattr(ProviderClient, "addresses", addresses)
+    await status.poll_provider()
+    assert info.addresses == [
         {"type": "InternalIP", "address": "10.0.0.9"},
         {"type": "Hostname", "address": "localhost"},
     ]
@@ -164,7 +156,7 @@ async def test_a_status_is_written_on_change_or_after_five_minutes(
         return len(api.made("PATCH"))
 
     monkeypatch.setattr(asyncio, "sleep", wait)
-    await status.look()
+    await status.poll_provider()
     task = asyncio.create_task(status.run())
     await passed.wait()
     assert len(api.made("PATCH")) == 1
@@ -181,7 +173,7 @@ async def test_a_status_is_written_on_change_or_after_five_minutes(
 async def test_a_write_that_failed_is_made_again(
     api: ApiServer, status: NodeStatus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await status.look()
+    await status.poll_provider()
     monkeypatch.setattr(module, "PERIOD", 0.1)
     monkeypatch.setattr(module, "RETRY", 0.1)
     with api.failing(500, method="PATCH", times=2):

@@ -3,19 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
-from random import Random
 from typing import Any
 
 import pytest
 
 from broker.kubernetes.client import Client
-from broker.node_info import NodeFacts
+from broker.node_info import NodeInfo
 from broker.pods.controller import PodController
 from broker.pods.store import PodStore
-from broker.provider import Provider
+from broker.provider import ProviderClient
 from broker.settings import Settings
 from tests.broker.apiserver import ApiServer
+from tests.broker.nodes import dependencies_of
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, providing
 
@@ -24,9 +23,9 @@ Object = dict[str, Any]
 
 
 @pytest.fixture
-def facts() -> NodeFacts:
+def info() -> NodeInfo:
     """A node that is registered."""
-    return NodeFacts(
+    return NodeInfo(
         NODE,
         uid="node-uid",
         labels={"type": "virtual-kubelet", "kubernetes.io/os": "linux"},
@@ -47,7 +46,7 @@ Controlling = Callable[..., AbstractAsyncContextManager[PodController]]
 
 
 @pytest.fixture
-def controlling(client: Client, facts: NodeFacts) -> Controlling:
+def controlling(client: Client, info: NodeInfo) -> Controlling:
     """Have a controller run for the time of a block, with other settings where given."""
 
     @asynccontextmanager
@@ -55,16 +54,9 @@ def controlling(client: Client, facts: NodeFacts) -> Controlling:
         settings = Settings.model_validate(
             {"web_endpoint_url": stub.url, "status_interval": 0.1, "provider_timeout": 10, **options}
         )
-        provider = Provider(settings.web_endpoint_url, timeout=settings.provider_timeout)
-        controller = PodController(
-            client,
-            provider,
-            facts,
-            settings,
-            store=PodStore(),
-            clock=lambda: datetime.now(UTC),
-            random=Random(1),
-        )
+        provider = ProviderClient(settings.web_endpoint_url, timeout=settings.provider_timeout)
+        dependencies = dependencies_of(client, info, provider=provider, settings=settings)
+        controller = PodController(dependencies, store=PodStore())
         task = asyncio.create_task(controller.run(), name="pods")
         try:
             yield controller

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from broker.kubernetes.quantity import parse_quantity, whole
-from broker.node_info import NodeFacts
-from broker.pods.admission import Ledger, Rejection, admit, requests
+from broker.node_info import NodeInfo
+from broker.pods.admission import Rejection, ResourceLedger, admit, requests
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]
@@ -63,7 +63,7 @@ def test_what_a_pod_requests(spec: Object, cpu: str) -> None:
     assert requested["pods"] == 1
 
 
-NODE = NodeFacts(
+NODE = NodeInfo(
     "node-1",
     labels={"zone": "a", "size": "8"},
     allocatable={"pods": "3", "cpu": "2", "memory": "1Gi", "example.com/gpu": "1"},
@@ -174,7 +174,7 @@ def test_a_pod_has_to_want_the_node(spec: Object, welcome: bool) -> None:
 
 
 def test_the_ledger_counts_each_pod_once_and_no_longer_than_it_is_there() -> None:
-    ledger = Ledger()
+    ledger = ResourceLedger()
     ledger.admit("a", {"cpu": Decimal(1)})
     ledger.admit("a", {"cpu": Decimal(2)})
     ledger.admit("b", {"cpu": Decimal("0.5")})

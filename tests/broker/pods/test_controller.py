@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broker.kubernetes.objects import to_time
-from broker.node_info import NodeFacts
+from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase
 from tests.pods import a_container
@@ -275,9 +275,9 @@ async def test_a_broker_that_starts_again_writes_nothing_where_nothing_has_chang
 
 
 async def test_a_pod_without_a_place_is_rejected_as_a_kubelet_would(
-    api: ApiServer, stub: StubProvider, controlling: Controlling, facts: NodeFacts
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
 ) -> None:
-    facts.allocatable = {"pods": "1"}
+    info.allocatable = {"pods": "1"}
     async with controlling(stub):
         api.store.create("pods", bound("web-0"))
         await api.until(lambda: phase(api, "web-0") == "Running")
@@ -295,9 +295,9 @@ async def test_a_pod_without_a_place_is_rejected_as_a_kubelet_would(
 
 
 async def test_what_runs_has_its_place_before_what_is_new(
-    api: ApiServer, stub: StubProvider, controlling: Controlling, facts: NodeFacts
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
 ) -> None:
-    facts.allocatable = {"pods": "1"}
+    info.allocatable = {"pods": "1"}
     api.store.create("pods", bound("z-runs"))
     async with controlling(stub):
         await api.until(lambda: phase(api, "z-runs") == "Running")
@@ -309,13 +309,13 @@ async def test_what_runs_has_its_place_before_what_is_new(
 
 
 async def test_pods_wait_until_the_node_is_registered(
-    api: ApiServer, stub: StubProvider, controlling: Controlling, facts: NodeFacts
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
 ) -> None:
-    facts.uid, facts.labels = "", {}
+    info.uid, info.labels = "", {}
     api.store.create("pods", bound(nodeSelector={"type": "virtual-kubelet"}))
     async with controlling(stub):
         await stub.until(lambda: stub.made("/podStatuses"))
-        facts.uid, facts.labels = "node-uid", {"type": "virtual-kubelet"}
+        info.uid, info.labels = "node-uid", {"type": "virtual-kubelet"}
         await api.until(lambda: phase(api) == "Running")
 
 

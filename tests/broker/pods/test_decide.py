@@ -1,36 +1,38 @@
 """What is done about a pod, for every thing that the provider may have under its name."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from broker.pods.actions import UNKNOWN, Action, Held, Pod, decide, seconds_left
+from broker.pods.actions import UNKNOWN, Action, PodVersion, ProviderPod, active_deadline, decide
 
 NEW, OLD = b"new", b"old"
 
 
 @pytest.mark.parametrize(
-    ("desired", "held", "action"),
+    ("desired", "actual", "action"),
     [
         pytest.param(None, None, Action.NOTHING, id="nobody wants one, nobody has one"),
-        pytest.param(None, Pod("a", NEW), Action.DELETE, id="gone from Kubernetes"),
+        pytest.param(None, PodVersion("a", NEW), Action.DELETE, id="gone from Kubernetes"),
         pytest.param(None, UNKNOWN, Action.DELETE, id="gone while a create was not answered"),
-        pytest.param(Pod("a"), UNKNOWN, Action.ASK, id="nobody has asked yet"),
-        pytest.param(Pod("a", NEW), UNKNOWN, Action.ASK, id="a create was not answered"),
-        pytest.param(Pod("a"), None, Action.RESOLVE, id="new, and nothing made to be sent"),
-        pytest.param(Pod("a", NEW), None, Action.CREATE, id="new"),
-        pytest.param(Pod("a"), Pod("a", OLD), Action.RESOLVE, id="perhaps changed"),
-        pytest.param(Pod("a", NEW), Pod("a", OLD), Action.UPDATE, id="changed"),
-        pytest.param(Pod("a", NEW), Pod("a", NEW), Action.NOTHING, id="as it was acknowledged"),
-        pytest.param(Pod("b"), Pod("a", OLD), Action.DELETE, id="another pod of the same name"),
-        pytest.param(Pod("b", NEW), Pod("a", NEW), Action.DELETE, id="another pod that looks the same"),
+        pytest.param(PodVersion("a"), UNKNOWN, Action.GET, id="nobody has asked yet"),
+        pytest.param(PodVersion("a", NEW), UNKNOWN, Action.GET, id="a create was not answered"),
+        pytest.param(PodVersion("a"), None, Action.BUILD_PAYLOAD, id="new, and nothing made to be sent"),
+        pytest.param(PodVersion("a", NEW), None, Action.CREATE, id="new"),
+        pytest.param(PodVersion("a"), PodVersion("a", OLD), Action.BUILD_PAYLOAD, id="perhaps changed"),
+        pytest.param(PodVersion("a", NEW), PodVersion("a", OLD), Action.UPDATE, id="changed"),
+        pytest.param(PodVersion("a", NEW), PodVersion("a", NEW), Action.NOTHING, id="as it was acknowledged"),
+        pytest.param(PodVersion("b"), PodVersion("a", OLD), Action.DELETE, id="another pod of the same name"),
+        pytest.param(
+            PodVersion("b", NEW), PodVersion("a", NEW), Action.DELETE, id="another pod with equal content"
+        ),
     ],
 )
 def test_one_step_follows_from_what_is_wanted_and_what_is_there(
-    desired: Pod | None, held: Held, action: Action
+    desired: PodVersion | None, actual: ProviderPod, action: Action
 ) -> None:
-    assert decide(desired, held) is action
+    assert decide(desired, actual) is action
 
 
 STARTED = datetime(2026, 11, 22, 8, 0, 0, tzinfo=UTC)
@@ -48,4 +50,5 @@ STARTED = datetime(2026, 11, 22, 8, 0, 0, tzinfo=UTC)
 def test_a_deadline_counts_from_the_start(
     spec: dict[str, Any], status: dict[str, Any], after: float, left: float | None
 ) -> None:
-    assert seconds_left({"spec": spec, "status": status}, STARTED + timedelta(seconds=after)) == left
+    deadline = active_deadline({"spec": spec, "status": status})
+    assert (deadline and (deadline - STARTED).total_seconds() - after) == left

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from broker.node_info import NodeFacts
-from broker.pods.env import Problem, Reference, Resolution, Sources, Unreadable, references, resolve
+from broker.node_info import NodeInfo
+from broker.pods.env import EnvironmentProblem, Reference, Resolution, Sources, Unreadable, references, resolve
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]
@@ -27,7 +27,7 @@ def resolved(
     **container: Any,
 ) -> Resolution:
     of = a_pod(containers=[a_container(env=list(env), envFrom=env_from or [], **container)], **pod or {})
-    node = NodeFacts(
+    node = NodeInfo(
         "node-1",
         allocatable={"cpu": "4", "memory": "8Gi"},
         addresses=[
@@ -158,7 +158,7 @@ def test_a_resource_may_be_another_containers() -> None:
             a_container("db", resources={"limits": {"cpu": "3"}}),
         ]
     )
-    resolution = resolve(pod, sources={}, services={}, node=NodeFacts("node-1"))
+    resolution = resolve(pod, sources={}, services={}, node=NodeInfo("node-1"))
     assert resolution.environment["web"] == [{"name": "R", "value": "3"}]
 
 
@@ -201,7 +201,7 @@ def test_what_is_missing_is_told_and_stops_the_pod_unless_it_is_optional(
 def test_the_same_problem_of_two_containers_is_told_once() -> None:
     env, _ = of_config(key="a")
     pod = a_pod(containers=[a_container(env=env), a_container("b", env=env)])
-    resolution = resolve(pod, sources=EMPTY, services={}, node=NodeFacts("node-1"))
+    resolution = resolve(pod, sources=EMPTY, services={}, node=NodeInfo("node-1"))
     assert [problem.reason for problem in resolution.problems] == ["MandatoryConfigMapKeyNotFound"]
 
 
@@ -212,9 +212,9 @@ def test_keys_that_cannot_name_a_variable_are_skipped_and_told_by_name() -> None
     assert values(resolution) == {"ok": "1"}
     assert resolution.complete
     assert resolution.problems == (
-        Problem(
+        EnvironmentProblem(
             "InvalidEnvironmentVariableNames",
-            "Secret 'password' has keys that no variable can be named by, which were skipped: 1a",
+            "Secret 'password' has keys that are invalid as names of variables and were skipped: 1a",
         ),
     )
 
@@ -232,7 +232,7 @@ def test_every_kind_of_container_has_an_environment() -> None:
         initContainers=[a_container("i")],
         ephemeralContainers=[a_container("e")],
     )
-    resolution = resolve(pod, sources={}, services=SERVICES, node=NodeFacts("node-1"))
+    resolution = resolve(pod, sources={}, services=SERVICES, node=NodeInfo("node-1"))
     assert set(resolution.environment) == {"i", "c", "e"}
     assert all(resolution.environment.values())
 

@@ -1,4 +1,4 @@
-"""Events on pods."""
+"""EventRecorder on pods."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.kubernetes.client import Client
-from broker.pods.events import Events
+from broker.node_info import NodeInfo
+from broker.pods.events import EventRecorder
 from tests.broker.apiserver import ApiServer
+from tests.broker.nodes import dependencies_of
 from tests.broker.pods.conftest import Object, bound, events
 from tests.conftest import Clock
 
 
 @pytest.fixture
-async def recorder(client: Client, clock: Clock) -> AsyncIterator[Events]:
+async def recorder(client: Client, clock: Clock) -> AsyncIterator[EventRecorder]:
     """What records events, and writes them."""
-    recorder = Events(client, node_name="web", clock=clock)
+    recorder = EventRecorder(dependencies_of(client, NodeInfo("web"), clock=clock))
     task = asyncio.create_task(recorder.run())
     yield recorder
     task.cancel()
@@ -27,7 +29,7 @@ def pod(api: ApiServer) -> Object:
 
 
 async def test_an_event_says_what_happened_to_which_pod_where(
-    api: ApiServer, recorder: Events, pod: Object
+    api: ApiServer, recorder: EventRecorder, pod: Object
 ) -> None:
     recorder.record(pod, "Warning", "ProviderCreateFailed", "the pod is not created")
     (event,) = await api.until(lambda: events(api, "ProviderCreateFailed"))
@@ -45,7 +47,7 @@ async def test_an_event_says_what_happened_to_which_pod_where(
 
 
 async def test_what_happens_again_is_counted_and_written_once_a_minute(
-    api: ApiServer, recorder: Events, pod: Object, clock: Clock
+    api: ApiServer, recorder: EventRecorder, pod: Object, clock: Clock
 ) -> None:
     recorder.record(pod, "Normal", "Again", "it happens")
     await api.until(lambda: events(api, "Again"))
@@ -60,7 +62,7 @@ async def test_what_happens_again_is_counted_and_written_once_a_minute(
 
 
 async def test_an_event_that_the_cluster_has_forgotten_is_made_anew(
-    api: ApiServer, recorder: Events, pod: Object, clock: Clock
+    api: ApiServer, recorder: EventRecorder, pod: Object, clock: Clock
 ) -> None:
     recorder.record(pod, "Normal", "Again", "it happens")
     (event,) = await api.until(lambda: events(api, "Again"))
@@ -72,7 +74,7 @@ async def test_an_event_that_the_cluster_has_forgotten_is_made_anew(
 
 
 async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_one_is_not(
-    api: ApiServer, recorder: Events, pod: Object
+    api: ApiServer, recorder: EventRecorder, pod: Object
 ) -> None:
     with api.failing(403, reason="Forbidden", path="/events"):
         recorder.record(pod, "Normal", "First", "one")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker.errors import BrokerError
-from broker.pods.workqueue import Later, Queue, Work
+from broker.pods.workqueue import RetryLater, Work, WorkQueue
 
 pytestmark = pytest.mark.looptime
 
@@ -35,7 +35,7 @@ class Recorder:
 
 
 @asynccontextmanager
-async def working(queue: Queue, work: Work, *, workers: int = 4) -> AsyncIterator[None]:
+async def working(queue: WorkQueue, work: Work, *, workers: int = 4) -> AsyncIterator[None]:
     task = asyncio.create_task(queue.run(work, workers=workers))
     try:
         yield
@@ -45,7 +45,7 @@ async def working(queue: Queue, work: Work, *, workers: int = 4) -> AsyncIterato
 
 
 async def test_a_key_that_fails_is_tried_again_for_ever_with_delays_that_double() -> None:
-    queue, work = Queue(), Recorder(*[BrokerError("not yet")] * 20)
+    queue, work = WorkQueue(), Recorder(*[BrokerError("not yet")] * 20)
     queue.add("a")
     async with working(queue, work):
         await asyncio.sleep(3000)
@@ -54,8 +54,17 @@ async def test_a_key_that_fails_is_tried_again_for_ever_with_delays_that_double(
     assert len(work.times) == 21
 
 
+async def test_2000_failures_keep_the_longest_delay() -> None:
+    queue, work = WorkQueue(), Recorder(*[BrokerError("not yet")] * 2000)
+    queue.add("a")
+    async with working(queue, work):
+        await asyncio.sleep(2000 * 300)
+    assert len(work.times) == 2001
+    assert set(work.pauses[20:]) == {300}
+
+
 async def test_a_bug_is_tried_again_too() -> None:
-    queue, work = Queue(), Recorder(KeyError("metadata"))
+    queue, work = WorkQueue(), Recorder(KeyError("metadata"))
     queue.add("a")
     async with working(queue, work):
         await asyncio.sleep(1)
@@ -63,7 +72,7 @@ async def test_a_bug_is_tried_again_too() -> None:
 
 
 async def test_a_change_makes_the_delay_short_again() -> None:
-    queue, work = Queue(), Recorder(*[BrokerError("not yet")] * 20)
+    queue, work = WorkQueue(), Recorder(*[BrokerError("not yet")] * 20)
     queue.add("a")
     async with working(queue, work):
         await asyncio.sleep(60)
@@ -75,7 +84,7 @@ async def test_a_change_makes_the_delay_short_again() -> None:
 
 
 async def test_after_a_success_the_count_begins_anew() -> None:
-    queue, work = Queue(), Recorder(BrokerError("a"), BrokerError("b"), 1.0, BrokerError("c"))
+    queue, work = WorkQueue(), Recorder(BrokerError("a"), BrokerError("b"), 1.0, BrokerError("c"))
     queue.add("a")
     async with working(queue, work):
         await asyncio.sleep(10)
@@ -85,7 +94,7 @@ async def test_after_a_success_the_count_begins_anew() -> None:
 async def test_who_is_asked_to_come_later_comes_later() -> None:
     error = BrokerError("busy")
     error.retry_after = 7.0  # type: ignore[attr-defined]  # as errors of the API server and the provider have it
-    queue, work = Queue(), Recorder(error)
+    queue, work = WorkQueue(), Recorder(error)
     queue.add("a")
     async with working(queue, work):
         await asyncio.sleep(10)
@@ -93,7 +102,7 @@ async def test_who_is_asked_to_come_later_comes_later() -> None:
 
 
 async def test_what_is_only_missing_is_looked_for_more_often() -> None:
-    queue, work = Queue(), Recorder(*[Later("no ConfigMap", at_most=10)] * 20)
+    queue, work = WorkQueue(), Recorder(*[RetryLater("no ConfigMap", at_most=10)] * 20)
     queue.add("a")
     async with working(queue, work):
         await asyncio.sleep(100)
@@ -101,13 +110,13 @@ async def test_what_is_only_missing_is_looked_for_more_often() -> None:
 
 
 async def test_every_key_that_fails_is_tried_when_what_they_have_in_common_has_passed() -> None:
-    queue, work = Queue(), Recorder(*[BrokerError("down")] * 40)
+    queue, work = WorkQueue(), Recorder(*[BrokerError("down")] * 40)
     queue.add("a")
     queue.add("b")
     async with working(queue, work):
         await asyncio.sleep(100)
         tries = len(work.keys)
-        queue.hasten()
+        queue.retry_failed()
         await asyncio.sleep(0.001)
     assert sorted(work.keys[tries:]) == ["a", "b"]
 
@@ -132,7 +141,7 @@ class Gate:
 
 
 async def test_a_key_is_worked_on_by_one_at_a_time_and_again_if_it_was_added_meanwhile() -> None:
-    queue, gate = Queue(), Gate()
+    queue, gate = WorkQueue(), Gate()
     queue.add("a")
     async with working(queue, gate):
         await asyncio.sleep(0.001)
@@ -146,7 +155,7 @@ async def test_a_key_is_worked_on_by_one_at_a_time_and_again_if_it_was_added_mea
 
 
 async def test_so_many_keys_at_once_as_there_are_workers() -> None:
-    queue, gate = Queue(), Gate()
+    queue, gate = WorkQueue(), Gate()
     for number in range(10):
         queue.add(f"key-{number}")
     async with working(queue, gate, workers=4):
@@ -158,7 +167,7 @@ async def test_so_many_keys_at_once_as_there_are_workers() -> None:
 
 
 async def test_a_stop_finishes_what_is_to_be_done_and_takes_nothing_more() -> None:
-    queue, work = Queue(), Recorder(5.0)
+    queue, work = WorkQueue(), Recorder(5.0)
     queue.add("a")
     async with working(queue, work):
         await asyncio.sleep(1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from broker.pods.status_merge import ended_status, merge_status, status_patch
+from broker.pods.status_merge import merge_status, status_patch, terminal_status
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]
@@ -365,14 +365,14 @@ def test_a_new_address_takes_the_place_of_the_old_one() -> None:
     ],
 )
 def test_a_pod_of_which_nothing_more_is_heard_has_ended(containers: list[Object], phase: str) -> None:
-    status = ended_status(pod({"phase": "Running", "containerStatuses": containers}), now=NOW)
+    status = terminal_status(pod({"phase": "Running", "containerStatuses": containers}), now=NOW)
     assert status["phase"] == phase
     assert all("terminated" in status["state"] for status in status.get("containerStatuses", []))
 
 
 def test_a_container_that_was_not_seen_to_end_has_failed() -> None:
     running = {**container(), "containerID": "x://1", "started": True}
-    (ended,) = ended_status(pod({"containerStatuses": [running]}), now=NOW)["containerStatuses"]
+    (ended,) = terminal_status(pod({"containerStatuses": [running]}), now=NOW)["containerStatuses"]
     assert (ended["ready"], ended["started"]) == (False, False)
     assert ended["state"]["terminated"] == {
         "exitCode": 137,
@@ -386,5 +386,5 @@ def test_a_container_that_was_not_seen_to_end_has_failed() -> None:
 
 def test_an_end_may_have_a_reason() -> None:
     of = pod({"phase": "Running", "containerStatuses": [container("web", ENDED)]})
-    status = merged(of, ended_status(of, now=NOW, reason="DeadlineExceeded", message="too long"))
+    status = merged(of, terminal_status(of, now=NOW, reason="DeadlineExceeded", message="too long"))
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "DeadlineExceeded", "too long")

@@ -9,21 +9,21 @@ import msgspec
 import pytest
 
 from broker.kubernetes.objects import RawObject
-from broker.pods.actions import UNKNOWN, Held, Pod
-from broker.pods.provider_state import Records
-from broker.pods.status_source import Statuses
+from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
+from broker.pods.provider_state import ProviderStates
+from broker.pods.status_source import StatusSource
 from broker.pods.store import PodStore
-from broker.pods.workqueue import Queue
-from broker.provider import Changes, PodReference, Provider, ProviderError, ProviderUnavailable, StatusChange
+from broker.pods.workqueue import WorkQueue
+from broker.provider import Changes, PodReference, ProviderClient, ProviderError, ProviderUnavailable, StatusChange
 from tests.pods import a_pod
 
 pytestmark = pytest.mark.looptime
 KEY, UID = "default/web-0", "uid-1"
-TAKEN_ON = Pod(UID, b"digest")
+TAKEN_ON = PodVersion(UID, b"digest")
 DOWN = ProviderUnavailable("down")
 
 
-class Scripted(Provider):
+class Scripted(ProviderClient):
     """A provider that gives one answer after another, and then no more."""
 
     def __init__(
@@ -58,14 +58,14 @@ class Followed:
     def __init__(self, provider: Scripted) -> None:
         store = PodStore()
         store.put(RawObject.parse(json.dumps(a_pod(uid=UID)).encode()))
-        self.records = Records(store)
-        self.records.of(KEY).held = TAKEN_ON
-        self.queue = Queue()
-        self.statuses = Statuses(provider, self.records, self.queue, interval=5)
+        self.states = ProviderStates(store)
+        self.states.get(KEY).record_written(TAKEN_ON)
+        self.queue = WorkQueue()
+        self.statuses = StatusSource(provider, self.states, self.queue, interval=5)
 
-    def held(self) -> Held:
-        """What the provider is known to have."""
-        return self.records.of(KEY).held
+    def provider_pod(self) -> ProviderPod:
+        """The pod that the provider is known to have."""
+        return self.states.get(KEY).pod
 
     @asynccontextmanager
     async def running(self, seconds: float) -> AsyncIterator[None]:
@@ -85,9 +85,9 @@ async def test_a_provider_that_tells_is_asked_from_where_it_was() -> None:
     followed = Followed(provider)
     async with followed.running(1):
         assert [question[1:] for question in provider.asked] == [(0, 0), (7, 50), (8, 50)]
-        assert followed.records.of(KEY).reported(UID) == b'{"phase":"Running"}'
+        assert followed.states.get(KEY).status(UID) == b'{"phase":"Running"}'
         assert len(followed.queue) == 1
-        assert followed.statuses.hears
+        assert followed.statuses.supports_push
     assert provider.asked_for_one == []
 
 
@@ -102,29 +102,29 @@ async def test_a_provider_that_cannot_tell_is_asked_for_each_pod_in_its_interval
     followed = Followed(provider)
     async with followed.running(12):
         assert provider.asked_for_one == [0, 5, 10]
-        assert not followed.statuses.hears
+        assert not followed.statuses.supports_push
         assert len(followed.queue) == 1, "the same status again is no news"
 
 
 async def test_a_pod_that_is_missed_twice_is_lost() -> None:
     followed = Followed(Scripted(*[None] * 10, status=None))
     async with followed.running(1):
-        assert followed.held() == TAKEN_ON
+        assert followed.provider_pod() == TAKEN_ON
     async with followed.running(6):
-        assert followed.held() is UNKNOWN
+        assert followed.provider_pod() is UNKNOWN
         assert len(followed.queue) == 1
 
 
 async def test_a_pod_that_is_told_to_be_gone_is_lost() -> None:
     followed = Followed(Scripted(changes(7, "{}"), changes(8, deleted=True)))
     async with followed.running(1):
-        assert followed.held() is UNKNOWN
+        assert followed.provider_pod() is UNKNOWN
 
 
 async def test_a_pod_that_is_not_among_all_is_lost() -> None:
     followed = Followed(Scripted(changes(7)))
     async with followed.running(1):
-        assert followed.held() is UNKNOWN
+        assert followed.provider_pod() is UNKNOWN
 
 
 async def test_a_provider_that_counts_from_the_start_again_is_asked_for_everything() -> None:
@@ -132,7 +132,7 @@ async def test_a_provider_that_counts_from_the_start_again_is_asked_for_everythi
     followed = Followed(provider)
     async with followed.running(2):
         assert [question[1] for question in provider.asked] == [0, 7, 0, 2]
-        assert followed.held() is UNKNOWN
+        assert followed.provider_pod() is UNKNOWN
 
 
 async def test_after_an_outage_everything_is_asked_for_and_what_had_failed_is_tried() -> None:
@@ -161,4 +161,4 @@ async def test_an_outage_in_the_middle_of_asking_for_each_pod_is_one() -> None:
     followed = Followed(provider)
     async with followed.running(0.5):
         assert [time for time, *_ in provider.asked] == [0, 0.1, 0.3]
-        assert followed.held() == TAKEN_ON
+        assert followed.provider_pod() == TAKEN_ON

@@ -43,7 +43,7 @@ def test_what_this_broker_has_written_itself_is_no_news() -> None:
     store.put(raw("1"))
     base = store.get("default/web-0")
     assert base is not None
-    store.written(base, raw("2", status={"phase": "Running"}).decode())
+    store.put_written(base, raw("2", status={"phase": "Running"}).decode())
     assert not store.put(raw("2", status={"phase": "Running"}))
     assert store.put(raw("3"))
     now = store.get("default/web-0")
@@ -57,12 +57,12 @@ def test_an_answer_that_comes_after_the_watch_has_told_more_changes_nothing() ->
     base = store.get("default/web-0")
     assert base is not None
     store.put(raw("3", deletionTimestamp="2026-11-22T08:46:38Z"))
-    store.written(base, raw("2").decode())
+    store.put_written(base, raw("2").decode())
     now = store.get("default/web-0")
     assert now is not None
     assert now.is_terminating
     store.put(raw("1", uid="uid-2"))
-    store.written(base, raw("2").decode())
+    store.put_written(base, raw("2").decode())
     assert (now := store.get("default/web-0")) is not None
     assert now.uid == "uid-2"
 

@@ -1,0 +1,40 @@
+"""The objects that every part of a node needs, in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+
+from broker.kubernetes.client import Client
+from broker.node_info import NodeInfo
+from broker.provider import ProviderClient
+from broker.settings import Settings
+
+Clock = Callable[[], datetime]
+"""Returns the current time, with a time zone."""
+
+
+def utc_now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """Shared objects of one node.
+
+    Attributes:
+        settings: settings of the broker.
+        client: client of the API server.
+        provider: client of the provider.
+        node: capacity, addresses, labels and identity of the node.
+        clock: returns the current time.
+        random: source of jitter.
+    """
+
+    settings: Settings
+    client: Client
+    provider: ProviderClient
+    node: NodeInfo
+    clock: Clock
+    random: Random

@@ -1,0 +1,13 @@
+"""The examples in docstrings."""
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["pods.env", "kubernetes.quantity"])
+def test_the_examples_in_a_module_are_true(name: str) -> None:
+    results = doctest.testmod(importlib.import_module(f"broker.{name}"))
+    assert results.attempted > 0
+    assert results.failed == 0
