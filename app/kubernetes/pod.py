@@ -112,6 +112,11 @@ class ObjectMeta(_Object, frozen=True):
     annotations: dict[str, str | None] | None = None
     owner_references: list[OwnerReference] | None = None
 
+    @property
+    def full_name(self) -> str:
+        """The pod's name in a kubelet's messages: `NAME_NAMESPACE(UID)`."""
+        return f"{self.name}_{self.namespace}({self.uid or ''})"
+
 
 class Pod(_Object, frozen=True):
     """The fields of a Pod that this provider reads."""

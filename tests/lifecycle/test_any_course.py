@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.kubernetes.status import Transition
 from app.runtimes.base import Timeline
-from app.runtimes.synthetic.timeline import AHEAD, MISSED, advance, create, delete, update
+from app.runtimes.synthetic.timeline import MAX_MISSED, MAX_UPCOMING, advance, create, delete, update
 from tests.lifecycle import NOW, alive, bounded, parsed, status_at
 from tests.lifecycle.generated import changes, pods
 from tests.lifecycle.invariants import Told, check, check_told
@@ -40,7 +40,7 @@ class Record:
         if self.continues_at and self.continues_at <= self.now:
             course = advance(self.life, current=self.told[-1][1], now=self.now)
             assert course is not None
-            assert len(course.transitions) <= AHEAD + MISSED
+            assert len(course.transitions) <= MAX_UPCOMING + MAX_MISSED
             assert course.continues_at is None or course.continues_at > self.now
             self._append(course)
 
@@ -72,7 +72,7 @@ class Record:
 @given(pods(), delays)
 def test_every_course_of_every_pod_is_one_that_a_kubelet_could_tell(pod: dict[str, Any], delay: float) -> None:
     course = create(alive(pod, start_delay=delay), now=NOW)
-    assert 1 <= len(course.transitions) <= AHEAD
+    assert 1 <= len(course.transitions) <= MAX_UPCOMING
     assert course.transitions[0].effective_at == NOW
     if course.continues_at:
         assert course.continues_at > course.transitions[-1].effective_at

@@ -12,7 +12,7 @@ import pytest
 from app.core.errors import InvalidRequest
 from app.kubernetes.status import PodStatus, Transition, encode_status
 from app.runtimes.synthetic.annotations import DOMAIN
-from app.runtimes.synthetic.timeline import AHEAD, MISSED, advance, create, update
+from app.runtimes.synthetic.timeline import MAX_MISSED, MAX_UPCOMING, advance, create, update
 from tests.lifecycle import (
     NOW,
     PODS,
@@ -162,7 +162,7 @@ def test_a_course_is_the_same_in_every_process(seed: str) -> None:
 
 def test_a_course_without_an_end_is_computed_a_stretch_ahead_and_says_from_when_on_it_goes_on() -> None:
     course = create(alive(crashing()), now=NOW)
-    assert len(course.transitions) == AHEAD
+    assert len(course.transitions) == MAX_UPCOMING
     assert course.continues_at
     assert course.continues_at > course.transitions[-1].effective_at
 
@@ -181,7 +181,7 @@ def test_a_course_that_goes_on_step_by_step_is_the_one_that_goes_on_at_once() ->
     current = first.transitions[-1]
     late = advance(alive(pod), current=current, now=current.effective_at + timedelta(minutes=50))
     assert late
-    assert late.transitions == often[AHEAD : AHEAD + len(late.transitions)]
+    assert late.transitions == often[MAX_UPCOMING : MAX_UPCOMING + len(late.transitions)]
 
 
 @pytest.mark.parametrize("run_for", ["1s", "5s", "90s", "600s", "601s", "3h"])
@@ -195,7 +195,7 @@ def test_a_course_that_goes_on_very_late_has_counted_every_restart_and_tells_the
     first = create(alive(pod), now=NOW)
     late = advance(alive(pod), current=first.transitions[-1], now=now)
     assert late
-    assert len(late.transitions) <= MISSED + AHEAD
+    assert len(late.transitions) <= MAX_MISSED + MAX_UPCOMING
     assert late.continues_at
     assert late.continues_at > now
     told = status_at(late.transitions, now)
@@ -230,7 +230,7 @@ def test_an_image_that_cannot_be_pulled_for_years_costs_no_more_than_one_that_ca
     first = create(alive(pod), now=NOW)
     late = advance(alive(pod), current=first.transitions[-1], now=after(10 * 365 * 86_400))
     assert late
-    assert len(late.transitions) <= MISSED + AHEAD
+    assert len(late.transitions) <= MAX_MISSED + MAX_UPCOMING
     check(parsed(pod), late.transitions)
 
 

@@ -15,7 +15,7 @@ def run_of(
     probes: dict[str, Any], orders: ContainerOverrides | None = None, *, lasts: int | None = None
 ) -> RunPlan:
     spec = parsed(a_pod(containers=[a_container(**probes)])).spec.containers[0]
-    return plan_run(spec, orders or ContainerOverrides(), lasts=lasts, grace=30)
+    return plan_run(spec, orders or ContainerOverrides(), duration=lasts, grace=30)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_probe_that_fails_shapes_the_run(
 
 def test_a_container_that_ends_before_its_probe_would_kill_it_ends_by_itself() -> None:
     found = run_of({"livenessProbe": {}}, ContainerOverrides(fail="LivenessProbe", run_for=7))
-    assert (found.ends, found.exit_code, found.hung) == (7, 0, None)
+    assert (found.ends, found.exit_code, found.failed_probe) == (7, 0, None)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,10 @@ def phase(client: FlaskClient, pod: dict[str, Any]) -> str:
     [
         ("app.nothing:Runtime", "RUNTIME: No module named 'app.nothing'"),
         ("app.core.settings:Nothing", "RUNTIME: module 'app.core.settings' has no attribute 'Nothing'"),
-        ("app.core.settings:Settings", "RUNTIME: app.core.settings:Settings is not a subclass of app.runtimes.Runtime"),
+        (
+            "app.core.settings:Settings",
+            "RUNTIME: app.core.settings:Settings is not a subclass of app.runtimes.Runtime",
+        ),
     ],
 )
 def test_a_runtime_that_is_none_stops_the_start(runtime: str, problem: str) -> None:

@@ -105,8 +105,8 @@ def _written(container: SimulatedContainer, run: _Run) -> Iterator[Line]:
         if is_seen or time < run.until or (time == run.until and run.running):
             yield time, line
     if run.running is None:
-        if container.plan.hung and run.until >= run.begun + (container.plan.ends or 0) * SECOND:
-            yield run.until, f"killed: the {container.plan.hung} probe failed"
+        if container.plan.failed_probe and run.until >= run.begun + (container.plan.ends or 0) * SECOND:
+            yield run.until, f"killed: the {container.plan.failed_probe} probe failed"
         yield run.until, f"exited with code {run.exit_code} at {run.until:%Y-%m-%dT%H:%M:%SZ}"
 
 

@@ -62,7 +62,7 @@ def exceeded(wanted: ResourceStatus, capacity: Mapping[str, str]) -> str | None:
     return None
 
 
-def resizing(
+def resize_conditions(
     pairs: Iterable[ContainerPair], capacity: Mapping[str, str]
 ) -> Iterable[tuple[str, ReasonAndMessage | None]]:
     """Give the conditions of the resizes that are under way or cannot be."""
