@@ -17,7 +17,7 @@ from app.services import Services
 
 _HELP = """\
 pods(deleted=False)     list the pods of this node; deleted=True includes deleted pods
-pod("ns/name")          a pod by name or UID: .pod (environment redacted), .history.statuses (statuses), .created_at
+pod("ns/name")          a pod by name or UID: .pod (environment redacted), .history.statuses, .created_at
 explain("ns/name")      explain the state of a pod, and what happens next; at=TIME for a time in the past
 history("ns/name")      list the requests and statuses of a pod, including scheduled statuses
 status_at(uid, time)    the PodStatus row of a pod at a time

@@ -1,4 +1,4 @@
-"""The conditions that a kubelet owns.
+"""Derive the pod conditions that a kubelet owns.
 
 Source: `pkg/kubelet/status/generate.go` and `generateAPIPodStatus` in Kubernetes, and "Pod conditions" in its
 documentation. The order is the one a kubelet writes.
@@ -11,7 +11,7 @@ from app.kubernetes.pod import PodSpec
 from app.kubernetes.status import ConditionStatus, PodCondition
 
 ReasonAndMessage = tuple[str, str | None]
-"""A reason and a message."""
+"""The reason and the message of a condition or a pod."""
 
 
 def build_conditions(
@@ -26,18 +26,18 @@ def build_conditions(
     observed_generation: int | None = None,
     also: Iterable[tuple[str, ReasonAndMessage | None]] = (),
 ) -> tuple[PodCondition, ...]:
-    """Derive the conditions from the containers.
+    """Return the conditions that follow from the containers.
 
     Args:
-        spec: the pod.
-        phase: its phase.
-        sandbox: the pod has its sandbox and its network.
+        spec: the pod's spec.
+        phase: the pod's phase.
+        sandbox: whether the pod has its sandbox and its network.
         init: the init containers with their statuses.
-        regular: the containers with theirs, in the order of the spec.
+        regular: the containers with their statuses, in the order of the spec.
         at: the time of this status, RFC 3339.
-        previous: the conditions that held before; a condition keeps its time while its status is the same.
-        observed_generation: the generation of the pod that this describes.
-        also: types of further conditions that hold, with why.
+        previous: the previous conditions; a condition keeps its time while its status is the same.
+        observed_generation: the generation of the pod.
+        also: types of additional conditions that are true, each with its reason and message.
     """
     since = {condition.type: condition for condition in previous}
 
@@ -81,7 +81,10 @@ def _unready(
 
 
 def _gates(spec: PodSpec) -> ReasonAndMessage | None:
-    """Readiness gates are conditions that others set on the API server's pod; a provider is not told of them."""
+    """Return why the readiness gates are not met; None without gates.
+
+    A gate is never met: its condition is set on the pod in the API server, and a provider does not receive it.
+    """
     missing = [
         f'corresponding condition of pod readiness gate "{gate.condition_type}" does not exist.'
         for gate in spec.readiness_gates or ()
@@ -92,9 +95,10 @@ def _gates(spec: PodSpec) -> ReasonAndMessage | None:
 def _initialized(
     phase: str, init: Sequence[ContainerPair], regular: Sequence[ContainerPair], *, was: bool
 ) -> tuple[bool, ReasonAndMessage | None]:
-    """A sidecar has done its part once it is started, any other init container once it ended well.
+    """Return whether the pod is initialized, and why.
 
-    What was initialized once stays so, also while a sidecar starts anew.
+    A sidecar must be started, any other init container must have succeeded. A pod that was initialized stays
+    initialized, also while a sidecar restarts.
     """
     if phase == "Succeeded":
         return True, ("PodCompleted", None)

@@ -1,4 +1,4 @@
-"""The status of one container in each of its states, and the IDs that a container runtime would have given it.
+"""Build the status of a container in each of its states, and the IDs that a container runtime would assign.
 
 Source: `convertToAPIContainerStatuses` of the kubelet.
 """
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from app.kubernetes.pod import Container
+from app.kubernetes.pod import Container, PodSpec
 from app.kubernetes.status import (
     ContainerState,
     ContainerStateRunning,
@@ -20,7 +20,13 @@ from app.kubernetes.status import (
 
 RUNTIME = "synthetic"
 KILLED = 137
-_NEVER = ContainerState()
+"""The exit code of a process that SIGKILL ended."""
+_NO_STATE = ContainerState()
+
+
+def initial_waiting_reason(spec: PodSpec) -> str:
+    """Return the reason with which the containers of a pod wait before their first run."""
+    return "PodInitializing" if spec.init_containers else "ContainerCreating"
 
 
 def waiting(
@@ -31,15 +37,14 @@ def waiting(
     before: ContainerStatus | None = None,
     started: bool | None = False,
 ) -> ContainerStatus:
-    """Describe a container that waits: for its first run, or for another after the one `before`."""
+    """Return the status of a container that waits: for its first run, or for a restart after `before`."""
     state = ContainerState(waiting=ContainerStateWaiting(reason, message))
     if before and before.container_id:
-        last = ContainerState(terminated=before.state.terminated) if before.state.terminated else before.last_state
-        return replace(before, state=state, last_state=last, ready=False, started=started)
+        return replace(before, state=state, last_state=_last_state(before), ready=False, started=started)
     return ContainerStatus(
         name=container.name,
         state=state,
-        last_state=_NEVER,
+        last_state=_NO_STATE,
         ready=False,
         restart_count=0,
         image=container.image or "",
@@ -56,11 +61,10 @@ def running(
     before: ContainerStatus | None = None,
     resources: ResourceStatus | None = None,
 ) -> ContainerStatus:
-    """Describe a container that starts at `at`: for the first time, or after the run `before`."""
-    restart_count, last = 0, _NEVER
+    """Return the status of a container that starts at `at`, for the first time or after the status `before`."""
+    restart_count, last = 0, _NO_STATE
     if before and before.container_id:
-        restart_count = before.restart_count + 1
-        last = ContainerState(terminated=before.state.terminated) if before.state.terminated else before.last_state
+        restart_count, last = before.restart_count + 1, _last_state(before)
     return ContainerStatus(
         name=container.name,
         state=ContainerState(running=ContainerStateRunning(at)),
@@ -77,45 +81,66 @@ def running(
 
 
 def terminated(status: ContainerStatus, *, at: str, exit_code: int, reason: str | None = None) -> ContainerStatus:
-    """Describe a container that ran and ends at `at`."""
-    ended = ContainerStateTerminated(
+    """Return the status of a running container that ends at `at`."""
+    state = terminated_state(
         exit_code=exit_code,
-        reason=reason or ("Error" if exit_code else "Completed"),
+        reason=reason,
         started_at=status.state.running.started_at if status.state.running else at,
         finished_at=at,
         container_id=status.container_id,
     )
-    return replace(
-        status,
-        state=ContainerState(terminated=ended),
-        ready=False,
-        started=None if status.started is None else False,
+    return _ended(status, state)
+
+
+def terminated_state(
+    *,
+    exit_code: int,
+    reason: str | None = None,
+    message: str | None = None,
+    started_at: str | None = None,
+    finished_at: str | None = None,
+    container_id: str | None = None,
+) -> ContainerState:
+    """Return a terminated state; without a `reason` it is `Completed` for exit code 0, else `Error`."""
+    return ContainerState(
+        terminated=ContainerStateTerminated(
+            exit_code=exit_code,
+            reason=reason or ("Error" if exit_code else "Completed"),
+            message=message,
+            started_at=started_at,
+            finished_at=finished_at,
+            container_id=container_id,
+        )
     )
 
 
 def lost(status: ContainerStatus) -> ContainerStatus:
-    """Describe a container of which nobody knows how it ended."""
-    ended = ContainerStateTerminated(
+    """Return the status of a container whose exit code is unknown."""
+    state = terminated_state(
         exit_code=KILLED,
         reason="ContainerStatusUnknown",
         message="The container could not be located when the pod was terminated",
     )
-    return replace(
-        status,
-        state=ContainerState(terminated=ended),
-        ready=False,
-        started=None if status.started is None else False,
-    )
+    return _ended(status, state)
+
+
+def _last_state(before: ContainerStatus) -> ContainerState:
+    """Return the `lastState` of the run that follows the status `before`."""
+    return ContainerState(terminated=before.state.terminated) if before.state.terminated else before.last_state
+
+
+def _ended(status: ContainerStatus, state: ContainerState) -> ContainerStatus:
+    return replace(status, state=state, ready=False, started=None if status.started is None else False)
 
 
 def container_id(pod_uid: str, name: str, *, restart_count: int = 0) -> str:
-    """Give a container its ID: the same at every reading, another after every restart."""
+    """Return the ID of a container: stable between restarts, different after each restart."""
     return f"{RUNTIME}://{_sha256(pod_uid, name, str(restart_count))}"
 
 
 @lru_cache(maxsize=1024)
 def image_id(image: str) -> str:
-    """Give an image its ID as containerd does: the whole name of the repository, `@`, a digest.
+    """Return the ID of an image in containerd's format: the full repository name, `@`, a digest.
 
     >>> image_id("nginx:1.27").partition(":")[0]
     'docker.io/library/nginx@sha256'
@@ -123,25 +148,25 @@ def image_id(image: str) -> str:
     if not image:
         return ""
     name, _, digest = image.partition("@")
-    name = _whole_name(name)
+    name = _full_name(name)
     directory, slash, repository = name.rpartition("/")
     repository = f"{directory}{slash}{repository.partition(':')[0]}"
     return f"{repository}@{digest or 'sha256:' + _sha256(name)}"
 
 
 def image_reference(image: str) -> str:
-    """Give an image its whole name, as containerd speaks of it.
+    """Return the full reference of an image, as containerd writes it.
 
     >>> image_reference("nginx")
     'docker.io/library/nginx:latest'
     """
     name, at, digest = image.partition("@")
-    name = _whole_name(name)
+    name = _full_name(name)
     is_tagged = ":" in name.rpartition("/")[2]
     return f"{name}{at}{digest}" if digest or is_tagged else f"{name}:latest"
 
 
-def _whole_name(name: str) -> str:
+def _full_name(name: str) -> str:
     registry, slash, _ = name.partition("/")
     if not slash:
         return f"docker.io/library/{name}"

@@ -1,4 +1,4 @@
-"""The phase of a pod.
+"""Derive the phase of a pod.
 
 Source: `getPhase` of the kubelet, "Pod phase" in the Kubernetes documentation.
 """
@@ -13,10 +13,10 @@ ContainerPair = tuple[Container, ContainerStatus]
 
 
 def pod_phase(spec: PodSpec, *, init: Iterable[ContainerPair], regular: Iterable[ContainerPair]) -> Phase:
-    """Derive the phase from the containers; ephemeral ones do not count.
+    """Return the phase that follows from the containers; ephemeral containers do not count.
 
     Args:
-        spec: the pod.
+        spec: the pod's spec.
         init: the init containers, sidecars among them, with their statuses.
         regular: the containers, with their statuses.
     """

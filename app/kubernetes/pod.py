@@ -1,7 +1,7 @@
-"""A Pod as a client sent it: checked where this provider depends on it, kept as text everywhere else.
+"""Parse Pods. Fields that the provider reads are decoded and validated; the rest of the text is kept unchanged.
 
-A newer Kubernetes sends fields that nobody here has heard of, so the text of a pod is carried verbatim
-from the socket to the database and back. Only what the lifecycle reads is decoded and checked.
+A newer Kubernetes sends fields that this version does not know. The text of a pod is therefore stored and
+returned as it was received.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ from app.core.errors import InvalidRequest
 from app.core.timestamps import seconds
 
 Resources = dict[str, str | int | float]
-"""Resource name → quantity. Kubernetes takes bare numbers too."""
+"""Resource name → quantity. Kubernetes accepts numbers too."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-"""A number of seconds or of times: an `int32` of Kubernetes, which never has a negative one here."""
+"""A number of seconds or repetitions: a Kubernetes `int32` that is not negative."""
 
 
 class _Object(msgspec.Struct, rename="camel", frozen=True):
-    """A part of a Pod. Go clients send `null` for an empty list or map, so every field may be null."""
+    """An object within a Pod. Optional fields can be null: Go clients send `null` for empty lists and maps."""
 
 
 class ResourceRequirements(_Object, frozen=True):
@@ -90,13 +90,13 @@ class PodSpec(_Object, frozen=True):
 
     @property
     def grace(self) -> timedelta:
-        """What its containers get to end by themselves; 30 s, the API server's default, where it does not say."""
+        """The grace period of a deletion; by default 30 s, as in the API server."""
         given = self.termination_grace_period_seconds
         return seconds(30 if given is None else given)
 
     @property
     def all_containers(self) -> list[Container]:
-        """Every container of whichever kind."""
+        """All containers, of every kind."""
         return [*self.containers, *(self.init_containers or ()), *(self.ephemeral_containers or ())]
 
 
@@ -112,6 +112,11 @@ class ObjectMeta(_Object, frozen=True):
     annotations: dict[str, str | None] | None = None
     owner_references: list[OwnerReference] | None = None
 
+    @property
+    def full_name(self) -> str:
+        """The pod's name in a kubelet's messages: `NAME_NAMESPACE(UID)`."""
+        return f"{self.name}_{self.namespace}({self.uid or ''})"
+
 
 class Pod(_Object, frozen=True):
     """The fields of a Pod that this provider reads."""
@@ -122,7 +127,7 @@ class Pod(_Object, frozen=True):
 
 
 class PodReference(_Object, frozen=True):
-    """Which pod is meant, and what its containers get to end by themselves: all that a delete needs."""
+    """The name, the UID and the grace period of a pod that is to be deleted."""
 
     namespace: str
     name: str
@@ -130,18 +135,18 @@ class PodReference(_Object, frozen=True):
     deletion_grace_period_seconds: int | None = None
 
 
-class _Referring(_Object, frozen=True):
+class _ReferencedPod(_Object, frozen=True):
     metadata: PodReference
     kind: str | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A pod that was accepted.
+    """A validated Pod.
 
     Attributes:
         pod: the decoded fields.
         text: the whole Pod as compact JSON, without `status` and `metadata.managedFields`.
-        digest: SHA-256 (hex) of what counts as a change; see :func:`digest`.
+        digest: SHA-256 (hex) of the fields whose change is an update; see :func:`digest`.
     """
 
     pod: Pod
@@ -150,11 +155,11 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Read a request body.
+        """Parse a request body.
 
         Raises:
-            InvalidRequest: no JSON, no Pod, or a field that the lifecycle reads is missing or of the wrong
-                type. The message names the field and never quotes a value.
+            InvalidRequest: the body is not JSON or not a Pod, or a field that the provider reads is missing or of
+                the wrong type. The message names the field and never quotes a value.
         """
         document = _load(body)
         pod = _convert(document, Pod)
@@ -170,7 +175,7 @@ class Manifest(msgspec.Struct, frozen=True):
         return cls(pod=_POD_DECODER.decode(text), text=text, digest=digest)
 
     def with_uid(self, uid: str) -> "Manifest":
-        """Give a pod that came without a UID (one written by hand) the one that it is to have."""
+        """Return a copy with a UID, for a pod that was received without one."""
         document = _DECODER.decode(self.text)
         metadata = _DECODER.decode(document["metadata"])
         metadata["uid"] = msgspec.Raw(msgspec.json.encode(uid))
@@ -180,23 +185,22 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def parse_reference(body: bytes) -> PodReference:
-    """Read which pod a request means.
+    """Parse the body of a delete request.
 
     Raises:
         InvalidRequest: as :meth:`Manifest.parse`.
     """
-    referring = _convert(_load(body), _Referring)
-    _check_metadata(referring.metadata, kind=referring.kind)
-    return referring.metadata
+    pod = _convert(_load(body), _ReferencedPod)
+    _check_metadata(pod.metadata, kind=pod.kind)
+    return pod.metadata
 
 
 def digest(document: dict[str, Any]) -> str:
-    """Hash what makes two Pods the same pod in the same shape.
+    """Return the SHA-256 (hex) of a Pod's content. A pod with an equal digest is unchanged.
 
-    Left out: `status` (the provider owns it), `metadata.managedFields` and `metadata.resourceVersion`
-    (every status patch moves it), the UID (compared by itself), nulls, and the order of `env`: the
-    original broker resolves the environment from an unordered map and sends the same pod with another
-    order again and again.
+    Excluded are `status`, which the provider owns, `metadata.managedFields`, `metadata.resourceVersion`, which
+    every status patch changes, the UID, which is compared separately, nulls, and the order of `env`: the original
+    broker resolves the environment from an unordered map and sends the same pod repeatedly in different orders.
     """
     metadata = {k: v for k, v in document["metadata"].items() if k not in _VOLATILE_METADATA}
     spec = dict(document["spec"])
@@ -206,20 +210,20 @@ def digest(document: dict[str, Any]) -> str:
     rest = {k: v for k, v in document.items() if k not in ("metadata", "spec", "status", "kind", "apiVersion")}
     shape = {**rest, "metadata": metadata, "spec": spec}
     canonical = orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)
-    if b":null" in canonical:  # seldom: worth looking before going through it all
+    if b":null" in canonical:  # rare, so the search saves a pass over the whole document
         canonical = orjson.dumps(_without_nulls(shape), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).hexdigest()
 
 
-_T = TypeVar("_T", Pod, _Referring)
+_T = TypeVar("_T", Pod, _ReferencedPod)
 _VOLATILE_METADATA = frozenset({"managedFields", "resourceVersion", "uid"})
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _POD_DECODER = msgspec.json.Decoder(Pod)
-for _type in (Pod, _Referring):
-    # msgspec prepares a type when it is first used, and a process in which two threads do so at once crashes.
+for _type in (Pod, _ReferencedPod):
+    # msgspec prepares a type on first use, and a process in which two threads do so at once crashes.
     msgspec.json.Decoder(_type)
-# PostgreSQL's text has no NUL; the longest name in Kubernetes is a DNS subdomain of 253 characters.
-_LONGEST_NAME = 253
+_MAX_NAME_LENGTH = 253
+"""The length of the longest name in Kubernetes, a DNS subdomain."""
 
 
 def _load(body: bytes) -> dict[str, Any]:
@@ -240,7 +244,7 @@ def _convert(document: dict[str, Any], to: type[_T]) -> _T:
 
 
 def _invalid(message: str) -> InvalidRequest:
-    """Turn msgspec's "… - at `$.spec.containers[0]`" into a field and what is wrong with it."""
+    """Convert msgspec's "… - at `$.spec.containers[0]`" into an error with a field and a problem."""
     problem, _, path = message.partition(" - at `$")
     field = path.rstrip("`").removeprefix(".")
     if problem.startswith("Object missing required field `"):
@@ -279,14 +283,14 @@ def _check_metadata(metadata: ObjectMeta | PodReference, *, kind: str | None) ->
 def _check_name(value: str, *, field: str) -> None:
     if not value:
         raise InvalidRequest("required", field=field)
-    if len(value) > _LONGEST_NAME:
-        raise InvalidRequest(f"longer than {_LONGEST_NAME} characters", field=field)
+    if len(value) > _MAX_NAME_LENGTH:
+        raise InvalidRequest(f"longer than {_MAX_NAME_LENGTH} characters", field=field)
     if not value.isprintable():
         raise InvalidRequest("has characters that cannot be printed", field=field)
 
 
 def _text(body: bytes) -> str:
-    """Cut `status` and `managedFields` out of a body, and leave every other byte that means something."""
+    """Return a body as compact JSON without `status` and `managedFields`; everything else is kept."""
     document = _DECODER.decode(body)
     document.pop("status", None)
     metadata = _DECODER.decode(document["metadata"])

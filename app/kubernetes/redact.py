@@ -1,4 +1,4 @@
-"""A Pod as it may be shown: with the names of what is in its environment, and without the values."""
+"""Redact a Pod for display: the names of environment variables are kept, their values are replaced."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,8 @@ MASK = "…"
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # the whole Pod once more, environment included
 _SHORTEST_SECRET = 6
-"""A shorter value is taken for no secret where it stands elsewhere: `1` and `true` are everywhere."""
+"""The minimum length of a value that is replaced outside of the environment. Values such as `1` and `true` are
+common and no secrets."""
 
 
 def redact_pod(pod: dict[str, Any]) -> dict[str, Any]:
@@ -40,14 +41,14 @@ def _containers(containers: Any) -> Any:
 
 
 def _variable(variable: Any) -> Any:
-    """Keep the name and where the value comes from; everything else of it is the value."""
+    """Keep `name` and `valueFrom`, and mask every other field."""
     if not isinstance(variable, dict):
         return MASK
     return {k: v if k in ("name", "valueFrom") else MASK for k, v in variable.items()}
 
 
 def _values(pod: dict[str, Any]) -> Iterator[str]:
-    """Find the values of every environment."""
+    """Yield the values of all environment variables."""
     spec = pod.get("spec")
     if not isinstance(spec, dict):
         return
@@ -59,7 +60,7 @@ def _values(pod: dict[str, Any]) -> Iterator[str]:
 
 
 def _names(pod: dict[str, Any]) -> set[str]:
-    """Find what is no secret though it may be in an environment: where a pod is told who and where it is."""
+    """Return the names of the pod, its node and its account, which are no secrets."""
     metadata, spec = pod.get("metadata"), pod.get("spec")
     names = [metadata.get(key) for key in ("namespace", "name", "uid")] if isinstance(metadata, dict) else []
     names += [spec.get(key) for key in ("nodeName", "serviceAccountName")] if isinstance(spec, dict) else []
@@ -67,7 +68,7 @@ def _names(pod: dict[str, Any]) -> set[str]:
 
 
 def _without(document: Any, values: list[str]) -> Any:
-    """Mask these values wherever they stand in a text, the keys of objects apart."""
+    """Mask these values in every string of a document, except for the keys of objects."""
     if isinstance(document, dict):
         return {k: _without(v, values) for k, v in document.items()}
     if isinstance(document, list):

@@ -1,13 +1,14 @@
-"""A pod's cpu and memory: its quality-of-service class, and its requests as a scheduler counts them.
+"""Compute a pod's quality-of-service class, and its cpu and memory requests as the scheduler counts them.
 
-Class: `ComputePodQOS` in `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`. Only amounts of more than zero count,
-and init containers count as containers do.
+The class: only amounts greater than zero count, and init containers count like containers. Source:
+`ComputePodQOS` in `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`.
 
-Requests: `PodRequests` in `k8s.io/component-helpers/resource`. Init containers run one after another, so the
-largest counts, together with the sidecars that started before it; containers and sidecars run at the same time, so
-their sum counts. Overhead is added. A limit stands in for a missing request, as in the API server's defaulting.
+The requests: init containers run one after another, so the largest of them counts, together with the sidecars that
+were started before it. Containers and sidecars run at the same time, so their sum counts. The larger of the two is
+the request; the overhead is added. A limit is the default of a missing request, as in the API server. Source:
+`PodRequests` in `k8s.io/component-helpers/resource`.
 
-In both, resources of the pod as a whole, where given, replace those of its containers.
+In both, pod-level resources replace those of the containers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,15 +25,15 @@ _COMPUTE = ("cpu", "memory")
 
 
 def qos_class(spec: PodSpec) -> QosClass:
-    """Compute the class.
+    """Return the quality-of-service class of a pod.
 
     * Guaranteed: every container has cpu and memory limits, and its requests equal them. A missing request
-      counts as the limit, as the API server's defaulting makes it; one of zero does not.
+      equals the limit, as in the API server's defaulting; a request of zero does not.
     * BestEffort: no container has a request or a limit.
     * Burstable: everything else.
 
     Raises:
-        InvalidRequest: a request or limit is no quantity.
+        InvalidRequest: a request or limit is not a quantity.
     """
     requirements = list(_requirements(spec))
     if not any(amount > 0 for pair in requirements for amounts in pair for amount in amounts.values()):
@@ -66,10 +67,10 @@ def _requirements_of(
 
 
 def amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal]:
-    """Read the cpu and memory of a map, resource → quantity; what is not in it is not in the answer.
+    """Parse the cpu and memory of a map, resource → quantity; a resource that is missing is omitted.
 
     Raises:
-        InvalidRequest: one is no quantity; the message names it within `field`.
+        InvalidRequest: an amount is not a quantity; the message names it within `field`.
     """
     found = {}
     for name in _COMPUTE:
@@ -83,54 +84,56 @@ def amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal]
 
 _Amounts = Mapping[str, Decimal]
 
-_MOST = 2**50
-"""More than any node has; so many of them still fit into the sum of a database."""
+_MAX_AMOUNT = 2**50
+"""More than any node has, and small enough that the sum of many pods fits into a database's integer."""
 
 
 class ResourceRequests(NamedTuple):
-    """What a pod requests, rounded up to whole numbers as a scheduler does."""
+    """The requests of a pod, rounded up to whole numbers as the scheduler does."""
 
     cpu_millicores: int
     memory_bytes: int
 
 
 def pod_requests(spec: PodSpec) -> ResourceRequests:
-    """Add up what a pod requests.
+    """Return the total requests of a pod.
 
     Raises:
-        InvalidRequest: a quantity is none; the message names its field.
+        InvalidRequest: an amount is not a quantity; the message names its field.
     """
-    parts = list(_containers(spec))
+    containers = list(_containers(spec))
     overhead = amounts(spec.overhead, field="spec.overhead")
     whole = spec.resources or ResourceRequirements()
     requested = amounts(whole.requests, field="spec.resources.requests")
     limits = amounts(whole.limits, field="spec.resources.limits")
 
     def total(name: str) -> Decimal:
-        of_containers = _needed(name, parts) or limits.get(name, Decimal(0))
+        of_containers = _peak_request(name, containers) or limits.get(name, Decimal(0))
         return requested.get(name, of_containers) + overhead.get(name, Decimal(0))
 
     return ResourceRequests(cpu_millicores=_rounded(total("cpu") * 1000), memory_bytes=_rounded(total("memory")))
 
 
-class _Part(NamedTuple):
+class _ContainerRequests(NamedTuple):
     amounts: _Amounts
-    is_before_others: bool = False
+    runs_alone: bool = False
+    """Whether it is an init container that ends before the next container starts."""
 
 
-def _containers(spec: PodSpec) -> Iterator[_Part]:
+def _containers(spec: PodSpec) -> Iterator[_ContainerRequests]:
     for index, container in enumerate(spec.init_containers or ()):
         found = _effective_requests(container.resources, field=f"spec.initContainers[{index}].resources")
-        yield _Part(found, is_before_others=container.restart_policy != "Always")
+        yield _ContainerRequests(found, runs_alone=container.restart_policy != "Always")
     for index, container in enumerate(spec.containers):
-        yield _Part(_effective_requests(container.resources, field=f"spec.containers[{index}].resources"))
+        found = _effective_requests(container.resources, field=f"spec.containers[{index}].resources")
+        yield _ContainerRequests(found)
 
 
-def _needed(name: str, parts: list[_Part]) -> Decimal:
+def _peak_request(name: str, containers: list[_ContainerRequests]) -> Decimal:
     largest = together = Decimal(0)
-    for part in parts:
-        amount = part.amounts.get(name, Decimal(0))
-        if part.is_before_others:
+    for container in containers:
+        amount = container.amounts.get(name, Decimal(0))
+        if container.runs_alone:
             largest = max(largest, together + amount)
         else:
             together += amount
@@ -147,4 +150,4 @@ def _effective_requests(resources: ResourceRequirements | None, *, field: str) -
 
 
 def _rounded(amount: Decimal) -> int:
-    return int(min(max(amount, Decimal(0)), Decimal(_MOST)).to_integral_value(ROUND_CEILING))
+    return int(min(max(amount, Decimal(0)), Decimal(_MAX_AMOUNT)).to_integral_value(ROUND_CEILING))

@@ -1,12 +1,14 @@
-"""Whether a container is restarted once it has ended, and after how long.
+"""The restart policy and the back-off of restarts.
 
-Whether: `ContainerShouldRestart` in `k8s.io/kubernetes/pkg/api/v1/pod`. How long: `MaxCrashLoopBackOff`,
-`doBackOff` and `newCrashLoopBackOff` of the kubelet. Both: "Container restart policy" in the Kubernetes
-documentation. The first restart follows at once, the next after 10 s, doubling to 5 minutes. A container that has
-run for more than 10 minutes starts from the beginning.
+The first restart is immediate, the next one follows after 10 s, and the back-off doubles up to 5 minutes. It is
+reset by a run of more than 10 minutes.
 
-A kubelet keeps the current back-off in memory. Here it is read from the status: from the message while the
+A kubelet keeps the current back-off in memory. Here it is derived from the status: from the message while the
 container waits, and afterwards from the time between the end of one run and the start of the next.
+
+Source: `ContainerShouldRestart` in `k8s.io/kubernetes/pkg/api/v1/pod` for the policy, `MaxCrashLoopBackOff`,
+`doBackOff` and `newCrashLoopBackOff` of the kubelet for the back-off, and "Container restart policy" in the
+Kubernetes documentation for both.
 """
 
 import re
@@ -23,10 +25,11 @@ _MESSAGE = re.compile(r"back-off (\S+) restarting failed container")
 
 
 def should_restart(container: Container, spec: PodSpec, *, exit_code: int) -> bool:
-    """Decide by the container's rules, else by its own policy, else by the pod's, whose default is Always.
+    """Return whether a container that ended with `exit_code` is restarted.
 
-    The rules count only where the container has a policy of its own. `RestartAllContainers` restarts the
-    container that has it, and no other.
+    The container's rules have precedence, then its own policy, then the pod's policy, whose default is Always.
+    The rules apply only if the container has a policy of its own. `RestartAllContainers` restarts the container
+    that has the rule, and no other.
     """
     policy = container.restart_policy or spec.restart_policy
     rules = container.restart_policy_rules if container.restart_policy else None
@@ -36,11 +39,11 @@ def should_restart(container: Container, spec: PodSpec, *, exit_code: int) -> bo
 
 
 def backoff_after(ended: ContainerStateTerminated, before: ContainerStateTerminated | None) -> int:
-    """Say how many seconds after its end a container is restarted; 0 means at once.
+    """Return the seconds from the end of a container to its restart; 0 means immediately.
 
     Args:
-        ended: the run that is over.
-        before: the run before that one, None where there was none.
+        ended: the run that has ended.
+        before: the run before it; None if there was none.
     """
     started = ended.started_at
     if started is None or before is None or before.finished_at is None:
@@ -51,7 +54,7 @@ def backoff_after(ended: ContainerStateTerminated, before: ContainerStateTermina
 
 
 def next_backoff(*, waited: int) -> int:
-    """Give the pause that follows one of so many seconds.
+    """Return the back-off after one of `waited` seconds.
 
     >>> [next_backoff(waited=seconds) for seconds in (0, 1, 10, 20, 160, 300)]
     [10, 10, 20, 40, 300, 300]
@@ -60,7 +63,7 @@ def next_backoff(*, waited: int) -> int:
 
 
 def backoff_message(seconds: int, *, container: str, pod: str) -> str:
-    """Say what a kubelet says while a container waits to be restarted.
+    """Return the kubelet's message for a container in back-off.
 
     >>> backoff_message(160, container="web", pod="web-0_default(uid)")
     'back-off 2m40s restarting failed container=web pod=web-0_default(uid)'
@@ -70,7 +73,7 @@ def backoff_message(seconds: int, *, container: str, pod: str) -> str:
 
 
 def parse_backoff(text: str | None) -> int:
-    """Read the seconds out of a :func:`backoff_message`.
+    """Return the seconds in a :func:`backoff_message`; 0 for any other text.
 
     >>> parse_backoff(backoff_message(160, container="web", pod="web-0_default(uid)"))
     160
@@ -80,16 +83,16 @@ def parse_backoff(text: str | None) -> int:
 
 
 def pull_attempts(elapsed: int) -> tuple[int, int]:
-    """Say when an image was last tried to be pulled, and when it is next, where it never succeeds.
+    """Return the times of the last and the next attempt to pull an image, where every attempt fails.
 
     >>> [pull_attempts(seconds) for seconds in (0, 9, 10, 29, 30, 609, 610, 909, 10**6)]
     [(0, 10), (0, 10), (10, 30), (10, 30), (30, 70), (310, 610), (610, 910), (610, 910), (999910, 1000210)]
 
     Args:
-        elapsed: seconds since the first time.
+        elapsed: seconds since the first attempt.
 
     Returns:
-        Both in seconds since the first time.
+        Both in seconds since the first attempt.
     """
     last = 0
     for step in _STEPS:

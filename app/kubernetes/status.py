@@ -1,7 +1,7 @@
-"""`PodStatus` as a kubelet writes it, so far as this provider has something to say.
+"""The `PodStatus` type: the fields that this provider sets, as a kubelet writes them.
 
-Source of names, types and what is omitted when empty: the Kubernetes API reference, `core/v1 PodStatus`.
-A field without a default is always on the wire; one with a default is left out while it has that value.
+A field without a default is always encoded; a field with a default is omitted while it has that value. Source of
+the names, the types and the omitted fields: the Kubernetes API reference, `core/v1 PodStatus`.
 """
 
 from datetime import datetime
@@ -37,7 +37,7 @@ class ContainerStateRunning(_Status, frozen=True):
 
 
 class ContainerStateTerminated(_Status, frozen=True, kw_only=True):
-    """The times and the ID are missing where nobody knows what became of the container."""
+    """The times and the ID are missing if the container could not be located."""
 
     exit_code: int
     reason: str
@@ -48,7 +48,7 @@ class ContainerStateTerminated(_Status, frozen=True, kw_only=True):
 
 
 class ContainerState(_Status, frozen=True):
-    """Exactly one of the three is set, or none at all in a `lastState` that never was."""
+    """Exactly one of the three is set; none in the `lastState` of a container without a previous run."""
 
     waiting: ContainerStateWaiting | None = None
     running: ContainerStateRunning | None = None
@@ -56,14 +56,14 @@ class ContainerState(_Status, frozen=True):
 
 
 class ResourceStatus(_Status, frozen=True, kw_only=True):
-    """What a container has: resource → quantity."""
+    """The actual resources of a container: resource → quantity."""
 
     limits: dict[str, str] | None = None
     requests: dict[str, str] | None = None
 
 
 class ContainerStatus(_Status, frozen=True, kw_only=True):
-    """`started` is missing where it has no meaning: ephemeral containers have none."""
+    """`started` is None for ephemeral containers."""
 
     name: str
     state: ContainerState
@@ -100,9 +100,9 @@ class PodStatus(_Status, frozen=True, kw_only=True):
 
     @property
     def summary(self) -> str | None:
-        """Why the pod is not simply running: its reason, else what a container waits for, else how one ended.
+        """The reason shown in the STATUS column of `kubectl get pods`; None for a pod that is running.
 
-        The word that `kubectl get pods` shows in its STATUS column.
+        The pod's own reason has precedence, then the reason of a waiting container, then that of a failed one.
         """
         if self.reason:
             return self.reason
@@ -114,12 +114,12 @@ class PodStatus(_Status, frozen=True, kw_only=True):
 
     @property
     def is_terminal(self) -> bool:
-        """Nothing of the pod will ever run again."""
+        """Whether the pod has ended."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
     def all_containers(self) -> tuple[ContainerStatus, ...]:
-        """The statuses of every container, of whichever kind."""
+        """The statuses of all containers, of every kind."""
         return (
             *self.init_container_statuses,
             *self.container_statuses,
@@ -127,7 +127,7 @@ class PodStatus(_Status, frozen=True, kw_only=True):
         )
 
     def container(self, name: str) -> ContainerStatus | None:
-        """Find a container's status, of whichever kind the container is."""
+        """Return the status of a container of any kind; None if there is none of this name."""
         return next((status for status in self.all_containers if status.name == name), None)
 
 
@@ -143,10 +143,10 @@ _DECODER = msgspec.json.Decoder(PodStatus)
 
 
 def encode_status(status: PodStatus) -> str:
-    """Write a status as compact JSON."""
+    """Return a status as compact JSON."""
     return _ENCODER.encode(status).decode()
 
 
 def decode_status(text: str) -> PodStatus:
-    """Read a status that :func:`encode` wrote."""
+    """Parse a status that :func:`encode_status` returned."""
     return _DECODER.decode(text)

@@ -1,22 +1,51 @@
-"""The seam for real work: what a node does with its pods, behind one interface.
+"""The interface of runtimes. A runtime decides the statuses of the node's pods and does their work.
 
-`RUNTIME=package.module:Class` chooses. `docs/writing-a-runtime.md` leads from nothing to a node of one's own.
+The setting `RUNTIME=package.module:Class` selects the class. Authors of runtimes import from this package and from
+`app.kubernetes` alone; see `docs/writing-a-runtime.md`.
 """
 
 from importlib import import_module
 
-from app.core.errors import ConfigurationError
+from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
-from app.runtimes.base import AcceptedPod, LogLine, Runtime
+from app.runtimes.base import AcceptedPod, LogLine, Placement, Runtime, Timeline
+from app.runtimes.observed import (
+    ContainerRun,
+    Observation,
+    ObservedContainer,
+    build_lost_status,
+    build_observed_status,
+    build_problem_status,
+    has_started,
+    observed_transitions,
+)
 
-__all__ = ["AcceptedPod", "LogLine", "Runtime", "load_runtime"]
+__all__ = [
+    "AcceptedPod",
+    "ConfigurationError",
+    "ContainerRun",
+    "InvalidRequest",
+    "LogLine",
+    "Observation",
+    "ObservedContainer",
+    "Placement",
+    "Runtime",
+    "Settings",
+    "Timeline",
+    "build_lost_status",
+    "build_observed_status",
+    "build_problem_status",
+    "has_started",
+    "load_runtime",
+    "observed_transitions",
+]
 
 
 def load_runtime(settings: Settings) -> Runtime:
-    """Make the runtime that `RUNTIME` names.
+    """Return an instance of the class that `RUNTIME` names.
 
     Raises:
-        ConfigurationError: there is no such class, or it is no runtime.
+        ConfigurationError: the class does not exist, or it is not a subclass of :class:`Runtime`.
     """
     module, _, name = settings.runtime.partition(":")
     try:
@@ -25,5 +54,5 @@ def load_runtime(settings: Settings) -> Runtime:
         hint = "; `app` is this product's package" if module.partition(".")[0] == "app" else ""
         raise ConfigurationError(f"RUNTIME: {exc}{hint}") from exc
     if not (isinstance(found, type) and issubclass(found, Runtime)):
-        raise ConfigurationError(f"RUNTIME: {settings.runtime} is no {Runtime.__module__}:{Runtime.__name__}")
+        raise ConfigurationError(f"RUNTIME: {settings.runtime} is not a subclass of app.runtimes.Runtime")
     return found(settings)

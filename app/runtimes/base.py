@@ -1,4 +1,4 @@
-"""The interface of a runtime."""
+"""The interface of a runtime, and the types that it exchanges with the provider."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -22,11 +22,11 @@ _NODE_CONDITIONS = (
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a pod runs, as far as its status says so.
+    """The addresses of a pod and its node.
 
     Attributes:
         host_ips: the addresses of the node; the first is `hostIP`.
-        pod_ip: the pod's own address; None with `hostNetwork`, where it has the node's.
+        pod_ip: the pod's own address; None with `hostNetwork`, where the pod has the node's addresses.
     """
 
     host_ips: tuple[str, ...]
@@ -34,19 +34,19 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pod_ips(self) -> tuple[str, ...]:
-        """The addresses under which the pod is reached; the first is `podIP`."""
+        """The addresses of the pod; the first is `podIP`."""
         return self.host_ips if self.pod_ip is None else (self.pod_ip,)
 
 
 class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod that this node has taken on.
+    """A pod that this node has accepted.
 
     Attributes:
         manifest: the pod as it was received; its UID is set.
         placement: the addresses of the node and of the pod.
-        accepted_at: when it arrived here.
-        deleted_at: when it was deleted; None while it is live.
-        grace: what its containers get to end by themselves, where the deletion says so.
+        accepted_at: the time of its acceptance.
+        deleted_at: the time of its deletion; None while it is live.
+        grace: the grace period of its deletion; None if the deletion has none.
     """
 
     manifest: Manifest
@@ -57,19 +57,19 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogLine(NamedTuple):
-    """A line that a container wrote, without its line feed, and when it did so."""
+    """A line of a container's log, without its line feed, and the time at which it was written."""
 
     time: datetime
     text: bytes
 
 
 class Timeline(NamedTuple):
-    """What becomes of a pod.
+    """The statuses of a pod over time.
 
     Attributes:
         transitions: statuses, each with the time from which it holds; the times increase strictly.
-        continues_at: from when on the runtime is to be asked for more; None where this is all.
-        problems: what of the pod's wishes could not be understood, in words for its status and the audit.
+        continues_at: the time from which :meth:`Runtime.advance` is called for more; None if this is complete.
+        problems: the pod's annotations that are invalid, each with the reason, for its status and the audit log.
     """
 
     transitions: list[Transition]
@@ -78,71 +78,76 @@ class Timeline(NamedTuple):
 
 
 class Runtime(ABC):
-    """What a node does with its pods.
+    """Decides the statuses of the node's pods and does their work.
 
-    One instance a process, made before the first request; several processes and many threads use a runtime at
-    once, so whatever a pod is lives in its rows or on the disk, not in the instance. All times are aware UTC.
+    There is one instance in each process, created before the first request. Several processes and many threads use
+    a runtime at once, so the state of a pod belongs in its rows or on disk, not in the instance. All times are
+    aware, in UTC.
 
-    A runtime speaks in courses: statuses, each with the time from which it holds. `begin`, `change` and `end` are
-    called inside the transaction that records the request, while every other write of the node waits: they
-    compute and do no I/O. `sync` follows when the transaction is committed, and does the work. `proceed` is asked
-    for more when somebody reads a pod whose course says that it goes on; it may look at the world.
+    A runtime returns timelines: statuses, each with the time from which it holds. `create`, `update` and `delete`
+    are called inside the transaction that records the request, while every other write of the node waits; they
+    compute and do no I/O. `sync` is called after the commit and does the work. `advance` is called when a pod is
+    read whose timeline continues; it may do I/O.
     """
 
     has_pod_network: ClassVar[bool] = True
-    """Whether pods get addresses of their own from POD_CIDR. Otherwise all of them have the node's."""
+    """Whether each pod gets an address from POD_CIDR. Otherwise pods have the node's addresses."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     @abstractmethod
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
-        """A pod arrives: say what becomes of it.
+        """Return the timeline of a new pod.
 
         Returns:
-            At least one transition, the first at `now`, their times increasing strictly.
+            At least one transition, the first at `now`.
 
         Raises:
-            InvalidRequest: this runtime cannot take such a pod; the request is refused with 400.
+            InvalidRequest: this runtime cannot run such a pod; the request is refused with 400.
         """
 
     @abstractmethod
     def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
-        """A live pod was changed: say what becomes of it from `now` on, in place of what was said before.
+        """Return the timeline of an updated live pod from `now` on. It replaces the rest of the previous timeline.
 
         Args:
-            pod: as it is from now on.
-            before: what it was until now.
-            current: the status that holds, and since when, before `now`. What goes on unchanged keeps its times.
+            pod: the pod from now on.
+            before: its manifest until now.
+            current: the status until now. Conditions and states that do not change keep its times.
+            now: the time of the update.
 
         Returns:
-            As for :meth:`begin`; no transitions where the status stays what it is.
+            As for :meth:`create`; without transitions if the status does not change.
+
+        Raises:
+            InvalidRequest: this runtime cannot make the change; the request is refused with 400.
         """
 
     @abstractmethod
     def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
-        """A pod is deleted: say how it ends. It leaves the live set at once; this is for the record.
+        """Return the timeline of a deleted pod. The pod is no longer live; its history records how it ended.
 
         Args:
-            pod: with `deleted_at` set to `now`.
-            current: the status that holds before `now`.
-            grace: what its containers get to end by themselves.
+            pod: the pod, with `deleted_at` set to `now`.
+            current: the status until now.
+            grace: the grace period of its containers.
             now: the time of the deletion.
         """
 
     @abstractmethod
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
-        """Go on with a course whose `continues_at` has come.
+        """Return the continuation of a timeline whose `continues_at` has passed.
 
-        Called outside of any transaction, by several processes at once perhaps; what the first says is stored.
+        Called outside of any transaction, possibly by several processes at once; the first result is stored.
 
         Args:
-            pod: perhaps a deleted one, where the course of its end goes on.
+            pod: the pod, which may be deleted.
             current: the last status that is stored.
-            now: the present.
+            now: the current time.
 
         Returns:
-            Transitions later than `current`, in the past where they were missed; None where there is nothing new.
+            Transitions later than `current`; missed ones are in the past. None if nothing has changed.
         """
 
     def accepted(
@@ -154,7 +159,7 @@ class Runtime(ABC):
         deleted_at: datetime | None = None,
         grace: timedelta | None = None,
     ) -> AcceptedPod:
-        """Describe a pod of this node, from what its row has."""
+        """Return the pod that a row of the database describes."""
         return AcceptedPod(
             manifest=manifest,
             placement=Placement(host_ips=self.settings.host_ips, pod_ip=pod_ip),
@@ -163,40 +168,40 @@ class Runtime(ABC):
             grace=grace,
         )
 
-    def sync(self, pod: AcceptedPod) -> None:  # noqa: B027 - a runtime that does no work has nothing to do here
-        """Make the world as the rows say. Called after a create, update or delete is committed.
+    def sync(self, pod: AcceptedPod) -> None:  # noqa: B027 - optional: not every runtime does work
+        """Do the work of a pod. Called after a create, update or delete is committed.
 
-        A crash can come between the commit and this call, and the same pod can come twice: it must be safe to
-        repeat, and `proceed` must find out what was left undone.
+        A crash can prevent this call, and several processes can make it for the same pod. It must be idempotent,
+        and `advance` must detect work that is missing.
         """
 
     @abstractmethod
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
-        """Give what one run of a container wrote.
+        """Yield the log of one run of a container.
 
         Args:
             pod: the pod.
-            container: the name of a container in it, of whichever kind, that has started.
-            previous: the run before the present one, instead of that.
-            status: reads the pod's status anew.
+            container: the name of a container in it, of any kind, that has started.
+            previous: read the run before the current one.
+            status: reads the pod's current status.
 
         Returns:
-            Every line so far; then None, each time that it is asked while nothing more is there yet. The end comes
-            when the container has ended and all of its lines were given. Who does not follow stops at None.
+            Every line so far; then None for each step at which no further line is available. The iterator ends
+            after the last line of a container that has ended. A reader that does not follow stops at None.
         """
 
     def capacity(self) -> dict[str, str]:
-        """Give the node's resources, resource → quantity. It must not fail, nor wait for a database."""
+        """Return the node's capacity, resource → quantity. Must not fail or wait for a database."""
         return dict(self.settings.capacity)
 
     def conditions(self, *, now: datetime, since: datetime) -> list[dict[str, str]]:
-        """Give the node's conditions as NodeCondition objects. It must not fail, nor wait for a database.
+        """Return the node's conditions as NodeCondition objects. Must not fail or wait for a database.
 
         Args:
             now: the time of this heartbeat.
-            since: when the provider began to serve.
+            since: the time at which the provider started to serve.
         """
         return [
             {
@@ -211,5 +216,5 @@ class Runtime(ABC):
         ]
 
     def addresses(self) -> list[dict[str, str]]:
-        """Give the node's addresses as NodeAddress objects. It must not fail, nor wait for a database."""
+        """Return the node's addresses as NodeAddress objects. Must not fail or wait for a database."""
         return [{"type": address.type, "address": address.address} for address in self.settings.addresses]

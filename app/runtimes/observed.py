@@ -1,8 +1,9 @@
-"""From what a runtime sees of a pod's containers to the statuses that a kubelet would report.
+"""Derive the statuses that a kubelet would report from observations of a pod's containers.
 
-A runtime that does real work says what each container is in, moment by moment; everything else follows from it.
+A runtime that does real work records, for each change, the state of every container (an :class:`Observation`).
+Phase, conditions, restart counts and container IDs follow from it and are computed here.
 
-Source of the phases: `getPhase` in `pkg/kubelet/kubelet_pods.go`; of how a pod ends: `TerminatePod` in
+Source of the phases: `getPhase` in `pkg/kubelet/kubelet_pods.go`; of the final status of a pod: `TerminatePod` in
 `pkg/kubelet/status/status_manager.go`, both in Kubernetes.
 """
 
@@ -14,18 +15,16 @@ import msgspec
 
 from app.core.timestamps import rfc3339
 from app.kubernetes import restart
-from app.kubernetes.conditions import build_conditions
-from app.kubernetes.container_status import lost
+from app.kubernetes.container_status import initial_waiting_reason, lost, terminated_state
 from app.kubernetes.pod import Container
+from app.kubernetes.pod_status import DEADLINE_EXCEEDED_MESSAGE, ContainerStatuses, StatusBase, assemble_pod_status
 from app.kubernetes.resources import qos_class
 from app.kubernetes.status import (
     ContainerState,
     ContainerStateRunning,
-    ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
     Phase,
-    PodIP,
     PodStatus,
     Transition,
 )
@@ -36,11 +35,11 @@ class ContainerRun(msgspec.Struct, frozen=True):
     """One run of a container.
 
     Attributes:
-        started: when it began.
-        finished: when it ended; None while it goes on.
-        code: its exit code.
-        reason: a word for how it ended: Completed, Error, OOMKilled.
-        message: more about it, with no value from inside the pod.
+        started: the time at which it started.
+        finished: the time at which it ended; None while it is running.
+        code: its exit code; None while it is running.
+        reason: the reason of its termination, such as Completed, Error or OOMKilled.
+        message: details of the termination, without any value from inside the pod.
     """
 
     started: datetime
@@ -51,13 +50,13 @@ class ContainerRun(msgspec.Struct, frozen=True):
 
 
 class ObservedContainer(msgspec.Struct, frozen=True):
-    """What a container is in.
+    """The state of one container.
 
     Attributes:
-        runs: how many there were, the present one counted.
-        run: the last of them.
-        previous: the one before.
-        pause: for how many seconds it rests before it is run again.
+        runs: the number of runs so far, including the current one.
+        run: the last run; None before the first.
+        previous: the run before the last.
+        pause: the seconds of back-off before the next restart; None where no restart is pending.
     """
 
     runs: int = 0
@@ -67,13 +66,13 @@ class ObservedContainer(msgspec.Struct, frozen=True):
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What all containers are in from a time on.
+    """The state of all containers of a pod from a time on.
 
     Attributes:
         at: that time.
-        containers: by their names; one that is not among them has not run. None at all, and the pod is on its way.
-        final: nothing will ever follow.
-        reason: why the pod was ended; None where it ended by itself or was deleted.
+        containers: name → state; a container that is missing has not run yet. Empty before the pod has a sandbox.
+        final: whether no further observation will follow.
+        reason: the reason for which the pod was stopped; None if it ended by itself or was deleted.
     """
 
     at: datetime
@@ -82,118 +81,118 @@ class Observation(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-_MESSAGES = {"DeadlineExceeded": "Pod was active on the node longer than the specified deadline"}
+_MESSAGES = {"DeadlineExceeded": DEADLINE_EXCEEDED_MESSAGE}
 _TICK = timedelta(microseconds=1)
-_NEVER = ContainerState()
-_NOTHING = ObservedContainer()
+_NO_STATE = ContainerState()
+_NOT_RUN = ObservedContainer()
 
 
 def observed_transitions(
-    pod: AcceptedPod, moments: Sequence[Observation], *, current: Transition, scheme: str
+    pod: AcceptedPod, observations: Sequence[Observation], *, current: Transition, scheme: str
 ) -> Iterator[Transition]:
-    """Give the statuses that followed the one that is stored.
+    """Yield the statuses that follow the last stored one.
+
+    Observations that are not later than `current` are already stored and are skipped, except for the last one: it
+    can be older than `current` if another status (of an update, say) was stored first, and it must not be lost.
 
     Args:
         pod: the pod.
-        moments: in their order; the last of them counts, however old it is.
+        observations: the observations, in the order of their times.
         current: the last status that is stored.
-        scheme: what the IDs of containers begin with, before `://`.
+        scheme: the prefix of container IDs, before `://`.
     """
-    for moment in moments:
-        at = moment.at
+    for observation in observations:
+        at = observation.at
         if at <= current.effective_at:
-            if moment is not moments[-1]:
+            if observation is not observations[-1]:
                 continue
-            at = current.effective_at + _TICK  # it came before something else that was stored first
-        status = build_observed_status(pod, moment, at=at, previous=current.status, scheme=scheme)
+            at = current.effective_at + _TICK
+        status = build_observed_status(pod, observation, at=at, previous=current.status, scheme=scheme)
         if status != current.status:
             current = Transition(at, status)
             yield current
 
 
 def build_observed_status(
-    pod: AcceptedPod, moment: Observation, *, at: datetime, scheme: str, previous: PodStatus | None = None
+    pod: AcceptedPod, observation: Observation, *, at: datetime, scheme: str, previous: PodStatus | None = None
 ) -> PodStatus:
-    """Say what a pod's status is.
+    """Return the status of a pod with the observed containers.
 
     Args:
         pod: the pod.
-        moment: what its containers are in.
-        at: from when on this holds.
-        scheme: what the IDs of containers begin with, before `://`.
-        previous: the status that holds until then; a condition that goes on keeps its time.
+        observation: the state of its containers.
+        at: the time from which the status holds.
+        scheme: the prefix of container IDs, before `://`.
+        previous: the status until then; a condition that does not change keeps its time.
     """
     spec = pod.manifest.pod.spec
-    records = moment.containers
-    is_over = moment.final and any(records[c.name].runs for c in spec.containers if c.name in records)
+    observed = observation.containers
+    has_ended = observation.final and any(observed[c.name].runs for c in spec.containers if c.name in observed)
 
-    def describe(container: Container, *, is_init: bool = False) -> ContainerStatus:
-        record = records.get(container.name, _NOTHING)
-        state, last_state = _states(pod, container.name, record, scheme=scheme)
-        is_completed = state.terminated is not None and state.terminated.exit_code == 0
-        status = ContainerStatus(
-            name=container.name,
-            state=state,
-            last_state=last_state,
-            ready=state.running is not None or (is_init and is_completed),
-            restart_count=max(record.runs - 1, 0),
-            image=container.image or "",
-            image_id="",  # none is pulled
-            container_id=_container_id(pod, container.name, record.runs, scheme) if record.runs else None,
-            started=state.running is not None,
-        )
-        return lost(status) if is_over and not is_init and state.waiting else status
+    def container_status(container: Container, *, is_init: bool = False) -> ContainerStatus:
+        state = observed.get(container.name, _NOT_RUN)
+        status = _container_status(pod, container, state, scheme=scheme, is_init=is_init)
+        return lost(status) if has_ended and not is_init and status.state.waiting else status
 
-    return _status(
+    return _pod_status(
         pod,
-        phase=_phase(pod, moment),
-        reason=moment.reason,
-        sandbox=bool(records) and not moment.final,
-        init_containers=tuple(describe(c, is_init=True) for c in spec.init_containers or ()),
-        containers=tuple(describe(c) for c in spec.containers),
+        phase=_phase(pod, observation),
+        reason=observation.reason,
+        sandbox=bool(observed) and not observation.final,
+        init=[container_status(c, is_init=True) for c in spec.init_containers or ()],
+        regular=[container_status(c) for c in spec.containers],
         at=at,
         previous=previous,
     )
 
 
 def build_problem_status(pod: AcceptedPod, problem: str, *, at: datetime, previous: PodStatus) -> PodStatus:
-    """Say that the containers of a pod that has not begun cannot be started, and why."""
+    """Return the status of a pod that has not started because its containers cannot be created.
+
+    Args:
+        pod: the pod.
+        problem: the cause; the message of every container.
+        at: the time from which the status holds.
+        previous: the status until then.
+    """
     waiting = ContainerState(waiting=ContainerStateWaiting(reason="CreateContainerError", message=problem))
-    containers = tuple(msgspec.structs.replace(status, state=waiting) for status in previous.container_statuses)
-    return _status(
+    return _pod_status(
         pod,
         phase="Pending",
         reason=None,
         sandbox=False,
-        init_containers=previous.init_container_statuses,
-        containers=containers,
+        init=previous.init_container_statuses,
+        regular=[msgspec.structs.replace(status, state=waiting) for status in _in_spec_order(pod, previous)],
         at=at,
         previous=previous,
     )
 
 
 def build_lost_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus) -> PodStatus:
-    """Say that a pod is over, of which nothing is left to tell how: what ran ended somehow, and has failed."""
+    """Return the status of a pod of which no trace is left: every container that was running has failed.
+
+    A pod with a terminal status keeps it.
+    """
     if previous.is_terminal:
         return previous
 
-    def end(status: ContainerStatus) -> ContainerStatus:
+    def ended(status: ContainerStatus) -> ContainerStatus:
         return lost(status) if _has_run(status) and not status.state.terminated else status
 
-    return _status(
+    return _pod_status(
         pod,
         phase="Failed",
         reason=None,
         sandbox=False,
-        init_containers=tuple(end(status) for status in previous.init_container_statuses),
-        containers=tuple(end(status) for status in previous.container_statuses),
+        init=[ended(status) for status in previous.init_container_statuses],
+        regular=[ended(status) for status in _in_spec_order(pod, previous)],
         at=at,
         previous=previous,
     )
 
 
 def has_started(status: PodStatus) -> bool:
-    """Say whether any container of a pod has ever run."""
+    """Return whether any container of a pod has ever run."""
     return any(map(_has_run, status.all_containers))
 
 
@@ -201,86 +200,91 @@ def _has_run(status: ContainerStatus) -> bool:
     return status.state.waiting is None or status.last_state.terminated is not None
 
 
-def _states(
-    pod: AcceptedPod, name: str, record: ObservedContainer, *, scheme: str
-) -> tuple[ContainerState, ContainerState]:
-    """Give the state of a container, and that of the run before."""
-    run = record.run
-    if run is None:
-        reason = "PodInitializing" if pod.manifest.pod.spec.init_containers else "ContainerCreating"
-        return ContainerState(waiting=ContainerStateWaiting(reason=reason)), _NEVER
-    before = record.previous
-    last = _terminated(before, _container_id(pod, name, record.runs - 1, scheme)) if before else _NEVER
-    if run.finished is None:
-        return ContainerState(running=ContainerStateRunning(started_at=rfc3339(run.started))), last
-    terminated = _terminated(run, _container_id(pod, name, record.runs, scheme))
-    if record.pause is None:
-        return terminated, last
-    metadata = pod.manifest.pod.metadata
-    named = f"{metadata.name}_{metadata.namespace}({metadata.uid})"
-    message = restart.backoff_message(round(record.pause), container=name, pod=named)
-    return ContainerState(waiting=ContainerStateWaiting(reason="CrashLoopBackOff", message=message)), terminated
+def _in_spec_order(pod: AcceptedPod, status: PodStatus) -> list[ContainerStatus]:
+    """Return the statuses of the regular containers, which a status lists by name, in the order of the spec."""
+    by_name = {container.name: container for container in status.container_statuses}
+    return [by_name[container.name] for container in pod.manifest.pod.spec.containers]
 
 
-def _terminated(run: ContainerRun, container_id: str) -> ContainerState:
-    return ContainerState(
-        terminated=ContainerStateTerminated(
-            exit_code=run.code or 0,
-            reason=run.reason or ("Error" if run.code else "Completed"),
-            message=run.message,
-            started_at=rfc3339(run.started),
-            finished_at=rfc3339(run.finished or run.started),
-            container_id=container_id,
-        )
+def _container_status(
+    pod: AcceptedPod, container: Container, observed: ObservedContainer, *, scheme: str, is_init: bool
+) -> ContainerStatus:
+    state, last_state = _states(pod, container.name, observed, scheme=scheme)
+    is_completed = state.terminated is not None and state.terminated.exit_code == 0
+    return ContainerStatus(
+        name=container.name,
+        state=state,
+        last_state=last_state,
+        ready=state.running is not None or (is_init and is_completed),
+        restart_count=max(observed.runs - 1, 0),
+        image=container.image or "",
+        image_id="",  # no image is pulled
+        container_id=_container_id(pod, container.name, observed.runs, scheme) if observed.runs else None,
+        started=state.running is not None,
     )
 
 
-def _phase(pod: AcceptedPod, moment: Observation) -> Phase:
-    records = [moment.containers.get(c.name, _NOTHING) for c in pod.manifest.pod.spec.containers]
-    if moment.final:
-        succeeded = all(record.run and record.run.code == 0 for record in records)
-        return "Succeeded" if succeeded and not moment.reason else "Failed"
-    return "Running" if all(record.runs for record in records) else "Pending"
+def _states(
+    pod: AcceptedPod, name: str, observed: ObservedContainer, *, scheme: str
+) -> tuple[ContainerState, ContainerState]:
+    """Return the `state` and the `lastState` of a container."""
+    run, previous = observed.run, observed.previous
+    if run is None:
+        reason = initial_waiting_reason(pod.manifest.pod.spec)
+        return ContainerState(waiting=ContainerStateWaiting(reason=reason)), _NO_STATE
+    last = _NO_STATE
+    if previous:
+        last = _ended(previous, _container_id(pod, name, observed.runs - 1, scheme))
+    if run.finished is None:
+        return ContainerState(running=ContainerStateRunning(started_at=rfc3339(run.started))), last
+    ended = _ended(run, _container_id(pod, name, observed.runs, scheme))
+    if observed.pause is None:
+        return ended, last
+    full_name = pod.manifest.pod.metadata.full_name
+    message = restart.backoff_message(round(observed.pause), container=name, pod=full_name)
+    return ContainerState(waiting=ContainerStateWaiting(reason="CrashLoopBackOff", message=message)), ended
 
 
-def _status(
+def _ended(run: ContainerRun, container_id: str) -> ContainerState:
+    return terminated_state(
+        exit_code=run.code or 0,
+        reason=run.reason,
+        message=run.message,
+        started_at=rfc3339(run.started),
+        finished_at=rfc3339(run.finished or run.started),
+        container_id=container_id,
+    )
+
+
+def _phase(pod: AcceptedPod, observation: Observation) -> Phase:
+    observed = [observation.containers.get(c.name, _NOT_RUN) for c in pod.manifest.pod.spec.containers]
+    if observation.final:
+        succeeded = all(container.run and container.run.code == 0 for container in observed)
+        return "Succeeded" if succeeded and not observation.reason else "Failed"
+    return "Running" if all(container.runs for container in observed) else "Pending"
+
+
+def _pod_status(
     pod: AcceptedPod,
     *,
     phase: Phase,
     reason: str | None,
     sandbox: bool,
-    init_containers: tuple[ContainerStatus, ...],
-    containers: tuple[ContainerStatus, ...],
+    init: Sequence[ContainerStatus],
+    regular: Sequence[ContainerStatus],
     at: datetime,
     previous: PodStatus | None,
 ) -> PodStatus:
-    spec = pod.manifest.pod.spec
-    generation = pod.manifest.pod.metadata.generation
-    by_name = {status.name: status for status in containers}
-    return PodStatus(
-        observed_generation=generation,
+    definition = pod.manifest.pod
+    return assemble_pod_status(
+        StatusBase(definition, pod.placement.host_ips, pod.accepted_at, qos_class(definition.spec)),
+        ContainerStatuses(init, regular),
         phase=phase,
-        conditions=build_conditions(
-            spec,
-            phase=phase,
-            sandbox=sandbox,
-            init=list(zip(spec.init_containers or (), init_containers, strict=True)),
-            regular=[(c, by_name[c.name]) for c in spec.containers],
-            at=rfc3339(at),
-            previous=previous.conditions if previous else (),
-            observed_generation=generation,
-        ),
-        message=_MESSAGES.get(reason or ""),
-        reason=reason,
-        host_ip=pod.placement.host_ips[0],
-        host_ips=tuple(PodIP(ip=ip) for ip in pod.placement.host_ips),
-        pod_ip=pod.placement.pod_ips[0],
-        pod_ips=tuple(PodIP(ip=ip) for ip in pod.placement.pod_ips),
-        start_time=previous.start_time if previous else rfc3339(pod.accepted_at),
-        init_container_statuses=init_containers,
-        # A kubelet lists init containers in the order of the spec, and the others by name.
-        container_statuses=tuple(sorted(containers, key=lambda status: status.name)),
-        qos_class=qos_class(spec),
+        sandbox=sandbox,
+        pod_ips=pod.placement.pod_ips,
+        at=at,
+        previous=previous,
+        why=(reason, _MESSAGES.get(reason or "")),
     )
 
 

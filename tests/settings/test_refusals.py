@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lifecycle import SECRET
+from tests.app.simulation import SECRET
 from tests.settings.conftest import Read, Refused
 
 # What is wrong

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.core.settings import NodeAddress, Settings
-from tests.lifecycle import SECRET, unhurried
+from tests.app.simulation import SECRET, unhurried
 from tests.settings.conftest import Read, Refused
 
 # What is there to set

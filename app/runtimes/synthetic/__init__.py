@@ -1,1 +1,1 @@
-"""The synthetic runtime: pods that only seem to run."""
+"""Simulate pods: their statuses and logs, without running anything. See `docs/synthetic.md`."""

@@ -1,9 +1,9 @@
-"""What a pod's annotations ask of its synthetic life; `docs/synthetic.md` is the page for users.
+"""Parse the annotations that control a simulated pod; users find them in `docs/synthetic.md`.
 
-`synthetic.virtual-kubelet.io/run-for` is for every container of `spec.containers`, and
-`run-for.synthetic.virtual-kubelet.io/web` for the container `web`, of whichever kind it is. The container's
-name stands alone behind the slash, as AppArmor's annotations had it: so the longest name of a container still
-makes a valid annotation, whose name has at most 63 characters.
+`synthetic.virtual-kubelet.io/run-for` applies to every container of `spec.containers`, and
+`run-for.synthetic.virtual-kubelet.io/web` to the container `web`, of any kind. The name part of an annotation has
+at most 63 characters, as has a container's name; the container's name is therefore the whole name part, as in
+AppArmor's annotations.
 """
 
 import difflib
@@ -23,20 +23,20 @@ StartFailure = Literal["ErrImagePull", "ImagePullBackOff", "CreateContainerConfi
 RunFailure = Literal["CrashLoopBackOff", "OOMKilled", "StartupProbe", "ReadinessProbe", "LivenessProbe"]
 PodFailureReason = Literal["Evicted", "NodeLost"]
 _PROBES = {"StartupProbe": "startup_probe", "ReadinessProbe": "readiness_probe", "LivenessProbe": "liveness_probe"}
-_OF_A_CONTAINER = get_args(StartFailure) + get_args(RunFailure)
-_OF_THE_POD = get_args(PodFailureReason)
+_CONTAINER_FAILURES = get_args(StartFailure) + get_args(RunFailure)
+_POD_FAILURES = get_args(PodFailureReason)
 
 
 class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of one container. Durations are whole seconds, as a status tells no finer.
+    """The annotations of one container. Durations are in whole seconds, as in a status; None means unset.
 
     Attributes:
-        run_for: from its start to its end, at least 1; None where nothing is said.
+        run_for: the time from its start to its end, at least 1.
         exit_code: 0 to 255.
-        fail: what goes wrong.
-        fail_after: from its start until that happens, at least 1.
-        stop_after: how long it takes to end when it is told to.
-        logs: what it writes.
+        fail: the failure.
+        fail_after: the time from its start to the failure, at least 1.
+        stop_after: the time from SIGTERM to its end.
+        logs: the text of its log.
     """
 
     run_for: int | None = None
@@ -48,15 +48,15 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodOverrides(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of a pod.
+    """The annotations of a pod. None means unset.
 
     Attributes:
-        start_delay: from its arrival to its containers' start; None where nothing is said.
-        jitter: at most so much is added to `start_delay` and to `run_for`.
-        fail: what happens to the whole pod.
-        fail_after: seconds from its start until that happens; None where nothing is said.
-        containers: name → overrides, for those that have any.
-        problems: what could not be understood, each naming an annotation.
+        start_delay: the time from its acceptance to the start of its containers.
+        jitter: the maximum that is added to `start_delay` and to `run_for`.
+        fail: the failure of the whole pod.
+        fail_after: the seconds from its start to the failure.
+        containers: name → overrides, for containers that have any.
+        problems: the annotations that are invalid, each with the reason.
     """
 
     start_delay: timedelta | None = None
@@ -72,9 +72,9 @@ NO_OVERRIDES = ContainerOverrides()
 
 
 def parse_annotations(pod: Pod) -> PodOverrides:
-    """Read a pod's annotations.
+    """Parse a pod's annotations.
 
-    A value that cannot be understood counts as not given, and becomes a problem that does not quote it.
+    An invalid value is ignored and reported as a problem, without the value.
     """
     annotations = pod.metadata.annotations
     if not annotations or not any(DOMAIN in key for key in annotations):
@@ -85,14 +85,14 @@ def parse_annotations(pod: Pod) -> PodOverrides:
     return reader.overrides()
 
 
-def jitter(uid: str, *what: str) -> float:
-    """Draw a number from 0 to 1 for a pod, the same one every time."""
-    digest = hashlib.sha256("\0".join((uid, *what)).encode()).digest()
+def jitter(uid: str, *purpose: str) -> float:
+    """Return a number from 0 to 1 that depends on the pod's UID and the purpose only."""
+    digest = hashlib.sha256("\0".join((uid, *purpose)).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
 class _AnnotationReader:
-    """Sorts annotations into what they are for."""
+    """Collects the annotations of the pod, of all containers and of single containers."""
 
     def __init__(self, pod: Pod) -> None:
         spec = pod.spec
@@ -130,7 +130,7 @@ class _AnnotationReader:
     def _read_for_pod(self, name: str, value: str) -> None:
         if name in POD_ONLY:
             self._of_pod[_field(name)] = POD_ONLY[name](value)
-        elif name == "fail" and value.strip() in _OF_THE_POD:
+        elif name == "fail" and value.strip() in _POD_FAILURES:
             self._of_pod["fail"] = value.strip()
         elif name in PER_CONTAINER:
             known = PER_CONTAINER[name](value)
@@ -147,7 +147,7 @@ class _AnnotationReader:
             raise ValueError(_unknown(name, list(PER_CONTAINER)))
         if container not in self._containers:
             raise ValueError("the pod has no such container")
-        if name == "fail" and value.strip() in _OF_THE_POD:
+        if name == "fail" and value.strip() in _POD_FAILURES:
             raise ValueError(f"that happens to the whole pod: {DOMAIN}/{name}")
         known = PER_CONTAINER[name](value)
         if name == "fail" and not _can_fail(self._containers[container], known):
@@ -160,7 +160,7 @@ def _field(annotation: str) -> str:
 
 
 def _can_fail(container: Container, fail: str | None) -> bool:
-    """A probe fails only where there is one."""
+    """Return whether a container can have a failure: a probe failure requires the probe."""
     return fail not in _PROBES or getattr(container, _PROBES[fail]) is not None
 
 
@@ -183,13 +183,13 @@ def _exit_code(text: str) -> int:
 
 
 def _fail(text: str) -> str:
-    if text.strip() not in _OF_A_CONTAINER:
-        raise ValueError(f"must be one of {', '.join(_OF_A_CONTAINER + _OF_THE_POD)}")
+    if text.strip() not in _CONTAINER_FAILURES:
+        raise ValueError(f"must be one of {', '.join(_CONTAINER_FAILURES + _POD_FAILURES)}")
     return text.strip()
 
 
 POD_ONLY: dict[str, Callable[[str], Any]] = {"start-delay": parse_duration, "jitter": parse_duration}
-"""How the annotations are read that are for the whole pod, by their names."""
+"""The parsers of the annotations for the whole pod: name → parser."""
 PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "run-for": lambda text: _seconds(text, least=1),
     "exit-code": _exit_code,
@@ -198,4 +198,4 @@ PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "stop-after": lambda text: _seconds(text, least=0),
     "logs": str,
 }
-"""How the others are read."""
+"""The parsers of the annotations for containers: name → parser."""

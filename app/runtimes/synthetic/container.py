@@ -1,7 +1,14 @@
-"""What becomes of one container from one status to the next.
+"""Compute the status of one container at a time from its previous status.
 
-It is level-triggered, as a kubelet's sync is: from what holds and the time, it says what is to hold and when to
-look again. Asked twice for the same time it changes nothing more.
+The computation is level-triggered, as a kubelet's sync is: the result depends on the previous status and the time
+only, and a second call for the same time changes nothing. There is one function for each state of a container:
+
+* waiting → :func:`_reconcile_waiting`: start it, or keep it waiting for an init container, its image or its
+  back-off;
+* running → :func:`_reconcile_running`: update `started`, `ready` and the resources, or terminate it;
+* terminated → :func:`_reconcile_terminated`: restart it, let it wait in back-off, or keep it.
+
+A function that changes the state reconciles the new state in turn, so a call can pass through several states.
 """
 
 from datetime import datetime
@@ -28,7 +35,7 @@ _START_FAILURES = get_args(StartFailure)
 
 
 class ContainerUpdate(NamedTuple):
-    """The status of a container, and when it is to be looked at again; None where it will not change by itself."""
+    """The status of a container, and the time of its next change; None where it will not change by itself."""
 
     status: ContainerStatus
     due: datetime | None = None
@@ -41,36 +48,40 @@ def reconcile_container(
     *,
     at: datetime,
     since: datetime | None,
-    resizing: datetime | None = None,
+    resize_started_at: datetime | None = None,
 ) -> ContainerUpdate:
-    """Bring a container up to a time.
+    """Return the status of a container at a time.
 
     Args:
-        before: its status until now; None where it has none.
-        at: the present.
-        since: from when on it may run, in whole seconds; None where it may not yet.
-        resizing: since when a resize of the pod is under way.
+        pod: the pod.
+        container: the container.
+        before: its previous status; None if it has none.
+        at: the time.
+        since: the time from which it may run, in whole seconds; None if it may not run yet.
+        resize_started_at: the time at which a resize of the pod started; None if none is in progress.
     """
     if before is None:
         before = first_status(pod, container)
         return ContainerUpdate(before) if since is None else _start(pod, container, before, at=at, since=since)
     if before.state.waiting:
-        return _wait(pod, container, before, before.state.waiting, at=at, since=since)
+        return _reconcile_waiting(pod, container, before, before.state.waiting, at=at, since=since)
     if before.state.running:
-        return _go_on(pod, container, before, before.state.running, at=at, resizing=resizing)
+        return _reconcile_running(
+            pod, container, before, before.state.running, at=at, resize_started_at=resize_started_at
+        )
     if before.state.terminated:
-        return _rest(pod, container, before, before.state.terminated, at=at)
+        return _reconcile_terminated(pod, container, before, before.state.terminated, at=at)
     return ContainerUpdate(before)
 
 
 def first_status(pod: SimulatedPod, container: SimulatedContainer) -> ContainerStatus:
-    """Describe a container that was not there before."""
-    reason = "PodInitializing" if pod.init else "ContainerCreating"
+    """Return the status of a new container."""
+    reason = container_status.initial_waiting_reason(pod.spec)
     return container_status.waiting(container.spec, reason=reason, started=_not_started(container))
 
 
-def is_over(pod: SimulatedPod, container: SimulatedContainer, status: ContainerStatus) -> bool:
-    """Say whether a container has ended for good."""
+def has_ended_for_good(pod: SimulatedPod, container: SimulatedContainer, status: ContainerStatus) -> bool:
+    """Return whether a container has ended and will not be restarted."""
     ended = status.state.terminated
     return ended is not None and not _is_restarted(pod, container, ended)
 
@@ -81,7 +92,7 @@ def _is_restarted(pod: SimulatedPod, container: SimulatedContainer, ended: Conta
     return should_restart(container.spec, pod.spec, exit_code=ended.exit_code)
 
 
-def _wait(
+def _reconcile_waiting(
     pod: SimulatedPod,
     container: SimulatedContainer,
     status: ContainerStatus,
@@ -90,7 +101,7 @@ def _wait(
     at: datetime,
     since: datetime | None,
 ) -> ContainerUpdate:
-    """A container that waits for its turn, for its image, or to be restarted."""
+    """Reconcile a container that waits for an init container, for its image, or for its back-off to end."""
     ended = status.last_state.terminated
     is_changed = status.image != (container.spec.image or "")
     if waiting.reason == "CrashLoopBackOff" and ended and ended.finished_at and not is_changed:
@@ -106,12 +117,12 @@ def _wait(
 def _start(
     pod: SimulatedPod, container: SimulatedContainer, status: ContainerStatus, *, at: datetime, since: datetime
 ) -> ContainerUpdate:
-    """Start a container, or fail to."""
+    """Start a container, or report the failure to start that its annotations request."""
     if container.overrides.fail in _START_FAILURES:
         ended = status.state.terminated or status.last_state.terminated
         if ended and ended.finished_at:
             since = parse_rfc3339(ended.finished_at)
-        return _fail_to_start(container, status, at=at, since=since)
+        return _start_failure(container, status, at=at, since=since)
     started = container_status.running(
         container.spec,
         pod_uid=pod.uid,
@@ -122,10 +133,13 @@ def _start(
     return reconcile_container(pod, container, started, at=at, since=since)
 
 
-def _fail_to_start(
+def _start_failure(
     container: SimulatedContainer, status: ContainerStatus, *, at: datetime, since: datetime
 ) -> ContainerUpdate:
-    """Source: `EnsureImageExists` of the kubelet; the words of the errors are containerd's and the kubelet's."""
+    """Return the status of a container that cannot be started.
+
+    Source: `EnsureImageExists` of the kubelet; the messages are containerd's and the kubelet's.
+    """
     image = container.spec.image or ""
     due = None
     if container.overrides.fail not in _PULL_FAILURES:
@@ -138,10 +152,10 @@ def _fail_to_start(
             f"{reference}: not found",
         )
         elapsed = (at - since) // SECOND
-        tried, next_try = restart.pull_attempts(max(0, elapsed))
-        due = since + (tried + 1) * SECOND
-        if elapsed > tried:
-            due = since + next_try * SECOND
+        last_attempt, next_attempt = restart.pull_attempts(max(0, elapsed))
+        due = since + (last_attempt + 1) * SECOND
+        if elapsed > last_attempt:
+            due = since + next_attempt * SECOND
             reason, message = "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {message}'
     waiting = container_status.waiting(
         container.spec, reason=reason, message=message, before=status, started=_not_started(container)
@@ -149,71 +163,73 @@ def _fail_to_start(
     return ContainerUpdate(waiting, due)
 
 
-def _go_on(
+def _reconcile_running(
     pod: SimulatedPod,
     container: SimulatedContainer,
     status: ContainerStatus,
     running: ContainerStateRunning,
     *,
     at: datetime,
-    resizing: datetime | None,
+    resize_started_at: datetime | None,
 ) -> ContainerUpdate:
-    """A container that runs: it gets started, ready, other resources; it ends."""
-    run = container.plan
+    """Reconcile a running container: the results of its probes, its resources, its end."""
+    plan = container.plan
     if container.kind in ("sidecar", "regular") and status.image != (container.spec.image or ""):
-        return _run_anew(pod, container, status, at=at)
+        return _restart_changed(pod, container, status, at=at)
     due = None
-    if run is ENDLESS:
+    if plan is ENDLESS:
         started = ready = True
     else:
-        begun = parse_rfc3339(running.started_at)
-        elapsed = (at - begun) // SECOND
-        if run.ends is not None and elapsed >= run.ends:
-            ended = container_status.terminated(status, at=rfc3339(at), exit_code=run.exit_code, reason=run.reason)
-            if container.kind == "init" and run.exit_code == 0:
+        started_at = parse_rfc3339(running.started_at)
+        elapsed = (at - started_at) // SECOND
+        if plan.ends is not None and elapsed >= plan.ends:
+            ended = container_status.terminated(
+                status, at=rfc3339(at), exit_code=plan.exit_code, reason=plan.reason
+            )
+            if container.kind == "init" and plan.exit_code == 0:
                 ended = replace(ended, ready=True)
-            return reconcile_container(pod, container, ended, at=at, since=begun)
-        started, ready = run.is_started(elapsed), run.is_started(elapsed) and run.is_ready(elapsed)
-        upcoming = run.next(elapsed)
-        due = None if upcoming is None else begun + upcoming * SECOND
-    if status.resources != (wanted := resize.resources(container.spec)):
-        status, is_open = resize.allocate(container.spec, status, capacity=pod.capacity)
-        resized_at = (resizing or at.replace(microsecond=0)) + SECOND
-        if is_open and at < resized_at:
+            return reconcile_container(pod, container, ended, at=at, since=started_at)
+        started, ready = plan.is_started(elapsed), plan.is_started(elapsed) and plan.is_ready(elapsed)
+        next_change = plan.next_change(elapsed)
+        due = None if next_change is None else started_at + next_change * SECOND
+    if status.resources != (requested := resize.resources(container.spec)):
+        status, is_pending = resize.allocate(container.spec, status, capacity=pod.capacity)
+        resized_at = (resize_started_at or at.replace(microsecond=0)) + SECOND
+        if is_pending and at < resized_at:
             due = min(due, resized_at) if due else resized_at
-        elif is_open and resize.needs_restart(container.spec, status):
-            return _run_anew(pod, container, status, at=at)
-        elif is_open:
-            status = replace(status, resources=wanted)
-    return ContainerUpdate(_seen(container, status, started=started, ready=ready), due)
+        elif is_pending and resize.needs_restart(container.spec, status):
+            return _restart_changed(pod, container, status, at=at)
+        elif is_pending:
+            status = replace(status, resources=requested)
+    return ContainerUpdate(_with_probe_results(container, status, started=started, ready=ready), due)
 
 
-def _seen(
+def _with_probe_results(
     container: SimulatedContainer, status: ContainerStatus, *, started: bool, ready: bool
 ) -> ContainerStatus:
-    """Say whether a container that runs is started and ready.
+    """Set `started` and `ready` of a running container.
 
     Source: `UpdatePodStatus` of the kubelet's prober.
     """
-    wanted: tuple[bool | None, bool] = (started, ready)
+    results: tuple[bool | None, bool] = (started, ready)
     if container.kind == "ephemeral":
-        wanted = (None, False)
+        results = (None, False)
     elif container.kind == "init":
-        wanted = (True, False)
-    if (status.started, status.ready) == wanted:
+        results = (True, False)
+    if (status.started, status.ready) == results:
         return status
-    return replace(status, started=wanted[0], ready=wanted[1])
+    return replace(status, started=results[0], ready=results[1])
 
 
-def _run_anew(
+def _restart_changed(
     pod: SimulatedPod, container: SimulatedContainer, status: ContainerStatus, *, at: datetime
 ) -> ContainerUpdate:
-    """A container whose definition changed is ended and started again, whatever its restart policy."""
+    """Restart a container whose definition has changed, whatever its restart policy."""
     ended = container_status.terminated(status, at=rfc3339(at), exit_code=0)
     return _start(pod, container, ended, at=at, since=at.replace(microsecond=0))
 
 
-def _rest(
+def _reconcile_terminated(
     pod: SimulatedPod,
     container: SimulatedContainer,
     status: ContainerStatus,
@@ -221,18 +237,18 @@ def _rest(
     *,
     at: datetime,
 ) -> ContainerUpdate:
-    """A container that has ended: for good, or to be restarted a second later, or after a longer pause."""
+    """Reconcile a container that has ended: keep it, restart it one second later, or let it wait in back-off."""
     if ended.finished_at is None or not _is_restarted(pod, container, ended):
         return ContainerUpdate(status)
-    seen_at = parse_rfc3339(ended.finished_at) + SECOND
-    if at < seen_at:
-        return ContainerUpdate(status, seen_at)
-    pause = restart.backoff_after(ended, status.last_state.terminated)
-    if pause == 0 or container.overrides.fail in _START_FAILURES:
-        return _start(pod, container, status, at=at, since=seen_at)
-    message = restart.backoff_message(pause, container=container.spec.name, pod=pod.pod_name)
+    restart_at = parse_rfc3339(ended.finished_at) + SECOND
+    if at < restart_at:
+        return ContainerUpdate(status, restart_at)
+    backoff = restart.backoff_after(ended, status.last_state.terminated)
+    if backoff == 0 or container.overrides.fail in _START_FAILURES:
+        return _start(pod, container, status, at=at, since=restart_at)
+    message = restart.backoff_message(backoff, container=container.spec.name, pod=pod.metadata.full_name)
     waiting = container_status.waiting(container.spec, reason="CrashLoopBackOff", message=message, before=status)
-    return reconcile_container(pod, container, waiting, at=at, since=seen_at)
+    return reconcile_container(pod, container, waiting, at=at, since=restart_at)
 
 
 def _not_started(container: SimulatedContainer) -> bool | None:

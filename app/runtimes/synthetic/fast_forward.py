@@ -1,7 +1,19 @@
-"""A long time that nobody looked at, without living through every restart in it.
+"""Skip identical restart cycles of a pod that was not read for a long time.
 
-A container that is restarted again and again does so in equal periods, once its back-off is at its longest or
-its runs are long enough for none. Whole periods can be skipped: its times move, its restarts are counted.
+The problem: a container in a crash loop changes its status every few minutes. A pod that is read after a year has
+missed hundreds of thousands of statuses, and computing each of them would take minutes.
+
+The rule: the restarts of a container are periodic once its back-off has reached the maximum of 300 s, or once its
+runs are so long that the back-off is reset after each. Whole periods are skipped: the times in the container's
+status move by a multiple of the period, and the restart count and the container IDs by the number of periods. The
+last hour and two periods are not skipped, so that the last statuses are computed one by one.
+
+An example: a container that fails after 5 s, with a back-off of 300 s, has a period of 305 s. If 100,000 s have
+been missed, 311 periods (94,855 s) are skipped and 311 is added to its restart count.
+
+A pod is skipped as a whole only if each of its containers either is periodic or will not change any more.
+Containers can have different periods; each moves to its own first cycle at or after the target time, so the
+combined status is valid only from the latest of them on (`consistent_at`).
 """
 
 from datetime import datetime, timedelta
@@ -13,114 +25,116 @@ from app.core.timestamps import parse_rfc3339, rfc3339
 from app.kubernetes import restart
 from app.kubernetes.container_status import container_id
 from app.kubernetes.status import ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus
-from app.runtimes.synthetic.container import is_over
+from app.runtimes.synthetic.container import has_ended_for_good
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.termination import statuses_of
 
-_LIVED_THROUGH = timedelta(hours=1)
+_NOT_SKIPPED = timedelta(hours=1)
 
 
 class FastForward(NamedTuple):
-    """Where a pod is after a skip.
+    """The state of a pod after a skip.
 
     Attributes:
-        at: the time to go on from.
-        status: its status then, where containers may yet be about to begin what it tells of them.
-        whole_at: from when on its status is true again.
+        at: the time from which to continue.
+        status: the status at that time; the times of some containers can be later than `at`.
+        consistent_at: the time from which the combined status of all containers is valid.
     """
 
     at: datetime
     status: PodStatus
-    whole_at: datetime
+    consistent_at: datetime
 
 
 class RestartCycle(NamedTuple):
-    """A container's way round: how many seconds it takes, and the time in its status from which it is counted."""
+    """The period of a container's restarts in seconds, and the time in its status at which a cycle starts."""
 
     period: int
     anchor: str
 
 
 def fast_forward(pod: SimulatedPod, status: PodStatus, *, at: datetime, until: datetime) -> FastForward | None:
-    """Skip what is the same again and again, up to an hour and a few periods before a time.
+    """Skip whole restart cycles, up to an hour and two periods before a time.
 
     Args:
-        life: the pod's life.
+        pod: the pod.
         status: its status at `at`.
         at: the time of its status.
-        until: where to.
+        until: the time up to which statuses are computed.
 
     Returns:
-        None where something else is still to happen first, or there is nothing to skip.
+        None if a container has yet to reach a periodic or final state, or if there is nothing to skip.
     """
     if pod.failure:
         until = min(until, pod.failure.at)
-    if until - at <= _LIVED_THROUGH:
+    if until - at <= _NOT_SKIPPED:
         return None
-    laps: dict[str, RestartCycle] = {}
+    cycles: dict[str, RestartCycle] = {}
     for pairs in statuses_of(pod, status):
-        for container, now in pairs:
-            if _is_at_rest(pod, container, now, at=at):
+        for container, container_status in pairs:
+            if _is_final(pod, container, container_status, at=at):
                 continue
-            lap = _restart_cycle(container, now)
-            if lap is None:
+            cycle = _restart_cycle(container, container_status)
+            if cycle is None:
                 return None
-            laps[now.name] = lap
-    target = until - _LIVED_THROUGH - 2 * max((lap.period for lap in laps.values()), default=0) * SECOND
+            cycles[container_status.name] = cycle
+    target = until - _NOT_SKIPPED - 2 * max((cycle.period for cycle in cycles.values()), default=0) * SECOND
     target = target.replace(microsecond=0)
     if target <= at:
         return None
-    whole_at = target
+    consistent_at = target
 
-    def later(now: ContainerStatus) -> ContainerStatus:
-        nonlocal whole_at
-        if now.name not in laps:
-            return now
-        period, anchor = laps[now.name]
-        rounds = max(0, -((parse_rfc3339(anchor) - target) // (period * SECOND)))
-        whole_at = max(whole_at, parse_rfc3339(anchor) + rounds * period * SECOND)
-        return _later(now, rounds=rounds, period=period, pod_uid=pod.uid)
+    def move(container_status: ContainerStatus) -> ContainerStatus:
+        nonlocal consistent_at
+        if container_status.name not in cycles:
+            return container_status
+        period, anchor = cycles[container_status.name]
+        count = max(0, -((parse_rfc3339(anchor) - target) // (period * SECOND)))
+        consistent_at = max(consistent_at, parse_rfc3339(anchor) + count * period * SECOND)
+        return _move_by_cycles(container_status, count=count, period=period, pod_uid=pod.uid)
 
     moved = replace(
         status,
-        init_container_statuses=tuple(map(later, status.init_container_statuses)),
-        container_statuses=tuple(map(later, status.container_statuses)),
+        init_container_statuses=tuple(map(move, status.init_container_statuses)),
+        container_statuses=tuple(map(move, status.container_statuses)),
     )
-    return FastForward(target, moved, whole_at)
+    return FastForward(target, moved, consistent_at)
 
 
-def _is_at_rest(pod: SimulatedPod, container: SimulatedContainer, now: ContainerStatus, *, at: datetime) -> bool:
-    """Say whether nothing more will happen to a container, but that its image is tried to be pulled again."""
-    if now.state.terminated:
-        return is_over(pod, container, now)
-    if now.state.waiting:
-        return now.state.waiting.reason != "CrashLoopBackOff"
-    running = now.state.running
-    # What falls due right now is still to come.
-    return running is None or container.plan.next((at - parse_rfc3339(running.started_at)) // SECOND - 1) is None
+def _is_final(pod: SimulatedPod, container: SimulatedContainer, status: ContainerStatus, *, at: datetime) -> bool:
+    """Return whether the status of a container will not change any more, apart from attempts to pull its image."""
+    if status.state.terminated:
+        return has_ended_for_good(pod, container, status)
+    if status.state.waiting:
+        return status.state.waiting.reason != "CrashLoopBackOff"
+    running = status.state.running
+    if running is None:
+        return True
+    elapsed = (at - parse_rfc3339(running.started_at)) // SECOND
+    return container.plan.next_change(elapsed - 1) is None  # a change that is due at `at` is not applied yet
 
 
-def _restart_cycle(container: SimulatedContainer, now: ContainerStatus) -> RestartCycle | None:
-    """Give the period in which a container is restarted; None where the next one differs from the last."""
-    last = now.last_state.terminated
+def _restart_cycle(container: SimulatedContainer, status: ContainerStatus) -> RestartCycle | None:
+    """Return the cycle in which a container is restarted; None if the next period differs from the last."""
+    last = status.last_state.terminated
     if container.plan.ends is None or last is None or last.finished_at is None:
         return None
-    if now.state.waiting:
-        is_steady = restart.parse_backoff(now.state.waiting.message) == restart.LONGEST
+    if status.state.waiting:
+        is_steady = restart.parse_backoff(status.state.waiting.message) == restart.LONGEST
         return RestartCycle(container.plan.ends + restart.LONGEST, last.finished_at) if is_steady else None
-    if now.state.running is None:
+    if status.state.running is None:
         return None
-    started_at = now.state.running.started_at
+    started_at = status.state.running.started_at
     if container.plan.ends > restart.RESET_AFTER:
         return RestartCycle(container.plan.ends + 1, started_at)
     waited = (parse_rfc3339(started_at) - parse_rfc3339(last.finished_at)) // SECOND
     return RestartCycle(container.plan.ends + restart.LONGEST, started_at) if waited == restart.LONGEST else None
 
 
-def _later(now: ContainerStatus, *, rounds: int, period: int, pod_uid: str) -> ContainerStatus:
-    """Describe a container as it is so many periods later."""
-    shift = rounds * period * SECOND
-    restarts = now.restart_count + rounds
+def _move_by_cycles(status: ContainerStatus, *, count: int, period: int, pod_uid: str) -> ContainerStatus:
+    """Return the status of a container `count` periods later."""
+    shift = count * period * SECOND
+    restarts = status.restart_count + count
 
     def moved(time: str | None) -> str | None:
         return time and rfc3339(parse_rfc3339(time) + shift)
@@ -130,18 +144,18 @@ def _later(now: ContainerStatus, *, rounds: int, period: int, pod_uid: str) -> C
             state,
             started_at=moved(state.started_at),
             finished_at=moved(state.finished_at),
-            container_id=container_id(pod_uid, now.name, restart_count=run),
+            container_id=container_id(pod_uid, status.name, restart_count=run),
         )
 
-    state = now.state
+    state = status.state
     last_run = restarts
     if state.running:
         state = ContainerState(running=replace(state.running, started_at=moved(state.running.started_at)))
         last_run -= 1
     return replace(
-        now,
+        status,
         state=state,
-        last_state=ContainerState(terminated=ended(now.last_state.terminated, run=last_run)),
+        last_state=ContainerState(terminated=ended(status.last_state.terminated, run=last_run)),
         restart_count=restarts,
-        container_id=container_id(pod_uid, now.name, restart_count=restarts),
+        container_id=container_id(pod_uid, status.name, restart_count=restarts),
     )

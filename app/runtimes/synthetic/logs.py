@@ -1,4 +1,4 @@
-"""What a synthetic container would have written: a function of the pod and its status, so nothing is stored."""
+"""Simulate the log of a container. It is a function of the pod and its status, so that nothing is stored."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -12,18 +12,18 @@ Line = tuple[datetime, str]
 
 
 class _Run(NamedTuple):
-    """What a status tells of one run of a container.
+    """One run of a container, as far as a status describes it.
 
     Attributes:
-        container_id: which run.
-        begun: when it started.
-        until: the time up to which the status tells of it.
-        running: the container's status, None where the run has ended.
-        exit_code: what it ended with, None where it runs.
+        container_id: the ID of the container in this run.
+        started_at: the time of its start.
+        until: the time up to which the status describes it: its end, or the last change of a condition.
+        running: the container's status; None if the run has ended.
+        exit_code: its exit code; None while it is running.
     """
 
     container_id: str
-    begun: datetime
+    started_at: datetime
     until: datetime
     running: ContainerStatus | None
     exit_code: int | None
@@ -32,36 +32,39 @@ class _Run(NamedTuple):
 def synthetic_lines(
     pod: SimulatedPod, name: str, *, previous: bool, status: Callable[[], PodStatus]
 ) -> Iterator[Line | None]:
-    """Give what one run of a container wrote, each line with its time.
+    """Yield the lines of one run of a container, each with its time.
 
-    Names of what it was given, never a value: an environment and a command line hold secrets.
+    A line contains no value of the environment and no word of the command, since both can contain secrets.
 
     Args:
         pod: the pod.
         name: the name of the container.
-        previous: the run before the present one. Of a container that waits, the last run is read either way.
-        status: reads the pod's status anew.
+        previous: read the run before the current one. For a waiting container, the last run is read either way.
+        status: reads the pod's current status.
 
     Returns:
-        Every line so far; then None, each time that nothing more is there yet; the end when the run has ended.
+        Every line so far; then None for each step without a new line. The iterator ends when the run has ended.
     """
     containers = (*pod.init, *pod.regular, *pod.ephemeral)
     container = next(container for container in containers if container.spec.name == name)
-    now = status()
-    which = _which(now.container(name), previous=previous)
-    given = 0
-    while run := _read(now, name, which):
-        written = list(_written(container, run))
-        yield from written[given:]
-        given = max(given, len(written))
+    current = status()
+    container_id = _selected_run(current.container(name), previous=previous)
+    yielded = 0
+    while run := _find_run(current, name, container_id):
+        lines = list(_lines(container, run))
+        yield from lines[yielded:]
+        yielded = max(yielded, len(lines))
         if run.running is None:
             return
         yield None
-        now = status()
+        current = status()
 
 
-def _which(status: ContainerStatus | None, *, previous: bool) -> str | None:
-    """Say which run is read. Source: `validateContainerLogStatus` of the kubelet."""
+def _selected_run(status: ContainerStatus | None, *, previous: bool) -> str | None:
+    """Return the container ID of the run to read; None if there is none.
+
+    Source: `validateContainerLogStatus` of the kubelet.
+    """
     if status is None:
         return None
     if not previous and not status.state.waiting:
@@ -70,48 +73,50 @@ def _which(status: ContainerStatus | None, *, previous: bool) -> str | None:
     return last.container_id if last else None
 
 
-def _read(now: PodStatus, container: str, which: str | None) -> _Run | None:
-    """Find out what a status says of a run; None where it says nothing (any more)."""
-    status = now.container(container)
-    if status is None or which is None:
+def _find_run(pod_status: PodStatus, container: str, container_id: str | None) -> _Run | None:
+    """Return a run from a status; None if the status does not contain it (any more)."""
+    status = pod_status.container(container)
+    if status is None or container_id is None:
         return None
     running = status.state.running
-    if running and status.container_id == which:
-        told = max(condition.last_transition_time for condition in now.conditions)
-        begun = parse_rfc3339(running.started_at)
-        return _Run(which, begun, max(begun, parse_rfc3339(told)), status, None)
+    if running and status.container_id == container_id:
+        changed_at = max(condition.last_transition_time for condition in pod_status.conditions)
+        started_at = parse_rfc3339(running.started_at)
+        return _Run(container_id, started_at, max(started_at, parse_rfc3339(changed_at)), status, None)
     for ended in (status.state.terminated, status.last_state.terminated):
-        if ended and ended.container_id == which and ended.started_at and ended.finished_at:
-            begun, finished = parse_rfc3339(ended.started_at), parse_rfc3339(ended.finished_at)
-            return _Run(which, begun, finished, None, ended.exit_code)
+        if ended and ended.container_id == container_id and ended.started_at and ended.finished_at:
+            started_at, finished_at = parse_rfc3339(ended.started_at), parse_rfc3339(ended.finished_at)
+            return _Run(container_id, started_at, finished_at, None, ended.exit_code)
     return None
 
 
-def _written(container: SimulatedContainer, run: _Run) -> Iterator[Line]:
+def _lines(container: SimulatedContainer, run: _Run) -> Iterator[Line]:
     spec = container.spec
     if container.overrides.logs is not None:
         text = container.overrides.logs.removesuffix("\n")
-        yield from ((run.begun, line) for line in (text.split("\n") if text else ()))
+        yield from ((run.started_at, line) for line in (text.split("\n") if text else ()))
         return
     command = [*(spec.command or ()), *(spec.args or ())]
-    yield run.begun, f"synthetic container {spec.name} from image {spec.image or '(none)'}"
-    yield run.begun, f"container ID {run.container_id}"
-    yield run.begun, f"command has {len(command)} words" if command else "command is the image's own"
+    yield run.started_at, f"synthetic container {spec.name} from image {spec.image or '(none)'}"
+    yield run.started_at, f"container ID {run.container_id}"
+    yield run.started_at, f"command has {len(command)} words" if command else "command is the image's own"
     for port in spec.ports or ():
-        yield run.begun, f"listening on {port.container_port}/{port.protocol or 'TCP'}"
-    yield run.begun, f"started at {run.begun:%Y-%m-%dT%H:%M:%SZ}"
-    for seconds, line, is_seen in sorted(_probed(container, run.running), key=lambda probed: probed[0]):
-        time = run.begun + seconds * SECOND
-        if is_seen or time < run.until or (time == run.until and run.running):
+        yield run.started_at, f"listening on {port.container_port}/{port.protocol or 'TCP'}"
+    yield run.started_at, f"started at {run.started_at:%Y-%m-%dT%H:%M:%SZ}"
+    for seconds, line, is_reported in sorted(_probe_results(container, run.running), key=lambda result: result[0]):
+        time = run.started_at + seconds * SECOND
+        if is_reported or time < run.until or (time == run.until and run.running):
             yield time, line
     if run.running is None:
-        if container.plan.hung and run.until >= run.begun + (container.plan.ends or 0) * SECOND:
-            yield run.until, f"killed: the {container.plan.hung} probe failed"
+        if container.plan.failed_probe and run.until >= run.started_at + (container.plan.ends or 0) * SECOND:
+            yield run.until, f"killed: the {container.plan.failed_probe} probe failed"
         yield run.until, f"exited with code {run.exit_code} at {run.until:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _probed(container: SimulatedContainer, running: ContainerStatus | None) -> Iterator[tuple[int, str, bool]]:
-    """Give the results of probes: seconds since the start, what to write, whether the status shows it."""
+def _probe_results(
+    container: SimulatedContainer, running: ContainerStatus | None
+) -> Iterator[tuple[int, str, bool]]:
+    """Yield the results of probes: seconds since the start, the line, whether the status contains the result."""
     spec, plan = container.spec, container.plan
     is_started = bool(running and running.started)
     is_ready = bool(running and running.ready)

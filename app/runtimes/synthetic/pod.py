@@ -1,6 +1,7 @@
-"""All that the life of a pod follows from: the pod, where and when it was accepted, what was asked of it.
+"""The inputs of a simulation: the pod, its placement, the time of its acceptance, its annotations, the defaults.
 
-It is made anew for every question. What has happened so far is in the pod's status, and nowhere else.
+A :class:`SimulatedPod` is built for each call and is immutable. The state of the simulation is the pod's status,
+and nothing else.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from app.kubernetes.pod import Container, ObjectMeta, Pod, PodSpec
+from app.kubernetes.pod_status import DEADLINE_EXCEEDED_MESSAGE
 from app.kubernetes.resources import QosClass, qos_class
 from app.runtimes.base import Placement
 from app.runtimes.synthetic.annotations import (
@@ -26,13 +28,13 @@ Kind = Literal["init", "sidecar", "regular", "ephemeral"]
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for every pod that says nothing else.
+    """The values for pods without annotations.
 
     Attributes:
-        start_delay: from a pod's arrival to its containers' start.
-        init_duration: how long an init container runs, in seconds.
-        job_duration: how long a container of a Job runs, in seconds, and one that only says how it ends.
-        capacity: what the node has, resource → quantity.
+        start_delay: the time from a pod's acceptance to the start of its containers.
+        init_duration: the run time of an init container, in seconds.
+        job_duration: the run time of a container of a Job, or of one with only an exit code, in seconds.
+        capacity: the capacity of the node, resource → quantity.
     """
 
     start_delay: timedelta = timedelta(0)
@@ -42,7 +44,7 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimulatedContainer(msgspec.Struct, frozen=True):
-    """One container of a pod and what becomes of it."""
+    """One container of a pod, the plan of each of its runs, and the overrides from the pod's annotations."""
 
     spec: Container
     kind: Kind
@@ -51,7 +53,7 @@ class SimulatedContainer(msgspec.Struct, frozen=True):
 
 
 class PodFailure(msgspec.Struct, frozen=True):
-    """What befalls the whole pod at a time."""
+    """A failure of the whole pod at a time."""
 
     at: datetime
     reason: Literal["DeadlineExceeded", "Evicted", "NodeLost"]
@@ -59,27 +61,27 @@ class PodFailure(msgspec.Struct, frozen=True):
 
 
 class SimulatedPod(msgspec.Struct, frozen=True, kw_only=True):
-    """The life of a pod.
+    """A pod whose statuses are computed.
 
     Attributes:
-        starts_at: when its containers may start.
-        begun: the same, in the whole seconds in which statuses speak.
-        sandbox_at: when it has its sandbox and its network.
+        definition: the Pod object.
+        starts_at: the time from which its containers may start.
+        start_second: `starts_at` in whole seconds, the precision of the times in a status.
+        sandbox_at: the time at which it has its sandbox and its network.
         init: its init containers and sidecars.
         regular: its containers.
         ephemeral: its ephemeral containers.
-        failure: what befalls it, where it lives that long.
-        grace: seconds that its containers get to end by themselves.
-        problems: what of its wishes could not be understood.
+        failure: the failure scheduled for the whole pod; None if there is none.
+        grace: the grace period of its containers, in seconds.
+        problems: the annotations that are invalid, each with the reason.
     """
 
-    metadata: ObjectMeta
-    spec: PodSpec
+    definition: Pod
     uid: str
     placement: Placement
     accepted_at: datetime
     starts_at: datetime
-    begun: datetime
+    start_second: datetime
     sandbox_at: datetime
     init: tuple[SimulatedContainer, ...]
     regular: tuple[SimulatedContainer, ...]
@@ -91,89 +93,95 @@ class SimulatedPod(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Mapping[str, str]
 
     @property
-    def pod_name(self) -> str:
-        """The pod as a kubelet names it in its messages."""
-        return f"{self.metadata.name}_{self.metadata.namespace}({self.uid})"
+    def metadata(self) -> ObjectMeta:
+        """The pod's metadata."""
+        return self.definition.metadata
+
+    @property
+    def spec(self) -> PodSpec:
+        """The pod's spec."""
+        return self.definition.spec
 
 
 def simulate(pod: Pod, *, placement: Placement, accepted_at: datetime, defaults: Defaults) -> SimulatedPod:
-    """Gather what the life of a pod follows from.
+    """Return the simulation of a pod.
 
     Raises:
-        InvalidRequest: a field that only the status needs is wrong.
+        InvalidRequest: a resource quantity is invalid.
     """
     uid = pod.metadata.uid or ""
-    asked = parse_annotations(pod)
-    delay = defaults.start_delay if asked.start_delay is None else asked.start_delay
-    if asked.jitter:
-        delay += asked.jitter * jitter(uid, "start")
+    overrides = parse_annotations(pod)
+    delay = defaults.start_delay if overrides.start_delay is None else overrides.start_delay
+    if overrides.jitter:
+        delay += overrides.jitter * jitter(uid, "start")
     starts_at = accepted_at + delay
     accepted = accepted_at.replace(microsecond=0)
-    begun = starts_at.replace(microsecond=0)
+    start_second = starts_at.replace(microsecond=0)
     spec = pod.spec
     grace = spec.grace // SECOND
 
     def simulated(containers: list[Container] | None, kind: Kind) -> tuple[SimulatedContainer, ...]:
         return tuple(
-            _simulated_container(c, kind, pod, asked, defaults=defaults, grace=grace) for c in containers or ()
+            _simulated_container(c, kind, pod, overrides, defaults=defaults, grace=grace) for c in containers or ()
         )
 
     return SimulatedPod(
-        metadata=pod.metadata,
-        spec=spec,
+        definition=pod,
         uid=uid,
         placement=placement,
         accepted_at=accepted_at,
         starts_at=starts_at,
-        begun=begun,
+        start_second=start_second,
         sandbox_at=accepted_at + min(delay, SECOND),
         init=simulated(spec.init_containers, "init"),
         regular=simulated(spec.containers, "regular"),
         ephemeral=simulated(spec.ephemeral_containers, "ephemeral"),
-        failure=_first_failure(pod, asked, accepted=accepted, begun=begun),
+        failure=_first_failure(pod, overrides, accepted=accepted, start=start_second),
         grace=grace,
         qos=qos_class(spec),
-        problems=asked.problems,
+        problems=overrides.problems,
         capacity=defaults.capacity,
     )
 
 
 def _simulated_container(
-    container: Container, kind: Kind, pod: Pod, asked: PodOverrides, *, defaults: Defaults, grace: int
+    container: Container, kind: Kind, pod: Pod, pod_overrides: PodOverrides, *, defaults: Defaults, grace: int
 ) -> SimulatedContainer:
-    overrides = asked.containers.get(container.name, NO_OVERRIDES)
-    lasts = None
+    overrides = pod_overrides.containers.get(container.name, NO_OVERRIDES)
+    duration = None
     if kind == "init":
         if container.restart_policy == "Always":
             kind = "sidecar"
         else:
-            lasts = defaults.init_duration
+            duration = defaults.init_duration
     elif kind == "regular" and (overrides.exit_code is not None or _is_of_job(pod)):
-        lasts = defaults.job_duration
+        duration = defaults.job_duration
     extra = 0
-    if asked.jitter:
-        extra = int(asked.jitter / SECOND * jitter(pod.metadata.uid or "", "run", container.name))
-    return SimulatedContainer(
-        container, kind, plan_run(container, overrides, lasts=lasts, extra=extra, grace=grace), overrides
-    )
+    if pod_overrides.jitter:
+        extra = int(pod_overrides.jitter / SECOND * jitter(pod.metadata.uid or "", "run", container.name))
+    plan = plan_run(container, overrides, duration=duration, extra=extra, grace=grace)
+    return SimulatedContainer(container, kind, plan, overrides)
 
 
 def _is_of_job(pod: Pod) -> bool:
     return any(owner.kind == "Job" for owner in pod.metadata.owner_references or ())
 
 
-def _first_failure(pod: Pod, asked: PodOverrides, *, accepted: datetime, begun: datetime) -> PodFailure | None:
-    """Say what befalls the pod first. Source of the messages: the kubelet and the node lifecycle controller."""
+def _first_failure(pod: Pod, overrides: PodOverrides, *, accepted: datetime, start: datetime) -> PodFailure | None:
+    """Return the earliest scheduled failure of a pod, None if there is none.
+
+    Source of the messages: the kubelet and the node lifecycle controller.
+    """
     failures = []
     if pod.spec.active_deadline_seconds is not None:
-        message = "Pod was active on the node longer than the specified deadline"
         at = accepted + max(1, pod.spec.active_deadline_seconds) * SECOND
-        failures.append(PodFailure(at, "DeadlineExceeded", message))
-    if asked.fail:
+        failures.append(PodFailure(at, "DeadlineExceeded", DEADLINE_EXCEEDED_MESSAGE))
+    if overrides.fail:
         message = (
             "The node was low on resource: memory. "
-            if asked.fail == "Evicted"
+            if overrides.fail == "Evicted"
             else "Node which was running the pod is unresponsive"
         )
-        failures.append(PodFailure(begun + (asked.fail_after or FAIL_AFTER) * SECOND, asked.fail, message))
+        at = start + (overrides.fail_after or FAIL_AFTER) * SECOND
+        failures.append(PodFailure(at, overrides.fail, message))
     return min(failures, key=lambda failure: failure.at, default=None)

@@ -1,9 +1,9 @@
-"""In-place resize: what a container was given, and what it has by now.
+"""In-place resize: the allocated and the actual resources of a container.
 
 Source: "Resize CPU and Memory Resources assigned to Containers" in the Kubernetes documentation, and
-`allocation_manager.go` of the kubelet. A resize that the node takes on shows at once in `allocatedResources`,
-a second later in `resources`; until then the pod has the condition `PodResizeInProgress`. One that is more than
-the whole node has is `Infeasible`.
+`allocation_manager.go` of the kubelet. An accepted resize appears at once in `allocatedResources` and a second
+later in `resources`; until then the pod has the condition `PodResizeInProgress`. A resize that exceeds the node's
+capacity is `Infeasible`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,60 +23,63 @@ _RESIZABLE = ("cpu", "memory")
 
 
 def resources(container: Container) -> ResourceStatus:
-    """Give the resources that a container asks for."""
-    asked = container.resources
-    if asked is None or not (asked.requests or asked.limits):
+    """Return the requests and limits of a container's spec."""
+    requested = container.resources
+    if requested is None or not (requested.requests or requested.limits):
         return _NO_RESOURCES
-    return ResourceStatus(limits=_as_text(asked.limits), requests=_as_text(asked.requests))
+    return ResourceStatus(limits=_as_text(requested.limits), requests=_as_text(requested.requests))
 
 
 def allocate(
     container: Container, status: ContainerStatus, *, capacity: Mapping[str, str]
 ) -> tuple[ContainerStatus, bool]:
-    """Take a resize on, unless it is infeasible. Say too whether `resources` has yet to follow."""
-    wanted = resources(container)
-    if status.resources == wanted or exceeded(wanted, capacity):
+    """Return the status with the requested resources allocated, and whether `resources` has yet to be updated.
+
+    An infeasible resize leaves the status unchanged.
+    """
+    requested = resources(container)
+    if status.resources == requested or exceeded(requested, capacity):
         return status, False
-    return replace(status, allocated_resources=wanted.requests), True
+    return replace(status, allocated_resources=requested.requests), True
 
 
 def needs_restart(container: Container, status: ContainerStatus) -> bool:
-    """Say whether the container must be restarted to have what it asks for."""
-    had, wanted = status.resources or _NO_RESOURCES, resources(container)
+    """Return whether the resize policy of the container demands a restart for the requested resources."""
+    actual, requested = status.resources or _NO_RESOURCES, resources(container)
     return any(
         policy.restart_policy == "RestartContainer"
         and any(
             (old or {}).get(policy.resource_name) != (new or {}).get(policy.resource_name)
-            for old, new in ((had.limits, wanted.limits), (had.requests, wanted.requests))
+            for old, new in ((actual.limits, requested.limits), (actual.requests, requested.requests))
         )
         for policy in container.resize_policy or ()
     )
 
 
-def exceeded(wanted: ResourceStatus, capacity: Mapping[str, str]) -> str | None:
-    """Name the resource of which a container requests more than the node has."""
+def exceeded(requested: ResourceStatus, capacity: Mapping[str, str]) -> str | None:
+    """Return the name of a resource whose request exceeds the node's capacity; None if there is none."""
     for name in _RESIZABLE:
         with suppress(KeyError, ValueError):
-            if parse_quantity((wanted.requests or {})[name]) > parse_quantity(capacity[name]):
+            if parse_quantity((requested.requests or {})[name]) > parse_quantity(capacity[name]):
                 return name
     return None
 
 
-def resizing(
+def resize_conditions(
     pairs: Iterable[ContainerPair], capacity: Mapping[str, str]
 ) -> Iterable[tuple[str, ReasonAndMessage | None]]:
-    """Give the conditions of the resizes that are under way or cannot be."""
-    open_ = [
-        exceeded(wanted, capacity)
+    """Yield the conditions of resizes that are in progress or infeasible."""
+    pending = [
+        exceeded(requested, capacity)
         for container, status in pairs
-        if status.state.running and status.resources != (wanted := resources(container))
+        if status.state.running and status.resources != (requested := resources(container))
     ]
-    for name in filter(None, open_):
+    for name in filter(None, pending):
         yield "PodResizePending", ("Infeasible", f"Node didn't have enough capacity: {name}")
         break
-    if None in open_:
+    if None in pending:
         yield IN_PROGRESS, None
 
 
-def _as_text(asked: Resources | None) -> dict[str, str] | None:
-    return {name: str(quantity) for name, quantity in asked.items()} if asked else None
+def _as_text(amounts: Resources | None) -> dict[str, str] | None:
+    return {name: str(quantity) for name, quantity in amounts.items()} if amounts else None

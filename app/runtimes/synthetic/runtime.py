@@ -1,4 +1,4 @@
-"""Pods that only seem to run: their statuses and logs are those of pods that do."""
+"""The synthetic runtime: it simulates pods. Nothing runs; statuses and logs are those of a pod that does."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
 
 
 class SyntheticRuntime(Runtime):
-    """Nothing runs. What a pod seems to do follows from what it is, when it came and what its status says."""
+    """Simulates pods from their manifest, the time of their acceptance and their current status."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -25,25 +25,25 @@ class SyntheticRuntime(Runtime):
         )
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
-        """Compute the whole course, or its beginning where it has no end."""
+        """Return the timeline of a new pod, or its first part if it has no end."""
         return timeline.create(self._simulate(pod), now=now)
 
     def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
-        """Compute the course from now on."""
+        """Return the timeline from `now` on."""
         return timeline.update(self._simulate(pod), before=self._simulate(pod, before), current=current, now=now)
 
     def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
-        """Compute how the pod ends."""
+        """Return the complete timeline of the pod's termination."""
         return timeline.delete(self._simulate(pod), current=current, grace=grace, now=now)
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
-        """Compute the next stretch of a course without an end; that of a deleted pod is whole from the first."""
+        """Return the next part of a timeline without an end; the timeline of a deleted pod is complete."""
         return None if pod.deleted_at else timeline.advance(self._simulate(pod), current=current, now=now)
 
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
-        """Give the lines that such a container would have written."""
+        """Yield the simulated log of a container."""
         for line in synthetic_lines(self._simulate(pod), container, previous=previous, status=status):
             yield line and LogLine(line[0], line[1].encode())
 

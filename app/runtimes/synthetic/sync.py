@@ -1,4 +1,15 @@
-"""What a pod comes to from one status to the next: a kubelet's sync, with nothing but the status to remember.
+"""Compute a pod's status at a time from its previous status, as one sync of a kubelet does.
+
+The problem: the status at any time must be computable in any process, after any restart, without stored state
+beside the status itself.
+
+The rule: :func:`sync_pod` is level-triggered. From the previous status and the time it derives the status that
+should hold, and the next time at which the status changes by itself (`due`). Called again for the same time, or
+for a time before `due`, it changes nothing. Init containers run one after another; the containers start after the
+last of them; sidecars are stopped one second after the last container has ended for good.
+
+An example: an init container that runs for 5 s. At 0 s it is running and `due` is 5 s. At 5 s it has terminated,
+the containers are running and `due` is None.
 
 Source: `computePodActions` of the kubelet, "Init Containers" and "Sidecar Containers" in the Kubernetes
 documentation.
@@ -13,159 +24,168 @@ from msgspec.structs import replace
 from app.core.timestamps import parse_rfc3339, rfc3339
 from app.kubernetes.container_status import running, terminated
 from app.kubernetes.status import ContainerStatus, PodStatus
-from app.runtimes.synthetic.container import ContainerUpdate, is_over, reconcile_container
+from app.runtimes.synthetic.container import ContainerUpdate, has_ended_for_good, reconcile_container
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.resize import IN_PROGRESS, resources
 from app.runtimes.synthetic.status import build_pod_status
-from app.runtimes.synthetic.termination import apply_failure, settled, stop_container
+from app.runtimes.synthetic.termination import apply_failure, stop_container, without_restart
+
+Updates = list[ContainerUpdate]
 
 
 class SyncResult(NamedTuple):
-    """A pod's status, and when it is to be looked at again; None where it will not change by itself."""
+    """A pod's status, and the time of its next change; None where it will not change by itself."""
 
     status: PodStatus
     due: datetime | None
 
 
 def sync_pod(pod: SimulatedPod, before: PodStatus | None, *, at: datetime) -> SyncResult:
-    """Bring a pod up to a time.
-
-    Asked again for the same time, or for one before it is due, it changes nothing more.
+    """Return the status of a pod at a time.
 
     Args:
-        life: its life.
-        before: its status until now, None for a new pod.
-        at: the present.
+        pod: the pod.
+        before: its previous status; None for a new pod.
+        at: the time.
     """
     if before and (before.is_terminal or before.phase == "Unknown"):
         return SyncResult(before, None)
     if before and pod.failure and at >= pod.failure.at:
         return SyncResult(*apply_failure(pod, pod.failure, before, at=at))
-    stage = _Stage(pod, before, at)
-    if stage.has_run:
-        regular = stage.steps(pod.regular, since=pod.begun)
-        init = stage.init()
-    else:
-        init = stage.init()
-        regular = stage.steps(pod.regular, since=stage.since)
-    ephemeral = stage.steps(pod.ephemeral, since=pod.begun if at >= pod.starts_at else None)
-    over_at = stage.over_at(init, regular)
-    if over_at is not None:
-        init = [stage.stop_sidecar(container, now, over_at) for container, now in zip(pod.init, init, strict=True)]
-        if not any(now.status.state.running for now in init):
-            ephemeral = [
-                stage.end_ephemeral(container, now)
-                for container, now in zip(pod.ephemeral, ephemeral, strict=True)
-            ]
+    init, regular, ephemeral = _PodSync(pod, before, at).updates()
     status = build_pod_status(
         pod,
         before=before,
         at=at,
-        init=tuple([now.status for now in init]),
-        regular=tuple([now.status for now in regular]),
-        ephemeral=tuple([now.status for now in ephemeral]),
+        init=tuple([update.status for update in init]),
+        regular=tuple([update.status for update in regular]),
+        ephemeral=tuple([update.status for update in ephemeral]),
     )
     if status.is_terminal:
         return SyncResult(status, None)
-    dues = [now.due for steps in (init, regular, ephemeral) for now in steps if now.due]
+    dues = [update.due for updates in (init, regular, ephemeral) for update in updates if update.due]
     dues += [time for time in (pod.sandbox_at, pod.starts_at) if time > at]
     if pod.failure:
         dues.append(pod.failure.at)
     return SyncResult(status, min(dues, default=None))
 
 
-class _Stage:
-    """One sync of a pod: what was, and how far its init containers let it go."""
+class _PodSync:
+    """One sync: the previous statuses, and the time from which the next container may start."""
 
     def __init__(self, pod: SimulatedPod, before: PodStatus | None, at: datetime) -> None:
         self._pod, self._at = pod, at
         self._known: dict[str, ContainerStatus] = {}
-        self._resizing: datetime | None = None
-        self.has_run = False
-        self.since: datetime | None = pod.begun if at >= pod.starts_at else None
+        self._resize_started_at: datetime | None = None
+        self._has_run = False
+        self._may_start_at: datetime | None = pod.start_second if at >= pod.starts_at else None
         if before:
             self._known = {status.name: status for status in before.all_containers}
-            self.has_run = any(status.container_id for status in before.container_statuses)
+            self._has_run = any(status.container_id for status in before.container_statuses)
             started = [c.last_transition_time for c in before.conditions if c.type == IN_PROGRESS]
-            self._resizing = parse_rfc3339(started[0]) if started else None
+            self._resize_started_at = parse_rfc3339(started[0]) if started else None
 
-    def steps(self, parts: Iterable[SimulatedContainer], *, since: datetime | None) -> list[ContainerUpdate]:
-        """Bring containers that do not wait for each other up to now."""
-        return [self._step(container, since) for container in parts]
+    def updates(self) -> tuple[Updates, Updates, Updates]:
+        """Return the updates of the init, regular and ephemeral containers, each in the order of the spec."""
+        pod, at = self._pod, self._at
+        if self._has_run:
+            regular = self._reconcile_all(pod.regular, since=pod.start_second)
+            init = self._reconcile_init()
+        else:
+            init = self._reconcile_init()
+            regular = self._reconcile_all(pod.regular, since=self._may_start_at)
+        ephemeral = self._reconcile_all(pod.ephemeral, since=pod.start_second if at >= pod.starts_at else None)
+        ended_at = self._ended_at(init, regular)
+        if ended_at is not None:
+            init = [self._stop_sidecar(*pair, ended_at) for pair in zip(pod.init, init, strict=True)]
+            if not any(update.status.state.running for update in init):
+                ephemeral = [self._end_ephemeral(*pair) for pair in zip(pod.ephemeral, ephemeral, strict=True)]
+        return init, regular, ephemeral
 
-    def init(self) -> list[ContainerUpdate]:
-        """Bring the init containers up to now, each after those before it.
+    def _reconcile_all(self, containers: Iterable[SimulatedContainer], *, since: datetime | None) -> Updates:
+        return [self._reconcile(container, since) for container in containers]
 
-        In a pod whose containers have run before, they are done, and sidecars start anew on their own. One that is
-        new in such a pod is taken for done.
+    def _reconcile_init(self) -> Updates:
+        """Reconcile the init containers, each after those before it.
+
+        After the regular containers have run, init containers are not run again and sidecars restart
+        independently. An init container that was added to such a pod counts as completed.
         """
         pod = self._pod
-        if self.has_run:
+        if self._has_run:
             return [
-                self._done(container)
+                self._completed(container)
                 if container.kind == "init" and container.spec.name not in self._known
-                else self._step(container, pod.begun)
+                else self._reconcile(container, pod.start_second)
                 for container in pod.init
             ]
-        steps = []
+        updates = []
         for container in pod.init:
-            now = self._step(container, self.since)
-            steps.append(now)
-            if self.since is not None:
-                done_at = _done_at(container, now.status)
-                self.since = None if done_at is None else max(self.since, done_at)
-        return steps
+            update = self._reconcile(container, self._may_start_at)
+            updates.append(update)
+            if self._may_start_at is not None:
+                done_at = _done_at(container, update.status)
+                self._may_start_at = None if done_at is None else max(self._may_start_at, done_at)
+        return updates
 
-    def over_at(self, init: list[ContainerUpdate], regular: list[ContainerUpdate]) -> datetime | None:
-        """Say since when nothing more is to come of the pod; None while something is."""
+    def _ended_at(self, init: Updates, regular: Updates) -> datetime | None:
+        """Return the time at which the pod's work ended; None while a container is running or will restart."""
         pod = self._pod
         failed = [
-            now.status
-            for container, now in zip(pod.init, init, strict=True)
-            if container.kind == "init" and is_over(pod, container, now.status) and not now.status.ready
+            update.status
+            for container, update in zip(pod.init, init, strict=True)
+            if container.kind == "init"
+            and has_ended_for_good(pod, container, update.status)
+            and not update.status.ready
         ]
-        over = failed or [now.status for now in regular]
+        ended = failed or [update.status for update in regular]
         if not failed and not all(
-            is_over(pod, container, now.status) for container, now in zip(pod.regular, regular, strict=True)
+            has_ended_for_good(pod, container, update.status)
+            for container, update in zip(pod.regular, regular, strict=True)
         ):
             return None
-        ends = [status.state.terminated.finished_at for status in over if status.state.terminated]
+        ends = [status.state.terminated.finished_at for status in ended if status.state.terminated]
         return max((parse_rfc3339(end) for end in ends if end), default=self._at)
 
-    def stop_sidecar(
-        self, container: SimulatedContainer, now: ContainerUpdate, over_at: datetime
+    def _stop_sidecar(
+        self, container: SimulatedContainer, update: ContainerUpdate, ended_at: datetime
     ) -> ContainerUpdate:
-        """End a sidecar whose pod is over: a second later it is told to, and it is not restarted."""
-        status = self._known.get(container.spec.name, now.status)
+        """Stop a sidecar one second after the pod's work ended, without a restart."""
         if container.kind != "sidecar":
-            return now
+            return update
+        status = self._known.get(container.spec.name, update.status)
         if not status.state.running:
-            return ContainerUpdate(settled(status))
-        told_at = over_at + SECOND
-        ends_at = told_at + min(container.overrides.stop_after, self._pod.grace) * SECOND
-        if self._at < ends_at:
-            return ContainerUpdate(now.status if now.status.state.running else status, ends_at)
+            return ContainerUpdate(without_restart(status))
+        stop_at = ended_at + SECOND + min(container.overrides.stop_after, self._pod.grace) * SECOND
+        if self._at < stop_at:
+            return ContainerUpdate(update.status if update.status.state.running else status, stop_at)
         in_time = container.overrides.stop_after <= self._pod.grace
         return ContainerUpdate(stop_container(container, status, at=self._at, in_time=in_time))
 
-    def end_ephemeral(self, container: SimulatedContainer, now: ContainerUpdate) -> ContainerUpdate:
-        """End an ephemeral container whose pod has ended."""
-        if not now.status.state.running:
-            return ContainerUpdate(now.status)
-        return ContainerUpdate(stop_container(container, now.status, at=self._at, in_time=True))
+    def _end_ephemeral(self, container: SimulatedContainer, update: ContainerUpdate) -> ContainerUpdate:
+        """End an ephemeral container of a pod that has ended."""
+        if not update.status.state.running:
+            return ContainerUpdate(update.status)
+        return ContainerUpdate(stop_container(container, update.status, at=self._at, in_time=True))
 
-    def _step(self, container: SimulatedContainer, since: datetime | None) -> ContainerUpdate:
+    def _reconcile(self, container: SimulatedContainer, since: datetime | None) -> ContainerUpdate:
         before = self._known.get(container.spec.name)
-        return reconcile_container(self._pod, container, before, at=self._at, since=since, resizing=self._resizing)
+        return reconcile_container(
+            self._pod, container, before, at=self._at, since=since, resize_started_at=self._resize_started_at
+        )
 
-    def _done(self, container: SimulatedContainer) -> ContainerUpdate:
-        now = rfc3339(self._at)
-        ran = running(container.spec, pod_uid=self._pod.uid, at=now, resources=resources(container.spec))
-        return ContainerUpdate(replace(terminated(ran, at=now, exit_code=0), ready=True))
+    def _completed(self, container: SimulatedContainer) -> ContainerUpdate:
+        """Return a run that started and completed at this time."""
+        at = rfc3339(self._at)
+        run = running(container.spec, pod_uid=self._pod.uid, at=at, resources=resources(container.spec))
+        return ContainerUpdate(replace(terminated(run, at=at, exit_code=0), ready=True))
 
 
 def _done_at(container: SimulatedContainer, status: ContainerStatus) -> datetime | None:
-    """Say when an init container was done; None while it is not."""
+    """Return the time from which the next container may start; None while the init container blocks it.
+
+    An init container must have succeeded; a sidecar must be started.
+    """
     if container.kind == "init":
         ended = status.state.terminated
         return parse_rfc3339(ended.finished_at) if ended and ended.finished_at and ended.exit_code == 0 else None

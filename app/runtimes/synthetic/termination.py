@@ -1,8 +1,13 @@
-"""How a pod ends that does not end by itself: deleted, past its deadline, evicted, on a node that is lost.
+"""Terminate a pod that is deleted, exceeds its deadline, is evicted, or whose node is lost.
+
+A deletion and an exceeded deadline stop the containers: each ends `stop-after` seconds after SIGTERM, or is killed
+when the grace period is over. Sidecars get SIGTERM after the last container has ended; the grace period is
+shared. An eviction kills every container at once. A lost node changes nothing but the phase and the readiness.
+
+The computation is level-triggered, as in :mod:`app.runtimes.synthetic.sync`.
 
 Source: `SyncTerminatingPod` and `TerminatePod` of the kubelet, "Termination of Pods" in the Kubernetes
-documentation.
-Level-triggered, as the rest is.
+    documentation.
 """
 
 from collections.abc import Iterable
@@ -24,7 +29,7 @@ TERMINATED = 143
 Pairs = list[tuple[SimulatedContainer, ContainerStatus]]
 
 
-class Kinds(NamedTuple):
+class ContainersByKind(NamedTuple):
     """The containers of a pod with their statuses, each kind in the order of the spec."""
 
     init: Pairs
@@ -33,55 +38,54 @@ class Kinds(NamedTuple):
 
 
 class _Stop(NamedTuple):
-    """When a container ends that was told to, and whether by itself."""
+    """The time at which a stopped container ends, and whether it ends within its grace period."""
 
     at: datetime
     in_time: bool
 
 
 def apply_failure(
-    pod: SimulatedPod, ending: PodFailure, before: PodStatus, *, at: datetime
+    pod: SimulatedPod, failure: PodFailure, before: PodStatus, *, at: datetime
 ) -> tuple[PodStatus, datetime | None]:
-    """Let happen to a pod what its life has in store.
+    """Apply the scheduled failure of a pod.
 
     Returns:
-        Its status, and when something is to happen next; None where nothing will.
+        The status at `at`, and the time of the next change; None if the pod has ended.
     """
-    if ending.reason == "NodeLost":
-        return _lose(ending, before, at=at), None
-    if ending.reason == "Evicted":
-        return _evict(pod, ending, before, at=at), None
-    return stop_containers(
-        pod, before, asked_at=ending.at, grace=pod.grace, at=at, why=(ending.reason, ending.message)
-    )
+    if failure.reason == "NodeLost":
+        return _node_lost(failure, before, at=at), None
+    if failure.reason == "Evicted":
+        return _evicted(pod, failure, before, at=at), None
+    why = failure.reason, failure.message
+    return stop_containers(pod, before, stopped_at=failure.at, grace=pod.grace, at=at, why=why)
 
 
 def stop_containers(
     pod: SimulatedPod,
     before: PodStatus,
     *,
-    asked_at: datetime,
+    stopped_at: datetime,
     grace: int,
     at: datetime,
     why: ReasonAndMessage | None = None,
 ) -> tuple[PodStatus, datetime | None]:
-    """Bring a pod up to a time after all of its containers were told to end; sidecars are told after the others.
+    """Return the status of a pod whose containers are being stopped.
 
     Args:
-        life: its life.
-        before: its status until now.
-        asked_at: when they were told.
-        grace: seconds that they get, all together.
-        at: the present.
-        why: reason and message of a pod that fails by this; None for one that is deleted.
+        pod: the pod.
+        before: its previous status.
+        stopped_at: the time of SIGTERM.
+        grace: the grace period of all containers together, in seconds.
+        at: the time of the status.
+        why: the reason and message of a pod that fails; None for a pod that is deleted.
 
     Returns:
-        Its status, and when something is to happen next; None where it has ended.
+        The status at `at`, and the time of the next change; None if the pod has ended.
     """
     if before.phase == "Unknown":
-        return _fail(pod, before, at=at), None
+        return _failed(pod, before, at=at), None
     pairs = statuses_of(pod, before)
-    stops = _stops(pod, pairs, asked_at=asked_at.replace(microsecond=0), grace=grace)
+    stops = _stops(pairs, stopped_at=stopped_at.replace(microsecond=0), grace=grace)
     init, regular, ephemeral = (
         tuple([
             stop_container(container, status, at=at, in_time=stops[status.name].in_time)
@@ -91,13 +95,13 @@ def stop_containers(
         ])
         for kind in pairs
     )  # fmt: skip
-    later = [stop_containers.at for stop_containers in stops.values() if stop_containers.at > at]
-    if later:
+    upcoming = [stop.at for stop in stops.values() if stop.at > at]
+    if upcoming:
         status = build_pod_status(
-            pod, before=before, at=at, init=init, regular=regular, ephemeral=ephemeral, ended=before.phase
+            pod, before=before, at=at, init=init, regular=regular, ephemeral=ephemeral, phase=before.phase
         )
-        return status, min(later)
-    init, regular = _given_up(pod, init, regular)
+        return status, min(upcoming)
+    init, regular = _with_lost_containers(pod, init, regular)
     has_succeeded = why is None and all(
         status.state.terminated and status.state.terminated.exit_code == 0 for status in regular
     )
@@ -108,7 +112,7 @@ def stop_containers(
         init=init,
         regular=regular,
         ephemeral=ephemeral,
-        ended="Succeeded" if has_succeeded else "Failed",
+        phase="Succeeded" if has_succeeded else "Failed",
         why=why,
     )
     return status, None
@@ -117,39 +121,43 @@ def stop_containers(
 def stop_container(
     container: SimulatedContainer, status: ContainerStatus, *, at: datetime, in_time: bool
 ) -> ContainerStatus:
-    """End a container that was told to: one that serves ends well, one that had work to do leaves it undone."""
+    """Return the status of a container that ends after SIGTERM.
+
+    The exit code is 0 for a container without a planned end (a server), 143 for one with unfinished work, and 137
+    for one that is killed because it did not end in time.
+    """
     is_unfinished = container.kind == "init" or container.plan.ends is not None
     code = (TERMINATED if is_unfinished else 0) if in_time else container_status.KILLED
     return container_status.terminated(status, at=rfc3339(at), exit_code=code)
 
 
-def statuses_of(pod: SimulatedPod, before: PodStatus) -> Kinds:
+def statuses_of(pod: SimulatedPod, before: PodStatus) -> ContainersByKind:
     """Pair the containers of a pod with their statuses."""
     known = {status.name: status for status in before.all_containers}
 
-    def pairs(parts: Iterable[SimulatedContainer]) -> Pairs:
-        return [(container, known.get(container.spec.name) or first_status(pod, container)) for container in parts]
+    def pairs(containers: Iterable[SimulatedContainer]) -> Pairs:
+        return [(c, known.get(c.spec.name) or first_status(pod, c)) for c in containers]
 
-    return Kinds(pairs(pod.init), pairs(pod.regular), pairs(pod.ephemeral))
+    return ContainersByKind(pairs(pod.init), pairs(pod.regular), pairs(pod.ephemeral))
 
 
-def settled(status: ContainerStatus) -> ContainerStatus:
-    """Describe a container that will not be restarted any more as what it was when it last ended."""
+def without_restart(status: ContainerStatus) -> ContainerStatus:
+    """Replace the state of a container that waits for a restart by its last termination."""
     if not (status.state.waiting and status.last_state.terminated):
         return status
     return replace(status, state=status.last_state, last_state=ContainerState())
 
 
-def _stops(pod: SimulatedPod, pairs: Kinds, *, asked_at: datetime, grace: int) -> dict[str, _Stop]:
-    """Say when each container that runs ends which was told to, and whether by itself."""
-    killed_at = asked_at + grace * SECOND
+def _stops(pairs: ContainersByKind, *, stopped_at: datetime, grace: int) -> dict[str, _Stop]:
+    """Return the stop of each running container: name → stop."""
+    killed_at = stopped_at + grace * SECOND
 
-    def stop_of(container: SimulatedContainer, told_at: datetime) -> _Stop:
-        ends_at = told_at + container.overrides.stop_after * SECOND
+    def stop_of(container: SimulatedContainer, sigterm_at: datetime) -> _Stop:
+        ends_at = sigterm_at + container.overrides.stop_after * SECOND
         return _Stop(min(ends_at, killed_at), in_time=grace > 0 and ends_at <= killed_at)
 
     stops = {
-        status.name: stop_of(container, asked_at)
+        status.name: stop_of(container, stopped_at)
         for kind in pairs
         for container, status in kind
         if status.state.running and container.kind != "sidecar"
@@ -160,42 +168,44 @@ def _stops(pod: SimulatedPod, pairs: Kinds, *, asked_at: datetime, grace: int) -
         for _, status in pairs.regular
         if status.state.terminated and status.state.terminated.finished_at
     ]
-    told_at = max([asked_at, *ends])
+    sidecars_stopped_at = max([stopped_at, *ends])
     for container, status in pairs.init:
         if status.state.running and container.kind == "sidecar":
-            stops[status.name] = stop_of(container, told_at)
+            stops[status.name] = stop_of(container, sidecars_stopped_at)
     return stops
 
 
-def _given_up(pod: SimulatedPod, init: Statuses, regular: Statuses) -> tuple[Statuses, Statuses]:
-    """Say of each container that did not run in the end what a kubelet says when it looks for it in vain.
+def _with_lost_containers(pod: SimulatedPod, init: Statuses, regular: Statuses) -> tuple[Statuses, Statuses]:
+    """Report each container that is still waiting as lost, as a kubelet does that cannot locate the container.
 
-    Those that were never tried, because the init containers before them were not done, go on waiting.
+    Containers that were not reached, because an init container before them was not done, keep waiting.
     """
-    init, regular = tuple(map(settled, init)), tuple(map(settled, regular))
-    tried = max((index for index, status in enumerate(init) if not status.state.waiting), default=0)
+    init, regular = tuple(map(without_restart, init)), tuple(map(without_restart, regular))
+    reached = max((index for index, status in enumerate(init) if not status.state.waiting), default=0)
     init = tuple(
-        container_status.lost(status) if status.state.waiting and index <= tried else status
+        container_status.lost(status) if status.state.waiting and index <= reached else status
         for index, status in enumerate(init)
     )
-    is_initialized = not init or any(not status.state.waiting for status in regular) or _is_done(pod, init)
+    is_initialized = (
+        not init or any(not status.state.waiting for status in regular) or _last_init_succeeded(pod, init)
+    )
     if is_initialized:
         regular = tuple(container_status.lost(status) if status.state.waiting else status for status in regular)
     return init, regular
 
 
-def _is_done(pod: SimulatedPod, init: Statuses) -> bool:
+def _last_init_succeeded(pod: SimulatedPod, init: Statuses) -> bool:
     ended = init[-1].state.terminated
     return pod.init[-1].kind == "init" and ended is not None and ended.exit_code == 0
 
 
-def _evict(pod: SimulatedPod, ending: PodFailure, before: PodStatus, *, at: datetime) -> PodStatus:
-    """Every container that has not ended is killed at once, and the pod fails."""
-    also = [("DisruptionTarget", ("TerminationByKubelet", ending.message))]
-    return _fail(pod, before, at=at, why=(ending.reason, ending.message), also=also)
+def _evicted(pod: SimulatedPod, failure: PodFailure, before: PodStatus, *, at: datetime) -> PodStatus:
+    """Return the status of an evicted pod: every container is killed at once, and the pod has failed."""
+    also = [("DisruptionTarget", ("TerminationByKubelet", failure.message))]
+    return _failed(pod, before, at=at, why=(failure.reason, failure.message), also=also)
 
 
-def _fail(
+def _failed(
     pod: SimulatedPod,
     before: PodStatus,
     *,
@@ -203,9 +213,9 @@ def _fail(
     why: ReasonAndMessage | None = None,
     also: Iterable[tuple[str, ReasonAndMessage | None]] = (),
 ) -> PodStatus:
-    """Nobody knows how the containers ended that had not yet."""
+    """Return the status of a failed pod. The exit codes of containers that had not ended are unknown."""
     known = {
-        status.name: status if status.state.terminated else container_status.lost(settled(status))
+        status.name: status if status.state.terminated else container_status.lost(without_restart(status))
         for status in before.all_containers
     }
     init, regular, ephemeral = (
@@ -219,14 +229,14 @@ def _fail(
         init=init,
         regular=regular,
         ephemeral=ephemeral,
-        ended="Failed",
+        phase="Failed",
         why=why,
         also=also,
     )
 
 
-def _lose(ending: PodFailure, before: PodStatus, *, at: datetime) -> PodStatus:
-    """The node is silent: what it said last stays, but nobody counts on the pod any more.
+def _node_lost(failure: PodFailure, before: PodStatus, *, at: datetime) -> PodStatus:
+    """Return the status of a pod on a lost node: the last reported one, with phase Unknown and not ready.
 
     Source: the node lifecycle controller, which marks the pod as not ready, and `NodeUnreachablePodReason`.
     """
@@ -236,4 +246,4 @@ def _lose(ending: PodFailure, before: PodStatus, *, at: datetime) -> PodStatus:
         else condition
         for condition in before.conditions
     )
-    return replace(before, phase="Unknown", reason=ending.reason, message=ending.message, conditions=conditions)
+    return replace(before, phase="Unknown", reason=failure.reason, message=failure.message, conditions=conditions)

@@ -1,8 +1,18 @@
-"""The course of a pod's life: every status it will have, each with the time from which it holds.
+"""Compute the timeline of a simulated pod: its statuses, each with the time from which it holds.
 
-It is computed when the pod arrives or changes, and stored: whoever asks later, through any worker and after
-any restart, reads the last status whose time has come. A course without an end is computed a stretch ahead,
-and goes on from its last status when somebody reads it later.
+The problem: several processes serve the same pods and any of them can be restarted at any time, so no process can
+hold a timer for a pod. A status must also be the same whichever process computes it.
+
+The rule: the timeline is computed when the pod is created, updated or deleted, and stored. A reader takes the last
+status whose time has come; nothing runs in between. Most timelines end, with a terminal phase or a pod that runs
+until it is deleted. A timeline without an end, such as a crash loop, is computed up to `MAX_UPCOMING` statuses
+ahead; its `continues_at` is the time from which :func:`advance` computes more, when the pod is next read.
+
+An example: a pod with `START_DELAY=2s` and a Job's container that runs for 5 s. Its timeline is complete when it
+is created: Pending at 0 s (without, then with a sandbox at 1 s), Running at 2 s, Succeeded at 7 s.
+
+A pod that is read after a long time has missed statuses. They are computed from the last stored one, by the same
+steps; :mod:`fast_forward <app.runtimes.synthetic.fast_forward>` skips identical restart cycles.
 """
 
 from collections import deque
@@ -16,42 +26,45 @@ from app.runtimes.synthetic.pod import SECOND, SimulatedPod
 from app.runtimes.synthetic.sync import SyncResult, sync_pod
 from app.runtimes.synthetic.termination import stop_containers
 
-AHEAD = 32
-"""At most so many statuses of the future are computed at a time."""
-MISSED = 32
-"""At most so many statuses are told of a past that nobody looked at: the last ones."""
+MAX_UPCOMING = 32
+"""The maximum number of future statuses that are computed at a time."""
+MAX_MISSED = 32
+"""The maximum number of missed statuses that are returned: the latest ones."""
 
 
 def create(pod: SimulatedPod, *, now: datetime) -> Timeline:
-    """Compute the course of a pod that arrives."""
+    """Return the timeline of a new pod."""
     return _compute_ahead(pod, sync_pod(pod, None, at=now), at=now)
 
 
 def update(pod: SimulatedPod, *, before: SimulatedPod, current: Transition, now: datetime) -> Timeline:
-    """Compute the course of a pod that is changed.
+    """Return the timeline of a pod that is updated.
+
+    The statuses missed since `current` are computed for the pod before the update. The update then applies to
+    running containers too: a container whose `run-for` is changed from an hour to a minute ends at once if it has
+    been running for two minutes.
 
     Args:
-        pod: its life from now on. What it says counts for what is under way too: a container that was to run
-            for an hour and is now to run for a minute ends at once, where it has run for that long.
-        before: its life as it was until now.
-        current: the last status that is stored; one that should have gone on since goes on first.
-        now: the time of the change.
+        pod: the pod from now on.
+        before: the pod until now.
+        current: the last status that is stored.
+        now: the time of the update.
 
     Returns:
-        Transitions from `now` on, the first perhaps with the status that holds already.
+        Transitions from `now` on. The status of the first can equal the current one.
     """
     status = _catch_up(before, current, now=now - datetime.resolution).result.status
     return _compute_ahead(pod, sync_pod(pod, status, at=now), at=now)
 
 
 def advance(pod: SimulatedPod, *, current: Transition, now: datetime) -> Timeline | None:
-    """Compute how a course goes on after its last status.
+    """Return the continuation of a timeline.
 
-    Where nobody has looked for long, the last `MISSED` statuses before `now` are told at most, and of whole hours
-    of a crash loop none; what else happened is in the counts of restarts and in `lastState`.
+    At most the last `MAX_MISSED` statuses before `now` are returned, and none of skipped restart cycles; the
+    counts of restarts and `lastState` include all of them.
 
     Returns:
-        Transitions later than `current`; None where nothing more is to come.
+        Transitions later than `current`; None if the timeline is complete.
     """
     missed, (status, due) = _catch_up(pod, current, now=now)
     last = missed[-1] if missed else current
@@ -62,23 +75,23 @@ def advance(pod: SimulatedPod, *, current: Transition, now: datetime) -> Timelin
 
 
 def delete(pod: SimulatedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
-    """Compute how a pod ends that is deleted: all of it, for its containers end in time or are killed.
+    """Return the complete timeline of the termination of a deleted pod.
 
     Args:
-        pod: its life.
-        current: the last status that is stored; one that should have gone on since goes on first.
-        grace: what its containers get to end by themselves, in whole seconds.
+        pod: the pod.
+        current: the last status that is stored; the statuses missed since then are computed first.
+        grace: the grace period; whole seconds count.
         now: the time of the deletion.
 
     Returns:
-        Transitions from `now` on; none where it has ended already.
+        Transitions from `now` on; none if the pod has already ended.
     """
     status = _catch_up(pod, current, now=now - datetime.resolution).result.status
     transitions: list[Transition] = []
     at: datetime | None = now
     while at and not status.is_terminal:
         before, since = status, at
-        status, at = stop_containers(pod, before, asked_at=now, grace=max(0, grace // SECOND), at=since)
+        status, at = stop_containers(pod, before, stopped_at=now, grace=max(0, grace // SECOND), at=since)
         if status != before:
             transitions.append(Transition(since, status))
     return Timeline(transitions)
@@ -90,27 +103,31 @@ class _CaughtUp(NamedTuple):
 
 
 def _catch_up(pod: SimulatedPod, current: Transition, *, now: datetime) -> _CaughtUp:
-    """Live through what has happened since the last status that is stored, up to and with `now`."""
-    missed: deque[Transition] = deque(maxlen=MISSED)
+    """Compute the statuses from the last stored one up to and including `now`.
+
+    The status after a fast-forward can combine containers at different points of their cycles. Statuses before
+    `consistent_at` are therefore not returned.
+    """
+    missed: deque[Transition] = deque(maxlen=MAX_MISSED)
     status, due = current.status, sync_pod(pod, current.status, at=current.effective_at).due
-    whole_at = current.effective_at
+    consistent_at = current.effective_at
     while due and due <= now:
         at = due
         if skipped := fast_forward(pod, status, at=at, until=now):
-            at, status, whole_at = skipped
+            at, status, consistent_at = skipped
             missed.clear()
         before = status
         status, due = sync_pod(pod, before, at=at)
-        if status != before and at > whole_at:
+        if status != before and at > consistent_at:
             missed.append(Transition(at, status))
     return _CaughtUp(list(missed), SyncResult(status, due))
 
 
 def _compute_ahead(pod: SimulatedPod, first: SyncResult, *, at: datetime) -> Timeline:
-    """Compute what comes after a status, as far as there is an end or `AHEAD` is reached."""
+    """Compute the statuses after the first one, up to the end of the timeline or `MAX_UPCOMING` statuses."""
     status, due = first
     transitions = [Transition(at, status)]
-    while due and len(transitions) < AHEAD:
+    while due and len(transitions) < MAX_UPCOMING:
         at = due
         before = status
         status, due = sync_pod(pod, before, at=at)

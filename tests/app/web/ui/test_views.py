@@ -13,12 +13,12 @@ from werkzeug.test import TestResponse
 
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
+from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.api.test_secrets import SECRET, a_secret_pod
 from tests.app.web.conftest import TOKEN, change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
-from tests.runtimes.scripted import ScriptedRuntime
 
 pytestmark = on_sqlite_alone
 
@@ -341,7 +341,7 @@ def test_the_foreign_file_says_whose_it_is(app: Flask) -> None:
 
 def test_a_page_advances_timelines(make_app: MakeApp, clock: Clock) -> None:
     ScriptedRuntime.play("Running")
-    client = make_app(runtime="tests.runtimes.scripted:ScriptedRuntime").test_client()
+    client = make_app(runtime="tests.app.runtimes.scripted:ScriptedRuntime").test_client()
     pod = put_on(client, a_pod())
     clock.advance(5)
 

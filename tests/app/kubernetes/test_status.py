@@ -1,0 +1,98 @@
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.kubernetes.status import (
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    ContainerStateWaiting,
+    ContainerStatus,
+    PodCondition,
+    PodStatus,
+    decode_status,
+    encode_status,
+)
+from tests.app.simulation import live, unhurried, wire
+from tests.pods import a_container, a_pod
+
+PENDING, RUNNING = (t.status for t in live(a_pod(containers=[a_container("web")]), start_delay=0.5))
+
+texts = st.text(max_size=5)
+states = st.builds(
+    ContainerState,
+    waiting=st.none() | st.builds(ContainerStateWaiting, reason=texts, message=st.none() | texts),
+    running=st.none() | st.builds(ContainerStateRunning, started_at=texts),
+    terminated=st.none() | st.builds(ContainerStateTerminated),
+)
+container_statuses = st.builds(ContainerStatus, name=texts, state=states, last_state=states)
+pod_statuses = st.builds(
+    PodStatus,
+    conditions=st.lists(st.builds(PodCondition), max_size=2).map(tuple),
+    init_container_statuses=st.lists(container_statuses, max_size=2).map(tuple),
+    container_statuses=st.lists(container_statuses, max_size=2).map(tuple),
+)
+
+
+@unhurried
+@given(pod_statuses)
+def test_a_status_is_read_as_it_was_written(status: PodStatus) -> None:
+    assert decode_status(encode_status(status)) == status
+
+
+@pytest.mark.parametrize("status", [PENDING, RUNNING], ids=["Pending", "Running"])
+def test_a_status_that_is_read_is_written_with_the_same_bytes(status: PodStatus) -> None:
+    assert encode_status(decode_status(encode_status(status))) == encode_status(status)
+
+
+def test_a_status_is_compact_json_of_one_line() -> None:
+    assert encode_status(RUNNING).startswith('{"observedGeneration":1,"phase":"Running","conditions":[{"type":')
+    assert "\n" not in encode_status(RUNNING)
+
+
+def test_what_is_empty_is_left_out_as_a_kubelet_does() -> None:
+    assert wire(PENDING).keys().isdisjoint({"podIP", "podIPs", "reason", "message", "initContainerStatuses"})
+
+
+def test_what_a_reader_of_the_page_polls_is_always_there() -> None:
+    for status in (PENDING, RUNNING):
+        (container,) = wire(status)["containerStatuses"]
+        assert {"name", "image", "ready", "restartCount", "state"} <= container.keys()
+
+
+def test_a_pod_that_waits_is_summed_up_by_what_it_waits_for() -> None:
+    assert PENDING.summary == "ContainerCreating"
+
+
+def test_a_pod_that_runs_needs_no_summary() -> None:
+    assert RUNNING.summary is None
+
+
+def test_a_reason_of_the_pod_itself_comes_first() -> None:
+    assert msgspec.structs.replace(PENDING, reason="Evicted").summary == "Evicted"
+
+
+def test_an_init_container_that_waits_comes_before_the_others() -> None:
+    waiting = ContainerState(waiting=ContainerStateWaiting(reason="ImagePullBackOff"))
+    init = msgspec.structs.replace(PENDING.container_statuses[0], name="fetch", state=waiting)
+    status = msgspec.structs.replace(PENDING, init_container_statuses=(init,))
+    assert status.summary == "ImagePullBackOff"
+
+
+def test_a_container_is_found_by_its_name_whatever_its_kind() -> None:
+    pod = a_pod(
+        containers=[a_container("web"), a_container("log")],
+        initContainers=[a_container("fetch"), a_container("proxy", restartPolicy="Always")],
+    )
+    status = live(pod)[0].status
+    for name in ("web", "log", "fetch", "proxy"):
+        found = status.container(name)
+        assert found
+        assert found.name == name
+    assert status.container("other") is None
+
+
+def test_a_text_that_is_no_status_is_not_read() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode_status('{"phase":"Sleeping"}')

@@ -1,0 +1,1 @@
+"""Tests of the interface of runtimes and of the two runtimes."""

@@ -1,0 +1,192 @@
+"""How a pod of processes ends when it is deleted: all of it, and its record to the end."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.runtimes.process import ProcessRuntime
+from tests.app.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims
+from tests.app.runtimes.process.conftest import Run
+from tests.waiting import eventually
+
+FOR_EVER = "while :; do sleep 0.01; done"
+
+
+def exit_code(pod: Driven, name: str = "web") -> int:
+    terminated = pod.container(name).state.terminated
+    assert terminated
+    return terminated.exit_code
+
+
+def test_a_container_ends_by_itself_within_the_grace_and_its_exit_code_is_on_record(run: Run) -> None:
+    pod = run(shell(f"trap 'echo bye; exit 7' TERM; echo ready; {FOR_EVER}"))
+    pod.until_logged(b"ready")
+    pod.read()
+    pod.delete()
+    assert pod.until_over().phase == "Failed"
+    assert exit_code(pod) == 7
+    assert pod.log()[-1] == b"bye"
+
+
+def test_a_container_that_does_not_end_within_the_grace_is_killed(run: Run) -> None:
+    pod = run(shell(f"trap '' TERM; echo ready; {FOR_EVER}"), terminationGracePeriodSeconds=3600)
+    pod.until_logged(b"ready")
+    pod.delete(grace=0.1)
+    pod.until_over()
+    assert exit_code(pod) == 137
+
+
+def test_a_container_of_a_deleted_pod_is_not_run_again(run: Run, tmp_path: Path) -> None:
+    pod = run(shell(f"trap 'exit 0' TERM; echo run >> {tmp_path}/runs; {FOR_EVER}"), restartPolicy="Always")
+    eventually((tmp_path / "runs").exists)
+    pod.delete()
+    assert pod.until_over().phase == "Succeeded"
+    assert (tmp_path / "runs").read_text() == "run\n"
+
+
+@pytest.mark.parametrize(
+    "grandchild",
+    [
+        pytest.param("sh -c 'trap \"\" TERM; while :; do sleep 1; done'", id="ignores SIGTERM"),
+        pytest.param("setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done'", id="has a session of its own"),
+        pytest.param("sh -c 'setsid sh -c \"sleep 3600; :\" & exit 0'", id="has lost its parent"),
+        pytest.param("env -i sh -c 'sleep 3600; :'", id="has cleared its environment"),
+        pytest.param("env -i setsid sh -c 'sleep 3600; :'", id="has done both"),
+    ],
+)
+def test_everything_that_a_container_has_started_ends_with_it(run: Run, tmp_path: Path, grandchild: str) -> None:
+    """Each has a pipe of ours open: when the last of them is gone, it is at its end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pod = run(
+        shell(f"exec 9> {pipe}; {grandchild} & echo started; exec sleep 3600"),
+        terminationGracePeriodSeconds=0,
+    )
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    pod.until_logged(b"started")
+    assert not is_at_its_end(reading)
+    pod.delete()
+    pod.until_over()
+    assert is_at_its_end(reading)
+    os.close(reading)
+
+
+def is_at_its_end(reading: int) -> bool:
+    """Whether nobody has a pipe open for writing."""
+    try:
+        return os.read(reading, 1) == b""
+    except BlockingIOError:
+        return False
+
+
+def test_what_a_container_leaves_behind_when_it_ends_is_killed_and_that_of_others_is_not(run: Run) -> None:
+    pod = run(
+        shell("sleep 3600 & setsid sleep 3600 & exit 0", "leaver"),
+        shell("setsid sleep 3600 & exec sleep 3600", "other"),
+        restartPolicy="Never",
+    )
+    pod.until(lambda _: pod.container("leaver").state.terminated)
+    assert processes(f"{pod.life.mark}leaver") == []
+    eventually(lambda: len(processes(f"{pod.life.mark}other")) == 2)
+
+
+def test_a_shim_is_gone_when_its_pod_is_over(run: Run, root: Path) -> None:
+    pod = run(shell("exit 0"), restartPolicy="Never")
+    pod.until_over()
+    eventually(lambda: not shims(root))
+
+
+def test_a_pod_that_is_deleted_before_it_began_never_runs(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    pod = Driven(runtime, shell(f"touch {tmp_path}/ran"))
+    live = pod.pod
+    pod.delete()
+    assert pod.until_over().phase == "Failed"
+    assert pod.container().state.waiting
+    runtime.sync(live)  # of the create, which comes late
+    eventually(lambda: not pod.life.is_at_work)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_deletion_whose_sync_was_lost_is_seen_to(run: Run) -> None:
+    pod = run(shell("sleep 60"))
+    pod.until_running()
+    pod.delete(sync=False)
+    pod.until_over()
+    assert exit_code(pod) == 143
+
+
+def test_of_a_pod_that_ended_before_it_was_deleted_nothing_changes(run: Run) -> None:
+    pod = run(shell("exit 3"), restartPolicy="Never")
+    before = pod.until_over()
+    pod.delete()
+    assert pod.read() == before
+
+
+def test_the_files_of_a_deleted_pod_go_after_a_while_after_a_restart_too(run: Run, root: Path) -> None:
+    pod = run(shell("exit 0"), restartPolicy="Never")
+    pod.until_over()
+    pod.delete()
+    course = list(pod.course)
+    eventually(lambda: not pod.life.is_at_work)
+    pod.read(after=timedelta(minutes=9))
+    assert pod.life.directory.exists()
+    pod.runtime = QuickRuntime(settings(root))
+    pod.read(after=timedelta(minutes=11))
+    assert list(root.iterdir()) == []
+    assert pod.continues_at is None
+    assert pod.course == course
+
+
+def test_a_pod_that_comes_back_waits_until_its_earlier_life_has_ended(run: Run, tmp_path: Path) -> None:
+    script = (
+        f"mkdir {tmp_path}/alone || exit 9; trap 'rmdir {tmp_path}/alone; exit 0' TERM; echo ready; {FOR_EVER}"
+    )
+    first = run(shell(script), restartPolicy="Never")
+    first.until_logged(b"ready")
+    first.delete()
+    second = first.again()
+    second.sync()
+    second.until_running()
+    second.until_logged(b"ready")
+    assert second.read().phase == "Running"
+    assert not first.life.directory.exists()
+
+
+def test_an_earlier_life_that_nobody_has_ended_is_ended(run: Run) -> None:
+    """The database was lost, and the pod comes from the cluster anew."""
+    first = run(shell("echo $HOSTNAME; exec sleep 60"), restartPolicy="Never")
+    first.until_running()
+    second = first.again()
+    second.sync()
+    second.until_running()
+    eventually(lambda: len(processes(second.life.mark)) == 1)
+
+
+def test_a_call_for_an_earlier_life_does_nothing(run: Run, root: Path) -> None:
+    first = run(shell("exec sleep 60"), restartPolicy="Never", terminationGracePeriodSeconds=0)
+    first.until_running()
+    late = first.pod
+    first.delete()
+    second = first.again()
+    second.until_running()
+    running = eventually(lambda: processes(second.life.mark))
+    first.runtime.sync(late)
+    first.sync()
+    assert processes(second.life.mark) == running
+    assert second.read().phase == "Running"
+
+
+def test_a_call_for_an_earlier_life_does_nothing_when_the_later_one_is_over_either(
+    run: Run, tmp_path: Path
+) -> None:
+    first = run(shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
+    first.until_over()
+    second = first.again()
+    second.until_over()
+    eventually(lambda: not second.life.is_at_work)
+    first.sync()
+    eventually(lambda: not second.life.is_at_work)
+    assert second.life.moments()
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"

@@ -1,0 +1,216 @@
+"""What is killed in the middle, started twice or cannot be written: nothing runs twice, and all of it is told."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import ConfigurationError
+from app.runtimes.process import ProcessRuntime
+from app.runtimes.process.pod_dir import _SHIM
+from tests.app.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims, the_shim
+from tests.app.runtimes.process.conftest import Run
+from tests.waiting import eventually, together, together_in_processes
+
+
+def kill_shim(pod: Driven) -> None:
+    os.kill(the_shim(pod.life.directory), signal.SIGKILL)
+    eventually(lambda: not shims(pod.life.directory))
+
+
+def runs(path: Path) -> int:
+    return len((path / "runs").read_text().splitlines())
+
+
+def test_a_container_dies_with_a_shim_that_is_killed(run: Run) -> None:
+    pod = run(shell("exec sleep 3600"))
+    pod.until_running()
+    kill_shim(pod)
+    eventually(lambda: not processes(pod.life.mark))
+
+
+def test_a_pod_whose_shim_was_killed_is_lost_and_not_run_again(run: Run, tmp_path: Path) -> None:
+    pod = run(shell(f"echo run >> {tmp_path}/runs; setsid sleep 3600 & exec sleep 3600"), restartPolicy="Never")
+    pod.until(lambda _: len(processes(pod.life.mark)) == 2)
+    kill_shim(pod)
+    assert pod.until_over().phase == "Failed"
+    terminated = pod.container().state.terminated
+    assert terminated
+    assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
+    assert processes(pod.life.mark) == []  # the one that called setsid, too
+    assert runs(tmp_path) == 1
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure"])
+def test_a_container_whose_shim_was_killed_is_run_again_where_the_policy_says_so(
+    run: Run, tmp_path: Path, policy: str
+) -> None:
+    pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy=policy)
+    pod.until_running()
+    eventually(lambda: len(processes(pod.life.mark)) == 1 and (tmp_path / "runs").exists())
+    kill_shim(pod)
+    pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
+    lost = pod.container().last_state.terminated
+    assert lost
+    assert (lost.exit_code, lost.reason) == (137, "ContainerStatusUnknown")
+    eventually(lambda: runs(tmp_path) == 2)
+    assert len(processes(pod.life.mark)) == 1
+
+
+def test_after_a_shim_was_killed_init_containers_that_are_done_stay_done(run: Run, tmp_path: Path) -> None:
+    init = shell(f"echo run >> {tmp_path}/runs", "first")
+    pod = run(shell("exec sleep 3600"), initContainers=[init])
+    pod.until_running()
+    kill_shim(pod)
+    pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
+    assert runs(tmp_path) == 1
+
+
+def test_a_deleted_pod_whose_shim_was_killed_is_over(run: Run) -> None:
+    pod = run(shell("exec sleep 3600"))
+    pod.until_running()
+    pod.delete(sync=False)
+    kill_shim(pod)
+    assert pod.until_over().phase == "Failed"
+    assert pod.container().restart_count == 0
+
+
+def test_a_shim_that_is_told_to_end_ends_its_containers_and_the_next_goes_on(run: Run) -> None:
+    """As when the machine goes down."""
+    pod = run(shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"), restartPolicy="OnFailure")
+    pod.until_logged(b"ready")
+    os.kill(the_shim(pod.life.directory), signal.SIGTERM)
+    eventually(lambda: not shims(pod.life.directory))
+    pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
+    before = pod.container().last_state.terminated
+    assert before
+    assert before.exit_code == 5
+
+
+def test_a_pod_whose_start_was_lost_is_started_when_somebody_looks(runtime: ProcessRuntime) -> None:
+    pod = Driven(runtime, shell("exit 0"), restartPolicy="Never")
+    assert pod.until_over().phase == "Succeeded"
+
+
+def test_a_shim_whose_starter_was_killed_does_nothing(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
+    pod.life.directory.mkdir(parents=True)
+    half = b'{"mark": "'
+    done = subprocess.run(
+        [*_SHIM, str(pod.life.directory), "0"],
+        input=half,
+        env={"PYTHONPATH": str(Path(__file__).parents[4] / "app/runtimes/process")},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"the plan is not whole\n")
+    assert pod.until_over().phase == "Succeeded"
+    assert runs(tmp_path) == 1
+
+
+def test_of_many_threads_that_start_a_pod_at_once_one_does(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
+    together(8, lambda _: pod.sync())
+    pod.until_over()
+    assert runs(tmp_path) == 1
+
+
+def start(number: int, argument: str) -> int:
+    """Start a pod, and read it until it is over, in a process of its own."""
+    given = json.loads(argument)
+    pod = Driven(
+        QuickRuntime(settings(Path(given["root"]))),
+        shell(given["script"]),
+        uid=given["uid"],
+        accepted_at=datetime.fromisoformat(given["accepted_at"]),
+        restartPolicy="Never",
+    )
+    pod.sync()
+    pod.until_over()
+    return os.getpid()
+
+
+def test_of_many_processes_that_start_a_pod_at_once_one_does(root: Path, tmp_path: Path) -> None:
+    script = f"echo run >> {tmp_path}/runs"
+    argument = {
+        "root": str(root),
+        "script": script,
+        "uid": "6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20",
+        "accepted_at": "2026-11-22T08:46:38+00:00",
+    }
+    assert len(set(together_in_processes(4, start, json.dumps(argument)))) == 4
+    assert runs(tmp_path) == 1
+
+
+def test_a_pod_whose_record_is_gone_has_failed_and_is_not_run_again(run: Run, tmp_path: Path) -> None:
+    pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy="Always")
+    pod.until_running()
+    eventually((tmp_path / "runs").exists)
+    kill_shim(pod)
+    shutil.rmtree(pod.life.directory)
+    assert pod.until_over().phase == "Failed"
+    terminated = pod.container().state.terminated
+    assert terminated
+    assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
+    assert runs(tmp_path) == 1
+
+
+def test_a_pod_whose_directory_cannot_be_made_says_so_and_starts_once_it_can(
+    runtime: ProcessRuntime, root: Path
+) -> None:
+    pod = Driven(runtime, shell("exit 0"), restartPolicy="Never")
+    in_the_way = root / pod.uid
+    in_the_way.touch()
+    for _ in range(2):
+        pod.read()
+    assert [status.summary for _, status in pod.course] == ["ContainerCreating", "CreateContainerError"]
+    waiting = pod.container().state.waiting
+    assert waiting
+    assert waiting.message == f"{pod.life.directory}/state.json: Not a directory"
+    in_the_way.unlink()
+    assert pod.until_over().phase == "Succeeded"
+
+
+def test_a_shim_that_cannot_begin_says_why_and_nothing_runs(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
+    bell = pod.life.directory / "stop.fifo"
+    bell.mkdir(parents=True)
+    waiting = (
+        pod.until(lambda status: status.summary == "CreateContainerError").container_statuses[0].state.waiting
+    )
+    assert waiting
+    assert waiting.message == f"{pod.life.directory}: Is a directory"
+    assert not (tmp_path / "runs").exists()
+    bell.rmdir()
+    assert pod.until_over().phase == "Succeeded"
+
+
+def test_a_shim_that_cannot_write_goes_on_and_writes_later(run: Run, tmp_path: Path) -> None:
+    pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
+    pod.until_running()
+    aside = pod.life.directory.with_name("aside")
+    pod.life.directory.rename(aside)
+    (tmp_path / "go").touch()
+    eventually(lambda: b"cannot write" in (aside / "shim.log").read_bytes())
+    aside.rename(pod.life.directory)
+    assert pod.until_over().phase == "Succeeded"
+
+
+def test_a_record_that_is_damaged_is_no_reason_to_begin_anew(run: Run, tmp_path: Path) -> None:
+    pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy="Never")
+    before = pod.until_running()
+    (pod.life.directory / "state.json").write_text("{")
+    assert pod.read() == before
+    assert pod.read(after=timedelta(seconds=1)) == before
+
+
+def test_a_directory_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError) as refusal:
+        ProcessRuntime(settings(tmp_path / "file" / "runtime"))
+    assert str(refusal.value) == f"RUNTIME_DIRECTORY: {tmp_path}/file/runtime: Not a directory"

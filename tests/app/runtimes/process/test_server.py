@@ -1,0 +1,177 @@
+"""Processes behind the real server: it comes and goes, they stay."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.db.engine import Database
+from app.db.models import Pod, PodStatus
+from tests.app.runtimes.process import processes, shell, shims
+from tests.conftest import Serve
+from tests.documents import page, run_examples
+from tests.pods import a_pod
+from tests.server import Client, Server
+from tests.waiting import eventually
+
+ServeProcesses = Callable[[], AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def serve_processes(serve: Serve, root: Path) -> ServeProcesses:
+    """A function that runs the provider with this runtime."""
+    return lambda: serve(RUNTIME="app.runtimes.process:ProcessRuntime", RUNTIME_DIRECTORY=str(root))
+
+
+@pytest.fixture
+def client(serve_processes: ServeProcesses) -> Iterator[Client]:
+    with serve_processes() as server, closing(server.client()) as client:
+        yield client
+
+
+def created(client: Client, *containers: dict[str, Any], name: str = "web-0", **spec: Any) -> dict[str, Any]:
+    pod = a_pod(name, containers=list(containers), **spec)
+    assert client.request("POST", "/createPod", pod).code == 200
+    return pod
+
+
+def status(client: Client, name: str = "web-0") -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/getPodStatus", namespace="default", name=name).json()
+    return found
+
+
+def until_over(client: Client, name: str = "web-0") -> dict[str, Any]:
+    def over() -> dict[str, Any] | None:
+        found = status(client, name)
+        return found if found["phase"] in ("Succeeded", "Failed") else None
+
+    return eventually(over)
+
+
+def log(client: Client, name: str = "web-0", **query: object) -> bytes:
+    return client.get("/getContainerLogs", namespace="default", podName=name, containerName="web", **query).body
+
+
+def test_processes_go_on_without_the_server_and_are_found_again(
+    serve_processes: ServeProcesses, root: Path, tmp_path: Path
+) -> None:
+    script = f"echo begun; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo done; exit 5"
+    with serve_processes() as server, closing(server.client()) as client:
+        created(client, shell(script), restartPolicy="Never")
+        eventually(lambda: log(client) == b"begun\n")
+        running = status(client)
+        server.kill()
+    assert len(processes(str(root))) >= 1
+    with serve_processes() as server, closing(server.client()) as client:
+        assert status(client) == running
+        (tmp_path / "go").touch()
+        ended = until_over(client)
+        assert ended["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 5
+        assert ended["containerStatuses"][0]["restartCount"] == 0
+        assert log(client) == b"begun\ndone\n"
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_was_acknowledged_runs_once_whenever_the_server_is_killed(
+    serve_processes: ServeProcesses, tmp_path: Path
+) -> None:
+    acknowledged: list[str] = []
+    for attempt in range(3):
+        with serve_processes() as server, closing(server.client()) as client:
+            for number in range(3):
+                name = f"web-{attempt}-{number}"
+                pod = a_pod(name, containers=[shell(f"echo {name} >> {tmp_path}/runs")], restartPolicy="Never")
+                assert client.request("POST", "/createPod", pod).code == 200
+                acknowledged.append(name)
+            with closing(HTTPConnection("127.0.0.1", server.port)) as impatient:  # whose answer never comes
+                name = f"web-{attempt}-last"
+                pod = a_pod(name, containers=[shell(f"echo {name} >> {tmp_path}/runs")], restartPolicy="Never")
+                impatient.request("POST", "/createPod", json.dumps(pod))
+                server.kill()
+    with serve_processes() as server, closing(server.client()) as client:
+        for name in acknowledged:
+            assert until_over(client, name)["phase"] == "Succeeded"
+        for pod in client.get("/getPods").json():
+            until_over(client, pod["metadata"]["name"])
+    runs = (tmp_path / "runs").read_text().splitlines()
+    assert sorted(set(runs)) == sorted(runs)
+    assert set(acknowledged) <= set(runs)
+
+
+def test_how_a_deleted_pod_ended_is_on_record(client: Client, database: Database) -> None:
+    pod = created(client, shell("trap 'exit 7' TERM; echo begun; while :; do sleep 0.01; done"))
+    eventually(lambda: log(client) == b"begun\n")
+    assert client.request("DELETE", "/deletePod", pod).code == 200
+    assert client.get("/getPodStatus", namespace="default", name="web-0").code == 404
+
+    def last() -> dict[str, Any]:
+        client.get("/getPods")
+        query = select(PodStatus.status).join(Pod).order_by(PodStatus.effective_at.desc()).limit(1)
+        with database.read() as connection:
+            found: dict[str, Any] = json.loads(connection.scalars(query).one())
+        return found
+
+    eventually(lambda: last()["phase"] == "Failed")
+    assert last()["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_the_grace_is_the_one_of_the_deletion(client: Client, root: Path) -> None:
+    pod = created(client, shell("trap '' TERM; echo begun; while :; do sleep 0.01; done"))
+    eventually(lambda: log(client) == b"begun\n")
+    pod["metadata"]["deletionGracePeriodSeconds"] = 0
+    assert client.request("DELETE", "/deletePod", pod).code == 200
+    eventually(lambda: not shims(root))
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_log_is_followed_until_the_container_ends(client: Client, tmp_path: Path) -> None:
+    created(
+        client,
+        shell(f"echo one; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo two"),
+        restartPolicy="Never",
+    )
+    eventually(lambda: log(client) == b"one\n")
+    query = {"namespace": "default", "podName": "web-0", "containerName": "web", "follow": "true"}
+    with client.open("GET", "/getContainerLogs", query=dict(query)) as response:
+        assert response.readline() == b"one\n"
+        (tmp_path / "go").touch()
+        assert response.read() == b"two\n"
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_falls_to_processes_is_told_to_who_waits_for_changes(client: Client) -> None:
+    created(client, shell("exit 0"), restartPolicy="Never")
+    revision = 0
+    phases: list[str] = []
+    while "Succeeded" not in phases:
+        changes = client.get("/podStatuses", since=revision, wait=30).json()
+        assert changes["revision"] > revision
+        revision = changes["revision"]
+        phases += [entry["status"]["phase"] for entry in changes["statuses"]]
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_pod_that_has_no_command_is_refused(client: Client) -> None:
+    answer = client.request("POST", "/createPod", a_pod())
+    assert answer.code == 400
+    assert answer.json()["error"]["message"] == (
+        "spec.containers[0].command: required: no image is pulled, so there is no entry point"
+    )
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_pods_have_the_address_of_the_node(client: Client) -> None:
+    created(client, shell("sleep 60"))
+    assert status(client)["podIP"] == status(client)["hostIP"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_the_page_about_this_runtime_is_true(serve_processes: ServeProcesses, tmp_path: Path) -> None:
+    with serve_processes() as server:
+        run_examples(page("docs/process-runtime.md"), port=server.port, cwd=tmp_path)

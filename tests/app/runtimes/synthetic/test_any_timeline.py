@@ -1,0 +1,128 @@
+"""The invariants hold for every pod that hypothesis can think of, however it is changed, read late and deleted."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.kubernetes.status import Transition
+from app.runtimes.base import Timeline
+from app.runtimes.synthetic.timeline import MAX_MISSED, MAX_UPCOMING, advance, create, delete, update
+from tests.app.runtimes.synthetic.generated import changes, pods
+from tests.app.runtimes.synthetic.invariants import Told, check, check_told
+from tests.app.simulation import NOW, alive, bounded, parsed, status_at
+
+pauses = st.sampled_from([0.3, 1, 2.5, 7, 45, 400, 5000, 10**6]).map(lambda seconds: timedelta(seconds=seconds))
+delays = st.sampled_from([0, 0.4, 5])
+CAPACITY = {"cpu": "100"}
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+class Record:
+    """The rows of one pod, written as the service writes them."""
+
+    def __init__(self, pod: dict[str, Any], start_delay: float) -> None:
+        self.pod = pod
+        self.start_delay = start_delay
+        self.now = NOW
+        self.told: list[Told] = []
+        self.leaps: set[datetime] = set()
+        self.continues_at: datetime | None = None
+        self._append(create(self.life, now=NOW))
+
+    @property
+    def life(self) -> Any:
+        return alive(self.pod, start_delay=self.start_delay, capacity=CAPACITY)
+
+    def read(self) -> None:
+        """Go on where it is due, as whoever reads does."""
+        if self.continues_at and self.continues_at <= self.now:
+            course = advance(self.life, current=self.told[-1][1], now=self.now)
+            assert course is not None
+            assert len(course.transitions) <= MAX_UPCOMING + MAX_MISSED
+            assert course.continues_at is None or course.continues_at > self.now
+            self._append(course)
+
+    def update(self, pod: dict[str, Any]) -> None:
+        before, self.pod = self.life, pod
+        self._cut()
+        self._append(update(self.life, before=before, current=self.told[-1][1], now=self.now))
+
+    def delete(self, grace: int) -> None:
+        self._cut()
+        course = delete(self.life, current=self.told[-1][1], grace=timedelta(seconds=grace), now=self.now)
+        assert course.continues_at is None
+        self._append(course)
+
+    def _cut(self) -> None:
+        self.told = [(pod, told) for pod, told in self.told if told.effective_at < self.now]
+
+    def _append(self, course: Timeline) -> None:
+        transitions = course.transitions
+        if transitions and self.continues_at and self.continues_at <= self.now:
+            self.leaps.add(transitions[0].effective_at)
+        if self.told and transitions and transitions[0].status == self.told[-1][1].status:
+            transitions = transitions[1:]
+        self.told += [(parsed(self.pod), transition) for transition in transitions]
+        self.continues_at = course.continues_at
+
+
+@bounded
+@given(pods(), delays)
+def test_every_course_of_every_pod_is_one_that_a_kubelet_could_tell(pod: dict[str, Any], delay: float) -> None:
+    course = create(alive(pod, start_delay=delay), now=NOW)
+    assert 1 <= len(course.transitions) <= MAX_UPCOMING
+    assert course.transitions[0].effective_at == NOW
+    if course.continues_at:
+        assert course.continues_at > course.transitions[-1].effective_at
+    check(parsed(pod), course.transitions)
+
+
+@bounded
+@given(pods(), delays, st.lists(pauses, max_size=4), st.data())
+def test_however_a_pod_is_changed_and_read_late_its_record_is_one_that_a_kubelet_could_tell(
+    pod: dict[str, Any], delay: float, waits: list[timedelta], data: st.DataObject
+) -> None:
+    record = Record(pod, delay)
+    for pause in waits:
+        record.now += pause
+        if data.draw(st.booleans()):
+            record.read()
+        if data.draw(st.booleans()):
+            record.update(data.draw(changes(record.pod)))
+    record.read()
+    check_told(record.told, leaps=record.leaps)
+    if data.draw(st.booleans()):
+        record.now += timedelta(seconds=1)
+        record.delete(data.draw(st.sampled_from([0, 1, 30])))
+        check_told(record.told, leaps=record.leaps)
+        assert record.told[-1][1].status.is_terminal
+
+
+@bounded
+@given(pods(), delays, st.lists(st.floats(0.000001, 2000).map(lambda s: timedelta(seconds=s)), max_size=3))
+def test_an_update_of_a_label_alone_changes_no_status_at_any_time(
+    pod: dict[str, Any], delay: float, waits: list[timedelta]
+) -> None:
+    undisturbed, disturbed = Record(pod, delay), Record(pod, delay)
+    for pause in waits:
+        undisturbed.now = disturbed.now = disturbed.now + pause
+        undisturbed.read()
+        disturbed.read()
+        metadata = {**disturbed.pod["metadata"], "labels": {"changed": str(pause)}}
+        disturbed.update({**disturbed.pod, "metadata": metadata})
+    for record in (undisturbed, disturbed):
+        record.read()
+    known_until = min(record.continues_at or FOREVER for record in (undisturbed, disturbed))
+    times = [time for record in (undisturbed, disturbed) for time in _times(record) if time < known_until]
+    for time in [*times, *(time - timedelta(microseconds=1) for time in times if time > NOW)]:
+        assert status_at(_transitions(disturbed), time) == status_at(_transitions(undisturbed), time)
+
+
+def _transitions(record: Record) -> list[Transition]:
+    return [transition for _, transition in record.told]
+
+
+def _times(record: Record) -> list[datetime]:
+    return [transition.effective_at for transition in _transitions(record)]

@@ -1,0 +1,170 @@
+"""Probes shape when a container is started and ready, and when it is killed."""
+
+from typing import Any
+
+import pytest
+
+from app.runtimes.synthetic.annotations import ContainerOverrides
+from app.runtimes.synthetic.probes import ENDLESS, RunPlan, plan_run
+from tests.app.runtimes.synthetic.invariants import check
+from tests.app.simulation import after, container, live, lived, parsed, steered
+from tests.pods import a_container, a_pod
+
+
+def run_of(
+    probes: dict[str, Any], orders: ContainerOverrides | None = None, *, lasts: int | None = None
+) -> RunPlan:
+    spec = parsed(a_pod(containers=[a_container(**probes)])).spec.containers[0]
+    return plan_run(spec, orders or ContainerOverrides(), duration=lasts, grace=30)
+
+
+@pytest.mark.parametrize(
+    ("probes", "started", "ready"),
+    [
+        pytest.param({}, 0, 0, id="none"),
+        pytest.param({"readinessProbe": {}}, 0, 0, id="readiness"),
+        pytest.param({"readinessProbe": {"initialDelaySeconds": 7}}, 0, 7, id="its delay"),
+        pytest.param({"readinessProbe": {"successThreshold": 3}}, 0, 20, id="three times, every 10 s"),
+        pytest.param({"readinessProbe": {"successThreshold": 3, "periodSeconds": 2}}, 0, 4, id="every 2 s"),
+        pytest.param(
+            {"readinessProbe": {"initialDelaySeconds": 5, "successThreshold": 2, "periodSeconds": 3}}, 0, 8,
+            id="all of its fields",
+        ),
+        pytest.param({"startupProbe": {"initialDelaySeconds": 9}}, 9, 9, id="startup"),
+        pytest.param(
+            {"startupProbe": {"initialDelaySeconds": 9}, "readinessProbe": {"initialDelaySeconds": 4}}, 9, 9,
+            id="readiness waits for startup",
+        ),
+        pytest.param(
+            {"startupProbe": {"initialDelaySeconds": 9}, "readinessProbe": {"initialDelaySeconds": 14}},
+            9, 14, id="both count from the start",
+        ),
+        pytest.param({"livenessProbe": {"initialDelaySeconds": 9}}, 0, 0, id="liveness"),
+        pytest.param(
+            {"readinessProbe": {"periodSeconds": 2**31 - 1, "successThreshold": 2**31 - 1}}, 0, None, id="never"
+        ),
+    ],
+)  # fmt: skip
+def test_probes_that_succeed_say_when_a_container_is_started_and_ready(
+    probes: dict[str, Any], started: int, ready: int | None
+) -> None:
+    found = run_of(probes)
+    assert (found.started, found.ready, found.unready, found.ends) == (started, ready, None, None)
+
+
+@pytest.mark.parametrize(
+    ("fail", "probe", "expected"),
+    [
+        pytest.param("StartupProbe", {}, (None, None, None, 50), id="startup: 3 times, and the grace"),
+        pytest.param(
+            "StartupProbe", {"initialDelaySeconds": 5, "periodSeconds": 1, "failureThreshold": 10},
+            (None, None, None, 44), id="startup: its fields",
+        ),
+        pytest.param(
+            "StartupProbe", {"terminationGracePeriodSeconds": 1}, (None, None, None, 21),
+            id="its own grace"
+        ),
+        pytest.param("ReadinessProbe", {"periodSeconds": 2}, (0, 0, 10, None), id="readiness: after 5 s, 3 times"),
+        pytest.param(
+            "ReadinessProbe", {"initialDelaySeconds": 5}, (0, None, 25, None), id="readiness: never once ready"
+        ),
+        pytest.param("LivenessProbe", {"periodSeconds": 5}, (0, 0, None, 45), id="liveness: and the grace"),
+        pytest.param(
+            "LivenessProbe", {"periodSeconds": 5, "failureThreshold": 1, "terminationGracePeriodSeconds": 2},
+            (0, 0, None, 7), id="liveness: its fields",
+        ),
+    ],
+)  # fmt: skip
+def test_a_probe_that_fails_shapes_the_run(
+    fail: Any, probe: dict[str, Any], expected: tuple[int | None, ...]
+) -> None:
+    kind = fail[0].lower() + fail[1:]
+    found = run_of({kind: probe}, ContainerOverrides(fail=fail))
+    assert (found.started, found.ready, found.unready, found.ends) == expected
+    if found.ends:
+        assert (found.exit_code, found.reason) == (137, "Error")
+
+
+def test_a_container_that_ends_before_its_probe_would_kill_it_ends_by_itself() -> None:
+    found = run_of({"livenessProbe": {}}, ContainerOverrides(fail="LivenessProbe", run_for=7))
+    assert (found.ends, found.exit_code, found.failed_probe) == (7, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("orders", "lasts", "expected"),
+    [
+        pytest.param(ContainerOverrides(), None, (None, 0, "Completed"), id="a service"),
+        pytest.param(ContainerOverrides(), 5, (5, 0, "Completed"), id="a job"),
+        pytest.param(ContainerOverrides(run_for=9), 5, (9, 0, "Completed"), id="run-for"),
+        pytest.param(ContainerOverrides(exit_code=3), 5, (5, 3, "Error"), id="exit-code"),
+        pytest.param(
+            ContainerOverrides(exit_code=3), 0, (1, 3, "Error"), id="an init container that fails takes some time"
+        ),
+        pytest.param(ContainerOverrides(fail="CrashLoopBackOff"), None, (5, 1, "Error"), id="crashes"),
+        pytest.param(
+            ContainerOverrides(fail="CrashLoopBackOff", fail_after=2),
+            9,
+            (2, 1, "Error"),
+            id="crashes after a time",
+        ),
+        pytest.param(
+            ContainerOverrides(fail="CrashLoopBackOff", exit_code=0), 9, (5, 0, "Completed"), id="crashes well"
+        ),
+        pytest.param(
+            ContainerOverrides(fail="OOMKilled", exit_code=3), 9, (5, 137, "OOMKilled"), id="out of memory"
+        ),
+    ],
+)
+def test_a_run_ends_as_it_is_asked_to(
+    orders: ContainerOverrides, lasts: int | None, expected: tuple[int | None, int, str]
+) -> None:
+    found = run_of({}, orders, lasts=lasts)
+    assert (found.ends, found.exit_code, found.reason) == expected
+
+
+def test_a_service_without_probes_is_the_run_that_costs_nothing() -> None:
+    assert run_of({}) is ENDLESS
+
+
+def test_a_container_is_told_as_started_and_ready_when_it_is() -> None:
+    probes: dict[str, Any] = {
+        "startupProbe": {"initialDelaySeconds": 3},
+        "readinessProbe": {"initialDelaySeconds": 8},
+    }
+    pod = a_pod(containers=[a_container(**probes)])
+    course = live(pod)
+    check(parsed(pod), course)
+    assert [(at, container(s).started, container(s).ready) for at, s in course] == [
+        (course[0].effective_at, False, False),
+        (after(3), True, False),
+        (after(8), True, True),
+    ]
+    assert {status.phase for _, status in course} == {"Running"}
+
+
+def test_a_sidecar_with_a_startup_probe_holds_what_comes_after_it_back() -> None:
+    sidecar = a_container("proxy", restartPolicy="Always", startupProbe={"initialDelaySeconds": 4})
+    course = live(a_pod(initContainers=[sidecar]))
+    assert [(at, s.phase) for at, s in course] == [(course[0].effective_at, "Pending"), (after(4), "Running")]
+
+
+def test_a_container_whose_liveness_probe_fails_is_killed_and_restarted_again_and_again() -> None:
+    probe = {"periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1}
+    pod = steered(a_pod(containers=[a_container(livenessProbe=probe)]), fail="LivenessProbe")
+    course = lived(pod, until=after(100))
+    check(parsed(pod), course)
+    ended = container(course[1].status).state.terminated
+    assert ended
+    assert (course[1].effective_at, ended.exit_code, ended.reason) == (after(6), 137, "Error")
+    assert container(course[-1].status).restart_count == 4
+
+
+def test_a_container_whose_readiness_probe_fails_runs_on_and_is_not_ready() -> None:
+    pod = steered(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
+    at, status = live(pod)[-1]
+    assert (at, status.phase, container(status).started, container(status).ready) == (
+        after(7),
+        "Running",
+        True,
+        False,
+    )

@@ -1,0 +1,96 @@
+"""The synthetic runtime: settings and a pod go in, courses and logs come out, through the interface alone."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.core.errors import InvalidRequest
+from app.core.settings import Settings
+from app.runtimes import AcceptedPod, Runtime
+from app.runtimes.synthetic.annotations import DOMAIN
+from app.runtimes.synthetic.runtime import SyntheticRuntime
+from tests.app.simulation import NOW, PLACEMENT, UID, after, container, sent, steered
+from tests.pods import a_container, a_pod
+
+JOB: dict[str, Any] = a_pod(metadata={"ownerReferences": [{"kind": "Job"}]}, restartPolicy="Never")
+
+
+def a_runtime(**settings: Any) -> Runtime:
+    return SyntheticRuntime(Settings.model_validate(settings))
+
+
+def accepted(pod: dict[str, Any], *, deleted_at: datetime | None = None) -> AcceptedPod:
+    return AcceptedPod(manifest=sent(pod), placement=PLACEMENT, accepted_at=NOW, deleted_at=deleted_at)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pod", "expected"),
+    [
+        ({}, JOB, [(NOW, "Running"), (after(5), "Succeeded")]),
+        ({"job_duration": "7s"}, JOB, [(NOW, "Running"), (after(7), "Succeeded")]),
+        ({}, a_pod(initContainers=[a_container("one")]), [(NOW, "Running")]),
+        (
+            {"init_duration": "7s"},
+            a_pod(initContainers=[a_container("one")]),
+            [(NOW, "Pending"), (after(7), "Running")],
+        ),
+        (
+            {"start_delay": "700ms"},
+            a_pod(),
+            [(NOW, "Pending"), (NOW + timedelta(milliseconds=700), "Running")],
+        ),
+    ],
+)
+def test_the_settings_are_for_every_pod_that_says_nothing_else(
+    settings: dict[str, str], pod: dict[str, Any], expected: list[tuple[datetime, str]]
+) -> None:
+    course = a_runtime(**settings).create(accepted(pod), now=NOW)
+    assert [(at, status.phase) for at, status in course.transitions] == expected
+
+
+def test_a_resize_is_held_to_the_capacity_of_the_node() -> None:
+    def sized(cpu: str) -> dict[str, Any]:
+        return a_pod(uid=UID, containers=[a_container(resources={"requests": {"cpu": cpu}})])
+
+    runtime = a_runtime(capacity={"cpu": "4"})
+    (begun,) = runtime.create(accepted(sized("1")), now=NOW).transitions
+    changed = runtime.update(accepted(sized("5")), before=sent(sized("1")), current=begun, now=after(60))
+    assert changed.transitions[0].status.conditions[0].type == "PodResizePending"
+
+
+def test_problems_are_told_with_the_course_and_with_every_course_after_it() -> None:
+    pod = steered(run_for="5s", exit_code="x")
+    runtime = a_runtime()
+    problems = (f"{DOMAIN}/exit-code: must be a number from 0 to 255",)
+    begun = runtime.create(accepted(pod), now=NOW)
+    changed = runtime.update(accepted(pod), before=sent(pod), current=begun.transitions[-1], now=after(4000))
+    went_on = runtime.advance(accepted(pod), current=begun.transitions[-1], now=after(4000))
+    assert went_on
+    assert begun.problems == changed.problems == went_on.problems == problems
+
+
+def test_a_pod_that_cannot_be_is_refused() -> None:
+    pod = a_pod(containers=[a_container(resources={"limits": {"cpu": "lots"}})])
+    with pytest.raises(InvalidRequest):
+        a_runtime().create(accepted(pod), now=NOW)
+
+
+def test_the_course_of_a_deleted_pod_is_whole_from_the_first() -> None:
+    pod = steered(stop_after="10s")
+    runtime = a_runtime()
+    (begun,) = runtime.create(accepted(pod), now=NOW).transitions
+    deleted = accepted(pod, deleted_at=after(60))
+    ended = runtime.delete(deleted, current=begun, grace=timedelta(seconds=30), now=after(60))
+    assert [(at, status.phase) for at, status in ended.transitions] == [(after(70), "Succeeded")]
+    assert ended.continues_at is None
+    assert runtime.advance(deleted, current=begun, now=after(100)) is None
+
+
+def test_a_log_is_lines_of_bytes_with_their_times() -> None:
+    pod = steered(logs="grüezi\nwelt")
+    runtime = a_runtime()
+    status = runtime.create(accepted(pod), now=NOW).transitions[-1].status
+    log = runtime.logs(accepted(pod), "web", previous=False, status=lambda: status)
+    assert [next(log) for _ in range(3)] == [(after(0), "grüezi".encode()), (after(0), b"welt"), None]
+    assert container(status).ready

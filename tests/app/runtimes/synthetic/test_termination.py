@@ -1,0 +1,296 @@
+"""How pods end: by themselves, deleted, past their deadline, evicted, on a node that is lost."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.kubernetes.status import PodStatus, Transition
+from app.runtimes.synthetic.timeline import delete
+from tests.app.runtimes.synthetic.invariants import check
+from tests.app.simulation import NOW, UID, after, alive, container, live, lived, parsed, steered, wire
+from tests.pods import a_container, a_pod
+
+JOB = {"ownerReferences": [{"kind": "Job", "name": "sum", "controller": True}]}
+
+
+def conditions(status: PodStatus) -> dict[str, tuple[str, str | None]]:
+    return {condition.type: (condition.status, condition.reason) for condition in status.conditions}
+
+
+def ended(status: PodStatus, name: str = "web") -> tuple[int, str]:
+    state = container(status, name).state.terminated
+    assert state
+    return state.exit_code, state.reason
+
+
+# By themselves
+
+
+@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
+def test_a_pod_of_a_job_completes_after_a_while(policy: str) -> None:
+    pod = a_pod(metadata=JOB, restartPolicy=policy)
+    course = live(pod, job_duration=7)
+    check(parsed(pod), course)
+    assert [(at, status.phase) for at, status in course] == [(NOW, "Running"), (after(7), "Succeeded")]
+    last = course[-1].status
+    assert ended(last) == (0, "Completed")
+    assert conditions(last) == {
+        "PodReadyToStartContainers": ("False", None),
+        "Initialized": ("True", "PodCompleted"),
+        "Ready": ("False", "PodCompleted"),
+        "ContainersReady": ("False", "PodCompleted"),
+        "PodScheduled": ("True", None),
+    }
+    assert last.pod_ip == "198.18.0.7"
+    assert last.summary == "Completed"
+
+
+@pytest.mark.parametrize(
+    ("policy", "owner", "lasts"),
+    [("Always", {}, False), ("Never", {}, False), ("OnFailure", {}, False), ("Never", JOB, True)],
+)
+def test_only_what_belongs_to_a_job_or_says_so_ends(policy: str, owner: dict[str, Any], lasts: bool) -> None:
+    phases = [status.phase for _, status in live(a_pod(metadata=owner, restartPolicy=policy))]
+    assert phases == (["Running", "Succeeded"] if lasts else ["Running"])
+
+
+@pytest.mark.parametrize(
+    ("steering", "phase", "summary"),
+    [
+        ({"run_for": "3s"}, "Succeeded", "Completed"),
+        ({"run_for": "3s", "exit_code": "2"}, "Failed", "Error"),
+        ({"exit_code": "2"}, "Failed", "Error"),
+        ({"fail": "OOMKilled"}, "Failed", "OOMKilled"),
+        ({"run_for__web": "3s", "exit_code__web": "0"}, "Succeeded", "Completed"),
+    ],
+)
+def test_a_pod_that_never_restarts_ends_as_its_containers_do(
+    steering: dict[str, str], phase: str, summary: str
+) -> None:
+    status = live(steered(a_pod(restartPolicy="Never"), **steering))[-1].status
+    assert (status.phase, status.summary) == (phase, summary)
+
+
+def test_a_pod_that_restarts_on_failure_goes_on_until_it_succeeds() -> None:
+    pod = a_pod(metadata=JOB, restartPolicy="OnFailure")
+    assert live(steered(pod, exit_code="1"))[-1].status.phase == "Running"
+    assert live(steered(pod, exit_code="0"))[-1].status.phase == "Succeeded"
+
+
+def test_a_pod_ends_when_the_last_of_its_containers_does_and_fails_where_one_did() -> None:
+    pod = a_pod(containers=[a_container("a"), a_container("b")], restartPolicy="Never")
+    course = live(steered(pod, run_for__a="3s", exit_code__a="1", run_for__b="9s"))
+    assert [(at, status.phase) for at, status in course] == [
+        (NOW, "Running"), (after(3), "Running"), (after(9), "Failed"),
+    ]  # fmt: skip
+
+
+def test_sidecars_run_with_the_pod_and_end_after_it() -> None:
+    pod = a_pod(
+        uid=UID,
+        metadata=JOB,
+        initContainers=[a_container("proxy", restartPolicy="Always")],
+        ephemeralContainers=[a_container("debug")],
+        restartPolicy="Never",
+    )
+    course = live(pod)
+    check(parsed(pod), course)
+    assert [(at, s.phase, bool(container(s, "proxy").state.running)) for at, s in course] == [
+        (NOW, "Running", True), (after(5), "Running", True), (after(6), "Succeeded", False),
+    ]  # fmt: skip
+    assert ended(course[-1].status, "proxy") == ended(course[-1].status, "debug") == (0, "Completed")
+
+
+def test_sidecars_of_a_pod_whose_init_container_fails_end_before_it_is_told_as_failed() -> None:
+    init = [a_container("proxy", restartPolicy="Always"), a_container("fetch")]
+    pod = a_pod(uid=UID, initContainers=init, restartPolicy="Never")
+    course = live(steered(pod, exit_code__fetch="1", stop_after__proxy="3s"))
+    check(parsed(pod), course)
+    assert [(at, s.phase) for at, s in course] == [(NOW, "Pending"), (after(1), "Pending"), (after(5), "Failed")]
+
+
+# Deleted
+
+
+def deleted(pod: dict[str, Any], *, at: float = 100, grace: float = 30, **life: Any) -> list[Transition]:
+    course = [t for t in lived(pod, until=after(at), **life) if t.effective_at < after(at)]
+    ending = delete(alive(pod, **life), current=course[-1], grace=timedelta(seconds=grace), now=after(at))
+    check(parsed(pod), [*course, *ending.transitions])
+    assert ending.continues_at is None
+    return ending.transitions
+
+
+def test_a_service_that_is_deleted_ends_well_at_once() -> None:
+    ((at, status),) = deleted(a_pod())
+    assert (at, status.phase, ended(status)) == (after(100), "Succeeded", (0, "Completed"))
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "grace", "ends_after", "exit_code", "phase"),
+    [
+        ("0s", 30, 0, 0, "Succeeded"),
+        ("10s", 30, 10, 0, "Succeeded"),
+        ("30s", 30, 30, 0, "Succeeded"),
+        ("31s", 30, 30, 137, "Failed"),
+        ("10m", 1, 1, 137, "Failed"),
+        ("0s", 0, 0, 137, "Failed"),
+    ],
+)
+def test_a_container_gets_its_grace_to_end_and_is_killed_then(
+    stop_after: str, grace: int, ends_after: int, *, exit_code: int, phase: str
+) -> None:
+    at, status = deleted(steered(stop_after=stop_after), grace=grace)[-1]
+    assert (at, ended(status)[0], status.phase) == (after(100 + ends_after), exit_code, phase)
+
+
+def test_sidecars_are_told_to_end_when_the_others_have() -> None:
+    pod = a_pod(uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")])
+    course = deleted(steered(pod, stop_after="10s", stop_after__proxy="5s"))
+    assert [(at, status.phase) for at, status in course] == [(after(110), "Running"), (after(115), "Succeeded")]
+    ((at, status),) = deleted(steered(pod, stop_after="30s", stop_after__proxy="5s"))
+    assert (at, ended(status, "proxy")) == (after(130), (137, "Error"))
+
+
+def test_a_job_that_is_deleted_has_not_done_its_work() -> None:
+    ((_, status),) = deleted(a_pod(metadata=JOB, restartPolicy="Never"), at=2)
+    assert (status.phase, ended(status)) == ("Failed", (143, "Error"))
+
+
+def test_a_pod_that_has_ended_is_not_ended_again() -> None:
+    assert deleted(a_pod(metadata=JOB, restartPolicy="Never")) == []
+
+
+def test_a_pod_that_is_deleted_before_it_starts_has_failed() -> None:
+    ((_, status),) = deleted(a_pod(), at=10, start_delay=60)
+    assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
+
+
+def test_what_would_have_happened_in_the_moment_of_the_deletion_does_not() -> None:
+    life = alive(a_pod(), start_delay=60)
+    (begun, _) = live(a_pod(), start_delay=60)[:2]
+    now = NOW + timedelta(seconds=1)  # when the sandbox would be there
+    ((_, status),) = delete(life, current=begun, grace=timedelta(0), now=now).transitions
+    (sandbox,) = [c for c in status.conditions if c.type == "PodReadyToStartContainers"]
+    assert sandbox == begun.status.conditions[0]
+
+
+def test_a_pod_that_is_deleted_while_it_initializes_never_tried_its_containers() -> None:
+    pod = a_pod(initContainers=[a_container("one"), a_container("two")])
+    ((_, status),) = deleted(pod, at=10, init_duration=60)
+    assert status.phase == "Failed"
+    assert ended(status, "one") == (143, "Error")
+    assert container(status, "two").state.waiting
+    assert container(status).state.waiting
+
+
+def test_a_container_that_waits_for_its_restart_has_ended_as_it_last_did() -> None:
+    ((_, status),) = deleted(steered(run_for="5s", exit_code="3"))
+    assert (status.phase, ended(status)) == ("Failed", (3, "Error"))
+
+
+def test_a_pod_whose_image_never_came_has_failed() -> None:
+    ((_, status),) = deleted(steered(fail="ErrImagePull"))
+    assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
+
+
+# Past their deadline
+
+
+def test_a_pod_past_its_deadline_fails() -> None:
+    pod = a_pod(activeDeadlineSeconds=20)
+    course = live(pod)
+    check(parsed(pod), course)
+    assert [(at, status.phase, status.reason) for at, status in course] == [
+        (NOW, "Running", None), (after(20), "Failed", "DeadlineExceeded"),
+    ]  # fmt: skip
+    last = course[-1].status
+    assert last.message == "Pod was active on the node longer than the specified deadline"
+    assert ended(last) == (0, "Completed")
+    assert conditions(last)["Ready"] == ("False", "PodFailed")
+
+
+def test_its_containers_get_their_grace_first() -> None:
+    pod = a_pod(uid=UID, activeDeadlineSeconds=20, terminationGracePeriodSeconds=3)
+    at, status = live(steered(pod, stop_after="1m"))[-1]
+    assert (at, status.reason, ended(status)) == (after(23), "DeadlineExceeded", (137, "Error"))
+
+
+def test_a_pod_that_crashes_again_and_again_ends_at_its_deadline() -> None:
+    pod = steered(a_pod(activeDeadlineSeconds=100), run_for="5s", exit_code="1")
+    course = live(pod)
+    check(parsed(pod), course)
+    assert (course[-1].effective_at, course[-1].status.reason) == (after(100), "DeadlineExceeded")
+
+
+def test_a_pod_that_is_done_in_time_knows_no_deadline() -> None:
+    assert (
+        live(a_pod(metadata=JOB, restartPolicy="Never", activeDeadlineSeconds=9))[-1].status.phase == "Succeeded"
+    )
+
+
+# Evicted, lost
+
+
+def test_a_pod_that_is_evicted_fails_and_nobody_knows_how_its_containers_ended() -> None:
+    pod = steered(a_pod(initContainers=[a_container("fetch")]), fail="Evicted", fail_after="9s")
+    course = live(pod)
+    check(parsed(pod), course)
+    at, status = course[-1]
+    assert (at, status.phase, status.reason) == (after(9), "Failed", "Evicted")
+    assert status.message == "The node was low on resource: memory. "
+    assert ended(status) == (137, "ContainerStatusUnknown")
+    assert ended(status, "fetch") == (0, "Completed")
+    assert conditions(status)["DisruptionTarget"] == ("True", "TerminationByKubelet")
+    assert status.summary == "Evicted"
+
+
+def test_a_pod_on_a_node_that_is_lost_is_unknown_and_keeps_what_was_told_last() -> None:
+    course = live(steered(a_pod(uid=UID), fail="NodeLost"))
+    (_, before), (at, status) = course
+    assert (at, status.phase, status.reason) == (after(5), "Unknown", "NodeLost")
+    assert status.container_statuses == before.container_statuses
+    assert conditions(status)["Ready"] == ("False", None)
+    assert conditions(status)["ContainersReady"] == ("True", None)
+
+
+def test_a_pod_on_a_node_that_is_lost_can_be_deleted() -> None:
+    ((_, status),) = deleted(steered(fail="NodeLost"))
+    assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
+
+
+# Failures to start
+
+
+def test_an_image_that_cannot_be_pulled_is_tried_again_after_ever_longer_pauses() -> None:
+    pod = steered(a_pod(uid=UID, containers=[a_container(image="nginx:nope")]), fail="ImagePullBackOff")
+    course = lived(pod, until=after(700))
+    check(parsed(pod), course)
+    states = [(at, wire(container(status).state)["waiting"]) for at, status in course]
+    tried = [(at - after(0)).total_seconds() // 1 for at, waiting in states if waiting["reason"] == "ErrImagePull"]
+    assert tried == [0, 10, 30, 70, 150, 310, 610]
+    assert {status.phase for _, status in course} == {"Pending"}
+    error = (
+        'failed to pull and unpack image "docker.io/library/nginx:nope": failed to resolve reference '
+        '"docker.io/library/nginx:nope": docker.io/library/nginx:nope: not found'
+    )
+    assert states[0][1] == {"reason": "ErrImagePull", "message": error}
+    assert states[1] == (
+        after(1),
+        {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "nginx:nope": ErrImagePull: {error}'},
+    )
+
+
+def test_a_container_that_cannot_be_configured_waits_for_ever() -> None:
+    ((_, status),) = live(steered(fail="CreateContainerConfigError"))
+    assert wire(container(status).state) == {
+        "waiting": {"reason": "CreateContainerConfigError", "message": 'configmap "web" not found'}
+    }
+    assert (status.phase, status.summary) == ("Pending", "CreateContainerConfigError")
+
+
+def test_one_container_that_cannot_start_leaves_the_others_running_in_a_pod_that_is_pending() -> None:
+    pod = a_pod(uid=UID, containers=[a_container("web"), a_container("log")])
+    status = live(steered(pod, fail__log="ErrImagePull"))[0].status
+    assert status.phase == "Pending"
+    assert container(status).state.running

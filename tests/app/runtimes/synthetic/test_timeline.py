@@ -1,0 +1,371 @@
+"""How a course begins, and how it goes on from the status that holds."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.core.errors import InvalidRequest
+from app.kubernetes.status import PodStatus, Transition, encode_status
+from app.runtimes.synthetic.annotations import DOMAIN
+from app.runtimes.synthetic.timeline import MAX_MISSED, MAX_UPCOMING, advance, create, update
+from tests.app.runtimes.synthetic.invariants import check
+from tests.app.simulation import (
+    NOW,
+    PODS,
+    SECRET,
+    UID,
+    a_pod_with_a_sidecar,
+    after,
+    alive,
+    altered,
+    container,
+    live,
+    lived,
+    parsed,
+    sent,
+    status_at,
+    wire,
+)
+from tests.pods import a_container, a_pod
+from tests.server import ROOT
+
+DELAY = 2
+STARTS_AT = NOW + timedelta(seconds=DELAY)
+
+every_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
+
+
+def crashing(run_for: str = "5s", **spec: Any) -> dict[str, Any]:
+    annotations = {f"{DOMAIN}/run-for": run_for, f"{DOMAIN}/exit-code": "1"}
+    return a_pod(uid=UID, metadata={"annotations": annotations}, **spec)
+
+
+# The beginning
+
+
+def test_without_a_start_delay_a_pod_runs_from_its_arrival() -> None:
+    assert [(at, status.phase) for at, status in live(a_pod())] == [(NOW, "Running")]
+
+
+def test_with_a_start_delay_a_pod_has_its_sandbox_first_and_its_containers_then() -> None:
+    course = live(a_pod(), start_delay=DELAY)
+    assert [(at, status.phase, status.conditions[0].status, status.pod_ip) for at, status in course] == [
+        (NOW, "Pending", "False", None),
+        (NOW + timedelta(seconds=1), "Pending", "True", "198.18.0.7"),
+        (STARTS_AT, "Running", "True", "198.18.0.7"),
+    ]
+
+
+def test_a_pod_runs_in_the_microsecond_in_which_its_delay_is_over_and_not_before() -> None:
+    course = live(a_pod(), start_delay=DELAY)
+    assert status_at(course, STARTS_AT - timedelta(microseconds=1)).phase == "Pending"
+    assert status_at(course, STARTS_AT).phase == "Running"
+    assert status_at(course, STARTS_AT + timedelta(days=10_000)).phase == "Running"
+
+
+def test_a_pod_that_only_waits_says_for_what() -> None:
+    assert live(a_pod(), start_delay=DELAY)[0].status.summary == "ContainerCreating"
+    assert live(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status.summary == "PodInitializing"
+
+
+def test_init_containers_run_one_after_another_and_a_sidecar_does_not_hold_the_next_up() -> None:
+    pod = a_pod(
+        initContainers=[a_container("one"), a_container("proxy", restartPolicy="Always"), a_container("two")]
+    )
+    course = live(pod, init_duration=3)
+    check(parsed(pod), course)
+
+    def states(status: PodStatus) -> list[str]:
+        return [next(iter(wire(entry.state))) for entry in status.all_containers]
+
+    assert [(at, status.phase, states(status)) for at, status in course] == [
+        (NOW, "Pending", ["running", "waiting", "waiting", "waiting"]),
+        (after(3), "Pending", ["terminated", "running", "running", "waiting"]),
+        (after(6), "Running", ["terminated", "running", "terminated", "running"]),
+    ]
+    waiting = container(course[1].status).state.waiting
+    assert waiting
+    assert waiting.reason == "PodInitializing"
+
+
+def test_init_containers_that_take_no_time_are_done_at_once() -> None:
+    ((_, status),) = live(a_pod(initContainers=[a_container("one"), a_container("two")]), init_duration=0)
+    assert status.phase == "Running"
+    assert [entry.ready for entry in status.init_container_statuses] == [True, True]
+
+
+def test_an_ephemeral_container_runs_and_counts_for_nothing() -> None:
+    status = live(a_pod(ephemeralContainers=[a_container("debug")]))[-1].status
+    debug = wire(status)["ephemeralContainerStatuses"][0]
+    assert debug["state"].keys() == {"running"}
+    assert debug["ready"] is False
+    assert "started" not in debug
+
+
+def test_a_pod_whose_resources_are_no_quantities_has_no_course() -> None:
+    pod = a_pod(containers=[a_container(resources={"limits": {"cpu": SECRET}})])
+    with pytest.raises(InvalidRequest) as refusal:
+        live(pod)
+    assert refusal.value.field == "spec.containers[0].resources.limits.cpu"
+    assert SECRET not in str(refusal.value)
+
+
+# Again: whoever computes it, whenever
+
+
+@every_pod
+@pytest.mark.parametrize("start_delay", [0, DELAY])
+def test_a_course_is_the_same_whoever_computes_it(pod: dict[str, Any], start_delay: float) -> None:
+    assert live(pod, start_delay=start_delay) == live(pod, start_delay=start_delay)
+
+
+IN_ANOTHER_PROCESS = """
+import sys
+from datetime import datetime, timedelta
+from app.runtimes.base import Placement
+from app.runtimes.synthetic.timeline import create
+from app.runtimes.synthetic.pod import Defaults, simulate
+from app.kubernetes.pod import Manifest
+from app.kubernetes.status import encode_status
+
+manifest = Manifest.parse(sys.stdin.buffer.read())
+now = datetime.fromisoformat(sys.argv[1])
+placement = Placement(host_ips=("10.0.0.5",), pod_ip="198.18.0.7")
+defaults = Defaults(start_delay=timedelta(seconds=2))
+course = create(simulate(manifest.pod, placement=placement, accepted_at=now, defaults=defaults), now=now)
+print(manifest.digest, *(encode_status(status) for _, status in course.transitions), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_a_course_is_the_same_in_every_process(seed: str) -> None:
+    pod = a_pod_with_a_sidecar(annotations={f"{DOMAIN}/jitter": "10s"})
+    printed = subprocess.run(
+        [sys.executable, "-c", IN_ANOTHER_PROCESS, NOW.isoformat()],
+        env={"PATH": os.environ["PATH"], "PYTHONHASHSEED": seed},
+        cwd=ROOT,
+        input=json.dumps(pod).encode(),
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    here = live(pod, start_delay=DELAY)
+    assert printed.splitlines() == [sent(pod).digest, *(encode_status(status) for _, status in here)]
+
+
+# A course without an end
+
+
+def test_a_course_without_an_end_is_computed_a_stretch_ahead_and_says_from_when_on_it_goes_on() -> None:
+    course = create(alive(crashing()), now=NOW)
+    assert len(course.transitions) == MAX_UPCOMING
+    assert course.continues_at
+    assert course.continues_at > course.transitions[-1].effective_at
+
+
+def test_a_course_that_has_an_end_does_not_go_on() -> None:
+    pod = crashing(restartPolicy="Never")
+    course = create(alive(pod), now=NOW)
+    assert course.continues_at is None
+    assert advance(alive(pod), current=course.transitions[-1], now=after(10**6)) is None
+
+
+def test_a_course_that_goes_on_step_by_step_is_the_one_that_goes_on_at_once() -> None:
+    pod = crashing()
+    often = lived(pod, until=after(3600 * 5))
+    first = create(alive(pod), now=NOW)
+    current = first.transitions[-1]
+    late = advance(alive(pod), current=current, now=current.effective_at + timedelta(minutes=50))
+    assert late
+    assert late.transitions == often[MAX_UPCOMING : MAX_UPCOMING + len(late.transitions)]
+
+
+@pytest.mark.parametrize("run_for", ["1s", "5s", "90s", "600s", "601s", "3h"])
+@pytest.mark.parametrize("away", [timedelta(days=3), timedelta(days=3, seconds=77)], ids=str)
+def test_a_course_that_goes_on_very_late_has_counted_every_restart_and_tells_the_last_statuses_alone(
+    run_for: str, away: timedelta
+) -> None:
+    pod = crashing(run_for)
+    now = NOW + away
+    often = lived(pod, until=now)
+    first = create(alive(pod), now=NOW)
+    late = advance(alive(pod), current=first.transitions[-1], now=now)
+    assert late
+    assert len(late.transitions) <= MAX_MISSED + MAX_UPCOMING
+    assert late.continues_at
+    assert late.continues_at > now
+    told = status_at(late.transitions, now)
+    assert without_pod_times(told) == without_pod_times(status_at(often, now))
+    check(parsed(pod), late.transitions)
+
+
+def without_pod_times(status: PodStatus) -> Any:
+    seen = wire(status)
+    for condition in seen["conditions"]:
+        del condition["lastTransitionTime"]
+    return seen
+
+
+def test_two_containers_that_crash_in_different_time_are_both_counted_after_years() -> None:
+    annotations = {f"run-for.{DOMAIN}/{name}": run for name, run in (("web", "7s"), ("log", "45s"))}
+    pod = a_pod(
+        uid=UID, containers=[a_container("web"), a_container("log")], metadata={"annotations": annotations}
+    )
+    now = after(3 * 365 * 86_400)
+    first = create(alive(pod), now=NOW)
+    late = advance(alive(pod), current=first.transitions[-1], now=now)
+    assert late
+    status = status_at(late.transitions, now)
+    for name, run in (("web", 7), ("log", 45)):
+        assert container(status, name).restart_count == pytest.approx(3 * 365 * 86_400 / (run + 300), abs=10)
+    check(parsed(pod), late.transitions)
+
+
+def test_an_image_that_cannot_be_pulled_for_years_costs_no_more_than_one_that_cannot_for_an_hour() -> None:
+    pod = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/fail": "ImagePullBackOff"}})
+    first = create(alive(pod), now=NOW)
+    late = advance(alive(pod), current=first.transitions[-1], now=after(10 * 365 * 86_400))
+    assert late
+    assert len(late.transitions) <= MAX_MISSED + MAX_UPCOMING
+    check(parsed(pod), late.transitions)
+
+
+# Changes
+
+
+def test_a_new_generation_moves_what_is_observed_and_nothing_else() -> None:
+    pod = a_pod_with_a_sidecar()
+    before = live(pod, start_delay=DELAY)
+    for now in (NOW + timedelta(seconds=1), STARTS_AT, STARTS_AT + timedelta(days=1)):
+        course = altered(a_pod_with_a_sidecar(generation=4), pod, before, now, start_delay=DELAY)
+        for at, status in course:
+            assert without_generation(status) == without_generation(status_at(before, at))
+            assert status.observed_generation == 4
+            assert {condition.observed_generation for condition in status.conditions} == {4}
+
+
+def without_generation(status: PodStatus) -> Any:
+    seen = wire(status)
+    for observer in (seen, *seen["conditions"]):
+        del observer["observedGeneration"]
+    return seen
+
+
+def test_a_new_image_restarts_that_container_and_no_other() -> None:
+    pod = a_pod(uid=UID, containers=[a_container("web"), a_container("log")], restartPolicy="Never")
+    new = a_pod(uid=UID, containers=[a_container("web", image="nginx:1.28"), a_container("log")])
+    before = live(pod)
+    ((at, status),) = altered(new, pod, before, after(3600))
+    web = wire(container(status))
+    assert (at, web["image"], web["restartCount"], web["ready"]) == (after(3600), "nginx:1.28", 1, True)
+    assert web["state"] == {"running": {"startedAt": "2026-11-22T09:46:38Z"}}
+    ended = web["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"], ended["finishedAt"]) == (0, "Completed", "2026-11-22T09:46:38Z")
+    assert container(status, "log") == container(before[0].status, "log")
+
+
+def test_a_new_image_restarts_a_container_at_once_that_waits_for_the_end_of_its_back_off() -> None:
+    pod = crashing()
+    before = live(pod)
+    waiting = next(t for t in before if t.status.summary == "CrashLoopBackOff")
+    new = crashing(containers=[a_container(image="nginx:1.28")])
+    course = altered(new, pod, before, waiting.effective_at + timedelta(seconds=3))
+    assert container(course[0].status).state.running
+    assert container(course[0].status).restart_count == container(waiting.status).restart_count + 1
+
+
+def test_a_container_that_is_added_starts_with_the_update_and_moves_no_other() -> None:
+    pod = a_pod(uid=UID)
+    before = live(pod)
+    new = a_pod(
+        uid=UID, containers=[a_container("web"), a_container("log")], ephemeralContainers=[a_container("x")]
+    )
+    ((_, status),) = altered(new, pod, before, after(3600))
+    assert container(status) == container(before[0].status)
+    for name in ("log", "x"):
+        assert wire(container(status, name).state) == {"running": {"startedAt": "2026-11-22T09:46:38Z"}}
+    assert status.conditions == before[0].status.conditions
+
+
+def test_an_init_container_that_is_added_to_a_pod_that_runs_is_taken_for_done() -> None:
+    pod = a_pod(uid=UID)
+    new = a_pod(uid=UID, initContainers=[a_container("late")])
+    ((_, status),) = altered(new, pod, live(pod), after(3600))
+    assert (status.phase, container(status, "late").ready) == ("Running", True)
+
+
+def test_a_container_that_is_gone_has_no_entry() -> None:
+    pod = a_pod_with_a_sidecar()
+    before = live(pod)
+    new = a_pod_with_a_sidecar()
+    del new["spec"]["containers"][1], new["spec"]["initContainers"]
+    ((_, status),) = altered(new, pod, before, after(3600))
+    assert [entry.name for entry in status.container_statuses] == ["web"]
+    assert status.init_container_statuses == ()
+    assert container(status) == container(before[-1].status)
+
+
+def test_a_pod_that_waits_starts_at_once_where_the_start_delay_is_shorter_now() -> None:
+    pod = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/start-delay": "1h"}})
+    ((at, status),) = altered(a_pod(uid=UID), pod, live(pod), after(10))
+    assert (at, status.phase) == (after(10), "Running")
+    assert wire(container(status).state) == {"running": {"startedAt": "2026-11-22T08:46:48Z"}}
+    assert status.start_time == "2026-11-22T08:46:38Z"
+
+
+def test_a_pod_that_runs_does_not_wait_again_for_a_longer_start_delay() -> None:
+    pod, before = a_pod(uid=UID), live(a_pod(uid=UID))
+    new = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/start-delay": "1h"}})
+    for now in (NOW + timedelta(seconds=0.5), after(10)):
+        assert {status for _, status in altered(new, pod, before, now)} == {before[0].status}
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "expected"),
+    [
+        pytest.param({}, {"run-for": "1m"}, [(30, "Running"), (60, "Succeeded")], id="ends when it would have"),
+        pytest.param({}, {"run-for": "10s"}, [(30, "Succeeded")], id="ends at once when that is over"),
+        pytest.param({"run-for": "1m"}, {}, [(30, "Running")], id="goes on"),
+        pytest.param({}, {"fail": "Evicted"}, [(30, "Failed")], id="is evicted"),
+        pytest.param({}, {"fail": "ErrImagePull"}, [(30, "Running")], id="has its image"),
+        pytest.param({"fail": "ErrImagePull"}, {}, [(30, "Running")], id="gets its image"),
+    ],
+)
+def test_annotations_that_change_count_for_what_is_under_way(
+    before: dict[str, str], then: dict[str, str], expected: list[tuple[int, str]]
+) -> None:
+    def pod(steering: dict[str, str]) -> dict[str, Any]:
+        annotations = {f"{DOMAIN}/{key}": value for key, value in steering.items()}
+        return a_pod(uid=UID, metadata={"annotations": annotations}, restartPolicy="Never")
+
+    course = altered(pod(then), pod(before), live(pod(before)), after(30))
+    check(parsed(pod(then)), course)
+    assert [(at, status.phase) for at, status in course] == [(after(at), phase) for at, phase in expected]
+
+
+def test_nothing_that_is_changed_brings_a_pod_back_that_has_ended() -> None:
+    pod = crashing(restartPolicy="Never")
+    before = live(pod)
+    new = a_pod(uid=UID, containers=[a_container(image="nginx:1.28")])
+    course = altered(new, pod, before, after(3600))
+    assert [status for _, status in course] == [before[-1].status]
+
+
+def test_a_change_that_comes_after_a_long_time_begins_from_what_has_become_of_the_pod_until_then() -> None:
+    pod = crashing()
+    first = create(alive(pod), now=NOW)
+    now: datetime = NOW + timedelta(days=2)
+    often = lived(pod, until=now)
+    labelled = {**pod, "metadata": {**pod["metadata"], "labels": {"app": "another"}}}
+    course = update(alive(labelled), before=alive(pod), current=first.transitions[-1], now=now)
+    assert course.transitions[0].effective_at == now
+    assert without_pod_times(course.transitions[0].status) == without_pod_times(status_at(often, now))
+
+
+def test_every_status_is_told_once() -> None:
+    transitions: list[Transition] = lived(crashing(), until=after(86_400))
+    check(parsed(crashing()), transitions)

@@ -1,0 +1,176 @@
+"""What the services do with a runtime: the seam, seen from its other side."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.models import AuditEvent, Pod, PodStatus
+from tests.app.runtimes.scripted import ScriptedRuntime
+from tests.app.web.conftest import change, named, put_on, rows
+from tests.conftest import Clock, MakeApp
+from tests.pods import a_pod
+
+SCRIPTED = "tests.app.runtimes.scripted:ScriptedRuntime"
+
+
+@pytest.fixture(autouse=True)
+def script() -> Iterator[type[ScriptedRuntime]]:
+    ScriptedRuntime.play()
+    yield ScriptedRuntime
+    ScriptedRuntime.play()
+
+
+@pytest.fixture
+def client(make_app: MakeApp) -> FlaskClient:
+    return make_app(runtime=SCRIPTED).test_client()
+
+
+def phase(client: FlaskClient, pod: dict[str, Any]) -> str:
+    answer = client.get("/getPodStatus", query_string=named(pod))
+    assert answer.status_code == 200, answer.text
+    assert answer.json
+    return str(answer.json["phase"])
+
+
+@pytest.mark.parametrize(
+    ("runtime", "problem"),
+    [
+        ("app.nothing:Runtime", "RUNTIME: No module named 'app.nothing'"),
+        ("app.core.settings:Nothing", "RUNTIME: module 'app.core.settings' has no attribute 'Nothing'"),
+        (
+            "app.core.settings:Settings",
+            "RUNTIME: app.core.settings:Settings is not a subclass of app.runtimes.Runtime",
+        ),
+    ],
+)
+def test_a_runtime_that_is_none_stops_the_start(runtime: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        create_app(Settings.model_validate({"runtime": runtime}))
+    assert str(error.value) == problem
+
+
+def test_a_course_goes_on_when_its_time_has_come_and_somebody_reads(
+    client: FlaskClient, clock: Clock, script: type[ScriptedRuntime]
+) -> None:
+    script.play("Running", "Succeeded")
+    pod = put_on(client, a_pod())
+    seen = [phase(client, pod)]
+    for _ in range(4):
+        clock.advance(0.6)
+        seen.append(phase(client, pod))
+
+    assert seen == ["Pending", "Pending", "Running", "Running", "Succeeded"]
+    assert script.asked == 2, "it is asked when there is something to say, and never again after the end"
+
+
+@pytest.mark.parametrize("path", ["/getPods", "/podStatuses"])
+def test_a_course_goes_on_for_who_reads_all_pods(
+    client: FlaskClient, clock: Clock, script: type[ScriptedRuntime], path: str
+) -> None:
+    script.play("Running")
+    for number in range(3):
+        put_on(client, a_pod(f"web-{number}"))
+    clock.advance(1)
+
+    answer = client.get(path).get_json()
+    pods = answer if isinstance(answer, list) else answer["statuses"]
+    assert [pod["status"]["phase"] for pod in pods] == ["Running"] * 3
+
+
+def test_what_was_missed_is_dated_when_it_was(
+    client: FlaskClient, clock: Clock, script: type[ScriptedRuntime], database: Database
+) -> None:
+    script.play("Running")
+    pod = put_on(client, a_pod())
+    created = clock()
+    clock.advance(3600)
+    phase(client, pod)
+
+    assert [(row["phase"], row["effective_at"]) for row in rows(database, PodStatus)] == [
+        ("Pending", created),
+        ("Running", created + timedelta(seconds=1)),
+    ]
+
+
+def test_an_update_has_the_course_go_on_from_where_it_is(
+    client: FlaskClient, clock: Clock, script: type[ScriptedRuntime]
+) -> None:
+    script.play("Running", "Succeeded")
+    pod = put_on(client, a_pod())
+    clock.advance(1)
+    assert phase(client, pod) == "Running"
+    change(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})
+    clock.advance(1.1)
+    assert phase(client, pod) == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spec", "grace"),
+    [
+        pytest.param({}, {}, "30 s", id="nothing_is_said"),
+        pytest.param({}, {"terminationGracePeriodSeconds": 5}, "5 s", id="the_pod_says_it"),
+        pytest.param(
+            {"deletionGracePeriodSeconds": 0}, {"terminationGracePeriodSeconds": 5}, "0 s", id="the_delete_says_it"
+        ),
+    ],
+)
+def test_the_end_of_a_pod_is_on_record_with_the_grace_that_it_got(
+    client: FlaskClient, database: Database, metadata: dict[str, Any], spec: dict[str, Any], grace: str
+) -> None:
+    pod = put_on(client, a_pod(**spec))
+    body = {"metadata": {**pod["metadata"], **metadata}}
+    assert client.delete("/deletePod", json=body).status_code == 200
+
+    last = rows(database, PodStatus)[-1]
+    assert (last["phase"], orjson.loads(last["status"])["message"]) == ("Failed", grace)
+    assert last["effective_at"] == rows(database, Pod)[0]["deleted_at"]
+    assert client.get("/getPod", query_string=named(pod)).status_code == 404
+
+
+def test_problems_of_a_course_are_in_the_audit(
+    client: FlaskClient, database: Database, script: type[ScriptedRuntime]
+) -> None:
+    script.play(problems=("example.com/run-for is no duration",))
+    put_on(client, a_pod())
+
+    (event,) = rows(database, AuditEvent)
+    assert orjson.loads(event["change"]) == {"problems": ["example.com/run-for is no duration"]}
+
+
+def test_the_runtime_follows_every_change_once_it_is_committed(
+    client: FlaskClient, script: type[ScriptedRuntime]
+) -> None:
+    pod = put_on(client, a_pod())
+    change(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})
+    client.put("/updatePod", json=pod | {"metadata": {**pod["metadata"], "labels": {"app": "other"}}})
+    client.delete("/deletePod", json=pod)
+
+    assert [synced.deleted_at is None for synced in script.synced] == [True, True, False]
+
+
+def test_a_replaced_pod_is_ended_and_the_new_one_begun(client: FlaskClient, script: type[ScriptedRuntime]) -> None:
+    old, new = a_pod(), a_pod()
+    put_on(client, old)
+    script.synced.clear()
+    put_on(client, new)
+
+    assert [(s.manifest.pod.metadata.uid, s.deleted_at is None) for s in script.synced] == [
+        (old["metadata"]["uid"], False),
+        (new["metadata"]["uid"], True),
+    ]
+
+
+def test_a_runtime_that_cannot_follow_does_not_undo_what_was_acknowledged(
+    client: FlaskClient, script: type[ScriptedRuntime]
+) -> None:
+    script.sync_fails = True
+    pod = put_on(client, a_pod())
+    assert phase(client, pod) == "Pending"

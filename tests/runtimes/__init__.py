@@ -1,1 +1,0 @@
-"""Tests of what does the work of a node."""
