@@ -45,7 +45,7 @@ such as `500ms`, `10s` or `2m`.
 
 
 def page() -> str:
-    """Give the page."""
+    """Return the document."""
     return PAGE.format(
         provider=_table(("Variable", "Default", ""), _provider()),
         broker=_table(("Flag", "Variable", "Default", ""), _broker()),
@@ -90,7 +90,7 @@ def _chart() -> Iterator[tuple[str, ...]]:
 
 
 def _leaves(schema: Mapping[str, Any], *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Give every value that the schema describes and that has none within."""
+    """Yield each value of the schema that has no values of its own."""
     within = {name: each for name, each in schema.get("properties", {}).items() if "description" in each}
     if not within:
         yield path, schema["description"]

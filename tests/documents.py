@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +51,6 @@ def run_examples(text: str, *, port: int, cwd: Path) -> None:
 def _run(command: list[str], *, cwd: Path, stdin: str | None = None) -> str:
     """Run a command with the commands of the virtual environment first on PATH; return its standard output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{CLEAN['PATH']}"
-    path = _with_vkweb(path, cwd)
     done = subprocess.run(
         ["env", *command],  # `env` finds the command on the PATH below, not on that of the tests
         cwd=cwd,
@@ -64,18 +62,6 @@ def _run(command: list[str], *, cwd: Path, stdin: str | None = None) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def _with_vkweb(path: str, cwd: Path) -> str:
-    """Return `path`, with a folder in front whose `vkweb` runs `flask` if no `vkweb` is on it."""
-    if shutil.which("vkweb", path=path):
-        return path
-    folder = cwd / ".bin"
-    folder.mkdir(exist_ok=True)
-    script = folder / "vkweb"
-    script.write_text('#!/bin/sh\nexec flask "$@"\n')
-    script.chmod(0o755)
-    return f"{folder}{os.pathsep}{path}"
 
 
 def _statements(session: str) -> str:

@@ -15,7 +15,6 @@ from tests.server import ROOT
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
-UNCHECKED_ANCHORS = ("docs/shell.md",)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -39,7 +38,7 @@ def test_links_resolve(path: str) -> None:
         target, _, anchor = link.partition("#")
         file = (ROOT / path).parent / target if target else ROOT / path
         assert file.exists(), f"{path}: {link}"
-        if anchor and path not in UNCHECKED_ANCHORS:
+        if anchor:
             assert anchor in anchors(file.read_text()), f"{path}: {link}"
 
 

@@ -1,10 +1,10 @@
-"""Compute overdue statuses of a node's pods, and publish statuses that fell due as changes.
+"""Compute overdue statuses of a node's pods, and publish statuses that became due as changes.
 
 No thread or timer advances a timeline. A runtime returns the statuses of a pod up to a time, `continues_at`, from
 which it must be asked for more. A read of a pod first advances its timeline where `continues_at` has passed. A
-status that fell due changes what readers see without a write, so a reader of changes first publishes the due
+status that became due changes what readers see without a write, so a reader of changes first publishes the due
 statuses: their pods get a new revision. Example: a pod is created at 10:00 with the statuses Pending from 10:00
-and Running from 10:02; a watch at 10:03 finds that Running fell due, and returns the pod at a revision of its own.
+and Running from 10:02; a watch at 10:03 finds that Running became due, and returns the pod at a new revision.
 """
 
 from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ class NodeProgress(NamedTuple):
 
     Attributes:
         revision: the node's revision; 0 before the first write.
-        next_at: when the next status falls due or the next timeline is to be advanced; None where neither is
+        next_at: when the next status becomes due or the next timeline is to be advanced; None where neither is
             known.
         is_overdue: a timeline is to be advanced now, and its runtime returned nothing new.
     """
@@ -91,7 +91,7 @@ class TimelineAdvancer:
         self._advance([(row, last)], self._clock())
 
     def publish_due(self) -> NodeProgress:
-        """Compute all overdue statuses, publish the statuses that fell due, and return the node's state."""
+        """Compute all overdue statuses, publish the statuses that became due, and return the node's state."""
         self.advance_all()
         now = self._clock()
         with self._database.read() as connection:

@@ -61,7 +61,7 @@ def explain(history: PodHistory, *, now: datetime) -> Iterator[str]:
     """Yield sentences that explain a pod's state at a time and what follows."""
     current = [status for status in history.statuses if status.since <= now]
     if not history.statuses:
-        yield "Nothing of it is on record any more."
+        yield "No status of this pod is recorded any more."
         return
     if not current:
         yield f"It is not there yet: it comes at {rfc3339(history.statuses[0].since)}."

@@ -144,7 +144,7 @@ class History:
         with self._node.database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
-            raise NotFound(f"no pod {f'with the UID {uid}' if uid else f'{namespace}/{name}'} is on record")
+            raise NotFound(f"no pod {f'with the UID {uid}' if uid else f'{namespace}/{name}'} is recorded")
         if row.continues_at and row.continues_at <= self._node.clock():
             self._node.timelines.advance(row.id)
             with self._node.database.read() as connection:

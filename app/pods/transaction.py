@@ -32,7 +32,7 @@ OF_LIVE_POD = (
 DUE = select(PodStatus.pod_id).where(
     PodStatus.effective_at > bindparam("settled_at"), PodStatus.effective_at <= bindparam("now"), OF_LIVE_POD
 )
-"""The pods whose statuses fell due since the last write of the node. Few, as every write publishes them."""
+"""The pods whose statuses became due since the last write of the node. Few, as every write publishes them."""
 
 _NEXT_REVISION = Statement(
     update(Node)
@@ -82,7 +82,7 @@ class NodeTransaction:
 
     The transaction begins by incrementing the node's revision. That locks the node's row, so every other writer of
     the node waits until the transaction ends: rows that were read stay unchanged, and revisions are committed in
-    order. Pods whose statuses fell due by now get the same revision.
+    order. Pods whose statuses became due by now get the same revision.
 
     Args:
         connection: a connection in a transaction that the caller commits or rolls back.
@@ -150,7 +150,7 @@ class NodeTransaction:
         _UPDATE_POD.run(self.connection, pod_id=row.id, **{**columns, **values}, revision=self.revision)
 
     def _publish_due(self, *, since: datetime) -> None:
-        """Give the pods whose statuses fell due since the node's last write the revision of this one."""
+        """Set the revision of pods whose statuses became due since the node's last write to this one."""
         key = {"node_name": self.node_name, "settled_at": since, "now": self.now}
         _PUBLISH_PODS.run(self.connection, revision=self.revision, **key)
         _PUBLISH_NODE.run(self.connection, node_name=self.node_name, settled_at=self.now)

@@ -53,7 +53,7 @@ class StatusWatch:
         `{"revision", "statuses": [{"namespace", "name", "uid", "status"}, …], "deleted": [{"namespace", "name",
         "uid"}, …]}`.
         A client that continues from the `revision` of an answer misses no change: revisions are committed in
-        order, and a status that falls due gets a revision of its own.
+        order, and a status that becomes due gets a revision of its own.
 
         Args:
             revision: the last revision that the client has read. 0 returns every live pod and no deleted pod; so

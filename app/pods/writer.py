@@ -109,7 +109,7 @@ class PodWriter:
         self._record(metadata, {"replaced": replaced}, timeline)
 
     def restore(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
-        """Make a deleted pod live again, for a create request with its UID.
+        """Restore a deleted pod, for a create request with its UID.
 
         Raises:
             InvalidRequest: the UID belongs to a pod with another name.

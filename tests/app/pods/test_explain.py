@@ -79,5 +79,5 @@ def test_a_deletion_that_was_to_come_is_told() -> None:
 
 
 def test_a_pod_of_which_nothing_is_left_has_no_words() -> None:
-    assert list(explain(PodHistory([], None, None), now=NOW)) == ["Nothing of it is on record any more."]
+    assert list(explain(PodHistory([], None, None), now=NOW)) == ["No status of this pod is recorded any more."]
     assert summary({}) == "Unknown"

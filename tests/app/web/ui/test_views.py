@@ -177,7 +177,7 @@ class TestAPod:
         with database.write() as connection:
             connection.execute(sql("DELETE FROM pod_statuses"))
 
-        assert "Nothing of it is on record any more." in get(client, "/ui/pod", uid=uid(pod))
+        assert "No status of this pod is recorded any more." in get(client, "/ui/pod", uid=uid(pod))
 
     def test_redaction_keeps_container_names(self, client: FlaskClient, clock: Clock) -> None:
         container = a_container("checkout", env=[{"name": "SERVICE", "value": "checkout"}])
