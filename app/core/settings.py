@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         description="from a pod's arrival to its containers' start, such as 1500ms or 2s",
     )
     runtime: str = Field(
-        default="app.runtimes.synthetic.runtime:SyntheticRuntime",
+        default="app.runtimes.synthetic:SyntheticRuntime",
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="package.module:Class of what does the work; the default only seems to run pods",
     )

@@ -187,7 +187,7 @@ def test_what_is_in_force_is_every_setting_as_one_would_write_it(read: Read) -> 
         "VKUBELET_POD_IP": "",
         "POD_CIDR": "198.18.0.0/15",
         "START_DELAY": "0s",
-        "RUNTIME": "app.runtimes.synthetic.runtime:SyntheticRuntime",
+        "RUNTIME": "app.runtimes.synthetic:SyntheticRuntime",
         "RUNTIME_DIRECTORY": "data/runtime",
         "INIT_DURATION": "0s",
         "JOB_DURATION": "5s",

@@ -1,1 +1,5 @@
-"""Simulate pods: their statuses and logs, without running anything. See `docs/synthetic.md`."""
+"""The synthetic runtime: pods that are simulated; no process runs."""
+
+from app.runtimes.synthetic.runtime import SyntheticRuntime
+
+__all__ = ["SyntheticRuntime"]

@@ -27,7 +27,7 @@ def send(app: Flask, clock: Clock, seconds: float, method: str, path: str, pod: 
     assert app.test_client().open(path, method=method, json=pod).status_code == 200
 
 
-@pytest.fixture(params=[RUNTIME, "app.runtimes.synthetic.runtime:SyntheticRuntime"], ids=["recorded", "synthetic"])
+@pytest.fixture(params=[RUNTIME, "app.runtimes.synthetic:SyntheticRuntime"], ids=["recorded", "synthetic"])
 def recorded(request: pytest.FixtureRequest, make_app: MakeApp, clock: Clock) -> Flask:
     """The recorded history; then a pod is deleted at 300 s and created again with the same UID at 400 s."""
     app = make_app(runtime=request.param, audit_hash_chain=True)
