@@ -166,7 +166,7 @@ def pod() -> Response:
     return _page(
         "pod.html",
         record=record,
-        is_gone=history.deletion_before(shown_at) is not None,
+        is_deleted=history.deletion_before(shown_at) is not None,
         sentences=list(explain(history, now=shown_at)),
         status=current.status if current else None,
         reason=current.reason if current else None,
