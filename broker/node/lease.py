@@ -25,7 +25,7 @@ log = structlog.get_logger()
 class Lease:
     """The lease `kube-node-lease/<node>`.
 
-    Each renewal reads the UID of the Node anew: the Node object may have been created again.
+    Each renewal reads the UID of the Node again: the Node object may have been created again.
 
     Args:
         dependencies: of the node.

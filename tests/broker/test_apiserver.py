@@ -1,4 +1,4 @@
-"""What the fake API server answers is what a real one does: `pytest -m cluster` asks both."""
+"""The fake API server responds as a real one; `pytest -m cluster` compares them."""
 
 import asyncio
 from contextlib import aclosing
@@ -19,7 +19,7 @@ ENDED = {"name": "web", "image": "i", "imageID": "", "ready": False, "restartCou
 
 @pytest.fixture
 async def pod(corner: Corner) -> Object:
-    """A pod that is bound to a node which nobody plays."""
+    """A pod bound to a node that no broker runs."""
     await corner.client.create("/api/v1/nodes", {"metadata": {"name": corner.node}})
     return await corner.create_pod("web", restartPolicy="Never")
 

@@ -1,4 +1,4 @@
-"""The pauses between attempts."""
+"""The delays between attempts."""
 
 from broker.backoff import Backoff
 from broker.provider import ProviderUnavailable

@@ -1,4 +1,4 @@
-"""The main job, told as stories: a node of a cluster whose pods run at the real provider.
+"""End-to-end: a node of a cluster whose pods run at the real provider.
 
 Each runs on the fake API server; with `pytest -m cluster` also on the cluster that KUBECONFIG names, in which
 nothing is changed but what a test has made itself, and nothing is left.
@@ -20,7 +20,7 @@ CONFIG_MAP = {"name": "SHADE", "valueFrom": {"configMapKeyRef": {"name": "settin
 
 
 class Stage:
-    """A corner, the provider, and nodes to run in between."""
+    """A corner of a cluster, the provider, and the nodes between them."""
 
     def __init__(self, corner: Corner, provider: Server) -> None:
         self.corner = corner
@@ -35,7 +35,7 @@ class Stage:
         return running_node(settings, self.corner.config)
 
     def at_provider(self) -> dict[str, str]:
-        """The pods that the provider has: name → UID."""
+        """Return the pods of the provider: name → UID."""
         client = self.provider.client()
         try:
             pods = client.get("/getPods").json()
@@ -43,8 +43,8 @@ class Stage:
             client.close()
         return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
 
-    async def let_go(self) -> None:
-        """Wait until the provider has no pod any more."""
+    async def until_deleted(self) -> None:
+        """Wait until the provider has no pods."""
 
         async def has_none() -> bool:
             return not self.at_provider()
@@ -91,7 +91,7 @@ async def test_many_pods_run_and_are_deleted(stage: Stage, corner: Corner) -> No
             await corner.delete_pod(name)
         for name in names:
             await corner.gone(f"{corner.pods}/{name}")
-        await stage.let_go()
+        await stage.until_deleted()
 
 
 @pytest.mark.parametrize("options", [{}, {"gracePeriodSeconds": 0}], ids=["with grace", "by force"])
@@ -103,7 +103,7 @@ async def test_a_deleted_pod_is_deleted_at_the_provider(
         await corner.ready(f"{corner.pods}/web")
         await corner.delete_pod("web", **options)
         await corner.gone(f"{corner.pods}/web")
-        await stage.let_go()
+        await stage.until_deleted()
 
 
 async def test_a_recreated_pod_has_another_uid(stage: Stage, corner: Corner) -> None:
@@ -240,4 +240,4 @@ async def test_a_deployment_runs_on_the_node(stage: Stage, corner: Corner) -> No
         assert len(stage.at_provider()) == 3
         await corner.client.delete(f"{path}/web", {"propagationPolicy": "Foreground"})
         await corner.gone(f"{path}/web")
-        await stage.let_go()
+        await stage.until_deleted()

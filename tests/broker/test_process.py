@@ -1,4 +1,4 @@
-"""The broker as a process: how it starts, what its exit status says, how it stops, what it logs."""
+"""The broker as a process: start, exit status, stop, logs."""
 
 import asyncio
 import json
@@ -47,26 +47,26 @@ def kubeconfig(api: ApiServer, authority: Authority, tmp_path: Path) -> Path:
 
 
 class Broker:
-    """A process, and what it wrote to standard error."""
+    """A process with its standard error in a file."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.process = process
         self.log = log
 
     def send(self, how: signal.Signals) -> None:
-        """Send a signal; it may have ended."""
+        """Send a signal, if the process still runs."""
         with suppress(ProcessLookupError):
             os.kill(
                 self.process.pid, how
             )  # send_signal() of the library may take the exit status from its watcher
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal, and give the exit status."""
+        """Send a signal; return the exit status."""
         self.send(how)
         return await self.ended()
 
     async def ended(self) -> int:
-        """Wait for the end, and give the exit status."""
+        """Wait for the end; return the exit status."""
         async with asyncio.timeout(60):
             return await self.process.wait()
 

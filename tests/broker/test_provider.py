@@ -1,4 +1,4 @@
-"""The client of providers: what it makes of every way to answer."""
+"""The client of providers, for every kind of response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -206,7 +206,7 @@ async def test_every_request_is_observed_with_its_status(stub: StubProvider) -> 
 
 
 async def test_statuses_since_waits_for_changes() -> None:
-    async with providing(Ways(tells_changes=True)) as stub:
+    async with providing(Ways(reports_changes=True)) as stub:
         provider = ProviderClient(stub.url)
         pod = a_pod(uid="uid-1")
         await provider.create(pod)

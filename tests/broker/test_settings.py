@@ -1,4 +1,4 @@
-"""The settings of the broker: flags, environment, and what is wrong with them."""
+"""The settings of the broker: flags, environment and errors."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Who may use the kubelet API."""
+"""Authentication and authorization of the kubelet API."""
 
 import asyncio
 import ssl
@@ -36,7 +36,7 @@ def access_reviewed(api: ApiServer) -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def guarded(start: Start, api: ApiServer) -> Kubelet:
-    """The API as it is by default: both checks are on."""
+    """The API with its defaults: authentication and authorization."""
     api.tokens[TOKEN] = "alice"
     return await start()
 

@@ -17,7 +17,7 @@ Handshake = Callable[..., Any]
 
 
 class Files:
-    """What a server is given, as files."""
+    """Certificate, key and CA of a server, in files."""
 
     def __init__(self, directory: Path) -> None:
         self.certificate, self.key, self.ca = (directory / name for name in ("tls.crt", "tls.key", "ca.crt"))
@@ -43,7 +43,7 @@ def files(tmp_path: Path, authority: Authority) -> Files:
 
 @pytest.fixture
 async def handshake(files: Files) -> AsyncIterator[Handshake]:
-    """Function that connects to a server of these files; gives whom the server takes the client for, if anyone."""
+    """Function that connects to a server with these files; returns the user of the client certificate."""
     certificates = Certificates(files.serving, files.client_ca)
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

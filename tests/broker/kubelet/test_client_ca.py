@@ -1,4 +1,4 @@
-"""The CA of clients, as the cluster publishes it."""
+"""The CA of clients that the cluster publishes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

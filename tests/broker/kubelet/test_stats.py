@@ -1,4 +1,4 @@
-"""What pods use, as far as the node knows."""
+"""Resource usage of the node and of pods."""
 
 import json
 from datetime import UTC, datetime

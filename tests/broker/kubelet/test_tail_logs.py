@@ -1,4 +1,4 @@
-"""Logs of a provider that knows `tail` alone: the pure part, how what is new is found."""
+"""Logs of a provider that supports `tail` only: how new lines are found."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from broker.kubelet.tail_logs import WINDOW, LogPosition, lines_after, lines_sin
 
 
 def lines(text: str) -> list[bytes]:
-    """A log of words, each a line."""
+    """Return the words of a text as the lines of a log."""
     return [word.encode() + b"\n" for word in text.split()]
 
 

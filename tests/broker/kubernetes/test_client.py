@@ -1,4 +1,4 @@
-"""The client against an API server: verbs, errors, pages, and what breaks on the way."""
+"""The client with an API server: verbs, errors, pages and failures."""
 
 import asyncio
 import json

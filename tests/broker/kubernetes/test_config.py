@@ -1,4 +1,4 @@
-"""Where the API server is: kubeconfigs, pods, and what is wrong with them."""
+"""Connection settings from a kubeconfig or the service account of a pod."""
 
 import base64
 import ssl

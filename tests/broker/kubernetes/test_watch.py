@@ -1,4 +1,4 @@
-"""The watch: whatever the server does, what is told comes to what is there."""
+"""The watch: whatever fails, the events lead to the objects of the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ def _no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Listener:
-    """Hears events; keeps what they say is there."""
+    """Records events and the objects that result from them."""
 
     def __init__(self, api: ApiServer) -> None:
         self.api = api
@@ -61,7 +61,7 @@ class Listener:
                 await self._heard.wait()
 
     async def catches_up(self) -> None:
-        """Wait until what was told is what the server has on the node."""
+        """Wait until the objects are those of the server on the node."""
         pods = self.api.store.list("pods")
         actual = {
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["metadata"]["resourceVersion"]
@@ -273,7 +273,7 @@ async def _note(waits: list[float], seconds: float) -> None:
 
 
 class Failing(Client):
-    """A client whose lists fail a number of times, and then wait for ever."""
+    """A client whose lists fail a number of times, then block."""
 
     def __init__(self, config: ClusterConfig, *, failures: int) -> None:
         super().__init__(config)

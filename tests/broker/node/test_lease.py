@@ -1,4 +1,4 @@
-"""The lease of the node, against an API server."""
+"""The lease of the node, with an API server."""
 
 import asyncio
 

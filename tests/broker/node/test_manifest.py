@@ -1,4 +1,4 @@
-"""The Node object, as it is computed."""
+"""The Node object: labels, taint and status."""
 
 from datetime import UTC, datetime
 from typing import Any

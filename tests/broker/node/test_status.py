@@ -1,4 +1,4 @@
-"""What Kubernetes is told of the node, against an API server and a provider."""
+"""The status of the Node, with an API server and a provider."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ def info() -> NodeInfo:
 async def status(
     api: ApiServer, client: Client, info: NodeInfo, *, clock: Clock, stub: StubProvider
 ) -> AsyncIterator[NodeStatus]:
-    """The status of a Node that is registered without any."""
+    """Status of a Node that is registered without a status."""
     api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
     provider = ProviderClient(stub.url)
     settings = settings_of_a_node(stub.url, pod_ip=None)
@@ -139,7 +139,7 @@ async def test_an_unresolvable_host_name_is_not_published(
 async def test_a_status_is_written_on_change_or_heartbeat(
     api: ApiServer, status: NodeStatus, stub: StubProvider, *, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One pass of the loop for each time that it is let go on."""
+    """Each `one_pass` runs the loop of the status once."""
     turn, passed = asyncio.Event(), asyncio.Event()
 
     async def wait(_: float) -> None:

@@ -1,4 +1,4 @@
-"""What is done about a pod, for every thing that the provider may have under its name."""
+"""The action for a pod, for every state of the provider."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which pods a node takes on."""
+"""The pods that a node admits."""
 
 from decimal import Decimal
 from typing import Any

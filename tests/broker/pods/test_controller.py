@@ -1,4 +1,4 @@
-"""The life of a pod between Kubernetes and a provider, in good order."""
+"""A pod between Kubernetes and a provider, without failures."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ POD = "default/web-0"
 
 
 def asked(stub: StubProvider, path: str) -> list[Any]:
-    """The bodies that a path was sent."""
+    """Return the bodies sent to a path."""
     return [request.body for request in stub.made(path)]
 
 
@@ -117,7 +117,7 @@ async def test_an_ended_pod_stays_with_the_provider(
         assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
         stub.report(POD, {"phase": "Running"})
         assert POD in stub.pods
-        api.store.delete("pods", "web-0", "default")  # at once, without a word: it has nothing to stop
+        api.store.delete("pods", "web-0", "default")  # at once: no container runs
         await stub.until(lambda: not stub.pods)
     assert phase(api) is None
 
@@ -143,7 +143,7 @@ async def test_a_deleted_pod_has_a_terminal_status_first(
 
 
 async def test_deletion_waits_until_the_pod_has_ended(api: ApiServer, controlling: Controlling) -> None:
-    async with providing(Ways(tells_changes=True, lets_go_slowly=True)) as stub, controlling(stub):
+    async with providing(Ways(reports_changes=True, deletes_slowly=True)) as stub, controlling(stub):
         api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
         await api.until(lambda: phase(api) == "Running")
         api.store.delete("pods", "web-0", "default")
@@ -157,7 +157,7 @@ async def test_deletion_waits_until_the_pod_has_ended(api: ApiServer, controllin
 
 
 async def test_a_shortened_grace_period_is_sent_and_observed(api: ApiServer, controlling: Controlling) -> None:
-    async with providing(Ways(lets_go_slowly=True)) as stub, controlling(stub):
+    async with providing(Ways(deletes_slowly=True)) as stub, controlling(stub):
         api.store.create("pods", bound(terminationGracePeriodSeconds=3600))
         await api.until(lambda: phase(api) == "Running")
         api.store.delete("pods", "web-0", "default")

@@ -1,4 +1,4 @@
-"""The environment of a container, as a kubelet would make it."""
+"""The environment of a container, as a kubelet resolves it."""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ from tests.conftest import Clock
 
 @pytest.fixture
 async def recorder(client: Client, clock: Clock) -> AsyncIterator[EventRecorder]:
-    """What records events, and writes them."""
+    """Recorder that writes events."""
     recorder = EventRecorder(dependencies_of(client, NodeInfo("web"), clock=clock))
     task = asyncio.create_task(recorder.run())
     yield recorder

@@ -1,4 +1,4 @@
-"""Providers and API servers on a bad day: nothing is lost, nothing fails that need not, nothing regresses."""
+"""Failures of the provider and of the API server: no pod is lost, fails without need, or regresses."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What a provider is sent, and what counts as a change of it."""
+"""The payload for a provider and its digest."""
 
 import json
 from copy import deepcopy

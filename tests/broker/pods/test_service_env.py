@@ -1,4 +1,4 @@
-"""The variables that services give: those of Kubernetes' documentation, "Discovering services"."""
+"""The variables of services, as in Kubernetes' documentation, "Discovering services"."""
 
 import json
 from typing import Any

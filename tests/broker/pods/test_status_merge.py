@@ -1,4 +1,4 @@
-"""What Kubernetes is told of a pod, from what it has and what a provider says."""
+"""The status of a pod, merged from Kubernetes and the provider."""
 
 from datetime import UTC, datetime
 from typing import Any

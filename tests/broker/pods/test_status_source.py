@@ -1,4 +1,4 @@
-"""When statuses are asked for, by a clock that jumps (looptime), of a provider that does as it is told."""
+"""When statuses are requested, with simulated time (looptime) and a scripted provider."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ DOWN = ProviderUnavailable("down")
 
 
 class Scripted(ProviderClient):
-    """A provider that gives one answer after another, and then no more."""
+    """A provider with scripted responses, which blocks after the last one."""
 
     def __init__(
         self, *answers: Changes | ProviderError | None, status: bytes | ProviderError | None = b"{}"
@@ -53,7 +53,7 @@ class Scripted(ProviderClient):
 
 
 class Followed:
-    """A pod that a provider has taken on, and who follows it."""
+    """A pod that a provider has, with its source of statuses."""
 
     def __init__(self, provider: Scripted) -> None:
         store = PodStore()

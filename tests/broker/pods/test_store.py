@@ -1,4 +1,4 @@
-"""The pods that Kubernetes has, as this broker keeps them."""
+"""The store of the pods of Kubernetes."""
 
 import json
 import tracemalloc

@@ -1,4 +1,4 @@
-"""The queue of keys, by a clock that jumps (looptime): no test waits for a time."""
+"""The work queue, with simulated time (looptime)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Recorder:
-    """Work that notes when it is done, and does as it is told."""
+    """Work that records its times and returns or raises scripted outcomes."""
 
     def __init__(self, *outcomes: Exception | float | None) -> None:
         self.outcomes = list(outcomes)
@@ -122,7 +122,7 @@ async def test_retry_failed_retries_every_failed_key() -> None:
 
 
 class Gate:
-    """Work that is under way until it is let through."""
+    """Work that blocks until the gate is opened."""
 
     def __init__(self) -> None:
         self.under_way: list[str] = []
