@@ -86,7 +86,7 @@ def server_context(signed: Signed) -> ssl.SSLContext:
 
 
 def load(context: ssl.SSLContext, signed: Signed) -> None:
-    """Have a context use a certificate."""
+    """Load a certificate into a context."""
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(signed.certificate + signed.key)
         file.flush()

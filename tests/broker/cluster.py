@@ -96,7 +96,7 @@ class Corner:
         return await self.until(found)
 
     async def until(self, question: Callable[[], Awaitable[T | None]], *, seconds: float = 60) -> T:
-        """Ask until the answer is true, and give it."""
+        """Wait until the result is true; return it."""
         try:
             async with asyncio.timeout(seconds):
                 while not (answer := await question()):
@@ -114,7 +114,7 @@ class Corner:
 
 @asynccontextmanager
 async def corner_of(config: ClusterConfig) -> AsyncIterator[Corner]:
-    """Have a corner for the time of a block; nothing is left of it."""
+    """Yield a corner of a cluster; delete its objects at the end."""
     client = Client(config)
     corner = Corner(config, client)
     try:

@@ -26,7 +26,7 @@ def database_kind() -> str:
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
-    """Whom the API server and its clients trust."""
+    """CA of the API server and its clients."""
     return Authority()
 
 
@@ -41,7 +41,7 @@ async def api(authority: Authority) -> AsyncIterator[ApiServer]:
 
 @pytest.fixture
 def cluster(api: ApiServer, authority: Authority) -> ClusterConfig:
-    """How to reach the API server, as the broker's service account."""
+    """Connection settings of the broker's service account."""
     trust = ssl.create_default_context(cadata=authority.pem)
     return ClusterConfig(api.url, ssl_context=trust, token="broker-token")
 
@@ -62,7 +62,7 @@ def provider(server: Server) -> Server:
 
 @pytest.fixture
 def provider_url(provider: Server) -> str:
-    """Where the provider is."""
+    """URL of the provider."""
     return f"http://127.0.0.1:{provider.port}"
 
 
@@ -79,6 +79,6 @@ def config(request: pytest.FixtureRequest) -> ClusterConfig:
 
 @pytest.fixture
 async def corner(config: ClusterConfig) -> AsyncIterator[Corner]:
-    """This test's corner of it."""
+    """The namespace and node of this test in the cluster."""
     async with corner_of(config) as corner:
         yield corner

@@ -9,7 +9,7 @@ from tests.broker.certificates import Authority
 
 
 def write_kubeconfig(path: Path, api: ApiServer, authority: Authority) -> Path:
-    """Write one for the fake API server, as the broker's service account; give its path."""
+    """Write a kubeconfig of the broker's service account for the fake API server; return its path."""
     (path.parent / "ca.pem").write_text(authority.pem)
     document = {
         "current-context": "tests",

@@ -1,4 +1,4 @@
-"""A whole node in this process."""
+"""A node in this process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ def dependencies_of(
 
 @asynccontextmanager
 async def running_node(settings: Settings, config: ClusterConfig) -> AsyncIterator[Node]:
-    """Run a node for the time of a block, then stop it in good order."""
+    """Run a node for the time of a block, then stop it."""
     node = Node(settings, config, random=Random(1))
     stop = asyncio.Event()
     task = asyncio.create_task(node.run(stop), name="the node under test")

@@ -1,4 +1,4 @@
-"""What the fake API server answers is what a real one does: `pytest -m cluster` asks both."""
+"""The fake API server responds as a real one; `pytest -m cluster` compares them."""
 
 import asyncio
 from contextlib import aclosing
@@ -19,7 +19,7 @@ ENDED = {"name": "web", "image": "i", "imageID": "", "ready": False, "restartCou
 
 @pytest.fixture
 async def pod(corner: Corner) -> Object:
-    """A pod that is bound to a node which nobody plays."""
+    """A pod bound to a node that no broker runs."""
     await corner.client.create("/api/v1/nodes", {"metadata": {"name": corner.node}})
     return await corner.create_pod("web", restartPolicy="Never")
 
@@ -44,14 +44,12 @@ async def test_a_new_pod_is_pending_with_defaults(pod: Object) -> None:
     assert pod["spec"]["enableServiceLinks"] is True
 
 
-async def test_a_name_is_taken_once(corner: Corner, pod: Object) -> None:
+async def test_a_name_is_unique(corner: Corner, pod: Object) -> None:
     with pytest.raises(AlreadyExists):
         await corner.client.create(corner.pods, {"metadata": {"name": "web"}, "spec": pod["spec"]})
 
 
-async def test_a_status_is_written_beside_the_rest_and_the_rest_beside_the_status(
-    corner: Corner, pod: Object
-) -> None:
+async def test_status_and_spec_are_written_separately(corner: Corner, pod: Object) -> None:
     changed = await corner.client.patch(
         f"{path(corner)}/status", {"spec": {"restartPolicy": "Always"}, "status": STATUS}
     )
@@ -64,14 +62,14 @@ async def test_a_status_is_written_beside_the_rest_and_the_rest_beside_the_statu
     assert labelled["status"] == changed["status"]
 
 
-async def test_what_changes_nothing_has_no_version_of_its_own(corner: Corner, pod: Object) -> None:
+async def test_an_unchanged_object_keeps_its_version(corner: Corner, pod: Object) -> None:
     first = await patch(corner, STATUS)
     second = await patch(corner, STATUS)
     assert first["metadata"]["resourceVersion"] != pod["metadata"]["resourceVersion"]
     assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
 
-async def test_a_version_that_is_not_the_newest_is_a_conflict(corner: Corner, pod: Object) -> None:
+async def test_an_outdated_version_is_a_conflict(corner: Corner, pod: Object) -> None:
     await patch(corner, STATUS)
     with pytest.raises(Conflict):
         await patch(corner, {"phase": "Failed"}, resourceVersion=pod["metadata"]["resourceVersion"])
@@ -92,20 +90,20 @@ async def test_another_uid_is_invalid(corner: Corner) -> None:
         {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}, {"ip": "fd00::1"}]},
     ],
 )
-async def test_a_status_that_cannot_be_is_invalid(corner: Corner, status: Object) -> None:
+async def test_an_inconsistent_status_is_invalid(corner: Corner, status: Object) -> None:
     with pytest.raises(Invalid):
         await patch(corner, status)
 
 
 @pytest.mark.usefixtures("pod")
-async def test_a_container_that_must_not_start_again_does_not_leave_its_end(corner: Corner) -> None:
+async def test_a_terminated_container_cannot_restart_against_its_policy(corner: Corner) -> None:
     await patch(corner, container({"terminated": {"exitCode": 1}}))
     with pytest.raises(Invalid):
         await patch(corner, container({"running": {}}))
 
 
 @pytest.mark.usefixtures("pod")
-async def test_conditions_merge_by_type_and_pod_ips_by_ip(corner: Corner) -> None:
+async def test_conditions_and_pod_ips_merge_by_key(corner: Corner) -> None:
     await patch(corner, {"conditions": [{"type": "A", "status": "True"}], "podIPs": [{"ip": "10.0.0.1"}]})
     status = (
         await patch(
@@ -122,7 +120,7 @@ async def test_conditions_merge_by_type_and_pod_ips_by_ip(corner: Corner) -> Non
 
 
 @pytest.mark.usefixtures("pod")
-async def test_addresses_of_a_node_merge_by_type_unless_they_replace(corner: Corner) -> None:
+async def test_node_addresses_merge_by_type_or_are_replaced(corner: Corner) -> None:
     async def write(*addresses: Object) -> set[str]:
         node = await corner.client.patch(f"{corner.node_path}/status", {"status": {"addresses": list(addresses)}})
         return {address["address"] for address in node["status"]["addresses"]}
@@ -133,7 +131,7 @@ async def test_addresses_of_a_node_merge_by_type_unless_they_replace(corner: Cor
     assert await write(first, second, {"$patch": "replace"}) == {"10.0.0.1", "fd00::1"}
 
 
-async def test_a_delete_gives_the_grace_of_the_pod_and_only_ever_less(corner: Corner, pod: Object) -> None:
+async def test_a_grace_period_can_only_be_shortened(corner: Corner, pod: Object) -> None:
     await corner.delete_pod("web")
     dying = await corner.client.get(path(corner))
     assert dying["metadata"]["deletionGracePeriodSeconds"] == 30
@@ -147,7 +145,7 @@ async def test_a_delete_gives_the_grace_of_the_pod_and_only_ever_less(corner: Co
     assert await corner.read(path(corner)) is None
 
 
-async def test_a_delete_without_grace_for_another_uid_is_a_conflict(corner: Corner, pod: Object) -> None:
+async def test_a_delete_with_another_uid_is_a_conflict(corner: Corner, pod: Object) -> None:
     with pytest.raises(Conflict):
         await corner.delete_pod("web", preconditions={"uid": "6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20"})
     await corner.delete_pod("web", gracePeriodSeconds=0, preconditions={"uid": pod["metadata"]["uid"]})
@@ -155,13 +153,13 @@ async def test_a_delete_without_grace_for_another_uid_is_a_conflict(corner: Corn
 
 
 @pytest.mark.usefixtures("pod")
-async def test_a_pod_that_has_ended_goes_at_once(corner: Corner) -> None:
+async def test_an_ended_pod_is_deleted_at_once(corner: Corner) -> None:
     await patch(corner, {"phase": "Succeeded"})
     await corner.delete_pod("web")
     assert await corner.read(path(corner)) is None
 
 
-async def test_a_selector_shows_what_comes_into_view_and_what_leaves_it(corner: Corner, pod: Object) -> None:
+async def test_a_watch_with_selector_adds_and_deletes(corner: Corner, pod: Object) -> None:
     told: list[str] = []
     arrived = asyncio.Event()
 
@@ -199,7 +197,7 @@ async def test_a_selector_shows_what_comes_into_view_and_what_leaves_it(corner: 
 
 
 @pytest.mark.parametrize("query", [{"fieldSelector": "spec.nodeName"}, {"continue": "nonsense"}])
-async def test_a_list_that_makes_no_sense_is_refused(corner: Corner, query: dict[str, str]) -> None:
+async def test_an_invalid_list_query_is_rejected(corner: Corner, query: dict[str, str]) -> None:
     with pytest.raises(ApiError) as caught:
         await corner.client.get(corner.pods, **query)
     assert caught.value.status in (400, 410)

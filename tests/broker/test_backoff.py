@@ -1,4 +1,4 @@
-"""The pauses between attempts."""
+"""The delays between attempts."""
 
 from broker.backoff import Backoff
 from broker.provider import ProviderUnavailable
@@ -6,7 +6,7 @@ from broker.provider import ProviderUnavailable
 FAILURE = ProviderUnavailable("down")
 
 
-def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_success() -> None:
+def test_delays_double_until_reset() -> None:
     backoff = Backoff(0.1, 1.0)
     assert [backoff.after(FAILURE) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     assert backoff.failures == 6
@@ -14,12 +14,12 @@ def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_success() -> Non
     assert backoff.after(FAILURE) == 0.1
 
 
-def test_who_asks_for_more_time_gets_it() -> None:
+def test_retry_after_extends_the_delay() -> None:
     backoff = Backoff(0.1, 1.0)
     assert backoff.after(ProviderUnavailable("busy", 7.0)) == 7.0
     assert backoff.after(ProviderUnavailable("busy", 0.01)) == 0.2
 
 
-def test_a_failure_that_never_ends_is_counted_for_ever() -> None:
+def test_5000_failures_keep_the_longest_delay() -> None:
     backoff = Backoff(0.1, 1.0)
     assert {backoff.after(FAILURE) for _ in range(5000)} == {0.1, 0.2, 0.4, 0.8, 1.0}

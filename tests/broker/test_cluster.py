@@ -1,4 +1,4 @@
-"""The main job, told as stories: a node of a cluster whose pods run at the real provider.
+"""End-to-end: a node of a cluster whose pods run at the real provider.
 
 Each runs on the fake API server; with `pytest -m cluster` also on the cluster that KUBECONFIG names, in which
 nothing is changed but what a test has made itself, and nothing is left.
@@ -20,7 +20,7 @@ CONFIG_MAP = {"name": "SHADE", "valueFrom": {"configMapKeyRef": {"name": "settin
 
 
 class Stage:
-    """A corner, the provider, and nodes to run in between."""
+    """A corner of a cluster, the provider, and the nodes between them."""
 
     def __init__(self, corner: Corner, provider: Server) -> None:
         self.corner = corner
@@ -35,7 +35,7 @@ class Stage:
         return running_node(settings, self.corner.config)
 
     def at_provider(self) -> dict[str, str]:
-        """The pods that the provider has: name → UID."""
+        """Return the pods of the provider: name → UID."""
         client = self.provider.client()
         try:
             pods = client.get("/getPods").json()
@@ -43,8 +43,8 @@ class Stage:
             client.close()
         return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
 
-    async def let_go(self) -> None:
-        """Wait until the provider has no pod any more."""
+    async def until_deleted(self) -> None:
+        """Wait until the provider has no pods."""
 
         async def has_none() -> bool:
             return not self.at_provider()
@@ -57,7 +57,7 @@ def stage(corner: Corner, provider: Server) -> Stage:
     return Stage(corner, provider)
 
 
-async def test_a_node_registers_is_ready_and_holds_its_lease(stage: Stage, corner: Corner) -> None:
+async def test_a_node_becomes_ready_and_renews_its_lease(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         node = await corner.ready(corner.node_path)
         lease = await corner.until(lambda: corner.read(corner.lease_path))
@@ -68,7 +68,7 @@ async def test_a_node_registers_is_ready_and_holds_its_lease(stage: Stage, corne
     assert lease["metadata"]["ownerReferences"][0]["uid"] == node["metadata"]["uid"]
 
 
-async def test_a_pod_runs_at_the_provider_and_is_ready(stage: Stage, corner: Corner) -> None:
+async def test_a_pod_runs_and_is_ready(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         created = await corner.create_pod("web")
         pod = await corner.ready(f"{corner.pods}/web")
@@ -79,7 +79,7 @@ async def test_a_pod_runs_at_the_provider_and_is_ready(stage: Stage, corner: Cor
     assert stage.at_provider() == {"web": created["metadata"]["uid"]}
 
 
-async def test_many_pods_at_once_all_run_and_all_go(stage: Stage, corner: Corner) -> None:
+async def test_many_pods_run_and_are_deleted(stage: Stage, corner: Corner) -> None:
     names = [f"web-{number}" for number in range(40)]
     async with stage.node():
         for name in names:
@@ -91,20 +91,22 @@ async def test_many_pods_at_once_all_run_and_all_go(stage: Stage, corner: Corner
             await corner.delete_pod(name)
         for name in names:
             await corner.gone(f"{corner.pods}/{name}")
-        await stage.let_go()
+        await stage.until_deleted()
 
 
 @pytest.mark.parametrize("options", [{}, {"gracePeriodSeconds": 0}], ids=["with grace", "by force"])
-async def test_a_pod_that_is_deleted_goes_from_both(stage: Stage, corner: Corner, options: dict[str, int]) -> None:
+async def test_a_deleted_pod_is_deleted_at_the_provider(
+    stage: Stage, corner: Corner, options: dict[str, int]
+) -> None:
     async with stage.node():
         await corner.create_pod("web")
         await corner.ready(f"{corner.pods}/web")
         await corner.delete_pod("web", **options)
         await corner.gone(f"{corner.pods}/web")
-        await stage.let_go()
+        await stage.until_deleted()
 
 
-async def test_a_pod_made_again_under_its_name_is_another_pod(stage: Stage, corner: Corner) -> None:
+async def test_a_recreated_pod_has_another_uid(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         first = await corner.create_pod("web")
         await corner.ready(f"{corner.pods}/web")
@@ -119,7 +121,7 @@ async def test_a_pod_made_again_under_its_name_is_another_pod(stage: Stage, corn
     assert first["metadata"]["uid"] != second["metadata"]["uid"]
 
 
-async def test_a_pod_waits_for_its_config_map_and_says_so(stage: Stage, corner: Corner) -> None:
+async def test_a_pod_waits_for_its_config_map(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         pod = await corner.create_pod("web", container={"env": [CONFIG_MAP]})
         event = await corner.event("MandatoryConfigMapNotFound")
@@ -131,7 +133,7 @@ async def test_a_pod_waits_for_its_config_map_and_says_so(stage: Stage, corner: 
         await corner.ready(f"{corner.pods}/web")
 
 
-async def test_what_happened_while_the_node_was_away_is_made_up_for(stage: Stage, corner: Corner) -> None:
+async def test_changes_during_a_broker_outage_are_applied(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         for name in ("stays", "goes"):
             await corner.create_pod(name)
@@ -152,7 +154,7 @@ async def test_what_happened_while_the_node_was_away_is_made_up_for(stage: Stage
     assert still["status"]["containerStatuses"] == stays["status"]["containerStatuses"]
 
 
-async def test_a_node_that_is_deleted_comes_back_as_another(stage: Stage, corner: Corner) -> None:
+async def test_a_deleted_node_is_registered_again(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         first = await corner.ready(corner.node_path)
         await corner.client.delete(corner.node_path)
@@ -165,7 +167,7 @@ async def test_a_node_that_is_deleted_comes_back_as_another(stage: Stage, corner
         await corner.ready(corner.node_path)
 
 
-async def test_a_node_that_stops_says_so_and_stays_with_lease_and_pods(stage: Stage, corner: Corner) -> None:
+async def test_a_stopped_node_keeps_its_lease_and_pods(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         await corner.create_pod("web")
         await corner.ready(f"{corner.pods}/web")
@@ -178,7 +180,7 @@ async def test_a_node_that_stops_says_so_and_stays_with_lease_and_pods(stage: St
     assert stage.at_provider().keys() == {"web"}
 
 
-async def test_a_provider_that_goes_and_comes_back_takes_readiness_along_and_no_pod(
+async def test_a_provider_outage_changes_readiness_only(
     stage: Stage, corner: Corner, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node_status, "PERIOD", 0.5)
@@ -202,7 +204,7 @@ async def test_a_provider_that_goes_and_comes_back_takes_readiness_along_and_no_
 
 
 @REAL
-async def test_kubectl_logs_are_what_the_provider_tells(stage: Stage, corner: Corner) -> None:
+async def test_kubectl_logs_returns_the_log_of_the_provider(stage: Stage, corner: Corner) -> None:
     async with stage.node():
         await corner.create_pod("web")
         await corner.ready(f"{corner.pods}/web")
@@ -214,7 +216,7 @@ async def test_kubectl_logs_are_what_the_provider_tells(stage: Stage, corner: Co
 
 
 @REAL
-async def test_controllers_and_the_scheduler_find_the_node(stage: Stage, corner: Corner) -> None:
+async def test_a_deployment_runs_on_the_node(stage: Stage, corner: Corner) -> None:
     template = {
         "metadata": {"labels": {"app": "web"}},
         "spec": {
@@ -238,4 +240,4 @@ async def test_controllers_and_the_scheduler_find_the_node(stage: Stage, corner:
         assert len(stage.at_provider()) == 3
         await corner.client.delete(f"{path}/web", {"propagationPolicy": "Foreground"})
         await corner.gone(f"{path}/web")
-        await stage.let_go()
+        await stage.until_deleted()

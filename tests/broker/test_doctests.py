@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize("name", ["pods.env", "kubernetes.quantity"])
-def test_the_examples_in_a_module_are_true(name: str) -> None:
+def test_the_examples_of_a_module(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"broker.{name}"))
     assert results.attempted > 0
     assert results.failed == 0

@@ -1,4 +1,4 @@
-"""The broker as a process: how it starts, what its exit status says, how it stops, what it logs."""
+"""The broker as a process: start, exit status, stop, logs."""
 
 import asyncio
 import json
@@ -47,26 +47,26 @@ def kubeconfig(api: ApiServer, authority: Authority, tmp_path: Path) -> Path:
 
 
 class Broker:
-    """A process, and what it wrote to standard error."""
+    """A process with its standard error in a file."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.process = process
         self.log = log
 
     def send(self, how: signal.Signals) -> None:
-        """Send a signal; it may have ended."""
+        """Send a signal, if the process still runs."""
         with suppress(ProcessLookupError):
             os.kill(
                 self.process.pid, how
             )  # send_signal() of the library may take the exit status from its watcher
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal, and give the exit status."""
+        """Send a signal; return the exit status."""
         self.send(how)
         return await self.ended()
 
     async def ended(self) -> int:
-        """Wait for the end, and give the exit status."""
+        """Wait for the end; return the exit status."""
         async with asyncio.timeout(60):
             return await self.process.wait()
 
@@ -110,7 +110,7 @@ async def is_ready(api: ApiServer) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_in_good_order(api: ApiServer, start: Start, how: signal.Signals) -> None:
+async def test_a_signal_stops_the_broker(api: ApiServer, start: Start, how: signal.Signals) -> None:
     async with start() as broker:
         await is_ready(api)
         assert await broker.stop(how) == 0
@@ -120,7 +120,7 @@ async def test_a_signal_ends_it_in_good_order(api: ApiServer, start: Start, how:
     assert events[-1] == "stopped"
 
 
-async def test_what_is_under_way_is_finished_before_the_end(
+async def test_a_pending_create_completes_before_the_exit(
     api: ApiServer, start: Start, stub: StubProvider
 ) -> None:
     async with start() as broker:
@@ -133,14 +133,14 @@ async def test_what_is_under_way_is_finished_before_the_end(
     assert stub.pods.keys() == {"default/web"}
 
 
-async def test_it_ends_also_where_nobody_answers(api: ApiServer, start: Start) -> None:
+async def test_a_hanging_api_server_does_not_delay_exit(api: ApiServer, start: Start) -> None:
     with api.hanging():
         async with start() as broker:
             await api.until(lambda: api.requests)
             assert await broker.stop() == 0
 
 
-async def test_a_second_signal_does_not_wait(api: ApiServer, start: Start, stub: StubProvider) -> None:
+async def test_a_second_signal_exits_at_once(api: ApiServer, start: Start, stub: StubProvider) -> None:
     async with start() as broker:
         await is_ready(api)
         with stub.hanging("/createPod") as fault:
@@ -152,7 +152,7 @@ async def test_a_second_signal_does_not_wait(api: ApiServer, start: Start, stub:
     assert broker.process.returncode == -signal.SIGTERM
 
 
-async def test_after_a_kill_it_goes_on_where_it_was(api: ApiServer, start: Start, stub: StubProvider) -> None:
+async def test_a_killed_broker_resumes_after_a_restart(api: ApiServer, start: Start, stub: StubProvider) -> None:
     async with start() as broker:
         await is_ready(api)
         api.store.create("pods", a_pod("web", nodeName="node"))
@@ -167,7 +167,7 @@ async def test_after_a_kill_it_goes_on_where_it_was(api: ApiServer, start: Start
     assert api.store.get("pods", "web", "default") == created
 
 
-async def test_a_port_that_is_taken_stops_the_start(start: Start) -> None:
+async def test_a_port_in_use_prevents_the_start(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         async with start(KUBELET_PORT=str(taken.getsockname()[1])) as broker:
             assert await broker.ended() == 1
@@ -182,7 +182,7 @@ async def test_a_port_that_is_taken_stops_the_start(start: Start) -> None:
         ({"APISERVER_CERT_LOCATION": "/no/cert", "APISERVER_KEY_LOCATION": "/no/key"}, "/no/cert"),
     ],
 )
-async def test_what_it_cannot_begin_with_stops_the_start(
+async def test_an_invalid_setting_prevents_the_start(
     start: Start, environment: dict[str, str], complaint: str
 ) -> None:
     async with start(**environment) as broker:
@@ -190,9 +190,7 @@ async def test_what_it_cannot_begin_with_stops_the_start(
     assert complaint in broker.log.read_text().splitlines()[-1]
 
 
-async def test_no_value_of_a_secret_gets_into_a_log_or_an_event(
-    api: ApiServer, start: Start, stub: StubProvider
-) -> None:
+async def test_logs_and_events_contain_no_secret(api: ApiServer, start: Start, stub: StubProvider) -> None:
     secret = {"metadata": {"name": "vault", "namespace": "default"}, "data": {"key": "aHVudGVyMjA0OA=="}}
     api.store.create("secrets", secret)
     env = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "vault", "key": "key"}}}]
@@ -212,7 +210,7 @@ async def test_no_value_of_a_secret_gets_into_a_log_or_an_event(
         assert value not in told
 
 
-async def test_what_it_does_is_measured(api: ApiServer, start: Start) -> None:
+async def test_the_metrics_of_a_running_broker(api: ApiServer, start: Start) -> None:
     port = free_port()
     async with start(METRICS_ADDR=f"127.0.0.1:{port}"), ClientSession() as session:
         await is_ready(api)
@@ -228,7 +226,7 @@ async def test_what_it_does_is_measured(api: ApiServer, start: Start) -> None:
     assert float(told['virtual_kubelet_web_provider_request_seconds_count{call="/createPod",code="200"}']) == 1
 
 
-async def test_a_part_that_fails_takes_the_node_down(
+async def test_a_failing_task_stops_the_node(
     api: ApiServer, cluster: Any, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(_: PodController) -> None:

@@ -1,4 +1,4 @@
-"""The client of providers: what it makes of every way to answer."""
+"""The client of providers, for every kind of response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -65,7 +65,7 @@ async def test_each_endpoint_is_requested_by_the_contract(stub: StubProvider, pr
 
 
 @pytest.mark.parametrize("phrase", ["Not Found", "NOT FOUND", "Nope"])
-async def test_a_404_is_known_by_its_number(phrase: str) -> None:
+async def test_a_404_is_recognized_by_its_code(phrase: str) -> None:
     async with providing(Ways(not_found=phrase)) as stub:
         provider = ProviderClient(stub.url)
         assert await provider.get("default", "none") is None
@@ -75,7 +75,7 @@ async def test_a_404_is_known_by_its_number(phrase: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b" null\n"])
-async def test_nothing_in_an_answer_is_no_pod(stub: StubProvider, provider: ProviderClient, body: bytes) -> None:
+async def test_an_empty_response_is_no_pod(stub: StubProvider, provider: ProviderClient, body: bytes) -> None:
     with stub.failing("/getPod", 200, body=body):
         assert await provider.get("default", "none") is None
         assert await provider.status("default", "none") is None
@@ -89,14 +89,14 @@ async def test_an_empty_list_may_be_null(stub: StubProvider, provider: ProviderC
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'"pod"', b"{", b"<html>", b'{"metadata": {}}'])
-async def test_an_invalid_pod_is_no_answer(stub: StubProvider, provider: ProviderClient, body: bytes) -> None:
+async def test_an_invalid_pod_is_an_outage(stub: StubProvider, provider: ProviderClient, body: bytes) -> None:
     with stub.failing("/getPod", 200, body=body), pytest.raises(ProviderUnavailable):
         await provider.get("default", "web-0")
 
 
 @pytest.mark.parametrize("path", WRITES)
 @pytest.mark.parametrize("code", [429, 500, 503])
-async def test_what_may_pass_is_to_be_tried_again(
+async def test_a_temporary_error_is_unavailable(
     stub: StubProvider, provider: ProviderClient, path: str, code: int
 ) -> None:
     with stub.failing(path, code, retry_after=7), pytest.raises(ProviderUnavailable) as error:
@@ -106,7 +106,7 @@ async def test_what_may_pass_is_to_be_tried_again(
 
 @pytest.mark.parametrize("path", WRITES)
 @pytest.mark.parametrize("code", [301, 307, 400, 409, 422])
-async def test_every_other_answer_is_a_refusal_and_nobody_is_followed(
+async def test_other_errors_are_refusals_and_redirects_not_followed(
     stub: StubProvider, provider: ProviderClient, path: str, code: int
 ) -> None:
     with (
@@ -137,7 +137,7 @@ async def test_every_other_answer_is_a_refusal_and_nobody_is_followed(
         (b'{"message": "the key\\nof more\\nlines of R"}', "the … of R"),
     ],
 )
-async def test_a_refusal_has_the_providers_words_without_what_was_in_the_environment(
+async def test_a_refusal_message_is_redacted(
     stub: StubProvider, provider: ProviderClient, body: bytes, message: str
 ) -> None:
     env = {"P": "hunter2hunter2", "Q": "1", "R": "key\nof more\nlines"}
@@ -147,13 +147,13 @@ async def test_a_refusal_has_the_providers_words_without_what_was_in_the_environ
     assert error.value.message == message
 
 
-async def test_a_provider_that_is_not_there_is_unavailable(stub: StubProvider, provider: ProviderClient) -> None:
+async def test_an_unreachable_provider_is_unavailable(stub: StubProvider, provider: ProviderClient) -> None:
     await stub.stop()
     with pytest.raises(ProviderUnavailable, match="unreachable"):
         await provider.pods()
 
 
-async def test_a_provider_that_hangs_is_unavailable(stub: StubProvider) -> None:
+async def test_a_hanging_provider_is_unavailable(stub: StubProvider) -> None:
     provider = ProviderClient(stub.url, timeout=0.05)
     with stub.hanging("/"):
         with pytest.raises(ProviderUnavailable, match="GET /getPods in time"):
@@ -164,13 +164,13 @@ async def test_a_provider_that_hangs_is_unavailable(stub: StubProvider) -> None:
     await provider.close()
 
 
-async def test_logs_that_are_refused_say_why(stub: StubProvider, provider: ProviderClient) -> None:
+async def test_refused_logs_contain_the_reason(stub: StubProvider, provider: ProviderClient) -> None:
     with stub.failing("/getContainerLogs", 400, body=b"waiting"), pytest.raises(ProviderRefused, match="waiting"):
         async with provider.logs("default", "web-0", "web"):
             pass
 
 
-async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() -> None:
+async def test_a_connection_is_reused_after_any_response() -> None:
     peers = set()
 
     async def answer(request: web.Request) -> web.Response:
@@ -194,7 +194,7 @@ async def test_a_connection_is_used_again_whatever_a_write_is_answered_with() ->
     assert len(peers) == 1
 
 
-async def test_every_request_is_told_with_what_came_of_it_and_how_long_it_took(stub: StubProvider) -> None:
+async def test_every_request_is_observed_with_its_status(stub: StubProvider) -> None:
     told: list[tuple[str, int]] = []
     provider = ProviderClient(stub.url, timeout=0.2, observe=lambda path, code, seconds: told.append((path, code)))
     await provider.create(a_pod())
@@ -205,8 +205,8 @@ async def test_every_request_is_told_with_what_came_of_it_and_how_long_it_took(s
     assert told == [("/createPod", 200), ("/getPodStatus", 404), ("/getPods", 0)]
 
 
-async def test_changes_are_waited_for() -> None:
-    async with providing(Ways(tells_changes=True)) as stub:
+async def test_statuses_since_waits_for_changes() -> None:
+    async with providing(Ways(reports_changes=True)) as stub:
         provider = ProviderClient(stub.url)
         pod = a_pod(uid="uid-1")
         await provider.create(pod)
@@ -225,7 +225,7 @@ async def test_changes_are_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("code", "body"), [(404, b""), (405, b""), (501, b""), (200, b"<html>"), (200, b"[]")])
-async def test_a_provider_without_such_a_path_has_no_extensions(
+async def test_a_provider_without_pod_statuses_has_no_extensions(
     stub: StubProvider, provider: ProviderClient, code: int, body: bytes
 ) -> None:
     with stub.failing("/podStatuses", code, body=body):

@@ -1,4 +1,4 @@
-"""The settings of the broker: flags, environment, and what is wrong with them."""
+"""The settings of the broker: flags, environment and errors."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_flags_of_the_original_broker_are_accepted() -> None:
     assert settings.metrics_addr == ":10255"
 
 
-def test_a_flag_goes_before_the_environment() -> None:
+def test_a_flag_takes_precedence_over_the_environment() -> None:
     assert Settings.load(["--node-name=of-the-flag"], {**URL, "NODE_NAME": "of-the-environment"}).node_name == (
         "of-the-flag"
     )
@@ -107,7 +107,7 @@ def test_an_empty_variable_is_not_set() -> None:
         (["secret-1"], {}, "arguments: unknown flag"),
     ],
 )
-def test_what_is_wrong_or_misspelt_is_named_and_no_secret_is_quoted(
+def test_an_invalid_setting_is_named_without_its_secret(
     flags: list[str], environment: dict[str, str], complaint: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=complaint) as caught:
@@ -115,7 +115,7 @@ def test_what_is_wrong_or_misspelt_is_named_and_no_secret_is_quoted(
     assert "secret-1" not in str(caught.value)
 
 
-def test_every_wrong_setting_has_its_line() -> None:
+def test_every_invalid_setting_is_reported() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Settings.load([], {"NODE_NAME": "A", "VKUBELET_POD_IP": "x"})
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
@@ -125,7 +125,7 @@ def test_every_wrong_setting_has_its_line() -> None:
     ]
 
 
-def test_help_tells_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         Settings.load(["--help"], {})
     assert caught.value.code == 0
@@ -135,7 +135,7 @@ def test_help_tells_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) 
         assert flag(name) in told or name == "provider_token"
 
 
-def test_a_process_that_cannot_begin_says_why_in_a_line_and_ends_with_2() -> None:
+def test_invalid_settings_exit_with_status_2() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "broker"],
         cwd=ROOT,

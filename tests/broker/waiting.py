@@ -1,4 +1,4 @@
-"""Waiting in a loop that does other things meanwhile: for a condition, never for a time."""
+"""Wait for a condition while the event loop runs."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def eventually(condition: Callable[[], T | None], *, seconds: float = 30) -> T:
-    """Ask until the answer is true, and give it; fail loudly where it never is."""
+    """Wait until a condition is true; return its value."""
     try:
         async with asyncio.timeout(seconds):
             while not (answer := condition()):

@@ -154,7 +154,7 @@ def labels_of_the_pods(statefulset: Object) -> dict[str, str]:
     return labels
 
 
-def test_a_fixed_name_is_the_name_of_the_node() -> None:
+def test_a_fixed_name_is_the_node_name() -> None:
     rendered = render({"node": {"name": "edge"}})
     assert environment(rendered.container("broker"))["NODE_NAME"] == "edge"
     assert environment(rendered.container("provider"))["NODE_NAME"] == "edge"
@@ -169,7 +169,7 @@ def test_several_nodes_are_named_by_pod_index() -> None:
         assert list(variables)[:2] == ["POD_INDEX", "NODE_NAME"]  # a variable can be used in later ones
 
 
-def test_the_node_is_not_newer_than_the_api_server() -> None:
+def test_the_node_version_is_not_newer() -> None:
     assert environment(render({}).container("broker"))["KUBELET_VERSION"].startswith("v1.")
 
 

@@ -194,7 +194,7 @@ async def ask_for_metrics(node: Node) -> None:
 async def test_the_permissions_are_those_that_are_used(
     api: ApiServer, cluster: ClusterConfig, provider_url: str, reached: set[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.pods.events._PAUSE", timedelta(0))  # without the pause of a minute
+    monkeypatch.setattr("broker.pods.events._WRITE_INTERVAL", timedelta(0))  # write repeated events at once
     await run_the_scenario(api, cluster, provider_url)
     missed = calls_in_the_code().keys() - reached
     assert not missed, "calls that the scenario does not make, so that their permissions are not tested"

@@ -195,7 +195,7 @@ async def deletes_the_namespace(stub: StubProvider, request: Request) -> Reply:
         return await stub.answer(request)
     for found in [*stub.pods]:
         if found.split("/")[0] == key(request).split("/")[0]:
-            stub.end(found)
+            stub.remove(found)
     return Reply(200)
 
 
@@ -203,7 +203,7 @@ async def deletes_by_name(stub: StubProvider, request: Request) -> Reply:
     """Ignore the UID of a delete."""
     if request.path != "/deletePod" or key(request) not in stub.pods:
         return await stub.answer(request)
-    stub.end(key(request))
+    stub.remove(key(request))
     return Reply(200)
 
 

@@ -26,8 +26,8 @@ class Ways:
         body_of_writes: response body of a successful write.
         has_get_pod: whether it implements `/getPod`.
         takes_updates: whether it implements `PUT /updatePod`.
-        tells_changes: whether it implements `/podStatuses`.
-        lets_go_slowly: whether a deleted pod remains until :meth:`StubProvider.end`.
+        reports_changes: whether it implements `/podStatuses`.
+        deletes_slowly: whether a deleted pod remains until :meth:`StubProvider.remove`.
         log_options: whether it implements and validates all options of `/getContainerLogs`, not only `tail`.
         token: bearer token that it requires; None for none.
     """
@@ -36,8 +36,8 @@ class Ways:
     body_of_writes: bytes = b""
     has_get_pod: bool = True
     takes_updates: bool = True
-    tells_changes: bool = False
-    lets_go_slowly: bool = False
+    reports_changes: bool = False
+    deletes_slowly: bool = False
     log_options: bool = False
     token: str | None = None
 
@@ -48,7 +48,7 @@ WAYS = {
     "bodies on writes": Ways(body_of_writes=b"OK" * 4096),
     "no /getPod": Ways(has_get_pod=False),
     "no /getPod, no /updatePod": Ways(has_get_pod=False, takes_updates=False),
-    "/podStatuses": Ways(tells_changes=True),
+    "/podStatuses": Ways(reports_changes=True),
 }
 
 FACTS: dict[str, Any] = {
@@ -145,7 +145,7 @@ class StubProvider(ProviderServer):
         self.statuses[key] = status
         self._change(key, self.pods[key]["metadata"]["uid"])
 
-    def end(self, key: str) -> None:
+    def remove(self, key: str) -> None:
         """Remove a pod."""
         pod = self.pods.pop(key)
         self.statuses.pop(key, None)
@@ -222,7 +222,7 @@ class StubProvider(ProviderServer):
 
     async def _route(self, request: Request) -> Reply:
         path = "/" + request.path.lstrip("/")
-        if path == "/podStatuses" and self.ways.tells_changes:
+        if path == "/podStatuses" and self.ways.reports_changes:
             return await self._pod_statuses(request.query)
         handlers: dict[str, Callable[[Request], Reply]] = {
             "/createPod": self._create,
@@ -262,8 +262,8 @@ class StubProvider(ProviderServer):
         stored, sent = (found["metadata"].get("uid") for found in (self.pods[key], pod))
         if stored and stored != sent:
             raise Refused(404, "the pod has another UID")
-        if not self.ways.lets_go_slowly:
-            self.end(key)
+        if not self.ways.deletes_slowly:
+            self.remove(key)
         return Reply(200, self.ways.body_of_writes)
 
     def _read(self, key: str) -> Object:

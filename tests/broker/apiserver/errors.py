@@ -1,4 +1,4 @@
-"""Answers that say no."""
+"""Error responses."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class Refusal(Exception):
         self.retry_after = retry_after
 
     def status(self) -> dict[str, Any]:
-        """Give the answer's body."""
+        """Return the response body."""
         return {
             "kind": "Status",
             "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""Faults to inject: what real API servers do on a bad day."""
+"""Faults to inject into an API server."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from tests.broker.apiserver.errors import Refusal
 
 @dataclass(eq=False)
 class Fault:
-    """What is done to the requests that it fits, instead of what they ask for.
+    """A fault that replaces the response to matching requests.
 
     Attributes:
         method: of the requests; any by default.
@@ -31,20 +31,20 @@ class Fault:
     lifted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def fits(self, method: str, path: str) -> bool:
-        """Tell whether it is to be done to a request."""
+        """Return whether the fault applies to a request."""
         left = self.times is None or self.met < self.times
         return left and self.method in ("", method) and re.search(self.path, path) is not None
 
 
 class Faults:
-    """Those in force."""
+    """The active faults."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
 
     @contextmanager
     def inject(self, fault: Fault) -> Iterator[Fault]:
-        """Have a fault for the time of a block."""
+        """Activate a fault for the duration of the block."""
         self._faults.append(fault)
         try:
             yield fault
@@ -53,7 +53,7 @@ class Faults:
             fault.lifted.set()
 
     def meet(self, method: str, path: str) -> Fault | None:
-        """Find the fault of a request, and count it."""
+        """Return the fault of a request and count it; None if there is none."""
         fault = next((fault for fault in self._faults if fault.fits(method, path)), None)
         if fault:
             fault.met += 1

@@ -27,7 +27,7 @@ _PATCH = "application/strategic-merge-patch+json"
 
 
 class Request(NamedTuple):
-    """A request that was made."""
+    """A received request."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Request(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a path names."""
+    """The object or collection of a path."""
 
     resource: str
     namespace: str
@@ -73,7 +73,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Base URL."""
         return f"https://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
@@ -87,7 +87,7 @@ class ApiServer:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Be gone, as while it restarts: connections break, nothing listens; the objects stay."""
+        """Close all connections and the port; keep the objects."""
         for watcher in self.watchers:
             watcher.cut()
         if self._runner is not None:
@@ -95,10 +95,10 @@ class ApiServer:
             self._runner = None
 
     async def until(self, condition: Callable[[], T | None], *, seconds: float = 30) -> T:
-        """Wait for what the server's objects, or the requests made, come to; give what the condition does.
+        """Wait until a condition is true, checked at each request and change; return its value.
 
         Raises:
-            AssertionError: it has not come to that in so many seconds.
+            AssertionError: the condition is not true within `seconds`.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -121,7 +121,7 @@ class ApiServer:
         retry_after: int | None = None,
         lost: bool = False,
     ) -> AbstractContextManager[Fault]:
-        """Answer with an error; with `lost`, after having done what was asked."""
+        """Respond with an error; with `lost`, after the request is executed."""
         error = Refusal(code, reason, "injected", retry_after=retry_after)
         return self._faults.inject(Fault(method=method, path=path, error=error, times=times, lost=lost))
 
@@ -133,7 +133,7 @@ class ApiServer:
 
     @contextmanager
     def forbidding_labels(self, *labels: str) -> Iterator[None]:
-        """Let nobody set these labels on a Node, as the admission plugin NodeRestriction does with a node."""
+        """Forbid these labels on a Node, as the admission plugin NodeRestriction does."""
         self._forbidden_labels = set(labels)
         yield
         self._forbidden_labels = set()
@@ -144,23 +144,23 @@ class ApiServer:
             watcher.cut()
 
     def end_watches(self) -> None:
-        """End every watch in good order."""
+        """End every watch."""
         for watcher in self.watchers:
             watcher.end()
 
     def expire_watches(self) -> None:
-        """Forget all history, and tell every watch that it is too far behind."""
+        """Drop the history and end every watch with 410."""
         self.store.compact()
         for watcher in self.watchers:
             watcher.fail(gone())
 
     def bookmark(self) -> None:
-        """Send a bookmark to every watch that wants them."""
+        """Send a bookmark to every watch that requested bookmarks."""
         for watcher in self.watchers:
             watcher.bookmark()
 
     def made(self, method: str, path: str = "") -> list[Request]:
-        """Give the requests of a method whose path has a pattern in it."""
+        """Return the received requests of a method whose path matches a pattern."""
         return [request for request in self.requests if request.method == method and re.search(path, request.path)]
 
     async def _answer(self, http: web.Request) -> web.StreamResponse:
@@ -260,7 +260,7 @@ class ApiServer:
             metadata["continue"] = uuid4().hex
             self._pages[metadata["continue"]] = items[limit:], version
         api_version, kind = RESOURCES[target.resource]
-        # Items of a list do not say what they are: the list does.
+        # Items of a list have no kind and apiVersion; the list has.
         bare = [
             {name: value for name, value in item.items() if name not in ("kind", "apiVersion")} for item in items
         ]

@@ -1,4 +1,4 @@
-"""A kubelet API that listens, between a cluster and a provider of the tests' own."""
+"""A kubelet API between a fake cluster and a stub provider."""
 
 import json
 import ssl
@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
 
 class Node:
-    """What the rest of a broker knows: the pods of the node, how it is, and metrics."""
+    """Pods, health and metrics of a node."""
 
     def __init__(self) -> None:
         self.by_name: dict[tuple[str, str], dict[str, Any]] = {}
@@ -43,7 +43,7 @@ class Node:
         return [json.dumps(pod).encode() for pod in self.by_name.values()]
 
     def put(self, name: str = "web", *, state: str = "running", restarts: int = 0) -> None:
-        """Have a pod `shop/<name>` with a container `app` in this state."""
+        """Store a pod `shop/<name>` with a container `app` in this state."""
         self.by_name["shop", name] = {
             "kind": "Pod",
             "metadata": {"namespace": "shop", "name": name, "uid": f"uid-of-{name}"},
@@ -56,7 +56,7 @@ class Node:
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """A response."""
 
     status: int
     body: bytes
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 
 
 class Kubelet:
-    """The API, and a client of it."""
+    """The API with a client."""
 
     def __init__(self, server: KubeletServer, session: aiohttp.ClientSession) -> None:
         self.server = server
@@ -95,13 +95,13 @@ def node() -> Node:
 
 @pytest.fixture(scope="session")
 def other_authority() -> Authority:
-    """Whom nobody trusts."""
+    """A CA that is not trusted."""
     return Authority()
 
 
 @pytest.fixture(params=[False], ids=[""])
 async def stub(request: pytest.FixtureRequest) -> AsyncIterator[LogProvider]:
-    """A provider that knows `tail` alone; see `with_extensions`."""
+    """A provider that supports `tail` only, or extensions with `with_extensions`."""
     async with LogProvider(extensions=request.param).running() as stub:
         yield stub
 
@@ -162,7 +162,7 @@ async def start(
                 registry=node.registry,
             )
             stack.push_async_callback(server.close)
-            # A connection each: who a caller is, is settled when they connect.
+            # One connection per request: a client is authenticated when it connects.
             session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, force_close=True))
             stack.push_async_callback(session.close)
             return Kubelet(server, session)
@@ -172,5 +172,5 @@ async def start(
 
 @pytest.fixture
 async def kubelet(start: Start) -> Kubelet:
-    """The API where nobody is asked who they are."""
+    """The API without authentication and authorization."""
     return await start(authentication=False, authorization=False)

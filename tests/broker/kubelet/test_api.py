@@ -19,7 +19,7 @@ from tests.stub_provider import LogProvider
 SECRET = "the-password-of-the-database"
 
 
-async def test_pods_are_those_that_kubernetes_has_as_it_has_them(kubelet: Kubelet, node: Node) -> None:
+async def test_pods_returns_pods_unchanged_from_kubernetes(kubelet: Kubelet, node: Node) -> None:
     node.by_name["shop", "web"]["spec"]["aFieldOfTomorrow"] = 1
     node.put("db")
     answer = await kubelet.get("/pods")
@@ -32,7 +32,7 @@ async def test_pods_are_those_that_kubernetes_has_as_it_has_them(kubelet: Kubele
     }
 
 
-async def test_a_node_without_pods_has_a_list_of_none(kubelet: Kubelet, node: Node) -> None:
+async def test_a_node_without_pods_returns_empty_lists(kubelet: Kubelet, node: Node) -> None:
     node.by_name.clear()
     assert (await kubelet.get("/pods")).json()["items"] == []
     assert (await kubelet.get("/runningpods/")).json()["items"] == []
@@ -49,9 +49,7 @@ def held(name: str, phase: str) -> dict[str, Any]:
     }
 
 
-async def test_running_pods_are_those_of_the_provider_that_have_not_ended(
-    kubelet: Kubelet, stub: LogProvider
-) -> None:
+async def test_running_pods_excludes_ended_pods_of_the_provider(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.pods = [
         held("web", "Running"),
         held("new", "Pending"),
@@ -68,12 +66,12 @@ async def test_running_pods_are_those_of_the_provider_that_have_not_ended(
     assert answer.json()["items"][0]["spec"] == {"containers": [{"name": "app", "image": "app:1"}]}
 
 
-async def test_running_pods_tell_no_secret(kubelet: Kubelet, stub: LogProvider) -> None:
+async def test_running_pods_contains_no_secret(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.pods = [held("web", "Running")]
     assert SECRET.encode() not in (await kubelet.get("/runningpods/")).body
 
 
-async def test_running_pods_of_a_provider_of_few_words_are_told(kubelet: Kubelet, stub: LogProvider) -> None:
+async def test_running_pods_accepts_a_minimal_pod(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.pods = [{"metadata": {"namespace": "shop", "name": "web"}, "spec": None, "status": None}]
     (pod,) = (await kubelet.get("/runningpods/")).json()["items"]
     assert pod == {"metadata": {"namespace": "shop", "name": "web"}, "spec": {"containers": []}, "status": {}}
@@ -90,14 +88,16 @@ async def test_running_pods_of_a_provider_of_few_words_are_told(kubelet: Kubelet
         "/portForward/shop/web",
     ],
 )
-async def test_what_no_provider_can_do_is_refused_in_words(kubelet: Kubelet, method: str, path: str) -> None:
+async def test_exec_attach_run_and_port_forward_return_501(kubelet: Kubelet, method: str, path: str) -> None:
     answer = await kubelet.get(path, method=method, command="sh")
     assert answer.status == 501
     assert answer.body.decode().startswith(f"{path.split('/')[1]} is not supported on node node-1: ")
 
 
 @pytest.mark.parametrize("protocol", ["SPDY/3.1", "websocket"])
-async def test_it_is_refused_without_an_upgrade(kubelet: Kubelet, trust: ssl.SSLContext, protocol: str) -> None:
+async def test_an_upgrade_request_for_exec_returns_501(
+    kubelet: Kubelet, trust: ssl.SSLContext, protocol: str
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", kubelet.server.port, ssl=trust)
     writer.write(
         b"POST /exec/shop/web/app?command=sh HTTP/1.1\r\nHost: node-1\r\nContent-Length: 0\r\n"
@@ -107,7 +107,7 @@ async def test_it_is_refused_without_an_upgrade(kubelet: Kubelet, trust: ssl.SSL
     writer.close()
 
 
-async def test_stats_have_an_entry_for_each_container_that_runs(kubelet: Kubelet, node: Node) -> None:
+async def test_stats_have_an_entry_per_running_container(kubelet: Kubelet, node: Node) -> None:
     node.put("ended", state="terminated")
     summary = (await kubelet.get("/stats/summary")).json()
     assert summary["node"]["nodeName"] == "node-1"
@@ -123,7 +123,7 @@ async def test_resource_metrics_are_in_the_text_format(kubelet: Kubelet) -> None
     assert {"node_cpu_usage_seconds", "container_memory_working_set_bytes"} <= names
 
 
-async def test_metrics_are_those_of_the_broker(kubelet: Kubelet, node: Node) -> None:
+async def test_metrics_returns_the_metrics_of_the_broker(kubelet: Kubelet, node: Node) -> None:
     Gauge("pods_known", "Pods of the node", registry=node.registry).set(3)
     answer = await kubelet.get("/metrics")
     assert answer.content_type == "text/plain"
@@ -140,7 +140,7 @@ async def test_metrics_are_those_of_the_broker(kubelet: Kubelet, node: Node) -> 
         (NodeHealth(None, provider_ready=True), 503),
     ],
 )
-async def test_a_node_is_ready_while_both_of_its_sides_are_there(
+async def test_readyz_requires_recent_sync_and_ready_provider(
     kubelet: Kubelet, node: Node, state: NodeHealth, status: int
 ) -> None:
     node.health = state
@@ -162,7 +162,7 @@ async def test_there_is_no_plain_listener_by_default(kubelet: Kubelet) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
-async def test_the_plain_listener_has_what_monitors_read_and_nothing_of_pods(start: Start, host: str) -> None:
+async def test_the_plain_listener_serves_monitoring_paths_only(start: Start, host: str) -> None:
     kubelet = await start(metrics_addr=f"{host}:0")
     statuses = {}
     async with aiohttp.ClientSession(f"http://{host}:{kubelet.server.metrics_port}") as session:
@@ -183,14 +183,14 @@ async def test_without_a_host_one_port_serves_both_families(start: Start, host: 
         assert response.status == 200
 
 
-async def test_a_certificate_that_cannot_be_used_stops_the_start(start: Start, files: Path) -> None:
+async def test_an_invalid_key_prevents_the_start(start: Start, files: Path) -> None:
     (files / "tls.key").write_text("no key")
     with pytest.raises(ConfigurationError):
         await start()
 
 
 @pytest.mark.parametrize("taken", ["kubelet_port", "metrics_addr"])
-async def test_a_port_that_is_taken_stops_the_start(start: Start, kubelet: Kubelet, taken: str) -> None:
+async def test_a_port_in_use_prevents_the_start(start: Start, kubelet: Kubelet, taken: str) -> None:
     port = kubelet.server.port
     with pytest.raises(OSError, match=str(port)):
         await start(**{taken: port if taken == "kubelet_port" else f"127.0.0.1:{port}"})
@@ -204,7 +204,7 @@ async def test_without_files_the_certificate_is_self_signed(start: Start) -> Non
         assert response.status == 200
 
 
-async def test_what_is_followed_ends_when_the_server_stops(start: Start, stub: LogProvider) -> None:
+async def test_a_followed_log_ends_when_the_server_stops(start: Start, stub: LogProvider) -> None:
     kubelet = await start(authentication=False, authorization=False)
     stub.log = "a\n"
     async with kubelet.follow() as response:

@@ -1,4 +1,4 @@
-"""Who may use the kubelet API."""
+"""Authentication and authorization of the kubelet API."""
 
 import asyncio
 import ssl
@@ -36,7 +36,7 @@ def access_reviewed(api: ApiServer) -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def guarded(start: Start, api: ApiServer) -> Kubelet:
-    """The API as it is by default: both checks are on."""
+    """The API with its defaults: authentication and authorization."""
     api.tokens[TOKEN] = "alice"
     return await start()
 
@@ -55,7 +55,7 @@ async def guarded(start: Start, api: ApiServer) -> Kubelet:
         "/no/such/path",
     ],
 )
-async def test_nothing_is_told_to_somebody_unknown(guarded: Kubelet, api: ApiServer, path: str) -> None:
+async def test_an_unauthenticated_request_returns_401(guarded: Kubelet, api: ApiServer, path: str) -> None:
     assert (await guarded.get(path)).status == 401
     assert (await guarded.get(path, token="made-up")).status == 401
     assert tokens_reviewed(api) == ["made-up"]
@@ -63,7 +63,7 @@ async def test_nothing_is_told_to_somebody_unknown(guarded: Kubelet, api: ApiSer
 
 
 @pytest.mark.parametrize("header", [f"Basic {TOKEN}", "Bearer", "Bearer ", TOKEN])
-async def test_other_credentials_are_none(guarded: Kubelet, header: str) -> None:
+async def test_credentials_other_than_bearer_tokens_return_401(guarded: Kubelet, header: str) -> None:
     async with guarded.session.get(guarded.url + "/pods", headers={"Authorization": header}) as response:
         assert response.status == 401
 
@@ -83,7 +83,7 @@ async def test_other_credentials_are_none(guarded: Kubelet, header: str) -> None
         ("/healthz", "proxy"),
     ],
 )
-async def test_permission_for_a_subresource_of_the_node_opens_its_paths(
+async def test_permission_for_a_subresource_allows_its_paths(
     guarded: Kubelet, api: ApiServer, path: str, subresource: str
 ) -> None:
     allow(api, ("alice", subresource))
@@ -100,7 +100,7 @@ async def test_permission_for_a_subresource_of_the_node_opens_its_paths(
         ("/no/such/path", "metrics"),
     ],
 )
-async def test_permission_for_another_subresource_does_not(
+async def test_permission_for_another_subresource_returns_403(
     guarded: Kubelet, api: ApiServer, path: str, subresource: str
 ) -> None:
     allow(api, ("alice", subresource))
@@ -109,14 +109,14 @@ async def test_permission_for_another_subresource_does_not(
     assert answer.body.startswith(b"Forbidden (user=alice, verb=get, resource=nodes, subresource(s)=[")
 
 
-async def test_permission_to_get_is_none_to_create(guarded: Kubelet, api: ApiServer) -> None:
+async def test_permission_to_get_does_not_allow_post(guarded: Kubelet, api: ApiServer) -> None:
     allow(api, ("alice", "proxy"))
     assert (await guarded.get("/exec/shop/web/app", token=TOKEN)).status == 501
     answer = await guarded.get("/exec/shop/web/app", token=TOKEN, method="POST")
     assert (answer.status, b"verb=create" in answer.body) == (403, True)
 
 
-async def test_what_is_reviewed_is_access_to_this_node(guarded: Kubelet, api: ApiServer) -> None:
+async def test_the_access_review_names_this_node(guarded: Kubelet, api: ApiServer) -> None:
     await guarded.get("/metrics", token=TOKEN)
     (review,) = access_reviewed(api)
     assert (review["user"], review["groups"]) == ("alice", ["system:authenticated"])
@@ -129,7 +129,7 @@ async def test_what_is_reviewed_is_access_to_this_node(guarded: Kubelet, api: Ap
     }
 
 
-async def test_a_review_of_access_has_all_that_the_review_of_the_token_said() -> None:
+async def test_the_access_review_contains_all_user_fields() -> None:
     api = create_autospec(Client)
     told = {"username": "alice", "uid": "7", "groups": ["dev"], "extra": {"scope": ["a", "b"]}}
     api.create.return_value = {"status": {"authenticated": True, "allowed": True, "user": told}}
@@ -143,19 +143,19 @@ async def test_a_review_of_access_has_all_that_the_review_of_the_token_said() ->
 
 
 @pytest.mark.parametrize("path", ["/", "*", "", "/metricsandmore", "//metrics", "/podsandmore", "/logs/"])
-def test_what_is_no_path_of_a_subresource_needs_the_permission_for_everything(path: str) -> None:
+def test_an_unknown_path_requires_the_proxy_subresource(path: str) -> None:
     assert subresources(path) == ("proxy",)
 
 
 @pytest.mark.parametrize("status", [200, 403])
-async def test_an_answer_is_asked_for_once(guarded: Kubelet, api: ApiServer, status: int) -> None:
+async def test_a_review_is_requested_once(guarded: Kubelet, api: ApiServer, status: int) -> None:
     allow(api, ("alice", "metrics" if status == 200 else "stats"))
     assert (await guarded.get("/metrics", token=TOKEN)).status == status
     assert (await guarded.get("/metrics", token=TOKEN)).status == status
     assert (len(tokens_reviewed(api)), len(access_reviewed(api))) == (1, 1)
 
 
-async def test_an_answer_is_that_of_one_user_and_one_subresource(guarded: Kubelet, api: ApiServer) -> None:
+async def test_cached_reviews_are_per_user_and_subresource(guarded: Kubelet, api: ApiServer) -> None:
     api.tokens["token-of-bob"] = "bob"
     allow(api, ("alice", "metrics"))
     assert (await guarded.get("/metrics", token=TOKEN)).status == 200
@@ -166,9 +166,7 @@ async def test_an_answer_is_that_of_one_user_and_one_subresource(guarded: Kubele
 
 
 @pytest.mark.parametrize("review", ["tokenreviews", "subjectaccessreviews"])
-async def test_without_an_answer_there_is_no_permission_and_the_next_request_asks_again(
-    guarded: Kubelet, api: ApiServer, review: str
-) -> None:
+async def test_a_failed_review_denies_and_is_repeated(guarded: Kubelet, api: ApiServer, review: str) -> None:
     allow(api, ("alice", "stats"))
     with api.failing(500, path=review):
         assert (await guarded.get("/stats/summary", token=TOKEN)).status == 500
@@ -181,7 +179,7 @@ async def test_probes_need_no_credentials(guarded: Kubelet, api: ApiServer) -> N
     assert access_reviewed(api) == []
 
 
-async def test_a_client_certificate_says_who_somebody_is(
+async def test_a_client_certificate_identifies_the_user(
     *, start: Start, api: ApiServer, authority: Authority, files: Path, trust: ssl.SSLContext
 ) -> None:
     allow(api, ("kube-apiserver", "proxy"))
@@ -192,7 +190,7 @@ async def test_a_client_certificate_says_who_somebody_is(
     assert access_reviewed(api)[0]["groups"] == ["system:masters", "admins", "system:authenticated"]
 
 
-async def test_a_client_certificate_of_another_authority_does_not_get_in(
+async def test_a_client_certificate_of_another_ca_is_rejected(
     start: Start, other_authority: Authority, files: Path, trust: ssl.SSLContext
 ) -> None:
     load(trust, other_authority.client("kube-apiserver"))
@@ -201,7 +199,7 @@ async def test_a_client_certificate_of_another_authority_does_not_get_in(
         await kubelet.get("/readyz")
 
 
-async def test_the_authority_of_clients_is_that_of_the_cluster(
+async def test_the_client_ca_is_read_from_the_cluster(
     start: Start, api: ApiServer, authority: Authority, trust: ssl.SSLContext
 ) -> None:
     published = {
@@ -218,13 +216,13 @@ async def test_the_authority_of_clients_is_that_of_the_cluster(
     assert answer.status == 200
 
 
-async def test_without_authentication_nobody_is_asked_anything(start: Start, api: ApiServer) -> None:
+async def test_without_authentication_no_review_is_requested(start: Start, api: ApiServer) -> None:
     kubelet = await start(authentication=False, authorization=False)
     assert (await kubelet.get("/pods", token=TOKEN)).status == 200
     assert api.requests == []
 
 
-async def test_without_authorization_everyone_known_may_do_everything(start: Start, api: ApiServer) -> None:
+async def test_without_authorization_every_authenticated_user_is_allowed(start: Start, api: ApiServer) -> None:
     api.tokens[TOKEN] = "alice"
     kubelet = await start(authorization=False)
     assert (await kubelet.get("/pods")).status == 401
@@ -241,7 +239,7 @@ async def test_without_authorization_everyone_known_may_do_everything(start: Sta
         ((("commonName", ""),), None),
     ],
 )
-def test_a_certificate_without_a_name_is_nobody_s(
+def test_a_certificate_without_common_name_identifies_no_user(
     subject: tuple[tuple[str, str], ...], user: tuple[str, tuple[str, ...]] | None
 ) -> None:
     found = certificate_user({"subject": tuple((field,) for field in subject)})
@@ -259,7 +257,9 @@ class TestReviewCache:
     def cache(self, now: list[float]) -> ReviewCache[int, int]:
         return ReviewCache(lambda: now[0])
 
-    async def test_an_answer_is_good_for_its_life(self, cache: ReviewCache[int, int], now: list[float]) -> None:
+    async def test_a_review_is_cached_until_it_expires(
+        self, cache: ReviewCache[int, int], now: list[float]
+    ) -> None:
         numbers = iter(range(10))
 
         async def ask() -> tuple[int, float]:
@@ -271,7 +271,7 @@ class TestReviewCache:
         now[0] += 0.1
         assert await cache.get(1, ask) == 1
 
-    async def test_the_oldest_of_too_many_are_forgotten(self, cache: ReviewCache[int, int]) -> None:
+    async def test_the_oldest_reviews_are_evicted(self, cache: ReviewCache[int, int]) -> None:
         asked = []
 
         async def ask() -> tuple[int, float]:

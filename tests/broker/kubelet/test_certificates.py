@@ -17,7 +17,7 @@ Handshake = Callable[..., Any]
 
 
 class Files:
-    """What a server is given, as files."""
+    """Certificate, key and CA of a server, in files."""
 
     def __init__(self, directory: Path) -> None:
         self.certificate, self.key, self.ca = (directory / name for name in ("tls.crt", "tls.key", "ca.crt"))
@@ -43,7 +43,7 @@ def files(tmp_path: Path, authority: Authority) -> Files:
 
 @pytest.fixture
 async def handshake(files: Files) -> AsyncIterator[Handshake]:
-    """Function that connects to a server of these files; gives whom the server takes the client for, if anyone."""
+    """Function that connects to a server with these files; returns the user of the client certificate."""
     certificates = Certificates(files.serving, files.client_ca)
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,11 +69,11 @@ async def handshake(files: Files) -> AsyncIterator[Handshake]:
     await server.wait_closed()
 
 
-async def test_the_certificate_is_that_of_the_files(handshake: Handshake, authority: Authority) -> None:
+async def test_the_certificate_is_read_from_the_files(handshake: Handshake, authority: Authority) -> None:
     assert await handshake(authority.pem) == "nobody"
 
 
-async def test_a_certificate_that_rotates_is_shown_without_a_restart(
+async def test_a_rotated_certificate_is_served_without_restart(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
     await handshake(authority.pem)
@@ -83,7 +83,7 @@ async def test_a_certificate_that_rotates_is_shown_without_a_restart(
         await handshake(authority.pem)
 
 
-async def test_a_rotation_half_done_keeps_what_was_in_force(
+async def test_an_incomplete_rotation_keeps_the_previous_certificate(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
     fresh = other_authority.server()
@@ -95,7 +95,7 @@ async def test_a_rotation_half_done_keeps_what_was_in_force(
     assert await handshake(other_authority.pem) == "nobody"
 
 
-async def test_a_client_certificate_of_the_ca_says_who_it_is(
+async def test_a_client_certificate_of_the_ca_is_accepted(
     handshake: Handshake, files: Files, authority: Authority
 ) -> None:
     files.ca.write_text(authority.pem)
@@ -104,7 +104,7 @@ async def test_a_client_certificate_of_the_ca_says_who_it_is(
     assert await handshake(authority.pem) == "nobody"
 
 
-async def test_a_client_certificate_of_another_ca_is_turned_away(
+async def test_a_client_certificate_of_another_ca_is_rejected(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
     files.ca.write_text(authority.pem)
@@ -112,7 +112,7 @@ async def test_a_client_certificate_of_another_ca_is_turned_away(
     assert await handshake(authority.pem, client=other_authority.client("kubectl")) == ""
 
 
-async def test_a_certificate_of_the_ca_that_is_not_for_clients_is_turned_away(
+async def test_a_server_certificate_is_rejected_for_clients(
     handshake: Handshake, files: Files, authority: Authority
 ) -> None:
     files.ca.write_text(authority.pem)
@@ -120,7 +120,7 @@ async def test_a_certificate_of_the_ca_that_is_not_for_clients_is_turned_away(
     assert await handshake(authority.pem, client=authority.server("kubectl")) == ""
 
 
-async def test_a_ca_that_is_replaced_is_believed_no_longer(
+async def test_a_replaced_ca_is_no_longer_trusted(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
     files.ca.write_text(authority.pem)
@@ -131,7 +131,7 @@ async def test_a_ca_that_is_replaced_is_believed_no_longer(
 
 
 @pytest.mark.parametrize("name", ["node-1", "10.1.2.3", "fd00::1", "node-1.example"])
-async def test_a_self_signed_certificate_is_good_for_name_and_addresses(name: str) -> None:
+async def test_a_self_signed_certificate_covers_name_and_addresses(name: str) -> None:
     pair = self_signed("node-1", ["10.1.2.3", "fd00::1", "node-1.example", "node-1"], now=datetime.now(UTC))
     context = Certificates(lambda: pair, bytes).context
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
@@ -143,7 +143,7 @@ async def test_a_self_signed_certificate_is_good_for_name_and_addresses(name: st
         writer.close()
 
 
-def test_a_node_name_longer_than_a_common_name_gets_a_certificate_too() -> None:
+def test_a_certificate_supports_a_long_node_name() -> None:
     pair = self_signed("node-" + "x" * 50 + ".example." + "y" * 50, [], now=datetime.now(UTC))
     Certificates(lambda: pair, bytes)
 
@@ -151,17 +151,17 @@ def test_a_node_name_longer_than_a_common_name_gets_a_certificate_too() -> None:
 @pytest.mark.parametrize(
     ("spoilt", "message"), [("certificate", "serving certificate"), ("key", "serving certificate"), ("ca", "CA")]
 )
-def test_what_cannot_be_used_stops_the_start(files: Files, spoilt: str, message: str) -> None:
+def test_an_invalid_pem_file_prevents_the_start(files: Files, spoilt: str, message: str) -> None:
     getattr(files, spoilt).write_text("this is not PEM")
     with pytest.raises(ConfigurationError, match=message):
         Certificates(files.serving, files.client_ca)
 
 
-def test_a_file_that_is_not_there_stops_the_start_and_is_named(files: Files) -> None:
+def test_the_error_names_a_missing_file(files: Files) -> None:
     files.key.unlink()
     with pytest.raises(ConfigurationError, match=r"tls\.key: No such file"):
         Certificates(files.serving, files.client_ca)
 
 
-def test_nothing_older_than_tls_1_2_is_spoken(files: Files) -> None:
+def test_the_minimum_version_is_tls_1_2(files: Files) -> None:
     assert Certificates(files.serving, files.client_ca).context.minimum_version == ssl.TLSVersion.TLSv1_2

@@ -31,7 +31,7 @@ SINCE = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
         ({"container": "web", "whatever": "it is"}, LogOptions()),
     ],
 )
-def test_options_are_what_kubectl_meant(query: dict[str, str], options: LogOptions) -> None:
+def test_the_query_is_parsed_as_a_kubelet_does(query: dict[str, str], options: LogOptions) -> None:
     assert parse_options(query) == options
 
 
@@ -55,7 +55,7 @@ def test_options_are_what_kubectl_meant(query: dict[str, str], options: LogOptio
         (422, "sinceTime", {"sinceSeconds": "5", "sinceTime": "2026-11-22T08:46:38Z"}),
     ],
 )
-def test_options_that_cannot_be_are_refused_by_name(status: int, field: str, query: dict[str, str]) -> None:
+def test_an_invalid_option_is_named_in_the_error(status: int, field: str, query: dict[str, str]) -> None:
     with pytest.raises(LogsError, match=field) as refusal:
         parse_options(query)
     assert refusal.value.status == status

@@ -1,4 +1,4 @@
-"""`/containerLogs`, which `kubectl logs` ends up at."""
+"""`/containerLogs`, which `kubectl logs` requests."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ STAMPED = "2026-11-22T08:59:00Z one\n2026-11-22T08:59:50Z two\n  and more of two
 
 
 @both_kinds
-async def test_no_option_means_all_lines(kubelet: Kubelet, stub: LogProvider) -> None:
+async def test_without_options_all_lines_are_returned(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.log = "".join(f"line {number}\n" for number in range(5000))
     answer = await kubelet.logs()
     assert (answer.status, answer.content_type) == (200, "text/plain")
@@ -23,16 +23,16 @@ async def test_no_option_means_all_lines(kubelet: Kubelet, stub: LogProvider) ->
 
 @both_kinds
 @pytest.mark.parametrize(("lines", "text"), [("2", "b\nc\n"), ("0", ""), ("9", "a\nb\nc\n")])
-async def test_tail_lines_are_the_last_ones(kubelet: Kubelet, stub: LogProvider, lines: str, text: str) -> None:
+async def test_tail_lines_limits_to_the_last_lines(
+    kubelet: Kubelet, stub: LogProvider, lines: str, text: str
+) -> None:
     stub.log = "a\nb\nc\n"
     assert (await kubelet.logs(tailLines=lines)).body.decode() == text
 
 
 @both_kinds
 @pytest.mark.parametrize(("limit", "text"), [("1", "a"), ("4", "a\nb\n"), ("6", "a\nb\nc\n"), ("99", "a\nb\nc\n")])
-async def test_no_more_bytes_are_given_than_the_limit(
-    kubelet: Kubelet, stub: LogProvider, limit: str, text: str
-) -> None:
+async def test_limit_bytes_limits_the_response(kubelet: Kubelet, stub: LogProvider, limit: str, text: str) -> None:
     stub.log = "a\nb\nc\n"
     assert (await kubelet.logs(limitBytes=limit)).body.decode() == text
 
@@ -49,7 +49,7 @@ async def test_no_more_bytes_are_given_than_the_limit(
         ({"timestamps": "false", "previous": "0", "follow": "false"}, {}),
     ],
 )
-async def test_a_provider_that_can_do_more_is_asked_for_it(
+async def test_options_are_forwarded_to_a_provider_with_extensions(
     kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], passed_on: dict[str, str]
 ) -> None:
     assert (await kubelet.logs(**asked)).status == 200
@@ -57,7 +57,7 @@ async def test_a_provider_that_can_do_more_is_asked_for_it(
 
 
 @with_extensions
-async def test_what_is_followed_comes_as_it_is_written(kubelet: Kubelet, stub: LogProvider) -> None:
+async def test_a_followed_log_is_streamed(kubelet: Kubelet, stub: LogProvider) -> None:
     async with kubelet.follow() as response:
         assert response.status == 200  # before there is a line
         for text in (b"first\n", b"half a", b" line\n"):
@@ -67,9 +67,7 @@ async def test_what_is_followed_comes_as_it_is_written(kubelet: Kubelet, stub: L
 
 
 @with_extensions
-async def test_a_client_that_goes_takes_the_request_to_the_provider_along(
-    kubelet: Kubelet, stub: LogProvider
-) -> None:
+async def test_a_client_disconnect_closes_the_provider_request(kubelet: Kubelet, stub: LogProvider) -> None:
     async with kubelet.follow() as response:
         stub.write(b"a\n")
         await response.content.readany()
@@ -77,14 +75,14 @@ async def test_a_client_that_goes_takes_the_request_to_the_provider_along(
 
 
 @with_extensions
-async def test_a_limit_that_is_reached_ends_what_is_followed(kubelet: Kubelet, stub: LogProvider) -> None:
+async def test_the_byte_limit_ends_a_followed_log(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.write(b"abcdef\n")
     assert (await kubelet.logs(follow="true", limitBytes="3")).body == b"abc"
     await asyncio.wait_for(stub.left.wait(), 30)
 
 
 @with_extensions
-async def test_a_provider_that_dies_is_no_end_of_the_log(kubelet: Kubelet, stub: LogProvider) -> None:
+async def test_a_broken_provider_connection_aborts_the_response(kubelet: Kubelet, stub: LogProvider) -> None:
     async with kubelet.follow() as response:
         stub.write(b"a\n")
         assert await response.content.readany() == b"a\n"
@@ -93,9 +91,7 @@ async def test_a_provider_that_dies_is_no_end_of_the_log(kubelet: Kubelet, stub:
             await response.content.read()
 
 
-async def test_a_provider_with_tail_alone_is_followed_by_asking_again(
-    kubelet: Kubelet, stub: LogProvider, node: Node
-) -> None:
+async def test_a_provider_without_follow_is_polled(kubelet: Kubelet, stub: LogProvider, node: Node) -> None:
     stub.log = "a\nb\nc\n"
     async with kubelet.session.get(
         kubelet.url + "/containerLogs/shop/web/app?follow=true&tailLines=2"
@@ -108,7 +104,7 @@ async def test_a_provider_with_tail_alone_is_followed_by_asking_again(
         assert await response.content.read() == b"d\nand the last, without an end\n"
 
 
-async def test_asking_again_leaves_the_provider_time(
+async def test_polling_waits_between_requests(
     kubelet: Kubelet, stub: LogProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "INTERVAL", 1e6)
@@ -119,7 +115,7 @@ async def test_asking_again_leaves_the_provider_time(
         assert len(stub.queries) == 2
 
 
-async def test_following_begins_before_a_line_is_there(kubelet: Kubelet, stub: LogProvider, node: Node) -> None:
+async def test_following_can_start_before_the_first_line(kubelet: Kubelet, stub: LogProvider, node: Node) -> None:
     node.put(state="waiting")
     async with kubelet.follow() as response:
         assert response.status == 200
@@ -129,7 +125,7 @@ async def test_following_begins_before_a_line_is_there(kubelet: Kubelet, stub: L
 
 
 @pytest.mark.parametrize("end", ["restarted", "replaced", "failed", "gone", "forgotten"])
-async def test_following_ends_with_this_run_of_the_container(
+async def test_following_ends_with_the_run_of_the_container(
     kubelet: Kubelet, stub: LogProvider, node: Node, end: str
 ) -> None:
     stub.log = "a\n"
@@ -149,7 +145,7 @@ async def test_following_ends_with_this_run_of_the_container(
         assert await response.content.read() == b""
 
 
-async def test_the_log_of_a_container_that_has_ended_is_not_waited_for(
+async def test_following_an_ended_container_returns_at_once(
     kubelet: Kubelet, stub: LogProvider, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "INTERVAL", 1e6)
@@ -158,9 +154,7 @@ async def test_the_log_of_a_container_that_has_ended_is_not_waited_for(
     assert (await kubelet.logs(follow="true")).body == b"a\nb\n"
 
 
-async def test_an_outage_of_the_provider_does_not_end_what_is_followed(
-    kubelet: Kubelet, stub: LogProvider
-) -> None:
+async def test_following_continues_after_a_provider_outage(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.log = "a\n"
     async with kubelet.follow() as response:
         assert await response.content.readany() == b"a\n"
@@ -172,9 +166,7 @@ async def test_an_outage_of_the_provider_does_not_end_what_is_followed(
         assert await response.content.readany() == b"b\n"
 
 
-async def test_last_lines_that_cannot_be_had_are_no_end_of_the_log(
-    kubelet: Kubelet, stub: LogProvider, node: Node
-) -> None:
+async def test_unreadable_last_lines_abort_the_response(kubelet: Kubelet, stub: LogProvider, node: Node) -> None:
     stub.log = "a\n"
     async with kubelet.follow() as response:
         assert await response.content.readany() == b"a\n"
@@ -184,7 +176,7 @@ async def test_last_lines_that_cannot_be_had_are_no_end_of_the_log(
             await response.content.read()
 
 
-async def test_more_new_lines_than_are_asked_for_are_all_given(
+async def test_new_lines_beyond_the_window_are_all_returned(
     kubelet: Kubelet, stub: LogProvider, node: Node
 ) -> None:
     stub.log = "a\n"
@@ -206,7 +198,7 @@ async def test_more_new_lines_than_are_asked_for_are_all_given(
         ({"sinceTime": "2026-11-22T10:00:00Z"}, ""),
     ],
 )
-async def test_times_are_those_that_the_lines_begin_with(
+async def test_times_are_read_from_the_lines(
     kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], text: str
 ) -> None:
     stub.log = STAMPED
@@ -222,7 +214,7 @@ async def test_times_are_those_that_the_lines_begin_with(
         ({"sinceTime": "2026-11-22T08:59:55Z", "follow": "true"}, "has no times"),
     ],
 )
-async def test_what_a_provider_with_tail_alone_cannot_do_is_refused_in_words(
+async def test_unsupported_options_return_400_with_the_reason(
     kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], word: str
 ) -> None:
     stub.log = "no time\n"
@@ -234,7 +226,7 @@ async def test_what_a_provider_with_tail_alone_cannot_do_is_refused_in_words(
 @pytest.mark.parametrize(
     ("where", "missing"), [("shop/other/app", "other"), ("other/web/app", "other"), ("shop/web/other", "other")]
 )
-async def test_a_pod_or_container_that_is_not_there_is_named(
+async def test_a_404_names_the_missing_pod_or_container(
     kubelet: Kubelet, stub: LogProvider, where: str, missing: str
 ) -> None:
     answer = await kubelet.logs(where)
@@ -243,13 +235,13 @@ async def test_a_pod_or_container_that_is_not_there_is_named(
     assert stub.queries == []
 
 
-async def test_a_container_that_initializes_has_logs_too(kubelet: Kubelet, stub: LogProvider) -> None:
+async def test_init_containers_have_logs(kubelet: Kubelet, stub: LogProvider) -> None:
     stub.log = "done\n"
     assert (await kubelet.logs("shop/web/setup")).body == b"done\n"
 
 
 @pytest.mark.parametrize(("status", "query"), [(400, {"tailLines": "x"}), (422, {"limitBytes": "0"})])
-async def test_options_that_cannot_be_are_refused(kubelet: Kubelet, status: int, query: dict[str, str]) -> None:
+async def test_invalid_options_are_rejected(kubelet: Kubelet, status: int, query: dict[str, str]) -> None:
     assert (await kubelet.logs(**query)).status == status
 
 
@@ -266,7 +258,7 @@ async def test_options_that_cannot_be_are_refused(kubelet: Kubelet, status: int,
         ((429, ""), (503, "the provider answers 429")),
     ],
 )
-async def test_what_the_provider_answers_instead_is_told(
+async def test_an_error_of_the_provider_is_reported(
     kubelet: Kubelet, stub: LogProvider, answer: tuple[int, str], told: tuple[int, str]
 ) -> None:
     stub.answer = answer
@@ -276,7 +268,7 @@ async def test_what_the_provider_answers_instead_is_told(
     assert "stack trace" not in body.decode()
 
 
-async def test_a_provider_that_is_down_is_told(start: Start) -> None:
+async def test_an_unreachable_provider_returns_503(start: Start) -> None:
     kubelet = await start(
         authentication=False, authorization=False, web_endpoint_url=f"http://127.0.0.1:{free_port()}"
     )

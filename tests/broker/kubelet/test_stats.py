@@ -1,4 +1,4 @@
-"""What pods use, as far as the node knows."""
+"""Resource usage of the node and of pods."""
 
 import json
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ def samples(*pods: bytes) -> dict[tuple[str, ...], Any]:
     }
 
 
-def test_every_container_that_runs_has_an_entry() -> None:
+def test_every_running_container_has_an_entry() -> None:
     web = pod(
         "web",
         statuses={"nginx": RUNNING, "proxy": RUNNING, "slow": WAITING},
@@ -62,21 +62,21 @@ def test_every_container_that_runs_has_an_entry() -> None:
     assert {container["startTime"] for container in entry["containers"]} == {"2026-11-22T08:46:40Z"}
 
 
-def test_a_pod_of_which_nothing_runs_is_left_out() -> None:
+def test_a_pod_without_running_containers_is_omitted() -> None:
     bare = json.dumps(
         {"metadata": {"namespace": "a", "name": "b", "uid": "c"}, "spec": {"containers": []}}
     ).encode()
     assert summary(pod("new", statuses={"c": WAITING}), pod("done", statuses={"c": ENDED}), bare)["pods"] == []
 
 
-def test_usage_is_as_fresh_as_the_question_and_nothing_is_made_up() -> None:
+def test_usage_of_pods_is_zero_and_current() -> None:
     (entry,) = summary(pod("web", statuses={"nginx": RUNNING}))["pods"]
     for user in (entry, *entry["containers"]):
         assert user["cpu"] == {"time": "2026-11-22T09:00:00.250000Z", "usageCoreNanoSeconds": 0}
         assert user["memory"] == {"time": "2026-11-22T09:00:00.250000Z", "workingSetBytes": 0}
 
 
-def test_the_node_uses_what_this_process_uses() -> None:
+def test_usage_of_the_node_is_of_this_process() -> None:
     node = summary()["node"]
     assert (node["nodeName"], node["startTime"]) == ("node-1", "2026-11-22T08:00:00Z")
     (kubelet,) = node["systemContainers"]
@@ -86,13 +86,13 @@ def test_the_node_uses_what_this_process_uses() -> None:
         assert user["memory"]["workingSetBytes"] == OWN.memory
 
 
-def test_this_process_uses_something_and_ever_more_of_the_processor() -> None:
+def test_cpu_usage_of_this_process_never_decreases() -> None:
     first, second = Usage.of_this_process(), Usage.of_this_process()
     assert first.memory > 0
     assert second.cpu >= first.cpu > 0
 
 
-def test_the_metrics_are_those_that_metrics_server_reads() -> None:
+def test_the_metrics_match_those_of_metrics_server() -> None:
     found = samples(pod("web", statuses={"nginx": RUNNING}))
     container = ("nginx", "shop", "web")
     assert {key: sample.value for key, sample in found.items()} == {
@@ -107,7 +107,7 @@ def test_the_metrics_are_those_that_metrics_server_reads() -> None:
     }
 
 
-def test_a_usage_says_when_it_was_measured() -> None:
+def test_usage_samples_have_a_timestamp() -> None:
     found = samples(pod("web", statuses={"nginx": RUNNING}))
     measured = {key[0] for key, sample in found.items() if sample.timestamp == NOW.timestamp()}
     assert measured == {name for name, *_ in found} - {"container_start_time_seconds", "resource_scrape_error"}

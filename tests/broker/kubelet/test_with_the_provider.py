@@ -15,7 +15,7 @@ async def start_with_a_pod(start: Start, node: Node, provider: Server) -> Kubele
     )
 
 
-async def test_logs_are_what_the_provider_gives(start: Start, node: Node, provider: Server) -> None:
+async def test_logs_match_the_provider(start: Start, node: Node, provider: Server) -> None:
     kubelet = await start_with_a_pod(start, node, provider)
     whole = await kubelet.logs()
     assert whole.status == 200
@@ -25,7 +25,7 @@ async def test_logs_are_what_the_provider_gives(start: Start, node: Node, provid
     assert (await kubelet.logs(limitBytes="9")).body == b"synthetic"
 
 
-async def test_a_log_is_followed_until_the_pod_is_deleted(start: Start, node: Node, provider: Server) -> None:
+async def test_following_ends_when_the_pod_is_deleted(start: Start, node: Node, provider: Server) -> None:
     kubelet = await start_with_a_pod(start, node, provider)
     whole = (await kubelet.logs()).body
     async with kubelet.follow() as response:
@@ -35,13 +35,13 @@ async def test_a_log_is_followed_until_the_pod_is_deleted(start: Start, node: No
         assert await response.content.read() == b""
 
 
-async def test_a_pod_that_the_provider_lacks_has_no_logs(start: Start, node: Node, provider: Server) -> None:
+async def test_logs_of_an_unknown_pod_return_an_error(start: Start, node: Node, provider: Server) -> None:
     kubelet = await start_with_a_pod(start, node, provider)
     node.put("late")
     assert (await kubelet.logs("shop/late/app")).status == 400
 
 
-async def test_what_runs_is_what_the_provider_has(start: Start, node: Node, provider: Server) -> None:
+async def test_running_pods_match_the_provider(start: Start, node: Node, provider: Server) -> None:
     kubelet = await start_with_a_pod(start, node, provider)
     (pod,) = (await kubelet.get("/runningpods/")).json()["items"]
     assert pod["metadata"] == {"namespace": "shop", "name": "web", "uid": "uid-of-web"}

@@ -1,4 +1,4 @@
-"""The client against an API server: verbs, errors, pages, and what breaks on the way."""
+"""The client with an API server: verbs, errors, pages and failures."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ def bound(name: str = "web-0") -> dict[str, object]:
     return a_pod(name, nodeName="node")
 
 
-async def test_the_verbs_do_what_their_names_say(api: ApiServer, client: Client) -> None:
+async def test_create_get_patch_replace_and_delete(api: ApiServer, client: Client) -> None:
     created = await client.create(PODS, bound())
     assert created["status"]["phase"] == "Pending"
     assert await client.get(POD) == created
@@ -50,7 +50,7 @@ async def test_the_verbs_do_what_their_names_say(api: ApiServer, client: Client)
         ((500, "InternalError"), errors.ApiError),
     ],
 )
-async def test_each_answer_that_says_no_has_its_error(
+async def test_each_error_status_has_its_exception(
     api: ApiServer, client: Client, told: tuple[int, str], kind: type[errors.ApiError]
 ) -> None:
     code, reason = told
@@ -60,20 +60,20 @@ async def test_each_answer_that_says_no_has_its_error(
     assert (caught.value.status, caught.value.reason, caught.value.message) == (code, reason, "injected")
 
 
-async def test_an_error_says_how_long_the_server_wants_to_be_left_alone(api: ApiServer, client: Client) -> None:
+async def test_an_error_contains_retry_after(api: ApiServer, client: Client) -> None:
     with api.failing(429, retry_after=7), pytest.raises(errors.TooManyRequests) as caught:
         await client.get(POD)
     assert caught.value.retry_after == 7
 
 
-def test_an_answer_that_is_no_status_is_told_in_short() -> None:
+def test_a_response_without_status_is_abbreviated() -> None:
     error = errors.error_from(503, b"<html>\n<h1>Bad\n  gateway</h1>" + b"x" * 5000)
     assert error.status == 503
     assert error.message.startswith("<html> <h1>Bad gateway</h1>")
     assert len(error.message) <= 200
 
 
-async def test_a_list_comes_page_by_page_with_the_version_of_the_first(api: ApiServer, client: Client) -> None:
+async def test_a_list_is_read_in_pages(api: ApiServer, client: Client) -> None:
     for number in range(1203):
         api.store.create("pods", bound(f"web-{number}"))
     version = api.store.version
@@ -83,7 +83,7 @@ async def test_a_list_comes_page_by_page_with_the_version_of_the_first(api: ApiS
     assert [request.query["limit"] for request in api.made("GET")] == ["500"] * 3
 
 
-async def test_a_server_that_is_gone_is_unreachable_and_is_found_again(api: ApiServer, client: Client) -> None:
+async def test_the_client_reconnects_after_a_restart(api: ApiServer, client: Client) -> None:
     api.store.create("pods", bound())
     await client.get(POD)
     await api.stop()
@@ -93,7 +93,7 @@ async def test_a_server_that_is_gone_is_unreachable_and_is_found_again(api: ApiS
     assert (await client.get(POD))["metadata"]["name"] == "web-0"
 
 
-async def test_a_server_that_hangs_is_given_up(api: ApiServer, cluster: ClusterConfig) -> None:
+async def test_a_hanging_request_times_out(api: ApiServer, cluster: ClusterConfig) -> None:
     client = Client(cluster, timeout=0.2)
     try:
         with api.hanging(), pytest.raises(errors.Unreachable, match="in time"):
@@ -112,9 +112,7 @@ async def test_a_server_with_another_authority_is_not_trusted(api: ApiServer) ->
     assert api.requests == []
 
 
-async def test_a_token_that_has_rotated_is_used_at_once(
-    api: ApiServer, cluster: ClusterConfig, tmp_path: Path
-) -> None:
+async def test_a_rotated_token_is_used_at_once(api: ApiServer, cluster: ClusterConfig, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
     client = Client(ClusterConfig(api.url, ssl_context=cluster.ssl_context, token_file=token))
@@ -149,7 +147,7 @@ async def test_a_redirect_is_not_followed_with_the_token(cluster: ClusterConfig)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", json.dumps("text").encode()])
-async def test_an_answer_that_is_no_object_is_no_answer(body: bytes) -> None:
+async def test_a_response_that_is_no_object_is_unreachable(body: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))

@@ -1,4 +1,4 @@
-"""Where the API server is: kubeconfigs, pods, and what is wrong with them."""
+"""Connection settings from a kubeconfig or the service account of a pod."""
 
 import base64
 import ssl
@@ -35,16 +35,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "config"
 
 
-def test_a_token_is_borne_to_the_server_of_the_current_context(path: Path) -> None:
+def test_server_and_token_of_the_current_context(path: Path) -> None:
     config = from_kubeconfig(kubeconfig(path))
     assert config.server == "https://127.0.0.1:6443"
     assert config.authorization() == "Bearer secret-1"
     assert "secret-1" not in repr(config)
 
 
-def test_authority_and_client_certificate_come_as_data_or_as_files_beside_it(
-    path: Path, authority: Authority
-) -> None:
+def test_certificates_are_read_from_data_or_files(path: Path, authority: Authority) -> None:
     signed = authority.client("alice")
     given = (
         {"certificate-authority": authority.pem},
@@ -66,7 +64,7 @@ def test_authority_and_client_certificate_come_as_data_or_as_files_beside_it(
         assert config.ssl_context.verify_mode is ssl.CERT_REQUIRED
 
 
-def test_a_token_file_is_read_again_each_time(path: Path) -> None:
+def test_a_token_file_is_read_each_time(path: Path) -> None:
     token = path.parent / "token"
     token.write_text("one\n")
     config = from_kubeconfig(kubeconfig(path, user={"tokenFile": "token"}))
@@ -80,7 +78,7 @@ def test_the_name_on_the_certificate_may_be_another(path: Path) -> None:
     assert config.server_hostname == "kubernetes"
 
 
-def test_a_server_is_not_verified_where_the_kubeconfig_says_so(path: Path) -> None:
+def test_insecure_skip_tls_verify_disables_verification(path: Path) -> None:
     config = from_kubeconfig(kubeconfig(path, cluster={"insecure-skip-tls-verify": True}))
     assert config.ssl_context is not None
     assert config.ssl_context.verify_mode is ssl.CERT_NONE
@@ -91,7 +89,7 @@ def test_plain_http_has_no_tls(path: Path) -> None:
     assert config.ssl_context is None
 
 
-def test_of_several_files_the_first_that_says_something_wins(tmp_path: Path) -> None:
+def test_the_first_of_several_files_takes_precedence(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text(yaml.safe_dump({"users": [{"name": "u", "user": {"token": "of-the-first"}}]}))
     kubeconfig(second)
@@ -116,7 +114,7 @@ def test_of_several_files_the_first_that_says_something_wins(tmp_path: Path) -> 
         ({"proxy-url": "socks5://localhost"}, {}, "'c' needs a proxy"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name_and_quotes_no_secret(
+def test_an_unsupported_field_is_named_without_its_secret(
     path: Path, cluster: dict[str, Any], user: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=complaint) as caught:
@@ -134,18 +132,18 @@ def test_what_cannot_be_done_is_refused_by_name_and_quotes_no_secret(
         ("current-context: x\ncontexts: [{name: x, context: {cluster: c}}]", "has no cluster 'c'"),
     ],
 )
-def test_a_file_that_is_no_kubeconfig_is_refused(path: Path, text: str, complaint: str) -> None:
+def test_an_invalid_kubeconfig_is_rejected(path: Path, text: str, complaint: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=complaint):
         from_kubeconfig(path)
 
 
-def test_a_file_that_is_not_there_is_named(path: Path) -> None:
+def test_a_missing_file_is_named(path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"{path}: No such file"):
         load(str(path), {})
 
 
-def test_in_a_pod_the_service_account_speaks(tmp_path: Path, authority: Authority) -> None:
+def test_in_a_pod_the_service_account_is_used(tmp_path: Path, authority: Authority) -> None:
     (tmp_path / "ca.crt").write_text(authority.pem)
     (tmp_path / "token").write_text("one")
     environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -156,14 +154,12 @@ def test_in_a_pod_the_service_account_speaks(tmp_path: Path, authority: Authorit
     assert config.authorization() == "Bearer two"
 
 
-def test_a_pod_without_a_service_account_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_a_missing_service_account_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"service account .*ca\.crt: No such file"):
         in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path)
 
 
-def test_outside_of_a_cluster_the_default_kubeconfig_is_used_where_there_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_kubeconfig_is_used_outside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigurationError, match="KUBECONFIG"):
         load(None, {})

@@ -1,4 +1,4 @@
-"""The watch: whatever the server does, what is told comes to what is there."""
+"""The watch: whatever fails, the events lead to the objects of the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ def _no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Listener:
-    """Hears events; keeps what they say is there."""
+    """Records events and the objects that result from them."""
 
     def __init__(self, api: ApiServer) -> None:
         self.api = api
@@ -61,7 +61,7 @@ class Listener:
                 await self._heard.wait()
 
     async def catches_up(self) -> None:
-        """Wait until what was told is what the server has on the node."""
+        """Wait until the objects are those of the server on the node."""
         pods = self.api.store.list("pods")
         actual = {
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["metadata"]["resourceVersion"]
@@ -115,7 +115,7 @@ async def a_watch_is_open(api: ApiServer) -> None:
     await api.until(lambda: api.watchers)
 
 
-async def test_what_is_there_is_told_first_then_each_change(api: ApiServer, client: Client) -> None:
+async def test_existing_objects_are_followed_by_each_change(api: ApiServer, client: Client) -> None:
     create(api, "a")
     create(api, "of-another-node", "other")
     async with listening(api, client) as listener:
@@ -128,15 +128,13 @@ async def test_what_is_there_is_told_first_then_each_change(api: ApiServer, clie
     assert set(listener.synced) == {NOW}
 
 
-async def test_a_watch_that_is_accepted_and_stays_quiet_is_in_sync(api: ApiServer, client: Client) -> None:
+async def test_a_quiet_watch_is_in_sync(api: ApiServer, client: Client) -> None:
     async with listening(api, client) as listener:
         await listener.hears(lambda: len(listener.synced) == 2)
         assert listener.told == ["SYNCED"], "once for the list, once for the watch, and nothing has happened"
 
 
-async def test_a_watch_asks_for_bookmarks_and_for_an_end_within_ten_minutes(
-    api: ApiServer, client: Client
-) -> None:
+async def test_a_watch_requests_bookmarks_and_a_timeout(api: ApiServer, client: Client) -> None:
     async with listening(api, client):
         await a_watch_is_open(api)
     query = api.made("GET")[-1].query
@@ -144,7 +142,7 @@ async def test_a_watch_asks_for_bookmarks_and_for_an_end_within_ten_minutes(
     assert 300 <= int(query["timeoutSeconds"]) <= 600
 
 
-async def test_a_watch_that_ends_goes_on_from_its_last_event(api: ApiServer, client: Client) -> None:
+async def test_a_watch_resumes_from_the_last_event(api: ApiServer, client: Client) -> None:
     async with listening(api, client) as listener:
         await a_watch_is_open(api)
         create(api, "a")
@@ -156,7 +154,7 @@ async def test_a_watch_that_ends_goes_on_from_its_last_event(api: ApiServer, cli
     assert listener.told == ["SYNCED", "ADDED a", "ADDED b"]
 
 
-async def test_a_watch_that_ends_goes_on_from_its_last_bookmark(api: ApiServer, client: Client) -> None:
+async def test_a_watch_resumes_from_the_last_bookmark(api: ApiServer, client: Client) -> None:
     async with listening(api, client) as listener:
         await a_watch_is_open(api)
         create(api, "of-another-node", "other")
@@ -170,7 +168,7 @@ async def test_a_watch_that_ends_goes_on_from_its_last_bookmark(api: ApiServer, 
     assert listener.told == ["SYNCED"]
 
 
-async def test_a_line_that_was_cut_is_read_again_whole(api: ApiServer, client: Client) -> None:
+async def test_a_truncated_line_is_read_again(api: ApiServer, client: Client) -> None:
     create(api, "a")
     async with listening(api, client) as listener:
         await a_watch_is_open(api)
@@ -181,9 +179,7 @@ async def test_a_line_that_was_cut_is_read_again_whole(api: ApiServer, client: C
     assert listener.told == ["ADDED a", "SYNCED", "MODIFIED a"]
 
 
-async def test_after_a_restart_of_the_server_what_happened_meanwhile_is_told(
-    api: ApiServer, client: Client
-) -> None:
+async def test_changes_during_a_server_restart_are_reported(api: ApiServer, client: Client) -> None:
     create(api, "a")
     async with listening(api, client) as listener:
         await a_watch_is_open(api)
@@ -195,9 +191,7 @@ async def test_after_a_restart_of_the_server_what_happened_meanwhile_is_told(
     assert sorted(listener.told) == ["ADDED a", "ADDED b", "DELETED a", "SYNCED"]
 
 
-async def test_a_version_that_is_too_old_leads_to_a_new_list_that_tells_the_difference(
-    api: ApiServer, client: Client
-) -> None:
+async def test_an_expired_version_causes_a_new_list(api: ApiServer, client: Client) -> None:
     for name in ("changed", "deleted", "same"):
         create(api, name)
     async with listening(api, client) as listener:
@@ -215,7 +209,7 @@ async def test_a_version_that_is_too_old_leads_to_a_new_list_that_tells_the_diff
     assert told[3:] == ["SYNCED"]
 
 
-async def test_a_stream_that_says_it_is_too_old_is_left_for_a_new_list(api: ApiServer, client: Client) -> None:
+async def test_an_expired_watch_causes_a_new_list(api: ApiServer, client: Client) -> None:
     create(api, "a")
     async with listening(api, client) as listener:
         await a_watch_is_open(api)
@@ -226,9 +220,7 @@ async def test_a_stream_that_says_it_is_too_old_is_left_for_a_new_list(api: ApiS
     assert listener.told == ["ADDED a", "SYNCED", "SYNCED", "ADDED b"]
 
 
-async def test_an_object_replaced_behind_its_back_is_told_as_deleted_and_added(
-    api: ApiServer, client: Client
-) -> None:
+async def test_a_replaced_object_is_deleted_and_added(api: ApiServer, client: Client) -> None:
     old = create(api, "a")
     async with listening(api, client) as listener:
         await a_watch_is_open(api)
@@ -244,7 +236,7 @@ async def test_an_object_replaced_behind_its_back_is_told_as_deleted_and_added(
 
 
 @pytest.mark.parametrize("code", [401, 403, 429, 500, 503])
-async def test_an_answer_that_says_no_is_waited_out(api: ApiServer, client: Client, code: int) -> None:
+async def test_an_error_response_is_retried(api: ApiServer, client: Client, code: int) -> None:
     create(api, "a")
     with api.failing(code, times=4) as fault:
         async with listening(api, client) as listener:
@@ -252,7 +244,7 @@ async def test_an_answer_that_says_no_is_waited_out(api: ApiServer, client: Clie
     assert fault.met == 4
 
 
-async def test_the_time_that_the_server_asks_for_is_given_to_it(
+async def test_retry_after_of_the_server_is_observed(
     api: ApiServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -263,7 +255,7 @@ async def test_the_time_that_the_server_asks_for_is_given_to_it(
     assert waits == [7]
 
 
-async def test_attempts_become_rarer_up_to_every_half_minute(
+async def test_retry_delays_increase_up_to_30_seconds(
     api: ApiServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -281,7 +273,7 @@ async def _note(waits: list[float], seconds: float) -> None:
 
 
 class Failing(Client):
-    """A client whose lists fail a number of times, and then wait for ever."""
+    """A client whose lists fail a number of times, then block."""
 
     def __init__(self, config: ClusterConfig, *, failures: int) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""The lease of the node, against an API server."""
+"""The lease of the node, with an API server."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ def renewed_elsewhere(api: ApiServer) -> None:
     api.store.update("leases", obj)
 
 
-async def test_a_lease_is_made_where_there_is_none(api: ApiServer, lease: Lease) -> None:
+async def test_a_missing_lease_is_created(api: ApiServer, lease: Lease) -> None:
     await lease.renew()
     assert stored(api)["spec"] == {
         "holderIdentity": "node",
@@ -58,7 +58,7 @@ async def test_a_renewal_is_one_request(api: ApiServer, lease: Lease, clock: Clo
     assert stored(api)["spec"]["renewTime"] == "2026-11-22T08:46:48.123456Z"
 
 
-async def test_a_lease_of_an_earlier_run_is_taken_over(api: ApiServer, lease: Lease) -> None:
+async def test_an_existing_lease_is_adopted(api: ApiServer, lease: Lease) -> None:
     earlier = {"metadata": {"name": "node", "namespace": "kube-node-lease"}, "spec": {"leaseTransitions": 3}}
     api.store.create("leases", earlier)
     with capture_logs() as logs:
@@ -68,7 +68,7 @@ async def test_a_lease_of_an_earlier_run_is_taken_over(api: ApiServer, lease: Le
     assert logs == []
 
 
-async def test_a_lease_that_was_deleted_is_made_again_for_the_node_of_today(
+async def test_a_deleted_lease_is_recreated_with_current_owner(
     api: ApiServer, lease: Lease, info: NodeInfo
 ) -> None:
     await lease.renew()
@@ -78,7 +78,7 @@ async def test_a_lease_that_was_deleted_is_made_again_for_the_node_of_today(
     assert stored(api)["metadata"]["ownerReferences"][0]["uid"] == "another"
 
 
-async def test_a_second_broker_of_the_name_is_noticed(api: ApiServer, lease: Lease) -> None:
+async def test_a_second_broker_with_the_name_is_logged(api: ApiServer, lease: Lease) -> None:
     await lease.renew()
     await lease.renew()
     renewed_elsewhere(api)
@@ -88,9 +88,7 @@ async def test_a_second_broker_of_the_name_is_noticed(api: ApiServer, lease: Lea
     assert [entry["log_level"] for entry in logs] == ["warning"]
 
 
-async def test_a_renewal_whose_answer_was_lost_is_no_second_broker(
-    api: ApiServer, lease: Lease, clock: Clock
-) -> None:
+async def test_a_lost_response_is_no_second_broker(api: ApiServer, lease: Lease, clock: Clock) -> None:
     await lease.renew()
     clock.advance(10)
     with api.failing(500, method="PUT", path=PATH, lost=True), pytest.raises(ApiError):
@@ -102,7 +100,7 @@ async def test_a_renewal_whose_answer_was_lost_is_no_second_broker(
     assert logs == []
 
 
-async def test_a_renewal_that_fails_is_tried_again_soon_then_every_ten_seconds(
+async def test_a_failed_renewal_is_retried_with_back_off(
     api: ApiServer, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []

@@ -68,7 +68,7 @@ def stored(api: ApiServer) -> Object:
     return api.store.get("nodes", "node")
 
 
-async def test_a_node_is_registered_with_labels_taint_and_status(
+async def test_a_node_is_registered_with_labels_and_taint(
     api: ApiServer, make: MakeRegistration, info: NodeInfo
 ) -> None:
     await make(labels={"zone": "a"}).register()
@@ -80,7 +80,7 @@ async def test_a_node_is_registered_with_labels_taint_and_status(
     assert info.labels == node["metadata"]["labels"]
 
 
-async def test_a_node_that_is_there_is_adopted_with_what_others_gave_it(
+async def test_an_existing_node_keeps_the_fields_of_others(
     api: ApiServer, make: MakeRegistration, info: NodeInfo
 ) -> None:
     there = api.store.create(
@@ -97,7 +97,7 @@ async def test_a_node_that_is_there_is_adopted_with_what_others_gave_it(
     assert node["spec"] == {"taints": [THEIRS, OURS], "podCIDR": "10.1.0.0/24"}
 
 
-async def test_a_node_that_is_as_it_should_be_is_not_written(api: ApiServer, make: MakeRegistration) -> None:
+async def test_an_unchanged_node_is_not_written(api: ApiServer, make: MakeRegistration) -> None:
     await make().register()
     version = stored(api)["metadata"]["resourceVersion"]
     await make().register()
@@ -105,7 +105,7 @@ async def test_a_node_that_is_as_it_should_be_is_not_written(api: ApiServer, mak
     assert api.made("PATCH") == []
 
 
-async def test_a_taint_that_somebody_sets_meanwhile_is_not_lost(api: ApiServer, make: MakeRegistration) -> None:
+async def test_a_concurrently_added_taint_is_kept(api: ApiServer, make: MakeRegistration) -> None:
     api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
     with api.hanging(method="PATCH") as fault:
         task = asyncio.create_task(make().register())
@@ -115,16 +115,14 @@ async def test_a_taint_that_somebody_sets_meanwhile_is_not_lost(api: ApiServer, 
     assert stored(api)["spec"]["taints"] == [THEIRS, OURS]
 
 
-async def test_an_api_server_that_is_not_there_yet_is_waited_for(api: ApiServer, make: MakeRegistration) -> None:
+async def test_registration_waits_for_the_api_server(api: ApiServer, make: MakeRegistration) -> None:
     with api.failing(503, times=3):
         await make().register()
     assert stored(api)
 
 
 @pytest.mark.parametrize("there", [True, False])
-async def test_an_identity_that_may_not_set_the_role_goes_without(
-    api: ApiServer, make: MakeRegistration, there: bool
-) -> None:
+async def test_a_forbidden_role_label_is_omitted(api: ApiServer, make: MakeRegistration, there: bool) -> None:
     if there:
         api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
     with api.forbidding_labels("kubernetes.io/role"):
@@ -134,7 +132,7 @@ async def test_an_identity_that_may_not_set_the_role_goes_without(
     assert labels["type"] == "virtual-kubelet"
 
 
-async def test_a_node_that_may_not_be_changed_is_adopted_as_it_is(
+async def test_a_node_without_patch_permission_is_adopted_unchanged(
     api: ApiServer, make: MakeRegistration, info: NodeInfo
 ) -> None:
     there = api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {"taints": [THEIRS]}})
@@ -144,9 +142,7 @@ async def test_a_node_that_may_not_be_changed_is_adopted_as_it_is(
     assert stored(api) == there
 
 
-async def test_a_node_that_is_deleted_is_made_again(
-    api: ApiServer, make: MakeRegistration, info: NodeInfo
-) -> None:
+async def test_a_deleted_node_is_recreated(api: ApiServer, make: MakeRegistration, info: NodeInfo) -> None:
     registration = make()
     await registration.register()
     first = info.uid
@@ -160,9 +156,7 @@ async def test_a_node_that_is_deleted_is_made_again(
     assert node["status"]["conditions"]
 
 
-async def test_a_node_that_was_deleted_while_the_api_server_was_away_is_made_again(
-    api: ApiServer, make: MakeRegistration
-) -> None:
+async def test_a_node_deleted_during_an_outage_is_recreated(api: ApiServer, make: MakeRegistration) -> None:
     registration = make()
     await registration.register()
     async with following(registration):
@@ -174,7 +168,7 @@ async def test_a_node_that_was_deleted_while_the_api_server_was_away_is_made_aga
         await api.until(lambda: api.store.find("nodes", "node"))
 
 
-async def test_labels_that_others_set_are_known(api: ApiServer, make: MakeRegistration, info: NodeInfo) -> None:
+async def test_labels_set_by_others_are_stored(api: ApiServer, make: MakeRegistration, info: NodeInfo) -> None:
     registration = make()
     await registration.register()
     async with following(registration):

@@ -1,4 +1,4 @@
-"""What Kubernetes is told of the node, against an API server and a provider."""
+"""The status of the Node, with an API server and a provider."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ def info() -> NodeInfo:
 async def status(
     api: ApiServer, client: Client, info: NodeInfo, *, clock: Clock, stub: StubProvider
 ) -> AsyncIterator[NodeStatus]:
-    """The status of a Node that is registered without any."""
+    """Status of a Node that is registered without a status."""
     api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
     provider = ProviderClient(stub.url)
     settings = settings_of_a_node(stub.url, pod_ip=None)
@@ -52,9 +52,7 @@ def ready(status: Object) -> tuple[str, str]:
     return found["status"], found["reason"]
 
 
-async def test_what_the_provider_says_is_told_and_known(
-    api: ApiServer, status: NodeStatus, info: NodeInfo
-) -> None:
+async def test_the_status_of_the_provider_is_published(api: ApiServer, status: NodeStatus, info: NodeInfo) -> None:
     await status.poll_provider()
     await status.write(status.current())
     assert ready(stored(api))[0] == "True"
@@ -64,7 +62,7 @@ async def test_what_the_provider_says_is_told_and_known(
     assert info.ready
 
 
-async def test_a_provider_that_has_never_answered_makes_a_node_that_is_not_ready(
+async def test_an_unreachable_provider_makes_the_node_not_ready(
     status: NodeStatus, stub: StubProvider, info: NodeInfo
 ) -> None:
     await stub.stop()
@@ -74,7 +72,7 @@ async def test_a_provider_that_has_never_answered_makes_a_node_that_is_not_ready
 
 
 @pytest.mark.parametrize("path", ["/capacity", "/nodeConditions", "/nodeAddresses"])
-async def test_three_failures_in_a_row_make_the_node_not_ready_and_the_last_figures_stay(
+async def test_three_consecutive_failures_make_the_node_not_ready(
     status: NodeStatus, stub: StubProvider, path: str
 ) -> None:
     await status.poll_provider()
@@ -92,7 +90,7 @@ async def test_three_failures_in_a_row_make_the_node_not_ready_and_the_last_figu
     assert ready(status.current())[0] == "True"
 
 
-async def test_a_provider_that_hangs_has_no_more_than_a_period(
+async def test_a_hanging_provider_times_out_after_one_period(
     status: NodeStatus, stub: StubProvider, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PERIOD", 0.05)
@@ -101,14 +99,14 @@ async def test_a_provider_that_hangs_has_no_more_than_a_period(
     assert not info.ready
 
 
-async def test_why_the_node_is_not_ready_is_said(status: NodeStatus, stub: StubProvider) -> None:
+async def test_the_not_ready_message_names_the_failure(status: NodeStatus, stub: StubProvider) -> None:
     with stub.failing("/capacity", 503):
         await status.poll_provider()
     message = next(c["message"] for c in status.current()["conditions"] if c["type"] == "Ready")
     assert "503" in message
 
 
-async def test_a_node_that_stops_says_so(api: ApiServer, status: NodeStatus) -> None:
+async def test_a_stopped_node_is_not_ready(api: ApiServer, status: NodeStatus) -> None:
     await status.poll_provider()
     await status.write(status.current(NotReady("NodeShutdown", "the node has stopped")))
     assert ready(stored(api)) == ("False", "NodeShutdown")
@@ -123,7 +121,7 @@ async def test_conditions_of_other_parties_stay(api: ApiServer, status: NodeStat
     assert {"type": "KernelDeadlock", "status": "False"} in stored(api)["conditions"]
 
 
-async def test_a_name_that_does_not_resolve_is_not_published(
+async def test_an_unresolvable_host_name_is_not_published(
     status: NodeStatus, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def addresses(_: ProviderClient) -> list[Object]:
@@ -138,10 +136,10 @@ async def test_a_name_that_does_not_resolve_is_not_published(
     ]
 
 
-async def test_a_status_is_written_on_change_or_after_five_minutes(
+async def test_a_status_is_written_on_change_or_heartbeat(
     api: ApiServer, status: NodeStatus, stub: StubProvider, *, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One pass of the loop for each time that it is let go on."""
+    """Each `one_pass` runs the loop of the status once."""
     turn, passed = asyncio.Event(), asyncio.Event()
 
     async def wait(_: float) -> None:
@@ -170,7 +168,7 @@ async def test_a_status_is_written_on_change_or_after_five_minutes(
     task.cancel()
 
 
-async def test_a_write_that_failed_is_made_again(
+async def test_a_failed_write_is_retried(
     api: ApiServer, status: NodeStatus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await status.poll_provider()
@@ -182,6 +180,6 @@ async def test_a_write_that_failed_is_made_again(
     task.cancel()
 
 
-def test_the_address_of_this_machine_is_the_one_that_reaches_the_api_server() -> None:
+def test_own_ip_is_the_address_facing_kubernetes() -> None:
     assert own_ip("https://127.0.0.1:6443") == "127.0.0.1"
     assert own_ip("https://no-such-host.invalid") == "127.0.0.1"

@@ -47,7 +47,7 @@ Controlling = Callable[..., AbstractAsyncContextManager[PodController]]
 
 @pytest.fixture
 def controlling(client: Client, info: NodeInfo) -> Controlling:
-    """Have a controller run for the time of a block, with other settings where given."""
+    """Run a controller for the duration of the block, optionally with other settings."""
 
     @asynccontextmanager
     async def run(stub: StubProvider, **options: Any) -> AsyncIterator[PodController]:

@@ -1,4 +1,4 @@
-"""Which pods a node takes on."""
+"""The pods that a node admits."""
 
 from decimal import Decimal
 from typing import Any
@@ -57,7 +57,7 @@ def needing(name: str = "web", *, sidecar: bool = False, **amounts: str) -> Obje
         pytest.param({"containers": [needing(cpu="1")], "overhead": {"cpu": "250m"}}, "1.25", id="and overhead"),
     ],
 )
-def test_what_a_pod_requests(spec: Object, cpu: str) -> None:
+def test_requests_of_a_pod(spec: Object, cpu: str) -> None:
     requested = requests(a_pod(**spec))
     assert requested["cpu"] == Decimal(cpu)
     assert requested["pods"] == 1
@@ -111,7 +111,9 @@ NODE = NodeInfo(
         ),
     ],
 )
-def test_a_pod_needs_room(amounts: dict[str, str], used: dict[str, str], rejection: Rejection | None) -> None:
+def test_a_pod_requires_sufficient_resources(
+    amounts: dict[str, str], used: dict[str, str], rejection: Rejection | None
+) -> None:
     pod = a_pod(containers=[a_container(resources={"requests": amounts})])
     assert admit(pod, NODE, {name: Decimal(amount) for name, amount in used.items()}) == rejection
 
@@ -162,7 +164,7 @@ def expression(key: str, operator: str, *values: str) -> Object:
         pytest.param({"affinity": {"nodeAffinity": {}}}, True, id="nothing required"),
     ],
 )
-def test_a_pod_has_to_want_the_node(spec: Object, welcome: bool) -> None:
+def test_a_pod_requires_matching_selector_and_affinity(spec: Object, welcome: bool) -> None:
     rejection = admit(a_pod(**spec), NODE, {})
     assert rejection == (
         None
@@ -173,7 +175,7 @@ def test_a_pod_has_to_want_the_node(spec: Object, welcome: bool) -> None:
     )
 
 
-def test_the_ledger_counts_each_pod_once_and_no_longer_than_it_is_there() -> None:
+def test_the_ledger_counts_each_admitted_pod_once() -> None:
     ledger = ResourceLedger()
     ledger.admit("a", {"cpu": Decimal(1)})
     ledger.admit("a", {"cpu": Decimal(2)})
@@ -198,15 +200,15 @@ def test_the_ledger_counts_each_pod_once_and_no_longer_than_it_is_there() -> Non
         (".5", "0.5"),
     ],
 )
-def test_a_quantity_is_read(text: str, value: str) -> None:
+def test_a_quantity_is_parsed(text: str, value: str) -> None:
     assert parse_quantity(text) == Decimal(value)
 
 
 @pytest.mark.parametrize("text", ["", "1 Gi", "abc", "1Kb", "٣"])
-def test_what_is_no_quantity_is_refused(text: str) -> None:
+def test_an_invalid_quantity_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
         parse_quantity(text)
 
 
-def test_parts_of_a_unit_count_as_one() -> None:
+def test_whole_rounds_up() -> None:
     assert whole(parse_quantity("1001m")) == 2

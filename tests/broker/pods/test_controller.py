@@ -1,4 +1,4 @@
-"""The life of a pod between Kubernetes and a provider, in good order."""
+"""A pod between Kubernetes and a provider, without failures."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,14 +16,12 @@ POD = "default/web-0"
 
 
 def asked(stub: StubProvider, path: str) -> list[Any]:
-    """The bodies that a path was sent."""
+    """Return the bodies sent to a path."""
     return [request.body for request in stub.made(path)]
 
 
 @pytest.mark.parametrize("ways", [pytest.param(ways, id=name) for name, ways in WAYS.items()])
-async def test_a_pod_lives_its_life_with_any_provider(
-    api: ApiServer, controlling: Controlling, ways: Ways
-) -> None:
+async def test_a_pod_runs_and_ends_with_any_provider(api: ApiServer, controlling: Controlling, ways: Ways) -> None:
     async with providing(ways) as stub, controlling(stub):
         api.store.create("pods", bound())
         await api.until(lambda: phase(api) == "Running")
@@ -40,7 +38,7 @@ async def test_a_pod_lives_its_life_with_any_provider(
         assert stub.made("/updatePod") == []
 
 
-async def test_a_provider_is_sent_what_the_pod_is_with_its_environment(
+async def test_the_payload_contains_the_resolved_environment(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create(
@@ -62,7 +60,7 @@ async def test_a_provider_is_sent_what_the_pod_is_with_its_environment(
     assert sent["status"]["phase"] == "Pending"
 
 
-async def test_only_what_a_provider_acts_on_is_an_update(
+async def test_a_foreign_condition_causes_no_update(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -83,7 +81,7 @@ async def test_only_what_a_provider_acts_on_is_an_update(
     assert gate["status"] == "True"
 
 
-async def test_a_readiness_gate_that_opens_makes_the_pod_ready(
+async def test_a_true_readiness_gate_makes_the_pod_ready(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound(readinessGates=[{"conditionType": "example.com/gate"}]))
@@ -97,7 +95,7 @@ async def test_a_readiness_gate_that_opens_makes_the_pod_ready(
         await api.until(lambda: (condition(api, "Ready") or {})["status"] == "True")
 
 
-async def test_a_status_that_stays_the_same_is_written_once(
+async def test_an_unchanged_status_is_written_once(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -107,7 +105,7 @@ async def test_a_status_that_stays_the_same_is_written_once(
     assert len(api.made("PATCH", "/status")) == 1
 
 
-async def test_a_pod_that_ends_is_told_to_have_ended_and_stays_with_the_provider(
+async def test_an_ended_pod_stays_with_the_provider(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound(restartPolicy="Never"))
@@ -119,12 +117,12 @@ async def test_a_pod_that_ends_is_told_to_have_ended_and_stays_with_the_provider
         assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
         stub.report(POD, {"phase": "Running"})
         assert POD in stub.pods
-        api.store.delete("pods", "web-0", "default")  # at once, without a word: it has nothing to stop
+        api.store.delete("pods", "web-0", "default")  # at once: no container runs
         await stub.until(lambda: not stub.pods)
     assert phase(api) is None
 
 
-async def test_a_pod_that_is_deleted_has_ended_before_it_is_gone(
+async def test_a_deleted_pod_has_a_terminal_status_first(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
@@ -144,8 +142,8 @@ async def test_a_pod_that_is_deleted_has_ended_before_it_is_gone(
     assert delete.body["preconditions"] == {"uid": pod["metadata"]["uid"]}
 
 
-async def test_a_pod_that_takes_its_time_to_end_is_waited_for(api: ApiServer, controlling: Controlling) -> None:
-    async with providing(Ways(tells_changes=True, lets_go_slowly=True)) as stub, controlling(stub):
+async def test_deletion_waits_until_the_pod_has_ended(api: ApiServer, controlling: Controlling) -> None:
+    async with providing(Ways(reports_changes=True, deletes_slowly=True)) as stub, controlling(stub):
         api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
         await api.until(lambda: phase(api) == "Running")
         api.store.delete("pods", "web-0", "default")
@@ -158,10 +156,8 @@ async def test_a_pod_that_takes_its_time_to_end_is_waited_for(api: ApiServer, co
         assert len(asked(stub, "/deletePod")) == 1
 
 
-async def test_a_grace_that_is_made_shorter_is_passed_on_and_the_pod_goes_when_it_is_over(
-    api: ApiServer, controlling: Controlling
-) -> None:
-    async with providing(Ways(lets_go_slowly=True)) as stub, controlling(stub):
+async def test_a_shortened_grace_period_is_sent_and_observed(api: ApiServer, controlling: Controlling) -> None:
+    async with providing(Ways(deletes_slowly=True)) as stub, controlling(stub):
         api.store.create("pods", bound(terminationGracePeriodSeconds=3600))
         await api.until(lambda: phase(api) == "Running")
         api.store.delete("pods", "web-0", "default")
@@ -172,7 +168,7 @@ async def test_a_grace_that_is_made_shorter_is_passed_on_and_the_pod_goes_when_i
     assert graces == [3600, 1, 1]
 
 
-async def test_a_pod_that_is_deleted_by_force_is_deleted_at_the_provider(
+async def test_force_deletion_deletes_at_the_provider(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -186,7 +182,7 @@ async def test_a_pod_that_is_deleted_by_force_is_deleted_at_the_provider(
     assert asked(stub, "/deletePod")[0]["spec"]["containers"]
 
 
-async def test_a_pod_of_the_same_name_comes_after_the_old_one_is_gone(
+async def test_a_recreated_pod_waits_for_the_old_one(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -207,7 +203,7 @@ async def test_a_pod_of_the_same_name_comes_after_the_old_one_is_gone(
     assert new == stub.pods[POD]["metadata"]["uid"]
 
 
-async def test_what_kubernetes_does_not_know_is_deleted_once_it_has_told_what_it_knows(
+async def test_pods_unknown_to_kubernetes_are_deleted_after_sync(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     known = api.store.create("pods", bound())
@@ -228,7 +224,7 @@ async def test_what_kubernetes_does_not_know_is_deleted_once_it_has_told_what_it
     assert len(listed) == 1
 
 
-async def test_a_mandatory_config_map_is_waited_for(
+async def test_a_pod_waits_for_a_mandatory_config_map(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound(containers=[a_container(envFrom=[{"configMapRef": {"name": "config"}}])]))
@@ -241,7 +237,7 @@ async def test_a_mandatory_config_map_is_waited_for(
         await api.until(lambda: phase(api) == "Running")
 
 
-async def test_an_environment_is_resolved_once_in_the_life_of_a_pod(
+async def test_an_environment_is_resolved_once_per_pod(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("configmaps", {"metadata": {"name": "config"}, "data": {"A": "1"}})
@@ -258,7 +254,7 @@ async def test_an_environment_is_resolved_once_in_the_life_of_a_pod(
     assert sent["spec"]["containers"][0]["env"] == [{"name": "A", "value": "1"}]
 
 
-async def test_a_broker_that_starts_again_writes_nothing_where_nothing_has_changed(
+async def test_a_restarted_broker_writes_nothing_if_nothing_changed(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -274,7 +270,7 @@ async def test_a_broker_that_starts_again_writes_nothing_where_nothing_has_chang
     assert len(api.made("PATCH", "/pods")) == patches
 
 
-async def test_a_pod_without_a_place_is_rejected_as_a_kubelet_would(
+async def test_a_pod_beyond_capacity_is_rejected(
     api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
 ) -> None:
     info.allocatable = {"pods": "1"}
@@ -294,7 +290,7 @@ async def test_a_pod_without_a_place_is_rejected_as_a_kubelet_would(
     assert {body["metadata"]["name"] for body in asked(stub, "/createPod")} == {"web-0", "web-2"}
 
 
-async def test_what_runs_has_its_place_before_what_is_new(
+async def test_running_pods_are_admitted_before_new_pods(
     api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
 ) -> None:
     info.allocatable = {"pods": "1"}
@@ -319,9 +315,7 @@ async def test_pods_wait_until_the_node_is_registered(
         await api.until(lambda: phase(api) == "Running")
 
 
-async def test_a_pod_whose_time_is_over_is_ended(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
-) -> None:
+async def test_a_pod_past_its_deadline_fails(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
     api.store.create("pods", bound(activeDeadlineSeconds=60))
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
@@ -335,7 +329,7 @@ async def test_a_pod_whose_time_is_over_is_ended(
     assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
 
 
-async def test_a_deadline_is_kept_without_anything_happening(
+async def test_a_deadline_is_enforced_without_other_events(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound(activeDeadlineSeconds=1))
@@ -350,7 +344,7 @@ def of_daemon_set(name: str) -> Object:
 
 
 @pytest.mark.parametrize("daemon_sets", [True, False])
-async def test_pods_of_daemon_sets_run_unless_they_are_turned_off(
+async def test_pods_of_daemon_sets_run_unless_disabled(
     api: ApiServer, stub: StubProvider, controlling: Controlling, daemon_sets: bool
 ) -> None:
     api.store.create("pods", of_daemon_set("daemon"))
@@ -365,7 +359,7 @@ async def test_pods_of_daemon_sets_run_unless_they_are_turned_off(
     assert created == ({"web-0", "daemon"} if daemon_sets else {"web-0"})
 
 
-async def test_mirror_pods_are_left_alone(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
+async def test_mirror_pods_are_ignored(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
     api.store.create("pods", bound("mirror", metadata={"annotations": {"kubernetes.io/config.mirror": "x"}}))
     api.store.create("pods", bound("web-0"))
     async with controlling(stub):

@@ -16,7 +16,7 @@ from tests.conftest import Clock
 
 @pytest.fixture
 async def recorder(client: Client, clock: Clock) -> AsyncIterator[EventRecorder]:
-    """What records events, and writes them."""
+    """Recorder that writes events."""
     recorder = EventRecorder(dependencies_of(client, NodeInfo("web"), clock=clock))
     task = asyncio.create_task(recorder.run())
     yield recorder
@@ -28,7 +28,7 @@ def pod(api: ApiServer) -> Object:
     return api.store.create("pods", bound())
 
 
-async def test_an_event_says_what_happened_to_which_pod_where(
+async def test_an_event_contains_pod_reason_and_source(
     api: ApiServer, recorder: EventRecorder, pod: Object
 ) -> None:
     recorder.record(pod, "Warning", "ProviderCreateFailed", "the pod is not created")
@@ -46,7 +46,7 @@ async def test_an_event_says_what_happened_to_which_pod_where(
     assert event["firstTimestamp"] == event["lastTimestamp"] == "2026-11-22T08:46:38Z"
 
 
-async def test_what_happens_again_is_counted_and_written_once_a_minute(
+async def test_repeated_events_are_counted_and_written_each_minute(
     api: ApiServer, recorder: EventRecorder, pod: Object, clock: Clock
 ) -> None:
     recorder.record(pod, "Normal", "Again", "it happens")
@@ -61,7 +61,7 @@ async def test_what_happens_again_is_counted_and_written_once_a_minute(
     assert len(api.made("PATCH", "/events/")) == 1
 
 
-async def test_an_event_that_the_cluster_has_forgotten_is_made_anew(
+async def test_an_expired_event_is_recreated(
     api: ApiServer, recorder: EventRecorder, pod: Object, clock: Clock
 ) -> None:
     recorder.record(pod, "Normal", "Again", "it happens")
@@ -73,7 +73,7 @@ async def test_an_event_that_the_cluster_has_forgotten_is_made_anew(
     assert event["count"] == 1
 
 
-async def test_an_event_that_cannot_be_written_is_dropped_and_the_next_one_is_not(
+async def test_an_event_that_cannot_be_written_is_dropped(
     api: ApiServer, recorder: EventRecorder, pod: Object
 ) -> None:
     with api.failing(403, reason="Forbidden", path="/events"):

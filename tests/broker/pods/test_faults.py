@@ -1,4 +1,4 @@
-"""Providers and API servers on a bad day: nothing is lost, nothing fails that need not, nothing regresses."""
+"""Failures of the provider and of the API server: no pod is lost, fails without need, or regresses."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ POD = "default/web-0"
 SECRET = "hunter2hunter2"
 
 
-async def test_a_provider_that_hangs_is_given_up_and_asked_again(
+async def test_a_request_to_a_hanging_provider_is_retried(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -25,7 +25,7 @@ async def test_a_provider_that_hangs_is_given_up_and_asked_again(
         await api.until(lambda: phase(api) == "Running")
 
 
-async def test_a_provider_that_is_down_is_waited_for(
+async def test_pods_wait_for_an_unreachable_provider(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     await stub.stop()
@@ -38,7 +38,7 @@ async def test_a_provider_that_is_down_is_waited_for(
     assert len(stub.made("/createPod")) == 1
 
 
-async def test_an_outage_of_the_provider_touches_no_status(
+async def test_a_provider_outage_changes_no_status(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -55,7 +55,7 @@ async def test_an_outage_of_the_provider_touches_no_status(
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503])
-async def test_a_provider_that_cannot_now_is_asked_again(
+async def test_a_temporary_failure_is_retried(
     api: ApiServer, stub: StubProvider, controlling: Controlling, code: int
 ) -> None:
     api.store.create("pods", bound())
@@ -65,9 +65,7 @@ async def test_a_provider_that_cannot_now_is_asked_again(
     assert len(stub.made("/createPod")) == 4
 
 
-async def test_an_answer_about_a_pod_that_is_none_says_neither_that_it_is_there_nor_that_it_is_not(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
-) -> None:
+async def test_a_failed_get_causes_no_write(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
     api.store.create("pods", bound())
     with stub.failing("/getPods", 500), stub.failing("/getPod$", 500):
         async with controlling(stub):
@@ -76,7 +74,7 @@ async def test_an_answer_about_a_pod_that_is_none_says_neither_that_it_is_there_
     assert not stub.made("/updatePod")
 
 
-async def test_a_create_whose_answer_was_lost_is_not_repeated(
+async def test_a_create_with_lost_response_is_not_repeated(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     with stub.failing("/createPod", 500, times=1), stub.hanging("/getPod$") as fault:
@@ -92,7 +90,7 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated(
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
-async def test_a_pod_that_the_provider_will_never_take_fails_with_the_providers_words(
+async def test_a_rejected_pod_fails_with_the_providers_message(
     api: ApiServer, stub: StubProvider, controlling: Controlling, code: int
 ) -> None:
     env = [{"name": "P", "value": SECRET}]
@@ -110,7 +108,7 @@ async def test_a_pod_that_the_provider_will_never_take_fails_with_the_providers_
 
 
 @pytest.mark.parametrize("code", [301, 401, 403, 404, 405, 409])
-async def test_another_refusal_fails_no_pod(
+async def test_other_client_errors_do_not_fail_a_pod(
     api: ApiServer, stub: StubProvider, controlling: Controlling, code: int
 ) -> None:
     api.store.create("pods", bound())
@@ -121,7 +119,7 @@ async def test_another_refusal_fails_no_pod(
 
 
 @pytest.mark.parametrize("ways", [pytest.param(ways, id=name) for name, ways in WAYS.items()])
-async def test_a_provider_that_comes_back_without_its_pods_gets_them_again(
+async def test_pods_lost_by_the_provider_are_recreated(
     api: ApiServer, controlling: Controlling, ways: Ways
 ) -> None:
     async with providing(ways) as stub, controlling(stub):
@@ -136,7 +134,7 @@ async def test_a_provider_that_comes_back_without_its_pods_gets_them_again(
     assert {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in stub.pods.values()} == uids
 
 
-async def test_a_pod_that_ran_does_not_fail_where_it_cannot_be_made_again(
+async def test_a_running_pod_survives_a_rejected_recreation(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -149,7 +147,7 @@ async def test_a_pod_that_ran_does_not_fail_where_it_cannot_be_made_again(
         await stub.until(lambda: POD in stub.pods)
 
 
-async def test_one_status_that_is_missing_is_no_lost_pod(api: ApiServer, controlling: Controlling) -> None:
+async def test_one_missing_status_does_not_recreate_a_pod(api: ApiServer, controlling: Controlling) -> None:
     api.store.create("pods", bound())
     async with providing(WAYS["no /getPod"]) as stub, controlling(stub):
         await api.until(lambda: phase(api) == "Running")
@@ -160,7 +158,7 @@ async def test_one_status_that_is_missing_is_no_lost_pod(api: ApiServer, control
     assert len(stub.made("/createPod")) == 1
 
 
-async def test_a_pod_that_was_lost_without_a_word_is_made_again_instead_of_updated(
+async def test_an_update_of_a_lost_pod_recreates_it(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -179,7 +177,7 @@ def was_updated(stub: StubProvider, times: int) -> bool:
     return len(stub.made("/updatePod")) >= times
 
 
-async def test_a_provider_that_takes_no_updates_keeps_its_pods(api: ApiServer, controlling: Controlling) -> None:
+async def test_a_provider_without_updates_keeps_its_pods(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(takes_updates=False)) as stub, controlling(stub):
         api.store.create("pods", bound())
         await api.until(lambda: phase(api) == "Running")
@@ -196,7 +194,7 @@ async def test_a_provider_that_takes_no_updates_keeps_its_pods(api: ApiServer, c
 @pytest.mark.parametrize(
     "answer", [(409, "Conflict"), (429, "TooManyRequests"), (500, "InternalError"), (503, "Unavailable")]
 )
-async def test_a_status_that_could_not_be_written_is_written_later(
+async def test_a_failed_status_write_is_retried(
     api: ApiServer, stub: StubProvider, controlling: Controlling, answer: tuple[int, str]
 ) -> None:
     api.store.create("pods", bound())
@@ -207,7 +205,7 @@ async def test_a_status_that_could_not_be_written_is_written_later(
     assert len(stub.made("/createPod")) == 1
 
 
-async def test_a_status_is_written_on_what_the_pod_has_become(
+async def test_a_status_write_keeps_concurrent_conditions(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -223,7 +221,7 @@ async def test_a_status_is_written_on_what_the_pod_has_become(
     assert "Ready" in types
 
 
-async def test_a_status_is_written_though_the_pod_cannot_be_updated(
+async def test_a_failing_update_does_not_block_statuses(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -241,7 +239,7 @@ async def test_a_status_is_written_though_the_pod_cannot_be_updated(
         await stub.until(lambda: stub.pods[POD]["metadata"].get("labels") == {"new": "1"})
 
 
-async def test_a_last_status_that_is_refused_keeps_no_pod(
+async def test_a_rejected_last_status_does_not_block_deletion(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -253,7 +251,7 @@ async def test_a_last_status_that_is_refused_keeps_no_pod(
 
 
 @pytest.mark.parametrize("status", [b"[]", b'"Running"', b"<html>", b"{"])
-async def test_a_status_that_is_none_is_an_outage_and_no_status(
+async def test_an_invalid_status_is_treated_as_an_outage(
     api: ApiServer, stub: StubProvider, controlling: Controlling, status: bytes
 ) -> None:
     api.store.create("pods", bound())
@@ -263,7 +261,7 @@ async def test_a_status_that_is_none_is_an_outage_and_no_status(
     assert len(stub.made("/createPod")) == 1
 
 
-async def test_an_api_server_that_restarts_finds_everything_going_on(
+async def test_pods_and_statuses_survive_an_api_server_restart(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
@@ -277,7 +275,7 @@ async def test_an_api_server_that_restarts_finds_everything_going_on(
         await api.until(lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "meanwhile")
 
 
-async def test_a_pod_that_went_while_nobody_could_see_it_goes_from_the_provider(
+async def test_a_pod_deleted_during_an_outage_is_deleted(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
@@ -290,7 +288,7 @@ async def test_a_pod_that_went_while_nobody_could_see_it_goes_from_the_provider(
         await stub.until(lambda: not stub.pods)
 
 
-async def test_a_delete_goes_on_until_the_provider_has_let_go(
+async def test_a_delete_is_retried_until_the_provider_accepts(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound(terminationGracePeriodSeconds=1))
@@ -305,7 +303,7 @@ async def test_a_delete_goes_on_until_the_provider_has_let_go(
     assert not stub.pods
 
 
-async def test_a_delete_that_another_broker_began_is_finished(
+async def test_a_restarted_broker_completes_a_deletion(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("pods", bound())
@@ -317,7 +315,7 @@ async def test_a_delete_that_another_broker_began_is_finished(
     assert not stub.pods
 
 
-async def test_a_stop_finishes_what_is_under_way(
+async def test_a_stop_completes_pods_in_progress(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     with stub.hanging("/createPod") as fault:

@@ -1,4 +1,4 @@
-"""The pods that Kubernetes has, as this broker keeps them."""
+"""The store of the pods of Kubernetes."""
 
 import json
 import tracemalloc
@@ -16,7 +16,7 @@ def raw(version: str = "1", *, uid: str = "uid-1", status: Object | None = None,
     return RawObject.parse(json.dumps({**made, "status": status or {}}).encode())
 
 
-def test_a_pod_is_kept_without_what_nobody_reads() -> None:
+def test_a_pod_is_stored_without_managed_fields() -> None:
     store = PodStore()
     assert store.put(raw())
     kept = store.find("default", "web-0")
@@ -25,7 +25,7 @@ def test_a_pod_is_kept_without_what_nobody_reads() -> None:
     assert store.all() == [kept]
 
 
-def test_a_kept_pod_takes_little_more_than_its_json() -> None:
+def test_a_stored_pod_needs_little_memory() -> None:
     store = PodStore()
     pods = [raw(name=f"web-{number}") for number in range(100)]
     tracemalloc.start()
@@ -38,7 +38,7 @@ def test_a_kept_pod_takes_little_more_than_its_json() -> None:
     assert taken < 2 * sum(map(len, store.all()))
 
 
-def test_what_this_broker_has_written_itself_is_no_news() -> None:
+def test_an_own_write_is_not_a_change() -> None:
     store = PodStore()
     store.put(raw("1"))
     base = store.get("default/web-0")
@@ -51,7 +51,7 @@ def test_what_this_broker_has_written_itself_is_no_news() -> None:
     assert (now.version, now.phase) == ("3", "Pending")
 
 
-def test_an_answer_that_comes_after_the_watch_has_told_more_changes_nothing() -> None:
+def test_a_response_older_than_the_watch_is_ignored() -> None:
     store = PodStore()
     store.put(raw("1"))
     base = store.get("default/web-0")
@@ -67,13 +67,13 @@ def test_an_answer_that_comes_after_the_watch_has_told_more_changes_nothing() ->
     assert now.uid == "uid-2"
 
 
-def test_a_mirror_pod_is_not_this_nodes_to_run() -> None:
+def test_a_mirror_pod_is_not_stored() -> None:
     store = PodStore()
     assert not store.put(raw(annotations={"kubernetes.io/config.mirror": "abc"}))
     assert len(store) == 0
 
 
-def test_a_pod_of_a_daemon_set_is_known_by_its_controller() -> None:
+def test_a_daemon_set_is_detected_by_the_controller() -> None:
     store = PodStore()
     store.put(raw(ownerReferences=[{"kind": "DaemonSet", "name": "d", "controller": True}]))
     assert (pod := store.get("default/web-0")) is not None

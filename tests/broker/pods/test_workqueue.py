@@ -1,4 +1,4 @@
-"""The queue of keys, by a clock that jumps (looptime): no test waits for a time."""
+"""The work queue, with simulated time (looptime)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Recorder:
-    """Work that notes when it is done, and does as it is told."""
+    """Work that records its times and returns or raises scripted outcomes."""
 
     def __init__(self, *outcomes: Exception | float | None) -> None:
         self.outcomes = list(outcomes)
@@ -44,7 +44,7 @@ async def working(queue: WorkQueue, work: Work, *, workers: int = 4) -> AsyncIte
         await task
 
 
-async def test_a_key_that_fails_is_tried_again_for_ever_with_delays_that_double() -> None:
+async def test_a_failed_key_is_retried_with_doubling_delays() -> None:
     queue, work = WorkQueue(), Recorder(*[BrokerError("not yet")] * 20)
     queue.add("a")
     async with working(queue, work):
@@ -63,7 +63,7 @@ async def test_2000_failures_keep_the_longest_delay() -> None:
     assert set(work.pauses[20:]) == {300}
 
 
-async def test_a_bug_is_tried_again_too() -> None:
+async def test_an_unexpected_exception_is_retried() -> None:
     queue, work = WorkQueue(), Recorder(KeyError("metadata"))
     queue.add("a")
     async with working(queue, work):
@@ -71,7 +71,7 @@ async def test_a_bug_is_tried_again_too() -> None:
     assert work.pauses == [0.005]
 
 
-async def test_a_change_makes_the_delay_short_again() -> None:
+async def test_adding_a_key_resets_its_delay() -> None:
     queue, work = WorkQueue(), Recorder(*[BrokerError("not yet")] * 20)
     queue.add("a")
     async with working(queue, work):
@@ -83,7 +83,7 @@ async def test_a_change_makes_the_delay_short_again() -> None:
     assert work.pauses[tries] == 0.005
 
 
-async def test_after_a_success_the_count_begins_anew() -> None:
+async def test_a_success_resets_the_delay() -> None:
     queue, work = WorkQueue(), Recorder(BrokerError("a"), BrokerError("b"), 1.0, BrokerError("c"))
     queue.add("a")
     async with working(queue, work):
@@ -91,7 +91,7 @@ async def test_after_a_success_the_count_begins_anew() -> None:
     assert work.pauses == [0.005, 0.01, 1, 0.005]
 
 
-async def test_who_is_asked_to_come_later_comes_later() -> None:
+async def test_retry_after_is_observed() -> None:
     error = BrokerError("busy")
     error.retry_after = 7.0  # type: ignore[attr-defined]  # as errors of the API server and the provider have it
     queue, work = WorkQueue(), Recorder(error)
@@ -101,7 +101,7 @@ async def test_who_is_asked_to_come_later_comes_later() -> None:
     assert work.pauses == [7]
 
 
-async def test_what_is_only_missing_is_looked_for_more_often() -> None:
+async def test_retry_later_limits_the_delay() -> None:
     queue, work = WorkQueue(), Recorder(*[RetryLater("no ConfigMap", at_most=10)] * 20)
     queue.add("a")
     async with working(queue, work):
@@ -109,7 +109,7 @@ async def test_what_is_only_missing_is_looked_for_more_often() -> None:
     assert max(work.pauses) == 10
 
 
-async def test_every_key_that_fails_is_tried_when_what_they_have_in_common_has_passed() -> None:
+async def test_retry_failed_retries_every_failed_key() -> None:
     queue, work = WorkQueue(), Recorder(*[BrokerError("down")] * 40)
     queue.add("a")
     queue.add("b")
@@ -122,7 +122,7 @@ async def test_every_key_that_fails_is_tried_when_what_they_have_in_common_has_p
 
 
 class Gate:
-    """Work that is under way until it is let through."""
+    """Work that blocks until the gate is opened."""
 
     def __init__(self) -> None:
         self.under_way: list[str] = []
@@ -140,7 +140,7 @@ class Gate:
         self._opened.set()
 
 
-async def test_a_key_is_worked_on_by_one_at_a_time_and_again_if_it_was_added_meanwhile() -> None:
+async def test_a_key_added_during_its_work_is_repeated() -> None:
     queue, gate = WorkQueue(), Gate()
     queue.add("a")
     async with working(queue, gate):
@@ -154,7 +154,7 @@ async def test_a_key_is_worked_on_by_one_at_a_time_and_again_if_it_was_added_mea
     assert gate.done == ["a", "a"]
 
 
-async def test_so_many_keys_at_once_as_there_are_workers() -> None:
+async def test_concurrency_equals_the_number_of_workers() -> None:
     queue, gate = WorkQueue(), Gate()
     for number in range(10):
         queue.add(f"key-{number}")
@@ -166,7 +166,7 @@ async def test_so_many_keys_at_once_as_there_are_workers() -> None:
     assert len(gate.done) == 10
 
 
-async def test_a_stop_finishes_what_is_to_be_done_and_takes_nothing_more() -> None:
+async def test_a_stop_completes_queued_keys_only() -> None:
     queue, work = WorkQueue(), Recorder(5.0)
     queue.add("a")
     async with working(queue, work):

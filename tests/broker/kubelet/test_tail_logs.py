@@ -1,4 +1,4 @@
-"""Logs of a provider that knows `tail` alone: the pure part, how what is new is found."""
+"""Logs of a provider that supports `tail` only: how new lines are found."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from broker.kubelet.tail_logs import WINDOW, LogPosition, lines_after, lines_sin
 
 
 def lines(text: str) -> list[bytes]:
-    """A log of words, each a line."""
+    """Return the words of a text as the lines of a log."""
     return [word.encode() + b"\n" for word in text.split()]
 
 
@@ -24,36 +24,36 @@ def lines(text: str) -> list[bytes]:
         ("a b c", "b c a b c", "a b c"),
     ],
 )
-def test_new_is_what_comes_after_the_lines_of_before(before: str, now: str, new: str) -> None:
+def test_lines_after_returns_lines_after_the_overlap(before: str, now: str, new: str) -> None:
     assert lines_after(lines(before), lines(now)) == lines(new)
 
 
 @pytest.mark.parametrize(("before", "now"), [("a b", "c d"), ("a b", ""), ("", "a"), ("a b c", "a c")])
-def test_nothing_in_common_is_told_from_nothing_new(before: str, now: str) -> None:
+def test_lines_after_returns_none_without_overlap(before: str, now: str) -> None:
     assert lines_after(lines(before), lines(now)) is None
 
 
-def test_a_place_moves_to_the_end_of_the_log() -> None:
+def test_a_position_moves_to_the_end() -> None:
     place = LogPosition()
     assert place.move(lines("a b"), whole=True, ended=False) == lines("a b")
     assert place.move(lines("a b"), whole=True, ended=False) == []
     assert place.move(lines("a b c"), whole=True, ended=False) == lines("c")
 
 
-def test_a_log_that_begins_anew_is_given_from_its_beginning() -> None:
+def test_a_restarted_log_is_returned_from_the_start() -> None:
     place = LogPosition()
     place.move(lines("a b c"), whole=True, ended=False)
     assert place.move(lines("x"), whole=True, ended=False) == lines("x")
 
 
-def test_a_place_that_was_overtaken_asks_for_more_lines_and_stays() -> None:
+def test_an_overtaken_position_stays_until_more_lines_arrive() -> None:
     place = LogPosition()
     place.move(lines("a b c"), whole=True, ended=False)
     assert place.move(lines("d e"), whole=False, ended=False) is None
     assert place.move(lines("c d e"), whole=False, ended=False) == lines("d e")
 
 
-def test_a_place_keeps_a_window_of_a_long_log() -> None:
+def test_a_position_keeps_a_window_of_lines() -> None:
     place = LogPosition()
     log = lines(" ".join(map(str, range(3 * WINDOW))))
     place.move(log, whole=True, ended=False)
@@ -66,7 +66,7 @@ def test_half_a_line_waits_for_its_end() -> None:
     assert place.move([b"a\n", b"bc\n"], whole=True, ended=False) == [b"bc\n"]
 
 
-def test_a_last_line_without_an_end_is_a_line_where_it_stays_so() -> None:
+def test_an_unterminated_line_is_returned_once_unchanged() -> None:
     place = LogPosition()
     assert place.move([b"a\n", b"b"], whole=True, ended=False) == [b"a\n"]
     assert place.move([b"a\n", b"b"], whole=True, ended=False) == [b"b\n"]
@@ -74,7 +74,7 @@ def test_a_last_line_without_an_end_is_a_line_where_it_stays_so() -> None:
     assert place.move([b"a\n", b"b\n", b"c"], whole=True, ended=True) == [b"c\n"]
 
 
-def test_a_last_line_without_an_end_is_a_line_where_nothing_more_is_written() -> None:
+def test_an_unterminated_line_is_returned_at_the_end() -> None:
     assert LogPosition().move([b"a\n", b"b"], whole=True, ended=True) == [b"a\n", b"b\n"]
 
 
@@ -90,11 +90,11 @@ def test_a_last_line_without_an_end_is_a_line_where_nothing_more_is_written() ->
         (b"\n", None),
     ],
 )
-def test_the_time_of_a_line_is_what_it_begins_with(line: bytes, time: datetime | None) -> None:
+def test_a_line_starts_with_its_time(line: bytes, time: datetime | None) -> None:
     assert time_of(line) == time
 
 
-def test_lines_since_a_time_include_those_that_go_on_from_them() -> None:
+def test_lines_since_includes_continuation_lines() -> None:
     log = [b"2026-11-22T08:00:00Z a\n", b"2026-11-22T09:00:00Z b\n", b"  at b.py\n", b"2026-11-22T10:00:00Z c\n"]
     assert lines_since(log, datetime(2026, 11, 22, 8, 30, tzinfo=UTC)) == log[1:]
     assert lines_since(log, datetime(2026, 11, 22, 8, tzinfo=UTC)) == log

@@ -1,4 +1,4 @@
-"""The variables that services give: those of Kubernetes' documentation, "Discovering services"."""
+"""The variables of services, as in Kubernetes' documentation, "Discovering services"."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ def service(name: str, *, namespace: str = "default", ip: str = "10.0.0.11", por
 KUBERNETES = service("kubernetes", ip="10.0.0.1", ports=[{"name": "https", "port": 443, "protocol": "TCP"}])
 
 
-def test_a_service_gives_its_address_and_what_container_links_gave() -> None:
+def test_variables_of_a_service() -> None:
     assert variables([service("redis-primary")], "default", links=True) == {
         "REDIS_PRIMARY_SERVICE_HOST": "10.0.0.11",
         "REDIS_PRIMARY_SERVICE_PORT": "6379",
@@ -28,7 +28,7 @@ def test_a_service_gives_its_address_and_what_container_links_gave() -> None:
     }
 
 
-def test_every_port_has_its_variables_and_the_first_one_is_the_services() -> None:
+def test_every_port_of_a_service_has_variables() -> None:
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 54, "protocol": "TCP"}]
     found = variables([service("dns", ip="fd00::a", ports=ports)], "default", links=True)
     assert found["DNS_SERVICE_PORT"] == found["DNS_SERVICE_PORT_DNS"] == "53"
@@ -46,18 +46,18 @@ def test_every_port_has_its_variables_and_the_first_one_is_the_services() -> Non
         pytest.param("default", True, ["KUBERNETES", "WEB"], id="in the default namespace"),
     ],
 )
-def test_a_pod_hears_of_the_services_around_it(namespace: str, links: bool, names: list[str]) -> None:
+def test_variables_cover_the_namespace_and_the_api_server(namespace: str, links: bool, names: list[str]) -> None:
     services = [KUBERNETES, service("web"), service("cart", namespace="shop")]
     found = variables(services, namespace, links=links)
     assert [name.removesuffix("_SERVICE_HOST") for name in found if name.endswith("_SERVICE_HOST")] == names
 
 
 @pytest.mark.parametrize("ip", ["None", ""])
-def test_a_service_without_an_address_gives_nothing(ip: str) -> None:
+def test_a_service_without_address_has_no_variables(ip: str) -> None:
     assert variables([service("headless", ip=ip)], "default", links=True) == {}
 
 
-def test_the_order_does_not_depend_on_that_of_the_services() -> None:
+def test_the_order_is_independent_of_the_services() -> None:
     services = [KUBERNETES, service("web"), service("db")]
     assert list(variables(services, "default", links=True)) == list(
         variables(services[::-1], "default", links=True)

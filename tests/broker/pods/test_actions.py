@@ -1,4 +1,4 @@
-"""What is done about a pod, for every thing that the provider may have under its name."""
+"""The action for a pod, for every state of the provider."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,7 @@ NEW, OLD = b"new", b"old"
         ),
     ],
 )
-def test_one_step_follows_from_what_is_wanted_and_what_is_there(
+def test_the_action_for_desired_and_actual_version(
     desired: PodVersion | None, actual: ProviderPod, action: Action
 ) -> None:
     assert decide(desired, actual) is action
@@ -47,7 +47,7 @@ STARTED = datetime(2026, 11, 22, 8, 0, 0, tzinfo=UTC)
         pytest.param({"activeDeadlineSeconds": 60}, {"startTime": "2026-11-22T08:00:00Z"}, 61, -1, id="over"),
     ],
 )
-def test_a_deadline_counts_from_the_start(
+def test_the_deadline_is_relative_to_the_start_time(
     spec: dict[str, Any], status: dict[str, Any], after: float, left: float | None
 ) -> None:
     deadline = active_deadline({"spec": spec, "status": status})

@@ -1,4 +1,4 @@
-"""The Node object, as it is computed."""
+"""The Node object: labels, taint and status."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -40,7 +40,7 @@ def condition(obj: Object, type_: str) -> Object:
     return found
 
 
-def test_a_node_has_the_labels_that_pods_and_people_select_it_by() -> None:
+def test_a_node_has_the_well_known_labels() -> None:
     labels = own_labels(settings(node_name="edge-1", labels={"zone": "a", "kubernetes.io/arch": "arm64"}))
     assert labels == {
         "type": "virtual-kubelet",
@@ -53,7 +53,7 @@ def test_a_node_has_the_labels_that_pods_and_people_select_it_by() -> None:
     }
 
 
-def test_a_node_has_a_taint_unless_it_is_disabled() -> None:
+def test_a_node_has_a_taint_unless_disabled() -> None:
     assert new_node(settings(), {}, {})["spec"] == {"taints": [OURS]}
     assert new_node(settings(taint_value="x"), {}, {})["spec"]["taints"][0]["value"] == "x"
     assert new_node(settings(disable_taint=True), {}, {})["spec"] == {"taints": []}
@@ -71,11 +71,11 @@ def test_the_taints_of_other_parties_stay(there: list[Object], wanted: list[Obje
     assert with_own_taint(there, settings()) == wanted
 
 
-def test_a_disabled_taint_is_taken_off() -> None:
+def test_a_disabled_taint_is_removed() -> None:
     assert with_own_taint([OURS, NOT_READY], settings(disable_taint=True)) == [NOT_READY]
 
 
-def test_what_the_provider_has_is_capacity_and_allocatable() -> None:
+def test_capacity_and_allocatable_come_from_the_provider() -> None:
     told = status()
     assert told["capacity"] == told["allocatable"] == CAPACITY
     assert told["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
@@ -84,13 +84,13 @@ def test_what_the_provider_has_is_capacity_and_allocatable() -> None:
 
 
 @pytest.mark.parametrize("missing", ["cpu", "memory", "pods"])
-def test_a_node_without_a_resource_that_every_pod_needs_is_not_ready(missing: str) -> None:
+def test_a_node_requires_cpu_memory_and_pods(missing: str) -> None:
     told = status(NodeReport({name: value for name, value in CAPACITY.items() if name != missing}))
     assert condition(told, "Ready")["status"] == "False"
     assert missing in condition(told, "Ready")["message"]
 
 
-def test_the_conditions_of_the_provider_are_told_as_they_are() -> None:
+def test_conditions_of_the_provider_are_reported() -> None:
     conditions = (
         {"type": "Ready", "status": "False", "reason": "Maintenance", "message": "until noon"},
         {"type": "DiskPressure", "status": "true"},
@@ -103,14 +103,14 @@ def test_the_conditions_of_the_provider_are_told_as_they_are() -> None:
     assert condition(told, "NetworkUnavailable")["status"] == "Unknown"
 
 
-def test_a_problem_goes_before_what_the_provider_said() -> None:
+def test_not_ready_overrides_the_condition_of_the_provider() -> None:
     told = status(not_ready=NotReady("ProviderUnavailable", "no answer"))
     ready = condition(told, "Ready")
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "ProviderUnavailable", "no answer")
     assert told["capacity"] == CAPACITY
 
 
-def test_the_heartbeat_moves_always_and_the_transition_with_the_status_alone() -> None:
+def test_the_transition_time_changes_with_the_status() -> None:
     earlier = "2026-11-22T08:00:00Z"
     before = [
         {"type": "Ready", "status": "True", "lastTransitionTime": earlier},
@@ -122,14 +122,14 @@ def test_the_heartbeat_moves_always_and_the_transition_with_the_status_alone() -
     assert {c["lastHeartbeatTime"] for c in told["conditions"]} == {"2026-11-22T08:46:38Z"}
 
 
-def test_two_statuses_that_differ_in_heartbeats_alone_are_alike() -> None:
+def test_heartbeats_are_ignored_in_comparisons() -> None:
     one = status()
     other = status(before=one["conditions"], now=NOW.replace(hour=9))
     assert one != other
     assert without_heartbeats(one) == without_heartbeats(other)
 
 
-def test_a_patch_replaces_addresses_and_takes_off_what_is_no_longer_there() -> None:
+def test_a_patch_replaces_addresses_and_removes_resources() -> None:
     addresses = [{"type": "InternalIP", "address": ip} for ip in ("10.0.0.1", "fd00::1")]
     patch = status_patch(status(addresses=addresses), {"capacity": {"cpu": "1", "gpu": "2"}})["status"]
     assert patch["addresses"] == [*addresses, {"$patch": "replace"}]
@@ -147,7 +147,7 @@ def test_a_patch_replaces_addresses_and_takes_off_what_is_no_longer_there() -> N
         (["Hostname edge"], True, ["InternalIP 10.0.0.9", "Hostname edge"]),
     ],
 )
-def test_the_node_has_an_address_at_which_it_is_reached(
+def test_the_node_has_a_reachable_internal_address(
     reported: list[str], prefer_own: bool, published: list[str]
 ) -> None:
     def parsed(texts: list[str]) -> list[Object]:
@@ -156,7 +156,7 @@ def test_the_node_has_an_address_at_which_it_is_reached(
     assert node_addresses(parsed(reported), "10.0.0.9", prefer_own=prefer_own) == parsed(published)
 
 
-def test_what_kubernetes_would_refuse_is_left_out_of_a_report() -> None:
+def test_invalid_values_are_dropped_from_a_report() -> None:
     report = NodeReport(
         {"cpu": "4", "memory": "much", "pods": "-1"},
         ({"type": "Ready", "status": "True"}, {"status": "True"}, {"type": 7}),

@@ -1,4 +1,4 @@
-"""What a provider is sent, and what counts as a change of it."""
+"""The payload for a provider and its digest."""
 
 import json
 from copy import deepcopy
@@ -22,13 +22,13 @@ def sent() -> Object:
     )
 
 
-def test_a_pod_is_sent_with_its_environment_in_it() -> None:
+def test_the_payload_contains_the_environment() -> None:
     (container,) = sent()["spec"]["containers"]
     assert container["env"] == ENVIRONMENT["web"]
     assert "envFrom" not in container
 
 
-def test_it_is_sent_as_the_original_broker_did_with_a_status_and_without_bookkeeping() -> None:
+def test_the_payload_has_status_and_no_managed_fields() -> None:
     assert sent().keys() == {"metadata", "spec", "status"}
     assert "managedFields" not in sent()["metadata"]
     pod = a_pod()
@@ -36,7 +36,7 @@ def test_it_is_sent_as_the_original_broker_did_with_a_status_and_without_bookkee
     assert payload(pod, ENVIRONMENT)["status"] == {}
 
 
-def test_the_pod_itself_stays_as_it_was() -> None:
+def test_the_pod_is_not_modified() -> None:
     pod = a_pod()
     before = deepcopy(pod)
     payload(pod, ENVIRONMENT)
@@ -79,21 +79,21 @@ def with_false(pod: Object) -> None:
 
 
 @pytest.mark.parametrize("edit", [with_status, with_version, with_nulls, with_other_order])
-def test_what_a_provider_does_not_act_on_is_no_change(edit: Any) -> None:
+def test_irrelevant_fields_do_not_change_the_digest(edit: Any) -> None:
     pod = sent()
     edit(pod)
     assert digest(pod) == digest(sent())
 
 
 @pytest.mark.parametrize("edit", [with_label, with_image, with_environment, with_false])
-def test_what_a_provider_may_act_on_is_a_change(edit: Any) -> None:
+def test_relevant_fields_change_the_digest(edit: Any) -> None:
     pod = sent()
     before = digest(pod)
     edit(pod)
     assert digest(pod) != before
 
 
-def test_the_environment_is_found_again_in_what_a_provider_gives_back() -> None:
+def test_the_environment_is_read_from_a_provider_copy() -> None:
     copy = json.loads(json.dumps(sent()))
     assert environment_in(copy) == ENVIRONMENT
     assert has_every_container(ENVIRONMENT, copy)
@@ -101,5 +101,5 @@ def test_the_environment_is_found_again_in_what_a_provider_gives_back() -> None:
 
 
 @pytest.mark.parametrize("copy", [{}, {"spec": None}, {"spec": {"containers": [{"name": "web", "env": None}]}}])
-def test_a_copy_without_an_environment_gives_none(copy: Object) -> None:
+def test_a_copy_without_env_has_no_environment(copy: Object) -> None:
     assert environment_in(copy) == {}

@@ -1,4 +1,4 @@
-"""The CA of clients, as the cluster publishes it."""
+"""The CA of clients that the cluster publishes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -33,7 +33,7 @@ def published(pem: str) -> dict[str, object]:
     return {"metadata": {"name": NAME, "namespace": "kube-system"}, "data": {"client-ca-file": pem}}
 
 
-async def test_it_is_told_whenever_it_was_read(api: ApiServer, client: Client) -> None:
+async def test_the_callback_runs_after_each_read(api: ApiServer, client: Client) -> None:
     authority = ClientCA(client)
     told: asyncio.Queue[bytes] = asyncio.Queue()
     api.store.create("configmaps", published("one"))
@@ -44,7 +44,7 @@ async def test_it_is_told_whenever_it_was_read(api: ApiServer, client: Client) -
             pass
 
 
-async def test_while_it_cannot_be_read_the_last_one_stays(api: ApiServer, client: Client) -> None:
+async def test_a_failed_read_keeps_the_last_ca(api: ApiServer, client: Client) -> None:
     authority = ClientCA(client)
     api.store.create("configmaps", published("one"))
     changed = asyncio.Event()
@@ -55,7 +55,7 @@ async def test_while_it_cannot_be_read_the_last_one_stays(api: ApiServer, client
             assert authority.pem == b"one"
 
 
-async def test_a_cluster_that_keeps_it_to_itself_is_complained_of_once(api: ApiServer, client: Client) -> None:
+async def test_a_forbidden_read_is_logged_once(api: ApiServer, client: Client) -> None:
     authority = ClientCA(client)
     with api.failing(403, reason="Forbidden", path=NAME) as fault, capture_logs() as logs:
         async with watching(authority, lambda: None):

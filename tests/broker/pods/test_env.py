@@ -1,4 +1,4 @@
-"""The environment of a container, as a kubelet would make it."""
+"""The environment of a container, as a kubelet resolves it."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def values(resolution: Resolution) -> dict[str, str]:
         pytest.param("$(C)", "2", id="of a ConfigMap"),
     ],
 )
-def test_a_value_may_name_what_was_set_before(text: str, expected: str) -> None:
+def test_a_value_may_reference_earlier_variables(text: str, expected: str) -> None:
     resolution = resolved(
         variable("A", value="1"),
         variable("B", value=text),
@@ -70,7 +70,7 @@ def test_a_value_may_name_what_was_set_before(text: str, expected: str) -> None:
     assert values(resolution)["B"] == expected
 
 
-def test_whole_objects_come_first_then_the_containers_own_then_services() -> None:
+def test_precedence_of_env_from_env_and_services() -> None:
     resolution = resolved(
         variable("OWN", value="own"),
         variable("B", value="own"),
@@ -121,7 +121,7 @@ def test_a_field_of_the_pod_is_resolved(path: str, expected: str) -> None:
         pytest.param({"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}, id="a file"),
     ],
 )
-def test_what_only_the_provider_can_know_passes_through_in_its_place(source: Object) -> None:
+def test_unresolvable_sources_are_forwarded_in_order(source: Object) -> None:
     resolution = resolved(
         variable("A", value="1"), {"name": "P", "valueFrom": source}, variable("B", value="$(P)")
     )
@@ -151,7 +151,7 @@ def test_a_resource_is_resolved(resource: str, divisor: str, expected: str) -> N
     assert values(resolved(source, resources=RESOURCES)) == {"R": expected}
 
 
-def test_a_resource_may_be_another_containers() -> None:
+def test_a_resource_may_be_of_another_container() -> None:
     pod = a_pod(
         containers=[
             a_container(env=[variable("R", "resourceFieldRef", containerName="db", resource="limits.cpu")]),
@@ -186,7 +186,7 @@ EMPTY: Sources = {CONFIG: {}}
         pytest.param("a", UNREADABLE, "FailedToRead{}ConfigMap", id="not to be read for a key"),
     ],
 )
-def test_what_is_missing_is_told_and_stops_the_pod_unless_it_is_optional(
+def test_a_missing_source_blocks_the_pod_unless_optional(
     optional: bool, key: str | None, sources: Sources, reason: str
 ) -> None:
     env, env_from = of_config(optional=optional, key=key)
@@ -198,14 +198,14 @@ def test_what_is_missing_is_told_and_stops_the_pod_unless_it_is_optional(
     assert values(resolution) == {}
 
 
-def test_the_same_problem_of_two_containers_is_told_once() -> None:
+def test_equal_problems_are_reported_once() -> None:
     env, _ = of_config(key="a")
     pod = a_pod(containers=[a_container(env=env), a_container("b", env=env)])
     resolution = resolve(pod, sources=EMPTY, services={}, node=NodeInfo("node-1"))
     assert [problem.reason for problem in resolution.problems] == ["MandatoryConfigMapKeyNotFound"]
 
 
-def test_keys_that_cannot_name_a_variable_are_skipped_and_told_by_name() -> None:
+def test_invalid_variable_names_are_skipped_and_reported() -> None:
     resolution = resolved(
         env_from=[{"secretRef": {"name": "password"}}], sources={SECRET: {"1a": "hidden", "ok": "1"}}
     )
@@ -219,7 +219,7 @@ def test_keys_that_cannot_name_a_variable_are_skipped_and_told_by_name() -> None
     )
 
 
-def test_a_prefix_can_make_a_name_of_a_key() -> None:
+def test_a_prefix_can_make_a_key_valid() -> None:
     resolution = resolved(
         env_from=[{"prefix": "N", "secretRef": {"name": "password"}}], sources={SECRET: {"1a": "1"}}
     )
@@ -237,7 +237,7 @@ def test_every_kind_of_container_has_an_environment() -> None:
     assert all(resolution.environment.values())
 
 
-def test_each_object_is_to_be_read_once() -> None:
+def test_each_reference_is_returned_once() -> None:
     env, env_from = of_config(key="a")
     secret = variable("S", "secretKeyRef", name="password", key="p")
     pod = a_pod(containers=[a_container(env=[*env, secret], envFrom=env_from), a_container("b", env=env)])

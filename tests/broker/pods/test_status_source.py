@@ -1,4 +1,4 @@
-"""When statuses are asked for, by a clock that jumps (looptime), of a provider that does as it is told."""
+"""When statuses are requested, with simulated time (looptime) and a scripted provider."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ DOWN = ProviderUnavailable("down")
 
 
 class Scripted(ProviderClient):
-    """A provider that gives one answer after another, and then no more."""
+    """A provider with scripted responses, which blocks after the last one."""
 
     def __init__(
         self, *answers: Changes | ProviderError | None, status: bytes | ProviderError | None = b"{}"
@@ -53,7 +53,7 @@ class Scripted(ProviderClient):
 
 
 class Followed:
-    """A pod that a provider has taken on, and who follows it."""
+    """A pod that a provider has, with its source of statuses."""
 
     def __init__(self, provider: Scripted) -> None:
         store = PodStore()
@@ -80,7 +80,7 @@ def changes(revision: int, status: str | None = None, *, deleted: bool = False) 
     return Changes(revision, statuses, [PodReference("default", "web-0", UID)] if deleted else [])
 
 
-async def test_a_provider_that_tells_is_asked_from_where_it_was() -> None:
+async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
     provider = Scripted(changes(7, '{"phase":"Pending"}'), changes(8, '{"phase":"Running"}'))
     followed = Followed(provider)
     async with followed.running(1):
@@ -91,13 +91,13 @@ async def test_a_provider_that_tells_is_asked_from_where_it_was() -> None:
     assert provider.asked_for_one == []
 
 
-async def test_a_provider_that_tells_nothing_at_once_is_not_asked_without_pause() -> None:
+async def test_immediate_empty_responses_are_polled_each_second() -> None:
     provider = Scripted(*[changes(0)] * 10)
     async with Followed(provider).running(4.5):
         assert [time for time, *_ in provider.asked] == [0, 1, 2, 3, 4]
 
 
-async def test_a_provider_that_cannot_tell_is_asked_for_each_pod_in_its_interval() -> None:
+async def test_a_provider_without_push_is_polled_per_pod() -> None:
     provider = Scripted(*[None] * 10)
     followed = Followed(provider)
     async with followed.running(12):
@@ -106,7 +106,7 @@ async def test_a_provider_that_cannot_tell_is_asked_for_each_pod_in_its_interval
         assert len(followed.queue) == 1, "the same status again is no news"
 
 
-async def test_a_pod_that_is_missed_twice_is_lost() -> None:
+async def test_a_pod_missing_twice_is_lost() -> None:
     followed = Followed(Scripted(*[None] * 10, status=None))
     async with followed.running(1):
         assert followed.provider_pod() == TAKEN_ON
@@ -115,19 +115,19 @@ async def test_a_pod_that_is_missed_twice_is_lost() -> None:
         assert len(followed.queue) == 1
 
 
-async def test_a_pod_that_is_told_to_be_gone_is_lost() -> None:
+async def test_a_pod_reported_as_deleted_is_lost() -> None:
     followed = Followed(Scripted(changes(7, "{}"), changes(8, deleted=True)))
     async with followed.running(1):
         assert followed.provider_pod() is UNKNOWN
 
 
-async def test_a_pod_that_is_not_among_all_is_lost() -> None:
+async def test_a_pod_absent_from_the_list_is_lost() -> None:
     followed = Followed(Scripted(changes(7)))
     async with followed.running(1):
         assert followed.provider_pod() is UNKNOWN
 
 
-async def test_a_provider_that_counts_from_the_start_again_is_asked_for_everything() -> None:
+async def test_a_lower_revision_causes_a_full_list() -> None:
     provider = Scripted(changes(7, "{}"), changes(2), changes(2))
     followed = Followed(provider)
     async with followed.running(2):
@@ -135,7 +135,7 @@ async def test_a_provider_that_counts_from_the_start_again_is_asked_for_everythi
         assert followed.provider_pod() is UNKNOWN
 
 
-async def test_after_an_outage_everything_is_asked_for_and_what_had_failed_is_tried() -> None:
+async def test_an_outage_causes_a_full_list_and_retries() -> None:
     provider = Scripted(changes(7, "{}"), DOWN, DOWN, DOWN, changes(9, '{"phase":"Running"}'))
     followed = Followed(provider)
     tried: list[float] = []
@@ -156,7 +156,7 @@ async def test_after_an_outage_everything_is_asked_for_and_what_had_failed_is_tr
     working.cancel()
 
 
-async def test_an_outage_in_the_middle_of_asking_for_each_pod_is_one() -> None:
+async def test_an_outage_during_polling_is_backed_off() -> None:
     provider = Scripted(*[None] * 4, status=DOWN)
     followed = Followed(provider)
     async with followed.running(0.5):

@@ -1,4 +1,4 @@
-"""What Kubernetes is told of a pod, from what it has and what a provider says."""
+"""The status of a pod, merged from Kubernetes and the provider."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -54,7 +54,7 @@ def condition(status: Object, type_: str) -> Object:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def test_a_full_status_is_taken_as_it_is() -> None:
+def test_a_complete_status_is_unchanged() -> None:
     status = merged(pod(), RUNNING)
     assert status["phase"] == "Running"
     assert status["startTime"] == BEFORE
@@ -64,14 +64,14 @@ def test_a_full_status_is_taken_as_it_is() -> None:
     assert conditions(status) == dict.fromkeys(OWN, "True")
 
 
-def test_what_changes_nothing_is_not_written() -> None:
+def test_an_unchanged_status_returns_none() -> None:
     running = pod(merged(pod(), RUNNING))
     assert merge_status(running, RUNNING, now=NOW, host_ips=HOST) is None
     with_empty = {**RUNNING, "message": "", "initContainerStatuses": [], "podIPs": None}
     assert merge_status(running, with_empty, now=NOW, host_ips=HOST) is None
 
 
-def test_what_a_provider_leaves_out_stays() -> None:
+def test_fields_absent_from_the_report_are_kept() -> None:
     kept = {
         "resourceClaimStatuses": [{"name": "gpu"}],
         "nominatedNodeName": "other",
@@ -88,7 +88,7 @@ def test_what_a_provider_leaves_out_stays() -> None:
     assert status["qosClass"] == "BestEffort"
 
 
-def test_what_is_not_a_providers_to_say_is_not_taken_from_it() -> None:
+def test_fields_owned_by_kubernetes_are_ignored() -> None:
     status = merged(
         pod({"startTime": BEFORE}),
         {
@@ -105,20 +105,20 @@ def test_what_is_not_a_providers_to_say_is_not_taken_from_it() -> None:
     assert "resourceClaimStatuses" not in status
 
 
-def test_a_message_of_a_state_that_has_passed_goes() -> None:
+def test_an_outdated_message_is_removed() -> None:
     status = merged(pod({"message": "pulling", "reason": "Slow"}), RUNNING)
     assert not status["message"]
     assert not status["reason"]
 
 
-def test_a_pod_without_a_start_starts_now() -> None:
+def test_the_start_time_defaults_to_now() -> None:
     assert merged(pod(), {"phase": "Pending"})["startTime"] == AT_NOW
 
 
 @pytest.mark.parametrize(
     ("reported", "acknowledged", "expected"), [({}, 3, 3), ({"observedGeneration": 2}, 3, 2), ({}, None, 1)]
 )
-def test_the_generation_is_the_one_that_the_provider_has(
+def test_observed_generation_is_that_of_the_provider(
     reported: Object, acknowledged: int | None, expected: int
 ) -> None:
     of = pod({"observedGeneration": 1})
@@ -140,18 +140,18 @@ def test_the_generation_is_the_one_that_the_provider_has(
         ("Pending", 7, "Pending"),
     ],
 )
-def test_a_phase_goes_on(current: str, reported: object, phase: str) -> None:
+def test_a_phase_never_regresses(current: str, reported: object, phase: str) -> None:
     assert merged(pod({"phase": current}), {"phase": reported, "message": "changed"})["phase"] == phase
 
 
 @pytest.mark.parametrize("current", ["Succeeded", "Failed"])
 @pytest.mark.parametrize("reported", ["Pending", "Running", "Unknown", "Succeeded", "Failed"])
-def test_a_pod_that_has_ended_does_not_live_again(current: str, reported: str) -> None:
+def test_a_terminal_phase_is_final(current: str, reported: str) -> None:
     if current != reported:
         assert merge_status(pod({"phase": current}), {"phase": reported}, now=NOW) is None
 
 
-def test_why_a_pod_ended_is_not_forgotten() -> None:
+def test_reason_and_message_of_an_end_are_kept() -> None:
     ended = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "too long", "startTime": BEFORE}
     status = merged(pod(ended), {"phase": "Failed", "containerStatuses": [container()]})
     assert (status["reason"], status["message"]) == ("DeadlineExceeded", "too long")
@@ -181,9 +181,7 @@ def test_why_a_pod_ended_is_not_forgotten() -> None:
         pytest.param({"conditions": [None, {"status": "False"}]}, "True", "True", id="no conditions in it"),
     ],
 )
-def test_a_pod_is_ready_by_what_the_provider_says_or_by_what_follows(
-    reported: Object, ready: str, containers_ready: str
-) -> None:
+def test_readiness_is_reported_or_computed(reported: Object, ready: str, containers_ready: str) -> None:
     status = merged(pod(), {"phase": "Running", **reported})
     assert conditions(status)["Ready"] == ready
     assert conditions(status)["ContainersReady"] == containers_ready
@@ -200,7 +198,7 @@ def test_unready_containers_are_named() -> None:
 @pytest.mark.parametrize(
     ("phase", "expected"), [("Pending", "False"), ("Running", "True"), ("Succeeded", "True"), ("Failed", "True")]
 )
-def test_a_pod_with_init_containers_is_initialized_once_it_runs(phase: str, expected: str) -> None:
+def test_init_containers_determine_the_initialized_condition(phase: str, expected: str) -> None:
     of = pod(initContainers=[a_container("init")])
     assert conditions(merged(of, {"phase": phase}))["Initialized"] == expected
 
@@ -220,7 +218,9 @@ def test_a_pod_with_init_containers_is_initialized_once_it_runs(phase: str, expe
         pytest.param([cond("a/b", "True")], "True", None, id="open"),
     ],
 )
-def test_readiness_gates_hold_a_pod_back(there: list[Object], ready: str, message: str | None) -> None:
+def test_readiness_gates_determine_the_ready_condition(
+    there: list[Object], ready: str, message: str | None
+) -> None:
     of = pod({"conditions": there}, readinessGates=[{"conditionType": "a/b"}])
     found = condition(merged(of, RUNNING), "Ready")
     assert found["status"] == ready
@@ -229,14 +229,14 @@ def test_readiness_gates_hold_a_pod_back(there: list[Object], ready: str, messag
 
 
 @pytest.mark.parametrize(("phase", "reason"), [("Succeeded", "PodCompleted"), ("Failed", "PodFailed")])
-def test_what_has_ended_is_not_ready_whatever_is_reported(phase: str, reason: str) -> None:
+def test_an_ended_pod_is_never_ready(phase: str, reason: str) -> None:
     status = merged(pod(RUNNING), {**RUNNING, "phase": phase})
     for type_ in ("Ready", "ContainersReady"):
         found = condition(status, type_)
         assert (found["status"], found["reason"], found["lastTransitionTime"]) == ("False", reason, AT_NOW)
 
 
-def test_conditions_of_others_stay_as_they_are() -> None:
+def test_foreign_conditions_are_kept() -> None:
     gate, target = cond("a/b", "False"), cond("DisruptionTarget", reason="Preemption")
     echo = {**RUNNING, "conditions": [cond("a/b", "True", LATER), *RUNNING["conditions"]]}
     status = merged(pod({"conditions": [gate, target]}), echo)
@@ -245,7 +245,7 @@ def test_conditions_of_others_stay_as_they_are() -> None:
     assert len(status["conditions"]) == 7
 
 
-def test_a_provider_may_tell_of_a_disruption_as_a_kubelet_may() -> None:
+def test_a_provider_may_report_a_disruption_target() -> None:
     target = cond("DisruptionTarget", reason="TerminationByKubelet")
     assert "DisruptionTarget" in conditions(merged(pod(), {"phase": "Failed", "conditions": [target]}))
 
@@ -260,7 +260,7 @@ def test_a_provider_may_tell_of_a_disruption_as_a_kubelet_may() -> None:
         pytest.param(cond("Ready", "False", BEFORE), cond("Ready", "True", None), AT_NOW, id="a flip without"),
     ],
 )
-def test_the_time_of_a_condition_moves_with_its_status(before: Object, reported: Object, expected: str) -> None:
+def test_the_transition_time_changes_with_the_status(before: Object, reported: Object, expected: str) -> None:
     status = merged(pod({"conditions": [before]}), {"phase": "Running", "conditions": [reported]})
     assert condition(status, "Ready")["lastTransitionTime"] == expected
 
@@ -279,7 +279,7 @@ def test_the_time_of_a_condition_moves_with_its_status(before: Object, reported:
         pytest.param({}, [], id="none"),
     ],
 )
-def test_addresses_are_such_as_the_api_server_takes(reported: Object, expected: list[str]) -> None:
+def test_only_valid_addresses_are_kept(reported: Object, expected: list[str]) -> None:
     status = merged(pod(), {"phase": "Running", **reported})
     assert [entry["ip"] for entry in status["podIPs"]] == expected
     assert status["podIP"] == (expected[0] if expected else None)
@@ -288,7 +288,7 @@ def test_addresses_are_such_as_the_api_server_takes(reported: Object, expected: 
 @pytest.mark.parametrize(
     ("reported", "expected"), [({}, HOST), ({"hostIP": "198.51.100.1"}, ["198.51.100.1"]), ({"hostIP": "x"}, HOST)]
 )
-def test_the_host_is_the_node_unless_the_provider_knows_another(reported: Object, expected: list[str]) -> None:
+def test_the_host_ip_defaults_to_the_node(reported: Object, expected: list[str]) -> None:
     status = merged(pod(), {"phase": "Running", **reported})
     assert status["hostIP"] == expected[0]
     assert [entry["ip"] for entry in status["hostIPs"]] == expected
@@ -309,13 +309,13 @@ AGAIN: Object = {"running": {"startedAt": LATER}}
         ("Never", ENDED, False),
     ],
 )
-def test_a_container_leaves_its_end_only_where_it_may_be_restarted(policy: str, state: Object, may: bool) -> None:
+def test_a_terminated_container_restarts_only_if_allowed(policy: str, state: Object, may: bool) -> None:
     of = pod({"phase": "Running", "containerStatuses": [container("web", state)]}, restartPolicy=policy)
     status = merged(of, {"phase": "Running", "containerStatuses": [container("web", AGAIN)], "message": "again"})
     assert status["containerStatuses"] == [container("web", AGAIN if may else state)]
 
 
-def test_a_container_with_a_restart_policy_of_its_own_may_restart() -> None:
+def test_the_restart_policy_of_a_container_takes_precedence() -> None:
     of = pod(
         {"phase": "Running", "containerStatuses": [container("web", FAILED)]},
         restartPolicy="Never",
@@ -325,7 +325,7 @@ def test_a_container_with_a_restart_policy_of_its_own_may_restart() -> None:
     assert status["containerStatuses"] == [container("web", AGAIN)]
 
 
-def test_a_patch_has_what_changes_and_for_which_pod_that_was() -> None:
+def test_a_patch_contains_changes_uid_and_version() -> None:
     current = {"startTime": BEFORE, "conditions": [cond("PodScheduled"), cond("a/b")]}
     of = pod(current)
     patch = status_patch(of, merged(of, RUNNING))
@@ -343,12 +343,12 @@ def test_a_patch_has_what_changes_and_for_which_pod_that_was() -> None:
     assert {condition["type"] for condition in patch["status"]["conditions"]} == set(OWN) - {"PodScheduled"}
 
 
-def test_a_patch_clears_what_has_passed() -> None:
+def test_a_patch_clears_removed_fields() -> None:
     of = pod({**merged(pod(), RUNNING), "message": "pulling"})
     assert status_patch(of, merged(of, RUNNING))["status"] == {"message": None}
 
 
-def test_a_new_address_takes_the_place_of_the_old_one() -> None:
+def test_a_patch_replaces_addresses() -> None:
     of = pod({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})
     status = status_patch(of, merged(of, RUNNING))["status"]
     assert status["podIPs"] == [{"ip": "10.0.0.7"}, {"$patch": "replace"}]
@@ -364,13 +364,13 @@ def test_a_new_address_takes_the_place_of_the_old_one() -> None:
         pytest.param([], "Failed", id="nothing known"),
     ],
 )
-def test_a_pod_of_which_nothing_more_is_heard_has_ended(containers: list[Object], phase: str) -> None:
+def test_a_terminal_status_terminates_every_container(containers: list[Object], phase: str) -> None:
     status = terminal_status(pod({"phase": "Running", "containerStatuses": containers}), now=NOW)
     assert status["phase"] == phase
     assert all("terminated" in status["state"] for status in status.get("containerStatuses", []))
 
 
-def test_a_container_that_was_not_seen_to_end_has_failed() -> None:
+def test_a_container_without_known_end_has_failed() -> None:
     running = {**container(), "containerID": "x://1", "started": True}
     (ended,) = terminal_status(pod({"containerStatuses": [running]}), now=NOW)["containerStatuses"]
     assert (ended["ready"], ended["started"]) == (False, False)
@@ -384,7 +384,7 @@ def test_a_container_that_was_not_seen_to_end_has_failed() -> None:
     }
 
 
-def test_an_end_may_have_a_reason() -> None:
+def test_a_terminal_status_may_have_a_reason() -> None:
     of = pod({"phase": "Running", "containerStatuses": [container("web", ENDED)]})
     status = merged(of, terminal_status(of, now=NOW, reason="DeadlineExceeded", message="too long"))
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "DeadlineExceeded", "too long")
