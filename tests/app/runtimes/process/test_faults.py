@@ -27,14 +27,14 @@ def runs(path: Path) -> int:
     return len((path / "runs").read_text().splitlines())
 
 
-def test_a_container_dies_with_a_shim_that_is_killed(run: Run) -> None:
+def test_killing_a_shim_kills_its_container(run: Run) -> None:
     pod = run(shell("exec sleep 3600"))
     pod.until_running()
     kill_shim(pod)
     eventually(lambda: not processes(pod.life.mark))
 
 
-def test_a_pod_whose_shim_was_killed_is_lost_and_not_run_again(run: Run, tmp_path: Path) -> None:
+def test_a_killed_shim_fails_a_pod_without_restarts(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; setsid sleep 3600 & exec sleep 3600"), restartPolicy="Never")
     pod.until(lambda _: len(processes(pod.life.mark)) == 2)
     kill_shim(pod)
@@ -47,9 +47,7 @@ def test_a_pod_whose_shim_was_killed_is_lost_and_not_run_again(run: Run, tmp_pat
 
 
 @pytest.mark.parametrize("policy", ["Always", "OnFailure"])
-def test_a_container_whose_shim_was_killed_is_run_again_where_the_policy_says_so(
-    run: Run, tmp_path: Path, policy: str
-) -> None:
+def test_after_a_killed_shim_the_restart_policy_applies(run: Run, tmp_path: Path, policy: str) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy=policy)
     pod.until_running()
     eventually(lambda: len(processes(pod.life.mark)) == 1 and (tmp_path / "runs").exists())
@@ -62,7 +60,7 @@ def test_a_container_whose_shim_was_killed_is_run_again_where_the_policy_says_so
     assert len(processes(pod.life.mark)) == 1
 
 
-def test_after_a_shim_was_killed_init_containers_that_are_done_stay_done(run: Run, tmp_path: Path) -> None:
+def test_finished_init_containers_survive_a_killed_shim(run: Run, tmp_path: Path) -> None:
     init = shell(f"echo run >> {tmp_path}/runs", "first")
     pod = run(shell("exec sleep 3600"), initContainers=[init])
     pod.until_running()
@@ -71,7 +69,7 @@ def test_after_a_shim_was_killed_init_containers_that_are_done_stay_done(run: Ru
     assert runs(tmp_path) == 1
 
 
-def test_a_deleted_pod_whose_shim_was_killed_is_over(run: Run) -> None:
+def test_a_deleted_pod_ends_without_its_shim(run: Run) -> None:
     pod = run(shell("exec sleep 3600"))
     pod.until_running()
     pod.delete(sync=False)
@@ -80,7 +78,7 @@ def test_a_deleted_pod_whose_shim_was_killed_is_over(run: Run) -> None:
     assert pod.container().restart_count == 0
 
 
-def test_a_shim_that_is_told_to_end_ends_its_containers_and_the_next_goes_on(run: Run) -> None:
+def test_a_shim_stopped_by_sigterm_hands_over(run: Run) -> None:
     """As when the machine goes down."""
     pod = run(shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"), restartPolicy="OnFailure")
     pod.until_logged(b"ready")
@@ -92,7 +90,7 @@ def test_a_shim_that_is_told_to_end_ends_its_containers_and_the_next_goes_on(run
     assert before.exit_code == 5
 
 
-def test_a_pod_whose_start_was_lost_is_started_when_somebody_looks(runtime: ProcessRuntime) -> None:
+def test_a_lost_start_is_repeated_by_advance(runtime: ProcessRuntime) -> None:
     pod = Driven(runtime, shell("exit 0"), restartPolicy="Never")
     assert pod.until_over().phase == "Succeeded"
 
@@ -113,7 +111,7 @@ def test_a_shim_whose_starter_was_killed_does_nothing(runtime: ProcessRuntime, t
     assert runs(tmp_path) == 1
 
 
-def test_of_many_threads_that_start_a_pod_at_once_one_does(runtime: ProcessRuntime, tmp_path: Path) -> None:
+def test_concurrent_threads_start_a_pod_once(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
     together(8, lambda _: pod.sync())
     pod.until_over()
@@ -135,7 +133,7 @@ def start(number: int, argument: str) -> int:
     return os.getpid()
 
 
-def test_of_many_processes_that_start_a_pod_at_once_one_does(root: Path, tmp_path: Path) -> None:
+def test_concurrent_processes_start_a_pod_once(root: Path, tmp_path: Path) -> None:
     script = f"echo run >> {tmp_path}/runs"
     argument = {
         "root": str(root),
@@ -147,7 +145,7 @@ def test_of_many_processes_that_start_a_pod_at_once_one_does(root: Path, tmp_pat
     assert runs(tmp_path) == 1
 
 
-def test_a_pod_whose_record_is_gone_has_failed_and_is_not_run_again(run: Run, tmp_path: Path) -> None:
+def test_a_pod_without_state_file_has_failed(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy="Always")
     pod.until_running()
     eventually((tmp_path / "runs").exists)
@@ -160,9 +158,7 @@ def test_a_pod_whose_record_is_gone_has_failed_and_is_not_run_again(run: Run, tm
     assert runs(tmp_path) == 1
 
 
-def test_a_pod_whose_directory_cannot_be_made_says_so_and_starts_once_it_can(
-    runtime: ProcessRuntime, root: Path
-) -> None:
+def test_a_missing_directory_is_reported_and_retried(runtime: ProcessRuntime, root: Path) -> None:
     pod = Driven(runtime, shell("exit 0"), restartPolicy="Never")
     in_the_way = root / pod.uid
     in_the_way.touch()
@@ -176,7 +172,7 @@ def test_a_pod_whose_directory_cannot_be_made_says_so_and_starts_once_it_can(
     assert pod.until_over().phase == "Succeeded"
 
 
-def test_a_shim_that_cannot_begin_says_why_and_nothing_runs(runtime: ProcessRuntime, tmp_path: Path) -> None:
+def test_a_shim_that_cannot_start_reports_why(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
     bell = pod.life.directory / "stop.fifo"
     bell.mkdir(parents=True)
@@ -190,7 +186,7 @@ def test_a_shim_that_cannot_begin_says_why_and_nothing_runs(runtime: ProcessRunt
     assert pod.until_over().phase == "Succeeded"
 
 
-def test_a_shim_that_cannot_write_goes_on_and_writes_later(run: Run, tmp_path: Path) -> None:
+def test_a_shim_retries_a_failed_write(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()
     aside = pod.life.directory.with_name("aside")
@@ -201,7 +197,7 @@ def test_a_shim_that_cannot_write_goes_on_and_writes_later(run: Run, tmp_path: P
     assert pod.until_over().phase == "Succeeded"
 
 
-def test_a_record_that_is_damaged_is_no_reason_to_begin_anew(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_state_file_starts_nothing(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy="Never")
     before = pod.until_running()
     (pod.life.directory / "state.json").write_text("{")
@@ -209,7 +205,7 @@ def test_a_record_that_is_damaged_is_no_reason_to_begin_anew(run: Run, tmp_path:
     assert pod.read(after=timedelta(seconds=1)) == before
 
 
-def test_a_directory_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+def test_an_unusable_runtime_directory_stops_startup(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError) as refusal:
         ProcessRuntime(settings(tmp_path / "file" / "runtime"))
