@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 STATE = "state.json"
 STOP = "stop.json"
-BELL = "stop.fifo"
+WAKE_FIFO = "stop.fifo"
 
 _MOMENTS = 100
 """How many moments are kept. Whoever looks less often than they pass misses the older ones."""
@@ -51,9 +51,9 @@ class Record:
         self._stored = True
         self._at = 0
         with contextlib.suppress(FileExistsError):
-            os.mkfifo(self._path(BELL), 0o600)
+            os.mkfifo(self._path(WAKE_FIFO), 0o600)
         # Open for writing too, or it would be at its end whenever nobody else has it open.
-        self.bell = os.open(self._path(BELL), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.bell = os.open(self._path(WAKE_FIFO), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     @property
     def containers(self) -> dict[str, Any]:

@@ -88,8 +88,8 @@ def test_only_its_own_stray_processes_are_killed(run: Run) -> None:
         restartPolicy="Never",
     )
     pod.until(lambda _: pod.container("leaver").state.terminated)
-    assert processes(f"{pod.life.mark}leaver") == []
-    eventually(lambda: len(processes(f"{pod.life.mark}other")) == 2)
+    assert processes(f"{pod.directory.mark}leaver") == []
+    eventually(lambda: len(processes(f"{pod.directory.mark}other")) == 2)
 
 
 def test_a_shim_exits_with_its_pod(run: Run, root: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_pod_deleted_before_its_start_never_runs(runtime: ProcessRuntime, tmp_
     assert pod.until_over().phase == "Failed"
     assert pod.container().state.waiting
     runtime.sync(live)  # of the create, which comes late
-    eventually(lambda: not pod.life.is_at_work)
+    eventually(lambda: not pod.directory.has_shim)
     assert not (tmp_path / "ran").exists()
 
 
@@ -129,9 +129,9 @@ def test_files_of_a_deleted_pod_are_removed_later(run: Run, root: Path) -> None:
     pod.until_over()
     pod.delete()
     course = list(pod.course)
-    eventually(lambda: not pod.life.is_at_work)
+    eventually(lambda: not pod.directory.has_shim)
     pod.read(after=timedelta(minutes=9))
-    assert pod.life.directory.exists()
+    assert pod.directory.path.exists()
     pod.runtime = QuickRuntime(settings(root))
     pod.read(after=timedelta(minutes=11))
     assert list(root.iterdir()) == []
@@ -151,7 +151,7 @@ def test_a_recreated_pod_waits_for_its_predecessor(run: Run, tmp_path: Path) -> 
     second.until_running()
     second.until_logged(b"ready")
     assert second.read().phase == "Running"
-    assert not first.life.directory.exists()
+    assert not first.directory.path.exists()
 
 
 def test_a_forgotten_predecessor_is_stopped(run: Run) -> None:
@@ -161,7 +161,7 @@ def test_a_forgotten_predecessor_is_stopped(run: Run) -> None:
     second = first.again()
     second.sync()
     second.until_running()
-    eventually(lambda: len(processes(second.life.mark)) == 1)
+    eventually(lambda: len(processes(second.directory.mark)) == 1)
 
 
 def test_a_call_for_a_predecessor_does_nothing(run: Run, root: Path) -> None:
@@ -171,10 +171,10 @@ def test_a_call_for_a_predecessor_does_nothing(run: Run, root: Path) -> None:
     first.delete()
     second = first.again()
     second.until_running()
-    running = eventually(lambda: processes(second.life.mark))
+    running = eventually(lambda: processes(second.directory.mark))
     first.runtime.sync(late)
     first.sync()
-    assert processes(second.life.mark) == running
+    assert processes(second.directory.mark) == running
     assert second.read().phase == "Running"
 
 
@@ -183,8 +183,8 @@ def test_a_late_call_for_a_predecessor_does_nothing(run: Run, tmp_path: Path) ->
     first.until_over()
     second = first.again()
     second.until_over()
-    eventually(lambda: not second.life.is_at_work)
+    eventually(lambda: not second.directory.has_shim)
     first.sync()
-    eventually(lambda: not second.life.is_at_work)
-    assert second.life.moments()
+    eventually(lambda: not second.directory.has_shim)
+    assert second.directory.observations()
     assert (tmp_path / "runs").read_text() == "run\nrun\n"

@@ -19,8 +19,8 @@ from tests.waiting import eventually, together, together_in_processes
 
 
 def kill_shim(pod: Driven) -> None:
-    os.kill(the_shim(pod.life.directory), signal.SIGKILL)
-    eventually(lambda: not shims(pod.life.directory))
+    os.kill(the_shim(pod.directory.path), signal.SIGKILL)
+    eventually(lambda: not shims(pod.directory.path))
 
 
 def runs(path: Path) -> int:
@@ -31,18 +31,18 @@ def test_killing_a_shim_kills_its_container(run: Run) -> None:
     pod = run(shell("exec sleep 3600"))
     pod.until_running()
     kill_shim(pod)
-    eventually(lambda: not processes(pod.life.mark))
+    eventually(lambda: not processes(pod.directory.mark))
 
 
 def test_a_killed_shim_fails_a_pod_without_restarts(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; setsid sleep 3600 & exec sleep 3600"), restartPolicy="Never")
-    pod.until(lambda _: len(processes(pod.life.mark)) == 2)
+    pod.until(lambda _: len(processes(pod.directory.mark)) == 2)
     kill_shim(pod)
     assert pod.until_over().phase == "Failed"
     terminated = pod.container().state.terminated
     assert terminated
     assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
-    assert processes(pod.life.mark) == []  # the one that called setsid, too
+    assert processes(pod.directory.mark) == []  # the one that called setsid, too
     assert runs(tmp_path) == 1
 
 
@@ -50,14 +50,14 @@ def test_a_killed_shim_fails_a_pod_without_restarts(run: Run, tmp_path: Path) ->
 def test_after_a_killed_shim_the_restart_policy_applies(run: Run, tmp_path: Path, policy: str) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy=policy)
     pod.until_running()
-    eventually(lambda: len(processes(pod.life.mark)) == 1 and (tmp_path / "runs").exists())
+    eventually(lambda: len(processes(pod.directory.mark)) == 1 and (tmp_path / "runs").exists())
     kill_shim(pod)
     pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
     lost = pod.container().last_state.terminated
     assert lost
     assert (lost.exit_code, lost.reason) == (137, "ContainerStatusUnknown")
     eventually(lambda: runs(tmp_path) == 2)
-    assert len(processes(pod.life.mark)) == 1
+    assert len(processes(pod.directory.mark)) == 1
 
 
 def test_finished_init_containers_survive_a_killed_shim(run: Run, tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_a_shim_stopped_by_sigterm_hands_over(run: Run) -> None:
     """As when the machine goes down."""
     pod = run(shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"), restartPolicy="OnFailure")
     pod.until_logged(b"ready")
-    os.kill(the_shim(pod.life.directory), signal.SIGTERM)
-    eventually(lambda: not shims(pod.life.directory))
+    os.kill(the_shim(pod.directory.path), signal.SIGTERM)
+    eventually(lambda: not shims(pod.directory.path))
     pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
     before = pod.container().last_state.terminated
     assert before
@@ -97,10 +97,10 @@ def test_a_lost_start_is_repeated_by_advance(runtime: ProcessRuntime) -> None:
 
 def test_a_shim_whose_starter_was_killed_does_nothing(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
-    pod.life.directory.mkdir(parents=True)
+    pod.directory.path.mkdir(parents=True)
     half = b'{"mark": "'
     done = subprocess.run(
-        [*_SHIM, str(pod.life.directory), "0"],
+        [*_SHIM, str(pod.directory.path), "0"],
         input=half,
         env={"PYTHONPATH": str(Path(__file__).parents[4] / "app/runtimes/process")},
         capture_output=True,
@@ -150,7 +150,7 @@ def test_a_pod_without_state_file_has_failed(run: Run, tmp_path: Path) -> None:
     pod.until_running()
     eventually((tmp_path / "runs").exists)
     kill_shim(pod)
-    shutil.rmtree(pod.life.directory)
+    shutil.rmtree(pod.directory.path)
     assert pod.until_over().phase == "Failed"
     terminated = pod.container().state.terminated
     assert terminated
@@ -167,20 +167,20 @@ def test_a_missing_directory_is_reported_and_retried(runtime: ProcessRuntime, ro
     assert [status.summary for _, status in pod.course] == ["ContainerCreating", "CreateContainerError"]
     waiting = pod.container().state.waiting
     assert waiting
-    assert waiting.message == f"{pod.life.directory}/state.json: Not a directory"
+    assert waiting.message == f"{pod.directory.path}/state.json: Not a directory"
     in_the_way.unlink()
     assert pod.until_over().phase == "Succeeded"
 
 
 def test_a_shim_that_cannot_start_reports_why(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
-    bell = pod.life.directory / "stop.fifo"
+    bell = pod.directory.path / "stop.fifo"
     bell.mkdir(parents=True)
     waiting = (
         pod.until(lambda status: status.summary == "CreateContainerError").container_statuses[0].state.waiting
     )
     assert waiting
-    assert waiting.message == f"{pod.life.directory}: Is a directory"
+    assert waiting.message == f"{pod.directory.path}: Is a directory"
     assert not (tmp_path / "runs").exists()
     bell.rmdir()
     assert pod.until_over().phase == "Succeeded"
@@ -189,18 +189,18 @@ def test_a_shim_that_cannot_start_reports_why(runtime: ProcessRuntime, tmp_path:
 def test_a_shim_retries_a_failed_write(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()
-    aside = pod.life.directory.with_name("aside")
-    pod.life.directory.rename(aside)
+    aside = pod.directory.path.with_name("aside")
+    pod.directory.path.rename(aside)
     (tmp_path / "go").touch()
     eventually(lambda: b"cannot write" in (aside / "shim.log").read_bytes())
-    aside.rename(pod.life.directory)
+    aside.rename(pod.directory.path)
     assert pod.until_over().phase == "Succeeded"
 
 
 def test_a_damaged_state_file_starts_nothing(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy="Never")
     before = pod.until_running()
-    (pod.life.directory / "state.json").write_text("{")
+    (pod.directory.path / "state.json").write_text("{")
     assert pod.read() == before
     assert pod.read(after=timedelta(seconds=1)) == before
 

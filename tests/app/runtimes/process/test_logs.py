@@ -94,7 +94,7 @@ def test_during_back_off_the_last_run_is_read(run: Run) -> None:
 def test_logs_of_earlier_runs_are_removed(run: Run) -> None:
     pod = run(shell("echo hello; exit 1"))
     pod.until(lambda _: pod.container().restart_count >= 5)
-    assert len(list((pod.life.directory / "web").glob("*.log"))) <= 3
+    assert len(list((pod.directory.path / "web").glob("*.log"))) <= 3
 
 
 def test_init_containers_have_logs(run: Run) -> None:

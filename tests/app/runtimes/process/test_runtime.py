@@ -1,4 +1,4 @@
-"""The life of a pod whose containers are processes."""
+"""The timeline of a pod whose containers are processes."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -231,6 +231,6 @@ def test_transitions_observed_late_are_still_reported(run: Run, tmp_path: Path) 
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()
     (tmp_path / "go").touch()
-    eventually(lambda: not pod.life.is_at_work)
+    eventually(lambda: not pod.directory.has_shim)
     pod.change(generation=7)
     assert pod.until_over().phase == "Succeeded"
