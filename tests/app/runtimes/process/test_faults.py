@@ -106,7 +106,7 @@ def test_a_shim_whose_starter_was_killed_does_nothing(runtime: ProcessRuntime, t
         capture_output=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, b"the plan is not whole\n")
+    assert (done.returncode, done.stderr) == (1, b"the plan is incomplete\n")
     assert pod.until_over().phase == "Succeeded"
     assert runs(tmp_path) == 1
 
@@ -192,7 +192,7 @@ def test_a_shim_retries_a_failed_write(run: Run, tmp_path: Path) -> None:
     aside = pod.directory.path.with_name("aside")
     pod.directory.path.rename(aside)
     (tmp_path / "go").touch()
-    eventually(lambda: b"cannot write" in (aside / "shim.log").read_bytes())
+    eventually(lambda: b"cannot save the state" in (aside / "shim.log").read_bytes())
     aside.rename(pod.directory.path)
     assert pod.until_over().phase == "Succeeded"
 

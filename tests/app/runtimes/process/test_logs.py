@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.runtimes import LogLine
 from app.runtimes.process.logs import read_log
-from app.runtimes.process.shim.log import LONGEST, Lines, Log
+from app.runtimes.process.shim.log import ENTRY_LIMIT, Lines, Log
 from tests.app.runtimes.process import shell
 from tests.app.runtimes.process.conftest import Run
 from tests.app.simulation import unhurried
@@ -155,13 +155,13 @@ def test_half_an_entry_is_no_line(tmp_path: Path, half: bytes) -> None:
 
 
 @unhurried
-@given(st.lists(st.binary() | st.integers(1, 3).map(lambda n: b"x" * LONGEST * n), max_size=8))
+@given(st.lists(st.binary() | st.integers(1, 3).map(lambda n: b"x" * ENTRY_LIMIT * n), max_size=8))
 def test_lines_do_not_depend_on_chunk_boundaries(chunks: list[bytes]) -> None:
     lines, entries = Lines(), []
     for chunk in chunks:
         entries += lines.feed(chunk)
     entries += lines.end()
-    assert all(len(text) <= LONGEST for text, _ in entries)
+    assert all(len(text) <= ENTRY_LIMIT for text, _ in entries)
     joined = b"".join(text + (b"\n" if ends else b"") for text, ends in entries)
     assert joined.removesuffix(b"\n") == b"".join(chunks).removesuffix(b"\n")
 
