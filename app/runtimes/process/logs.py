@@ -1,4 +1,4 @@
-"""Reading what a container has written, while it writes."""
+"""Reading the log of a container while its shim writes it."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -8,24 +8,24 @@ from pathlib import Path
 from app.runtimes.base import LogLine
 
 _CHUNK = 64 * 1024
-_LONGEST = 1024 * 1024
-"""A line with more bytes is given as several."""
+_LINE_LIMIT = 1024 * 1024
+"""A line with more bytes is returned as several."""
 
 
 def read_log(directory: Path, run: int, *, is_over: Callable[[], bool]) -> Iterator[LogLine | None]:
-    """Give the lines of one run; None, again and again, while it has not ended and nothing more is there.
+    """Yield the lines of one run; None whenever there is no new line and the run goes on.
 
     Args:
-        directory: of the container's logs.
-        run: which one.
-        is_over: whether nothing will be written any more.
+        directory: the directory of the container's logs.
+        run: the number of the run, from 0.
+        is_over: returns whether the log is complete.
     """
     entries = _Entries()
     segment = -1
     file: FileIO | None = None
     try:
         while True:
-            # Both are asked before it is read: what is written in between is not missed.
+            # Both are read before the file: bytes written in between are then not missed.
             over = is_over()
             newer = min((number for number in _segments(directory, run) if number > segment), default=None)
             if file and (data := file.read(_CHUNK)):
@@ -33,7 +33,7 @@ def read_log(directory: Path, run: int, *, is_over: Callable[[], bool]) -> Itera
             elif newer is not None:
                 if file:
                     file.close()
-                entries.forget_half()
+                entries.drop_incomplete()
                 file, segment = _open(directory / f"{run}.{newer}.log"), newer
             elif over:
                 yield from entries.end()
@@ -46,35 +46,35 @@ def read_log(directory: Path, run: int, *, is_over: Callable[[], bool]) -> Itera
 
 
 class _Entries:
-    """Puts lines together again that were cut into entries."""
+    """Joins the entries of the CRI logging format to lines."""
 
     def __init__(self) -> None:
-        self._half = b""
+        self._incomplete = b""
         self._parts: dict[bytes, list[bytes]] = {}
         self._times: dict[bytes, datetime] = {}
 
     def feed(self, data: bytes) -> Iterator[LogLine]:
-        """Take more of a file."""
-        *entries, self._half = (self._half + data).split(b"\n")
+        """Parse a chunk of a file, and yield the lines that it completes."""
+        *entries, self._incomplete = (self._incomplete + data).split(b"\n")
         for entry in entries:
             time, _, rest = entry.partition(b" ")
             stream, _, rest = rest.partition(b" ")
             tag, space, text = rest.partition(b" ")
             if not space or tag not in (b"F", b"P"):
-                continue  # half an entry, of a disk that was full or a shim that was killed
+                continue  # an incomplete entry, of a full disk or a killed shim
             parts = self._parts.setdefault(stream, [])
             if not parts:
                 self._times[stream] = datetime.fromisoformat(time.decode())
             parts.append(text)
-            if tag == b"F" or sum(map(len, parts)) >= _LONGEST:
+            if tag == b"F" or sum(map(len, parts)) >= _LINE_LIMIT:
                 yield self._line(stream)
 
-    def forget_half(self) -> None:
-        """Forget an entry that has no end; each begins and ends in one file."""
-        self._half = b""
+    def drop_incomplete(self) -> None:
+        """Drop an incomplete entry at the end of a segment: no entry continues in the next one."""
+        self._incomplete = b""
 
     def end(self) -> Iterator[LogLine]:
-        """Give the lines that nobody has ended."""
+        """Yield the lines without a line feed at the end of the log."""
         for stream, parts in self._parts.items():
             if parts:
                 yield self._line(stream)
@@ -96,4 +96,4 @@ def _open(path: Path) -> FileIO | None:
     try:
         return FileIO(path)
     except FileNotFoundError:
-        return None  # removed, as the oldest are
+        return None  # removed by rotation

@@ -1,12 +1,15 @@
-"""One life of a pod on this machine: its directory, and the shim that is at work in it.
+"""The directory of a pod instance on this machine, and the shim that works in it.
 
     RUNTIME_DIRECTORY/<pod's UID>/lock
-    RUNTIME_DIRECTORY/<pod's UID>/<when it was accepted>/state.json, stop.json, stop.fifo, shim.log
-    RUNTIME_DIRECTORY/<pod's UID>/<when it was accepted>/<container>/<run>.<segment>.log
+    RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/state.json, stop.json, stop.fifo, shim.log
+    RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/<container>/<run>.<segment>.log
 
-Who has the lock is the pod's only shim; the kernel takes it away from a process that ends, however it ends. So
-nobody asks whether a number is a process that lives, or which process it is: a lock that is free means that there
-is no shim, and a state that is not the final one means that there should be one.
+A UID that is deleted and created again is a new instance of the pod, with its own directory under the same UID.
+
+A provider that restarts must know whether a pod has a running shim. A process ID does not answer this: the kernel
+reuses process IDs. So the process that holds `lock` is the pod's only shim, and the kernel releases the lock
+when that process ends, even by SIGKILL. A free lock means that there is no shim; if the last observation in
+`state.json` is not final either, a shim must be started.
 """
 
 import contextlib
@@ -27,20 +30,22 @@ import msgspec
 from app.core.errors import Unavailable
 from app.runtimes.base import AcceptedPod
 from app.runtimes.observed import Observation
-from app.runtimes.process.shim.record import BELL, STATE, STOP, Stop, replace
+from app.runtimes.process.shim.record import STATE, STOP, WAKE_FIFO, Stop, replace
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
 _NEEDED_BY_PYTHON = ("LD_LIBRARY_PATH",)
-"""Without it an interpreter that a user has installed may not start."""
-_SHIM_STARTS_WITHIN_SECONDS = 60
-_GRACE_OF_A_FORGOTTEN_LIFE = 30.0
+"""Environment variables that a Python interpreter in a home directory may need to start."""
+_SHIM_START_TIMEOUT_SECONDS = 60
+_PREDECESSOR_GRACE_SECONDS = 30.0
 
 
 class ShimError(Unavailable):
-    """The files of a pod cannot be used, or no shim could be started."""
+    """The files of a pod cannot be read or written, or its shim could not be started."""
 
 
 class _State(msgspec.Struct, frozen=True):
+    """The content of `state.json`."""
+
     moments: tuple[Observation, ...]
 
 
@@ -48,35 +53,35 @@ _DECODER = msgspec.json.Decoder(_State)
 
 
 class PodDirectory:
-    """A pod's life from its arrival to its end; a UID that comes back has another.
+    """The files of one instance of a pod, from its acceptance to its removal.
 
     Args:
-        pod_directory: of all lives of the pod; its name is the pod's UID.
-        number: when it was accepted, in microseconds since 1970.
+        pod_directory: the directory of all instances with this UID; its name is the UID.
+        number: the time of acceptance, in microseconds since 1970.
     """
 
     def __init__(self, pod_directory: Path, number: int) -> None:
         self._pod_directory = pod_directory
         self._number = number
-        self.directory = pod_directory / str(number)
+        self.path = pod_directory / str(number)
 
     @classmethod
     def of(cls, pod: AcceptedPod, *, root: Path) -> Self:
-        """Find the life of a pod under RUNTIME_DIRECTORY."""
+        """Return the directory of a pod under `root`, the RUNTIME_DIRECTORY. Nothing is created."""
         return cls(root / (pod.manifest.pod.metadata.uid or ""), microseconds(pod.accepted_at))
 
     @property
     def mark(self) -> str:
-        """What its processes are marked with, before the name of the container."""
+        """The prefix of the mark of the pod's processes; the name of the container follows."""
         return f"{self._pod_directory}/"
 
-    def moments(self) -> tuple[Observation, ...]:
-        """Read what its shim has written down; nothing where it has not begun.
+    def observations(self) -> tuple[Observation, ...]:
+        """Return the observations in `state.json`, oldest first; empty before a shim has started.
 
         Raises:
-            ShimError: it cannot be read.
+            ShimError: the file cannot be read.
         """
-        path = self.directory / STATE
+        path = self.path / STATE
         try:
             return _DECODER.decode(path.read_bytes()).moments
         except FileNotFoundError:
@@ -84,78 +89,84 @@ class PodDirectory:
         except OSError as exc:
             raise ShimError(f"{path}: {exc.strerror}") from exc
         except msgspec.DecodeError as exc:
-            raise ShimError(f"{path}: not what a shim writes") from exc
+            raise ShimError(f"{path}: not a state file") from exc
 
     @property
-    def is_at_work(self) -> bool:
-        """Whether there is a shim, or one is being started."""
+    def has_shim(self) -> bool:
+        """Whether a shim runs or is being started."""
         try:
-            with self._turn() as lock:
+            with self._try_lock() as lock:
                 return lock is None
         except FileNotFoundError:
             return False
 
-    def keep_going(self, plan: Callable[[], dict[str, Any]], *, may_begin: bool) -> bool:
-        """See to it that a shim is at work on what is not over.
+    def ensure_shim(self, plan: Callable[[], dict[str, Any]], *, may_start: bool) -> bool:
+        """Start a shim, unless one runs or the pod has ended.
 
-        A shim goes on from what is written down. What another one ran that was killed is killed too, and reported
-        as lost; whether it is run again is a question of the restart policy.
+        A new shim continues from `state.json`. It kills the processes that a killed shim left behind and reports
+        their containers as lost; the restart policy decides whether they run again.
 
         Args:
-            plan: gives what to run.
-            may_begin: begin, where nothing is written down yet.
+            plan: returns the plan of the shim; called only if one is started.
+            may_start: start the pod if there is no `state.json` yet.
 
         Returns:
-            Whether somebody is at work on this pod.
+            Whether a shim runs for this UID.
 
         Raises:
-            ShimError: no shim could be started.
+            ShimError: the shim could not be started.
         """
         try:
             self._pod_directory.mkdir(mode=0o700, exist_ok=True)
-            with self._turn() as lock:
-                others = [life for life in self._lives() if life != self._number]
+            with self._try_lock() as lock:
+                others = [number for number in self._instances() if number != self._number]
                 if lock is None:
-                    self._hasten(others)
+                    self._stop_predecessors(others)
                     return True
-                moments = self.moments()
-                if any(life > self._number for life in others):
-                    return False  # this call comes late: the pod has been deleted and is here again
-                if (moments and moments[-1].final) or not (moments or may_begin):
+                observations = self.observations()
+                if any(number > self._number for number in others):
+                    return False  # a late call: the pod was deleted and created again
+                if (observations and observations[-1].final) or not (observations or may_start):
                     return False
-                for life in others:
-                    shutil.rmtree(self._pod_directory / str(life))
-                self.directory.mkdir(mode=0o700, exist_ok=True)
+                for number in others:
+                    shutil.rmtree(self._pod_directory / str(number))
+                self.path.mkdir(mode=0o700, exist_ok=True)
                 self._start_shim(plan(), lock)
                 return True
         except OSError as exc:
             raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
 
-    def ask_to_stop(self, stop: Stop) -> None:
-        """Have its shim end the pod, at once or later; the one that is to come where there is none.
+    def request_stop(self, stop: Stop) -> None:
+        """Write `stop.json`, which makes the current or the next shim end the pod.
+
+        A request without a reason is a deletion and is never replaced.
 
         Raises:
-            ShimError: this cannot be written down.
+            ShimError: the file cannot be written.
         """
-        path = self.directory / STOP
+        path = self.path / STOP
         try:
             before = json.loads(path.read_bytes()) if path.exists() else None
             if before == stop._asdict() or (before and not before["reason"]):
-                return  # that a pod is deleted is never taken back
-            for directory in (self._pod_directory, self.directory):
+                return
+            for directory in (self._pod_directory, self.path):
                 directory.mkdir(mode=0o700, exist_ok=True)
             replace(str(path), stop._asdict())
-            self._ring()
+            self._wake_shim()
         except OSError as exc:
             raise ShimError(f"{path}: {exc.strerror}") from exc
 
     def remove(self) -> bool:
-        """Remove what is left of it; False where somebody is at work on the pod."""
+        """Remove the pod's files. Return False, and remove nothing, while a shim runs for this UID.
+
+        Raises:
+            ShimError: the files cannot be removed.
+        """
         try:
-            with self._turn() as lock:
+            with self._try_lock() as lock:
                 if lock is None:
                     return False
-                if self._lives() in ([], [self._number]):
+                if self._instances() in ([], [self._number]):
                     shutil.rmtree(self._pod_directory)
                 return True
         except FileNotFoundError:
@@ -163,42 +174,42 @@ class PodDirectory:
         except OSError as exc:
             raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
 
-    def _ring(self) -> None:
+    def _wake_shim(self) -> None:
         try:
-            bell = os.open(self.directory / BELL, os.O_WRONLY | os.O_NONBLOCK)
+            fifo = os.open(self.path / WAKE_FIFO, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as exc:
             if exc.errno in (errno.ENXIO, errno.ENOENT):
-                return  # nobody is at work, and whoever will be looks first
+                return  # no shim runs; the next one reads `stop.json` when it starts
             raise
         try:
-            with contextlib.suppress(BlockingIOError):  # it has been rung often enough
-                os.write(bell, b"\n")
+            with contextlib.suppress(BlockingIOError):  # the pipe is full, so the shim wakes up anyway
+                os.write(fifo, b"\n")
         finally:
-            os.close(bell)
+            os.close(fifo)
 
-    def _hasten(self, others: list[int]) -> None:
-        """End a life that somebody has forgotten to end: one shim a pod, so this one has to wait for it."""
-        for life in others:
-            if life < self._number:
-                stop = Stop(at=0, grace=_GRACE_OF_A_FORGOTTEN_LIFE, reason=None)
-                PodDirectory(self._pod_directory, life).ask_to_stop(stop)
+    def _stop_predecessors(self, others: list[int]) -> None:
+        """Stop earlier instances: a UID has one shim at a time, so this instance waits for their end."""
+        for number in others:
+            if number < self._number:
+                stop = Stop(at=0, grace=_PREDECESSOR_GRACE_SECONDS, reason=None)
+                PodDirectory(self._pod_directory, number).request_stop(stop)
 
-    def _lives(self) -> list[int]:
+    def _instances(self) -> list[int]:
         return [int(path.name) for path in self._pod_directory.iterdir() if path.name.isdigit()]
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[int | None]:
-        """Hold the pod's lock; None where somebody else does.
+    def _try_lock(self) -> Iterator[int | None]:
+        """Yield the descriptor of the pod's lock while it is held; None if another process holds it.
 
         Raises:
-            FileNotFoundError: there is no such pod.
+            FileNotFoundError: the pod has no directory.
         """
         path = self._pod_directory / "lock"
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever removes the directory has the lock of a file that is not there any more.
-            held = lock if _is_at(path, lock) else None
+            # Another process may have removed the directory after `open`: then this lock protects nothing.
+            held = lock if _is_file_at(path, lock) else None
         except BlockingIOError:
             held = None
         try:
@@ -207,37 +218,37 @@ class PodDirectory:
             os.close(lock)
 
     def _start_shim(self, plan: dict[str, Any], lock: int) -> None:
-        """Start a shim, which takes the lock over.
+        """Start a shim, which inherits the lock.
 
         Raises:
-            ShimError: it says that it cannot begin.
+            ShimError: the shim exits with an error, or does not start in time.
         """
         needed = {name: os.environ[name] for name in _NEEDED_BY_PYTHON if name in os.environ}
         try:
-            done = subprocess.run(  # noqa: S603 - of this program's own
-                [*_SHIM, str(self.directory), str(lock)],
+            done = subprocess.run(  # noqa: S603 - a program of this package
+                [*_SHIM, str(self.path), str(lock)],
                 input=json.dumps(plan).encode(),
                 env={"PYTHONPATH": str(Path(__file__).parent), **needed},
                 cwd="/",
                 pass_fds=[lock],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                timeout=_SHIM_STARTS_WITHIN_SECONDS,
+                timeout=_SHIM_START_TIMEOUT_SECONDS,
                 check=False,
             )
         except subprocess.TimeoutExpired as exc:
             raise ShimError("the shim does not start") from exc
         if done.returncode:
-            words = done.stderr.decode(errors="replace").strip().splitlines()
-            raise ShimError(f"{self.directory}: {words[-1] if words else 'the shim was killed'}")
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise ShimError(f"{self.path}: {lines[-1] if lines else 'the shim was killed'}")
 
 
 def microseconds(time: datetime) -> int:
-    """Write a time as microseconds since 1970."""
+    """Return a time as microseconds since 1970."""
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def _is_at(path: Path, fd: int) -> bool:
+def _is_file_at(path: Path, fd: int) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(fd))
     except FileNotFoundError:

@@ -63,7 +63,7 @@ def derive(
     return {condition.type: condition for condition in derived}
 
 
-def test_there_are_the_five_of_a_kubelet_in_its_order() -> None:
+def test_the_five_conditions_are_in_kubelet_order() -> None:
     assert list(derive(running("web"))) == [
         "PodReadyToStartContainers",
         "Initialized",
@@ -83,17 +83,17 @@ def test_a_condition_that_holds_gives_no_reason() -> None:
         }
 
 
-def test_a_pod_without_its_sandbox_is_not_ready_to_start_containers() -> None:
+def test_without_sandbox_it_is_not_ready_to_start() -> None:
     condition = derive(waiting("web"), sandbox=False)["PodReadyToStartContainers"]
     assert (condition.status, condition.reason, condition.message) == ("False", None, None)
 
 
-def test_a_pod_is_scheduled_and_initialized_before_its_containers_run() -> None:
+def test_scheduled_and_initialized_precede_running_containers() -> None:
     derived = derive(waiting("web"), sandbox=False)
     assert derived["PodScheduled"].status == derived["Initialized"].status == "True"
 
 
-def test_a_pod_whose_containers_are_not_ready_says_which() -> None:
+def test_unready_containers_are_named() -> None:
     derived = derive(waiting("db"), running("log"), waiting("web"))
     for type_ in ("Ready", "ContainersReady"):
         assert wire(derived[type_]) == {
@@ -106,7 +106,7 @@ def test_a_pod_whose_containers_are_not_ready_says_which() -> None:
         }
 
 
-def test_a_pod_whose_init_containers_are_not_done_says_which() -> None:
+def test_incomplete_init_containers_are_named() -> None:
     init = (terminated("one"), terminated("two", exit_code=1), running("three", ready=False), waiting("four"))
     assert wire(derive(waiting("web"), init=init)["Initialized"]) == {
         "type": "Initialized",
@@ -118,7 +118,7 @@ def test_a_pod_whose_init_containers_are_not_done_says_which() -> None:
     }
 
 
-def test_a_sidecar_that_is_started_has_done_its_part_ready_or_not() -> None:
+def test_a_started_sidecar_counts_as_initialized() -> None:
     init = (terminated("fetch"), running("proxy", policy="Always", ready=False))
     derived = derive(waiting("web"), init=init)
     assert derived["Initialized"].status == "True"
@@ -129,14 +129,14 @@ def test_a_sidecar_that_waits_has_not() -> None:
     assert derive(waiting("web"), init=(waiting("proxy", policy="Always"),))["Initialized"].status == "False"
 
 
-def test_a_pod_that_was_initialized_stays_so_while_a_sidecar_starts_anew() -> None:
+def test_a_sidecar_restart_keeps_the_pod_initialized() -> None:
     init = (running("proxy", policy="Always"),)
     before = derive(waiting("web"), init=init)
     after = derive(waiting("web"), init=(waiting("proxy", policy="Always"),), previous=tuple(before.values()))
     assert after["Initialized"] == before["Initialized"]
 
 
-def test_a_pod_that_has_succeeded_is_not_ready_because_it_is_complete() -> None:
+def test_a_succeeded_pod_is_unready_as_completed() -> None:
     derived = derive(terminated("web"), init=(terminated("fetch"),), phase="Succeeded", sandbox=False)
     assert {(c.type, c.status, c.reason) for c in derived.values()} == {
         ("PodReadyToStartContainers", "False", None),
@@ -147,7 +147,7 @@ def test_a_pod_that_has_succeeded_is_not_ready_because_it_is_complete() -> None:
     }
 
 
-def test_a_pod_that_has_failed_is_not_ready_for_that() -> None:
+def test_a_failed_pod_is_unready_as_failed() -> None:
     derived = derive(running("web"), phase="Failed")
     assert [(derived[t].status, derived[t].reason) for t in ("Ready", "ContainersReady")] == [
         ("False", "PodFailed"),
@@ -155,7 +155,7 @@ def test_a_pod_that_has_failed_is_not_ready_for_that() -> None:
     ]
 
 
-def test_a_readiness_gate_holds_ready_back_and_nothing_else() -> None:
+def test_a_readiness_gate_affects_only_ready() -> None:
     derived = derive(running("web"), readiness_gates=[PodReadinessGate(condition_type="example.com/lb")])
     assert derived["ContainersReady"].status == "True"
     assert (derived["Ready"].status, derived["Ready"].reason, derived["Ready"].message) == (
@@ -165,7 +165,7 @@ def test_a_readiness_gate_holds_ready_back_and_nothing_else() -> None:
     )
 
 
-def test_a_condition_keeps_its_time_while_its_status_is_the_same() -> None:
+def test_an_unchanged_condition_keeps_its_transition_time() -> None:
     before = derive(waiting("db"), waiting("web"), sandbox=False)
     after = derive(running("db"), waiting("web"), at=LATER, previous=tuple(before.values()))
     assert {type_: condition.last_transition_time for type_, condition in after.items()} == {
@@ -178,14 +178,14 @@ def test_a_condition_keeps_its_time_while_its_status_is_the_same() -> None:
     assert after["Ready"].message == "containers with unready status: [web]"
 
 
-def test_a_condition_takes_its_time_anew_when_it_goes_back() -> None:
+def test_a_changed_condition_gets_a_new_transition_time() -> None:
     ready = derive(running("web"))
     unready = derive(waiting("web"), at=LATER, previous=tuple(ready.values()))
     assert unready["Ready"].last_transition_time == LATER
     assert unready["Initialized"].last_transition_time == AT
 
 
-def test_every_condition_says_which_generation_it_describes() -> None:
+def test_every_condition_has_its_observed_generation() -> None:
     derived = build_conditions(
         PodSpec(containers=[]), phase="Running", sandbox=True, init=(), regular=(), at=AT, observed_generation=7
     )

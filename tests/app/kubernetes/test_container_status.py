@@ -34,7 +34,7 @@ def test_a_container_that_waits_has_no_ids_yet() -> None:
     }
 
 
-def test_a_container_that_runs_says_since_when() -> None:
+def test_a_running_container_has_its_start_time() -> None:
     assert wire(running()) == {
         "name": "web",
         "state": {"running": {"startedAt": AT}},
@@ -48,7 +48,7 @@ def test_a_container_that_runs_says_since_when() -> None:
     }
 
 
-def test_a_container_that_has_ended_says_how_and_that_it_is_not_ready() -> None:
+def test_a_terminated_container_is_not_ready() -> None:
     assert wire(container_status.terminated(running(), at=LATER, exit_code=3)) == {
         "name": "web",
         "state": {
@@ -70,7 +70,7 @@ def test_a_container_that_has_ended_says_how_and_that_it_is_not_ready() -> None:
     }
 
 
-def test_a_container_that_starts_again_counts_it_and_says_how_the_run_before_ended() -> None:
+def test_a_restart_sets_count_and_last_state() -> None:
     ended = container_status.terminated(running(), at=LATER, exit_code=0)
     again = running(LATER, before=ended)
     assert again.restart_count == 1
@@ -78,7 +78,7 @@ def test_a_container_that_starts_again_counts_it_and_says_how_the_run_before_end
     assert again.container_id == container_id("uid", "web", restart_count=1)
 
 
-def test_a_container_that_waits_to_start_again_says_so_too_and_is_still_the_one_that_ended() -> None:
+def test_a_container_in_back_off_keeps_its_id() -> None:
     ended = container_status.terminated(running(), at=LATER, exit_code=1)
     waiting = container_status.waiting(WEB, reason="CrashLoopBackOff", message="later", before=ended)
     assert wire(waiting.state) == {"waiting": {"reason": "CrashLoopBackOff", "message": "later"}}
@@ -87,23 +87,23 @@ def test_a_container_that_waits_to_start_again_says_so_too_and_is_still_the_one_
     assert running(LATER, before=waiting).last_state == ended.state
 
 
-def test_a_container_that_is_lost_was_killed_for_all_that_is_known() -> None:
+def test_a_lost_container_has_exit_code_137() -> None:
     state = wire(container_status.lost(running()).state)["terminated"]
     assert (state["exitCode"], state["reason"]) == (137, "ContainerStatusUnknown")
     assert state.keys().isdisjoint({"startedAt", "finishedAt", "containerID"})
 
 
-def test_a_container_without_an_image_has_no_image_id() -> None:
+def test_a_container_without_image_has_no_image_id() -> None:
     status = container_status.running(Container(name="web"), pod_uid="uid", at=AT)
     assert (status.image, status.image_id) == ("", "")
 
 
-def test_a_container_id_is_the_same_in_every_process_and_version() -> None:
+def test_a_container_id_is_stable_across_versions() -> None:
     expected = "synthetic://b3edbcc59ce49abb92820b34c599206606ef87d6b648d76c7991df0c0225c669"
     assert container_id("2b0fba1b-6627-4b32-9948-9f415a2c5ecb", "web") == expected
 
 
-def test_a_container_id_is_another_for_every_pod_container_and_restart() -> None:
+def test_container_ids_differ_by_pod_container_and_restart() -> None:
     ids = [
         container_id(uid, name, restart_count=restarts)
         for uid, name, restarts in product(("a", "aa", "b"), ("a", "aa", "b"), (0, 1, 10))
@@ -127,7 +127,7 @@ def test_a_container_id_is_another_for_every_pod_container_and_restart() -> None
         ("10.0.0.5:5000/a/b:tag", "10.0.0.5:5000/a/b"),
     ],
 )
-def test_an_image_id_is_the_whole_name_of_the_repository_and_a_digest(image: str, repository: str) -> None:
+def test_an_image_id_is_repository_and_digest(image: str, repository: str) -> None:
     name, _, digest = image_id(image).partition("@")
     assert name == repository
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
@@ -142,11 +142,11 @@ def test_an_image_id_is_the_whole_name_of_the_repository_and_a_digest(image: str
         ("localhost:5000/api@" + DIGEST, "localhost:5000/api"),
     ],
 )
-def test_the_digest_of_an_image_that_has_one_is_its_own(image: str, repository: str) -> None:
+def test_an_image_digest_is_kept(image: str, repository: str) -> None:
     assert image_id(image) == f"{repository}@{DIGEST}"
 
 
-def test_two_names_of_one_image_have_one_id_and_another_image_another() -> None:
+def test_equivalent_image_names_have_the_same_id() -> None:
     assert image_id("nginx:1.27") == image_id("docker.io/library/nginx:1.27") == image_id("library/nginx:1.27")
     others = ["nginx:1.27", "nginx:1.28", "nginx", "httpd:1.27", "ghcr.io/library/nginx:1.27"]
     assert len({image_id(image) for image in others}) == len(others)

@@ -15,7 +15,7 @@ from tests.app.simulation import LEAST, REMOVED, SECRET, changed, json_values, s
 # What is accepted
 
 
-def test_what_the_lifecycle_reads_is_decoded() -> None:
+def test_fields_used_by_the_provider_are_decoded() -> None:
     pod = sent(the_pod()).pod
     assert (pod.metadata.namespace, pod.metadata.name, pod.metadata.generation) == ("default", "web-0", 1)
     assert pod.metadata.uid == "2b0fba1b-6627-4b32-9948-9f415a2c5ecb"
@@ -166,7 +166,7 @@ def test_a_pod_is_accepted(pod: dict[str, Any]) -> None:
          "spec.containers[0].resizePolicy[0].restartPolicy"),
     ],
 )  # fmt: skip
-def test_a_pod_is_refused_with_the_name_of_the_field(path: str, value: Any, field: str) -> None:
+def test_an_invalid_pod_is_refused_by_field(path: str, value: Any, field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         sent(changed(path, value))
     assert refusal.value.field == field
@@ -186,7 +186,7 @@ def test_a_pod_is_refused_with_the_name_of_the_field(path: str, value: Any, fiel
         ("metadata.uid", 5, "metadata.uid: expected `str | null`, got `int`"),
     ],
 )  # fmt: skip
-def test_a_refusal_says_what_is_wrong(path: str, value: Any, message: str) -> None:
+def test_a_refusal_states_the_problem(path: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         sent(changed(path, value))
     assert str(refusal.value) == message
@@ -219,7 +219,7 @@ def test_a_refusal_says_what_is_wrong(path: str, value: Any, message: str) -> No
         b"\x00",
     ],
 )
-def test_what_is_not_json_is_refused(body: bytes) -> None:
+def test_invalid_json_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="the body is not JSON: ") as refusal:
         Manifest.parse(body)
     assert refusal.value.field is None
@@ -242,7 +242,7 @@ def refusal_of(body: bytes) -> str:
 
 @unhurried
 @given(st.binary() | st.text().map(str.encode) | json_values().map(json.dumps).map(str.encode))
-def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
+def test_any_bytes_are_accepted_or_refused(body: bytes) -> None:
     refusal_of(body)
 
 
@@ -282,7 +282,7 @@ secrets = st.sampled_from([SECRET, [SECRET], {"name": SECRET}, [{"name": SECRET,
 @example("metadata.uid", "\0")
 @example("spec.containers.0.env", [{"name": 5}, {"name": None}, 7])
 @example("spec.containers.0.resources.requests.cpu", 2**64)
-def test_any_value_at_any_place_of_a_pod_is_taken_or_refused_and_not_quoted(path: str, value: Any) -> None:
+def test_no_error_quotes_a_value_of_the_pod(path: str, value: Any) -> None:
     assert SECRET not in refusal_of(json.dumps(changed(path, value)).encode())
 
 
@@ -305,7 +305,7 @@ NESTS: dict[str, Callable[[int], str]] = {
         pytest.param(LEAST.replace('"c"}', '"c","env":[%s]}'), id="env"),
     ],
 )
-def test_however_deep_a_body_nests_it_is_taken_or_refused(body: str, depth: int) -> None:
+def test_deep_nesting_is_accepted_or_refused(body: str, depth: int) -> None:
     for nest in NESTS.values():
         refusal_of((body % nest(depth)).encode())
 
@@ -314,7 +314,7 @@ def test_however_deep_a_body_nests_it_is_taken_or_refused(body: str, depth: int)
 
 
 @pytest.mark.parametrize("uid", [REMOVED, None, ""], ids=["missing", "null", "empty"])
-def test_a_pod_that_came_without_a_uid_can_be_given_one(uid: object) -> None:
+def test_a_pod_without_uid_can_get_one(uid: object) -> None:
     manifest = sent(changed("metadata.uid", uid)).with_uid("u-1")
     assert manifest.pod.metadata.uid == "u-1"
     assert json.loads(manifest.text)["metadata"]["uid"] == "u-1"
@@ -322,7 +322,7 @@ def test_a_pod_that_came_without_a_uid_can_be_given_one(uid: object) -> None:
     assert manifest.digest == sent(the_pod()).digest
 
 
-def test_a_uid_that_is_given_changes_no_other_byte() -> None:
+def test_an_added_uid_changes_no_other_byte() -> None:
     text = '{"metadata":{"name":"a","namespace":"b"%s},"spec":{"containers":[{"name":"c"}],"x":[1.0,1e2]}}'
     assert Manifest.parse((text % "").encode()).with_uid("u-1").text == text % ',"uid":"u-1"'
 
@@ -345,6 +345,6 @@ for thread in threads: thread.join()
 """
 
 
-def test_the_first_pods_of_a_process_may_come_at_once() -> None:
+def test_the_first_pods_may_be_parsed_concurrently() -> None:
     for _ in range(5):  # without what this is about, four in five end by a signal
         assert subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], check=False).returncode == 0

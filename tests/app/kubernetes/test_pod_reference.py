@@ -22,7 +22,7 @@ from tests.app.simulation import json_values, unhurried
         pytest.param({"kind": "Pod", "metadata": {"name": "a", "namespace": "b"}, "spec": 5}, None, id="any spec"),
     ],
 )  # fmt: skip
-def test_a_reference_needs_a_namespace_and_a_name_alone(body: Any, uid: str | None) -> None:
+def test_a_reference_needs_only_namespace_and_name(body: Any, uid: str | None) -> None:
     assert parse_reference(json.dumps(body).encode()) == PodReference(namespace="b", name="a", uid=uid)
 
 
@@ -40,7 +40,7 @@ def test_a_reference_needs_a_namespace_and_a_name_alone(body: Any, uid: str | No
         pytest.param(b'{"kind":"Job","metadata":{"name":"a","namespace":"b"}}', "kind", id="kind"),
     ],
 )
-def test_a_reference_is_refused_with_the_name_of_the_field(body: bytes, field: str | None) -> None:
+def test_an_invalid_reference_is_refused_by_field(body: bytes, field: str | None) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         parse_reference(body)
     assert refusal.value.field == field

@@ -55,7 +55,7 @@ def qos(*containers: Resources, init: list[Resources] | None = None, **spec: Any
         ),
     ],
 )
-def test_a_pod_with_limits_that_it_requests_is_guaranteed(resources: Resources) -> None:
+def test_a_pod_whose_requests_equal_limits_is_guaranteed(resources: Resources) -> None:
     assert qos(resources) == "Guaranteed"
 
 
@@ -71,7 +71,7 @@ def test_a_pod_with_limits_that_it_requests_is_guaranteed(resources: Resources) 
         pytest.param({"limits": {"example.com/gpu": "1"}}, id="a device"),
     ],
 )
-def test_a_pod_that_asks_for_nothing_is_best_effort(resources: Resources) -> None:
+def test_a_pod_without_resources_is_best_effort(resources: Resources) -> None:
     assert qos(resources) == "BestEffort"
 
 
@@ -110,7 +110,7 @@ def test_a_pod_in_between_is_burstable(resources: Resources) -> None:
         pytest.param([BURSTABLE, {"requests": SMALL}], "Burstable", id="sums that match"),
     ],
 )
-def test_a_pod_is_what_all_of_its_containers_are(containers: list[Resources], expected: str) -> None:
+def test_all_containers_decide_the_class(containers: list[Resources], expected: str) -> None:
     assert qos(*containers) == expected
     assert qos(*reversed(containers)) == expected
 
@@ -144,7 +144,7 @@ def test_ephemeral_containers_do_not_count() -> None:
         pytest.param(None, GUARANTEED, "Guaranteed", id="none"),
     ],
 )
-def test_resources_of_the_pod_take_the_place_of_its_containers(
+def test_pod_level_resources_override_the_containers(
     of_the_pod: Resources | None, of_the_container: Resources, expected: str
 ) -> None:
     assert qos(of_the_container, resources=of_the_pod) == expected
@@ -175,9 +175,7 @@ def test_resources_of_the_pod_take_the_place_of_its_containers(
         ),
     ],
 )
-def test_what_is_no_quantity_is_refused_with_its_field_and_without_its_value(
-    spec: dict[str, Any], field: str
-) -> None:
+def test_an_invalid_quantity_names_only_its_field(spec: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         qos_class(parsed(a_pod(**spec)).spec)
     assert refusal.value.field == field

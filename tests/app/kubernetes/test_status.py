@@ -42,7 +42,7 @@ def test_a_status_is_read_as_it_was_written(status: PodStatus) -> None:
 
 
 @pytest.mark.parametrize("status", [PENDING, RUNNING], ids=["Pending", "Running"])
-def test_a_status_that_is_read_is_written_with_the_same_bytes(status: PodStatus) -> None:
+def test_a_decoded_status_encodes_to_the_same_bytes(status: PodStatus) -> None:
     assert encode_status(decode_status(encode_status(status))) == encode_status(status)
 
 
@@ -51,17 +51,17 @@ def test_a_status_is_compact_json_of_one_line() -> None:
     assert "\n" not in encode_status(RUNNING)
 
 
-def test_what_is_empty_is_left_out_as_a_kubelet_does() -> None:
+def test_empty_fields_are_omitted() -> None:
     assert wire(PENDING).keys().isdisjoint({"podIP", "podIPs", "reason", "message", "initContainerStatuses"})
 
 
-def test_what_a_reader_of_the_page_polls_is_always_there() -> None:
+def test_polled_fields_are_always_present() -> None:
     for status in (PENDING, RUNNING):
         (container,) = wire(status)["containerStatuses"]
         assert {"name", "image", "ready", "restartCount", "state"} <= container.keys()
 
 
-def test_a_pod_that_waits_is_summed_up_by_what_it_waits_for() -> None:
+def test_a_waiting_pod_is_summarized_by_its_reason() -> None:
     assert PENDING.summary == "ContainerCreating"
 
 
@@ -69,18 +69,18 @@ def test_a_pod_that_runs_needs_no_summary() -> None:
     assert RUNNING.summary is None
 
 
-def test_a_reason_of_the_pod_itself_comes_first() -> None:
+def test_the_pod_reason_comes_first() -> None:
     assert msgspec.structs.replace(PENDING, reason="Evicted").summary == "Evicted"
 
 
-def test_an_init_container_that_waits_comes_before_the_others() -> None:
+def test_a_waiting_init_container_decides_the_summary() -> None:
     waiting = ContainerState(waiting=ContainerStateWaiting(reason="ImagePullBackOff"))
     init = msgspec.structs.replace(PENDING.container_statuses[0], name="fetch", state=waiting)
     status = msgspec.structs.replace(PENDING, init_container_statuses=(init,))
     assert status.summary == "ImagePullBackOff"
 
 
-def test_a_container_is_found_by_its_name_whatever_its_kind() -> None:
+def test_containers_of_any_kind_are_found_by_name() -> None:
     pod = a_pod(
         containers=[a_container("web"), a_container("log")],
         initContainers=[a_container("fetch"), a_container("proxy", restartPolicy="Always")],
@@ -93,6 +93,6 @@ def test_a_container_is_found_by_its_name_whatever_its_kind() -> None:
     assert status.container("other") is None
 
 
-def test_a_text_that_is_no_status_is_not_read() -> None:
+def test_a_text_that_is_no_status_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
         decode_status('{"phase":"Sleeping"}')

@@ -43,8 +43,11 @@ def phase(client: FlaskClient, pod: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("runtime", "problem"),
     [
-        ("app.nothing:Runtime", "RUNTIME: No module named 'app.nothing'"),
-        ("app.core.settings:Nothing", "RUNTIME: module 'app.core.settings' has no attribute 'Nothing'"),
+        ("app.nothing:Runtime", "RUNTIME: No module named 'app.nothing'; `app` is this product's package"),
+        (
+            "app.core.settings:Nothing",
+            "RUNTIME: module 'app.core.settings' has no attribute 'Nothing'; `app` is this product's package",
+        ),
         (
             "app.core.settings:Settings",
             "RUNTIME: app.core.settings:Settings is not a subclass of app.runtimes.Runtime",
@@ -57,9 +60,7 @@ def test_a_runtime_that_is_none_stops_the_start(runtime: str, problem: str) -> N
     assert str(error.value) == problem
 
 
-def test_a_course_goes_on_when_its_time_has_come_and_somebody_reads(
-    client: FlaskClient, clock: Clock, script: type[ScriptedRuntime]
-) -> None:
+def test_a_read_advances_a_due_timeline(client: FlaskClient, clock: Clock, script: type[ScriptedRuntime]) -> None:
     script.play("Running", "Succeeded")
     pod = put_on(client, a_pod())
     seen = [phase(client, pod)]
@@ -72,7 +73,7 @@ def test_a_course_goes_on_when_its_time_has_come_and_somebody_reads(
 
 
 @pytest.mark.parametrize("path", ["/getPods", "/podStatuses"])
-def test_a_course_goes_on_for_who_reads_all_pods(
+def test_reading_all_pods_advances_due_timelines(
     client: FlaskClient, clock: Clock, script: type[ScriptedRuntime], path: str
 ) -> None:
     script.play("Running")
@@ -85,7 +86,7 @@ def test_a_course_goes_on_for_who_reads_all_pods(
     assert [pod["status"]["phase"] for pod in pods] == ["Running"] * 3
 
 
-def test_what_was_missed_is_dated_when_it_was(
+def test_missed_transitions_keep_their_times(
     client: FlaskClient, clock: Clock, script: type[ScriptedRuntime], database: Database
 ) -> None:
     script.play("Running")
@@ -100,7 +101,7 @@ def test_what_was_missed_is_dated_when_it_was(
     ]
 
 
-def test_an_update_has_the_course_go_on_from_where_it_is(
+def test_a_timeline_continues_after_an_update(
     client: FlaskClient, clock: Clock, script: type[ScriptedRuntime]
 ) -> None:
     script.play("Running", "Succeeded")
@@ -122,7 +123,7 @@ def test_an_update_has_the_course_go_on_from_where_it_is(
         ),
     ],
 )
-def test_the_end_of_a_pod_is_on_record_with_the_grace_that_it_got(
+def test_a_deletion_records_the_grace_period(
     client: FlaskClient, database: Database, metadata: dict[str, Any], spec: dict[str, Any], grace: str
 ) -> None:
     pod = put_on(client, a_pod(**spec))
@@ -135,7 +136,7 @@ def test_the_end_of_a_pod_is_on_record_with_the_grace_that_it_got(
     assert client.get("/getPod", query_string=named(pod)).status_code == 404
 
 
-def test_problems_of_a_course_are_in_the_audit(
+def test_problems_of_a_timeline_are_audited(
     client: FlaskClient, database: Database, script: type[ScriptedRuntime]
 ) -> None:
     script.play(problems=("example.com/run-for is no duration",))
@@ -145,9 +146,7 @@ def test_problems_of_a_course_are_in_the_audit(
     assert orjson.loads(event["change"]) == {"problems": ["example.com/run-for is no duration"]}
 
 
-def test_the_runtime_follows_every_change_once_it_is_committed(
-    client: FlaskClient, script: type[ScriptedRuntime]
-) -> None:
+def test_sync_follows_every_committed_change(client: FlaskClient, script: type[ScriptedRuntime]) -> None:
     pod = put_on(client, a_pod())
     change(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})
     client.put("/updatePod", json=pod | {"metadata": {**pod["metadata"], "labels": {"app": "other"}}})
@@ -156,7 +155,7 @@ def test_the_runtime_follows_every_change_once_it_is_committed(
     assert [synced.deleted_at is None for synced in script.synced] == [True, True, False]
 
 
-def test_a_replaced_pod_is_ended_and_the_new_one_begun(client: FlaskClient, script: type[ScriptedRuntime]) -> None:
+def test_replacing_a_pod_stops_the_old_one(client: FlaskClient, script: type[ScriptedRuntime]) -> None:
     old, new = a_pod(), a_pod()
     put_on(client, old)
     script.synced.clear()
@@ -168,9 +167,7 @@ def test_a_replaced_pod_is_ended_and_the_new_one_begun(client: FlaskClient, scri
     ]
 
 
-def test_a_runtime_that_cannot_follow_does_not_undo_what_was_acknowledged(
-    client: FlaskClient, script: type[ScriptedRuntime]
-) -> None:
+def test_a_failed_sync_keeps_the_acknowledged_change(client: FlaskClient, script: type[ScriptedRuntime]) -> None:
     script.sync_fails = True
     pod = put_on(client, a_pod())
     assert phase(client, pod) == "Pending"

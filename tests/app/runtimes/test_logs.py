@@ -64,13 +64,13 @@ def ago(clock: Clock, seconds: float, *, zone: str = "+00:00") -> str:
         ({"tail": 1, "follow": "true"}, b"three\n"),
     ],
 )
-def test_the_options_choose_what_is_given(client: FlaskClient, query: dict[str, object], text: bytes) -> None:
+def test_options_select_the_returned_lines(client: FlaskClient, query: dict[str, object], text: bytes) -> None:
     answer = logs(client, **query)
     assert (answer.status_code, answer.data) == (200, text)
 
 
 @pytest.mark.parametrize("zone", ["+00:00", "Z"])
-def test_lines_since_a_time_are_those_from_then_on(client: FlaskClient, clock: Clock, zone: str) -> None:
+def test_since_time_includes_lines_from_that_time(client: FlaskClient, clock: Clock, zone: str) -> None:
     assert logs(client, sinceTime=ago(clock, 1, zone=zone)).data == b"two \xff\nthree\n"
     assert logs(client, sinceTime=ago(clock, 0.5, zone=zone)).data == b"three\n"
 
@@ -89,15 +89,13 @@ def test_lines_since_a_time_are_those_from_then_on(client: FlaskClient, clock: C
         ({"sinceTime": "2026-11-22T08:46:38Z", "sinceSeconds": 1}, "sinceTime"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused_by_its_name(
-    client: FlaskClient, query: dict[str, object], field: str
-) -> None:
+def test_an_invalid_option_is_refused_by_name(client: FlaskClient, query: dict[str, object], field: str) -> None:
     answer = logs(client, **query)
     assert answer.status_code == 400
     assert answer.get_json()["error"]["field"] == field
 
 
-def test_a_run_that_never_was_is_refused_as_kubectl_users_know_it(client: FlaskClient) -> None:
+def test_a_missing_previous_run_is_refused(client: FlaskClient) -> None:
     answer = logs(client, previous="true")
     assert answer.status_code == 400
     assert answer.get_json()["error"]["message"] == (
@@ -105,14 +103,14 @@ def test_a_run_that_never_was_is_refused_as_kubectl_users_know_it(client: FlaskC
     )
 
 
-def test_who_does_not_follow_gets_what_there_is(
+def test_without_follow_only_existing_lines_are_returned(
     client: FlaskClient, script: type[ScriptedRuntime], clock: Clock
 ) -> None:
     script.lines += [None, LogLine(clock(), b"later")]
     assert logs(client, tail=1).data == b"three\n"
 
 
-def test_who_follows_gets_what_comes_until_the_container_ends(
+def test_following_yields_lines_until_the_container_ends(
     client: FlaskClient, script: type[ScriptedRuntime], clock: Clock
 ) -> None:
     script.lines += [None, None, LogLine(clock(), b"four"), None, LogLine(clock(), b"five")]
@@ -120,12 +118,12 @@ def test_who_follows_gets_what_comes_until_the_container_ends(
     assert pieces == [b"three\n", b"four\n", b"five\n"], "each at once, and not when there is more"
 
 
-def test_a_limit_ends_what_is_followed(client: FlaskClient, script: type[ScriptedRuntime], clock: Clock) -> None:
+def test_a_limit_ends_a_followed_log(client: FlaskClient, script: type[ScriptedRuntime], clock: Clock) -> None:
     script.lines += [None, LogLine(clock(), b"four"), None]
     assert logs(client, follow="true", tail=0, limitBytes=2).data == b"fo"
 
 
-def test_a_pod_that_is_deleted_ends_what_is_followed(
+def test_a_deleted_pod_ends_followed_logs(
     client: FlaskClient, script: type[ScriptedRuntime], clock: Clock, make_app: MakeApp
 ) -> None:
     other = make_app(runtime=SCRIPTED).test_client()

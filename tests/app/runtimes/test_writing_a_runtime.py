@@ -45,7 +45,7 @@ def phases(client: Client, database: Database) -> list[str]:
         return list(connection.scalars(select(PodStatus.phase).join(Pod).order_by(PodStatus.effective_at)))
 
 
-def test_a_job_that_is_cancelled_before_it_is_taken_has_failed(
+def test_a_job_cancelled_before_its_start_has_failed(
     serve: Serve, settings: dict[str, str], tmp_path: Path, database: Database
 ) -> None:
     pod = a_pod()
@@ -58,7 +58,7 @@ def test_a_job_that_is_cancelled_before_it_is_taken_has_failed(
         client.close()
 
 
-def test_a_job_that_is_cancelled_later_ends_as_it_ends(
+def test_a_running_job_keeps_its_own_exit(
     serve: Serve, settings: dict[str, str], tmp_path: Path, database: Database
 ) -> None:
     pod = a_pod()

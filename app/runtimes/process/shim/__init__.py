@@ -1,6 +1,6 @@
-"""The shim: one small process a pod, which runs the pod's containers and outlives the server.
+"""The shim: one small process per pod, which runs the pod's containers and survives the server.
 
-It is started as a program of its own (`python -m shim`, with this folder's parent on the path), not through the
-`app` package: a node has as many shims as pods, so each has the standard library in memory and nothing else. That
-is why these modules import each other relatively.
+A node has as many shims as pods, so a shim must be small. It is started as a separate program (`python -m shim`,
+with the parent of this directory on the path), without the `app` package, and loads the standard library only.
+Therefore these modules import each other relatively.
 """

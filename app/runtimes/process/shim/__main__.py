@@ -1,9 +1,9 @@
-"""Starts a shim: `python -m shim <directory> <file descriptor>`, its plan on standard input.
+"""Start a shim: `python -m shim <directory> <file descriptor>`, with the plan on standard input.
 
-The descriptor is of the pod's lock, which the starter has taken and the shim keeps until it ends. The plan has the
-environments of the containers; so it is in no file, and among no arguments, which everybody can read.
+The descriptor is the pod's lock, which the provider has taken and the shim holds until it exits. The plan contains
+the environments of the containers, so it is neither in a file nor in arguments, which other users can read.
 
-It exits with 0 once a shim is at work that nobody has to wait for, else with 1 and the reason on standard error.
+The command exits with 0 when the shim runs in the background, else with 1 and the reason on standard error.
 """
 
 import json
@@ -15,7 +15,7 @@ from .supervisor import Supervisor
 
 
 def main(directory: str, lock: int) -> None:
-    """Become a shim."""
+    """Run a shim in the background."""
     os.umask(0o077)
     os.set_inheritable(lock, False)
     os.chdir("/")
@@ -23,13 +23,13 @@ def main(directory: str, lock: int) -> None:
         plan = json.load(sys.stdin.buffer)
         supervisor = Supervisor(plan, Record(directory))
     except ValueError:
-        sys.exit("the plan is not whole")  # who started this was killed
+        sys.exit("the plan is incomplete")  # the provider was killed while writing it
     except OSError as exc:
         sys.exit(exc.strerror or "cannot write")
     if os.fork():
         os._exit(0)
     os.setsid()
-    # Where a bug would be told; the reader of the plan is gone.
+    # Standard error goes to a file: a failure of the shim is reported there.
     log = os.open(os.path.join(directory, "shim.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDWR)
     for fd, source in ((0, null), (1, null), (2, log)):

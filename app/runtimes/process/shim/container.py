@@ -1,4 +1,4 @@
-"""A container: its runs one after another, its log, and when it is to be run again."""
+"""A container: its successive runs, its log and its restarts."""
 
 import contextlib
 import os
@@ -18,21 +18,21 @@ LOST = {
     "reason": "ContainerStatusUnknown",
     "message": "the shim that ran this container is gone, and how the container ended with it",
 }
-"""How a run ends that nobody saw the end of."""
+"""The end of a run whose exit was not observed."""
 
 _CHUNK = 64 * 1024
 _LARGEST_PIPE = 1024 * 1024
 
 
 class BackOff:
-    """How long a container rests before it is run again.
+    """The delay before a container restarts.
 
-    The first restart comes at once, then the pauses double; who has run for twice the longest pause starts over.
+    The first restart has no delay, then the delays double. A run of twice the longest delay resets them.
     Source: `client-go/util/flowcontrol/backoff.go` as a kubelet's `doBackOff` uses it.
 
     Args:
-        initial: the first pause, in seconds.
-        longest: where the doubling ends.
+        initial: the first delay, in seconds.
+        longest: the longest delay, in seconds.
     """
 
     def __init__(self, initial: float, longest: float) -> None:
@@ -42,25 +42,25 @@ class BackOff:
         self._restarted = float("-inf")
 
     def pause(self, ended: float) -> float:
-        """Give the pause after a run that ended then."""
+        """Return the delay in seconds after a run that ended at a monotonic time."""
         return 0.0 if ended - self._restarted > 2 * self._longest else self._next
 
     def restart(self, ended: float, now: float) -> None:
-        """Take note that the container is run again."""
+        """Record a restart."""
         self._next = min(2 * self.pause(ended), self._longest) or self._initial
         self._restarted = now
 
 
 class Container:
-    """A container, as a shim runs it. It is run at most once at a time.
+    """A container of a shim. It has at most one run at a time.
 
     Args:
-        spec: its part of the plan: `name`, `kind` (init, sidecar or main), `policy`, `argv`, `env`, `cwd`.
-        directory: of this life of the pod.
-        mark: what its processes are marked with.
-        back_off: how long it rests.
-        selector: where its pipes are waited for.
-        before: what it was in when another shim left it.
+        spec: from the plan: `name`, `kind` (init, sidecar or main), `policy`, `argv`, `env`, `cwd`.
+        directory: the directory of the pod instance.
+        mark: the mark of its processes.
+        back_off: the delay before its restarts.
+        selector: the selector that waits for its pipes.
+        before: the state that an earlier shim saved.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Container:
         self._run: dict[str, Any] | None = before["run"] if before else None
         self._previous: dict[str, Any] | None = before["previous"] if before else None
         self._ended = float("-inf")
-        self._told = False
+        self._terminated = False
         self._pipes: list[Pipe] = []
         self._log: Log | None = None
         if self._run and self._run["finished"] is None:
@@ -94,57 +94,57 @@ class Container:
 
     @property
     def succeeded(self) -> bool:
-        """Whether its last run ended well."""
+        """Whether its last run exited with 0."""
         return self._run is not None and self._run["finished"] is not None and self._run["code"] == 0
 
     @property
     def restarts(self) -> bool:
-        """Whether it is to be run again, now that a run has ended."""
+        """Whether it restarts after its last run."""
         policy = self._spec["policy"]
         if self.kind == "init" and policy == "Always":
-            policy = "OnFailure"  # its work is done once
+            policy = "OnFailure"  # an init container runs until it succeeds
         return policy == "Always" or (policy == "OnFailure" and not self.succeeded)
 
     @property
     def done(self) -> bool:
-        """Whether it has run and will not run again."""
+        """Whether it has ended and does not restart."""
         return self._run is not None and self.pid is None and not self.restarts
 
     def due(self) -> float | None:
-        """Say from when on it is to be run, as monotonic time; None where it runs, or has done its work."""
+        """Return the monotonic time of its next run; None if it runs or is done."""
         if self.pid is not None or self.done:
             return None
         return self._ended + self._back_off.pause(self._ended) if self._run else float("-inf")
 
     def describe(self, *, resting: bool) -> dict[str, Any]:
-        """Say what it is in.
+        """Return its state for `state.json`.
 
         Args:
-            resting: who rests until it is run again says so.
+            resting: include the delay before its restart.
         """
         has_ended = self._run is not None and self._run["finished"] is not None
         pause = self._back_off.pause(self._ended) if resting and has_ended and self.restarts else 0.0
         return {"runs": self._runs, "run": self._run, "previous": self._previous, "pause": pause or None}
 
     def begin(self) -> None:
-        """Take note that it is about to be run. What is noted is on the disk before :meth:`execute`."""
+        """Record a new run. The caller saves the state before :meth:`execute`."""
         self._before = self._runs, self._run, self._previous
         run = {"started": _wall(), "finished": None, "code": None, "reason": None, "message": None}
         self._runs, self._run, self._previous = self._runs + 1, run, self._run
 
     def withdraw(self) -> None:
-        """Take that back."""
+        """Undo :meth:`begin`."""
         self._runs, self._run, self._previous = self._before
 
     def execute(self, now: float) -> None:
-        """Run it. A command that cannot be run is a run that failed."""
+        """Start the process. A command that cannot be started is a failed run with exit code 128."""
         if self._runs > 1:
             self._back_off.restart(self._ended, now)
-        self._told = False
+        self._terminated = False
         self._log = Log(self._directory, self._runs - 1)
         ends = [os.pipe(), os.pipe()]
         try:
-            process = subprocess.Popen(  # noqa: S603 - to run what a pod says is what this is for
+            process = subprocess.Popen(  # noqa: S603 - running the pod's command is the purpose
                 self._spec["argv"],
                 env={**self._spec["env"], MARK: self._mark},
                 cwd=self._spec["cwd"],
@@ -156,14 +156,14 @@ class Container:
                 preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - there are no threads in a shim
             )
         except (OSError, ValueError) as exc:
-            # A name of the field and of the error: the command may hold a secret.
+            # Name the field and the error only: the command may contain a secret.
             field = "workingDir" if getattr(exc, "filename", None) == self._spec["cwd"] else "command"
-            problem = getattr(exc, "strerror", None) or "not what a process can be given"
+            problem = getattr(exc, "strerror", None) or "not a valid argument of a process"
             self._finish(128, now, reason="StartError", message=f"{field}: {problem}")
             for reading, _ in ends:
                 os.close(reading)
         else:
-            process.returncode = 0  # this shim reaps its children itself
+            process.returncode = 0  # the shim reaps its children itself
             self.pid = process.pid
             self.has_started = True
             for stream, (reading, _) in zip(("stdout", "stderr"), ends, strict=True):
@@ -171,11 +171,11 @@ class Container:
         for _, writing in ends:
             os.close(writing)
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM to its process group, once."""
-        if self.pid is not None and not self._told:
-            self._told = True
-            with contextlib.suppress(PermissionError):  # it has become another user's
+        if self.pid is not None and not self._terminated:
+            self._terminated = True
+            with contextlib.suppress(PermissionError):  # the process has changed its user
                 os.killpg(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
@@ -184,7 +184,7 @@ class Container:
             kill_all(in_session(self.pid), marked(f"{self._mark}\0"))
 
     def end(self, code: int, now: float) -> None:
-        """Take note that its process has ended. It is a zombie still, so its number is nobody else's."""
+        """Record the exit of its process, which is still a zombie, so that its process ID is not reused yet."""
         self.kill()
         self.pid = None
         for pipe in self._pipes:
@@ -200,7 +200,7 @@ class Container:
 
 
 class Pipe:
-    """What a container writes to one of its streams, on its way into the log."""
+    """Copies one stream of a container to its log."""
 
     def __init__(self, fd: int, stream: str, log: Log, selector: selectors.BaseSelector) -> None:
         self._fd = fd
@@ -213,7 +213,7 @@ class Pipe:
         selector.register(fd, selectors.EVENT_READ, self)
 
     def pump(self) -> bool:
-        """Move what is there, up to a chunk; False where nothing can come any more."""
+        """Copy up to one chunk. Return False at the end of the stream."""
         try:
             data = os.read(self._fd, _CHUNK)
         except BlockingIOError:
@@ -222,7 +222,7 @@ class Pipe:
         return bool(data)
 
     def release(self) -> None:
-        """Move all that is left, and let go of it: a process that has escaped might write for ever."""
+        """Copy the remaining bytes, at most a full pipe, and close it: a stray process might write forever."""
         if not self._is_open:
             return
         for _ in range(_LARGEST_PIPE // _CHUNK):

@@ -1,19 +1,18 @@
-"""What a container writes, line by line in a container runtime's own format.
+"""The log of a container, in the CRI logging format.
 
     2026-11-22T08:46:38.123456789Z stdout F a whole line
     2026-11-22T08:46:38.123456789Z stdout P the first part of a long one
 
 Source: the CRI logging format of Kubernetes (`kubelet/cri-api`, "CRI logging"). A run of a container has segments,
-`<run>.<segment>.log`; the oldest goes when there are too many, so a log has a bound and a reader never sees a
-file change its name.
+`<run>.<segment>.log`. Rotation removes the oldest segment and renames none, so that a reader can keep its place.
 """
 
 import contextlib
 import os
 import time
 
-LONGEST = 16 * 1024
-"""How many bytes of a line make an entry of their own, as in containerd."""
+ENTRY_LIMIT = 16 * 1024
+"""The largest entry in bytes; a longer line is split, as in containerd."""
 
 _SEGMENT_BYTES = 10 * 1024 * 1024
 _SEGMENTS = 5
@@ -21,12 +20,12 @@ _SEGMENTS = 5
 
 
 class Log:
-    """The log of one run. A disk that is full loses lines, says how many bytes, and stops nothing.
+    """The log of one run. On a full disk lines are lost, and their number of bytes is logged later.
 
     Args:
-        directory: the container's own.
-        run: the number of the run; logs of runs before the last one are removed.
-        segment_bytes: from when on a new segment begins.
+        directory: the container's directory.
+        run: the number of the run; the logs of runs before the previous one are removed.
+        segment_bytes: the size at which a new segment begins.
     """
 
     def __init__(self, directory: str, run: int, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
@@ -42,32 +41,32 @@ class Log:
                 _remove(directory, name)
 
     def write(self, stream: str, entries: list[tuple[bytes, bool]]) -> None:
-        """Append entries of one moment.
+        """Append entries with the current time.
 
         Args:
             stream: `stdout` or `stderr`.
-            entries: each a text without a line feed, and whether a line ends with it.
+            entries: text without a line feed, and whether the text ends its line.
         """
         if not entries:
             return
         prefix = f"{_rfc3339_nano(time.time_ns())} {stream} ".encode()
         data = b"".join([b"%b%b %b\n" % (prefix, b"F" if ends else b"P", text) for text, ends in entries])
         if self._lost:
-            # What was written last may be half a line.
+            # The last write may have been incomplete, so start a new line.
             data = b"\n%bF [%d bytes of this log are lost]\n" % (prefix, self._lost) + data
         try:
             if self._fd < 0 or self._size >= self._segment_bytes:
                 self._next_segment()
             written = os.write(self._fd, data)
             self._size += written
-            if written < len(data):  # seldom but on a full disk: the rest says why
+            if written < len(data):  # on a full disk: the second write raises the error
                 self._size += os.write(self._fd, data[written:])
             self._lost = 0
         except OSError:
             self._lost += sum(len(text) for text, _ in entries)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -84,30 +83,30 @@ class Log:
 
 
 class Lines:
-    """Cuts what comes out of a pipe into entries of a log. Nothing grows, however long a line is."""
+    """Splits the bytes of a pipe into entries of a log, with bounded memory."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
-        """Take more, and give the entries that it completes."""
+        """Parse more bytes, and return the entries that they complete."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         entries = []
         for line in lines:
-            entries += _cut(line)
-        while len(self._rest) >= LONGEST:
-            entries.append((self._rest[:LONGEST], False))
-            self._rest = self._rest[LONGEST:]
+            entries += _split(line)
+        while len(self._rest) >= ENTRY_LIMIT:
+            entries.append((self._rest[:ENTRY_LIMIT], False))
+            self._rest = self._rest[ENTRY_LIMIT:]
         return entries
 
     def end(self) -> list[tuple[bytes, bool]]:
-        """Give what is left of a last line that nobody has ended."""
+        """Return the last line if it has no line feed."""
         rest, self._rest = self._rest, b""
         return [(rest, True)] if rest else []
 
 
-def _cut(line: bytes) -> list[tuple[bytes, bool]]:
-    parts = [line[start : start + LONGEST] for start in range(0, len(line), LONGEST)] or [b""]
+def _split(line: bytes) -> list[tuple[bytes, bool]]:
+    parts = [line[start : start + ENTRY_LIMIT] for start in range(0, len(line), ENTRY_LIMIT)] or [b""]
     return [*((part, False) for part in parts[:-1]), (parts[-1], True)]
 
 

@@ -1,11 +1,11 @@
-"""The processes of a container: how they are marked, found and killed to the last one. Linux only.
+"""Marking, finding and killing the processes of a container. Linux only.
 
-A container is the process that was started and everything that it has started. No control group is needed, which
-only root could make, nor a PID namespace:
+A container is its first process and all descendants. A control group or a PID namespace would contain them, but
+requires root. Three other mechanisms find them:
 
-* The container's process leads a session of its own; most of its descendants stay in there.
-* All of them inherit a variable that names the container, those too that make a session of their own.
-* The shim is their *subreaper*: whoever loses its parent becomes the shim's child.
+* The first process leads a session; most descendants stay in it.
+* All descendants inherit an environment variable that names the container, even in another session.
+* The shim is their *subreaper*: an orphaned process becomes a child of the shim.
 """
 
 import ctypes
@@ -15,32 +15,32 @@ import time
 from collections.abc import Callable, Iterator
 
 MARK = "VIRTUAL_KUBELET_CONTAINER"
-"""The variable that names the container a process belongs to: the pod's directory and the container's name."""
+"""The environment variable that names the container: the pod's directory and the container's name."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PAUSE_SECONDS = 0.01
-_PATIENCE_SECONDS = 2.0
-"""How long to wait for killed processes to be gone. One in an uninterruptible system call may take for ever."""
+_TIMEOUT_SECONDS = 2.0
+"""How long to wait for killed processes to end; an uninterruptible system call may never return."""
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant that loses its own."""
+    """Become the parent of all orphaned descendants."""
     if _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies: a container does not run on unseen."""
+    """Make the kernel kill this process when its parent ends, so that no container outlives its shim."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it has died before this was said
+    if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)
 
 
 def in_session(session: int) -> Callable[[int], bool]:
-    """Recognise the processes of a session, zombies left out."""
+    """Return a test for the processes of a session, except zombies."""
 
     def belongs(pid: int) -> bool:
         state, _, _, in_ = _stat(pid)
@@ -50,7 +50,7 @@ def in_session(session: int) -> Callable[[int], bool]:
 
 
 def marked(mark: str) -> Callable[[int], bool]:
-    """Recognise processes whose mark begins so. A zombie has none."""
+    """Return a test for processes whose mark starts with `mark`. A zombie has no mark."""
     beginning = f"\0{MARK}={mark}".encode()
 
     def belongs(pid: int) -> bool:
@@ -61,19 +61,19 @@ def marked(mark: str) -> Callable[[int], bool]:
 
 
 def child(pid: int) -> bool:
-    """Recognise the children of this process, zombies left out."""
+    """Return whether a process is a child of this one, and no zombie."""
     state, parent, _, _ = _stat(pid)
     return parent == os.getpid() and state not in "ZX"
 
 
 def kill_all(*belong: Callable[[int], bool]) -> None:
-    """Kill every process that one of these recognises, and what they start meanwhile, until none is left."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    """Kill all processes that match any test, and repeat until none is left or two seconds have passed."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while found := list(_find(*belong)):
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
-            except OSError:  # gone, or another user's: nothing that could be done
+            except OSError:  # ended, or owned by another user
                 continue
         if time.monotonic() > deadline:
             return
@@ -90,13 +90,13 @@ def _find(*belong: Callable[[int], bool]) -> Iterator[int]:
                 if belongs(int(name)):
                     yield int(name)
                     break
-            except OSError:  # ended meanwhile, or another user's
+            except OSError:  # ended, or owned by another user
                 continue
 
 
 def _stat(pid: int) -> tuple[str, int, int, int]:
-    """Read a process's state, parent, group and session."""
+    """Return the state, parent, group and session of a process."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        # The name of the program, in parentheses, may have any character.
+        # The program's name, in parentheses, may contain any character.
         state, parent, group, session = file.read().rpartition(b")")[2].split()[:4]
     return state.decode(), int(parent), int(group), int(session)

@@ -1,11 +1,11 @@
-"""What a shim writes down, and what it is told: the files of one life of a pod.
+"""The files that a shim and the provider exchange about one instance of a pod.
 
-* `state.json`: the last moments, each with what every container was in then. It is replaced whole, and on the disk
-  before it is acted upon: a container is recorded as running before it is run.
-* `stop.json`: that the pod shall end, when, and why. The provider writes it.
-* `stop.fifo`: rung when `stop.json` is new, so that nobody has to look for it again and again.
+* `state.json`: the last observations, each with the state of every container. The shim replaces the file
+  atomically, and before it acts: a container is recorded as running before it runs.
+* `stop.json`: the request to end the pod, with its time and reason. The provider writes it.
+* `stop.fifo`: the provider writes to it after `stop.json`, so that the shim need not poll.
 
-Times that are written down are RFC 3339, to the microsecond.
+Times are RFC 3339 with microseconds.
 """
 
 import contextlib
@@ -16,19 +16,19 @@ from typing import Any, NamedTuple
 
 STATE = "state.json"
 STOP = "stop.json"
-BELL = "stop.fifo"
+WAKE_FIFO = "stop.fifo"
 
-_MOMENTS = 100
-"""How many moments are kept. Whoever looks less often than they pass misses the older ones."""
+_OBSERVATION_LIMIT = 100
+"""How many observations are kept. A provider that reads too seldom misses older ones."""
 
 
 class Stop(NamedTuple):
-    """That the pod shall end.
+    """A request to end the pod.
 
     Attributes:
-        at: from when on, in microseconds since 1970.
-        grace: how many seconds its containers get to end by themselves.
-        reason: the reason that its status gets; None where it was deleted.
+        at: the time to end it, in microseconds since 1970.
+        grace: the grace period in seconds.
+        reason: the reason in its status; None for a deletion.
     """
 
     at: int
@@ -37,55 +37,58 @@ class Stop(NamedTuple):
 
 
 class Record:
-    """The files of one life of a pod, as its shim uses them.
+    """The files of one instance of a pod, from the side of its shim.
 
     Raises:
-        OSError: the directory cannot be used.
+        OSError: the directory cannot be read or written.
     """
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self._moments: list[dict[str, Any]] = []
+        self._observations: list[dict[str, Any]] = []
         with contextlib.suppress(FileNotFoundError), open(self._path(STATE), "rb") as file:
-            self._moments = json.load(file)["moments"]
-        self._stored = True
+            self._observations = json.load(file)["moments"]
+        self._is_stored = True
         self._at = 0
         with contextlib.suppress(FileExistsError):
-            os.mkfifo(self._path(BELL), 0o600)
-        # Open for writing too, or it would be at its end whenever nobody else has it open.
-        self.bell = os.open(self._path(BELL), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.mkfifo(self._path(WAKE_FIFO), 0o600)
+        # Also open for writing: otherwise the pipe is at its end whenever no provider has it open.
+        self.wake_fifo = os.open(self._path(WAKE_FIFO), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     @property
     def containers(self) -> dict[str, Any]:
-        """What every container was in at the last moment; nothing before the first."""
-        containers: dict[str, Any] = self._moments[-1]["containers"] if self._moments else {}
+        """The state of every container at the last observation; empty before the first."""
+        containers: dict[str, Any] = self._observations[-1]["containers"] if self._observations else {}
         return containers
 
     def add(self, containers: dict[str, Any], *, final: bool = False, reason: str | None = None) -> None:
-        """Write a moment down, unless nothing has changed since the last that is on the disk.
+        """Append an observation and write `state.json`, unless nothing has changed since the last write.
 
         Args:
-            containers: name → what it is in.
-            final: nothing will ever follow.
-            reason: why the pod was ended.
+            containers: name → state.
+            final: whether no observation follows.
+            reason: the reason of the stop request.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the file could not be written.
         """
-        moment = {"containers": containers, "final": final, "reason": reason}
-        if not self._moments or {**self._moments[-1], "at": None} != {**moment, "at": None}:
+        observation = {"containers": containers, "final": final, "reason": reason}
+        if not self._observations or {**self._observations[-1], "at": None} != {**observation, "at": None}:
             self._at = max(time.time_ns() // 1000, self._at + 1)
-            self._moments = [*self._moments[1 - _MOMENTS :], {**moment, "at": rfc3339_micro(self._at)}]
-        elif self._stored:
+            self._observations = [
+                *self._observations[1 - _OBSERVATION_LIMIT :],
+                {**observation, "at": rfc3339_micro(self._at)},
+            ]
+        elif self._is_stored:
             return
-        self._stored = False
-        replace(self._path(STATE), {"moments": self._moments})
-        self._stored = True
+        self._is_stored = False
+        replace(self._path(STATE), {"moments": self._observations})
+        self._is_stored = True
 
     def stop(self) -> Stop | None:
-        """Read what the shim was told."""
+        """Read `stop.json`, and empty the pipe. None if no stop was requested."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self.bell, 4096)
+            os.read(self.wake_fifo, 4096)
         try:
             with open(self._path(STOP), "rb") as file:
                 stop = json.load(file)
@@ -98,18 +101,18 @@ class Record:
 
 
 def rfc3339_micro(microseconds: int) -> str:
-    """Write a time that is given as microseconds since 1970."""
+    """Format a time in microseconds since 1970."""
     seconds, rest = divmod(microseconds, 10**6)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"
 
 
 def replace(path: str, document: object) -> None:
-    """Write a file so that it is there whole, or not at all, whatever happens.
+    """Replace a file atomically with a JSON document, and flush it to the disk.
 
     Raises:
-        OSError: it could not be written; what was there before is there still.
+        OSError: the document could not be written; the old file remains.
     """
-    # Providers may write the same file at once; shims never have two threads.
+    # Several providers may write the same file at once.
     temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
     try:
         with open(temporary, "x", encoding="utf-8", opener=_private) as file:

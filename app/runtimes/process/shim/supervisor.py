@@ -1,9 +1,9 @@
-"""The order in which the containers of a pod are run, and ended.
+"""The order in which the containers of a pod start and end.
 
-Init containers run one after another, each until it has succeeded; sidecars (init containers that restart always)
-are started among them and stay; then come the others, all at once. The pod is over when none of these will run
-again, when an init container has failed for good, or when it is told to stop. Then the containers are ended, and
-after them the sidecars, the last one first.
+Init containers run one after another, each until it succeeds. Sidecars (init containers with
+`restartPolicy: Always`) start in the same order and keep running. Then all main containers start at once. The pod
+ends when no main container runs again, when an init container fails without a restart, or when a stop is
+requested. Then the main containers are ended, and after them the sidecars in reverse order.
 
 Source: "Init Containers", "Sidecar Containers" and "Pod Lifecycle" in the Kubernetes documentation.
 """
@@ -21,20 +21,20 @@ from . import processes
 from .container import BackOff, Container, Pipe
 from .record import Record, Stop
 
-_LONGEST_SLEEP = 3600.0
+_MAX_SLEEP_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
-"""After how long something is written again that a full disk did not take."""
+"""The delay before a failed write is repeated."""
 
 
 class Supervisor:
-    """Runs one life of a pod from wherever its record says that it is.
+    """Runs one instance of a pod, and continues from its recorded state.
 
     Args:
-        plan: what to run: `mark`, `grace` in seconds, `back_off` as two numbers of seconds, `containers`.
-        record: the files of this life.
+        plan: `mark`, `grace` in seconds, `back_off` as two numbers of seconds, `containers`.
+        record: the files of this instance.
 
     Raises:
-        OSError: nothing can be written.
+        OSError: the state cannot be written.
     """
 
     def __init__(self, plan: dict[str, Any], record: Record) -> None:
@@ -54,14 +54,14 @@ class Supervisor:
             for spec in plan["containers"]
         ]
         self._stop: Stop | None = None
-        self._deadline: float | None = None  # when what has not ended is killed; None while the pod goes on
+        self._deadline: float | None = None  # monotonic time of SIGKILL; None until the pod is being ended
         self._reason: str | None = None
         self._handing_over = False
-        self._write_down()
+        self._save_state()
 
     def run(self) -> None:
-        """Run the pod until it is over, and write down how it ended."""
-        # Whatever still runs of this pod, another shim has left behind when it was killed.
+        """Run the pod until it ends, and save its final state."""
+        # Kill the processes that a killed shim has left behind.
         processes.kill_all(processes.marked(self._mark))
         processes.adopt_orphans()
         self._listen()
@@ -69,21 +69,21 @@ class Supervisor:
         while True:
             now = time.monotonic()
             self._reap(now)
-            wake = self._decide(now)
+            wake = self._reconcile(now)
             if self._deadline is not None and wake is None:
                 break
-            if not self._try_to_write_down():
+            if not self._try_save_state():
                 wake = min(now + _RETRY_SECONDS, wake or float("inf"))
             self._wait(wake)
         processes.kill_all(processes.child)
-        while not self._try_to_write_down(over=True):
+        while not self._try_save_state(over=True):
             time.sleep(_RETRY_SECONDS)
 
-    def _decide(self, now: float) -> float | None:
-        """Do what is due, and say when something will be; None where only an event can tell."""
-        self._look_whether_to_end(now)
+    def _reconcile(self, now: float) -> float | None:
+        """Start or end due containers. Return the time of the next action; None to wait for an event."""
+        self._set_deadline_if_ending(now)
         if self._deadline is not None:
-            return self._end(now)
+            return self._end_containers(now)
         wakes = [now + max(0, self._stop.at / 1e6 - time.time())] if self._stop else []
         for container in self._containers:  # in their order
             due = container.due()
@@ -97,22 +97,23 @@ class Supervisor:
                 break
             if container.kind == "sidecar" and not container.has_started:
                 break
-        if self._is_done():  # by a command that could not be run
-            return self._decide(now)
+        if self._is_done():  # because a command could not be started
+            return self._reconcile(now)
         return min(wakes, default=None)
 
     def _start(self, container: Container, now: float) -> bool:
-        """Run a container, once it is on the disk that it runs: so it is never run twice, whenever this ends."""
+        """Save that a container runs, then run it: a shim that is killed in between never runs it twice."""
         container.begin()
         try:
-            self._write_down()
+            self._save_state()
         except OSError:
             container.withdraw()
             return False
         container.execute(now)
         return True
 
-    def _look_whether_to_end(self, now: float) -> None:
+    def _set_deadline_if_ending(self, now: float) -> None:
+        """Set the time of SIGKILL if a stop is due or the pod is done."""
         if self._stop and self._stop.at <= time.time_ns() // 1000:
             grace, reason = self._stop.grace, self._stop.reason
         elif self._handing_over or self._is_done():
@@ -129,8 +130,8 @@ class Supervisor:
         failed = any(container.done and not container.succeeded for container in inits)
         return failed or all(container.done for container in mains)
 
-    def _end(self, now: float) -> float | None:
-        """End those whose turn it is; None where all have ended."""
+    def _end_containers(self, now: float) -> float | None:
+        """End the next containers. Return the time of the next action; None if all have ended."""
         alive = [container for container in self._containers if container.pid is not None]
         if not alive or self._deadline is None:
             return None
@@ -139,7 +140,7 @@ class Supervisor:
                 container.kill()
             return now + _RETRY_SECONDS
         for container in [c for c in alive if c.kind != "sidecar"] or alive[-1:]:
-            container.ask_to_end()
+            container.terminate()
         return self._deadline
 
     def _reap(self, now: float) -> None:
@@ -150,7 +151,7 @@ class Supervisor:
                     container.end(ended.si_status if exited else 128 + ended.si_status, now)
             os.waitpid(ended.si_pid, 0)
 
-    def _write_down(self, *, over: bool = False) -> None:
+    def _save_state(self, *, over: bool = False) -> None:
         final = over and not self._handing_over
         self._record.add(
             {c.name: c.describe(resting=self._deadline is None) for c in self._containers},
@@ -158,23 +159,23 @@ class Supervisor:
             reason=self._reason if final else None,
         )
 
-    def _try_to_write_down(self, *, over: bool = False) -> bool:
+    def _try_save_state(self, *, over: bool = False) -> bool:
         try:
-            self._write_down(over=over)
+            self._save_state(over=over)
         except OSError as exc:
-            print(f"cannot write down what happens: {exc.strerror}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"cannot save the state: {exc.strerror}", file=sys.stderr, flush=True)  # noqa: T201
             return False
         return True
 
     def _listen(self) -> None:
-        """Be woken by the bell, by children that end and by SIGTERM."""
-        self._selector.register(self._record.bell, selectors.EVENT_READ)
+        """Register the events that wake the shim: the pipe, SIGCHLD and SIGTERM."""
+        self._selector.register(self._record.wake_fifo, selectors.EVENT_READ)
         self._woken, wakeup = os.pipe()
         for fd in (self._woken, wakeup):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(wakeup)
         self._selector.register(self._woken, selectors.EVENT_READ)
-        # A handler, and not SIG_IGN, which a container would inherit.
+        # A handler instead of SIG_IGN: a container would inherit SIG_IGN.
         for signal_ in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signal_, self._handle)
 
@@ -183,19 +184,19 @@ class Supervisor:
             self._handing_over = True
 
     def _wait(self, wake: float | None) -> None:
-        timeout = None if wake is None else min(max(0.0, wake - time.monotonic()), _LONGEST_SLEEP)
+        timeout = None if wake is None else min(max(0.0, wake - time.monotonic()), _MAX_SLEEP_SECONDS)
         for key, _ in self._selector.select(timeout):
             if isinstance(key.data, Pipe):
                 if not key.data.pump():
                     key.data.release()
-            elif key.fd == self._record.bell:
+            elif key.fd == self._record.wake_fifo:
                 self._stop = self._record.stop()
             else:
                 os.read(self._woken, select.PIPE_BUF)
 
 
 def _ended_child() -> os.waitid_result | None:
-    """Find a child that has ended, and leave it a zombie."""
+    """Return a child that has ended, without reaping it; None if there is none."""
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -64,7 +64,7 @@ class Driven:
         return self.pod.manifest.pod.metadata.uid or ""
 
     @property
-    def life(self) -> PodDirectory:
+    def directory(self) -> PodDirectory:
         return PodDirectory.of(self.pod, root=self.runtime.settings.runtime_directory)
 
     @property

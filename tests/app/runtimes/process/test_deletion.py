@@ -20,7 +20,7 @@ def exit_code(pod: Driven, name: str = "web") -> int:
     return terminated.exit_code
 
 
-def test_a_container_ends_by_itself_within_the_grace_and_its_exit_code_is_on_record(run: Run) -> None:
+def test_a_graceful_exit_keeps_its_exit_code(run: Run) -> None:
     pod = run(shell(f"trap 'echo bye; exit 7' TERM; echo ready; {FOR_EVER}"))
     pod.until_logged(b"ready")
     pod.read()
@@ -30,7 +30,7 @@ def test_a_container_ends_by_itself_within_the_grace_and_its_exit_code_is_on_rec
     assert pod.log()[-1] == b"bye"
 
 
-def test_a_container_that_does_not_end_within_the_grace_is_killed(run: Run) -> None:
+def test_a_container_is_killed_after_its_grace_period(run: Run) -> None:
     pod = run(shell(f"trap '' TERM; echo ready; {FOR_EVER}"), terminationGracePeriodSeconds=3600)
     pod.until_logged(b"ready")
     pod.delete(grace=0.1)
@@ -38,7 +38,7 @@ def test_a_container_that_does_not_end_within_the_grace_is_killed(run: Run) -> N
     assert exit_code(pod) == 137
 
 
-def test_a_container_of_a_deleted_pod_is_not_run_again(run: Run, tmp_path: Path) -> None:
+def test_a_deleted_pod_restarts_no_container(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"trap 'exit 0' TERM; echo run >> {tmp_path}/runs; {FOR_EVER}"), restartPolicy="Always")
     eventually((tmp_path / "runs").exists)
     pod.delete()
@@ -56,7 +56,7 @@ def test_a_container_of_a_deleted_pod_is_not_run_again(run: Run, tmp_path: Path)
         pytest.param("env -i setsid sh -c 'sleep 3600; :'", id="has done both"),
     ],
 )
-def test_everything_that_a_container_has_started_ends_with_it(run: Run, tmp_path: Path, grandchild: str) -> None:
+def test_deletion_kills_all_descendant_processes(run: Run, tmp_path: Path, grandchild: str) -> None:
     """Each has a pipe of ours open: when the last of them is gone, it is at its end."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -81,35 +81,35 @@ def is_at_its_end(reading: int) -> bool:
         return False
 
 
-def test_what_a_container_leaves_behind_when_it_ends_is_killed_and_that_of_others_is_not(run: Run) -> None:
+def test_only_its_own_stray_processes_are_killed(run: Run) -> None:
     pod = run(
         shell("sleep 3600 & setsid sleep 3600 & exit 0", "leaver"),
         shell("setsid sleep 3600 & exec sleep 3600", "other"),
         restartPolicy="Never",
     )
     pod.until(lambda _: pod.container("leaver").state.terminated)
-    assert processes(f"{pod.life.mark}leaver") == []
-    eventually(lambda: len(processes(f"{pod.life.mark}other")) == 2)
+    assert processes(f"{pod.directory.mark}leaver") == []
+    eventually(lambda: len(processes(f"{pod.directory.mark}other")) == 2)
 
 
-def test_a_shim_is_gone_when_its_pod_is_over(run: Run, root: Path) -> None:
+def test_a_shim_exits_with_its_pod(run: Run, root: Path) -> None:
     pod = run(shell("exit 0"), restartPolicy="Never")
     pod.until_over()
     eventually(lambda: not shims(root))
 
 
-def test_a_pod_that_is_deleted_before_it_began_never_runs(runtime: ProcessRuntime, tmp_path: Path) -> None:
+def test_a_pod_deleted_before_its_start_never_runs(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"touch {tmp_path}/ran"))
     live = pod.pod
     pod.delete()
     assert pod.until_over().phase == "Failed"
     assert pod.container().state.waiting
     runtime.sync(live)  # of the create, which comes late
-    eventually(lambda: not pod.life.is_at_work)
+    eventually(lambda: not pod.directory.has_shim)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_deletion_whose_sync_was_lost_is_seen_to(run: Run) -> None:
+def test_a_lost_deletion_is_repeated_by_advance(run: Run) -> None:
     pod = run(shell("sleep 60"))
     pod.until_running()
     pod.delete(sync=False)
@@ -117,21 +117,21 @@ def test_a_deletion_whose_sync_was_lost_is_seen_to(run: Run) -> None:
     assert exit_code(pod) == 143
 
 
-def test_of_a_pod_that_ended_before_it_was_deleted_nothing_changes(run: Run) -> None:
+def test_deleting_a_finished_pod_changes_nothing(run: Run) -> None:
     pod = run(shell("exit 3"), restartPolicy="Never")
     before = pod.until_over()
     pod.delete()
     assert pod.read() == before
 
 
-def test_the_files_of_a_deleted_pod_go_after_a_while_after_a_restart_too(run: Run, root: Path) -> None:
+def test_files_of_a_deleted_pod_are_removed_later(run: Run, root: Path) -> None:
     pod = run(shell("exit 0"), restartPolicy="Never")
     pod.until_over()
     pod.delete()
     course = list(pod.course)
-    eventually(lambda: not pod.life.is_at_work)
+    eventually(lambda: not pod.directory.has_shim)
     pod.read(after=timedelta(minutes=9))
-    assert pod.life.directory.exists()
+    assert pod.directory.path.exists()
     pod.runtime = QuickRuntime(settings(root))
     pod.read(after=timedelta(minutes=11))
     assert list(root.iterdir()) == []
@@ -139,7 +139,7 @@ def test_the_files_of_a_deleted_pod_go_after_a_while_after_a_restart_too(run: Ru
     assert pod.course == course
 
 
-def test_a_pod_that_comes_back_waits_until_its_earlier_life_has_ended(run: Run, tmp_path: Path) -> None:
+def test_a_recreated_pod_waits_for_its_predecessor(run: Run, tmp_path: Path) -> None:
     script = (
         f"mkdir {tmp_path}/alone || exit 9; trap 'rmdir {tmp_path}/alone; exit 0' TERM; echo ready; {FOR_EVER}"
     )
@@ -151,42 +151,40 @@ def test_a_pod_that_comes_back_waits_until_its_earlier_life_has_ended(run: Run, 
     second.until_running()
     second.until_logged(b"ready")
     assert second.read().phase == "Running"
-    assert not first.life.directory.exists()
+    assert not first.directory.path.exists()
 
 
-def test_an_earlier_life_that_nobody_has_ended_is_ended(run: Run) -> None:
+def test_a_forgotten_predecessor_is_stopped(run: Run) -> None:
     """The database was lost, and the pod comes from the cluster anew."""
     first = run(shell("echo $HOSTNAME; exec sleep 60"), restartPolicy="Never")
     first.until_running()
     second = first.again()
     second.sync()
     second.until_running()
-    eventually(lambda: len(processes(second.life.mark)) == 1)
+    eventually(lambda: len(processes(second.directory.mark)) == 1)
 
 
-def test_a_call_for_an_earlier_life_does_nothing(run: Run, root: Path) -> None:
+def test_a_call_for_a_predecessor_does_nothing(run: Run, root: Path) -> None:
     first = run(shell("exec sleep 60"), restartPolicy="Never", terminationGracePeriodSeconds=0)
     first.until_running()
     late = first.pod
     first.delete()
     second = first.again()
     second.until_running()
-    running = eventually(lambda: processes(second.life.mark))
+    running = eventually(lambda: processes(second.directory.mark))
     first.runtime.sync(late)
     first.sync()
-    assert processes(second.life.mark) == running
+    assert processes(second.directory.mark) == running
     assert second.read().phase == "Running"
 
 
-def test_a_call_for_an_earlier_life_does_nothing_when_the_later_one_is_over_either(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_late_call_for_a_predecessor_does_nothing(run: Run, tmp_path: Path) -> None:
     first = run(shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
     first.until_over()
     second = first.again()
     second.until_over()
-    eventually(lambda: not second.life.is_at_work)
+    eventually(lambda: not second.directory.has_shim)
     first.sync()
-    eventually(lambda: not second.life.is_at_work)
-    assert second.life.moments()
+    eventually(lambda: not second.directory.has_shim)
+    assert second.directory.observations()
     assert (tmp_path / "runs").read_text() == "run\nrun\n"

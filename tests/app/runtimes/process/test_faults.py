@@ -19,50 +19,48 @@ from tests.waiting import eventually, together, together_in_processes
 
 
 def kill_shim(pod: Driven) -> None:
-    os.kill(the_shim(pod.life.directory), signal.SIGKILL)
-    eventually(lambda: not shims(pod.life.directory))
+    os.kill(the_shim(pod.directory.path), signal.SIGKILL)
+    eventually(lambda: not shims(pod.directory.path))
 
 
 def runs(path: Path) -> int:
     return len((path / "runs").read_text().splitlines())
 
 
-def test_a_container_dies_with_a_shim_that_is_killed(run: Run) -> None:
+def test_killing_a_shim_kills_its_container(run: Run) -> None:
     pod = run(shell("exec sleep 3600"))
     pod.until_running()
     kill_shim(pod)
-    eventually(lambda: not processes(pod.life.mark))
+    eventually(lambda: not processes(pod.directory.mark))
 
 
-def test_a_pod_whose_shim_was_killed_is_lost_and_not_run_again(run: Run, tmp_path: Path) -> None:
+def test_a_killed_shim_fails_a_pod_without_restarts(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; setsid sleep 3600 & exec sleep 3600"), restartPolicy="Never")
-    pod.until(lambda _: len(processes(pod.life.mark)) == 2)
+    pod.until(lambda _: len(processes(pod.directory.mark)) == 2)
     kill_shim(pod)
     assert pod.until_over().phase == "Failed"
     terminated = pod.container().state.terminated
     assert terminated
     assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
-    assert processes(pod.life.mark) == []  # the one that called setsid, too
+    assert processes(pod.directory.mark) == []  # the one that called setsid, too
     assert runs(tmp_path) == 1
 
 
 @pytest.mark.parametrize("policy", ["Always", "OnFailure"])
-def test_a_container_whose_shim_was_killed_is_run_again_where_the_policy_says_so(
-    run: Run, tmp_path: Path, policy: str
-) -> None:
+def test_after_a_killed_shim_the_restart_policy_applies(run: Run, tmp_path: Path, policy: str) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy=policy)
     pod.until_running()
-    eventually(lambda: len(processes(pod.life.mark)) == 1 and (tmp_path / "runs").exists())
+    eventually(lambda: len(processes(pod.directory.mark)) == 1 and (tmp_path / "runs").exists())
     kill_shim(pod)
     pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
     lost = pod.container().last_state.terminated
     assert lost
     assert (lost.exit_code, lost.reason) == (137, "ContainerStatusUnknown")
     eventually(lambda: runs(tmp_path) == 2)
-    assert len(processes(pod.life.mark)) == 1
+    assert len(processes(pod.directory.mark)) == 1
 
 
-def test_after_a_shim_was_killed_init_containers_that_are_done_stay_done(run: Run, tmp_path: Path) -> None:
+def test_finished_init_containers_survive_a_killed_shim(run: Run, tmp_path: Path) -> None:
     init = shell(f"echo run >> {tmp_path}/runs", "first")
     pod = run(shell("exec sleep 3600"), initContainers=[init])
     pod.until_running()
@@ -71,7 +69,7 @@ def test_after_a_shim_was_killed_init_containers_that_are_done_stay_done(run: Ru
     assert runs(tmp_path) == 1
 
 
-def test_a_deleted_pod_whose_shim_was_killed_is_over(run: Run) -> None:
+def test_a_deleted_pod_ends_without_its_shim(run: Run) -> None:
     pod = run(shell("exec sleep 3600"))
     pod.until_running()
     pod.delete(sync=False)
@@ -80,40 +78,40 @@ def test_a_deleted_pod_whose_shim_was_killed_is_over(run: Run) -> None:
     assert pod.container().restart_count == 0
 
 
-def test_a_shim_that_is_told_to_end_ends_its_containers_and_the_next_goes_on(run: Run) -> None:
+def test_a_shim_stopped_by_sigterm_hands_over(run: Run) -> None:
     """As when the machine goes down."""
     pod = run(shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"), restartPolicy="OnFailure")
     pod.until_logged(b"ready")
-    os.kill(the_shim(pod.life.directory), signal.SIGTERM)
-    eventually(lambda: not shims(pod.life.directory))
+    os.kill(the_shim(pod.directory.path), signal.SIGTERM)
+    eventually(lambda: not shims(pod.directory.path))
     pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
     before = pod.container().last_state.terminated
     assert before
     assert before.exit_code == 5
 
 
-def test_a_pod_whose_start_was_lost_is_started_when_somebody_looks(runtime: ProcessRuntime) -> None:
+def test_a_lost_start_is_repeated_by_advance(runtime: ProcessRuntime) -> None:
     pod = Driven(runtime, shell("exit 0"), restartPolicy="Never")
     assert pod.until_over().phase == "Succeeded"
 
 
 def test_a_shim_whose_starter_was_killed_does_nothing(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
-    pod.life.directory.mkdir(parents=True)
+    pod.directory.path.mkdir(parents=True)
     half = b'{"mark": "'
     done = subprocess.run(
-        [*_SHIM, str(pod.life.directory), "0"],
+        [*_SHIM, str(pod.directory.path), "0"],
         input=half,
         env={"PYTHONPATH": str(Path(__file__).parents[4] / "app/runtimes/process")},
         capture_output=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, b"the plan is not whole\n")
+    assert (done.returncode, done.stderr) == (1, b"the plan is incomplete\n")
     assert pod.until_over().phase == "Succeeded"
     assert runs(tmp_path) == 1
 
 
-def test_of_many_threads_that_start_a_pod_at_once_one_does(runtime: ProcessRuntime, tmp_path: Path) -> None:
+def test_concurrent_threads_start_a_pod_once(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
     together(8, lambda _: pod.sync())
     pod.until_over()
@@ -135,7 +133,7 @@ def start(number: int, argument: str) -> int:
     return os.getpid()
 
 
-def test_of_many_processes_that_start_a_pod_at_once_one_does(root: Path, tmp_path: Path) -> None:
+def test_concurrent_processes_start_a_pod_once(root: Path, tmp_path: Path) -> None:
     script = f"echo run >> {tmp_path}/runs"
     argument = {
         "root": str(root),
@@ -147,12 +145,12 @@ def test_of_many_processes_that_start_a_pod_at_once_one_does(root: Path, tmp_pat
     assert runs(tmp_path) == 1
 
 
-def test_a_pod_whose_record_is_gone_has_failed_and_is_not_run_again(run: Run, tmp_path: Path) -> None:
+def test_a_pod_without_state_file_has_failed(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy="Always")
     pod.until_running()
     eventually((tmp_path / "runs").exists)
     kill_shim(pod)
-    shutil.rmtree(pod.life.directory)
+    shutil.rmtree(pod.directory.path)
     assert pod.until_over().phase == "Failed"
     terminated = pod.container().state.terminated
     assert terminated
@@ -160,9 +158,7 @@ def test_a_pod_whose_record_is_gone_has_failed_and_is_not_run_again(run: Run, tm
     assert runs(tmp_path) == 1
 
 
-def test_a_pod_whose_directory_cannot_be_made_says_so_and_starts_once_it_can(
-    runtime: ProcessRuntime, root: Path
-) -> None:
+def test_a_missing_directory_is_reported_and_retried(runtime: ProcessRuntime, root: Path) -> None:
     pod = Driven(runtime, shell("exit 0"), restartPolicy="Never")
     in_the_way = root / pod.uid
     in_the_way.touch()
@@ -171,45 +167,45 @@ def test_a_pod_whose_directory_cannot_be_made_says_so_and_starts_once_it_can(
     assert [status.summary for _, status in pod.course] == ["ContainerCreating", "CreateContainerError"]
     waiting = pod.container().state.waiting
     assert waiting
-    assert waiting.message == f"{pod.life.directory}/state.json: Not a directory"
+    assert waiting.message == f"{pod.directory.path}/state.json: Not a directory"
     in_the_way.unlink()
     assert pod.until_over().phase == "Succeeded"
 
 
-def test_a_shim_that_cannot_begin_says_why_and_nothing_runs(runtime: ProcessRuntime, tmp_path: Path) -> None:
+def test_a_shim_that_cannot_start_reports_why(runtime: ProcessRuntime, tmp_path: Path) -> None:
     pod = Driven(runtime, shell(f"echo run >> {tmp_path}/runs"), restartPolicy="Never")
-    bell = pod.life.directory / "stop.fifo"
+    bell = pod.directory.path / "stop.fifo"
     bell.mkdir(parents=True)
     waiting = (
         pod.until(lambda status: status.summary == "CreateContainerError").container_statuses[0].state.waiting
     )
     assert waiting
-    assert waiting.message == f"{pod.life.directory}: Is a directory"
+    assert waiting.message == f"{pod.directory.path}: Is a directory"
     assert not (tmp_path / "runs").exists()
     bell.rmdir()
     assert pod.until_over().phase == "Succeeded"
 
 
-def test_a_shim_that_cannot_write_goes_on_and_writes_later(run: Run, tmp_path: Path) -> None:
+def test_a_shim_retries_a_failed_write(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()
-    aside = pod.life.directory.with_name("aside")
-    pod.life.directory.rename(aside)
+    aside = pod.directory.path.with_name("aside")
+    pod.directory.path.rename(aside)
     (tmp_path / "go").touch()
-    eventually(lambda: b"cannot write" in (aside / "shim.log").read_bytes())
-    aside.rename(pod.life.directory)
+    eventually(lambda: b"cannot save the state" in (aside / "shim.log").read_bytes())
+    aside.rename(pod.directory.path)
     assert pod.until_over().phase == "Succeeded"
 
 
-def test_a_record_that_is_damaged_is_no_reason_to_begin_anew(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_state_file_starts_nothing(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exec sleep 3600"), restartPolicy="Never")
     before = pod.until_running()
-    (pod.life.directory / "state.json").write_text("{")
+    (pod.directory.path / "state.json").write_text("{")
     assert pod.read() == before
     assert pod.read(after=timedelta(seconds=1)) == before
 
 
-def test_a_directory_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+def test_an_unusable_runtime_directory_stops_startup(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError) as refusal:
         ProcessRuntime(settings(tmp_path / "file" / "runtime"))

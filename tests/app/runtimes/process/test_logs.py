@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.runtimes import LogLine
 from app.runtimes.process.logs import read_log
-from app.runtimes.process.shim.log import LONGEST, Lines, Log
+from app.runtimes.process.shim.log import ENTRY_LIMIT, Lines, Log
 from tests.app.runtimes.process import shell
 from tests.app.runtimes.process.conftest import Run
 from tests.app.simulation import unhurried
@@ -24,7 +24,7 @@ def texts(lines: Iterator[LogLine | None]) -> list[bytes]:
     return [line.text for line in lines if line]
 
 
-def test_a_log_has_both_streams_and_the_time_of_each_line(run: Run) -> None:
+def test_a_log_has_both_streams_and_timestamps(run: Run) -> None:
     pod = run(shell("echo out; echo err >&2"), restartPolicy="Never")
     pod.until_over()
     lines = list(pod.runtime.logs(pod.pod, "web", previous=False, status=lambda: pod.status))
@@ -51,7 +51,7 @@ def test_lines_come_out_as_they_went_in(run: Run, command: str, lines: list[byte
     assert pod.log() == lines
 
 
-def test_a_line_without_an_end_is_cut_and_nothing_of_it_is_lost(run: Run) -> None:
+def test_an_endless_line_is_split_without_loss(run: Run) -> None:
     pod = run(shell("head -c 3000000 /dev/zero"), restartPolicy="Never")
     pod.until_over()
     lines = pod.log()
@@ -70,7 +70,7 @@ def test_a_log_is_followed_until_the_container_ends(run: Run, tmp_path: Path) ->
     assert texts(lines) == [b"two"]
 
 
-def test_the_log_of_one_run_is_followed_and_not_that_of_the_next(run: Run, tmp_path: Path) -> None:
+def test_a_followed_log_ends_with_its_run(run: Run, tmp_path: Path) -> None:
     script = (
         f"echo run >> {tmp_path}/runs; cat {tmp_path}/runs; test -e {tmp_path}/go; while [ ! -e {tmp_path}/go ]; "
     )
@@ -85,7 +85,7 @@ def test_the_log_of_one_run_is_followed_and_not_that_of_the_next(run: Run, tmp_p
     assert pod.log(previous=True) == [b"run"]
 
 
-def test_the_log_of_a_container_that_rests_is_that_of_its_last_run(run: Run) -> None:
+def test_during_back_off_the_last_run_is_read(run: Run) -> None:
     pod = run(shell("echo hello; exit 1"))
     pod.until(lambda status: status.summary == "CrashLoopBackOff")
     assert pod.log(previous=True) == [b"hello"]
@@ -94,7 +94,7 @@ def test_the_log_of_a_container_that_rests_is_that_of_its_last_run(run: Run) -> 
 def test_logs_of_earlier_runs_are_removed(run: Run) -> None:
     pod = run(shell("echo hello; exit 1"))
     pod.until(lambda _: pod.container().restart_count >= 5)
-    assert len(list((pod.life.directory / "web").glob("*.log"))) <= 3
+    assert len(list((pod.directory.path / "web").glob("*.log"))) <= 3
 
 
 def test_init_containers_have_logs(run: Run) -> None:
@@ -103,13 +103,13 @@ def test_init_containers_have_logs(run: Run) -> None:
     assert pod.log("first") == [b"first"]
 
 
-def test_a_container_that_could_not_be_started_has_an_empty_log(run: Run) -> None:
+def test_a_container_that_cannot_start_logs_nothing(run: Run) -> None:
     pod = run({**shell("true"), "command": ["/no/such/program"]}, restartPolicy="Never")
     pod.until_over()
     assert pod.log() == []
 
 
-def test_a_log_goes_on_in_segments_and_the_oldest_goes(tmp_path: Path) -> None:
+def test_a_log_is_rotated_and_drops_old_segments(tmp_path: Path) -> None:
     log = Log(str(tmp_path), 0, segment_bytes=100)
     reading = read_log(tmp_path, 0, is_over=lambda: False)
     for number in range(20):
@@ -123,7 +123,7 @@ def test_a_log_goes_on_in_segments_and_the_oldest_goes(tmp_path: Path) -> None:
     assert next(reading) is None
 
 
-def test_a_reader_that_is_left_behind_goes_on_with_what_is_there(tmp_path: Path) -> None:
+def test_a_slow_reader_continues_with_remaining_segments(tmp_path: Path) -> None:
     log = Log(str(tmp_path), 0, segment_bytes=1)
     log.write("stdout", [(b"0", True)])
     reading = read_log(tmp_path, 0, is_over=over)
@@ -133,7 +133,7 @@ def test_a_reader_that_is_left_behind_goes_on_with_what_is_there(tmp_path: Path)
     assert texts(reading) == [b"5", b"6", b"7", b"8", b"9"]
 
 
-def test_a_full_disk_loses_lines_says_so_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_loses_lines_and_reports_it(tmp_path: Path) -> None:
     (tmp_path / "0.0.log").symlink_to("/dev/full")
     log = Log(str(tmp_path), 0)
     log.write("stdout", [(b"lost", True), (b"too", True)])
@@ -155,13 +155,13 @@ def test_half_an_entry_is_no_line(tmp_path: Path, half: bytes) -> None:
 
 
 @unhurried
-@given(st.lists(st.binary() | st.integers(1, 3).map(lambda n: b"x" * LONGEST * n), max_size=8))
-def test_however_the_bytes_come_the_lines_are_the_same(chunks: list[bytes]) -> None:
+@given(st.lists(st.binary() | st.integers(1, 3).map(lambda n: b"x" * ENTRY_LIMIT * n), max_size=8))
+def test_lines_do_not_depend_on_chunk_boundaries(chunks: list[bytes]) -> None:
     lines, entries = Lines(), []
     for chunk in chunks:
         entries += lines.feed(chunk)
     entries += lines.end()
-    assert all(len(text) <= LONGEST for text, _ in entries)
+    assert all(len(text) <= ENTRY_LIMIT for text, _ in entries)
     joined = b"".join(text + (b"\n" if ends else b"") for text, ends in entries)
     assert joined.removesuffix(b"\n") == b"".join(chunks).removesuffix(b"\n")
 

@@ -19,7 +19,7 @@ from tests.app.runtimes.process.conftest import Run
 TOKEN = {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
 
 
-def test_a_process_has_its_environment_its_directory_and_little_else(
+def test_a_process_gets_its_environment_and_directory(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROVIDER_TOKEN", SECRET)
@@ -108,7 +108,7 @@ def test_the_examples_in_a_module_are_true() -> None:
         ({}, {"initContainers": [{"name": "init"}]}, "spec.initContainers[0].command"),
     ],
 )
-def test_what_cannot_be_given_is_refused_by_its_name(
+def test_an_unsupported_field_is_refused_by_name(
     runtime: ProcessRuntime, *, container: dict[str, Any], spec: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refusal:
@@ -128,7 +128,7 @@ def test_what_cannot_be_given_is_refused_by_its_name(
         ({"securityContext": {"runAsUser": os.geteuid()}}, {}),
     ],
 )
-def test_what_is_as_it_would_be_anyway_is_taken(
+def test_a_field_with_its_default_is_accepted(
     runtime: ProcessRuntime, container: dict[str, Any], spec: dict[str, Any]
 ) -> None:
     assert Driven(runtime, {**shell("true"), **container}, **spec).status.phase == "Pending"
@@ -143,7 +143,7 @@ def test_what_is_as_it_would_be_anyway_is_taken(
         {"restartPolicy": "Never"},
     ],
 )
-def test_what_runs_cannot_be_changed(runtime: ProcessRuntime, spec: dict[str, Any]) -> None:
+def test_a_running_command_cannot_be_changed(runtime: ProcessRuntime, spec: dict[str, Any]) -> None:
     pod = Driven(runtime, shell("true"))
     with pytest.raises(InvalidRequest):
         pod.change(**spec)
@@ -154,7 +154,7 @@ def test_an_environment_that_is_resolved_anew_changes_nothing(runtime: ProcessRu
     pod.change(containers=[shell("true", image="busybox:2", env=[{"name": "A", "value": "1"}])])
 
 
-def test_no_value_of_an_environment_is_in_a_file_an_argument_or_a_log(run: Run, root: Path) -> None:
+def test_environment_values_are_never_written_or_shown(run: Run, root: Path) -> None:
     with structlog.testing.capture_logs() as logged:
         pod = run(shell("exec sleep 3600", env=[{"name": "PASSWORD", "value": SECRET}]))
         pod.until_running()
@@ -168,7 +168,7 @@ def test_no_value_of_an_environment_is_in_a_file_an_argument_or_a_log(run: Run, 
     assert SECRET not in repr(logged)
 
 
-def test_what_is_written_is_for_its_owner_alone(run: Run, root: Path) -> None:
+def test_files_are_private_to_their_owner(run: Run, root: Path) -> None:
     pod = run(shell("echo hello"), restartPolicy="Never", activeDeadlineSeconds=3600)
     pod.until_over()
     for path in (root, *root.rglob("*")):
@@ -182,11 +182,11 @@ def test_a_node_has_what_the_machine_has(runtime: ProcessRuntime) -> None:
     assert f"{memory} kB" in Path("/proc/meminfo").read_text().splitlines()[0]
 
 
-def test_a_node_has_what_it_is_said_to_have(root: Path) -> None:
+def test_capacity_is_the_setting_or_the_machine(root: Path) -> None:
     assert ProcessRuntime(settings(root, capacity={"cpu": "3"})).capacity() == {"cpu": "3"}
 
 
-def test_pauses_double_and_who_has_run_for_long_starts_over() -> None:
+def test_back_off_doubles_and_resets_after_long_runs() -> None:
     back_off = BackOff(10, 300)
     pauses, now = [], 0.0
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""The life of a pod whose containers are processes."""
+"""The timeline of a pod whose containers are processes."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ def ready(status: PodStatus) -> dict[str, tuple[str, str | None]]:
     return {condition.type: (condition.status, condition.reason) for condition in status.conditions}
 
 
-def test_a_pod_that_ends_well_is_pending_runs_and_has_succeeded(run: Run, tmp_path: Path) -> None:
+def test_a_pod_goes_from_pending_to_succeeded(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     assert pod.status.phase == "Pending"
     waiting = pod.container().state.waiting
@@ -35,7 +35,7 @@ def test_a_pod_that_ends_well_is_pending_runs_and_has_succeeded(run: Run, tmp_pa
     assert pod.continues_at is None
 
 
-def test_every_status_has_the_shape_of_the_reference_and_times_increase(run: Run) -> None:
+def test_every_status_has_the_reference_shape(run: Run) -> None:
     pod = run(
         shell("exit 3"),
         shell("exit 0", "other"),
@@ -55,7 +55,7 @@ def test_every_status_has_the_shape_of_the_reference_and_times_increase(run: Run
     ("script", "code"),
     [("exit 3", 3), ("kill -TERM $$$$; sleep 60", 143), ("kill -KILL $$$$; sleep 60", 137)],
 )
-def test_an_exit_code_is_the_containers_own_or_128_and_the_signal(run: Run, script: str, code: int) -> None:
+def test_exit_codes_and_signals_are_reported(run: Run, script: str, code: int) -> None:
     pod = run(shell(script), restartPolicy="Never")
     pod.until_over()
     terminated = pod.container().state.terminated
@@ -67,13 +67,15 @@ def test_an_exit_code_is_the_containers_own_or_128_and_the_signal(run: Run, scri
 @pytest.mark.parametrize(
     ("policy", "code", "phase"), [("Never", 0, "Succeeded"), ("Never", 1, "Failed"), ("OnFailure", 0, "Succeeded")]
 )
-def test_what_ends_for_good_runs_once(run: Run, tmp_path: Path, *, policy: str, code: int, phase: str) -> None:
+def test_a_container_without_restart_runs_once(
+    run: Run, tmp_path: Path, *, policy: str, code: int, phase: str
+) -> None:
     pod = run(shell(f"echo run >> {tmp_path}/runs; exit {code}"), restartPolicy=policy)
     assert pod.until_over().phase == phase
     assert (tmp_path / "runs").read_text() == "run\n"
 
 
-def test_on_failure_a_container_is_run_until_it_succeeds(run: Run, tmp_path: Path) -> None:
+def test_policy_on_failure_reruns_until_success(run: Run, tmp_path: Path) -> None:
     script = f"echo run >> {tmp_path}/runs; test $(wc -l < {tmp_path}/runs) -ge 3"
     pod = run(shell(script), restartPolicy="OnFailure")
     pod.until_over()
@@ -86,7 +88,7 @@ def test_on_failure_a_container_is_run_until_it_succeeds(run: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_always_a_container_is_run_again_after_a_rest(run: Run, code: int) -> None:
+def test_policy_always_reruns_after_back_off(run: Run, code: int) -> None:
     pod = run(shell(f"exit {code}"), restartPolicy="Always")
     pod.until(lambda _: pod.container().restart_count >= 4)
     assert pod.status.phase == "Running"
@@ -109,12 +111,12 @@ def test_a_container_has_another_id_after_every_restart(run: Run) -> None:
     assert pod.container().container_id != before.container_id or pod.container().state.waiting
 
 
-def test_a_container_may_have_a_policy_of_its_own(run: Run) -> None:
+def test_a_container_policy_overrides_the_pod_policy(run: Run) -> None:
     pod = run(shell("exit 1", restartPolicy="Never"), restartPolicy="Always")
     assert pod.until_over().phase == "Failed"
 
 
-def test_init_containers_run_one_after_another_and_before_the_others(run: Run, tmp_path: Path) -> None:
+def test_init_containers_run_in_order_before_main_containers(run: Run, tmp_path: Path) -> None:
     def step(name: str) -> dict[str, Any]:
         return shell(f"echo {name} begins >> {tmp_path}/steps; echo {name} ends >> {tmp_path}/steps", name)
 
@@ -129,9 +131,7 @@ def test_init_containers_run_one_after_another_and_before_the_others(run: Run, t
     assert ready(pod.status)["Initialized"][0] == "True"
 
 
-def test_an_init_container_that_fails_for_good_fails_the_pod_and_the_others_never_run(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_final_init_failure_fails_the_pod(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"touch {tmp_path}/ran"), initContainers=[shell("exit 4", "first")], restartPolicy="Never")
     assert pod.until_over().phase == "Failed"
     terminated, waiting = pod.container("first").state.terminated, pod.container().state.waiting
@@ -141,9 +141,7 @@ def test_an_init_container_that_fails_for_good_fails_the_pod_and_the_others_neve
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_init_container_that_fails_is_tried_again_whether_always_or_on_failure(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_failed_init_container_is_retried_by_policy(run: Run, tmp_path: Path) -> None:
     script = f"echo run >> {tmp_path}/runs; test $(wc -l < {tmp_path}/runs) -ge 3"
     pod = run(shell("sleep 60"), initContainers=[shell(script, "first")], restartPolicy="Always")
     pod.until_running()
@@ -157,9 +155,7 @@ def sidecar(name: str, steps: Path) -> dict[str, Any]:
     return shell(script + "while :; do sleep 0.01; done", name, restartPolicy="Always")
 
 
-def test_sidecars_begin_in_order_before_the_others_and_end_after_them_the_last_one_first(
-    run: Run, tmp_path: Path
-) -> None:
+def test_sidecars_start_in_order_and_end_in_reverse(run: Run, tmp_path: Path) -> None:
     steps = tmp_path / "steps"
     web = shell(
         f"while ! grep -q one {steps} || ! grep -q two {steps}; do sleep 0.01; done; echo web ends >> {steps}"
@@ -171,14 +167,14 @@ def test_sidecars_begin_in_order_before_the_others_and_end_after_them_the_last_o
     assert lines[2:] == ["web ends", "two ends", "one ends"]
 
 
-def test_a_sidecar_that_ends_is_run_again_while_the_others_run(run: Run) -> None:
+def test_a_sidecar_restarts_while_main_containers_run(run: Run) -> None:
     pod = run(
         shell("sleep 60"), initContainers=[shell("exit 0", "side", restartPolicy="Always")], restartPolicy="Never"
     )
     pod.until(lambda status: status.phase == "Running" and pod.container("side").restart_count >= 2)
 
 
-def test_a_sidecar_that_fails_does_not_fail_the_pod(run: Run) -> None:
+def test_a_failed_sidecar_does_not_fail_the_pod(run: Run) -> None:
     pod = run(
         shell("exit 0"), initContainers=[shell("exit 1", "side", restartPolicy="Always")], restartPolicy="Never"
     )
@@ -193,7 +189,7 @@ def test_a_sidecar_that_fails_does_not_fail_the_pod(run: Run) -> None:
         ({"workingDir": "/no/such/directory"}, "workingDir: No such file or directory"),
     ],
 )
-def test_a_command_that_cannot_be_run_has_failed_with_128(run: Run, fields: dict[str, Any], message: str) -> None:
+def test_an_unrunnable_command_fails_with_128(run: Run, fields: dict[str, Any], message: str) -> None:
     pod = run({**shell("true"), **fields}, restartPolicy="Never")
     assert pod.until_over().phase == "Failed"
     terminated = pod.container().state.terminated
@@ -201,7 +197,7 @@ def test_a_command_that_cannot_be_run_has_failed_with_128(run: Run, fields: dict
     assert (terminated.exit_code, terminated.reason, terminated.message) == (128, "StartError", message)
 
 
-def test_a_pod_that_is_active_for_too_long_has_failed(run: Run) -> None:
+def test_a_pod_fails_at_its_active_deadline(run: Run) -> None:
     pod = run(shell("sleep 60"), activeDeadlineSeconds=1, terminationGracePeriodSeconds=30)
     pod.until_running()
     status = pod.until_over()
@@ -218,7 +214,7 @@ def test_a_deadline_that_is_brought_forward_holds(run: Run) -> None:
     assert pod.until_over().reason == "DeadlineExceeded"
 
 
-def test_what_changes_no_process_moves_nothing_but_the_generation(run: Run) -> None:
+def test_a_metadata_update_changes_only_the_generation(run: Run) -> None:
     pod = run(shell("sleep 60"))
     before = pod.until_running()
     pod.change(generation=7)
@@ -230,11 +226,11 @@ def test_what_changes_no_process_moves_nothing_but_the_generation(run: Run) -> N
     ]
 
 
-def test_what_was_seen_late_is_told_all_the_same(run: Run, tmp_path: Path) -> None:
+def test_transitions_observed_late_are_still_reported(run: Run, tmp_path: Path) -> None:
     """A change is stored before somebody has looked at what came before it."""
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()
     (tmp_path / "go").touch()
-    eventually(lambda: not pod.life.is_at_work)
+    eventually(lambda: not pod.directory.has_shim)
     pod.change(generation=7)
     assert pod.until_over().phase == "Succeeded"

@@ -57,9 +57,7 @@ def log(client: Client, name: str = "web-0", **query: object) -> bytes:
     return client.get("/getContainerLogs", namespace="default", podName=name, containerName="web", **query).body
 
 
-def test_processes_go_on_without_the_server_and_are_found_again(
-    serve_processes: ServeProcesses, root: Path, tmp_path: Path
-) -> None:
+def test_processes_survive_a_server_restart(serve_processes: ServeProcesses, root: Path, tmp_path: Path) -> None:
     script = f"echo begun; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo done; exit 5"
     with serve_processes() as server, closing(server.client()) as client:
         created(client, shell(script), restartPolicy="Never")
@@ -77,9 +75,7 @@ def test_processes_go_on_without_the_server_and_are_found_again(
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_what_was_acknowledged_runs_once_whenever_the_server_is_killed(
-    serve_processes: ServeProcesses, tmp_path: Path
-) -> None:
+def test_an_acknowledged_pod_runs_once_despite_kills(serve_processes: ServeProcesses, tmp_path: Path) -> None:
     acknowledged: list[str] = []
     for attempt in range(3):
         with serve_processes() as server, closing(server.client()) as client:
@@ -145,7 +141,7 @@ def test_a_log_is_followed_until_the_container_ends(client: Client, tmp_path: Pa
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_what_falls_to_processes_is_told_to_who_waits_for_changes(client: Client) -> None:
+def test_watchers_receive_changes_of_processes(client: Client) -> None:
     created(client, shell("exit 0"), restartPolicy="Never")
     revision = 0
     phases: list[str] = []

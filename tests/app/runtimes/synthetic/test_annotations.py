@@ -53,20 +53,20 @@ def test_annotations_are_orders_for_containers(asked: dict[str, str], web: Overr
     assert [read.containers.get(name, Overrides()) for name in ("web", "log")] == [web, log]
 
 
-def test_annotations_for_all_are_for_the_containers_of_the_spec_and_each_kind_can_be_named() -> None:
+def test_an_annotation_applies_to_all_containers_or_one() -> None:
     pod = a_pod(initContainers=[a_container("fetch")], ephemeralContainers=[a_container("debug")])
     read = parse_annotations(parsed(steered(pod, run_for="3s", run_for__fetch="4s", run_for__debug="5s")))
     assert {name: orders.run_for for name, orders in read.containers.items()} == {"web": 3, "fetch": 4, "debug": 5}
 
 
-def test_some_annotations_are_for_the_whole_pod() -> None:
+def test_some_annotations_apply_to_the_whole_pod() -> None:
     read = parse_annotations(parsed(steered(start_delay="1500ms", jitter="2s", fail="Evicted", fail_after="9s")))
     assert (read.start_delay, read.jitter) == (timedelta(seconds=1.5), timedelta(seconds=2))
     assert (read.fail, read.fail_after, read.problems) == ("Evicted", 9, ())
 
 
 @pytest.mark.parametrize("annotations", [None, {}, {"note": SECRET, "example.com/run-for": "x"}])
-def test_other_annotations_are_somebody_elses(annotations: dict[str, str] | None) -> None:
+def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | None) -> None:
     assert parse_annotations(parsed(a_pod(metadata={"annotations": annotations}))) is NO_POD_OVERRIDES
 
 
@@ -104,14 +104,14 @@ def test_other_annotations_are_somebody_elses(annotations: dict[str, str] | None
          "no such annotation; there are run-for, exit-code, fail, fail-after, stop-after, logs"),
     ],
 )  # fmt: skip
-def test_a_wrong_annotation_is_a_problem_and_no_more(key: str, value: str | None, problem: str) -> None:
+def test_an_invalid_annotation_is_reported_as_a_problem(key: str, value: str | None, problem: str) -> None:
     pod = {**PROBED, "metadata": {**PROBED["metadata"], "annotations": {key: value, f"{DOMAIN}/stop-after": "3s"}}}
     read = parse_annotations(parsed(pod))
     assert read.problems == (f"{key}: {problem}",)
     assert read.containers == {"web": Overrides(stop_after=3), "log": Overrides(stop_after=3)}
 
 
-def test_a_pod_with_wrong_annotations_lives_on_and_its_status_says_what_was_wrong() -> None:
+def test_invalid_annotations_are_reported_in_the_pod_status() -> None:
     pod = steered(run_for=SECRET, exit_code="-1", start_delay="1s")
     course = create(alive(pod), now=NOW)
     assert [at for at, _ in course.transitions] == [NOW, NOW + timedelta(seconds=1)]
@@ -124,7 +124,7 @@ def test_a_pod_with_wrong_annotations_lives_on_and_its_status_says_what_was_wron
         assert SECRET not in status.message
 
 
-def test_the_longest_name_of_a_container_makes_an_annotation_that_an_api_server_takes() -> None:
+def test_the_longest_container_name_makes_a_valid_annotation() -> None:
     name = "x" * 63
     pod = steered(a_pod(containers=[a_container(name)]), **{f"exit_code__{name}": "3"})
     (key,) = pod["metadata"]["annotations"]
@@ -137,7 +137,7 @@ def test_the_longest_name_of_a_container_makes_an_annotation_that_an_api_server_
 # Jitter
 
 
-def test_jitter_delays_the_start_and_lengthens_runs_the_same_at_every_reading() -> None:
+def test_jitter_is_the_same_at_every_reading() -> None:
     pod = steered(a_pod(uid=UID, restartPolicy="Never"), jitter="30s", run_for="60s")
     course = live(pod)
     assert live(pod) == course

@@ -70,7 +70,7 @@ class Record:
 
 @bounded
 @given(pods(), delays)
-def test_every_course_of_every_pod_is_one_that_a_kubelet_could_tell(pod: dict[str, Any], delay: float) -> None:
+def test_every_timeline_is_valid_for_a_kubelet(pod: dict[str, Any], delay: float) -> None:
     course = create(alive(pod, start_delay=delay), now=NOW)
     assert 1 <= len(course.transitions) <= MAX_UPCOMING
     assert course.transitions[0].effective_at == NOW
@@ -81,7 +81,7 @@ def test_every_course_of_every_pod_is_one_that_a_kubelet_could_tell(pod: dict[st
 
 @bounded
 @given(pods(), delays, st.lists(pauses, max_size=4), st.data())
-def test_however_a_pod_is_changed_and_read_late_its_record_is_one_that_a_kubelet_could_tell(
+def test_every_updated_timeline_is_valid_for_a_kubelet(
     pod: dict[str, Any], delay: float, waits: list[timedelta], data: st.DataObject
 ) -> None:
     record = Record(pod, delay)
@@ -102,9 +102,7 @@ def test_however_a_pod_is_changed_and_read_late_its_record_is_one_that_a_kubelet
 
 @bounded
 @given(pods(), delays, st.lists(st.floats(0.000001, 2000).map(lambda s: timedelta(seconds=s)), max_size=3))
-def test_an_update_of_a_label_alone_changes_no_status_at_any_time(
-    pod: dict[str, Any], delay: float, waits: list[timedelta]
-) -> None:
+def test_a_label_update_changes_no_status(pod: dict[str, Any], delay: float, waits: list[timedelta]) -> None:
     undisturbed, disturbed = Record(pod, delay), Record(pod, delay)
     for pause in waits:
         undisturbed.now = disturbed.now = disturbed.now + pause

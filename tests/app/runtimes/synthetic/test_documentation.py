@@ -10,7 +10,7 @@ from tests.documents import page
 PAGE = page("docs/synthetic.md")
 
 
-def test_the_tables_have_every_setting_annotation_and_failure_and_no_other() -> None:
+def test_tables_list_exactly_the_settings_annotations_and_failures() -> None:
     cells = re.findall(r"^\| (`[^|]*`) \|", PAGE, re.MULTILINE)
     named = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
     failures = get_args(StartFailure) + get_args(RunFailure) + get_args(PodFailureReason)

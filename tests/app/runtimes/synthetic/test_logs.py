@@ -29,7 +29,7 @@ def written(pod: dict[str, Any], seconds: float = 0, **which: Any) -> list[str]:
     return found
 
 
-def test_a_container_that_runs_has_written_what_it_is() -> None:
+def test_a_running_container_logs_its_description() -> None:
     ports = [{"containerPort": 80}, {"containerPort": 53, "protocol": "UDP"}]
     web = a_container("web", command=["nginx", "-g"], args=["daemon off;"], ports=ports)
     assert written(a_pod(uid=UID, containers=[web])) == [
@@ -42,7 +42,7 @@ def test_a_container_that_runs_has_written_what_it_is() -> None:
     ]
 
 
-def test_a_container_with_a_name_alone_has_a_log_too() -> None:
+def test_a_container_with_only_a_name_has_logs() -> None:
     assert written(a_pod(uid=UID, containers=[{"name": "web"}])) == [
         "synthetic container web from image (none)",
         f"container ID {container_id(UID, 'web')}",
@@ -51,19 +51,19 @@ def test_a_container_with_a_name_alone_has_a_log_too() -> None:
     ]
 
 
-def test_a_log_of_a_container_that_runs_is_not_at_its_end() -> None:
+def test_the_log_of_a_running_container_stays_open() -> None:
     log = read(a_pod(), NOW)
     given = [next(log) for _ in range(8)]
     assert given[-2:] == [None, None]
 
 
-def test_a_container_that_has_ended_says_how_in_its_last_line_and_the_log_ends() -> None:
+def test_the_last_line_reports_how_the_container_ended() -> None:
     log = list(read(steered(a_pod(restartPolicy="Never"), run_for="5s", exit_code="3"), after(10)))
     assert log[-1] == (after(5), "exited with code 3 at 2026-11-22T08:46:43Z")
     assert log[0] == (ARRIVED, "synthetic container web from image nginx:1.27")
 
 
-def test_probes_write_their_first_results_when_they_have_them() -> None:
+def test_probes_log_their_first_results() -> None:
     web = a_container(
         startupProbe={"initialDelaySeconds": 3},
         readinessProbe={"initialDelaySeconds": 5, "successThreshold": 2, "periodSeconds": 4},
@@ -74,13 +74,13 @@ def test_probes_write_their_first_results_when_they_have_them() -> None:
     assert written(pod, 9)[-2:] == ["startup probe succeeded", "readiness probe succeeded"]
 
 
-def test_a_readiness_probe_that_fails_later_says_so() -> None:
+def test_a_later_readiness_failure_is_logged() -> None:
     pod = steered(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
     assert written(pod, 4)[-1] == "readiness probe succeeded"
     assert written(pod, 7)[-1] == "readiness probe failed"
 
 
-def test_a_container_that_is_killed_for_its_liveness_probe_says_why() -> None:
+def test_a_liveness_kill_is_logged_with_its_reason() -> None:
     probe = {"periodSeconds": 1, "terminationGracePeriodSeconds": 2}
     pod = steered(
         a_pod(containers=[a_container(livenessProbe=probe)], restartPolicy="Never"), fail="LivenessProbe"
@@ -91,7 +91,7 @@ def test_a_container_that_is_killed_for_its_liveness_probe_says_why() -> None:
     ]
 
 
-def test_the_previous_run_has_a_log_of_its_own() -> None:
+def test_the_previous_run_has_its_own_log() -> None:
     pod = steered(a_pod(uid=UID), run_for="5s", exit_code="1")
     assert f"container ID {container_id(UID, 'web', restart_count=1)}" in written(pod, 6)
     previous = list(read(pod, after(6), previous=True))
@@ -100,7 +100,7 @@ def test_the_previous_run_has_a_log_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("previous", [False, True])
-def test_of_a_container_that_waits_to_be_restarted_the_last_run_is_read(previous: bool) -> None:
+def test_during_back_off_the_last_run_is_read(previous: bool) -> None:
     pod = steered(a_pod(), run_for="5s", exit_code="1")
     assert written(pod, 13, previous=previous)[-1] == "exited with code 1 at 2026-11-22T08:46:49Z"
 
@@ -132,7 +132,7 @@ def read_all(pod: dict[str, Any]) -> list[Line]:
     return found
 
 
-def test_a_log_that_is_followed_goes_on_and_ends_with_the_run() -> None:
+def test_a_followed_log_ends_with_the_run() -> None:
     pod = steered(a_pod(containers=[a_container(readinessProbe={"initialDelaySeconds": 2})]), run_for="5s")
     course = lived(pod, until=after(60))
     times = iter([NOW, after(1), after(2), after(3), after(5), after(9)])
@@ -148,7 +148,7 @@ def test_a_log_that_is_followed_goes_on_and_ends_with_the_run() -> None:
     ]
 
 
-def test_a_log_that_is_followed_ends_when_its_run_is_no_longer_told_of() -> None:
+def test_a_followed_log_ends_when_its_run_disappears() -> None:
     pod = steered(a_pod(), run_for="5s")
     course = lived(pod, until=after(600))
     statuses: Iterator[PodStatus] = (status_at(course, time) for time in (NOW, after(600)))
@@ -156,12 +156,12 @@ def test_a_log_that_is_followed_ends_when_its_run_is_no_longer_told_of() -> None
     assert log[-1] is None
 
 
-def test_a_container_that_is_lost_has_no_more_to_say() -> None:
+def test_a_lost_container_logs_nothing_more() -> None:
     pod = steered(a_pod(), fail="Evicted")
     assert written(pod, 10) == []
 
 
-def test_no_word_of_a_command_nor_of_an_environment_is_in_a_log() -> None:
+def test_logs_contain_no_command_or_environment() -> None:
     web = a_container(command=["run", SECRET], args=[f"--password={SECRET}"], env=[{"name": "A", "value": SECRET}])
     assert SECRET not in "\n".join(written(a_pod(containers=[web])))
 

@@ -45,9 +45,7 @@ def run_of(
         ),
     ],
 )  # fmt: skip
-def test_probes_that_succeed_say_when_a_container_is_started_and_ready(
-    probes: dict[str, Any], started: int, ready: int | None
-) -> None:
+def test_successful_probes_set_started_and_ready(probes: dict[str, Any], started: int, ready: int | None) -> None:
     found = run_of(probes)
     assert (found.started, found.ready, found.unready, found.ends) == (started, ready, None, None)
 
@@ -85,7 +83,7 @@ def test_a_probe_that_fails_shapes_the_run(
         assert (found.exit_code, found.reason) == (137, "Error")
 
 
-def test_a_container_that_ends_before_its_probe_would_kill_it_ends_by_itself() -> None:
+def test_a_container_may_end_before_its_probe_fails() -> None:
     found = run_of({"livenessProbe": {}}, ContainerOverrides(fail="LivenessProbe", run_for=7))
     assert (found.ends, found.exit_code, found.failed_probe) == (7, 0, None)
 
@@ -122,11 +120,11 @@ def test_a_run_ends_as_it_is_asked_to(
     assert (found.ends, found.exit_code, found.reason) == expected
 
 
-def test_a_service_without_probes_is_the_run_that_costs_nothing() -> None:
+def test_a_service_without_probes_has_a_plain_run() -> None:
     assert run_of({}) is ENDLESS
 
 
-def test_a_container_is_told_as_started_and_ready_when_it_is() -> None:
+def test_started_and_ready_appear_in_the_timeline() -> None:
     probes: dict[str, Any] = {
         "startupProbe": {"initialDelaySeconds": 3},
         "readinessProbe": {"initialDelaySeconds": 8},
@@ -142,13 +140,13 @@ def test_a_container_is_told_as_started_and_ready_when_it_is() -> None:
     assert {status.phase for _, status in course} == {"Running"}
 
 
-def test_a_sidecar_with_a_startup_probe_holds_what_comes_after_it_back() -> None:
+def test_a_sidecar_startup_probe_delays_later_containers() -> None:
     sidecar = a_container("proxy", restartPolicy="Always", startupProbe={"initialDelaySeconds": 4})
     course = live(a_pod(initContainers=[sidecar]))
     assert [(at, s.phase) for at, s in course] == [(course[0].effective_at, "Pending"), (after(4), "Running")]
 
 
-def test_a_container_whose_liveness_probe_fails_is_killed_and_restarted_again_and_again() -> None:
+def test_a_failing_liveness_probe_restarts_the_container() -> None:
     probe = {"periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1}
     pod = steered(a_pod(containers=[a_container(livenessProbe=probe)]), fail="LivenessProbe")
     course = lived(pod, until=after(100))
@@ -159,7 +157,7 @@ def test_a_container_whose_liveness_probe_fails_is_killed_and_restarted_again_an
     assert container(course[-1].status).restart_count == 4
 
 
-def test_a_container_whose_readiness_probe_fails_runs_on_and_is_not_ready() -> None:
+def test_a_failing_readiness_probe_only_makes_it_unready() -> None:
     pod = steered(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
     at, status = live(pod)[-1]
     assert (at, status.phase, container(status).started, container(status).ready) == (

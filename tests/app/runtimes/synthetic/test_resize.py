@@ -36,13 +36,13 @@ def conditions(status: PodStatus) -> dict[str, str | None]:
     return {c.type: c.reason for c in status.conditions if c.type.startswith("PodResize")}
 
 
-def test_a_container_that_runs_says_what_it_has() -> None:
+def test_a_running_container_reports_its_resources() -> None:
     web = wire(container(live(a_sized_pod("1"))[0].status))
     assert web["allocatedResources"] == {"cpu": "1", "memory": "1024"}
     assert web["resources"] == {"requests": {"cpu": "1", "memory": "1024"}, "limits": {"cpu": "8"}}
 
 
-def test_a_resize_is_allocated_at_once_and_there_a_second_later() -> None:
+def test_a_resize_is_applied_after_one_second() -> None:
     first, second = resized("2", now=after(60.5))
     assert (first.effective_at, of(first.status), conditions(first.status)) == (
         after(60.5), ("2", "1"), {"PodResizeInProgress": None},
@@ -56,7 +56,7 @@ def test_a_resize_restarts_nothing() -> None:
     assert wire(container(status).state) == {"running": {"startedAt": "2026-11-22T08:46:38Z"}}
 
 
-def test_a_resize_restarts_a_container_that_asks_for_it() -> None:
+def test_a_resize_policy_may_restart_the_container() -> None:
     policy = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
     _, (at, status) = resized("2", now=after(60), resizePolicy=policy)
     assert (at, of(status)) == (after(61), ("2", "2"))
@@ -69,7 +69,7 @@ def test_the_resize_of_another_resource_does_not() -> None:
     assert container(status).restart_count == 0
 
 
-def test_a_resize_to_more_than_the_node_has_is_infeasible() -> None:
+def test_a_resize_beyond_the_node_is_infeasible() -> None:
     ((_, status),) = resized("5", now=after(60))
     assert (of(status), conditions(status)) == (("1", "1"), {"PodResizePending": "Infeasible"})
     (message,) = [c.message for c in status.conditions if c.type == "PodResizePending"]

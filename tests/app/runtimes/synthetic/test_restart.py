@@ -30,7 +30,7 @@ from tests.pods import a_container, a_pod
         ("Always", "Never", 1, False),
     ],
 )
-def test_a_container_is_restarted_by_its_own_policy_or_else_by_the_pods(
+def test_a_container_policy_overrides_the_pod_policy(
     pods_policy: str | None, own: str | None, exit_code: int, *, expected: bool
 ) -> None:
     web = Container(name="web", restart_policy=own)
@@ -52,7 +52,7 @@ def test_a_container_is_restarted_by_its_own_policy_or_else_by_the_pods(
         ("Never", "In", None, 42, False),
     ],
 )
-def test_the_rules_of_a_container_that_has_a_policy_come_first(
+def test_restart_rules_precede_the_container_policy(
     own: str | None, operator: str, values: list[int] | None, exit_code: int, *, expected: bool
 ) -> None:
     rule = {"action": "Restart", "exitCodes": {"operator": operator, "values": values}}
@@ -83,13 +83,13 @@ def a_run(start: float, end: float) -> ContainerStateTerminated:
         pytest.param(a_run(0, 5), ContainerStateTerminated(exit_code=137, reason="x"), 0, id="nobody knows"),
     ],
 )
-def test_the_pause_before_a_restart_follows_from_the_last_two_runs(
+def test_back_off_follows_from_the_last_two_runs(
     before: ContainerStateTerminated | None, ended: ContainerStateTerminated, expected: int
 ) -> None:
     assert restart.backoff_after(ended, before) == expected
 
 
-def test_a_container_that_crashes_again_and_again_is_restarted_after_ever_longer_pauses() -> None:
+def test_a_crash_looping_container_backs_off() -> None:
     pod = steered(run_for="5s", exit_code="1")
     course = lived(pod, until=after(3600))
     check(parsed(pod), course)
@@ -100,7 +100,7 @@ def test_a_container_that_crashes_again_and_again_is_restarted_after_ever_longer
     assert container(course[-1].status).restart_count == len(pauses)
 
 
-def test_between_its_runs_it_is_terminated_for_a_moment_and_then_says_how_long_it_waits() -> None:
+def test_a_terminated_container_then_waits_in_back_off() -> None:
     course = live(steered(run_for="5s", exit_code="3"))
     crashed, waits, again = course[3], course[4], course[5]
     assert wire(container(crashed.status).state)["terminated"]["exitCode"] == 3
@@ -121,7 +121,7 @@ def test_a_service_that_ends_well_is_restarted_too() -> None:
     assert container(course[2].status).restart_count == 1
 
 
-def test_an_init_container_that_fails_is_tried_again_and_holds_the_pod_back() -> None:
+def test_a_failing_init_container_is_retried() -> None:
     pod = steered(a_pod(uid=UID, initContainers=[a_container("fetch")]), exit_code__fetch="1")
     course = lived(pod, until=after(600))
     check(parsed(pod), course)
@@ -130,7 +130,7 @@ def test_an_init_container_that_fails_is_tried_again_and_holds_the_pod_back() ->
     assert wire(container(course[-1].status).state)["waiting"]["reason"] == "PodInitializing"
 
 
-def test_an_init_container_that_fails_in_a_pod_that_never_restarts_fails_the_pod() -> None:
+def test_a_final_init_failure_fails_the_pod() -> None:
     pod = a_pod(uid=UID, initContainers=[a_container("fetch")], restartPolicy="Never")
     course = live(steered(pod, exit_code__fetch="1"))
     assert [(t, status.phase) for t, status in course][-1] == (after(1), "Failed")
@@ -139,7 +139,7 @@ def test_an_init_container_that_fails_in_a_pod_that_never_restarts_fails_the_pod
     assert waiting.reason == "PodInitializing"
 
 
-def test_one_container_that_is_never_restarted_leaves_a_pod_running_while_another_goes_on() -> None:
+def test_a_pod_runs_while_any_container_restarts() -> None:
     pod = a_pod(uid=UID, containers=[a_container("web"), a_container("once", restartPolicy="Never")])
     course = lived(steered(pod, run_for__once="3s"), until=after(600))
     status = status_at(course, after(600))
@@ -147,7 +147,7 @@ def test_one_container_that_is_never_restarted_leaves_a_pod_running_while_anothe
     assert [c.status for c in status.conditions if c.type == "Ready"] == ["False"]
 
 
-def test_a_sidecar_that_ends_is_restarted_whatever_the_pods_policy() -> None:
+def test_a_sidecar_restarts_under_every_pod_policy() -> None:
     pod: dict[str, Any] = a_pod(
         uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")], restartPolicy="Never"
     )

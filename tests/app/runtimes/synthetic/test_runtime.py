@@ -42,14 +42,14 @@ def accepted(pod: dict[str, Any], *, deleted_at: datetime | None = None) -> Acce
         ),
     ],
 )
-def test_the_settings_are_for_every_pod_that_says_nothing_else(
+def test_settings_apply_to_pods_without_annotations(
     settings: dict[str, str], pod: dict[str, Any], expected: list[tuple[datetime, str]]
 ) -> None:
     course = a_runtime(**settings).create(accepted(pod), now=NOW)
     assert [(at, status.phase) for at, status in course.transitions] == expected
 
 
-def test_a_resize_is_held_to_the_capacity_of_the_node() -> None:
+def test_a_resize_is_limited_by_node_capacity() -> None:
     def sized(cpu: str) -> dict[str, Any]:
         return a_pod(uid=UID, containers=[a_container(resources={"requests": {"cpu": cpu}})])
 
@@ -59,7 +59,7 @@ def test_a_resize_is_held_to_the_capacity_of_the_node() -> None:
     assert changed.transitions[0].status.conditions[0].type == "PodResizePending"
 
 
-def test_problems_are_told_with_the_course_and_with_every_course_after_it() -> None:
+def test_problems_are_returned_with_every_timeline() -> None:
     pod = steered(run_for="5s", exit_code="x")
     runtime = a_runtime()
     problems = (f"{DOMAIN}/exit-code: must be a number from 0 to 255",)
@@ -76,7 +76,7 @@ def test_a_pod_that_cannot_be_is_refused() -> None:
         a_runtime().create(accepted(pod), now=NOW)
 
 
-def test_the_course_of_a_deleted_pod_is_whole_from_the_first() -> None:
+def test_a_deletion_returns_the_complete_timeline() -> None:
     pod = steered(stop_after="10s")
     runtime = a_runtime()
     (begun,) = runtime.create(accepted(pod), now=NOW).transitions
@@ -87,7 +87,7 @@ def test_the_course_of_a_deleted_pod_is_whole_from_the_first() -> None:
     assert runtime.advance(deleted, current=begun, now=after(100)) is None
 
 
-def test_a_log_is_lines_of_bytes_with_their_times() -> None:
+def test_a_log_is_lines_with_timestamps() -> None:
     pod = steered(logs="grüezi\nwelt")
     runtime = a_runtime()
     status = runtime.create(accepted(pod), now=NOW).transitions[-1].status

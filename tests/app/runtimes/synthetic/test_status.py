@@ -207,7 +207,7 @@ def test_every_container_has_its_entry_in_every_status(pod: dict[str, Any]) -> N
             assert sorted(entry.name for entry in listed) == sorted(container["name"] for container in spec)
 
 
-def test_containers_are_listed_by_name_and_init_containers_in_their_order() -> None:
+def test_containers_sort_by_name_init_containers_by_order() -> None:
     names = ["web", "api", "log"]
     pod = a_pod(
         containers=[a_container(name) for name in names],
@@ -218,14 +218,14 @@ def test_containers_are_listed_by_name_and_init_containers_in_their_order() -> N
         assert [entry.name for entry in status.init_container_statuses] == ["web-init", "api-init", "log-init"]
 
 
-def test_what_is_not_ready_is_named_in_the_order_of_the_spec_sidecars_first() -> None:
+def test_unready_containers_are_named_sidecars_first() -> None:
     pending = live(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status
     ready = next(condition for condition in pending.conditions if condition.type == "Ready")
     assert ready.message == "containers with unready status: [proxy web api]"
 
 
 @every_pod
-def test_every_container_that_started_has_an_id_of_its_own(pod: dict[str, Any]) -> None:
+def test_every_started_container_has_a_unique_id(pod: dict[str, Any]) -> None:
     status = live(pod)[-1].status
     entries = [*status.container_statuses, *status.init_container_statuses]
     assert all(entry.container_id and entry.image_id for entry in entries)
@@ -254,7 +254,7 @@ def test_a_pod_without_a_generation_observes_none() -> None:
         pytest.param(("10.0.0.5", "fd00::5"), None, ["10.0.0.5", "fd00::5"], id="both of the host"),
     ],
 )
-def test_a_pod_that_runs_has_its_addresses_and_its_hosts(
+def test_a_running_pod_has_pod_and_host_ips(
     host_ips: tuple[str, ...], pod_ip: str | None, pod_ips: list[str]
 ) -> None:
     placement = Placement(host_ips=host_ips, pod_ip=pod_ip)
@@ -265,12 +265,12 @@ def test_a_pod_that_runs_has_its_addresses_and_its_hosts(
     assert status["podIPs"] == [{"ip": ip} for ip in pod_ips]
 
 
-def test_a_pod_that_is_pending_has_no_address_yet() -> None:
+def test_a_pending_pod_has_no_pod_ip() -> None:
     status = live(a_pod(), start_delay=DELAY)[0].status
     assert (status.pod_ip, status.pod_ips) == (None, ())
 
 
-def test_a_pod_on_the_hosts_network_has_its_address_from_the_first() -> None:
+def test_a_host_network_pod_always_has_its_ip() -> None:
     placement = Placement(host_ips=("10.0.0.5", "fd00::5"), pod_ip=None)
     status = wire(live(a_pod(hostNetwork=True), placement=placement, start_delay=DELAY)[0].status)
     assert status["podIP"] == "10.0.0.5"

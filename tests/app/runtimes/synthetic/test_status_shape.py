@@ -130,7 +130,7 @@ placements = st.builds(
 
 @bounded
 @given(pods(), placements, st.sampled_from([0, 0.5, 3600]))
-def test_every_status_of_every_pod_has_the_shape_of_the_reference(
+def test_every_status_has_the_reference_shape(
     pod: dict[str, Any], placement: Placement, start_delay: float
 ) -> None:
     for _, status in live(pod, placement=placement, start_delay=start_delay):

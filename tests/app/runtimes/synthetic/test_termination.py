@@ -28,7 +28,7 @@ def ended(status: PodStatus, name: str = "web") -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("policy", ["Never", "OnFailure"])
-def test_a_pod_of_a_job_completes_after_a_while(policy: str) -> None:
+def test_a_job_pod_completes_after_its_run_time(policy: str) -> None:
     pod = a_pod(metadata=JOB, restartPolicy=policy)
     course = live(pod, job_duration=7)
     check(parsed(pod), course)
@@ -50,7 +50,7 @@ def test_a_pod_of_a_job_completes_after_a_while(policy: str) -> None:
     ("policy", "owner", "lasts"),
     [("Always", {}, False), ("Never", {}, False), ("OnFailure", {}, False), ("Never", JOB, True)],
 )
-def test_only_what_belongs_to_a_job_or_says_so_ends(policy: str, owner: dict[str, Any], lasts: bool) -> None:
+def test_only_job_pods_and_annotated_pods_complete(policy: str, owner: dict[str, Any], lasts: bool) -> None:
     phases = [status.phase for _, status in live(a_pod(metadata=owner, restartPolicy=policy))]
     assert phases == (["Running", "Succeeded"] if lasts else ["Running"])
 
@@ -65,20 +65,18 @@ def test_only_what_belongs_to_a_job_or_says_so_ends(policy: str, owner: dict[str
         ({"run_for__web": "3s", "exit_code__web": "0"}, "Succeeded", "Completed"),
     ],
 )
-def test_a_pod_that_never_restarts_ends_as_its_containers_do(
-    steering: dict[str, str], phase: str, summary: str
-) -> None:
+def test_with_policy_never_exit_codes_set_the_phase(steering: dict[str, str], phase: str, summary: str) -> None:
     status = live(steered(a_pod(restartPolicy="Never"), **steering))[-1].status
     assert (status.phase, status.summary) == (phase, summary)
 
 
-def test_a_pod_that_restarts_on_failure_goes_on_until_it_succeeds() -> None:
+def test_a_pod_restarts_on_failure_until_it_succeeds() -> None:
     pod = a_pod(metadata=JOB, restartPolicy="OnFailure")
     assert live(steered(pod, exit_code="1"))[-1].status.phase == "Running"
     assert live(steered(pod, exit_code="0"))[-1].status.phase == "Succeeded"
 
 
-def test_a_pod_ends_when_the_last_of_its_containers_does_and_fails_where_one_did() -> None:
+def test_a_pod_fails_if_any_container_failed() -> None:
     pod = a_pod(containers=[a_container("a"), a_container("b")], restartPolicy="Never")
     course = live(steered(pod, run_for__a="3s", exit_code__a="1", run_for__b="9s"))
     assert [(at, status.phase) for at, status in course] == [
@@ -86,7 +84,7 @@ def test_a_pod_ends_when_the_last_of_its_containers_does_and_fails_where_one_did
     ]  # fmt: skip
 
 
-def test_sidecars_run_with_the_pod_and_end_after_it() -> None:
+def test_sidecars_end_after_the_main_containers() -> None:
     pod = a_pod(
         uid=UID,
         metadata=JOB,
@@ -102,7 +100,7 @@ def test_sidecars_run_with_the_pod_and_end_after_it() -> None:
     assert ended(course[-1].status, "proxy") == ended(course[-1].status, "debug") == (0, "Completed")
 
 
-def test_sidecars_of_a_pod_whose_init_container_fails_end_before_it_is_told_as_failed() -> None:
+def test_sidecars_end_before_a_failed_initialization_is_reported() -> None:
     init = [a_container("proxy", restartPolicy="Always"), a_container("fetch")]
     pod = a_pod(uid=UID, initContainers=init, restartPolicy="Never")
     course = live(steered(pod, exit_code__fetch="1", stop_after__proxy="3s"))
@@ -121,7 +119,7 @@ def deleted(pod: dict[str, Any], *, at: float = 100, grace: float = 30, **life: 
     return ending.transitions
 
 
-def test_a_service_that_is_deleted_ends_well_at_once() -> None:
+def test_a_deleted_service_exits_with_zero_at_once() -> None:
     ((at, status),) = deleted(a_pod())
     assert (at, status.phase, ended(status)) == (after(100), "Succeeded", (0, "Completed"))
 
@@ -137,14 +135,14 @@ def test_a_service_that_is_deleted_ends_well_at_once() -> None:
         ("0s", 0, 0, 137, "Failed"),
     ],
 )
-def test_a_container_gets_its_grace_to_end_and_is_killed_then(
+def test_a_container_is_killed_after_its_grace_period(
     stop_after: str, grace: int, ends_after: int, *, exit_code: int, phase: str
 ) -> None:
     at, status = deleted(steered(stop_after=stop_after), grace=grace)[-1]
     assert (at, ended(status)[0], status.phase) == (after(100 + ends_after), exit_code, phase)
 
 
-def test_sidecars_are_told_to_end_when_the_others_have() -> None:
+def test_sidecars_get_sigterm_after_the_main_containers_end() -> None:
     pod = a_pod(uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")])
     course = deleted(steered(pod, stop_after="10s", stop_after__proxy="5s"))
     assert [(at, status.phase) for at, status in course] == [(after(110), "Running"), (after(115), "Succeeded")]
@@ -152,21 +150,21 @@ def test_sidecars_are_told_to_end_when_the_others_have() -> None:
     assert (at, ended(status, "proxy")) == (after(130), (137, "Error"))
 
 
-def test_a_job_that_is_deleted_has_not_done_its_work() -> None:
+def test_a_deleted_job_pod_has_failed() -> None:
     ((_, status),) = deleted(a_pod(metadata=JOB, restartPolicy="Never"), at=2)
     assert (status.phase, ended(status)) == ("Failed", (143, "Error"))
 
 
-def test_a_pod_that_has_ended_is_not_ended_again() -> None:
+def test_deleting_a_finished_pod_changes_nothing() -> None:
     assert deleted(a_pod(metadata=JOB, restartPolicy="Never")) == []
 
 
-def test_a_pod_that_is_deleted_before_it_starts_has_failed() -> None:
+def test_a_pod_deleted_before_its_start_has_failed() -> None:
     ((_, status),) = deleted(a_pod(), at=10, start_delay=60)
     assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
 
 
-def test_what_would_have_happened_in_the_moment_of_the_deletion_does_not() -> None:
+def test_deletion_precedes_a_simultaneous_transition() -> None:
     life = alive(a_pod(), start_delay=60)
     (begun, _) = live(a_pod(), start_delay=60)[:2]
     now = NOW + timedelta(seconds=1)  # when the sandbox would be there
@@ -175,7 +173,7 @@ def test_what_would_have_happened_in_the_moment_of_the_deletion_does_not() -> No
     assert sandbox == begun.status.conditions[0]
 
 
-def test_a_pod_that_is_deleted_while_it_initializes_never_tried_its_containers() -> None:
+def test_deletion_during_initialization_starts_no_main_container() -> None:
     pod = a_pod(initContainers=[a_container("one"), a_container("two")])
     ((_, status),) = deleted(pod, at=10, init_duration=60)
     assert status.phase == "Failed"
@@ -184,12 +182,12 @@ def test_a_pod_that_is_deleted_while_it_initializes_never_tried_its_containers()
     assert container(status).state.waiting
 
 
-def test_a_container_that_waits_for_its_restart_has_ended_as_it_last_did() -> None:
+def test_deletion_during_back_off_keeps_the_exit_code() -> None:
     ((_, status),) = deleted(steered(run_for="5s", exit_code="3"))
     assert (status.phase, ended(status)) == ("Failed", (3, "Error"))
 
 
-def test_a_pod_whose_image_never_came_has_failed() -> None:
+def test_a_pod_deleted_without_its_image_has_failed() -> None:
     ((_, status),) = deleted(steered(fail="ErrImagePull"))
     assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
 
@@ -216,14 +214,14 @@ def test_its_containers_get_their_grace_first() -> None:
     assert (at, status.reason, ended(status)) == (after(23), "DeadlineExceeded", (137, "Error"))
 
 
-def test_a_pod_that_crashes_again_and_again_ends_at_its_deadline() -> None:
+def test_a_crash_looping_pod_ends_at_its_deadline() -> None:
     pod = steered(a_pod(activeDeadlineSeconds=100), run_for="5s", exit_code="1")
     course = live(pod)
     check(parsed(pod), course)
     assert (course[-1].effective_at, course[-1].status.reason) == (after(100), "DeadlineExceeded")
 
 
-def test_a_pod_that_is_done_in_time_knows_no_deadline() -> None:
+def test_a_pod_finished_in_time_ignores_its_deadline() -> None:
     assert (
         live(a_pod(metadata=JOB, restartPolicy="Never", activeDeadlineSeconds=9))[-1].status.phase == "Succeeded"
     )
@@ -232,7 +230,7 @@ def test_a_pod_that_is_done_in_time_knows_no_deadline() -> None:
 # Evicted, lost
 
 
-def test_a_pod_that_is_evicted_fails_and_nobody_knows_how_its_containers_ended() -> None:
+def test_an_evicted_pod_fails_with_unknown_container_states() -> None:
     pod = steered(a_pod(initContainers=[a_container("fetch")]), fail="Evicted", fail_after="9s")
     course = live(pod)
     check(parsed(pod), course)
@@ -245,7 +243,7 @@ def test_a_pod_that_is_evicted_fails_and_nobody_knows_how_its_containers_ended()
     assert status.summary == "Evicted"
 
 
-def test_a_pod_on_a_node_that_is_lost_is_unknown_and_keeps_what_was_told_last() -> None:
+def test_a_lost_node_leaves_the_phase_unknown() -> None:
     course = live(steered(a_pod(uid=UID), fail="NodeLost"))
     (_, before), (at, status) = course
     assert (at, status.phase, status.reason) == (after(5), "Unknown", "NodeLost")
@@ -254,7 +252,7 @@ def test_a_pod_on_a_node_that_is_lost_is_unknown_and_keeps_what_was_told_last() 
     assert conditions(status)["ContainersReady"] == ("True", None)
 
 
-def test_a_pod_on_a_node_that_is_lost_can_be_deleted() -> None:
+def test_a_pod_on_a_lost_node_is_deletable() -> None:
     ((_, status),) = deleted(steered(fail="NodeLost"))
     assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
 
@@ -262,7 +260,7 @@ def test_a_pod_on_a_node_that_is_lost_can_be_deleted() -> None:
 # Failures to start
 
 
-def test_an_image_that_cannot_be_pulled_is_tried_again_after_ever_longer_pauses() -> None:
+def test_a_failing_image_pull_backs_off() -> None:
     pod = steered(a_pod(uid=UID, containers=[a_container(image="nginx:nope")]), fail="ImagePullBackOff")
     course = lived(pod, until=after(700))
     check(parsed(pod), course)
@@ -281,7 +279,7 @@ def test_an_image_that_cannot_be_pulled_is_tried_again_after_ever_longer_pauses(
     )
 
 
-def test_a_container_that_cannot_be_configured_waits_for_ever() -> None:
+def test_a_container_with_config_error_waits_forever() -> None:
     ((_, status),) = live(steered(fail="CreateContainerConfigError"))
     assert wire(container(status).state) == {
         "waiting": {"reason": "CreateContainerConfigError", "message": 'configmap "web" not found'}
@@ -289,7 +287,7 @@ def test_a_container_that_cannot_be_configured_waits_for_ever() -> None:
     assert (status.phase, status.summary) == ("Pending", "CreateContainerConfigError")
 
 
-def test_one_container_that_cannot_start_leaves_the_others_running_in_a_pod_that_is_pending() -> None:
+def test_one_container_that_cannot_start_keeps_it_pending() -> None:
     pod = a_pod(uid=UID, containers=[a_container("web"), a_container("log")])
     status = live(steered(pod, fail__log="ErrImagePull"))[0].status
     assert status.phase == "Pending"

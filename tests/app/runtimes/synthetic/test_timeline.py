@@ -48,11 +48,11 @@ def crashing(run_for: str = "5s", **spec: Any) -> dict[str, Any]:
 # The beginning
 
 
-def test_without_a_start_delay_a_pod_runs_from_its_arrival() -> None:
+def test_a_pod_without_start_delay_runs_at_once() -> None:
     assert [(at, status.phase) for at, status in live(a_pod())] == [(NOW, "Running")]
 
 
-def test_with_a_start_delay_a_pod_has_its_sandbox_first_and_its_containers_then() -> None:
+def test_a_start_delay_separates_sandbox_and_containers() -> None:
     course = live(a_pod(), start_delay=DELAY)
     assert [(at, status.phase, status.conditions[0].status, status.pod_ip) for at, status in course] == [
         (NOW, "Pending", "False", None),
@@ -61,19 +61,19 @@ def test_with_a_start_delay_a_pod_has_its_sandbox_first_and_its_containers_then(
     ]
 
 
-def test_a_pod_runs_in_the_microsecond_in_which_its_delay_is_over_and_not_before() -> None:
+def test_a_pod_runs_exactly_when_its_delay_ends() -> None:
     course = live(a_pod(), start_delay=DELAY)
     assert status_at(course, STARTS_AT - timedelta(microseconds=1)).phase == "Pending"
     assert status_at(course, STARTS_AT).phase == "Running"
     assert status_at(course, STARTS_AT + timedelta(days=10_000)).phase == "Running"
 
 
-def test_a_pod_that_only_waits_says_for_what() -> None:
+def test_a_waiting_pod_is_summarized_by_its_reason() -> None:
     assert live(a_pod(), start_delay=DELAY)[0].status.summary == "ContainerCreating"
     assert live(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status.summary == "PodInitializing"
 
 
-def test_init_containers_run_one_after_another_and_a_sidecar_does_not_hold_the_next_up() -> None:
+def test_init_containers_run_in_order_past_sidecars() -> None:
     pod = a_pod(
         initContainers=[a_container("one"), a_container("proxy", restartPolicy="Always"), a_container("two")]
     )
@@ -93,7 +93,7 @@ def test_init_containers_run_one_after_another_and_a_sidecar_does_not_hold_the_n
     assert waiting.reason == "PodInitializing"
 
 
-def test_init_containers_that_take_no_time_are_done_at_once() -> None:
+def test_init_containers_without_run_time_finish_at_once() -> None:
     ((_, status),) = live(a_pod(initContainers=[a_container("one"), a_container("two")]), init_duration=0)
     assert status.phase == "Running"
     assert [entry.ready for entry in status.init_container_statuses] == [True, True]
@@ -107,7 +107,7 @@ def test_an_ephemeral_container_runs_and_counts_for_nothing() -> None:
     assert "started" not in debug
 
 
-def test_a_pod_whose_resources_are_no_quantities_has_no_course() -> None:
+def test_a_pod_with_invalid_quantities_has_no_timeline() -> None:
     pod = a_pod(containers=[a_container(resources={"limits": {"cpu": SECRET}})])
     with pytest.raises(InvalidRequest) as refusal:
         live(pod)
@@ -120,7 +120,7 @@ def test_a_pod_whose_resources_are_no_quantities_has_no_course() -> None:
 
 @every_pod
 @pytest.mark.parametrize("start_delay", [0, DELAY])
-def test_a_course_is_the_same_whoever_computes_it(pod: dict[str, Any], start_delay: float) -> None:
+def test_a_timeline_is_deterministic(pod: dict[str, Any], start_delay: float) -> None:
     assert live(pod, start_delay=start_delay) == live(pod, start_delay=start_delay)
 
 
@@ -143,7 +143,7 @@ print(manifest.digest, *(encode_status(status) for _, status in course.transitio
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
-def test_a_course_is_the_same_in_every_process(seed: str) -> None:
+def test_a_timeline_is_the_same_in_every_process(seed: str) -> None:
     pod = a_pod_with_a_sidecar(annotations={f"{DOMAIN}/jitter": "10s"})
     printed = subprocess.run(
         [sys.executable, "-c", IN_ANOTHER_PROCESS, NOW.isoformat()],
@@ -160,21 +160,21 @@ def test_a_course_is_the_same_in_every_process(seed: str) -> None:
 # A course without an end
 
 
-def test_a_course_without_an_end_is_computed_a_stretch_ahead_and_says_from_when_on_it_goes_on() -> None:
+def test_an_endless_timeline_is_computed_in_parts() -> None:
     course = create(alive(crashing()), now=NOW)
     assert len(course.transitions) == MAX_UPCOMING
     assert course.continues_at
     assert course.continues_at > course.transitions[-1].effective_at
 
 
-def test_a_course_that_has_an_end_does_not_go_on() -> None:
+def test_a_finished_timeline_does_not_continue() -> None:
     pod = crashing(restartPolicy="Never")
     course = create(alive(pod), now=NOW)
     assert course.continues_at is None
     assert advance(alive(pod), current=course.transitions[-1], now=after(10**6)) is None
 
 
-def test_a_course_that_goes_on_step_by_step_is_the_one_that_goes_on_at_once() -> None:
+def test_advancing_in_steps_equals_advancing_at_once() -> None:
     pod = crashing()
     often = lived(pod, until=after(3600 * 5))
     first = create(alive(pod), now=NOW)
@@ -186,9 +186,7 @@ def test_a_course_that_goes_on_step_by_step_is_the_one_that_goes_on_at_once() ->
 
 @pytest.mark.parametrize("run_for", ["1s", "5s", "90s", "600s", "601s", "3h"])
 @pytest.mark.parametrize("away", [timedelta(days=3), timedelta(days=3, seconds=77)], ids=str)
-def test_a_course_that_goes_on_very_late_has_counted_every_restart_and_tells_the_last_statuses_alone(
-    run_for: str, away: timedelta
-) -> None:
+def test_a_late_advance_counts_every_restart(run_for: str, away: timedelta) -> None:
     pod = crashing(run_for)
     now = NOW + away
     often = lived(pod, until=now)
@@ -210,7 +208,7 @@ def without_pod_times(status: PodStatus) -> Any:
     return seen
 
 
-def test_two_containers_that_crash_in_different_time_are_both_counted_after_years() -> None:
+def test_restarts_of_two_containers_are_counted_over_years() -> None:
     annotations = {f"run-for.{DOMAIN}/{name}": run for name, run in (("web", "7s"), ("log", "45s"))}
     pod = a_pod(
         uid=UID, containers=[a_container("web"), a_container("log")], metadata={"annotations": annotations}
@@ -225,7 +223,7 @@ def test_two_containers_that_crash_in_different_time_are_both_counted_after_year
     check(parsed(pod), late.transitions)
 
 
-def test_an_image_that_cannot_be_pulled_for_years_costs_no_more_than_one_that_cannot_for_an_hour() -> None:
+def test_years_of_failed_pulls_cost_no_more_time() -> None:
     pod = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/fail": "ImagePullBackOff"}})
     first = create(alive(pod), now=NOW)
     late = advance(alive(pod), current=first.transitions[-1], now=after(10 * 365 * 86_400))
@@ -237,7 +235,7 @@ def test_an_image_that_cannot_be_pulled_for_years_costs_no_more_than_one_that_ca
 # Changes
 
 
-def test_a_new_generation_moves_what_is_observed_and_nothing_else() -> None:
+def test_a_new_generation_changes_only_observed_generation() -> None:
     pod = a_pod_with_a_sidecar()
     before = live(pod, start_delay=DELAY)
     for now in (NOW + timedelta(seconds=1), STARTS_AT, STARTS_AT + timedelta(days=1)):
@@ -255,7 +253,7 @@ def without_generation(status: PodStatus) -> Any:
     return seen
 
 
-def test_a_new_image_restarts_that_container_and_no_other() -> None:
+def test_a_new_image_restarts_only_its_container() -> None:
     pod = a_pod(uid=UID, containers=[a_container("web"), a_container("log")], restartPolicy="Never")
     new = a_pod(uid=UID, containers=[a_container("web", image="nginx:1.28"), a_container("log")])
     before = live(pod)
@@ -268,7 +266,7 @@ def test_a_new_image_restarts_that_container_and_no_other() -> None:
     assert container(status, "log") == container(before[0].status, "log")
 
 
-def test_a_new_image_restarts_a_container_at_once_that_waits_for_the_end_of_its_back_off() -> None:
+def test_a_new_image_ends_the_back_off() -> None:
     pod = crashing()
     before = live(pod)
     waiting = next(t for t in before if t.status.summary == "CrashLoopBackOff")
@@ -278,7 +276,7 @@ def test_a_new_image_restarts_a_container_at_once_that_waits_for_the_end_of_its_
     assert container(course[0].status).restart_count == container(waiting.status).restart_count + 1
 
 
-def test_a_container_that_is_added_starts_with_the_update_and_moves_no_other() -> None:
+def test_an_added_container_starts_with_the_update() -> None:
     pod = a_pod(uid=UID)
     before = live(pod)
     new = a_pod(
@@ -291,7 +289,7 @@ def test_a_container_that_is_added_starts_with_the_update_and_moves_no_other() -
     assert status.conditions == before[0].status.conditions
 
 
-def test_an_init_container_that_is_added_to_a_pod_that_runs_is_taken_for_done() -> None:
+def test_an_init_container_added_later_counts_as_done() -> None:
     pod = a_pod(uid=UID)
     new = a_pod(uid=UID, initContainers=[a_container("late")])
     ((_, status),) = altered(new, pod, live(pod), after(3600))
@@ -309,7 +307,7 @@ def test_a_container_that_is_gone_has_no_entry() -> None:
     assert container(status) == container(before[-1].status)
 
 
-def test_a_pod_that_waits_starts_at_once_where_the_start_delay_is_shorter_now() -> None:
+def test_a_shorter_start_delay_starts_the_pod_sooner() -> None:
     pod = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/start-delay": "1h"}})
     ((at, status),) = altered(a_pod(uid=UID), pod, live(pod), after(10))
     assert (at, status.phase) == (after(10), "Running")
@@ -317,7 +315,7 @@ def test_a_pod_that_waits_starts_at_once_where_the_start_delay_is_shorter_now() 
     assert status.start_time == "2026-11-22T08:46:38Z"
 
 
-def test_a_pod_that_runs_does_not_wait_again_for_a_longer_start_delay() -> None:
+def test_a_running_pod_ignores_a_longer_start_delay() -> None:
     pod, before = a_pod(uid=UID), live(a_pod(uid=UID))
     new = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/start-delay": "1h"}})
     for now in (NOW + timedelta(seconds=0.5), after(10)):
@@ -335,7 +333,7 @@ def test_a_pod_that_runs_does_not_wait_again_for_a_longer_start_delay() -> None:
         pytest.param({"fail": "ErrImagePull"}, {}, [(30, "Running")], id="gets its image"),
     ],
 )
-def test_annotations_that_change_count_for_what_is_under_way(
+def test_changed_annotations_apply_to_the_current_run(
     before: dict[str, str], then: dict[str, str], expected: list[tuple[int, str]]
 ) -> None:
     def pod(steering: dict[str, str]) -> dict[str, Any]:
@@ -347,7 +345,7 @@ def test_annotations_that_change_count_for_what_is_under_way(
     assert [(at, status.phase) for at, status in course] == [(after(at), phase) for at, phase in expected]
 
 
-def test_nothing_that_is_changed_brings_a_pod_back_that_has_ended() -> None:
+def test_no_update_restarts_a_finished_pod() -> None:
     pod = crashing(restartPolicy="Never")
     before = live(pod)
     new = a_pod(uid=UID, containers=[a_container(image="nginx:1.28")])
@@ -355,7 +353,7 @@ def test_nothing_that_is_changed_brings_a_pod_back_that_has_ended() -> None:
     assert [status for _, status in course] == [before[-1].status]
 
 
-def test_a_change_that_comes_after_a_long_time_begins_from_what_has_become_of_the_pod_until_then() -> None:
+def test_a_late_update_starts_from_the_current_status() -> None:
     pod = crashing()
     first = create(alive(pod), now=NOW)
     now: datetime = NOW + timedelta(days=2)
@@ -366,6 +364,6 @@ def test_a_change_that_comes_after_a_long_time_begins_from_what_has_become_of_th
     assert without_pod_times(course.transitions[0].status) == without_pod_times(status_at(often, now))
 
 
-def test_every_status_is_told_once() -> None:
+def test_every_timeline_in_parts_has_no_duplicate() -> None:
     transitions: list[Transition] = lived(crashing(), until=after(86_400))
     check(parsed(crashing()), transitions)

@@ -51,7 +51,7 @@ def is_ready(status: PodStatus) -> bool:
 
 
 @every_workload
-def test_a_workload_has_the_course_that_a_kubelet_would_give_it(name: str) -> None:
+def test_a_workload_has_the_timeline_of_a_kubelet(name: str) -> None:
     pod = MANIFESTS[name]
     course = lived(pod, until=after(86_400), **circumstances(pod))
     check(parsed(pod), course)
@@ -70,5 +70,5 @@ def test_a_workload_can_be_deleted_at_any_time(name: str, at: float) -> None:
     assert [*course, *ending][-1].status.is_terminal
 
 
-def test_every_manifest_has_its_course_here() -> None:
+def test_every_manifest_has_an_expected_timeline() -> None:
     assert COURSES.keys() == MANIFESTS.keys()
