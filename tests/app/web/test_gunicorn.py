@@ -17,11 +17,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
 from app.db.migrate import head
+from tests.app.db.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
 from tests.conftest import MakeApp, Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT, Client, Server
-from tests.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
 from tests.waiting import booted, eventually, together
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

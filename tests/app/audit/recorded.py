@@ -18,7 +18,7 @@ from app.runtimes.synthetic.runtime import SyntheticRuntime
 from tests.conftest import Clock
 from tests.pods import a_container, a_pod
 
-RUNTIME = "tests.audit.recorded:RecordedRuntime"
+RUNTIME = "tests.app.audit.recorded:RecordedRuntime"
 START = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
 """When the history begins: the time at which the clock of the tests stands."""
 SECRET = "correct-horse-battery-staple"

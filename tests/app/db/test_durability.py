@@ -177,7 +177,7 @@ def assert_nothing_is_half_written(database: Database) -> None:
         assert len(set(addresses)) == len(addresses)
 
 
-def test_what_was_acknowledged_survives_kill_9_of_every_process(serve: Serve, database: Database) -> None:
+def test_acknowledged_writes_survive_sigkill_of_all_processes(serve: Serve, database: Database) -> None:
     writers: list[Writer] = []
     for attempt in range(3):
         with serve() as server:
@@ -190,7 +190,7 @@ def test_what_was_acknowledged_survives_kill_9_of_every_process(serve: Serve, da
         assert_nothing_is_half_written(database)
 
 
-def test_one_worker_that_is_killed_takes_nothing_with_it_and_is_replaced(serve: Serve, database: Database) -> None:
+def test_a_killed_worker_is_replaced_without_data_loss(serve: Serve, database: Database) -> None:
     with serve(WORKERS="2") as server:
         killed, _ = booted(server, 2)
         with writing(server) as writers:
@@ -219,9 +219,7 @@ def own_postgres() -> Iterator[PostgresServer]:
         server.remove()
 
 
-def test_while_postgresql_is_stopped_the_answer_is_503_and_afterwards_it_goes_on_by_itself(
-    own_postgres: PostgresServer, tmp_path: Path
-) -> None:
+def test_a_stopped_postgresql_is_503_until_it_returns(own_postgres: PostgresServer, tmp_path: Path) -> None:
     url = own_postgres.url()
     upgrade(make_url(url))
     with serving(free_port(), {"DATABASE_URL": url}, tmp_path / "server.log") as server:

@@ -3,7 +3,7 @@
 import pytest
 from flask import Flask
 
-from tests.audit.recorded import RUNTIME, record_history
+from tests.app.audit.recorded import RUNTIME, record_history
 from tests.conftest import Clock, MakeApp
 
 

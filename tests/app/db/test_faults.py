@@ -24,9 +24,9 @@ from app.core.clock import utc_now
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Base
+from tests.app.db.test_durability import assert_nothing_is_half_written
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
-from tests.test_durability import assert_nothing_is_half_written
 from tests.waiting import write_under_way
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -78,7 +78,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_while_another_process_holds_the_lock_a_write_is_503_and_changes_nothing(
+def test_writes_are_503_while_the_database_is_locked(
     client: FlaskClient, database: Database, database_url: str
 ) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
@@ -92,9 +92,7 @@ def test_while_another_process_holds_the_lock_a_write_is_503_and_changes_nothing
 
 @ON_SQLITE
 @pytest.mark.usefixtures("impatient")
-def test_a_process_that_hangs_in_its_turn_to_write_does_not_make_the_others_hang(
-    client: FlaskClient, file: Path
-) -> None:
+def test_a_process_hanging_in_a_write_blocks_nobody(client: FlaskClient, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     with ThreadPoolExecutor(1) as pool, Path(f"{file}.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -130,9 +128,7 @@ def public_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
-def test_a_file_that_may_not_be_written_is_503_to_a_write_until_it_may_again(
-    sqlite_template: Path, public_directory: Path
-) -> None:
+def test_a_read_only_file_is_503_until_writable(sqlite_template: Path, public_directory: Path) -> None:
     file = public_directory / "provider.db"
     shutil.copy(sqlite_template, file)
     with application(f"sqlite:///{file}") as app:
@@ -150,9 +146,7 @@ def test_a_file_that_may_not_be_written_is_503_to_a_write_until_it_may_again(
         assert again[-1] == 200
 
 
-def test_a_directory_that_may_not_be_entered_is_503_and_no_bug(
-    sqlite_template: Path, public_directory: Path
-) -> None:
+def test_an_inaccessible_directory_is_503(sqlite_template: Path, public_directory: Path) -> None:
     directory = public_directory / "data"
     directory.mkdir()
     shutil.copy(sqlite_template, directory / "provider.db")
@@ -178,9 +172,7 @@ def set_write_version(file: Path, version: int) -> None:
 
 
 @ON_SQLITE
-def test_a_database_that_sqlite_calls_read_only_is_read_and_not_written(
-    app: Flask, client: FlaskClient, file: Path
-) -> None:
+def test_a_read_only_sqlite_database_serves_reads(app: Flask, client: FlaskClient, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     forget_connections(app)
     set_write_version(file, NEWER_FORMAT)
@@ -192,9 +184,7 @@ def test_a_database_that_sqlite_calls_read_only_is_read_and_not_written(
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_a_postgresql_that_has_become_read_only_is_read_and_not_written(
-    app: Flask, client: FlaskClient, database_url: str
-) -> None:
+def test_a_read_only_postgresql_serves_reads(app: Flask, client: FlaskClient, database_url: str) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     name = make_url(database_url).database
     administrator = create_engine(make_url(database_url)).execution_options(isolation_level="AUTOCOMMIT")
@@ -211,9 +201,7 @@ def test_a_postgresql_that_has_become_read_only_is_read_and_not_written(
 
 
 @ON_SQLITE
-def test_a_full_disk_is_503_that_says_so_until_there_is_room_again(
-    app: Flask, client: FlaskClient, database: Database
-) -> None:
+def test_a_full_disk_is_503_until_space_returns(app: Flask, client: FlaskClient, database: Database) -> None:
     pages = 1  # no more than there are now
 
     @event.listens_for(app.extensions["services"].database.engine, "connect")
@@ -238,9 +226,7 @@ def test_a_full_disk_is_503_that_says_so_until_there_is_room_again(
 
 
 @ON_SQLITE
-def test_a_disk_that_takes_no_more_bytes_is_503_and_harms_nothing(
-    client: FlaskClient, database: Database, file: Path
-) -> None:
+def test_a_file_size_limit_is_503_without_damage(client: FlaskClient, database: Database, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     before = contents(database)
     with no_file_longer_than(Path(f"{file}-wal").stat().st_size):
@@ -304,9 +290,7 @@ def test_a_damaged_file_is_503_and_no_bug(app: Flask, client: FlaskClient, file:
 
 
 @ON_SQLITE
-def test_a_directory_that_disappears_is_503_to_a_write_at_once_and_to_everything_that_connects_anew(
-    app: Flask, client: FlaskClient, file: Path
-) -> None:
+def test_a_removed_directory_is_503(app: Flask, client: FlaskClient, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     shutil.rmtree(file.parent)
     assert message(client.post("/createPod", json=a_pod("web-1")))
@@ -321,9 +305,7 @@ def test_a_directory_that_disappears_is_503_to_a_write_at_once_and_to_everything
 
 
 @ON_SQLITE
-def test_after_a_backup_was_put_in_its_place_what_is_acknowledged_is_in_that_file(
-    client: FlaskClient, file: Path, sqlite_template: Path
-) -> None:
+def test_writes_go_to_a_restored_backup(client: FlaskClient, file: Path, sqlite_template: Path) -> None:
     assert client.post("/createPod", json=a_pod("before")).status_code == 200
     file.parent.rename(file.parent.with_name("moved-away"))
     file.parent.mkdir()
@@ -337,9 +319,7 @@ def test_after_a_backup_was_put_in_its_place_what_is_acknowledged_is_in_that_fil
     assert [pod["metadata"]["name"] for pod in client.get("/getPods").get_json()] == ["afterwards"]
 
 
-def test_a_network_without_a_free_address_is_503_that_names_the_setting_until_a_pod_goes(
-    make_app: MakeApp, database: Database
-) -> None:
+def test_an_exhausted_pod_cidr_is_503_naming_the_setting(make_app: MakeApp, database: Database) -> None:
     client = make_app(pod_cidr="198.18.0.0/30").test_client()
     for name in ("a", "b"):
         assert client.post("/createPod", json=a_pod(name, uid=name)).status_code == 200
