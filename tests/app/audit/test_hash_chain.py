@@ -111,7 +111,7 @@ def test_a_noted_hash_reveals_a_recomputed_chain(
     found = verify(recorded, noted=noted).broken
 
     assert found
-    assert (found.id, found.why) == (None, "the hash that was noted is not in it")
+    assert (found.id, found.why) == (None, "the noted hash is not in the chain")
 
 
 def test_the_chain_begins_after_events_without_hashes(make_app: MakeApp, clock: Clock) -> None:

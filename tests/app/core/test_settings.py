@@ -13,7 +13,7 @@ from app.core.settings import NodeAddress, Settings
 from tests.app.core.conftest import Read, Refused
 from tests.app.simulation import SECRET, unhurried
 
-# What is there to set
+# Reading
 
 
 def test_the_defaults_serve_on_loopback_only(read: Read) -> None:
@@ -117,7 +117,7 @@ def test_the_database_is_an_sqlalchemy_url(read: Read) -> None:
     assert (url.get_backend_name(), url.password, url.host, url.port) == ("postgresql", SECRET, "db", 5433)
 
 
-# The addresses of the node
+# Node addresses
 
 
 def test_vkubelet_pod_ip_is_the_default_node_address(read: Read) -> None:
@@ -143,7 +143,7 @@ def test_host_ip_has_a_default_without_internal_ip(read: Read) -> None:
     assert settings.host_ips == ("127.0.0.1",)
 
 
-# Who can reach it
+# Listening address
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_other_addresses_without_a_token_are_refused(refused: Refused, host: str
         assert line.startswith("HOST: is reachable from other machines, which needs a PROVIDER_TOKEN")
 
 
-# What is in force
+# Printing
 
 
 def test_effective_settings_print_as_they_are_set(read: Read) -> None:
@@ -207,7 +207,7 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
 def test_printed_settings_can_be_set_again(read: Read, name: str, text: str) -> None:
     settings = read(**{name: text})
     again = read(**settings.in_force())
-    assert again.database == settings.database  # written in another way, perhaps
+    assert again.database == settings.database  # the text may differ
     assert again.model_copy(update={"database_url": settings.database_url}) == settings
 
 

@@ -1,11 +1,11 @@
-"""Settings that are wrong or misspelt: each stops the start with a line that names it."""
+"""Invalid and misspelt settings: each prevents the start, with an error that names the setting."""
 
 import pytest
 
 from tests.app.core.conftest import Read, Refused
 from tests.app.simulation import SECRET
 
-# What is wrong
+# Invalid values
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_an_error_describes_the_valid_form(refused: Refused) -> None:
     assert refused(CAPACITY='{"cpu": "x"}') == ["CAPACITY: cpu: not a quantity such as 500m, 2 or 1Gi"]
 
 
-# What is misspelt
+# Misspelt names
 
 
 @pytest.mark.parametrize(

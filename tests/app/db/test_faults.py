@@ -297,7 +297,7 @@ def test_a_removed_directory_is_503(app: Flask, client: FlaskClient, file: Path)
     assert client.get("/getPods").status_code in {200, 503}
     forget_connections(app)
     for path in ("/readyz", "/getPods", "/getPod?namespace=default&name=web-0"):
-        assert "flask migrate" in message(client.get(path))
+        assert "vkweb migrate" in message(client.get(path))
     assert message(client.post("/createPod", json=a_pod("web-1")))
     assert not file.parent.exists()
     for path in ("/healthz", "/capacity", "/nodeAddresses"):

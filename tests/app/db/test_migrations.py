@@ -280,7 +280,7 @@ def test_a_migration_killed_halfway_changes_nothing(blank: Database, empty_datab
 
 
 def refusal(database_url: str) -> str:
-    """Run `flask migrate` where it must fail, and give what it prints."""
+    """Run `vkweb migrate` where it must fail, and give what it prints."""
     app = create_app(Settings.model_validate({"database_url": database_url}))
     with app.app_context():
         result = app.test_cli_runner().invoke(args=["migrate"])
