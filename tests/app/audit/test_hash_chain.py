@@ -1,4 +1,4 @@
-"""The chain of hashes: what it finds that was done behind the triggers' back."""
+"""The hash chain: it detects changes that bypass the triggers."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ Tamper = Callable[..., None]
 
 @pytest.fixture
 def tamper(database: Database) -> Tamper:
-    """Execute statements as somebody who has taken the triggers off."""
+    """Execute statements with the triggers dropped."""
 
     def execute(*statements: Any) -> None:
         with database.write() as connection:

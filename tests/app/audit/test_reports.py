@@ -1,4 +1,4 @@
-"""The questions of the audit, asked of the recorded history."""
+"""The reports of the audit log, run on the recorded history."""
 
 import re
 from datetime import datetime
@@ -104,7 +104,7 @@ def test_a_question_has_its_answer(
     found = services.audit.run_report(question, **values)
 
     rows = found.rows
-    if question == "status":  # since when, until when and the JSON are in a test of their own
+    if question == "status":  # `since`, `until` and the JSON have their own test
         rows = [row[:3] for row in rows]
     assert rows == expected
 

@@ -1,4 +1,4 @@
-"""What is too old leaves the database: into a file first, with a row that says so, past a trigger that knows."""
+"""Pruning: old rows are exported and deleted, and the pruning is recorded as an event."""
 
 import os
 import re
@@ -280,7 +280,7 @@ def test_a_limited_role_serves_without_changing_the_audit(
     [grants] = re.findall(
         r"<!-- grants -->\n```sql\n(.*?)```", (ROOT / "docs" / "audit.md").read_text(), re.DOTALL
     )
-    role = f"provider_{database_url.rpartition('_')[2]}"  # a role is of all databases of a server
+    role = f"provider_{database_url.rpartition('_')[2]}"  # roles are shared by all databases of a server
     with database.write() as connection:
         for statement in re.sub(r"\bprovider\b", role, grants).strip().split(";\n"):
             connection.execute(text(statement.rstrip(";")))

@@ -1,4 +1,4 @@
-"""What goes wrong with a database: the client is told, nothing is damaged, and afterwards all is well again."""
+"""Database faults: clients get an error, nothing is damaged, and the provider recovers by itself."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 @contextmanager
 def application(database_url: str, clock: Callable[[], datetime] = utc_now) -> Iterator[Flask]:
-    """Make an application beside that of the fixtures; its connections are closed when the block ends."""
+    """Yield a second application; its connections are closed at the end of the block."""
     app = create_app(Settings.model_validate({"database_url": database_url}), clock=clock)
     try:
         yield app
@@ -43,12 +43,12 @@ def application(database_url: str, clock: Callable[[], datetime] = utc_now) -> I
 
 
 def forget_connections(app: Flask) -> None:
-    """Have the application connect anew: what a worker that is replaced does, or a thread that starts."""
+    """Close the connections, so that the application reconnects, as a new worker or thread does."""
     app.extensions["services"].database.dispose()
 
 
 def message(answer: TestResponse) -> str:
-    """Give what an answer of 503 says."""
+    """Return the message of a 503 response."""
     assert answer.status == "503 Service Unavailable", answer.text
     assert int(answer.headers["Retry-After"]) > 0
     error = answer.get_json()["error"]
@@ -58,7 +58,7 @@ def message(answer: TestResponse) -> str:
 
 
 def contents(database: Database) -> dict[str, list[Any]]:
-    """Read every row of every table."""
+    """Return all rows of all tables."""
     with database.read() as connection:
         return {
             name: [tuple(row) for row in connection.execute(table.select())]
@@ -73,7 +73,7 @@ def file(database_url: str) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for locks as short as can be set on both databases."""
+    """Set the shortest lock timeout that both databases support."""
     monkeypatch.setattr("app.db.engine.BUSY_TIMEOUT_SECONDS", 1)
 
 
@@ -103,7 +103,7 @@ def test_a_process_hanging_in_a_write_blocks_nobody(client: FlaskClient, file: P
 
 @contextmanager
 def rights(directory: Path, mode: int) -> Iterator[None]:
-    """Narrow what may be done in a directory; its files can only be read. Root may do anything, so be nobody."""
+    """Restrict a directory to reading its files. Permissions do not apply to root, so run as `nobody`."""
     for path in directory.iterdir():
         path.chmod(0o444)
     directory.chmod(mode)
@@ -122,7 +122,7 @@ def rights(directory: Path, mode: int) -> Iterator[None]:
 
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
-    """A directory that every user can get to."""
+    """Return a directory that every user can access."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         yield Path(directory)
@@ -141,7 +141,7 @@ def test_a_read_only_file_is_503_until_writable(sqlite_template: Path, public_di
             assert message(client.post("/createPod", json=a_pod("web-1")))
             assert client.get("/getPods").status_code in {200, 503}
             assert client.get("/capacity").status_code == 200
-        # A connection that was opened for reading only remains so; the first write that fails on it ends it.
+        # A read-only connection stays read-only; the first failed write closes it.
         again = [client.post("/createPod", json=a_pod("web-1", uid="web-1")).status_code for _ in range(2)]
         assert again[-1] == 200
 
@@ -165,7 +165,7 @@ NEWER_FORMAT = 3
 
 
 def set_write_version(file: Path, version: int) -> None:
-    """Say in the file's header which format a writer must know. One that is newer can be read, not written."""
+    """Set the write version in the file header. SQLite opens a newer version read-only."""
     with file.open("r+b") as stream:
         stream.seek(18)
         stream.write(bytes([version]))
@@ -202,7 +202,7 @@ def test_a_read_only_postgresql_serves_reads(app: Flask, client: FlaskClient, da
 
 @ON_SQLITE
 def test_a_full_disk_is_503_until_space_returns(app: Flask, client: FlaskClient, database: Database) -> None:
-    pages = 1  # no more than there are now
+    pages = 1  # fewer than exist
 
     @event.listens_for(app.extensions["services"].database.engine, "connect")
     def limit(connection: sqlite3.Connection, _: object) -> None:
@@ -239,7 +239,7 @@ def test_a_file_size_limit_is_503_without_damage(client: FlaskClient, database: 
 
 @contextmanager
 def no_file_longer_than(size: int) -> Iterator[None]:
-    """Have the kernel refuse to make a file longer, as a disk that is full or a quota would."""
+    """Limit the file size, so that the kernel rejects writes as on a full disk or quota."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -260,7 +260,7 @@ def truncate(file: Path) -> None:
 
 
 def scramble(file: Path) -> None:
-    """Destroy everything behind the first page, which says what the file is."""
+    """Overwrite everything after the first page, which identifies the file."""
     content = file.read_bytes()
     file.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
 
@@ -270,7 +270,7 @@ DAMAGES: dict[Damage, str] = {
     truncate: "the database file is damaged",
     scramble: "the database file is damaged",
 }
-"""What can happen to a file, and what is then said."""
+"""Damages of a file, with the expected message."""
 
 
 @ON_SQLITE
@@ -319,7 +319,7 @@ def test_writes_go_to_a_restored_backup(client: FlaskClient, file: Path, sqlite_
     assert [pod["metadata"]["name"] for pod in client.get("/getPods").get_json()] == ["afterwards"]
 
 
-def test_an_exhausted_pod_cidr_is_503_naming_the_setting(make_app: MakeApp, database: Database) -> None:
+def test_an_exhausted_pod_cidr_is_503(make_app: MakeApp, database: Database) -> None:
     client = make_app(pod_cidr="198.18.0.0/30").test_client()
     for name in ("a", "b"):
         assert client.post("/createPod", json=a_pod(name, uid=name)).status_code == 200

@@ -1,4 +1,4 @@
-"""The schema: what the migrations build, and that nothing which happens on the way leaves half of it."""
+"""The migrations: they create the schema of the models, and no failure leaves a partial schema."""
 
 import os
 import re
@@ -31,7 +31,7 @@ REVISIONS = [script.revision for script in reversed(list(ScriptDirectory(str(MIG
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 Catalog = dict[str, object]
-"""What a database says of its own schema: the definition of each object, by kind and name."""
+"""The catalog queries for the definition of each object, by kind and name."""
 
 POSTGRESQL_CATALOG = {
     "column": """
@@ -57,7 +57,7 @@ POSTGRESQL_CATALOG = {
 
 
 def catalog(connection: Connection) -> Catalog:
-    """Read the whole schema but Alembic's own table. In which order a table has its columns does not count."""
+    """Return the schema without Alembic's table; the order of columns is ignored."""
     if connection.dialect.name == "sqlite":
         found: Catalog = {
             f"{kind} {name}": _parts(sql) if kind == "table" else _words(sql)
@@ -74,12 +74,12 @@ def catalog(connection: Connection) -> Catalog:
 
 
 def _words(sql: str | None) -> str:
-    """Take out what is only form: line breaks, and quotes around names that need none."""
+    """Normalize white space, and remove the quotes of names that need none."""
     return " ".join((sql or "").replace('"', "").split())
 
 
 def _parts(create_table: str) -> list[str]:
-    """Split at the commas that are in no inner parentheses: columns and constraints."""
+    """Split columns and constraints at the commas outside of inner parentheses."""
     inside = _words(create_table).partition("(")[2].rpartition(")")[0]
     commas = re.sub(r"\([^()]*(\([^()]*\)[^()]*)*\)", lambda match: match[0].replace(",", "\0"), inside)
     return sorted(part.strip().replace("\0", ",") for part in commas.split(","))
@@ -87,7 +87,7 @@ def _parts(create_table: str) -> list[str]:
 
 @contextmanager
 def rolled_back(database: Database) -> Iterator[Connection]:
-    """Lend a connection on which whatever is done is undone."""
+    """Yield a connection whose changes are rolled back."""
     with database.write() as connection:
         yield connection
         if transaction := connection.get_transaction():
@@ -96,7 +96,7 @@ def rolled_back(database: Database) -> Iterator[Connection]:
 
 @pytest.fixture
 def blank(empty_database_url: str) -> Iterator[Database]:
-    """A database without tables."""
+    """Return a database without tables."""
     database = Database(make_url(empty_database_url), head=None, create=True)
     yield database
     database.dispose()
@@ -280,7 +280,7 @@ def test_a_migration_killed_halfway_changes_nothing(blank: Database, empty_datab
 
 
 def refusal(database_url: str) -> str:
-    """Run `vkweb migrate` where it must fail, and give what it prints."""
+    """Run `vkweb migrate`, which must fail, and return its error output."""
     app = create_app(Settings.model_validate({"database_url": database_url}))
     with app.app_context():
         result = app.test_cli_runner().invoke(args=["migrate"])

@@ -1,4 +1,4 @@
-"""The rules that hold whoever writes to the database, and the views for people with a SQL prompt."""
+"""The constraints and triggers of the schema, and the views for SQL users."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ def query(database: Database, statement: str) -> list[Any]:
 def filled_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Database]:
-    """A database with a row in every table, for tests that leave it as it is."""
+    """Return a database with a row in every table, for tests that do not change it."""
     url = f"sqlite:///{tmp_path_factory.mktemp('schema')}/provider.db"
     if request.param == "postgresql":
         postgres: PostgresServer = request.getfixturevalue("postgres")
@@ -87,7 +87,7 @@ def filled_database(
 
 @pytest.fixture
 def filled(filled_database: Database) -> Iterator[Connection]:
-    """A connection to the filled database; what is done on it is undone."""
+    """Yield a connection to the filled database; its changes are rolled back."""
     with filled_database.engine.connect() as connection:
         yield connection
 
@@ -198,7 +198,7 @@ def test_pods_without_own_address_do_not_collide(filled: Connection) -> None:
 
 @pytest.fixture
 def prompt(filled_database: Database) -> Iterator[Engine]:
-    """What a person with a SQL prompt has: a connection that this program has not set up."""
+    """Yield the connection of a SQL user, without the settings of the application."""
     engine = create_engine(filled_database.engine.url, poolclass=NullPool)
     yield engine
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Clocks that are wrong: one that is set back, one that is ahead of another."""
+"""Wrong clocks: a clock that is set back, and a clock ahead of another."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,7 +63,7 @@ def status(client: FlaskClient, name: str) -> dict[str, Any]:
     return found
 
 
-def test_a_writer_with_a_fast_clock_hides_no_pods(client: FlaskClient, database_url: str, clock: Clock) -> None:
+def test_a_fast_writer_clock_hides_no_pods(client: FlaskClient, database_url: str, clock: Clock) -> None:
     def ahead() -> datetime:
         return clock() + timedelta(minutes=5)
 

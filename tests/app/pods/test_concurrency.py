@@ -1,4 +1,4 @@
-"""Many clients at once, on real gunicorn with several processes: nothing is lost, doubled or held up."""
+"""Concurrent clients of gunicorn with several workers: no write is lost, duplicated or delayed."""
 
 import random
 from collections import Counter
@@ -31,7 +31,7 @@ _numbers = count()
 
 @dataclass
 class Provider:
-    """A provider that the tests of this module share; each has a namespace of its own in it."""
+    """Return a provider shared by the tests of this module; each uses its own namespace."""
 
     server: Server
     database: Database
@@ -216,7 +216,7 @@ def revision(database: Database) -> int:
 
 
 def test_no_writer_starves(database_url: str) -> None:
-    """SQLite alone would let some of eight processes write ten times as often as others."""
+    """With SQLite's busy wait alone, some of eight processes write ten times as often as others."""
     shares = together_in_processes(8, write_until_all_is_written, database_url)
     assert sum(shares) >= WRITES
     assert min(shares) > WRITES / 8 / 2, shares
