@@ -45,7 +45,7 @@ except ConfigurationError as exc:
 
 _addresses = [(settings.host, settings.port)]
 if settings.health_port:
-    # Probes come from outside of the pod, over IPv6 in a cluster that has it.
+    # The kubelet sends probes from outside of the pod, over IPv6 in an IPv6 cluster.
     _everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
     _addresses.append((_everywhere, settings.health_port))
 

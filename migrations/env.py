@@ -1,7 +1,6 @@
-"""How Alembic reaches the database: in one transaction, one process at a time.
+"""The Alembic environment: migrate in one transaction, in one process at a time.
 
-`flask migrate` hands over the database; the `alembic` command, of use to who writes a migration, takes
-it from the settings.
+`vkweb migrate` passes the database. The `alembic` command, for authors of migrations, reads it from the settings.
 """
 
 from alembic import context
@@ -11,18 +10,18 @@ from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Base
 
-# Any number that nobody else uses in this database: "VKW" as bytes.
+# The key of the advisory lock: "VKW" as bytes.
 _ADVISORY_LOCK = 0x564B57
 
 
 def run() -> None:
-    """Migrate under a lock, all steps or none."""
+    """Run all migrations or none, under a lock."""
     database = context.config.attributes.get("database")
     if database is None:
         database = Database(Settings.from_environment().database, head=None, create=True)
     with database.write() as connection:
         if not database.is_sqlite:
-            connection.execute(text("SET LOCAL lock_timeout = 0"))  # another process may take its time to migrate
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # wait for the migration of another process
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         context.configure(
             connection=connection,

@@ -1,8 +1,8 @@
-"""The chain of hashes: each event of a node holds the hash of the one before, so that no change goes unseen.
+"""The hash chain of the audit log: each event of a node contains the hash of the previous one.
 
-It finds what was done behind the triggers' back: a row that was changed, left out or put in. It has no key, so who
-can write to the database can compute it anew from there on; against that, note the last hash somewhere else now
-and then, and have :func:`verify` find it again.
+The chain detects changes that bypass the triggers: a changed, removed or inserted row. The hash has no key, so
+a user who can write to the database can also recompute the chain from a changed row on. To detect this, store the
+last hash elsewhere from time to time, and pass it to :func:`verify`.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ CONTENT = (
     "at", "node_name", "revision", "request_id", "address", "user_agent", "verb", "namespace", "name", "uid",
     "code", "change", "pruned_through",
 )  # fmt: skip
-"""The columns that a hash is of, in this order."""
+"""The hashed columns, in this order."""
 FIRST = "0" * 64
-"""What the first event of a chain has for the hash of the one before."""
+"""The `previous_hash` of the first event of a chain."""
 
 _ROWS_A_CHUNK = 1000
 
@@ -40,20 +40,20 @@ _SELECT_EVENTS = (
 
 
 class Break(NamedTuple):
-    """The first event at which a chain does not hold, and why; no ID where it is the end that is missing."""
+    """The first event at which a chain is broken, and the reason. The ID is None if the end is missing."""
 
     id: int | None
     why: str
 
 
 class Verification(NamedTuple):
-    """What came of following a chain.
+    """The result of :func:`verify`.
 
     Attributes:
-        events: so many are in the chain, up to the break where there is one.
-        before: so many are older than the chain.
-        last_hash: the hash of the last event that holds; worth noting somewhere else.
-        broken: where it does not hold; None where it does.
+        events: the number of valid events, up to the break if there is one.
+        before: the number of events older than the chain.
+        last_hash: the hash of the last valid event, to be stored elsewhere; None without events.
+        broken: the break; None if the chain is valid.
     """
 
     events: int
@@ -63,9 +63,9 @@ class Verification(NamedTuple):
 
 
 def digest(previous_hash: str, content: Mapping[str, Any]) -> str:
-    """Hash an event: SHA-256 (hex) of the JSON array of the previous hash and the columns of `CONTENT`.
+    """Return the SHA-256 (hex) of an event: of the JSON array of the previous hash and the columns of `CONTENT`.
 
-    The time in it is RFC 3339 with microseconds, in UTC.
+    The time is hashed as RFC 3339 in UTC, with microseconds.
     """
     values = [content[name] for name in CONTENT]
     values[0] = rfc3339_micro(values[0])
@@ -73,15 +73,15 @@ def digest(previous_hash: str, content: Mapping[str, Any]) -> str:
 
 
 def last_hash(connection: Connection, node_name: str) -> str:
-    """Read the hash of a node's last event, and have every writer of the node wait until the transaction ends."""
+    """Lock the node until the transaction ends, and return the hash of its last event."""
     return lock_node(connection, node_name).audit_hash or FIRST
 
 
 def extend(connection: Connection, content: Mapping[str, Any], *, after: str) -> str:
-    """Make an event the last of its node's chain; give its hash.
+    """Append an event to the chain of its node, and return its hash.
 
     Args:
-        after: the hash of the last event until now, read by who holds the node's row.
+        after: the hash of the previous event, read while the node is locked.
     """
     hash_ = digest(after, content)
     _SET_LAST.run(connection, of_node=content["node_name"], audit_hash=hash_)
@@ -95,17 +95,17 @@ def verify(
     noted: str | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Verification:
-    """Follow a node's chain from its first event to its last.
+    """Verify a node's chain from its first event to its last.
 
-    It begins with the first event that has a hash: an older one is from before AUDIT_HASH_CHAIN was set. Where
-    events were pruned, it begins where the pruning says that it does.
+    The chain starts at the first event with a hash: older events are from before AUDIT_HASH_CHAIN was set. After a
+    pruning, it starts after the last pruned event, whose hash the `prune` event contains.
 
     Args:
-        noted: a hash that was the last one once, and must be found again.
-        progress: is called with 1 for each event that holds.
+        noted: an earlier `last_hash`, which must be in the chain.
+        progress: a function that is called with 1 for each valid event.
     """
     key = {"node_name": node_name}
-    head = connection.scalar(_SELECT_HEAD, key)  # before the events, so that it is among them
+    head = connection.scalar(_SELECT_HEAD, key)  # read before the events, so that they contain it
     pruned = connection.scalar(_SELECT_PRUNED, key) or 0
     prunings = connection.scalars(_SELECT_PRUNINGS, key)
     beginnings = {FIRST, *(orjson.loads(change or "{}").get("last_hash") for change in prunings)}
@@ -124,16 +124,18 @@ def verify(
             events += 1
             progress(1)
     if missing:
-        what = "the end of the chain is missing" if head in missing else "the hash that was noted is not in it"
+        what = "the end of the chain is missing" if head in missing else "the noted hash is not in the chain"
         return Verification(events, before, last, Break(None, what))
     return Verification(events, before, last, None)
 
 
 def _problem(row: Row, *, last: str | None) -> str | None:
     if row.hash is None:
-        return "has no hash: it was added by somebody else, or while AUDIT_HASH_CHAIN was not set"
+        return "has no hash: it was added in SQL, or while AUDIT_HASH_CHAIN was not set"
     if row.hash != digest(row.previous_hash, row._mapping):
         return "was changed"
     if row.previous_hash != last:
-        return "does not follow the one before: what was between them is missing, or was changed and hashed anew"
+        return (
+            "does not follow the previous event: events in between are missing, or were changed and hashed again"
+        )
     return None

@@ -1,7 +1,7 @@
-"""Questions that people ask of the record, each with its SQL, which is the same for both databases.
+"""The reports on the audit log: questions with their SQL, which is the same for both databases.
 
-`docs/audit.md` tells them to people with a SQL prompt; a test holds it to this module, and asks each question of a
-recorded history. `:node_name` is filled in, the other parameters are given by who asks.
+`docs/audit.md` lists them for SQL users; a test compares it with this module and runs each report on a recorded
+history. The parameter `:node_name` is the node of the settings, the user gives the others.
 """
 
 from typing import Any, Literal
@@ -18,7 +18,12 @@ _TIME_COLUMNS = ("at", "since", "until", "created_at", "deleted_at", "ready_at")
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A question: in words, what has to be given, and its query."""
+    """A report.
+
+    Attributes:
+        asks: the question in English.
+        parameters: the parameters of the query besides `node_name`.
+    """
 
     asks: str
     parameters: tuple[Parameter, ...]
@@ -26,16 +31,16 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class ReportResult(msgspec.Struct, frozen=True):
-    """The rows that came back, and the names of their columns."""
+    """The rows of a report and the names of their columns."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
 
 
-def run_report(connection: Connection, question: Report, *, node_name: str, **values: object) -> ReportResult:
-    """Ask a question, with a value for each of its parameters; times are aware."""
-    times = [bindparam(name, type_=UtcDateTime()) for name in TIMES & set(question.parameters)]
-    query = text(question.sql).bindparams(*times).columns(**{name: UtcDateTime() for name in _TIME_COLUMNS})
+def run_report(connection: Connection, report: Report, *, node_name: str, **values: object) -> ReportResult:
+    """Run a report, with a value for each of its parameters; times are aware."""
+    times = [bindparam(name, type_=UtcDateTime()) for name in TIMES & set(report.parameters)]
+    query = text(report.sql).bindparams(*times).columns(**{name: UtcDateTime() for name in _TIME_COLUMNS})
     result = connection.execute(query, {"node_name": node_name, **values})
     return ReportResult(tuple(result.keys()), [tuple(row) for row in result])
 
@@ -180,4 +185,4 @@ WHERE node_name = :node_name AND since > :at AND (deleted_at IS NULL OR deleted_
 ORDER BY since, namespace, name""",
     ),
 }
-"""By the name under which `flask audit query` asks them."""
+"""The reports by their names in `vkweb audit query`."""

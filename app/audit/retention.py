@@ -1,7 +1,7 @@
-"""What is too old leaves the database: first into a file, then out of the tables, and a row says so.
+"""Prune old rows: export them to a file, delete them, and record the pruning as an audit event.
 
-It goes in small transactions, each of which writes what it takes to the file, has the disk confirm that, and only
-then deletes. Whoever is killed in between has rows twice, in the file and in the database, and none lost.
+Rows are pruned in small transactions. Each writes its rows to the file, calls `fsync`, and then deletes the rows.
+A process that is killed in between leaves rows in both the file and the database, but loses none.
 """
 
 import os
@@ -31,7 +31,7 @@ Progress = Callable[[int], None]
 
 
 class Pruned(NamedTuple):
-    """How many rows went."""
+    """The numbers of pruned rows."""
 
     events: int
     pods: int
@@ -39,11 +39,11 @@ class Pruned(NamedTuple):
 
 
 class Retention:
-    """What leaves a node's record.
+    """A pruning of the rows of a node.
 
     Args:
-        before: events from before that time go, and so do pods and statuses that ended before it. Of the audit it
-            is the oldest part, whole: the first event that is not older stays, and so does all that follows it.
+        before: the time before which events, ended pods and ended statuses are pruned. Events are pruned from the
+            oldest up to the first that is not older, in the order of IDs, even if a later one has an older time.
     """
 
     def __init__(self, database: Database, *, node_name: str, before: datetime) -> None:
@@ -58,29 +58,29 @@ class Retention:
                     for rows in self._rows()
                 )
             )
-            """What will go, as far as it is there by now."""
+            """The numbers of rows that can be pruned at the moment."""
 
     def carry_out(
         self, path: Path, *, now: datetime, caller: Caller, chained: bool, progress: Progress = lambda _: None
     ) -> Pruned:
-        """Write what goes to a new file, JSON Lines, and delete it.
+        """Export the rows to a new file as JSON Lines, and delete them.
 
         Args:
-            progress: is called with the number of rows that have gone since it was called last.
+            progress: a function that is called with the number of rows pruned since its last call.
 
         Raises:
-            InvalidRequest: there is such a file already, or it cannot be written; what it has not stays.
+            InvalidRequest: the file exists or cannot be written. Rows that are not in the file are kept.
         """
         with new_file(path) as file:
-            self._announce(path, now=now, caller=caller, chained=chained)
-            gone = [
+            self._insert_event(path, now=now, caller=caller, chained=chained)
+            pruned = [
                 sum(_each(self._batches(rows, table, file), progress))
                 for rows, table in zip(self._rows(), _TABLES, strict=True)
             ]
-        return Pruned(*gone)
+        return Pruned(*pruned)
 
-    def _announce(self, path: Path, *, now: datetime, caller: Caller, chained: bool) -> None:
-        """Leave the row that says so; only from then on may events go."""
+    def _insert_event(self, path: Path, *, now: datetime, caller: Caller, chained: bool) -> None:
+        """Record the pruning; the triggers allow the deletion of events only after that."""
         with self._database.write() as connection:
             last = select(AuditEvent.hash).where(AuditEvent.id == self._through)
             change = {
@@ -102,7 +102,7 @@ class Retention:
             insert_event(connection, event, after=last_hash(connection, self._node_name) if chained else None)
 
     def _batches(self, rows: Select[Any], table: type[Base], file: BinaryIO) -> Iterator[int]:
-        """Take the rows out, some at a time; give how many."""
+        """Export and delete rows in batches; yield the size of each batch."""
         keys = inspect(table).primary_key
         after = rows
         while True:
@@ -113,22 +113,22 @@ class Retention:
                     return
                 lines = [line(table, row._mapping) for row in found]
                 if table is Pod:
-                    lines += self._statuses_of([row.id for row in found], connection)
+                    lines += self._delete_statuses([row.id for row in found], connection)
                 _write(file, lines)
                 wanted = [tuple(row._mapping[key.name] for key in keys) for row in found]
                 connection.execute(delete(table).where(tuple_(*keys).in_(wanted)))
             after = rows.where(tuple_(*keys) > wanted[-1])
             yield len(found)
 
-    def _statuses_of(self, pod_ids: list[int], connection: Connection) -> list[bytes]:
-        """Take out all statuses of pods, which must go first; give their lines."""
+    def _delete_statuses(self, pod_ids: list[int], connection: Connection) -> list[bytes]:
+        """Delete all statuses of pods, which the deletion of the pods requires; return their lines."""
         of_these = PodStatus.pod_id.in_(pod_ids)
         rows = connection.execute(select(PodStatus.__table__).where(of_these).order_by(*_KEY_OF_STATUS)).all()
         connection.execute(delete(PodStatus).where(of_these))
         return [line(PodStatus, row._mapping) for row in rows]
 
     def _rows(self) -> tuple[Select[Any], Select[Any], Select[Any]]:
-        """Find events, pods and statuses that are to go; of the statuses those of pods that stay."""
+        """Return the queries of the events, pods and statuses to prune; the latter of pods that are kept."""
         later, recent = aliased(PodStatus), aliased(PodStatus)
         is_over = or_(
             PodStatus.left_at <= self._before,
@@ -139,7 +139,9 @@ class Retention:
             ),
         )
         has_ended = and_(
-            Pod.deleted_at.is_not(None),  # or what follows is neither true nor false
+            Pod.deleted_at.is_not(
+                None
+            ),  # without this, the condition is NULL for existing pods, and so is its negation
             Pod.deleted_at < self._before,
             Pod.continues_at.is_(None),
             ~exists().where(recent.pod_id == Pod.id, recent.effective_at >= self._before),
@@ -158,8 +160,8 @@ class Retention:
 
     def _last_event(self) -> Select[int]:
         of_node = AuditEvent.node_name == self._node_name
-        first_to_stay = select(func.min(AuditEvent.id)).where(of_node, AuditEvent.at >= self._before)
-        is_older = AuditEvent.id < func.coalesce(first_to_stay.scalar_subquery(), 2**62)
+        first_kept = select(func.min(AuditEvent.id)).where(of_node, AuditEvent.at >= self._before)
+        is_older = AuditEvent.id < func.coalesce(first_kept.scalar_subquery(), 2**62)
         return select(func.max(AuditEvent.id)).where(of_node, is_older)
 
 
@@ -168,7 +170,7 @@ _KEY_OF_STATUS = (PodStatus.pod_id, PodStatus.effective_at)
 
 
 def line(table: type[Base], row: Any) -> bytes:
-    """Write a row as a line of JSON: the name of its table, then its columns; environment values are masked."""
+    """Format a row as a line of JSON: the table name, then the columns; environment values are redacted."""
     document = {"table": table.__tablename__, **row}
     for name in _JSON & document.keys():
         if document[name] is not None:
@@ -186,10 +188,10 @@ def _each(counts: Iterator[int], progress: Progress) -> Iterator[int]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is not there yet, which only its owner can read.
+    """Create and open a file that only its owner can read.
 
     Raises:
-        InvalidRequest: it is there, or it cannot be written.
+        InvalidRequest: the file exists or cannot be written.
     """
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

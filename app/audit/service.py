@@ -1,4 +1,4 @@
-"""The audit as one reads it: its events, its questions, its chain; and what is too old, taken out of it."""
+"""The audit log of a node: read events, run reports, verify the hash chain, prune old rows."""
 
 from collections.abc import Callable, Generator
 from datetime import datetime
@@ -21,13 +21,13 @@ _EVENTS = AuditEvent.__table__
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events are wanted: those for which all of it is true, where it is given.
+    """Conditions on events. An event matches if all conditions that are not None hold.
 
     Attributes:
-        since: from that time on.
-        until: before that time.
+        since: the earliest time, inclusive.
+        until: the latest time, exclusive.
         outcome: `done` or `refused`.
-        after: with a larger ID.
+        after: the ID after which events match.
     """
 
     since: datetime | None = None
@@ -41,7 +41,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditLog:
-    """The audit of one node. Every method may raise `DatabaseUnavailable`."""
+    """The audit log of one node. Every method can raise `DatabaseUnavailable`."""
 
     def __init__(self, database: Database, settings: Settings, *, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class AuditLog:
         self._clock = clock
 
     def events(self, which: AuditFilter) -> Generator[dict[str, Any], None, None]:
-        """Give events as their columns, the oldest first; they are read as they are consumed."""
+        """Yield the matching events by column, oldest first; rows are fetched while they are consumed."""
         query = select(_EVENTS).where(*self._conditions(which)).order_by(AuditEvent.id)
         with (
             self._database.read(streaming=True) as connection,
@@ -58,34 +58,39 @@ class AuditLog:
             yield from (row._asdict() for row in rows)
 
     def last_events(self, which: AuditFilter, *, count: int) -> list[dict[str, Any]]:
-        """Give the last so many events, the oldest of them first."""
+        """Return the last `count` matching events, oldest first."""
         query = select(_EVENTS).where(*self._conditions(which)).order_by(AuditEvent.id.desc()).limit(count)
         with self._database.read() as connection:
             return [row._asdict() for row in reversed(connection.execute(query).all())]
 
     def count(self, which: AuditFilter) -> int:
-        """Count events."""
+        """Return the number of matching events."""
         query = select(func.count()).select_from(AuditEvent).where(*self._conditions(which))
         with self._database.read() as connection:
             return connection.scalar(query) or 0
 
-    def run_report(self, question: str, **values: object) -> ReportResult:
-        """Ask one of `app.audit.reports.QUESTIONS`, with a value for each of its parameters."""
+    def run_report(self, report: str, **values: object) -> ReportResult:
+        """Run a report of `app.audit.reports.REPORTS`.
+
+        Args:
+            report: the name of the report.
+            values: a value for each parameter of the report; times are aware.
+        """
         with self._database.read() as connection:
-            return run_report(connection, REPORTS[question], node_name=self._node_name, **values)
+            return run_report(connection, REPORTS[report], node_name=self._node_name, **values)
 
     def verify(
         self, *, noted: str | None = None, progress: Callable[[int], None] = lambda _: None
     ) -> Verification:
-        """Follow the chain of hashes; see :func:`app.audit.hash_chain.verify`."""
+        """Verify the hash chain; see :func:`app.audit.hash_chain.verify`."""
         with self._database.read(streaming=True) as connection:
             return chain.verify(connection, self._node_name, noted=noted, progress=progress)
 
     def retention(self, before: datetime) -> Retention:
-        """Say what is older than a time, to carry out or not.
+        """Return a pruning of the rows from before a time, which the caller can carry out.
 
         Raises:
-            InvalidRequest: the time is still to come.
+            InvalidRequest: the time is in the future.
         """
         if before > self._clock():
             raise InvalidRequest("must not be in the future", field="before")

@@ -70,7 +70,7 @@ def _configure_libraries(settings: Settings, *, console: bool) -> None:
         "root": {"handlers": ["stderr"], "level": settings.log_level},
         "loggers": {
             "gunicorn.error": {"level": settings.log_level, "handlers": [], "propagate": True},
-            # `flask migrate` prints one line that replaces those of each step.
+            # `vkweb migrate` prints one line that replaces those of each step.
             "alembic": {"level": "WARNING"},
         },
     }

@@ -1,10 +1,10 @@
-"""What is measured, for Prometheus.
+"""The Prometheus metrics of the provider.
 
-Under gunicorn every worker counts in files of its own, and a scrape through any of them adds these up: see
-`gunicorn.conf.py`. Elsewhere, under `flask run` or in a test, the counts are the process's own. No label has a
-value that a client could make up: there are as many series as there are routes, codes and phases.
+Under gunicorn each worker writes its metrics to its own files, and a scrape of any worker adds up the files of
+all workers: see `gunicorn.conf.py`. Under `flask run` and in tests, the metrics are those of the process. No label
+contains a value that a client can choose, so the number of series is limited by the routes, codes and phases.
 
-A request costs 5 to 7 µs more for it (measured; three times that where the processors are busy).
+Measured cost per request: 5 to 7 µs, or three times as much on busy CPUs.
 """
 
 import os
@@ -17,40 +17,40 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that tells prometheus-client, before it is imported, where the workers' files are."""
+"""The environment variable with the directory of the workers' files. prometheus-client reads it on import."""
 
 _counted = CollectorRegistry()
 _requests = Histogram(
     "provider_http_request_duration_seconds",
-    "Requests by path and code, from their first line to the last byte of the answer.",
+    "Requests by path and code, from the request line to the last byte of the response.",
     ("path", "code"),
     registry=_counted,
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 _database = Histogram(
     "provider_database_seconds",
-    "Time in the database: read, stream (as long as its reader takes) or write (with the wait for its turn).",
+    "Time in the database: read, stream (including the time of its reader) or write (including lock waits).",
     ("operation",),
     registry=_counted,
     buckets=(0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5),
 )
 _transitions = Counter(
     "provider_pod_transitions",
-    "Statuses put on record by phase, those that hold from a later time on included.",
+    "Recorded statuses by phase, including those with a future start time.",
     ("phase",),
     registry=_counted,
 )
 _audit_events = Counter(
-    "provider_audit_events", "Rows added to the audit by verb and code.", ("verb", "code"), registry=_counted
+    "provider_audit_events", "Recorded audit events by verb and code.", ("verb", "code"), registry=_counted
 )
 
 held = Gauge(
     "provider_held_requests",
-    "Requests that are held open, for a change or for more of a log.",
+    "Open long polls and followed logs.",
     registry=_counted,
     multiprocess_mode="livesum",
 )
-# To look for a series takes as long as to count in it.
+# Cached, because the lookup of a series takes as long as its increment.
 request = cache(_requests.labels)
 database = cache(_database.labels)
 transition = cache(_transitions.labels)
@@ -58,16 +58,16 @@ audit_event = cache(_audit_events.labels)
 
 
 def counted() -> CollectorRegistry:
-    """Give what was counted, by every worker, for one scrape."""
+    """Return a registry with the metrics of all workers, for one scrape."""
     if MULTIPROCESS_DIRECTORY not in os.environ:
         return _counted
     gathered = CollectorRegistry()
-    gathered.register(_OfAllWorkers())
+    gathered.register(_AllWorkers())
     return gathered
 
 
-class _OfAllWorkers(Collector):
-    """What is in the files of the workers. One that was only just made is empty, which the library cannot read."""
+class _AllWorkers(Collector):
+    """Collects the files of all workers, except empty ones, which the library cannot read."""
 
     def collect(self) -> Iterable[Metric]:
         files = Path(os.environ[MULTIPROCESS_DIRECTORY]).glob("*.db")
@@ -77,5 +77,5 @@ class _OfAllWorkers(Collector):
 def _has_content(file: Path) -> bool:
     try:
         return file.stat().st_size > 0
-    except FileNotFoundError:  # its worker has just ended
+    except FileNotFoundError:  # the worker has just exited
         return False

@@ -1,4 +1,4 @@
-"""The settings: read once from the environment, at the entry point, into a frozen object."""
+"""The settings: read from the environment once, at the entry point, into a frozen object."""
 
 import difflib
 import ipaddress
@@ -25,7 +25,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class NodeAddress(BaseModel, frozen=True, extra="forbid"):
-    """A NodeAddress of Kubernetes."""
+    """A `v1.NodeAddress` of Kubernetes."""
 
     type: Literal["InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "Hostname"]
     address: str = Field(min_length=1)
@@ -49,24 +49,24 @@ def _usable_cpus() -> int:
 
 
 class Settings(BaseSettings):
-    """What can be set, each by the environment variable of the same name in capitals.
+    """The settings. Each is read from the environment variable of the same name in upper case.
 
-    The description of a field is its documentation: `flask config` prints it, and a test holds the README
-    to it.
+    The description of a field is its documentation: `vkweb config` prints it, and `docs/configuration.md` is
+    generated from it.
     """
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_ignore_empty=True, coerce_numbers_to_str=True, validate_default=False
     )
 
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=3000, description="port of the contract")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=3000, description="TCP port of the provider API")
     host: str = Field(
         default="",
-        description="address to listen on; 127.0.0.1 by default, 0.0.0.0 where PROVIDER_TOKEN is set",
+        description="IP address to listen on; default: 127.0.0.1, or 0.0.0.0 if PROVIDER_TOKEN is set",
     )
     health_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None,
-        description="a second port, on every address, that has /healthz, /readyz and /metrics only",
+        description="second port, on all addresses, that serves only /healthz, /readyz and /metrics",
     )
     database_url: str = Field(
         default="sqlite:///data/provider.db",
@@ -76,103 +76,107 @@ class Settings(BaseSettings):
         default="virtual-kubelet-web",
         min_length=1,
         max_length=253,
-        description="the node whose pods these are; many nodes can share a PostgreSQL",
+        description="name of the node; several nodes can share a PostgreSQL database",
     )
     capacity: Mapping[str, str] = Field(
         default={"cpu": "100", "memory": "1Ti", "ephemeral-storage": "1Ti", "pods": "1000"},
-        description="JSON map, resource to quantity: what the node says that it has",
+        description="capacity of the node: a JSON object of resource names and quantities",
     )
     node_addresses: tuple[NodeAddress, ...] = Field(
-        default=(), description='JSON array such as [{"type": "InternalIP", "address": "10.0.0.5"}]'
+        default=(),
+        description='node addresses: a JSON array such as [{"type": "InternalIP", "address": "10.0.0.5"}]',
     )
     vkubelet_pod_ip: str | None = Field(
         default=None,
-        description="the node's InternalIP where NODE_ADDRESSES is not set; 127.0.0.1 by default",
+        description="InternalIP of the node if NODE_ADDRESSES is not set; default: 127.0.0.1",
     )
     pod_cidr: IPNetwork = Field(
         default=ipaddress.IPv4Network("198.18.0.0/15"),
-        description="network that pods get their addresses from; the default is one that nobody routes",
+        description="network of the pod IPs; the default is reserved for benchmarks and not routed",
     )
     start_delay: timedelta = Field(
         default=timedelta(0),
-        description="from a pod's arrival to its containers' start, such as 1500ms or 2s",
+        description="time from the creation of a pod to the start of its containers, such as 1500ms or 2s",
     )
     runtime: str = Field(
         default="app.runtimes.synthetic:SyntheticRuntime",
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="package.module:Class of what does the work; the default only seems to run pods",
+        description="runtime, as package.module:Class; the default simulates pods",
     )
     runtime_directory: Path = Field(
-        default=Path("data/runtime"), description="where a runtime that needs files keeps them"
+        default=Path("data/runtime"), description="directory for the files of a runtime"
     )
     init_duration: timedelta = Field(
-        default=timedelta(0), description="how long an init container seems to run, in whole seconds"
+        default=timedelta(0), description="simulated run time of an init container, in whole seconds"
     )
     job_duration: timedelta = Field(
-        default=timedelta(seconds=5), description="how long a container of a Job seems to run, in whole seconds"
+        default=timedelta(seconds=5), description="simulated run time of a container of a Job, in whole seconds"
     )
     provider_token: SecretStr | None = Field(
-        default=None, description="secret that every request of the contract must bear; none by default"
+        default=None, description="bearer token required on every request of the provider API; default: none"
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="origins, with commas between, whose pages may call this; * for all"
+        default=(), description="allowed CORS origins, separated by commas; * allows all"
     )
     audit_hash_chain: bool = Field(
-        default=False, description="each audit row holds the hash of the one before, for `flask audit verify`"
+        default=False, description="store hash-chained audit events, which `vkweb audit verify` checks"
     )
     max_content_length: Annotated[int, Field(ge=1024, le=1024**3)] = Field(
-        default=2 * 1024 * 1024, description="largest request body, in bytes"
+        default=2 * 1024 * 1024, description="maximum size of a request body, in bytes"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+        default="INFO", description="minimum level: DEBUG, INFO, WARNING or ERROR"
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="json, console, or auto: console on a terminal"
+        default="auto", description="json, console, or auto (console on a terminal, json otherwise)"
     )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
         default_factory=lambda: max(2, min(8, _usable_cpus())),
-        description="processes; one a processor by default, at least 2 and at most 8",
+        description="number of worker processes; default: one per CPU, at least 2 and at most 8",
     )
-    threads: Annotated[int, Field(ge=1, le=64)] = Field(default=8, description="threads of each process")
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=8, description="number of threads per worker process"
+    )
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the environment.
+        """Read the settings from the environment.
 
         Raises:
-            ConfigurationError: a setting is wrong or misspelt; a line for each names it, with no value of it.
+            ConfigurationError: settings are invalid or misspelt. The message has a line per error, which names
+                the setting and never contains its value.
         """
         problems = list(_misspelt(os.environ, known={name.upper() for name in cls.model_fields}))
         try:
             settings = cls()
         except ValidationError as exc:
-            problems += [_described(error) for error in exc.errors(include_input=False, include_url=False)]
+            problems += [_format_error(error) for error in exc.errors(include_input=False, include_url=False)]
         except SettingsError as exc:
             match = re.search(r'field "(\w+)"', str(exc))
-            problems.append(f"{match[1].upper() if match else 'environment'}: not the JSON that is needed here")
+            problems.append(f"{match[1].upper() if match else 'environment'}: invalid JSON")
         if problems:
             raise ConfigurationError("\n".join(problems))
         return settings
 
     @property
     def database(self) -> URL:
-        """The URL of the database, for SQLAlchemy."""
+        """The database URL as an SQLAlchemy URL."""
         return make_url(self.database_url)
 
     @property
     def addresses(self) -> tuple[NodeAddress, ...]:
-        """The addresses of the node; never empty."""
+        """The node addresses; never empty."""
         return self.node_addresses or (
             NodeAddress(type="InternalIP", address=self.vkubelet_pod_ip or "127.0.0.1"),
         )
 
     @property
     def host_ips(self) -> tuple[str, ...]:
-        """The node's own IPs, as its pods' statuses repeat them; never empty."""
+        """The internal IPs of the node, for the `hostIPs` of pod statuses; never empty."""
         return tuple(a.address for a in self.addresses if a.type == "InternalIP") or ("127.0.0.1",)
 
     def in_force(self) -> dict[str, str]:
-        """Give every setting as one would write it, secrets masked."""
+        """Return all settings by variable name, as text for the environment; secrets are masked."""
         dumped = self.model_dump(mode="json")
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
         for name in ("start_delay", "init_duration", "job_duration"):
@@ -191,14 +195,14 @@ class Settings(BaseSettings):
         except (ArgumentError, ValueError):
             raise ValueError("not a URL such as sqlite:///FILE or postgresql://HOST/NAME") from None
         if url.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
-            raise ValueError("must begin with sqlite:// or postgresql://")
+            raise ValueError("must start with sqlite:// or postgresql://")
         if url.get_backend_name() == "sqlite":
             if url.database in (None, "", ":memory:"):
-                raise ValueError("names no file; a database in memory would lose every pod")
+                raise ValueError("must name a file; an in-memory database would lose all pods")
             if url.query:
-                raise ValueError("takes no parameters for SQLite")
+                raise ValueError("must not have parameters for SQLite")
         if {"password", "passfile", "sslpassword"} & set(url.query):
-            raise ValueError("put the password in front of the @, where it is masked")
+            raise ValueError("the password must be before the @, where it is masked in output")
         return value
 
     @field_validator("capacity")
@@ -226,9 +230,9 @@ class Settings(BaseSettings):
         try:
             network = ipaddress.ip_network(value)
         except ValueError:
-            raise ValueError("not a network such as 10.1.0.0/16, its host bits zero") from None
-        if network.num_addresses < 4:  # the first and the last are nobody's
-            raise ValueError("has no room for a pod")
+            raise ValueError("not a network such as 10.1.0.0/16 with zero host bits") from None
+        if network.num_addresses < 4:  # the first and last addresses are not assigned
+            raise ValueError("has no address for a pod")
         return network
 
     @field_validator("log_level", mode="before")
@@ -245,14 +249,14 @@ class Settings(BaseSettings):
     @classmethod
     def _is_whole(cls, value: timedelta) -> timedelta:
         if value.microseconds:
-            raise ValueError("must be whole seconds: a status tells no finer")
+            raise ValueError("must be whole seconds, the precision of times in a pod status")
         return value
 
     @field_validator("job_duration")
     @classmethod
     def _is_some(cls, value: timedelta) -> timedelta:
         if value < timedelta(seconds=1):
-            raise ValueError("must be at least a second")
+            raise ValueError("must be at least 1s")
         return value
 
     @field_validator("cors_origins", mode="before")
@@ -263,14 +267,14 @@ class Settings(BaseSettings):
         origins = tuple(origin.strip() for origin in value.split(",") if origin.strip())
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError("an origin is *, or a scheme and a host such as http://localhost:8080")
+                raise ValueError("an origin must be *, or a scheme and host such as http://localhost:8080")
         return origins
 
     @field_validator("provider_token")
     @classmethod
     def _is_token(cls, value: SecretStr) -> SecretStr:
         if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("must be printable ASCII without spaces, as a header can carry it")
+            raise ValueError("must be printable ASCII without spaces, to fit in an HTTP header")
         return value
 
     @model_validator(mode="before")
@@ -289,18 +293,18 @@ class Settings(BaseSettings):
         if not loopback and not self.provider_token:
             raise ValueError(
                 "HOST: is reachable from other machines, which needs a PROVIDER_TOKEN: "
-                "the contract itself knows no authentication"
+                "the provider API has no other authentication"
             )
         if self.health_port == self.port:
-            raise ValueError("HEALTH_PORT: must not be PORT")
+            raise ValueError("HEALTH_PORT: must differ from PORT")
         return self
 
 
 def _misspelt(environment: Iterable[str], *, known: set[str]) -> Iterable[str]:
-    """Find variables that are nearly a setting.
+    """Yield an error for each environment variable whose name is close to that of a setting.
 
-    Settings have no prefix of their own to tell them from other variables, so a name counts as misspelt
-    when it is very like a known one: DATABSE_URL is, MY_NODE_NAME is not.
+    Settings have no common prefix, so other variables cannot be rejected. A name counts as misspelt if it is
+    very similar to a setting: DATABSE_URL is, MY_NODE_NAME is not.
     """
     for name in sorted(set(environment) - known):
         close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.87)
@@ -308,8 +312,8 @@ def _misspelt(environment: Iterable[str], *, known: set[str]) -> Iterable[str]:
             yield f"{name}: no such setting; is it {close[0]}?"
 
 
-def _described(error: Mapping[str, Any]) -> str:
-    """Say in a line which setting is wrong and why; never with the value, which may be a secret."""
+def _format_error(error: Mapping[str, Any]) -> str:
+    """Format a validation error as one line: setting and reason, not the value, which may be secret."""
     name, *within = [str(part) for part in error["loc"]] or [""]
     where = ".".join([name.upper(), *within])
     message = error["msg"].removeprefix("Value error, ")

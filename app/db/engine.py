@@ -1,14 +1,14 @@
-"""The database: how to reach it, and the two ways to use it, `read` and `write`.
+"""The database engine, with two kinds of connections: `read` and `write`.
 
-SQLite needs the more care. What is set here and why:
+PostgreSQL serializes the writes of a node with a lock on the node's row. SQLite needs these measures:
 
-* WAL, so that readers and the writer do not wait for each other; `synchronous=FULL`, so that a write that
-  was acknowledged is on the disk.
-* Write transactions begin with `BEGIN IMMEDIATE`. One that begins by reading and then wants to write fails
-  at once when another has written meanwhile, however long the busy timeout.
-* Writers take turns: the threads of a process by a lock of its own, the processes by a lock on a file. SQLite's
-  own busy wait is a poll with growing pauses, in which a writer can starve; this one has short, equal pauses, and
-  only one thread of each process polls.
+* WAL mode, so that readers and the writer do not block each other; `synchronous=FULL`, so that an acknowledged
+  write is on the disk.
+* Write transactions start with `BEGIN IMMEDIATE`. A transaction that starts with a read and then writes fails
+  at once if another transaction has written in between, regardless of the busy timeout.
+* A write lock: a `threading.Lock` among the threads of a process, and a lock file among processes. SQLite's own
+  busy wait polls with growing pauses, in which a writer can starve. The lock file is polled with short, equal
+  pauses, by one thread of each process at a time.
 """
 
 import fcntl
@@ -31,44 +31,44 @@ from app.core import metrics
 from app.core.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable
 
 BUSY_TIMEOUT_SECONDS = 5
-"""How long a statement waits for a lock that somebody else holds, on either database."""
+"""Seconds that a statement waits for a lock, on both databases."""
 
 _SQLITE_PROBLEMS: dict[int, tuple[type[DatabaseUnavailable], str]] = {
     sqlite3.SQLITE_BUSY: (DatabaseUnavailable, "the database is locked by another process"),
     sqlite3.SQLITE_LOCKED: (DatabaseUnavailable, "the database is locked"),
     sqlite3.SQLITE_FULL: (DatabaseUnavailable, "the disk of the database is full"),
-    sqlite3.SQLITE_IOERR: (DatabaseUnavailable, "the disk of the database does not work"),
+    sqlite3.SQLITE_IOERR: (DatabaseUnavailable, "the disk of the database has an I/O error"),
     sqlite3.SQLITE_READONLY: (DatabaseUnusable, "the database is read-only"),
     sqlite3.SQLITE_CANTOPEN: (DatabaseUnusable, "the database file cannot be opened"),
     sqlite3.SQLITE_CORRUPT: (DatabaseUnusable, "the database file is damaged"),
     sqlite3.SQLITE_NOTADB: (DatabaseUnusable, "the database file is not an SQLite database"),
 }
 
-_TURN_SECONDS = 0.0002  # between two looks whether it is one's turn; a write takes some three times as long
+_LOCK_POLL_SECONDS = 0.0002  # between two attempts to lock the file; a write takes about three times as long
 
 _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
-    "wal_autocheckpoint = 4000",  # pages, 16 MB: a page that many writes touch is copied back once, not often
+    "wal_autocheckpoint = 4000",  # pages, 16 MB: a page changed by many writes is copied back once
 )
 
 
 class Database:
-    """An engine, opened lazily: nothing is connected before the first use, so a process may fork first.
+    """An engine that connects on first use, so that a process can fork after creating it.
 
     Args:
-        url: of SQLite (a file) or PostgreSQL.
-        pool_size: connections kept; as many as there are threads.
-        head: the schema revision that a connection must find. None: do not look (to migrate).
-        create: make the SQLite file, and its directory, where there is none.
+        url: the URL of an SQLite file or a PostgreSQL database.
+        pool_size: the maximum number of connections; the number of threads.
+        head: the required schema revision; None disables the check, for migrations.
+        create: create the SQLite file and its directory if they are missing.
     """
 
     def __init__(self, url: URL, *, pool_size: int = 5, head: str | None, create: bool = False) -> None:
         self._head = head
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._writer = threading.Lock()
-        # Without this an error would quote the parameters of its statement, a pod's environment among them.
+        self._thread_lock = threading.Lock()
+        # Otherwise errors contain the parameters of their statement, including environment values of pods.
         options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": 0}
         options["pool_timeout"] = BUSY_TIMEOUT_SECONDS
         if self.is_sqlite:
@@ -94,56 +94,56 @@ class Database:
 
     @contextmanager
     def read(self, *, streaming: bool = False) -> Iterator[Connection]:
-        """Lend a connection on which every statement sees the newest committed state.
+        """Yield a connection on which every statement sees the latest committed state.
 
         Args:
-            streaming: the rows of a statement are fetched as they are read, not all at once.
+            streaming: fetch the rows of a statement as they are read, not all at once.
 
         Raises:
-            DatabaseUnavailable: it is gone, or is not at the head revision.
+            DatabaseUnavailable: the database does not respond or is not at the head revision.
         """
-        engine = self.engine if streaming else self._reader  # a cursor of PostgreSQL's needs a transaction
+        engine = self.engine if streaming else self._reader  # a PostgreSQL cursor needs a transaction
         measured = metrics.database("stream" if streaming else "read").time()
         with measured, self._translated(), engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Lend a connection in one transaction: commits at the end, rolls back on an exception.
+        """Yield a connection in a transaction, which is committed at the end and rolled back on an exception.
 
         Raises:
             DatabaseUnavailable: as for :meth:`read`; nothing was written.
         """
         measured = metrics.database("write").time()
-        with measured, self._translated(), self._turn(), self.engine.connect() as connection:
+        with measured, self._translated(), self._write_lock(), self.engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
 
     def revision(self) -> str | None:
-        """Say at which revision the schema is; None: it has no tables yet."""
+        """Return the schema revision; None if the database has no tables."""
         with self.read() as connection:
             return _revision(connection.connection.dbapi_connection)
 
     def check(self) -> None:
-        """Find out whether the database can serve.
+        """Check that the database is reachable and at the head revision.
 
         Raises:
-            DatabaseUnusable: it is not at the head revision.
-            DatabaseUnavailable: it does not answer.
+            DatabaseUnusable: the database is not at the head revision.
+            DatabaseUnavailable: the database does not respond.
         """
         self._check_revision(self.revision())
 
     def dispose(self) -> None:
-        """Close every connection that is not in use."""
+        """Close all idle connections."""
         self.engine.dispose()
 
     def _open(self) -> sqlite3.Connection:
         if self._inode() is None:
-            raise DatabaseUnusable(f"there is no database at {self.path}: run `flask migrate`")
-        # SQLite would open a file that it may not write all the same, and stay so when it may.
+            raise DatabaseUnusable(f"there is no database at {self.path}: run `vkweb migrate`")
+        # SQLite opens a file without write permission read-only, and stays read-only when permission is granted.
         if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise DatabaseUnusable(f"{self.path} may not be written")
+            raise DatabaseUnusable(f"no permission to write {self.path}")
         return sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
             uri=True,
@@ -154,47 +154,57 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Let no exception of the database's leave here: PostgreSQL puts the rows it refuses into the text."""
+        """Translate exceptions of the database driver: those of PostgreSQL contain the rejected rows.
+
+        Raises:
+            DatabaseUnavailable: the database or all of its connections cannot be used at the moment.
+            DatabaseUnusable: the database cannot be used until an operator fixes it.
+            DatabaseFault: the database rejected a statement.
+        """
         try:
             yield
         except PoolTimeout as exc:
-            raise DatabaseUnavailable("every connection to the database is in use") from exc
+            raise DatabaseUnavailable("all connections to the database are in use") from exc
         except (DBAPIError, sqlite3.Error, psycopg.Error) as exc:
             cause = exc.orig if isinstance(exc, DBAPIError) else exc
             problem = _problem(cause)
             if problem is None:
-                raise DatabaseFault(f"the database refused a statement: {_described(cause)}") from None
+                raise DatabaseFault(f"the database refused a statement: {_describe(cause)}") from None
             if isinstance(problem, DatabaseUnusable):
-                self.dispose()  # a file that was opened read-only stays so, whatever becomes of it
+                self.dispose()  # a connection that was opened read-only stays read-only
             raise problem from None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait for the turn to write. PostgreSQL has its own, fair queue: the node's row."""
+    def _write_lock(self) -> Iterator[None]:
+        """Hold SQLite's write lock. PostgreSQL has a fair queue of its own: the lock on the node's row."""
         if not self.is_sqlite:
             yield
             return
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-        if not self._writer.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        if not self._thread_lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
             raise DatabaseUnavailable("the database is locked")
         try:
-            with self._locked(deadline):
+            with self._lock_file(deadline):
                 yield
         finally:
-            self._writer.release()
+            self._thread_lock.release()
 
     @contextmanager
-    def _locked(self, deadline: float) -> Iterator[None]:
-        """Hold the lock that one process can have: a file beside the database."""
+    def _lock_file(self, deadline: float) -> Iterator[None]:
+        """Hold the lock file beside the database, which excludes other processes.
+
+        Args:
+            deadline: the value of `time.monotonic()` until which to wait for the lock.
+        """
         try:
             lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
-            raise DatabaseUnusable(f"cannot write beside {self.path}: {exc.strerror}") from exc
+            raise DatabaseUnusable(f"cannot write the lock file of {self.path}: {exc.strerror}") from exc
         try:
-            while not _is_locked(lock):
+            while not _try_lock(lock):
                 if time.monotonic() > deadline:
                     raise DatabaseUnavailable("the database is locked by another process")
-                time.sleep(_TURN_SECONDS)
+                time.sleep(_LOCK_POLL_SECONDS)
             yield
         finally:
             os.close(lock)
@@ -208,7 +218,7 @@ class Database:
             raise DatabaseUnusable(f"cannot read {self.path}: {exc.strerror}") from exc
 
     def _on_checkout(self, _: Any, entry: ConnectionPoolEntry, __: Any) -> None:
-        """Open another connection where another file has taken the place of ours, such as a backup."""
+        """Reconnect if the database file was replaced, for example by a backup."""
         if entry.info["inode"] != self._inode():
             raise DisconnectionError
 
@@ -227,25 +237,28 @@ class Database:
         if self._head is not None and revision != self._head:
             found = f"at revision {revision}" if revision else "empty"
             raise DatabaseUnusable(
-                f"the database is {found}, this version needs {self._head}: run `flask migrate` "
-                f"(or use the version that the database was migrated for)"
+                f"the database is {found}, this version needs {self._head}: run `vkweb migrate` "
+                f"or install the version that the database was migrated for"
             )
 
 
 def make_private(path: Path) -> None:
-    """Make an SQLite file that only its owner can read: pods carry secrets.
+    """Create an SQLite file that only its owner can read, because pods contain secrets.
 
-    A directory that is there already keeps its mode: it may be shared with others for good reason.
+    An existing directory keeps its mode: it may be shared on purpose.
+
+    Raises:
+        DatabaseUnusable: the file or its directory cannot be created.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.chmod(0o600)
     except OSError as exc:
-        raise DatabaseUnusable(f"cannot make {path}: {exc.strerror}") from exc
+        raise DatabaseUnusable(f"cannot create {path}: {exc.strerror}") from exc
 
 
-def _is_locked(lock: int) -> bool:
+def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -254,7 +267,7 @@ def _is_locked(lock: int) -> bool:
 
 
 def _begin(connection: Connection) -> None:
-    """Begin what the driver has been told not to begin by itself."""
+    """Begin a transaction; the driver is configured not to begin one implicitly."""
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
 
 
@@ -274,9 +287,9 @@ def _revision(dbapi_connection: Any) -> str | None:
 
 
 def _problem(exc: BaseException | None) -> DatabaseUnavailable | None:
-    """Say what is wrong with the database, or None where the statement is."""
+    """Return the error for a fault of the database; None if the statement is at fault."""
     if isinstance(exc, sqlite3.Error):
-        # The low byte is the primary result code; the rest says more than anybody needs.
+        # The low byte is the primary result code; the other bytes are details.
         error, message = _SQLITE_PROBLEMS.get(getattr(exc, "sqlite_errorcode", 0) & 0xFF, (None, ""))
         return error(message) if error else None
     if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
@@ -286,13 +299,13 @@ def _problem(exc: BaseException | None) -> DatabaseUnavailable | None:
     if isinstance(exc, psycopg.errors.DiskFull):
         return DatabaseUnavailable("the disk of the database is full")
     if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
-        # Such as a role or a database that is not there: what a person has to know who has set the URL.
-        _, said, reason = str(exc).partition("FATAL:")
-        return DatabaseUnavailable("the database does not answer" + (f": {reason.strip()}" if said else ""))
+        # Keep the reason, such as a missing role or database: it shows what is wrong with DATABASE_URL.
+        _, fatal, reason = str(exc).partition("FATAL:")
+        return DatabaseUnavailable("the database does not answer" + (f": {reason.strip()}" if fatal else ""))
     return None
 
 
-def _described(exc: BaseException | None) -> str:
+def _describe(exc: BaseException | None) -> str:
     if isinstance(exc, psycopg.Error):
         return f"{type(exc).__name__}: {exc.diag.message_primary}"
     return f"{type(exc).__name__}: {exc}"

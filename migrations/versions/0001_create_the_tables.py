@@ -1,4 +1,4 @@
-"""Create the tables, the append-only audit and the views.
+"""Create the tables, the append-only audit log and the views.
 
 Revision ID: 0001
 Revises:

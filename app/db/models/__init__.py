@@ -1,6 +1,6 @@
-"""What is stored: the tables, the views for people with a SQL prompt, the guards of the audit.
+"""The schema: tables, views for SQL users, and the triggers that protect the audit log.
 
-`migrations/` builds the schema; a test holds it against this package on both databases.
+`migrations/` creates the schema. A test compares the result with this package on both databases.
 """
 
 from sqlalchemy import DDL, event

@@ -1,4 +1,4 @@
-"""The tables, with the rules that hold whoever writes to them. All times are UTC."""
+"""The tables and their constraints, which also apply to SQL users. All times are UTC."""
 
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -20,17 +20,21 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, stored in UTC to the microsecond: `timestamptz`, or ISO text that sorts in SQLite."""
+    """An aware time, stored in UTC with microseconds: as `timestamptz`, or in SQLite as ISO text that sorts."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Use a type with a zone where there is one."""
+        """Return `timestamptz` for PostgreSQL."""
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time; give SQLite, which has no zones, the time in UTC."""
+        """Convert an aware time to UTC, without its zone for SQLite.
+
+        Raises:
+            ValueError: the time is naive.
+        """
         if value is None:
             return None
         if value.tzinfo is None:
@@ -39,21 +43,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Make every time aware again."""
+        """Return an aware time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 _IS_LIVE = text("deleted_at IS NULL")
-_GOES_ON = text("continues_at IS NOT NULL")
+_CONTINUES = text("continues_at IS NOT NULL")
 _IS_PRUNING = text("pruned_through IS NOT NULL")
-# SQLite gives out a key by itself only for a column that is declared INTEGER.
+# SQLite generates keys only for a column that is declared INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Base(DeclarativeBase):
-    """The declarative base; constraints have names, so that a migration can speak of them."""
+    """The declarative base. Constraints have names, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -68,23 +72,23 @@ class Base(DeclarativeBase):
 
 
 class Node(Base):
-    """A node whose pods are in this database. Its row is what the writes of a node queue for."""
+    """A node with pods in this database. Writes of the node lock its row, which serializes them."""
 
     __tablename__ = "nodes"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     revision: Mapped[int]
-    """One more with every change of any of its pods. Because a writer holds the row until it commits, who
-    has seen revision N has seen every change up to N."""
+    """The number of pod changes on the node. A writer holds the row lock until its commit, so a reader that sees
+    revision N sees all changes up to N."""
     settled_at: Mapped[datetime]
-    """Statuses that fell due until then are in the revision, as changes of their pods. No write of this node
-    is dated earlier."""
+    """The time until which due statuses are published, that is, counted in the revision. No write of the node
+    has an earlier timestamp."""
     audit_hash: Mapped[str | None]
-    """The hash of its last audit event; null while AUDIT_HASH_CHAIN was never set."""
+    """The hash of the last audit event of the node; null if AUDIT_HASH_CHAIN was never set."""
 
 
 class Pod(Base):
-    """A pod that was, or is, on a node: one row a UID, kept after deletion."""
+    """A current or deleted pod of a node: one row per UID, kept after deletion."""
 
     __tablename__ = "pods"
 
@@ -94,25 +98,25 @@ class Pod(Base):
     name: Mapped[str]
     uid: Mapped[str]
     pod: Mapped[str]
-    """The Pod as JSON, as received, without `status`. It holds environment values: show it to nobody."""
+    """The Pod as JSON, as received, without `status`. It contains environment values: redact it before output."""
     digest: Mapped[str]
-    """Which updates change nothing; see `app.kubernetes.pod.digest`."""
+    """The digest that identifies updates without a change; see `app.kubernetes.pod.digest`."""
     pod_ip: Mapped[str | None]
-    """The pod's own address; null with `hostNetwork`."""
+    """The pod IP; null with `hostNetwork`."""
     created_at: Mapped[datetime]
-    """When it arrived here; for one that came back after its deletion, when it did so."""
+    """The time of its creation on this node, or of its last recreation after a deletion."""
     updated_at: Mapped[datetime]
-    """When it last changed: created, updated or deleted."""
+    """The time of its last creation, update or deletion."""
     deleted_at: Mapped[datetime | None]
-    """When it left; null while it is live."""
+    """The time of its deletion; null while the pod exists."""
     continues_at: Mapped[datetime | None]
-    """From when on the runtime is to be asked how its course goes on; null where nothing more is to come."""
+    """The time at which the runtime is to continue the timeline; null if the timeline is complete."""
     revision: Mapped[int]
-    """The node's revision that changed it last; a status that fell due is a change."""
+    """The node revision of its last change; the publication of a due status is a change."""
 
     def __repr__(self) -> str:
-        gone = f" deleted {self.deleted_at:%Y-%m-%dT%H:%M:%SZ}" if self.deleted_at else ""
-        return f"<Pod {self.namespace}/{self.name} {self.uid}{gone}>"
+        deleted = f" deleted {self.deleted_at:%Y-%m-%dT%H:%M:%SZ}" if self.deleted_at else ""
+        return f"<Pod {self.namespace}/{self.name} {self.uid}{deleted}>"
 
     statuses: Mapped[list["PodStatus"]] = relationship(back_populates="pod", order_by="PodStatus.effective_at")
 
@@ -139,21 +143,21 @@ class Pod(Base):
             postgresql_where=_IS_LIVE,
         ),
         Index("ix_pods_revision", "node_name", "revision"),
-        # The orders of lists of pods, at any time; what is not in one need not be read to be left out.
+        # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
         Index("ix_pods_name", "node_name", "namespace", "name", "id", "deleted_at"),
         Index("ix_pods_created_at", "node_name", "created_at", "id", "deleted_at"),
         Index(
             "ix_pods_continues_at",
             "node_name",
             "continues_at",
-            sqlite_where=_GOES_ON,
-            postgresql_where=_GOES_ON,
+            sqlite_where=_CONTINUES,
+            postgresql_where=_CONTINUES,
         ),
     )
 
 
 class PodStatus(Base):
-    """A status and the time from which it holds. "At T" is the last row with `effective_at <= T`."""
+    """A status and its start time. The status at time T is the last row with `effective_at <= T`."""
 
     __tablename__ = "pod_statuses"
 
@@ -161,15 +165,15 @@ class PodStatus(Base):
     effective_at: Mapped[datetime] = mapped_column(primary_key=True)
     phase: Mapped[str]
     reason: Mapped[str | None]
-    """What `kubectl get pods` would show in place of the phase, such as ContainerCreating."""
+    """The STATUS column of `kubectl get pods` if it differs from the phase, such as ContainerCreating."""
     status: Mapped[str]
     """The PodStatus as JSON."""
     cpu_millicores: Mapped[int | None]
-    """What the pod requests while this holds, in thousandths of a CPU; null in rows older than this column."""
+    """The CPU requests of the pod during this status, in millicores; null in rows older than this column."""
     memory_bytes: Mapped[int | None]
-    """The same of memory."""
+    """The memory requests of the pod during this status, in bytes; null in rows older than this column."""
     left_at: Mapped[datetime | None]
-    """When the pod was deleted while this held, to come back later; null otherwise."""
+    """The time of the deletion during this status, if the pod was recreated later; null otherwise."""
 
     pod: Mapped[Pod] = relationship(back_populates="statuses")
 
@@ -183,9 +187,9 @@ class PodStatus(Base):
 
 
 class AuditEvent(Base):
-    """A write request and its outcome, or a pruning. Rows are only ever added: a trigger refuses anything else.
+    """A write request and its outcome, or a pruning. The table is append-only, which triggers enforce.
 
-    Only what a pruning names may go, and the row that names it stays.
+    Only events covered by a later `prune` event can be deleted, and that event is kept.
     """
 
     __tablename__ = "audit_events"
@@ -194,7 +198,7 @@ class AuditEvent(Base):
     at: Mapped[datetime]
     node_name: Mapped[str]
     revision: Mapped[int | None]
-    """The node's revision that this request made; null where it was refused."""
+    """The node revision after the request; null if it was refused."""
     request_id: Mapped[str]
     address: Mapped[str]
     user_agent: Mapped[str]
@@ -203,13 +207,13 @@ class AuditEvent(Base):
     name: Mapped[str | None]
     uid: Mapped[str | None]
     code: Mapped[int] = mapped_column(Integer)
-    """The HTTP status code of the answer."""
+    """The HTTP status code of the response."""
     change: Mapped[str | None]
-    """JSON: what changed, or why it was refused. Names of fields and images, never another value."""
+    """JSON: the changed fields, or the reason of a refusal. It contains no values from a pod except images."""
     pruned_through: Mapped[int | None]
-    """Of a pruning: events of this node up to this ID may go; see `app.db.models.triggers`."""
+    """For a pruning, the ID up to which events of this node can be deleted; see `app.db.models.triggers`."""
     previous_hash: Mapped[str | None]
-    """The hash of the event of this node before this one; null without AUDIT_HASH_CHAIN."""
+    """The hash of the previous event of this node; null without AUDIT_HASH_CHAIN."""
     hash: Mapped[str | None]
     """SHA-256 (hex) of `previous_hash` and the other columns; see `app.audit.hash_chain`."""
 

@@ -1,7 +1,7 @@
-"""What keeps the audit append-only: triggers that refuse to change a row, and to let one go.
+"""The triggers that keep the audit log append-only: they reject updates and deletions of events.
 
-A row may go once a later one says that it was pruned, so none goes without a word. That word is for the
-retention (`app.audit.retention`) to say; who says it by hand leaves a row as well.
+An event can be deleted if a later `prune` event covers its ID, so that each deletion is recorded.
+`app.audit.retention` inserts these events; a user who deletes events in SQL has to insert one as well.
 """
 
 GUARDS = {
@@ -11,7 +11,7 @@ BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END""",
         """CREATE TRIGGER audit_events_no_delete BEFORE DELETE ON audit_events
 WHEN NOT EXISTS (SELECT 1 FROM audit_events WHERE node_name = OLD.node_name AND pruned_through >= OLD.id)
 BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END""",
-        # INSERT OR REPLACE deletes without a word to the trigger for deletes.
+        # INSERT OR REPLACE deletes rows without firing the delete trigger.
         """CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
 WHEN EXISTS (SELECT 1 FROM audit_events WHERE id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END""",
@@ -32,4 +32,4 @@ FOR EACH STATEMENT EXECUTE FUNCTION audit_events_refuse()""",
 FOR EACH ROW EXECUTE FUNCTION audit_events_refuse()""",
     ],
 }
-"""By dialect: statements, in the order in which they are to be executed."""
+"""The statements by dialect, in the order of execution."""

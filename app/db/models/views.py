@@ -1,18 +1,18 @@
-r"""The views, for people with a SQL prompt. Their columns mean the same on both databases.
+r"""The views for SQL users. Their columns have the same meaning on both databases.
 
-`docs/audit.md` says what each column means. A view has no window function, so that a condition on a pod reaches
-the index below. PostgreSQL converts no JSON that has a NUL in it (`\u0000`), SQLite does; so it gets another
-character there, rather than that one strange image spoils a view for everybody.
+`docs/audit.md` describes the columns. No view has a window function, so that a condition on a pod can use the
+indexes of the tables. PostgreSQL cannot convert JSON with a NUL (`\u0000`) to `jsonb`, and one such image name
+would break a view, so its views replace the NUL by U+FFFD.
 """
 
 from collections.abc import Callable
 
 Extract = Callable[[str, str], str]
-"""Writes the SQL for the member of `c.value` at a path (`state.waiting.reason`), of a type of PostgreSQL's."""
+"""Returns the SQL of the member of `c.value` at a path (`state.waiting.reason`), cast to a PostgreSQL type."""
 
 
 def views(dialect: str) -> dict[str, str]:
-    """Give the query of each view by its name, in the order in which they are to be created."""
+    """Return the query of each view by name, in the order of creation."""
     return _sqlite() if dialect == "sqlite" else _postgresql()
 
 

@@ -68,7 +68,7 @@ def test_an_image_is_said_before_and_after() -> None:
 
 
 @pytest.mark.parametrize("kind", ["containers", "initContainers", "ephemeralContainers"])
-def test_an_image_is_said_for_containers_of_every_kind(kind: str) -> None:
+def test_image_changes_cover_every_kind_of_container(kind: str) -> None:
     old = {"spec": {kind: [{"name": "a"}]}}
     new = {"spec": {kind: [{"name": "a", "image": "nginx"}]}}
     assert changes(old, new) == [{"field": f"spec.{kind}[a].image", "from": None, "to": "nginx"}]
@@ -99,7 +99,7 @@ def test_no_other_value_is_said() -> None:
     assert "spec.containers[web].env[PASSWORD].value" in fields(old, new)
 
 
-def test_no_value_is_said_of_a_field_that_comes_or_goes() -> None:
+def test_added_and_removed_fields_show_no_value() -> None:
     pod, empty = a_pod_with(SECRET), a_pod(uid="u")
     assert SECRET not in json.dumps([changes(pod, empty), changes(empty, pod)])
 
@@ -110,7 +110,7 @@ def test_an_image_of_another_type_is_not_said() -> None:
     assert changes(old, new) == [{"field": "spec.containers[a].image"}]
 
 
-def test_a_variable_that_is_there_twice_is_named_when_either_changes() -> None:
+def test_a_duplicate_variable_is_named_when_either_changes() -> None:
     old = {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}
     for index in (0, 1):
         new = deepcopy(old)
@@ -129,5 +129,5 @@ def test_nothing_differs_from_itself(value: Any) -> None:
     st.dictionaries(st.text(min_size=1), json_values(), max_size=3),
     st.dictionaries(st.text(min_size=1), json_values(), max_size=3),
 )
-def test_any_two_documents_can_be_compared_and_the_other_way_round(old: Any, new: Any) -> None:
+def test_any_two_documents_compare_in_both_directions(old: Any, new: Any) -> None:
     assert sorted(map(str, fields(old, new))) == sorted(map(str, fields(new, old)))

@@ -6,7 +6,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from tests.audit.conftest import recorded
+from tests.app.audit.conftest import recorded
 
 __all__ = ["recorded", "run"]
 
@@ -15,7 +15,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def database_kind() -> str:
-    """What a command prints is the same whichever database is below; `tests/audit` asks both."""
+    """What a command prints is the same whichever database is below; `tests/app/audit` tests both."""
     return "sqlite"
 
 

@@ -16,10 +16,10 @@ from sqlalchemy import text
 from app.audit.reports import REPORTS
 from app.db.engine import Database
 from app.db.models import AuditEvent
+from tests.app.audit.recorded import at
 from tests.app.cli.conftest import Run
 from tests.app.cli.test_pods import objects, table
 from tests.app.web.conftest import put_on, rows
-from tests.audit.recorded import at
 from tests.conftest import MakeApp
 from tests.pods import a_pod
 from tests.server import CLEAN, ROOT

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from flask import Flask
 
+from tests.app.audit.recorded import SECRET, at
 from tests.app.cli.conftest import Run
-from tests.audit.recorded import SECRET, at
 from tests.conftest import Clock
 from tests.pods import a_pod
 

@@ -14,7 +14,7 @@ from app.db.engine import Database
 from app.db.models import PodStatus
 from app.pods.queries import PodFilter
 from app.services import Services
-from tests.audit.recorded import RUNTIME, at, record_history
+from tests.app.audit.recorded import RUNTIME, at, record_history
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 

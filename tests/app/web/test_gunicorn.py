@@ -17,11 +17,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
 from app.db.migrate import head
+from tests.app.db.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
 from tests.conftest import MakeApp, Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT, Client, Server
-from tests.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
 from tests.waiting import booted, eventually, together
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -63,7 +63,7 @@ def test_it_refuses_to_serve_the_database_of(database_url: str, revision: str) -
     set_revision(database_url, revision)
     line = refusal(database_url)
     assert f"at revision {revision}, this version needs {head()}" in line
-    assert "flask migrate" in line
+    assert "vkweb migrate" in line
 
 
 def test_it_refuses_to_serve_a_database_without_tables(empty_database_url: str) -> None:
@@ -73,13 +73,13 @@ def test_it_refuses_to_serve_a_database_without_tables(empty_database_url: str) 
         file.touch()
     line = refusal(empty_database_url)
     assert line.startswith("the database is empty")
-    assert "flask migrate" in line
+    assert "vkweb migrate" in line
 
 
 @ON_SQLITE
 def test_a_missing_database_file_stops_the_start(empty_database_url: str) -> None:
     file = Path(make_url(empty_database_url).database or "")
-    assert refusal(empty_database_url) == f"there is no database at {file}: run `flask migrate`"
+    assert refusal(empty_database_url) == f"there is no database at {file}: run `vkweb migrate`"
     assert not file.parent.exists()
 
 
@@ -120,7 +120,7 @@ def test_another_revision_stops_service(make_app: MakeApp, database_url: str) ->
     set_revision(database_url, "9999")
     assert client.get("/readyz").status_code == 503
     app.extensions["services"].database.dispose()
-    assert "flask migrate" in client.get("/readyz").get_json()["error"]["message"]
+    assert "vkweb migrate" in client.get("/readyz").get_json()["error"]["message"]
     for answer in every_contract_path(client):
         assert answer == "503 Service Unavailable"
     for path in ("/healthz", "/", "/capacity", "/nodeConditions", "/nodeAddresses"):

@@ -1,4 +1,4 @@
-"""Make the audit complete: pruning, the chain of hashes, what pods request, views of containers and changes.
+"""Add pruning, the hash chain, the requests of pods, and views of containers and changes.
 
 Revision ID: 0003
 Revises: 0002
@@ -78,7 +78,7 @@ def _dialect() -> str:
 
 
 def _execute(statements: list[str]) -> None:
-    """Execute as it is written: no colon is a parameter."""
+    """Execute statements without parameters, so that colons are literal."""
     for statement in statements:
         op.get_bind().exec_driver_sql(statement)
 
@@ -93,7 +93,7 @@ def _create_views(views: dict[str, str]) -> None:
 
 
 def _drop_guards() -> None:
-    """Take off what keeps the table as it is. Before and after, names are the same."""
+    """Drop the triggers of both the old and the new schema, which have the same names."""
     if _dialect() == "sqlite":
         for operation in ("update", "delete", "replace"):
             op.execute(f"DROP TRIGGER audit_events_no_{operation}")
@@ -104,7 +104,7 @@ def _drop_guards() -> None:
 
 
 def _rebuild_audit_events(*more: sa.schema.SchemaItem) -> None:
-    """SQLite cannot change a CHECK; a table with the right ones takes the place of the old."""
+    """Replace the table by a copy with other columns and constraints: SQLite cannot change a CHECK."""
     op.create_table(
         "audit_events_new",
         sa.Column("id", KEY, nullable=False),

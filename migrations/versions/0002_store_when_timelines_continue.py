@@ -1,4 +1,4 @@
-"""Let courses go on and end: when to ask for more, what became due, a last status after the deletion.
+"""Store when timelines continue, which statuses are published, and a last status after the deletion.
 
 Revision ID: 0002
 Revises: 0001
@@ -26,7 +26,7 @@ def upgrade() -> None:
     op.create_index("ix_pods_continues_at", "pods", ["node_name", "continues_at"], **GOES_ON)
     op.create_index("ix_pods_revision", "pods", ["node_name", "revision"])
     op.create_index("ix_pod_statuses_effective_at", "pod_statuses", ["effective_at"])
-    # Nobody has asked for changes yet, so every status counts as one that becomes due from here on.
+    # No client has watched changes yet, so all statuses count as unpublished.
     op.add_column("nodes", sa.Column("settled_at", TIME, nullable=True))
     op.execute("UPDATE nodes SET settled_at = '1970-01-01 00:00:00.000000'")
     with op.batch_alter_table("nodes") as nodes:

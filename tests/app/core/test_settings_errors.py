@@ -1,11 +1,11 @@
-"""Settings that are wrong or misspelt: each stops the start with a line that names it."""
+"""Invalid and misspelt settings: each prevents the start, with an error that names the setting."""
 
 import pytest
 
+from tests.app.core.conftest import Read, Refused
 from tests.app.simulation import SECRET
-from tests.settings.conftest import Read, Refused
 
-# What is wrong
+# Invalid values
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,7 @@ from tests.settings.conftest import Read, Refused
         ("THREADS", SECRET),
     ],
 )
-def test_a_bad_value_stops_the_start_with_a_line_that_names_the_setting_and_not_the_value(
-    refused: Refused, name: str, value: str
-) -> None:
+def test_an_error_names_the_setting_without_its_value(refused: Refused, name: str, value: str) -> None:
     (line,) = refused(**{name: value})
     setting, _, reason = line.partition(": ")
     assert setting.partition(".")[0] == name
@@ -103,12 +101,12 @@ def test_a_bad_value_stops_the_start_with_a_line_that_names_the_setting_and_not_
     assert len(value) < 8 or value not in line
 
 
-def test_everything_that_is_wrong_is_said_at_once(refused: Refused) -> None:
+def test_all_errors_are_reported_at_once(refused: Refused) -> None:
     lines = refused(PORT="x", DATABASE_URL="x", WORKERS="0", NODENAME="edge-7", LOG_FORMAT="json")
     assert sorted(line.partition(":")[0] for line in lines) == ["DATABASE_URL", "NODENAME", "PORT", "WORKERS"]
 
 
-def test_a_refusal_says_what_would_be_right(refused: Refused) -> None:
+def test_an_error_describes_the_valid_form(refused: Refused) -> None:
     assert refused(DATABASE_URL="x") == [
         "DATABASE_URL: not a URL such as sqlite:///FILE or postgresql://HOST/NAME"
     ]
@@ -116,7 +114,7 @@ def test_a_refusal_says_what_would_be_right(refused: Refused) -> None:
     assert refused(CAPACITY='{"cpu": "x"}') == ["CAPACITY: cpu: not a quantity such as 500m, 2 or 1Gi"]
 
 
-# What is misspelt
+# Misspelt names
 
 
 @pytest.mark.parametrize(
@@ -143,9 +141,7 @@ def test_a_refusal_says_what_would_be_right(refused: Refused) -> None:
         ("log_level", "LOG_LEVEL"),
     ],
 )
-def test_a_misspelt_name_stops_the_start_and_is_told_the_right_one(
-    refused: Refused, name: str, right: str
-) -> None:
+def test_a_misspelt_name_is_an_error_with_correction(refused: Refused, name: str, right: str) -> None:
     value = "INFO" if right == "LOG_LEVEL" else SECRET
     assert refused(**{name: value}) == [f"{name}: no such setting; is it {right}?"]
 
@@ -195,5 +191,5 @@ def test_a_misspelt_name_stops_the_start_and_is_told_the_right_one(
         "CI",
     ],
 )
-def test_a_variable_of_somebody_elses_is_no_misspelling(read: Read, name: str) -> None:
+def test_unrelated_variables_are_no_misspellings(read: Read, name: str) -> None:
     assert read(**{name: "x"}) == read()

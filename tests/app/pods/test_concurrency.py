@@ -1,4 +1,4 @@
-"""Many clients at once, on real gunicorn with several processes: nothing is lost, doubled or held up."""
+"""Concurrent clients of gunicorn with several workers: no write is lost, duplicated or delayed."""
 
 import random
 from collections import Counter
@@ -19,11 +19,11 @@ from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.migrate import head, upgrade
 from app.db.models import AuditEvent, Node, Pod
+from tests.app.db.test_durability import assert_nothing_is_half_written
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, free_port
 from tests.server import Client, Server, serving
-from tests.test_durability import assert_nothing_is_half_written
 from tests.waiting import together, together_in_processes, write_under_way
 
 _numbers = count()
@@ -31,7 +31,7 @@ _numbers = count()
 
 @dataclass
 class Provider:
-    """A provider that the tests of this module share; each has a namespace of its own in it."""
+    """Return a provider shared by the tests of this module; each uses its own namespace."""
 
     server: Server
     database: Database
@@ -71,7 +71,7 @@ def namespace() -> str:
     return f"test-{next(_numbers)}"
 
 
-def test_a_pod_that_16_clients_create_at_once_is_one_pod(provider: Provider, namespace: str) -> None:
+def test_16_simultaneous_creates_make_one_pod(provider: Provider, namespace: str) -> None:
     pod = a_pod(namespace=namespace)
 
     def create(_: int) -> int:
@@ -83,9 +83,7 @@ def test_a_pod_that_16_clients_create_at_once_is_one_pod(provider: Provider, nam
     assert len(provider.events(namespace)) == 1
 
 
-def test_of_16_pods_that_want_the_same_name_at_once_the_last_one_has_it(
-    provider: Provider, namespace: str
-) -> None:
+def test_the_last_of_16_simultaneous_replacements_wins(provider: Provider, namespace: str) -> None:
     def create(number: int) -> int:
         with provider.client() as client:
             return client.request(
@@ -114,9 +112,7 @@ def test_16_clients_with_50_pods_each_lose_none(provider: Provider, namespace: s
     assert sorted(event.revision for event in provider.events(namespace)) == revisions
 
 
-def test_of_16_clients_that_delete_a_pod_at_once_one_does_and_the_others_do_not_find_it(
-    provider: Provider, namespace: str
-) -> None:
+def test_one_of_16_simultaneous_deletes_succeeds(provider: Provider, namespace: str) -> None:
     pod = a_pod(namespace=namespace)
     with provider.client() as client:
         client.request("POST", "/createPod", pod)
@@ -132,7 +128,7 @@ def test_of_16_clients_that_delete_a_pod_at_once_one_does_and_the_others_do_not_
     }
 
 
-def test_clients_that_fight_over_a_name_never_break_anything(provider: Provider, namespace: str) -> None:
+def test_clients_competing_for_a_name_break_nothing(provider: Provider, namespace: str) -> None:
     def fight(number: int) -> Counter[int]:
         chance = random.Random(number)
         codes: Counter[int] = Counter()
@@ -220,7 +216,7 @@ def revision(database: Database) -> int:
 
 
 def test_no_writer_starves(database_url: str) -> None:
-    """SQLite alone would let some of eight processes write ten times as often as others."""
+    """With SQLite's busy wait alone, some of eight processes write ten times as often as others."""
     shares = together_in_processes(8, write_until_all_is_written, database_url)
     assert sum(shares) >= WRITES
     assert min(shares) > WRITES / 8 / 2, shares
@@ -232,9 +228,7 @@ def test_a_process_with_many_writers_lets_another_write(database_url: str) -> No
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_nodes_that_share_a_database_neither_see_nor_wait_for_each_other(
-    make_app: MakeApp, database_url: str
-) -> None:
+def test_nodes_sharing_a_database_are_independent(make_app: MakeApp, database_url: str) -> None:
     north, south = (make_app(node_name=name).test_client() for name in ("north", "south"))
     pod = a_pod(uid="the-same-on-both")
     for client in (north, south):
@@ -257,7 +251,7 @@ def test_nodes_that_share_a_database_neither_see_nor_wait_for_each_other(
         ]
 
 
-def test_a_node_does_not_find_the_pods_of_another(make_app: MakeApp) -> None:
+def test_a_node_finds_only_its_own_pods(make_app: MakeApp) -> None:
     north, south = (make_app(node_name=name).test_client() for name in ("north", "south"))
     assert north.post("/createPod", json=a_pod()).status_code == 200
     assert south.get("/getPods").get_json() == []

@@ -1,4 +1,4 @@
-"""What is too old leaves the database: into a file first, with a row that says so, past a trigger that knows."""
+"""Pruning: old rows are exported and deleted, and the pruning is recorded as an event."""
 
 import os
 import re
@@ -19,8 +19,8 @@ from app.core.errors import DatabaseFault, InvalidRequest
 from app.db.engine import Database
 from app.db.models import AuditEvent, Node, Pod, PodStatus
 from app.services import Services
+from tests.app.audit.recorded import RUNTIME, SECRET, at, record_history
 from tests.app.web.conftest import rows, tables
-from tests.audit.recorded import RUNTIME, SECRET, at, record_history
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
 from tests.server import ROOT
@@ -56,7 +56,7 @@ def test_what_is_older_goes_and_the_rest_stays(recorded: Flask, database: Databa
     assert all(row["effective_at"] < at(100) for row in gone)
 
 
-def test_a_pod_that_has_ended_goes_with_its_statuses(recorded: Flask, database: Database, tmp_path: Path) -> None:
+def test_an_ended_pod_is_pruned_with_its_statuses(recorded: Flask, database: Database, tmp_path: Path) -> None:
     prune(recorded, at(181), tmp_path / "pruned.jsonl")
 
     assert sorted(pod["uid"] for pod in rows(database, Pod)) == ["slow-0", "tool-0", "web-0-b", "worker-0"]
@@ -76,7 +76,7 @@ def test_what_holds_is_told_as_before(recorded: Flask, tmp_path: Path) -> None:
     assert client.put("/updatePod", json=a_pod("slow-0", namespace="shop", uid="slow-0")).status_code == 200
 
 
-def test_a_pod_whose_beginning_is_gone_spoils_no_startup_time(recorded: Flask, tmp_path: Path) -> None:
+def test_a_partly_pruned_pod_has_no_startup_time(recorded: Flask, tmp_path: Path) -> None:
     prune(recorded, at(150), tmp_path / "pruned.jsonl")
 
     trail = recorded.extensions["services"].audit
@@ -84,7 +84,7 @@ def test_a_pod_whose_beginning_is_gone_spoils_no_startup_time(recorded: Flask, t
     assert [row[1] for row in trail.run_report("never-ready", at=at(201)).rows] == ["tool-0"]
 
 
-def test_the_file_has_what_went_and_no_environment_value(
+def test_the_export_has_pruned_rows_without_environment_values(
     recorded: Flask, database: Database, tmp_path: Path
 ) -> None:
     before, path = tables(database), tmp_path / "pruned.jsonl"
@@ -130,9 +130,7 @@ def test_a_row_says_what_was_pruned_by_whom(recorded: Flask, database: Database,
     }
 
 
-def test_the_chain_is_whole_after_a_pruning_and_after_a_second_one(
-    recorded: Flask, clock: Clock, tmp_path: Path
-) -> None:
+def test_the_chain_holds_after_repeated_pruning(recorded: Flask, clock: Clock, tmp_path: Path) -> None:
     trail = recorded.extensions["services"].audit
     for number, seconds in enumerate((50, 201)):
         prune(recorded, at(seconds), tmp_path / f"{number}.jsonl")
@@ -141,7 +139,7 @@ def test_the_chain_is_whole_after_a_pruning_and_after_a_second_one(
     assert trail.verify().events == 2
 
 
-def test_the_database_refuses_to_let_go_what_no_pruning_names(
+def test_the_database_keeps_rows_that_no_pruning_names(
     recorded: Flask, database: Database, tmp_path: Path
 ) -> None:
     prune(recorded, at(50), tmp_path / "pruned.jsonl")
@@ -154,7 +152,7 @@ def test_the_database_refuses_to_let_go_what_no_pruning_names(
     assert rows(database, AuditEvent) == left
 
 
-def test_a_pruning_names_only_what_is_older_than_itself(recorded: Flask, database: Database) -> None:
+def test_a_pruning_names_only_older_events(recorded: Flask, database: Database) -> None:
     event = Event(
         at=at(201),
         node_name="virtual-kubelet-web",
@@ -168,7 +166,7 @@ def test_a_pruning_names_only_what_is_older_than_itself(recorded: Flask, databas
         insert_event(connection, event, after=None)
 
 
-def test_a_pruning_of_one_node_lets_nothing_of_another_go(
+def test_pruning_one_node_keeps_the_others(
     recorded: Flask, make_app: MakeApp, database: Database, tmp_path: Path
 ) -> None:
     other = make_app(node_name="other").test_client()
@@ -183,9 +181,7 @@ def test_a_pruning_of_one_node_lets_nothing_of_another_go(
         connection.execute(delete(AuditEvent).where(AuditEvent.node_name == "other"))
 
 
-def test_a_file_that_is_there_stops_it_before_anything_goes(
-    recorded: Flask, database: Database, tmp_path: Path
-) -> None:
+def test_an_existing_export_file_prevents_pruning(recorded: Flask, database: Database, tmp_path: Path) -> None:
     before, path = tables(database), tmp_path / "pruned.jsonl"
     path.write_text("older\n")
 
@@ -196,7 +192,7 @@ def test_a_file_that_is_there_stops_it_before_anything_goes(
     assert path.read_text() == "older\n"
 
 
-def test_a_disk_that_does_not_confirm_keeps_everything_in_the_database(
+def test_a_failed_fsync_deletes_nothing(
     recorded: Flask, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, fsync = tables(database), os.fsync
@@ -216,7 +212,7 @@ def test_a_disk_that_does_not_confirm_keeps_everything_in_the_database(
     assert recorded.extensions["services"].audit.verify().broken is None
 
 
-def test_one_that_was_stopped_is_finished_by_the_next(
+def test_the_next_pruning_finishes_an_interrupted_one(
     recorded: Flask, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.audit.retention._ROWS_AT_ONCE", 2)
@@ -278,13 +274,13 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
-def test_a_user_who_does_not_own_the_tables_serves_pods_and_cannot_touch_the_audit(
+def test_a_limited_role_serves_without_changing_the_audit(
     make_app: MakeApp, database: Database, database_url: str
 ) -> None:
     [grants] = re.findall(
         r"<!-- grants -->\n```sql\n(.*?)```", (ROOT / "docs" / "audit.md").read_text(), re.DOTALL
     )
-    role = f"provider_{database_url.rpartition('_')[2]}"  # a role is of all databases of a server
+    role = f"provider_{database_url.rpartition('_')[2]}"  # roles are shared by all databases of a server
     with database.write() as connection:
         for statement in re.sub(r"\bprovider\b", role, grants).strip().split(";\n"):
             connection.execute(text(statement.rstrip(";")))
@@ -307,9 +303,7 @@ def test_a_user_who_does_not_own_the_tables_serves_pods_and_cannot_touch_the_aud
             connection.execute(text(f"DROP ROLE {role}"))
 
 
-def test_the_hash_of_the_last_event_stays_with_the_node(
-    recorded: Flask, database: Database, tmp_path: Path
-) -> None:
+def test_the_node_keeps_its_last_hash(recorded: Flask, database: Database, tmp_path: Path) -> None:
     prune(recorded, at(201), tmp_path / "pruned.jsonl")
 
     assert [node["audit_hash"] for node in rows(database, Node)] == [rows(database, AuditEvent)[-1]["hash"]]

@@ -1,4 +1,4 @@
-"""What goes wrong with a database: the client is told, nothing is damaged, and afterwards all is well again."""
+"""Database faults: clients get an error, nothing is damaged, and the provider recovers by itself."""
 
 import fcntl
 import os
@@ -24,9 +24,9 @@ from app.core.clock import utc_now
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Base
+from tests.app.db.test_durability import assert_nothing_is_half_written
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
-from tests.test_durability import assert_nothing_is_half_written
 from tests.waiting import write_under_way
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -34,7 +34,7 @@ ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 @contextmanager
 def application(database_url: str, clock: Callable[[], datetime] = utc_now) -> Iterator[Flask]:
-    """Make an application beside that of the fixtures; its connections are closed when the block ends."""
+    """Yield a second application; its connections are closed at the end of the block."""
     app = create_app(Settings.model_validate({"database_url": database_url}), clock=clock)
     try:
         yield app
@@ -43,12 +43,12 @@ def application(database_url: str, clock: Callable[[], datetime] = utc_now) -> I
 
 
 def forget_connections(app: Flask) -> None:
-    """Have the application connect anew: what a worker that is replaced does, or a thread that starts."""
+    """Close the connections, so that the application reconnects, as a new worker or thread does."""
     app.extensions["services"].database.dispose()
 
 
 def message(answer: TestResponse) -> str:
-    """Give what an answer of 503 says."""
+    """Return the message of a 503 response."""
     assert answer.status == "503 Service Unavailable", answer.text
     assert int(answer.headers["Retry-After"]) > 0
     error = answer.get_json()["error"]
@@ -58,7 +58,7 @@ def message(answer: TestResponse) -> str:
 
 
 def contents(database: Database) -> dict[str, list[Any]]:
-    """Read every row of every table."""
+    """Return all rows of all tables."""
     with database.read() as connection:
         return {
             name: [tuple(row) for row in connection.execute(table.select())]
@@ -73,12 +73,12 @@ def file(database_url: str) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for locks as short as can be set on both databases."""
+    """Set the shortest lock timeout that both databases support."""
     monkeypatch.setattr("app.db.engine.BUSY_TIMEOUT_SECONDS", 1)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_while_another_process_holds_the_lock_a_write_is_503_and_changes_nothing(
+def test_writes_are_503_while_the_database_is_locked(
     client: FlaskClient, database: Database, database_url: str
 ) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
@@ -92,9 +92,7 @@ def test_while_another_process_holds_the_lock_a_write_is_503_and_changes_nothing
 
 @ON_SQLITE
 @pytest.mark.usefixtures("impatient")
-def test_a_process_that_hangs_in_its_turn_to_write_does_not_make_the_others_hang(
-    client: FlaskClient, file: Path
-) -> None:
+def test_a_process_hanging_in_a_write_blocks_nobody(client: FlaskClient, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     with ThreadPoolExecutor(1) as pool, Path(f"{file}.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -105,7 +103,7 @@ def test_a_process_that_hangs_in_its_turn_to_write_does_not_make_the_others_hang
 
 @contextmanager
 def rights(directory: Path, mode: int) -> Iterator[None]:
-    """Narrow what may be done in a directory; its files can only be read. Root may do anything, so be nobody."""
+    """Restrict a directory to reading its files. Permissions do not apply to root, so run as `nobody`."""
     for path in directory.iterdir():
         path.chmod(0o444)
     directory.chmod(mode)
@@ -124,15 +122,13 @@ def rights(directory: Path, mode: int) -> Iterator[None]:
 
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
-    """A directory that every user can get to."""
+    """Return a directory that every user can access."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         yield Path(directory)
 
 
-def test_a_file_that_may_not_be_written_is_503_to_a_write_until_it_may_again(
-    sqlite_template: Path, public_directory: Path
-) -> None:
+def test_a_read_only_file_is_503_until_writable(sqlite_template: Path, public_directory: Path) -> None:
     file = public_directory / "provider.db"
     shutil.copy(sqlite_template, file)
     with application(f"sqlite:///{file}") as app:
@@ -145,14 +141,12 @@ def test_a_file_that_may_not_be_written_is_503_to_a_write_until_it_may_again(
             assert message(client.post("/createPod", json=a_pod("web-1")))
             assert client.get("/getPods").status_code in {200, 503}
             assert client.get("/capacity").status_code == 200
-        # A connection that was opened for reading only remains so; the first write that fails on it ends it.
+        # A read-only connection stays read-only; the first failed write closes it.
         again = [client.post("/createPod", json=a_pod("web-1", uid="web-1")).status_code for _ in range(2)]
         assert again[-1] == 200
 
 
-def test_a_directory_that_may_not_be_entered_is_503_and_no_bug(
-    sqlite_template: Path, public_directory: Path
-) -> None:
+def test_an_inaccessible_directory_is_503(sqlite_template: Path, public_directory: Path) -> None:
     directory = public_directory / "data"
     directory.mkdir()
     shutil.copy(sqlite_template, directory / "provider.db")
@@ -171,16 +165,14 @@ NEWER_FORMAT = 3
 
 
 def set_write_version(file: Path, version: int) -> None:
-    """Say in the file's header which format a writer must know. One that is newer can be read, not written."""
+    """Set the write version in the file header. SQLite opens a newer version read-only."""
     with file.open("r+b") as stream:
         stream.seek(18)
         stream.write(bytes([version]))
 
 
 @ON_SQLITE
-def test_a_database_that_sqlite_calls_read_only_is_read_and_not_written(
-    app: Flask, client: FlaskClient, file: Path
-) -> None:
+def test_a_read_only_sqlite_database_serves_reads(app: Flask, client: FlaskClient, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     forget_connections(app)
     set_write_version(file, NEWER_FORMAT)
@@ -192,9 +184,7 @@ def test_a_database_that_sqlite_calls_read_only_is_read_and_not_written(
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_a_postgresql_that_has_become_read_only_is_read_and_not_written(
-    app: Flask, client: FlaskClient, database_url: str
-) -> None:
+def test_a_read_only_postgresql_serves_reads(app: Flask, client: FlaskClient, database_url: str) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     name = make_url(database_url).database
     administrator = create_engine(make_url(database_url)).execution_options(isolation_level="AUTOCOMMIT")
@@ -211,10 +201,8 @@ def test_a_postgresql_that_has_become_read_only_is_read_and_not_written(
 
 
 @ON_SQLITE
-def test_a_full_disk_is_503_that_says_so_until_there_is_room_again(
-    app: Flask, client: FlaskClient, database: Database
-) -> None:
-    pages = 1  # no more than there are now
+def test_a_full_disk_is_503_until_space_returns(app: Flask, client: FlaskClient, database: Database) -> None:
+    pages = 1  # fewer than exist
 
     @event.listens_for(app.extensions["services"].database.engine, "connect")
     def limit(connection: sqlite3.Connection, _: object) -> None:
@@ -238,9 +226,7 @@ def test_a_full_disk_is_503_that_says_so_until_there_is_room_again(
 
 
 @ON_SQLITE
-def test_a_disk_that_takes_no_more_bytes_is_503_and_harms_nothing(
-    client: FlaskClient, database: Database, file: Path
-) -> None:
+def test_a_file_size_limit_is_503_without_damage(client: FlaskClient, database: Database, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     before = contents(database)
     with no_file_longer_than(Path(f"{file}-wal").stat().st_size):
@@ -253,7 +239,7 @@ def test_a_disk_that_takes_no_more_bytes_is_503_and_harms_nothing(
 
 @contextmanager
 def no_file_longer_than(size: int) -> Iterator[None]:
-    """Have the kernel refuse to make a file longer, as a disk that is full or a quota would."""
+    """Limit the file size, so that the kernel rejects writes as on a full disk or quota."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -274,7 +260,7 @@ def truncate(file: Path) -> None:
 
 
 def scramble(file: Path) -> None:
-    """Destroy everything behind the first page, which says what the file is."""
+    """Overwrite everything after the first page, which identifies the file."""
     content = file.read_bytes()
     file.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
 
@@ -284,7 +270,7 @@ DAMAGES: dict[Damage, str] = {
     truncate: "the database file is damaged",
     scramble: "the database file is damaged",
 }
-"""What can happen to a file, and what is then said."""
+"""Damages of a file, with the expected message."""
 
 
 @ON_SQLITE
@@ -304,16 +290,14 @@ def test_a_damaged_file_is_503_and_no_bug(app: Flask, client: FlaskClient, file:
 
 
 @ON_SQLITE
-def test_a_directory_that_disappears_is_503_to_a_write_at_once_and_to_everything_that_connects_anew(
-    app: Flask, client: FlaskClient, file: Path
-) -> None:
+def test_a_removed_directory_is_503(app: Flask, client: FlaskClient, file: Path) -> None:
     assert client.post("/createPod", json=a_pod()).status_code == 200
     shutil.rmtree(file.parent)
     assert message(client.post("/createPod", json=a_pod("web-1")))
     assert client.get("/getPods").status_code in {200, 503}
     forget_connections(app)
     for path in ("/readyz", "/getPods", "/getPod?namespace=default&name=web-0"):
-        assert "flask migrate" in message(client.get(path))
+        assert "vkweb migrate" in message(client.get(path))
     assert message(client.post("/createPod", json=a_pod("web-1")))
     assert not file.parent.exists()
     for path in ("/healthz", "/capacity", "/nodeAddresses"):
@@ -321,9 +305,7 @@ def test_a_directory_that_disappears_is_503_to_a_write_at_once_and_to_everything
 
 
 @ON_SQLITE
-def test_after_a_backup_was_put_in_its_place_what_is_acknowledged_is_in_that_file(
-    client: FlaskClient, file: Path, sqlite_template: Path
-) -> None:
+def test_writes_go_to_a_restored_backup(client: FlaskClient, file: Path, sqlite_template: Path) -> None:
     assert client.post("/createPod", json=a_pod("before")).status_code == 200
     file.parent.rename(file.parent.with_name("moved-away"))
     file.parent.mkdir()
@@ -337,9 +319,7 @@ def test_after_a_backup_was_put_in_its_place_what_is_acknowledged_is_in_that_fil
     assert [pod["metadata"]["name"] for pod in client.get("/getPods").get_json()] == ["afterwards"]
 
 
-def test_a_network_without_a_free_address_is_503_that_names_the_setting_until_a_pod_goes(
-    make_app: MakeApp, database: Database
-) -> None:
+def test_an_exhausted_pod_cidr_is_503(make_app: MakeApp, database: Database) -> None:
     client = make_app(pod_cidr="198.18.0.0/30").test_client()
     for name in ("a", "b"):
         assert client.post("/createPod", json=a_pod(name, uid=name)).status_code == 200

@@ -1,4 +1,4 @@
-"""The rules that hold whoever writes to the database, and the views for people with a SQL prompt."""
+"""The constraints and triggers of the schema, and the views for SQL users."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ def query(database: Database, statement: str) -> list[Any]:
 def filled_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Database]:
-    """A database with a row in every table, for tests that leave it as it is."""
+    """Return a database with a row in every table, for tests that do not change it."""
     url = f"sqlite:///{tmp_path_factory.mktemp('schema')}/provider.db"
     if request.param == "postgresql":
         postgres: PostgresServer = request.getfixturevalue("postgres")
@@ -87,7 +87,7 @@ def filled_database(
 
 @pytest.fixture
 def filled(filled_database: Database) -> Iterator[Connection]:
-    """A connection to the filled database; what is done on it is undone."""
+    """Yield a connection to the filled database; its changes are rolled back."""
     with filled_database.engine.connect() as connection:
         yield connection
 
@@ -185,12 +185,12 @@ def test_the_database_takes(filled: Connection, row: dict[str, Any]) -> None:
     filled.execute(insert(Pod), row)
 
 
-def test_the_same_uid_name_and_address_may_be_on_another_node(filled: Connection) -> None:
+def test_nodes_may_share_uid_name_and_address(filled: Connection) -> None:
     filled.execute(insert(Node), {**NODE, "name": "node-b"})
     filled.execute(insert(Pod), {**POD, "id": 2, "node_name": "node-b"})
 
 
-def test_pods_without_an_address_of_their_own_do_not_collide(filled: Connection) -> None:
+def test_pods_without_own_address_do_not_collide(filled: Connection) -> None:
     for number in (2, 3):
         pod = {"id": number, "uid": f"uid-{number}", "name": f"web-{number}", "pod_ip": None}
         filled.execute(insert(Pod), {**POD, **pod})
@@ -198,7 +198,7 @@ def test_pods_without_an_address_of_their_own_do_not_collide(filled: Connection)
 
 @pytest.fixture
 def prompt(filled_database: Database) -> Iterator[Engine]:
-    """What a person with a SQL prompt has: a connection that this program has not set up."""
+    """Yield the connection of a SQL user, without the settings of the application."""
     engine = create_engine(filled_database.engine.url, poolclass=NullPool)
     yield engine
     engine.dispose()
@@ -237,7 +237,7 @@ POSTGRESQL_FORGERIES = {"truncate": "TRUNCATE audit_events", "truncate_cascade":
     ],
     indirect=["filled_database"],
 )
-def test_the_audit_only_grows_whoever_is_at_the_prompt(prompt: Engine, forgery: str) -> None:
+def test_the_audit_is_append_only_for_sql_users(prompt: Engine, forgery: str) -> None:
     with pytest.raises(DBAPIError, match="append-only"), prompt.begin() as connection:
         connection.execute(text(forgery))
     with prompt.connect() as connection:
@@ -246,9 +246,7 @@ def test_the_audit_only_grows_whoever_is_at_the_prompt(prompt: Engine, forgery: 
         ]
 
 
-def test_the_timeline_gives_every_status_from_when_until_when(
-    make_app: MakeApp, database: Database, clock: Clock
-) -> None:
+def test_the_timeline_has_each_status_with_its_times(make_app: MakeApp, database: Database, clock: Clock) -> None:
     client = make_app(start_delay="1s").test_client()
     start = clock()
     client.post("/createPod", json=a_pod(uid="first"))
@@ -279,7 +277,7 @@ def test_the_timeline_gives_every_status_from_when_until_when(
     ]
 
 
-def test_current_pods_go_by_the_clock_of_the_database(database: Database) -> None:
+def test_current_pods_use_the_clock_of_the_database(database: Database) -> None:
     add(database, "nodes", NODE)
     courses = {
         "has-started": [("Pending", -3 * HOUR), ("Running", -2 * HOUR), ("Succeeded", HOUR)],
@@ -309,7 +307,7 @@ def test_current_pods_go_by_the_clock_of_the_database(database: Database) -> Non
     ]
 
 
-def test_a_pod_that_took_the_place_of_another_is_the_current_one(make_app: MakeApp, database: Database) -> None:
+def test_a_replacement_is_the_current_pod(make_app: MakeApp, database: Database) -> None:
     client = make_app().test_client()
     for uid in ("first", "second"):
         client.post("/createPod", json=a_pod(uid=uid))
@@ -318,9 +316,7 @@ def test_a_pod_that_took_the_place_of_another_is_the_current_one(make_app: MakeA
     ]
 
 
-def test_the_audit_log_says_what_came_of_each_request_and_of_its_pod(
-    make_app: MakeApp, database: Database, clock: Clock
-) -> None:
+def test_the_audit_log_joins_requests_with_pods(make_app: MakeApp, database: Database, clock: Clock) -> None:
     client = make_app().test_client()
     created = clock()
     client.post("/createPod", json=a_pod(uid="first"), headers={"X-Request-ID": "a", "User-Agent": "broker"})

@@ -1,4 +1,4 @@
-"""The schema: what the migrations build, and that nothing which happens on the way leaves half of it."""
+"""The migrations: they create the schema of the models, and no failure leaves a partial schema."""
 
 import os
 import re
@@ -31,7 +31,7 @@ REVISIONS = [script.revision for script in reversed(list(ScriptDirectory(str(MIG
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 Catalog = dict[str, object]
-"""What a database says of its own schema: the definition of each object, by kind and name."""
+"""The catalog queries for the definition of each object, by kind and name."""
 
 POSTGRESQL_CATALOG = {
     "column": """
@@ -57,7 +57,7 @@ POSTGRESQL_CATALOG = {
 
 
 def catalog(connection: Connection) -> Catalog:
-    """Read the whole schema but Alembic's own table. In which order a table has its columns does not count."""
+    """Return the schema without Alembic's table; the order of columns is ignored."""
     if connection.dialect.name == "sqlite":
         found: Catalog = {
             f"{kind} {name}": _parts(sql) if kind == "table" else _words(sql)
@@ -74,12 +74,12 @@ def catalog(connection: Connection) -> Catalog:
 
 
 def _words(sql: str | None) -> str:
-    """Take out what is only form: line breaks, and quotes around names that need none."""
+    """Normalize white space, and remove the quotes of names that need none."""
     return " ".join((sql or "").replace('"', "").split())
 
 
 def _parts(create_table: str) -> list[str]:
-    """Split at the commas that are in no inner parentheses: columns and constraints."""
+    """Split columns and constraints at the commas outside of inner parentheses."""
     inside = _words(create_table).partition("(")[2].rpartition(")")[0]
     commas = re.sub(r"\([^()]*(\([^()]*\)[^()]*)*\)", lambda match: match[0].replace(",", "\0"), inside)
     return sorted(part.strip().replace("\0", ",") for part in commas.split(","))
@@ -87,7 +87,7 @@ def _parts(create_table: str) -> list[str]:
 
 @contextmanager
 def rolled_back(database: Database) -> Iterator[Connection]:
-    """Lend a connection on which whatever is done is undone."""
+    """Yield a connection whose changes are rolled back."""
     with database.write() as connection:
         yield connection
         if transaction := connection.get_transaction():
@@ -96,7 +96,7 @@ def rolled_back(database: Database) -> Iterator[Connection]:
 
 @pytest.fixture
 def blank(empty_database_url: str) -> Iterator[Database]:
-    """A database without tables."""
+    """Return a database without tables."""
     database = Database(make_url(empty_database_url), head=None, create=True)
     yield database
     database.dispose()
@@ -175,7 +175,7 @@ def test_every_migration_goes_down_and_up_again(blank: Database) -> None:
     assert blank.revision() == head()
 
 
-def test_every_migration_goes_down_and_up_again_with_pods_in_the_database(
+def test_migrations_are_reversible_with_pods_stored(
     client: FlaskClient, database: Database, database_url: str
 ) -> None:
     for name in ("stays", "changes", "goes"):
@@ -198,9 +198,7 @@ def test_every_migration_goes_down_and_up_again_with_pods_in_the_database(
     assert client.post("/createPod", json=a_pod()).status_code == 200
 
 
-def test_the_audit_is_kept_on_the_way_up_to_0003_and_down_again(
-    client: FlaskClient, database: Database, database_url: str
-) -> None:
+def test_migration_0003_keeps_the_audit_log(client: FlaskClient, database: Database, database_url: str) -> None:
     client.post("/createPod", json=a_pod())
     client.delete("/deletePod", json=a_pod("nobody"))
     statement = text("SELECT id, at, verb, code, request_id, change FROM audit_events ORDER BY id")
@@ -219,9 +217,7 @@ def test_the_audit_is_kept_on_the_way_up_to_0003_and_down_again(
         assert connection.execute(statement).all() == events
 
 
-def test_flask_migrate_says_where_the_database_is_and_may_run_twice_at_once(
-    blank: Database, empty_database_url: str
-) -> None:
+def test_two_migrations_can_run_at_once(blank: Database, empty_database_url: str) -> None:
     processes = [flask_migrate(empty_database_url) for _ in range(2)]
     for process in processes:
         assert process.communicate(timeout=60) == (f"the database is at {head()}\n", "")
@@ -249,7 +245,7 @@ def migrate(_: int, database_url: str) -> None:
     upgrade(make_url(database_url))
 
 
-def test_eight_that_migrate_in_the_same_instant_all_succeed(blank: Database, empty_database_url: str) -> None:
+def test_eight_simultaneous_migrations_succeed(blank: Database, empty_database_url: str) -> None:
     together_in_processes(8, migrate, empty_database_url)
     assert versions(blank) == [head()]
 
@@ -268,7 +264,7 @@ upgrade(make_url(sys.argv[1]))
 """
 
 
-def test_a_migration_that_is_killed_halfway_has_changed_nothing(blank: Database, empty_database_url: str) -> None:
+def test_a_migration_killed_halfway_changes_nothing(blank: Database, empty_database_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLED_HALFWAY, empty_database_url],
         cwd=ROOT,
@@ -284,7 +280,7 @@ def test_a_migration_that_is_killed_halfway_has_changed_nothing(blank: Database,
 
 
 def refusal(database_url: str) -> str:
-    """Run `flask migrate` where it must fail, and give what it prints."""
+    """Run `vkweb migrate`, which must fail, and return its error output."""
     app = create_app(Settings.model_validate({"database_url": database_url}))
     with app.app_context():
         result = app.test_cli_runner().invoke(args=["migrate"])
@@ -293,7 +289,7 @@ def refusal(database_url: str) -> str:
     return result.stderr
 
 
-def test_a_migration_that_meets_a_table_of_somebody_else_changes_nothing(blank: Database) -> None:
+def test_a_migration_meeting_a_foreign_table_changes_nothing(blank: Database) -> None:
     with blank.write() as connection:
         connection.execute(text("CREATE TABLE audit_events (theirs TEXT)"))
         connection.execute(text("INSERT INTO audit_events VALUES ('kept')"))
@@ -305,7 +301,7 @@ def test_a_migration_that_meets_a_table_of_somebody_else_changes_nothing(blank: 
         assert connection.scalars(text("SELECT theirs FROM audit_events")).all() == ["kept"]
 
 
-def test_a_table_of_somebody_else_is_named_in_one_line(blank: Database, empty_database_url: str) -> None:
+def test_a_foreign_table_is_named_in_one_line(blank: Database, empty_database_url: str) -> None:
     with blank.write() as connection:
         connection.execute(text("CREATE TABLE audit_events (theirs TEXT)"))
     assert re.fullmatch(
@@ -313,9 +309,7 @@ def test_a_table_of_somebody_else_is_named_in_one_line(blank: Database, empty_da
     )
 
 
-def test_a_database_of_a_newer_version_is_left_alone_with_a_line_that_says_so(
-    database: Database, database_url: str
-) -> None:
+def test_a_newer_database_is_an_error(database: Database, database_url: str) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert re.fullmatch("Error: .*9999.*; nothing was changed\n", refusal(database_url))
@@ -323,7 +317,7 @@ def test_a_database_of_a_newer_version_is_left_alone_with_a_line_that_says_so(
 
 
 @ON_SQLITE
-def test_what_is_no_database_is_left_as_it_is_with_a_line_that_says_so(empty_database_url: str) -> None:
+def test_a_file_that_is_no_database_is_kept(empty_database_url: str) -> None:
     path = sqlite_file(empty_database_url)
     path.parent.mkdir()
     path.write_bytes(b"Dear diary, " * 1000)
@@ -334,7 +328,7 @@ def test_what_is_no_database_is_left_as_it_is_with_a_line_that_says_so(empty_dat
 
 
 @ON_SQLITE
-def test_a_directory_that_cannot_be_made_is_named_in_one_line(empty_database_url: str) -> None:
+def test_an_impossible_directory_is_named_in_one_line(empty_database_url: str) -> None:
     directory = sqlite_file(empty_database_url).parent
     directory.write_text("a file where a directory should be")
     line = refusal(empty_database_url)
@@ -348,7 +342,7 @@ def sqlite_file(database_url: str) -> Path:
 
 @ON_SQLITE
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
-def test_file_and_directory_are_their_owners_alone_whatever_the_umask(empty_database_url: str, umask: int) -> None:
+def test_database_files_are_private_under_any_umask(empty_database_url: str, umask: int) -> None:
     path = sqlite_file(empty_database_url)
     with the_umask(umask):
         upgrade(make_url(empty_database_url))
@@ -377,7 +371,7 @@ def test_a_file_that_others_can_read_is_narrowed(database_url: str) -> None:
 
 
 @ON_SQLITE
-def test_while_serving_no_file_of_the_database_is_open_to_others(database_url: str, serve: Serve) -> None:
+def test_database_files_stay_private_while_serving(database_url: str, serve: Serve) -> None:
     path = sqlite_file(database_url)
     path.chmod(0o600)
     with the_umask(0), serve() as server:

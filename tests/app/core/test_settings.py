@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.core.settings import NodeAddress, Settings
+from tests.app.core.conftest import Read, Refused
 from tests.app.simulation import SECRET, unhurried
-from tests.settings.conftest import Read, Refused
 
-# What is there to set
+# Reading
 
 
-def test_the_defaults_serve_on_this_machine_alone(read: Read) -> None:
+def test_the_defaults_serve_on_loopback_only(read: Read) -> None:
     settings = read()
     assert (settings.host, settings.port, settings.health_port) == ("127.0.0.1", 3000, None)
     assert settings.database_url == "sqlite:///data/provider.db"
@@ -78,7 +78,7 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "value"), IN_THE_ENVIRONMENT)
-def test_a_setting_is_the_environment_variable_of_its_name(read: Read, name: str, text: str, value: Any) -> None:
+def test_each_setting_reads_its_environment_variable(read: Read, name: str, text: str, value: Any) -> None:
     settings = read(**{name: text})
     assert getattr(settings, name.lower()) == value
     others = {other: setting for other, setting in settings if other != name.lower()}
@@ -92,17 +92,17 @@ def test_a_token_is_read_and_not_shown(read: Read) -> None:
     assert SECRET not in repr(settings.provider_token) + str(settings.provider_token)
 
 
-def test_every_setting_has_its_case_here() -> None:
+def test_every_setting_has_a_case() -> None:
     cases = {name for name, _, _ in IN_THE_ENVIRONMENT} | {"PROVIDER_TOKEN"}
     assert cases == {name.upper() for name in Settings.model_fields}
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
-def test_an_empty_variable_is_none_at_all(read: Read, name: str) -> None:
+def test_an_empty_variable_counts_as_unset(read: Read, name: str) -> None:
     assert read(**{name: ""}) == read()
 
 
@@ -112,21 +112,21 @@ def test_settings_do_not_change(read: Read) -> None:
         settings.port = 1
 
 
-def test_a_database_is_given_as_sqlalchemy_takes_it(read: Read) -> None:
+def test_the_database_is_an_sqlalchemy_url(read: Read) -> None:
     url = read(DATABASE_URL=f"postgresql://u:{SECRET}@db:5433/pods").database
     assert (url.get_backend_name(), url.password, url.host, url.port) == ("postgresql", SECRET, "db", 5433)
 
 
-# The addresses of the node
+# Node addresses
 
 
-def test_the_ip_of_the_brokers_pod_is_the_nodes_where_nothing_else_is_said(read: Read) -> None:
+def test_vkubelet_pod_ip_is_the_default_node_address(read: Read) -> None:
     settings = read(VKUBELET_POD_IP="10.0.0.5")
     assert settings.addresses == (NodeAddress(type="InternalIP", address="10.0.0.5"),)
     assert settings.host_ips == ("10.0.0.5",)
 
 
-def test_the_addresses_that_are_said_come_first(read: Read) -> None:
+def test_node_addresses_override_vkubelet_pod_ip(read: Read) -> None:
     said = [
         {"type": "Hostname", "address": "edge-7"},
         {"type": "InternalIP", "address": "10.0.0.6"},
@@ -138,12 +138,12 @@ def test_the_addresses_that_are_said_come_first(read: Read) -> None:
     assert settings.host_ips == ("10.0.0.6", "fd00::6")
 
 
-def test_pods_on_a_node_without_an_internal_ip_have_a_host_ip_all_the_same(read: Read) -> None:
+def test_host_ip_has_a_default_without_internal_ip(read: Read) -> None:
     settings = read(NODE_ADDRESSES='[{"type": "Hostname", "address": "edge-7"}]')
     assert settings.host_ips == ("127.0.0.1",)
 
 
-# Who can reach it
+# Listening address
 
 
 @pytest.mark.parametrize(
@@ -159,23 +159,21 @@ def test_pods_on_a_node_without_an_internal_ip_have_a_host_ip_all_the_same(read:
         pytest.param({"HOST": "127.255.0.1"}, "127.255.0.1", id="all of 127 is loopback"),
     ],
 )
-def test_it_listens_beyond_this_machine_only_with_a_token(
-    read: Read, variables: dict[str, str], host: str
-) -> None:
+def test_only_a_token_opens_other_addresses(read: Read, variables: dict[str, str], host: str) -> None:
     assert read(**variables).host == host
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "192.0.2.1", "fd00::5"])
-def test_to_be_reachable_without_a_token_is_refused(refused: Refused, host: str) -> None:
+def test_other_addresses_without_a_token_are_refused(refused: Refused, host: str) -> None:
     for variables in ({}, {"PROVIDER_TOKEN": ""}):
         (line,) = refused(HOST=host, **variables)
         assert line.startswith("HOST: is reachable from other machines, which needs a PROVIDER_TOKEN")
 
 
-# What is in force
+# Printing
 
 
-def test_what_is_in_force_is_every_setting_as_one_would_write_it(read: Read) -> None:
+def test_effective_settings_print_as_they_are_set(read: Read) -> None:
     assert read(HOST="127.0.0.1", WORKERS="2").in_force() == {
         "PORT": "3000",
         "HOST": "127.0.0.1",
@@ -206,21 +204,21 @@ def test_what_is_in_force_is_every_setting_as_one_would_write_it(read: Read) -> 
     ("name", "text"),
     [(name, text) for name, text, _ in IN_THE_ENVIRONMENT if "u:p@" not in text],
 )
-def test_what_is_in_force_can_be_set_again(read: Read, name: str, text: str) -> None:
+def test_printed_settings_can_be_set_again(read: Read, name: str, text: str) -> None:
     settings = read(**{name: text})
     again = read(**settings.in_force())
-    assert again.database == settings.database  # written in another way, perhaps
+    assert again.database == settings.database  # the text may differ
     assert again.model_copy(update={"database_url": settings.database_url}) == settings
 
 
 @unhurried
 @given(st.timedeltas(timedelta(0), timedelta(days=365)))
-def test_a_start_delay_in_force_is_the_one_that_was_set(delay: timedelta) -> None:
+def test_a_printed_start_delay_parses_to_itself(delay: timedelta) -> None:
     in_force = Settings.model_validate({"start_delay": delay}).in_force()
     assert Settings.model_validate({"start_delay": in_force["START_DELAY"]}).start_delay == delay
 
 
-def test_no_secret_is_in_force(read: Read) -> None:
+def test_no_secret_is_printed(read: Read) -> None:
     settings = read(
         DATABASE_URL=f"postgresql://u:{SECRET}@db/pods?sslmode=require", PROVIDER_TOKEN=f"{SECRET}-too"
     )

@@ -1,4 +1,4 @@
-"""The questions of the audit, asked of the recorded history."""
+"""The reports of the audit log, run on the recorded history."""
 
 import re
 from datetime import datetime
@@ -12,7 +12,7 @@ from sqlalchemy import inspect
 from app.audit.reports import REPORTS
 from app.db.engine import Database
 from app.services import Services
-from tests.audit.recorded import BROKER, CURL, at
+from tests.app.audit.recorded import BROKER, CURL, at
 from tests.pods import a_container, a_pod
 from tests.server import ROOT
 
@@ -104,12 +104,12 @@ def test_a_question_has_its_answer(
     found = services.audit.run_report(question, **values)
 
     rows = found.rows
-    if question == "status":  # since when, until when and the JSON are in a test of their own
+    if question == "status":  # `since`, `until` and the JSON have their own test
         rows = [row[:3] for row in rows]
     assert rows == expected
 
 
-def test_the_status_of_a_pod_at_a_time_is_a_whole_one(recorded: Flask) -> None:
+def test_the_status_at_a_time_is_complete(recorded: Flask) -> None:
     services: Services = recorded.extensions["services"]
 
     answer = services.audit.run_report("status", namespace="shop", name="worker-0", at=at(16))
@@ -146,7 +146,7 @@ def test_the_docs_say_what_every_column_means(database: Database) -> None:
     assert told == {name: {column["name"] for column in inspector.get_columns(name)} for name in names}
 
 
-def test_a_resize_is_on_record_even_where_no_status_changes(recorded: Flask) -> None:
+def test_a_resize_without_status_change_is_recorded(recorded: Flask) -> None:
     client, services = recorded.test_client(), recorded.extensions["services"]
     [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
     tool["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
@@ -157,7 +157,7 @@ def test_a_resize_is_on_record_even_where_no_status_changes(recorded: Flask) -> 
     assert after - before == 3000 - 50
 
 
-def test_an_image_that_postgresql_could_not_convert_spoils_no_view(recorded: Flask) -> None:
+def test_a_nul_in_an_image_breaks_no_view(recorded: Flask) -> None:
     client, services = recorded.test_client(), recorded.extensions["services"]
     strange = a_pod("strange", containers=[a_container(image="a\u0000b")])
     assert client.post("/createPod", json=strange).status_code == 200
@@ -170,7 +170,7 @@ def test_an_image_that_postgresql_could_not_convert_spoils_no_view(recorded: Fla
     assert change[1] == "spec.containers[web].image"
 
 
-def test_a_pod_that_comes_back_was_not_there_in_between(recorded: Flask, clock: Any) -> None:
+def test_a_recreated_pod_is_absent_in_between(recorded: Flask, clock: Any) -> None:
     client, services = recorded.test_client(), recorded.extensions["services"]
     [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
     clock.now = at(300)

@@ -12,7 +12,7 @@ Refused = Callable[..., list[str]]
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Read:
-    """Read the settings from an environment that has these variables and no other."""
+    """Return a function that reads the settings from the given environment variables only."""
 
     def read(**variables: str) -> Settings:
         for name in list(os.environ):
@@ -27,12 +27,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
 
 @pytest.fixture
 def refused(read: Read) -> Refused:
-    """Read settings that are wrong, and give the lines that say so."""
+    """Return a function that reads invalid settings and returns the lines of the error."""
 
     def refused(**variables: str) -> list[str]:
         with pytest.raises(ConfigurationError) as refusal:
             read(**variables)
-        assert refusal.value.__context__ is None  # a traceback would show what it holds
+        assert refusal.value.__context__ is None  # a traceback would print the value
         return str(refusal.value).splitlines()
 
     return refused

@@ -1,4 +1,4 @@
-"""Clocks that are wrong: one that is set back, one that is ahead of another."""
+"""Wrong clocks: a clock that is set back, and a clock ahead of another."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.app.db.test_durability import assert_nothing_is_half_written
+from tests.app.db.test_faults import application
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
-from tests.test_durability import assert_nothing_is_half_written
-from tests.test_faults import application
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,7 @@ def status(client: FlaskClient, name: str) -> dict[str, Any]:
     return found
 
 
-def test_a_writer_whose_clock_is_ahead_does_not_hide_its_pods_from_a_reader(
-    client: FlaskClient, database_url: str, clock: Clock
-) -> None:
+def test_a_fast_writer_clock_hides_no_pods(client: FlaskClient, database_url: str, clock: Clock) -> None:
     def ahead() -> datetime:
         return clock() + timedelta(minutes=5)
 

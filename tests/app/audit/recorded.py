@@ -1,4 +1,4 @@
-"""A little history of a node, recorded through the services on a clock that stands, so that answers are known."""
+"""A short history of a node, recorded by the services with a fixed clock, so that results are known."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,20 +18,20 @@ from app.runtimes.synthetic.runtime import SyntheticRuntime
 from tests.conftest import Clock
 from tests.pods import a_container, a_pod
 
-RUNTIME = "tests.audit.recorded:RecordedRuntime"
+RUNTIME = "tests.app.audit.recorded:RecordedRuntime"
 START = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
-"""When the history begins: the time at which the clock of the tests stands."""
+"""The start of the history: the initial time of the tests' clock."""
 SECRET = "correct-horse-battery-staple"
 BROKER, CURL = "Go-http-client/1.1", "curl/8.5.0"
 
 
 def at(seconds: float) -> datetime:
-    """Give the time so long after the start."""
+    """Return the time a number of seconds after the start."""
     return START + timedelta(seconds=seconds)
 
 
 class RecordedRuntime(Runtime):
-    """What becomes of a pod is in the name of its image: it crashes, is slow, is missing, or simply runs."""
+    """A runtime in which the image name selects the timeline: crashing, slow, missing, or running."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -60,7 +60,7 @@ class RecordedRuntime(Runtime):
         return iter(())
 
 
-# Seconds after the arrival; why the container waits, None where it runs; its restarts; when it last failed.
+# Seconds after creation; waiting reason, None if running; restarts; time of the last failure.
 _COURSES: dict[str, list[tuple[float, str | None, int, float | None]]] = {
     "crash": [
         (0, "ContainerCreating", 0, None),
@@ -103,7 +103,7 @@ def _transition(
 
 
 def record_history(app: Flask, clock: Clock) -> None:
-    """Let the history happen: 201 seconds, ten requests, two of them refused."""
+    """Record the history: ten requests within 201 seconds, two of which are refused."""
     client = app.test_client()
 
     def send(seconds: float, verb: str, pod: object, *, by: str = BROKER) -> int:

@@ -1,4 +1,4 @@
-"""The chain of hashes: what it finds that was done behind the triggers' back."""
+"""The hash chain: it detects changes that bypass the triggers."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ from app.audit.hash_chain import FIRST, Verification
 from app.db.engine import Database
 from app.db.models import AuditEvent, Node
 from app.db.nodes import lock_node
+from tests.app.audit.recorded import RUNTIME, at, record_history
 from tests.app.web.conftest import put_on, rows
-from tests.audit.recorded import RUNTIME, at, record_history
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
 from tests.waiting import together
@@ -24,7 +24,7 @@ Tamper = Callable[..., None]
 
 @pytest.fixture
 def tamper(database: Database) -> Tamper:
-    """Execute statements as somebody who has taken the triggers off."""
+    """Execute statements with the triggers dropped."""
 
     def execute(*statements: Any) -> None:
         with database.write() as connection:
@@ -44,7 +44,7 @@ def verify(app: Flask, **more: Any) -> Verification:
     return found
 
 
-def test_a_chain_that_nobody_touched_holds_refusals_and_all(recorded: Flask, database: Database) -> None:
+def test_an_unmodified_chain_holds_with_its_refusals(recorded: Flask, database: Database) -> None:
     events = rows(database, AuditEvent)
     assert len(events) == 10
     assert events[0]["previous_hash"] == FIRST
@@ -68,7 +68,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize(("statement", "id_", "why"), TAMPERED.values(), ids=TAMPERED)
-def test_the_first_event_at_which_it_does_not_hold_is_named(
+def test_the_first_broken_event_is_named(
     recorded: Flask, tamper: Tamper, database_kind: str, statement: str, id_: int | None, why: str
 ) -> None:
     if database_kind == "sqlite":
@@ -99,7 +99,7 @@ def test_a_forged_event_without_a_hash_is_named(recorded: Flask, database: Datab
     assert broken.id == 11
 
 
-def test_a_chain_computed_anew_is_found_by_a_hash_that_was_noted(
+def test_a_noted_hash_reveals_a_recomputed_chain(
     recorded: Flask, make_app: MakeApp, clock: Clock, database: Database, tamper: Tamper
 ) -> None:
     noted = verify(recorded).last_hash
@@ -111,12 +111,10 @@ def test_a_chain_computed_anew_is_found_by_a_hash_that_was_noted(
     found = verify(recorded, noted=noted).broken
 
     assert found
-    assert (found.id, found.why) == (None, "the hash that was noted is not in it")
+    assert (found.id, found.why) == (None, "the noted hash is not in the chain")
 
 
-def test_events_from_before_the_setting_are_counted_and_the_chain_begins_after_them(
-    make_app: MakeApp, clock: Clock
-) -> None:
+def test_the_chain_begins_after_events_without_hashes(make_app: MakeApp, clock: Clock) -> None:
     record_history(make_app(runtime=RUNTIME), clock)
     chained = make_app(audit_hash_chain=True)
     put_on(chained.test_client(), a_pod())
@@ -126,7 +124,7 @@ def test_events_from_before_the_setting_are_counted_and_the_chain_begins_after_t
     assert (found.events, found.before, found.broken) == (1, 10, None)
 
 
-def test_a_refusal_before_anything_was_written_begins_a_chain(make_app: MakeApp, database: Database) -> None:
+def test_a_refusal_can_be_the_first_event(make_app: MakeApp, database: Database) -> None:
     app = make_app(audit_hash_chain=True)
 
     assert app.test_client().delete("/deletePod", json=a_pod()).status_code == 404
@@ -144,7 +142,7 @@ def test_each_node_has_a_chain_of_its_own(make_app: MakeApp) -> None:
     assert [(verify(app).events, verify(app).broken) for app in apps] == [(3, None), (3, None)]
 
 
-def test_writes_and_refusals_at_the_same_time_are_one_chain(make_app: MakeApp) -> None:
+def test_concurrent_writes_and_refusals_form_one_chain(make_app: MakeApp) -> None:
     app = make_app(audit_hash_chain=True)
 
     def write(number: int) -> None:
@@ -159,13 +157,13 @@ def test_writes_and_refusals_at_the_same_time_are_one_chain(make_app: MakeApp) -
     assert (verify(app).events, verify(app).broken) == (40, None)
 
 
-def test_a_node_that_is_locked_makes_a_refusal_wait_its_turn(recorded: Flask, database: Database) -> None:
+def test_a_refusal_waits_for_a_locked_node(recorded: Flask, database: Database) -> None:
     with database.write() as connection:
         lock_node(connection, "virtual-kubelet-web")
         assert connection.scalar(select(Node.audit_hash)) == verify(recorded).last_hash
 
 
-def test_the_hash_is_the_one_that_the_docs_describe(recorded: Flask, database: Database) -> None:
+def test_the_hash_is_as_documented(recorded: Flask, database: Database) -> None:
     event = rows(database, AuditEvent)[0]
     columns = "node_name revision request_id address user_agent verb namespace name uid code change pruned_through"
     values = [event["previous_hash"], f"{at(0):%Y-%m-%dT%H:%M:%S.%fZ}", *(event[name] for name in columns.split())]

@@ -1,4 +1,4 @@
-"""What was answered 2xx is there, whatever is killed: a stream of writes, a kill in the middle, a comparison."""
+"""Acknowledged writes survive kills: write continuously, kill a process, and compare the database."""
 
 import json
 import os
@@ -27,12 +27,12 @@ from tests.waiting import booted, eventually
 
 WRITERS = 8
 Outcome = tuple[str, str] | None
-"""What became of a pod: its UID and image, or None where it is gone."""
+"""The state of a pod: its UID and image, or None if it is deleted."""
 
 
 @dataclass
 class Writer:
-    """A client that creates, updates and deletes pods of its own, and knows what it was promised.
+    """A client that creates, updates and deletes its pods, and stores the acknowledged state of each.
 
     Attributes:
         promised: the last state of each pod that was acknowledged.
@@ -48,7 +48,7 @@ class Writer:
     unlike: list[Answer] = field(default_factory=list)
 
     def run(self, stop: Event) -> None:
-        """Write until told to stop. A connection that is lost is made again."""
+        """Write until the stop event is set; reconnect after a lost connection."""
         client = Client(self.server.port)
         for number in count():
             name = f"{self.prefix}-{number}"
@@ -65,7 +65,7 @@ class Writer:
                     break
 
     def life(self, name: str, number: int) -> Iterator[Callable[[Client], bool]]:
-        """Give the requests that are sent for a pod: all are created, many changed, some deleted."""
+        """Yield the requests for a pod: all are created, many updated, some deleted."""
         pod = a_pod(name)
         yield lambda client: self.send(client, "POST", "/createPod", pod)
         if number % 2:
@@ -88,13 +88,13 @@ class Writer:
         return False
 
     def allowed(self, name: str) -> list[Outcome]:
-        """Give the states in which a pod may be: the one promised, or the one that was still open."""
+        """Return the allowed states of a pod: the acknowledged one, and that of an open request."""
         return [self.promised.get(name), *([self.open[name]] if name in self.open else [])]
 
 
 @contextmanager
 def writing(server: Server, *, prefix: str = "w") -> Iterator[list[Writer]]:
-    """Have clients write for the time of a block."""
+    """Run clients that write during the block."""
     stop = Event()
     writers = [Writer(f"{prefix}{number}", server) for number in range(WRITERS)]
     with ThreadPoolExecutor(WRITERS) as pool:
@@ -112,14 +112,14 @@ def acknowledged(writers: list[Writer]) -> int:
 
 
 def stored(database: Database) -> dict[str, Outcome]:
-    """Give what is in the database."""
+    """Return the pods in the database."""
     with database.read() as connection:
         pods = connection.execute(select(Pod.name, Pod.uid, Pod.pod).where(Pod.deleted_at.is_(None)))
         return {name: (uid, json.loads(pod)["spec"]["containers"][0]["image"]) for name, uid, pod in pods}
 
 
 def served(server: Server) -> dict[str, Outcome]:
-    """Give what the provider answers."""
+    """Return the pods in the responses of the provider."""
     with closing(server.client()) as client:
         pods = client.get("/getPods").json()
     return {
@@ -128,7 +128,7 @@ def served(server: Server) -> dict[str, Outcome]:
 
 
 def assert_every_promise_is_kept(writers: list[Writer], found: dict[str, Outcome]) -> None:
-    """Hold what the clients were told against what is there."""
+    """Compare the acknowledged states with the stored ones."""
     assert [writer.unlike for writer in writers if writer.unlike] == []
     broken = {
         name: (found.get(name), writer.allowed(name))
@@ -143,7 +143,7 @@ def assert_every_promise_is_kept(writers: list[Writer], found: dict[str, Outcome
 
 @contextmanager
 def one_moment(database: Database) -> Iterator[Connection]:
-    """Lend a connection on which every statement sees the database of the same moment."""
+    """Yield a connection on which all statements see one snapshot."""
     with database.engine.connect() as connection:
         if not database.is_sqlite:
             connection.execution_options(isolation_level="REPEATABLE READ")
@@ -151,7 +151,7 @@ def one_moment(database: Database) -> Iterator[Connection]:
 
 
 def assert_nothing_is_half_written(database: Database) -> None:
-    """Hold the tables against each other: every change is there with all that belongs to it, or not at all."""
+    """Compare the tables with each other: every change is stored completely or not at all."""
     with one_moment(database) as connection:
         if database.is_sqlite:
             assert connection.execute(text("PRAGMA integrity_check")).all() == [("ok",)]
@@ -177,7 +177,7 @@ def assert_nothing_is_half_written(database: Database) -> None:
         assert len(set(addresses)) == len(addresses)
 
 
-def test_what_was_acknowledged_survives_kill_9_of_every_process(serve: Serve, database: Database) -> None:
+def test_acknowledged_writes_survive_sigkill_of_all_processes(serve: Serve, database: Database) -> None:
     writers: list[Writer] = []
     for attempt in range(3):
         with serve() as server:
@@ -190,7 +190,7 @@ def test_what_was_acknowledged_survives_kill_9_of_every_process(serve: Serve, da
         assert_nothing_is_half_written(database)
 
 
-def test_one_worker_that_is_killed_takes_nothing_with_it_and_is_replaced(serve: Serve, database: Database) -> None:
+def test_a_killed_worker_is_replaced_without_data_loss(serve: Serve, database: Database) -> None:
     with serve(WORKERS="2") as server:
         killed, _ = booted(server, 2)
         with writing(server) as writers:
@@ -205,7 +205,7 @@ def test_one_worker_that_is_killed_takes_nothing_with_it_and_is_replaced(serve: 
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that may be stopped, and does not lie about what is on the disk."""
+    """A PostgreSQL server that can be stopped, with `fsync` on."""
     binaries = find_binaries()
     if binaries is None:
         if os.environ.get("CI"):
@@ -219,9 +219,7 @@ def own_postgres() -> Iterator[PostgresServer]:
         server.remove()
 
 
-def test_while_postgresql_is_stopped_the_answer_is_503_and_afterwards_it_goes_on_by_itself(
-    own_postgres: PostgresServer, tmp_path: Path
-) -> None:
+def test_a_stopped_postgresql_is_503_until_it_returns(own_postgres: PostgresServer, tmp_path: Path) -> None:
     url = own_postgres.url()
     upgrade(make_url(url))
     with serving(free_port(), {"DATABASE_URL": url}, tmp_path / "server.log") as server:
