@@ -52,7 +52,7 @@ def _interrupt(*_: object) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m conformance",
+        "vkweb conformance",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )

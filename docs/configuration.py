@@ -24,7 +24,7 @@ PAGE = """\
 
 ## The provider
 
-Settings come from the environment. `flask config` prints those in force, secrets masked.
+Settings come from the environment. `vkweb config` prints those in force, secrets redacted.
 
 {provider}
 

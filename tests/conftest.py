@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,9 @@ from app.db.engine import Database
 from app.db.migrate import head, upgrade
 from tests.postgres import PostgresServer, find_binaries, free_port
 from tests.server import Server, serving
+
+# A shell that starts the tests in the background has SIGINT ignored, which every child process would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = count()
 

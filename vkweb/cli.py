@@ -27,7 +27,7 @@ class _FlaskCommand(NamedTuple):
 
 _FLASK_COMMANDS = {
     "audit": _FlaskCommand("app.cli.audit", "audit", "Query, export, verify and prune the audit log."),
-    "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets masked."),
+    "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets redacted."),
     "node": _FlaskCommand("app.cli.node", "node", "Show the node's capacity and conditions."),
     "pods": _FlaskCommand("app.cli.pods", "pods", "List and explain pods; show their history."),
     "shell": _FlaskCommand("flask.cli", "shell_command", "Open a Python shell with the database."),
@@ -64,6 +64,8 @@ def _flask_command(ctx: click.Context, wanted: _FlaskCommand) -> click.Command:
     command: click.Command = getattr(import_module(wanted.module), wanted.attribute)
     if command.callback is not None and not isinstance(command, click.Group):  # a group loads it by itself
         command.callback = with_appcontext(command.callback)
+    if wanted.module == "flask.cli":
+        command.help = wanted.help
     return command
 
 

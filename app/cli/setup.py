@@ -1,4 +1,4 @@
-"""`flask config` and `flask migrate`: print the settings, migrate the database."""
+"""`vkweb config` and `vkweb migrate`: print the settings, migrate the database."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""The names and helpers of `flask shell`; see docs/shell.md."""
+"""The names and helpers of `vkweb shell`; see docs/shell.md."""
 
 from datetime import UTC, datetime
 from typing import Any

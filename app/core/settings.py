@@ -176,7 +176,7 @@ class Settings(BaseSettings):
         return tuple(a.address for a in self.addresses if a.type == "InternalIP") or ("127.0.0.1",)
 
     def in_force(self) -> dict[str, str]:
-        """Return all settings by variable name, as text for the environment; secrets are masked."""
+        """Return all settings by variable name, as text for the environment; secrets are redacted."""
         dumped = self.model_dump(mode="json")
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
         for name in ("start_delay", "init_duration", "job_duration"):
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
             if url.query:
                 raise ValueError("must not have parameters for SQLite")
         if {"password", "passfile", "sslpassword"} & set(url.query):
-            raise ValueError("the password must be before the @, where it is masked in output")
+            raise ValueError("the password must be before the @, where it is redacted in output")
         return value
 
     @field_validator("capacity")

@@ -43,7 +43,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A pod of the node, live or deleted.
 
     Attributes:
-        pod: the Pod as last received, with its environment masked.
+        pod: the Pod as last received, with its environment redacted.
         history: its statuses, upcoming ones included.
     """
 

@@ -113,7 +113,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION audit_events_refuse()"""
             f"""CREATE TRIGGER audit_events_no_{operation.lower()} BEFORE {operation} ON audit_events
 BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END"""
         )
-    # INSERT OR REPLACE deletes without a word to the trigger for deletes.
+    # INSERT OR REPLACE deletes without firing the trigger for deletes.
     op.execute(
         """CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
 WHEN EXISTS (SELECT 1 FROM audit_events WHERE id = NEW.id)

@@ -1,6 +1,6 @@
-"""What is to be run of a pod: its manifest, as far as it is about processes, checked and resolved.
+"""The plan of a pod for its shim: the fields of a manifest that processes need, checked and resolved.
 
-What a process of this machine cannot be given is refused, with the field's name. It is never left out in silence.
+A field that a process of this machine cannot honor is refused with its name; no field is ignored silently.
 """
 
 import os
@@ -17,7 +17,7 @@ from app.runtimes.base import Placement
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
-"""What a container has of the provider's own environment, where the pod does not say otherwise."""
+"""The variables of the provider's own environment that a container inherits unless the pod sets them."""
 
 
 class _Object(msgspec.Struct, rename="camel", frozen=True):
@@ -59,7 +59,7 @@ class _Volume(_Object, frozen=True):
 
 
 class ContainerSpec(_Object, frozen=True):
-    """The fields of a Container that are about a process."""
+    """The fields of a Container that a process needs."""
 
     name: str
     command: list[str] | None = None
@@ -75,7 +75,7 @@ class ContainerSpec(_Object, frozen=True):
 
 
 class Spec(_Object, frozen=True):
-    """The fields of a PodSpec that are about processes."""
+    """The fields of a PodSpec that processes need."""
 
     containers: list[ContainerSpec]
     init_containers: list[ContainerSpec] | None = None
@@ -91,10 +91,10 @@ class Spec(_Object, frozen=True):
         return self.restart_policy or "Always"
 
     def fixed(self) -> tuple[object, ...]:
-        """Give what cannot change while the pod runs.
+        """Return the fields that cannot change while the pod runs.
 
-        The environment is not among it: it is resolved anew by whoever sends the pod, and a container keeps the
-        one that it was started with.
+        Environments are not among them: the client resolves them again for each request, and a container keeps
+        the environment with which it was started.
         """
         containers = [
             [msgspec.structs.replace(c, env=None) for c in group]
@@ -108,7 +108,7 @@ class _Pod(_Object, frozen=True):
 
 
 class Entry(NamedTuple):
-    """A container, its kind, and where it stands in the manifest."""
+    """A container, its kind, and its path in the manifest."""
 
     container: ContainerSpec
     kind: Literal["init", "sidecar", "main"]
@@ -121,7 +121,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?")
 
 
 def read(manifest: Manifest) -> Spec:
-    """Read what a pod says about processes.
+    """Decode the fields of a pod that processes need.
 
     Raises:
         InvalidRequest: a field is of the wrong type.
@@ -133,7 +133,7 @@ def read(manifest: Manifest) -> Spec:
 
 
 def entries(spec: Spec) -> Iterator[Entry]:
-    """Give every container in the order in which they start."""
+    """Yield the containers in the order in which they start."""
     for index, container in enumerate(spec.init_containers or ()):
         kind: Literal["init", "sidecar"] = "sidecar" if container.restart_policy == "Always" else "init"
         yield Entry(container, kind, f"spec.initContainers[{index}]")
@@ -142,7 +142,7 @@ def entries(spec: Spec) -> Iterator[Entry]:
 
 
 def check(manifest: Manifest, *, user: int) -> Spec:
-    """Read a pod of which every container can be run as a process.
+    """Decode a pod, and check that every container can run as a process.
 
     Args:
         user: the number of the user that they would run as.
@@ -168,11 +168,11 @@ def check(manifest: Manifest, *, user: int) -> Spec:
 def plan(
     manifest: Manifest, placement: Placement, *, mark: str, back_off: tuple[timedelta, timedelta]
 ) -> dict[str, Any]:
-    """Say what a shim is to run. It holds the secrets of the pod.
+    """Return the plan of a shim as a JSON object. It contains the secrets of the pod.
 
     Args:
-        manifest: one that was checked.
-        placement: the addresses that it may ask for.
+        manifest: a checked manifest.
+        placement: the addresses for variables with a `fieldRef`.
         mark: what its processes are marked with, before the name of the container.
         back_off: the first and the longest pause before a container is run again.
     """
@@ -195,7 +195,7 @@ def plan(
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """Put variables into a word of a command, as Kubernetes does.
+    """Expand `$(VAR)` in one argument of a command, as Kubernetes does.
 
     A variable that is not there is left as it stands. Source: `command` and `args` in the API reference.
 
@@ -216,7 +216,7 @@ def _command(container: ContainerSpec, placement: Placement, *, host_name: str) 
 
 
 def _value(variable: _EnvVar, placement: Placement) -> str | None:
-    """Give a variable's value; None where it comes from something that is not known here."""
+    """Return the value of a variable; None if its source is not known to the provider."""
     if variable.value_from is None:
         return variable.value or ""
     addresses = {
