@@ -51,12 +51,12 @@ SUFFIXES = {
         ("18446744073709551616", "18446744073709551616"),
     ],
 )
-def test_a_quantity_is_a_number_with_an_exponent_or_a_suffix(text: str, amount: str) -> None:
+def test_quantity_is_number_with_exponent_or_suffix(text: str, amount: str) -> None:
     assert parse_quantity(text) == Decimal(amount)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_suffix_is_a_power_of_ten_or_of_two(suffix: str) -> None:
+def test_suffix_is_a_power_of_ten_or_two(suffix: str) -> None:
     assert parse_quantity(f"3{suffix}") == 3 * SUFFIXES[suffix]
 
 

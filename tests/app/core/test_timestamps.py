@@ -28,13 +28,13 @@ ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(mi
         ),
     ],
 )
-def test_a_time_is_written_in_utc_in_whole_seconds_with_its_zone(time: datetime, written: str) -> None:
+def test_times_are_formatted_in_utc_whole_seconds(time: datetime, written: str) -> None:
     assert rfc3339(time) == written
 
 
 @unhurried
 @given(st.timedeltas(timedelta(days=-20_000), timedelta(days=20_000)), ZONES)
-def test_a_time_that_is_written_is_the_same_time_without_its_fraction(ago: timedelta, zone: timezone) -> None:
+def test_formatted_time_loses_only_its_fraction(ago: timedelta, zone: timezone) -> None:
     time = (NOW + ago).astimezone(zone)
     assert datetime.fromisoformat(rfc3339(time)) == time.replace(microsecond=0)
 
@@ -62,7 +62,7 @@ def test_a_time_that_is_written_is_the_same_time_without_its_fraction(ago: timed
         (" 2s\n", 2),
     ],
 )
-def test_a_duration_is_what_go_writes_or_a_number_of_seconds(text: str, seconds: float) -> None:
+def test_durations_are_go_durations_or_plain_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
@@ -132,7 +132,7 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
 
 @unhurried
 @given(st.timedeltas(timedelta(0), timedelta(days=365)))
-def test_a_duration_that_is_written_is_read_as_the_same(duration: timedelta) -> None:
+def test_formatted_duration_parses_to_the_same_value(duration: timedelta) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
 

@@ -55,7 +55,9 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("status", "sentences"), STATUSES.values(), ids=STATUSES)
-def test_a_status_is_told_as_far_as_it_goes(status: dict[str, Any], sentences: list[str]) -> None:
+def test_incomplete_status_is_explained_without_missing_fields(
+    status: dict[str, Any], sentences: list[str]
+) -> None:
     assert said(status) == [*sentences, "It stays so until it is changed or deleted."]
 
 
@@ -78,6 +80,6 @@ def test_a_deletion_that_was_to_come_is_told() -> None:
     )
 
 
-def test_a_pod_of_which_nothing_is_left_has_no_words() -> None:
+def test_pod_without_statuses_has_no_recorded_status() -> None:
     assert list(explain(PodHistory([], None, None), now=NOW)) == ["No status of this pod is recorded any more."]
     assert summary({}) == "Unknown"

@@ -47,7 +47,7 @@ def usable(network: str) -> list[str]:
     return [str(address) for address in ip_network(network)][1:-1]
 
 
-def test_on_an_empty_node_the_address_is_where_the_search_starts(database: Database) -> None:
+def test_first_free_address_is_the_start(database: Database) -> None:
     with database.write() as connection:
         for network, start, expected in (
             ("10.1.0.0/24", 0, "10.1.0.1"),
@@ -62,21 +62,21 @@ def test_on_an_empty_node_the_address_is_where_the_search_starts(database: Datab
             assert find(connection, network, start=start) == expected
 
 
-def test_one_search_after_the_other_goes_through_the_whole_network_and_begins_again(database: Database) -> None:
+def test_consecutive_searches_cycle_through_the_network(database: Database) -> None:
     with database.write() as connection:
         found = [find(connection, "10.1.0.0/29", start=start) for start in range(1, 13)]
     addresses = usable("10.1.0.0/29")
     assert found == [*addresses[1:], *addresses, addresses[0]]
 
 
-def test_an_address_of_a_live_pod_is_passed_over(database: Database) -> None:
+def test_address_of_a_live_pod_is_skipped(database: Database) -> None:
     with database.write() as connection:
         occupy(connection, "10.1.0.1", "10.1.0.2", "10.1.0.4")
         assert find(connection, "10.1.0.0/24", start=0) == "10.1.0.3"
         assert find(connection, "10.1.0.0/24", start=3) == "10.1.0.5"
 
 
-def test_the_search_goes_on_at_the_beginning_of_the_network(database: Database) -> None:
+def test_search_continues_at_the_networks_start(database: Database) -> None:
     with database.write() as connection:
         occupy(connection, "10.1.0.253", "10.1.0.254", "10.1.0.1")
         assert find(connection, "10.1.0.0/24", start=252) == "10.1.0.2"
@@ -95,7 +95,7 @@ def test_an_address_in_ipv6_is_passed_over_too(database: Database) -> None:
         assert find(connection, "fd00:1::/64") == "fd00:1::3"
 
 
-def test_an_address_of_a_pod_that_is_gone_is_free(database: Database) -> None:
+def test_address_of_a_deleted_pod_is_free(database: Database) -> None:
     with database.write() as connection:
         occupy(connection, "10.1.0.1", deleted_at=NOW)
         assert find(connection, "10.1.0.0/24") == "10.1.0.1"
@@ -107,14 +107,14 @@ def test_an_address_on_another_node_is_free(database: Database) -> None:
         assert find(connection, "10.1.0.0/24") == "10.1.0.1"
 
 
-def test_a_pod_on_the_hosts_network_takes_no_address(database: Database) -> None:
+def test_host_network_pod_takes_no_address(database: Database) -> None:
     with database.write() as connection:
         occupy(connection, None, None)
         assert find(connection, "10.1.0.0/30") == "10.1.0.1"
 
 
 @pytest.mark.parametrize("free", [0, 700, 1021])
-def test_the_last_free_address_is_found_from_wherever_the_search_starts(database: Database, free: int) -> None:
+def test_last_free_address_is_found_from_any_start(database: Database, free: int) -> None:
     addresses = usable("10.1.0.0/22")
     with database.write() as connection:
         occupy(connection, *addresses[:free], *addresses[free + 1 :])
@@ -123,7 +123,7 @@ def test_the_last_free_address_is_found_from_wherever_the_search_starts(database
 
 
 @pytest.mark.parametrize("network", ["10.1.0.0/30", "10.1.0.0/23", "fd00:1::/120"])
-def test_where_every_address_is_taken_the_refusal_names_the_setting(database: Database, network: str) -> None:
+def test_exhausted_network_error_names_the_setting(database: Database, network: str) -> None:
     with database.write() as connection:
         occupy(connection, *usable(network))
         for start in (0, 1, 10**12):
@@ -133,7 +133,7 @@ def test_where_every_address_is_taken_the_refusal_names_the_setting(database: Da
             assert "POD_CIDR" in str(refusal.value)
 
 
-def test_live_pods_have_addresses_of_their_own_and_one_that_goes_makes_room(make_app: MakeApp) -> None:
+def test_deleted_pod_frees_its_unique_address(make_app: MakeApp) -> None:
     client = make_app(pod_cidr="10.1.0.0/29").test_client()
     pods = [a_pod(f"web-{index}") for index in range(6)]
     one_more = a_pod("one-more")

@@ -46,7 +46,7 @@ def a_pod_that_requests(cpu: str, memory: str, **fields: Any) -> dict[str, Any]:
     return a_pod(containers=[a_container(resources={"requests": {"cpu": cpu, "memory": memory}})], **fields)
 
 
-def test_the_node_is_as_it_was_at_a_time(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
+def test_node_at_a_past_time(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
     before = clock()
     clock.advance(1)
     first = put_on(client, a_pod_that_requests("250m", "64Mi", name="first"))
@@ -125,7 +125,7 @@ class TestPages:
             name for name in found(namespace="a") if name == "a/web-05"
         ]
 
-    def test_go_on_behind_a_pod_that_has_gone_meanwhile(self, client: FlaskClient, inventory: PodQueries) -> None:
+    def test_page_continues_after_a_deleted_pod(self, client: FlaskClient, inventory: PodQueries) -> None:
         every = names(inventory.pods(PodFilter()))
         page = inventory.pods(PodFilter(), limit=4)
         namespace, name = names(page)[-1].split("/")
@@ -160,7 +160,7 @@ class TestPages:
             assert plan.startswith("SEARCH pods USING"), plan
 
 
-def test_a_pod_is_found_by_its_uid_for_ever(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
+def test_deleted_pod_is_found_by_uid(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
     first = put_on(client, a_pod("web"))
     clock.advance(20)
     second = put_on(client, a_pod("web"))  # in place of the first
