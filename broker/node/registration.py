@@ -22,7 +22,7 @@ class Registration:
     """Keeps the Node object registered.
 
     Args:
-        dependencies: of the node; UID and labels of its `node` are updated.
+        dependencies: of the node; UID, labels and taints of its `node` are updated.
         status: computes the initial status of a new Node.
     """
 
@@ -47,7 +47,7 @@ class Registration:
                 log.warning("node not registered", error=str(exc), retry_in=round(delay, 1))
                 await asyncio.sleep(delay)
             else:
-                self._update_info(node)
+                self._node.observe(node)
                 self._status.adopt(node.get("status") or {})
                 log.info("node registered", node=self._node.name, uid=self._node.uid)
                 return
@@ -66,15 +66,11 @@ class Registration:
             if obj is not None:
                 exists = type_ != "DELETED"
             if obj is not None and exists:
-                self._update_info(obj.decode())
+                self._node.observe(obj.decode())
             elif not exists:
                 log.warning("node was deleted from Kubernetes and is registered again", node=self._node.name)
                 await self.register()
                 exists = True
-
-    def _update_info(self, node: Object) -> None:
-        self._node.uid = node["metadata"]["uid"]
-        self._node.labels = node["metadata"].get("labels") or {}
 
     async def _create_or_adopt(self) -> Object:
         try:

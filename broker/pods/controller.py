@@ -15,10 +15,11 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
+from broker.kubernetes.errors import NotFound
 from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.actions import Action, PodVersion, decide
-from broker.pods.admission import Rejection, ResourceLedger, admit, requests
+from broker.pods.admission import NODE_AFFINITY, Rejection, ResourceLedger, admit, requests
 from broker.pods.deletion import PodDeletion
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
@@ -141,9 +142,8 @@ class PodController:
                 state.mark_absent()
             await self._fail(snapshot, state, _DEADLINE_EXCEEDED)
             return
-        if rejection := self._admit(snapshot, state):
-            message = f"Pod was rejected: {rejection.message}"
-            await self._fail(snapshot, state, rejection._replace(message=message))
+        if rejection := await self._admit(snapshot, state):
+            await self._fail(snapshot, state, rejection, prefix="Pod was rejected: ")
             return
         try:
             written = await self._sync.sync(snapshot, state)
@@ -163,7 +163,7 @@ class PodController:
             return None
         return (stored.deadline - self._clock()).total_seconds()
 
-    def _admit(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
+    async def _admit(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
         """Admit a new pod and count its requests; a pod that ran before is always admitted."""
         stored = snapshot.stored
         if stored.uid in self._ledger:
@@ -171,13 +171,29 @@ class PodController:
         if stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
             if not self._node.uid or not self._node.allocatable:
                 raise RetryLater("the node is not registered yet", at_most=1)
-            if rejection := admit(snapshot.pod, self._node, self._ledger.used):
+            rejection = admit(snapshot.pod, self._node, self._ledger.used)
+            if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
+                rejection = admit(snapshot.pod, self._node, self._ledger.used)
+            if rejection:
                 return rejection
         self._ledger.admit(stored.uid, requests(snapshot.pod))
         return None
 
-    async def _fail(self, snapshot: PodSnapshot, state: ProviderState, why: Rejection) -> None:
-        status = terminal_status(snapshot.pod, now=self._clock(), reason=why.reason, message=why.message)
+    async def _read_node(self) -> bool:
+        """Read the Node: the watch may not have delivered the labels that the scheduler has seen."""
+        try:
+            self._node.observe(await self._dependencies.client.get(f"/api/v1/nodes/{self._node.name}"))
+        except NotFound:
+            return False
+        return True
+
+    async def _fail(
+        self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, *, prefix: str = ""
+    ) -> None:
+        """Write a failed status, its message with a prefix, and record an event without it, as a kubelet does."""
+        status = terminal_status(
+            snapshot.pod, now=self._clock(), reason=why.reason, message=f"{prefix}{why.message}"
+        )
         await self._writer.write(snapshot, state, status)
         self._events.record(snapshot.pod, "Warning", why.reason, why.message)
 
