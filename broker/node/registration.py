@@ -1,7 +1,7 @@
 """Registration of the node: creates the Node object, adopts an existing one, and creates a deleted one again.
 
-A watch shows changes of the Node by other clients. The fields that the broker owns (its labels, its taint, its part
-of the status) are written again within one period.
+A watch shows changes of the Node by other clients. The fields that the broker owns (its labels, its taint, its
+part of the status) are written again within one period.
 """
 
 import asyncio
