@@ -1,7 +1,7 @@
 """Status of the node: polled from the provider every ten seconds, written to Kubernetes on a change.
 
-A change is a difference from the Node in Kubernetes, whoever made it. During an interruption of the lease, for
-example, the node controller sets conditions to Unknown, and only the node sets them back.
+A change is a difference from the Node in Kubernetes, made here or by another client. During an interruption of the
+lease, the node controller sets conditions to Unknown, and only the node sets them back.
 
 Ten seconds and five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
 """
