@@ -45,7 +45,7 @@ def json_values() -> st.SearchStrategy[Any]:
     )
 
 
-def the_pod() -> dict[str, Any]:
+def full_pod() -> dict[str, Any]:
     """A pod that uses every field which is read, and more."""
     env = [{"name": "A", "value": "1"}, {"name": "B", "value": SECRET}, {"name": "C", "value": "3"}]
     resources = {"requests": {"cpu": "100m", "memory": 1024}, "limits": {"cpu": 1.5}}
@@ -100,9 +100,9 @@ PODS = {
 """Pods of every kind, by what is special about them."""
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
+def with_field(path: str, value: Any) -> dict[str, Any]:
     """The pod with another value at a path such as `spec.containers.0.name`."""
-    pod = the_pod()
+    pod = full_pod()
     *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
     target: Any = pod
     for key in parents:
@@ -114,51 +114,54 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return pod
 
 
-def sent(pod: Any) -> Manifest:
+def parse_manifest(pod: Any) -> Manifest:
     """Parse a pod, or anything else that is JSON."""
     return Manifest.parse(json.dumps(pod).encode())
 
 
-def parsed(pod: dict[str, Any]) -> Pod:
+def parse_pod(pod: dict[str, Any]) -> Pod:
     """Give a pod as the course sees it."""
-    return sent(pod).pod
+    return parse_manifest(pod).pod
 
 
-def alive(
+def simulated_pod(
     pod: dict[str, Any], *, placement: Placement = PLACEMENT, accepted_at: datetime = NOW, **defaults: Any
 ) -> SimulatedPod:
     """Give the life of a pod that arrives at `NOW`; `start_delay` is in seconds."""
     defaults["start_delay"] = timedelta(seconds=defaults.get("start_delay", 0))
-    return simulate(parsed(pod), placement=placement, accepted_at=accepted_at, defaults=Defaults(**defaults))
+    return simulate(parse_pod(pod), placement=placement, accepted_at=accepted_at, defaults=Defaults(**defaults))
 
 
-def live(pod: dict[str, Any], **circumstances: Any) -> list[Transition]:
+def transitions_of(pod: dict[str, Any], **circumstances: Any) -> list[Transition]:
     """Compute the course of a pod that arrives at `NOW`."""
-    return create(alive(pod, **circumstances), now=NOW).transitions
+    return create(simulated_pod(pod, **circumstances), now=NOW).transitions
 
 
-def lived(pod: dict[str, Any], *, until: datetime, **circumstances: Any) -> list[Transition]:
+def transitions_until(pod: dict[str, Any], *, until: datetime, **circumstances: Any) -> list[Transition]:
     """Compute the course of a pod that arrives at `NOW`, gone on with as a reader has it, up to a time."""
-    the_life = alive(pod, **circumstances)
-    course = create(the_life, now=NOW)
+    the_pod = simulated_pod(pod, **circumstances)
+    course = create(the_pod, now=NOW)
     transitions = course.transitions
     while course.continues_at and course.continues_at <= until:
-        course = advance(the_life, current=transitions[-1], now=course.continues_at) or Timeline([])
+        course = advance(the_pod, current=transitions[-1], now=course.continues_at) or Timeline([])
         transitions += course.transitions
     return [transition for transition in transitions if transition.effective_at <= until]
 
 
-def altered(
+def transitions_on_update(
     pod: dict[str, Any], before: dict[str, Any], course: list[Transition], now: datetime, **circumstances: Any
 ) -> list[Transition]:
     """Compute the course from `now` on of a pod that was another and had a course until then."""
     current = next(transition for transition in reversed(course) if transition.effective_at < now)
     return update(
-        alive(pod, **circumstances), before=alive(before, **circumstances), current=current, now=now
+        simulated_pod(pod, **circumstances),
+        before=simulated_pod(before, **circumstances),
+        current=current,
+        now=now,
     ).transitions
 
 
-def steered(pod: dict[str, Any] | None = None, **steering: str) -> dict[str, Any]:
+def annotated(pod: dict[str, Any] | None = None, **steering: str) -> dict[str, Any]:
     """A pod with annotations: `run_for="5s"` is for all of it, `run_for__web="5s"` for one container."""
     pod = pod or a_pod(uid=UID)
     annotations = dict(pod["metadata"].get("annotations") or {})
@@ -185,6 +188,6 @@ def status_at(transitions: list[Transition], time: datetime) -> PodStatus:
     return [transition.status for transition in transitions if transition.effective_at <= time][-1]
 
 
-def wire(status: msgspec.Struct) -> Any:
+def decoded(status: msgspec.Struct) -> Any:
     """Give a status, or a part of one, as a client decodes it."""
     return json.loads(msgspec.json.encode(status))

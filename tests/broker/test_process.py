@@ -163,7 +163,7 @@ async def test_a_killed_broker_resumes_after_a_restart(api: ApiServer, start: St
     async with start():
         api.store.create("pods", a_pod("another", nodeName="node"))
         await api.until(lambda: api.store.get("pods", "another", "default")["status"]["phase"] == "Running")
-    assert [request.body["metadata"]["name"] for request in stub.made("/createPod")] == ["another"]
+    assert [request.body["metadata"]["name"] for request in stub.requests_to("/createPod")] == ["another"]
     assert api.store.get("pods", "web", "default") == created
 
 
@@ -198,7 +198,7 @@ async def test_logs_and_events_contain_no_secret(api: ApiServer, start: Start, s
         await is_ready(api)
         with stub.failing("/createPod", 400, body=b'{"error": {"message": "not hunter2048"}}', times=1):
             api.store.create("pods", a_pod("refused", nodeName="node", containers=[a_container(env=env)]))
-            await stub.until(lambda: stub.made("/createPod"))
+            await stub.until(lambda: stub.requests_to("/createPod"))
         with stub.failing("/createPod", 500, body=b"hunter2048", times=2):
             api.store.create("pods", a_pod("web", nodeName="node", containers=[a_container(env=env)]))
             await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")

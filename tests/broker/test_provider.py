@@ -215,7 +215,7 @@ async def test_statuses_since_waits_for_changes() -> None:
         assert [(c.namespace, c.name, c.uid) for c in first.statuses] == [("default", "web-0", "uid-1")]
         assert bytes(first.statuses[0].status).startswith(b'{"phase":"Running"')
         waiting = asyncio.create_task(provider.statuses_since(first.revision, wait=30))
-        await stub.until(lambda: len(stub.made("/podStatuses")) == 2)
+        await stub.until(lambda: len(stub.requests_to("/podStatuses")) == 2)
         await provider.delete(pod)
         second = await waiting
         assert second

@@ -42,7 +42,7 @@ async def test_a_ready_node_passes(api: ApiServer, authority: Authority, tmp_pat
 
 async def test_it_waits_for_the_node(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
     running = asyncio.create_task(run(api, authority, tmp_path))
-    await api.until(lambda: api.made("GET", "/nodes/edge"))
+    await api.until(lambda: api.requests_to("GET", "/nodes/edge"))
     put_node(api, "True")
     assert await running == (0, "node edge: Ready\n")
 

@@ -147,7 +147,7 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
         await api.until(lambda: is_ready(api.store.find("nodes", NODE)))
         api.store.create("pods", a_pod(wants="nothing-there"), "shop")
         await api.until(
-            lambda: api.made("PATCH", "/events/")
+            lambda: api.requests_to("PATCH", "/events/")
         )  # the event is repeated while the ConfigMap is missing
         api.store.delete("pods", "web", "shop", {"gracePeriodSeconds": 0})
         api.store.create("pods", a_pod(wants="settings"), "shop")
@@ -156,7 +156,7 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
         api.store.delete("pods", "web", "shop", None)
         await api.until(lambda: api.store.find("pods", "web", "shop") is None)
     async with running_node(settings_of_a_node(provider_url, labels={"zone": "a"}), cluster):
-        await api.until(lambda: api.made("PUT", "/leases/"))
+        await api.until(lambda: api.requests_to("PUT", "/leases/"))
 
 
 def is_ready(obj: Object | None) -> bool:

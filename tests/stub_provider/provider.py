@@ -174,7 +174,7 @@ class StubProvider(ProviderServer):
             self._faults.remove(fault)
             fault.lifted.set()
 
-    def made(self, path: str) -> list[Request]:
+    def requests_to(self, path: str) -> list[Request]:
         """Return the received requests for a path."""
         return [request for request in self.requests if request.path == path]
 

@@ -11,7 +11,7 @@ from app.kubernetes.status import (
     ContainerStatus,
     PodCondition,
 )
-from tests.app.simulation import wire
+from tests.app.simulation import decoded
 
 AT = "2026-11-22T08:46:38Z"
 LATER = "2026-11-22T09:00:00Z"
@@ -75,7 +75,7 @@ def test_the_five_conditions_are_in_kubelet_order() -> None:
 
 def test_a_condition_that_holds_gives_no_reason() -> None:
     for condition in derive(running("web"), init=(terminated("fetch"),)).values():
-        assert wire(condition) == {
+        assert decoded(condition) == {
             "type": condition.type,
             "status": "True",
             "lastProbeTime": None,
@@ -96,7 +96,7 @@ def test_scheduled_and_initialized_precede_running_containers() -> None:
 def test_unready_containers_are_named() -> None:
     derived = derive(waiting("db"), running("log"), waiting("web"))
     for type_ in ("Ready", "ContainersReady"):
-        assert wire(derived[type_]) == {
+        assert decoded(derived[type_]) == {
             "type": type_,
             "status": "False",
             "lastProbeTime": None,
@@ -108,7 +108,7 @@ def test_unready_containers_are_named() -> None:
 
 def test_incomplete_init_containers_are_named() -> None:
     init = (terminated("one"), terminated("two", exit_code=1), running("three", ready=False), waiting("four"))
-    assert wire(derive(waiting("web"), init=init)["Initialized"]) == {
+    assert decoded(derive(waiting("web"), init=init)["Initialized"]) == {
         "type": "Initialized",
         "status": "False",
         "lastProbeTime": None,
@@ -197,7 +197,7 @@ def test_further_conditions_come_first() -> None:
         PodSpec(containers=[]), phase="Failed", sandbox=True, init=(), regular=(), at=AT,
         also=[("DisruptionTarget", ("TerminationByKubelet", "why"))],
     )  # fmt: skip
-    assert wire(derived[0]) == {
+    assert decoded(derived[0]) == {
         "type": "DisruptionTarget",
         "status": "True",
         "lastProbeTime": None,

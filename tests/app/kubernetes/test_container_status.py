@@ -9,7 +9,7 @@ from app.kubernetes import container_status
 from app.kubernetes.container_status import container_id, image_id
 from app.kubernetes.pod import Container
 from app.kubernetes.status import ContainerStatus
-from tests.app.simulation import unhurried, wire
+from tests.app.simulation import decoded, unhurried
 
 AT = "2026-11-22T08:46:38Z"
 LATER = "2026-11-22T09:00:00Z"
@@ -22,7 +22,7 @@ def running(at: str = AT, *, before: ContainerStatus | None = None) -> Container
 
 
 def test_a_container_that_waits_has_no_ids_yet() -> None:
-    assert wire(container_status.waiting(WEB, reason="ContainerCreating")) == {
+    assert decoded(container_status.waiting(WEB, reason="ContainerCreating")) == {
         "name": "web",
         "state": {"waiting": {"reason": "ContainerCreating"}},
         "lastState": {},
@@ -35,7 +35,7 @@ def test_a_container_that_waits_has_no_ids_yet() -> None:
 
 
 def test_a_running_container_has_its_start_time() -> None:
-    assert wire(running()) == {
+    assert decoded(running()) == {
         "name": "web",
         "state": {"running": {"startedAt": AT}},
         "lastState": {},
@@ -49,7 +49,7 @@ def test_a_running_container_has_its_start_time() -> None:
 
 
 def test_a_terminated_container_is_not_ready() -> None:
-    assert wire(container_status.terminated(running(), at=LATER, exit_code=3)) == {
+    assert decoded(container_status.terminated(running(), at=LATER, exit_code=3)) == {
         "name": "web",
         "state": {
             "terminated": {
@@ -81,14 +81,14 @@ def test_a_restart_sets_count_and_last_state() -> None:
 def test_a_container_in_back_off_keeps_its_id() -> None:
     ended = container_status.terminated(running(), at=LATER, exit_code=1)
     waiting = container_status.waiting(WEB, reason="CrashLoopBackOff", message="later", before=ended)
-    assert wire(waiting.state) == {"waiting": {"reason": "CrashLoopBackOff", "message": "later"}}
+    assert decoded(waiting.state) == {"waiting": {"reason": "CrashLoopBackOff", "message": "later"}}
     assert waiting.last_state == ended.state
     assert (waiting.restart_count, waiting.container_id) == (0, ended.container_id)
     assert running(LATER, before=waiting).last_state == ended.state
 
 
 def test_a_lost_container_has_exit_code_137() -> None:
-    state = wire(container_status.lost(running()).state)["terminated"]
+    state = decoded(container_status.lost(running()).state)["terminated"]
     assert (state["exitCode"], state["reason"]) == (137, "ContainerStatusUnknown")
     assert state.keys().isdisjoint({"startedAt", "finishedAt", "containerID"})
 

@@ -10,13 +10,22 @@ from hypothesis import strategies as st
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.pod import Manifest
-from tests.app.simulation import LEAST, REMOVED, SECRET, changed, json_values, sent, the_pod, unhurried
+from tests.app.simulation import (
+    LEAST,
+    REMOVED,
+    SECRET,
+    full_pod,
+    json_values,
+    parse_manifest,
+    unhurried,
+    with_field,
+)
 
 # What is accepted
 
 
 def test_fields_used_by_the_provider_are_decoded() -> None:
-    pod = sent(the_pod()).pod
+    pod = parse_manifest(full_pod()).pod
     assert (pod.metadata.namespace, pod.metadata.name, pod.metadata.generation) == ("default", "web-0", 1)
     assert pod.metadata.uid == "2b0fba1b-6627-4b32-9948-9f415a2c5ecb"
     assert [container.name for container in pod.spec.all_containers] == ["web", "log", "fetch", "debug"]
@@ -32,24 +41,24 @@ def test_fields_used_by_the_provider_are_decoded() -> None:
     "pod",
     [
         pytest.param(json.loads(LEAST), id="least"),
-        pytest.param({**the_pod(), "kind": "Pod", "apiVersion": "v1"}, id="kind"),
-        pytest.param({**the_pod(), "kind": ""}, id="empty kind"),
-        pytest.param({**the_pod(), "kind": None, "apiVersion": None}, id="null kind"),
-        pytest.param({**the_pod(), "status": {}}, id="empty status"),
-        pytest.param({**the_pod(), "status": None}, id="null status"),
-        pytest.param({**the_pod(), "status": ["what", "ever"]}, id="any status"),
-        pytest.param({**the_pod(), "future": {"field": [1]}}, id="unknown field"),
-        pytest.param(changed("metadata.uid", None), id="null uid"),
-        pytest.param(changed("metadata.uid", ""), id="empty uid"),
-        pytest.param(changed("metadata.creationTimestamp", None), id="null time"),
-        pytest.param(changed("metadata.managedFields", None), id="null managed fields"),
-        pytest.param(changed("metadata.name", "x" * 253), id="longest name"),
-        pytest.param(changed("spec.initContainers", None), id="null init containers"),
-        pytest.param(changed("spec.ephemeralContainers", None), id="null ephemeral containers"),
-        pytest.param(changed("spec.hostNetwork", None), id="null host network"),
-        pytest.param(changed("spec.resources", None), id="null resources"),
+        pytest.param({**full_pod(), "kind": "Pod", "apiVersion": "v1"}, id="kind"),
+        pytest.param({**full_pod(), "kind": ""}, id="empty kind"),
+        pytest.param({**full_pod(), "kind": None, "apiVersion": None}, id="null kind"),
+        pytest.param({**full_pod(), "status": {}}, id="empty status"),
+        pytest.param({**full_pod(), "status": None}, id="null status"),
+        pytest.param({**full_pod(), "status": ["what", "ever"]}, id="any status"),
+        pytest.param({**full_pod(), "future": {"field": [1]}}, id="unknown field"),
+        pytest.param(with_field("metadata.uid", None), id="null uid"),
+        pytest.param(with_field("metadata.uid", ""), id="empty uid"),
+        pytest.param(with_field("metadata.creationTimestamp", None), id="null time"),
+        pytest.param(with_field("metadata.managedFields", None), id="null managed fields"),
+        pytest.param(with_field("metadata.name", "x" * 253), id="longest name"),
+        pytest.param(with_field("spec.initContainers", None), id="null init containers"),
+        pytest.param(with_field("spec.ephemeralContainers", None), id="null ephemeral containers"),
+        pytest.param(with_field("spec.hostNetwork", None), id="null host network"),
+        pytest.param(with_field("spec.resources", None), id="null resources"),
         pytest.param(
-            changed(
+            with_field(
                 "spec.containers.0",
                 dict.fromkeys(
                     (
@@ -61,18 +70,18 @@ def test_fields_used_by_the_provider_are_decoded() -> None:
             ),
             id="null fields of a container",
         ),
-        pytest.param(changed("metadata.annotations", None), id="null annotations"),
-        pytest.param(changed("metadata.annotations", {"a": None}), id="null annotation"),
-        pytest.param(changed("metadata.ownerReferences", [{"kind": None}]), id="null kind of an owner"),
-        pytest.param(changed("spec.activeDeadlineSeconds", None), id="null deadline"),
-        pytest.param(changed("spec.containers.0.startupProbe", {"periodSeconds": None}), id="null period"),
-        pytest.param(changed("spec.containers.0.resources", {"requests": None, "limits": None}), id="null lists"),
-        pytest.param(changed("spec.containers.0.env", [None, 1, {}, {"name": None}, {"name": []}]), id="any env"),
-        pytest.param(changed("metadata.labels", {"a": "\0 \n", "": "😀"}), id="any text"),
+        pytest.param(with_field("metadata.annotations", None), id="null annotations"),
+        pytest.param(with_field("metadata.annotations", {"a": None}), id="null annotation"),
+        pytest.param(with_field("metadata.ownerReferences", [{"kind": None}]), id="null kind of an owner"),
+        pytest.param(with_field("spec.activeDeadlineSeconds", None), id="null deadline"),
+        pytest.param(with_field("spec.containers.0.startupProbe", {"periodSeconds": None}), id="null period"),
+        pytest.param(with_field("spec.containers.0.resources", {"requests": None, "limits": None}), id="nulls"),
+        pytest.param(with_field("spec.containers.0.env", [None, 1, {}, {"name": None}, {"name": []}]), id="env"),
+        pytest.param(with_field("metadata.labels", {"a": "\0 \n", "": "😀"}), id="any text"),
     ],
 )  # fmt: skip
 def test_a_pod_is_accepted(pod: dict[str, Any]) -> None:
-    assert sent(pod).pod.metadata.namespace in ("default", "b")
+    assert parse_manifest(pod).pod.metadata.namespace in ("default", "b")
 
 
 # What is refused
@@ -168,7 +177,7 @@ def test_a_pod_is_accepted(pod: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_an_invalid_pod_is_refused_by_field(path: str, value: Any, field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        sent(changed(path, value))
+        parse_manifest(with_field(path, value))
     assert refusal.value.field == field
     assert str(refusal.value).startswith(f"{field}: ")
 
@@ -188,7 +197,7 @@ def test_an_invalid_pod_is_refused_by_field(path: str, value: Any, field: str) -
 )  # fmt: skip
 def test_a_refusal_states_the_problem(path: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        sent(changed(path, value))
+        parse_manifest(with_field(path, value))
     assert str(refusal.value) == message
 
 
@@ -278,12 +287,12 @@ secrets = st.sampled_from([SECRET, [SECRET], {"name": SECRET}, [{"name": SECRET,
 
 
 @unhurried
-@given(st.sampled_from(paths(the_pod())), oddities | secrets | st.just(REMOVED))
+@given(st.sampled_from(paths(full_pod())), oddities | secrets | st.just(REMOVED))
 @example("metadata.uid", "\0")
 @example("spec.containers.0.env", [{"name": 5}, {"name": None}, 7])
 @example("spec.containers.0.resources.requests.cpu", 2**64)
 def test_no_error_quotes_a_value_of_the_pod(path: str, value: Any) -> None:
-    assert SECRET not in refusal_of(json.dumps(changed(path, value)).encode())
+    assert SECRET not in refusal_of(json.dumps(with_field(path, value)).encode())
 
 
 NESTS: dict[str, Callable[[int], str]] = {
@@ -315,11 +324,11 @@ def test_deep_nesting_is_accepted_or_refused(body: str, depth: int) -> None:
 
 @pytest.mark.parametrize("uid", [REMOVED, None, ""], ids=["missing", "null", "empty"])
 def test_a_pod_without_uid_can_get_one(uid: object) -> None:
-    manifest = sent(changed("metadata.uid", uid)).with_uid("u-1")
+    manifest = parse_manifest(with_field("metadata.uid", uid)).with_uid("u-1")
     assert manifest.pod.metadata.uid == "u-1"
     assert json.loads(manifest.text)["metadata"]["uid"] == "u-1"
     assert Manifest.parse(manifest.text.encode()) == manifest
-    assert manifest.digest == sent(the_pod()).digest
+    assert manifest.digest == parse_manifest(full_pod()).digest
 
 
 def test_an_added_uid_changes_no_other_byte() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.kubernetes.pod import Manifest
-from tests.app.simulation import LEAST, REMOVED, changed, json_values, sent, the_pod, unhurried
+from tests.app.simulation import LEAST, REMOVED, full_pod, json_values, parse_manifest, unhurried, with_field
 
 RECORDING = Path(__file__).parents[2] / "data" / "original-broker.jsonl"
 
@@ -106,7 +106,7 @@ def exact(text: str, *, without: frozenset[str] = frozenset()) -> Any:
 @unhurried
 @given(json_values(), json_values())
 def test_the_text_keeps_every_other_field(in_spec: Any, in_metadata: Any) -> None:
-    pod = changed("spec.future", in_spec)
+    pod = with_field("spec.future", in_spec)
     pod["metadata"]["future"] = in_metadata
     body = json.dumps(pod, indent=1)
     dropped = frozenset({"status", "managedFields"})
@@ -116,7 +116,7 @@ def test_the_text_keeps_every_other_field(in_spec: Any, in_metadata: Any) -> Non
 
 
 def test_a_stored_text_parses_to_the_same_manifest() -> None:
-    manifest = sent(the_pod())
+    manifest = parse_manifest(full_pod())
     assert parse_text(manifest.text) == manifest
 
 
@@ -124,7 +124,7 @@ def test_a_stored_text_parses_to_the_same_manifest() -> None:
 
 
 def with_env(order: list[int], containers: str = "containers") -> dict[str, Any]:
-    pod = the_pod()
+    pod = full_pod()
     container = pod["spec"][containers][0]
     container["env"] = [container["env"][index] for index in order]
     return pod
@@ -142,26 +142,26 @@ def reversed_keys(value: Any) -> Any:
         pytest.param(with_env([2, 0, 1]), id="order of the environment"),
         pytest.param(with_env([2, 0, 1], "initContainers"), id="of an init container"),
         pytest.param(with_env([2, 0, 1], "ephemeralContainers"), id="of an ephemeral container"),
-        pytest.param(reversed_keys(the_pod()), id="order of keys"),
-        pytest.param(changed("metadata.resourceVersion", "999"), id="resource version"),
-        pytest.param(changed("metadata.resourceVersion", REMOVED), id="no resource version"),
-        pytest.param(changed("metadata.managedFields", [{"manager": "x"}, {}]), id="managed fields"),
-        pytest.param(changed("metadata.managedFields", REMOVED), id="no managed fields"),
-        pytest.param(changed("status", {"phase": "Running", "podIP": "10.0.0.1"}), id="status"),
-        pytest.param(changed("status", REMOVED), id="no status"),
-        pytest.param(changed("status", None), id="null status"),
-        pytest.param(changed("kind", "Pod"), id="kind"),
-        pytest.param(changed("apiVersion", "v1"), id="API version"),
-        pytest.param(changed("future", None), id="null at the top"),
-        pytest.param(changed("metadata.deletionTimestamp", None), id="null in the metadata"),
-        pytest.param(changed("spec.affinity", None), id="null in the spec"),
-        pytest.param(changed("spec.containers.1.command", None), id="null in a container"),
-        pytest.param(changed("spec.containers.0.env.0.valueFrom", None), id="null in a variable"),
-        pytest.param(changed("spec.volumes.0.emptyDir.sizeLimit", None), id="null in a volume"),
+        pytest.param(reversed_keys(full_pod()), id="order of keys"),
+        pytest.param(with_field("metadata.resourceVersion", "999"), id="resource version"),
+        pytest.param(with_field("metadata.resourceVersion", REMOVED), id="no resource version"),
+        pytest.param(with_field("metadata.managedFields", [{"manager": "x"}, {}]), id="managed fields"),
+        pytest.param(with_field("metadata.managedFields", REMOVED), id="no managed fields"),
+        pytest.param(with_field("status", {"phase": "Running", "podIP": "10.0.0.1"}), id="status"),
+        pytest.param(with_field("status", REMOVED), id="no status"),
+        pytest.param(with_field("status", None), id="null status"),
+        pytest.param(with_field("kind", "Pod"), id="kind"),
+        pytest.param(with_field("apiVersion", "v1"), id="API version"),
+        pytest.param(with_field("future", None), id="null at the top"),
+        pytest.param(with_field("metadata.deletionTimestamp", None), id="null in the metadata"),
+        pytest.param(with_field("spec.affinity", None), id="null in the spec"),
+        pytest.param(with_field("spec.containers.1.command", None), id="null in a container"),
+        pytest.param(with_field("spec.containers.0.env.0.valueFrom", None), id="null in a variable"),
+        pytest.param(with_field("spec.volumes.0.emptyDir.sizeLimit", None), id="null in a volume"),
     ],
 )
 def test_an_equivalent_pod_has_the_same_digest(pod: dict[str, Any]) -> None:
-    assert sent(pod).digest == sent(the_pod()).digest
+    assert parse_manifest(pod).digest == parse_manifest(full_pod()).digest
 
 
 @pytest.mark.parametrize(
@@ -194,21 +194,23 @@ def test_an_equivalent_pod_has_the_same_digest(pod: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 def test_a_change_has_another_digest(path: str, value: Any) -> None:
-    assert sent(changed(path, value)).digest != sent(the_pod()).digest
+    assert parse_manifest(with_field(path, value)).digest != parse_manifest(full_pod()).digest
 
 
 def test_reordered_containers_or_arguments_are_a_change() -> None:
-    containers = the_pod()["spec"]["containers"]
-    assert sent(changed("spec.containers", containers[::-1])).digest != sent(the_pod()).digest
+    containers = full_pod()["spec"]["containers"]
+    assert (
+        parse_manifest(with_field("spec.containers", containers[::-1])).digest != parse_manifest(full_pod()).digest
+    )
     orders = [["a", "b"], ["b", "a"]]
-    first, second = (sent(changed("spec.containers.0.args", order)).digest for order in orders)
+    first, second = (parse_manifest(with_field("spec.containers.0.args", order)).digest for order in orders)
     assert first != second
 
 
 def test_reordered_duplicate_variables_are_a_change() -> None:
     twice = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
     orders = [twice, twice[::-1]]
-    first, second = (sent(changed("spec.containers.0.env", order)).digest for order in orders)
+    first, second = (parse_manifest(with_field("spec.containers.0.env", order)).digest for order in orders)
     assert first != second
 
 
@@ -225,7 +227,7 @@ def test_an_update_storm_has_one_digest(order: list[int], reverse: bool, version
     pod["metadata"]["resourceVersion"] = str(version)
     pod["status"] = status
     again = json.dumps(reversed_keys(pod) if reverse else pod, indent=1)
-    assert parse_text(again).digest == sent(the_pod()).digest
+    assert parse_text(again).digest == parse_manifest(full_pod()).digest
 
 
 def recorded() -> dict[str, dict[str, list[Manifest]]]:
@@ -234,7 +236,7 @@ def recorded() -> dict[str, dict[str, list[Manifest]]]:
     for line in RECORDING.read_text().splitlines():
         request = json.loads(line)
         if request["body"]:
-            manifest = sent(request["body"])
+            manifest = parse_manifest(request["body"])
             uid = manifest.pod.metadata.uid or ""
             pods.setdefault(uid, {}).setdefault(request["method"], []).append(manifest)
     return pods
@@ -253,4 +255,4 @@ def test_a_pod_that_is_being_deleted_has_changed() -> None:
     pods = recorded().values()
     deleted = [(pod["POST"][0].digest, pod["DELETE"][0].digest) for pod in pods if "DELETE" in pod]
     assert len(deleted) == 3
-    assert all(created != changed for created, changed in deleted)
+    assert all(created != with_field for created, with_field in deleted)

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.resources import pod_requests
-from tests.app.simulation import parsed
+from tests.app.simulation import parse_pod
 from tests.pods import a_container, a_pod
 
 MI = 2**20
@@ -24,7 +24,7 @@ def of(*containers: dict[str, Any], init: tuple[dict[str, Any], ...] = (), **spe
         initContainers=[a_container(f"init-{index}", **fields) for index, fields in enumerate(init)],
         **spec,
     )
-    found = pod_requests(parsed(pod).spec)
+    found = pod_requests(parse_pod(pod).spec)
     return found.cpu_millicores, found.memory_bytes
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.resources import qos_class
-from tests.app.simulation import SECRET, parsed
+from tests.app.simulation import SECRET, parse_pod
 from tests.pods import a_container, a_pod
 
 Resources = dict[str, dict[str, Any]]
@@ -25,7 +25,7 @@ def qos(*containers: Resources, init: list[Resources] | None = None, **spec: Any
         initContainers=[a_container(f"init-{index}", resources=r) for index, r in enumerate(init or ())],
         **spec,
     )
-    return qos_class(parsed(pod).spec)
+    return qos_class(parse_pod(pod).spec)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,6 @@ def test_pod_level_resources_override_the_containers(
 )
 def test_an_invalid_quantity_names_only_its_field(spec: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        qos_class(parsed(a_pod(**spec)).spec)
+        qos_class(parse_pod(a_pod(**spec)).spec)
     assert refusal.value.field == field
     assert str(refusal.value) == f"{field}: not a quantity such as 500m, 2 or 1Gi"

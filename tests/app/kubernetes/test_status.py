@@ -14,10 +14,10 @@ from app.kubernetes.status import (
     decode_status,
     encode_status,
 )
-from tests.app.simulation import live, unhurried, wire
+from tests.app.simulation import decoded, transitions_of, unhurried
 from tests.pods import a_container, a_pod
 
-PENDING, RUNNING = (t.status for t in live(a_pod(containers=[a_container("web")]), start_delay=0.5))
+PENDING, RUNNING = (t.status for t in transitions_of(a_pod(containers=[a_container("web")]), start_delay=0.5))
 
 texts = st.text(max_size=5)
 states = st.builds(
@@ -52,12 +52,12 @@ def test_a_status_is_compact_json_of_one_line() -> None:
 
 
 def test_empty_fields_are_omitted() -> None:
-    assert wire(PENDING).keys().isdisjoint({"podIP", "podIPs", "reason", "message", "initContainerStatuses"})
+    assert decoded(PENDING).keys().isdisjoint({"podIP", "podIPs", "reason", "message", "initContainerStatuses"})
 
 
 def test_polled_fields_are_always_present() -> None:
     for status in (PENDING, RUNNING):
-        (container,) = wire(status)["containerStatuses"]
+        (container,) = decoded(status)["containerStatuses"]
         assert {"name", "image", "ready", "restartCount", "state"} <= container.keys()
 
 
@@ -85,7 +85,7 @@ def test_containers_of_any_kind_are_found_by_name() -> None:
         containers=[a_container("web"), a_container("log")],
         initContainers=[a_container("fetch"), a_container("proxy", restartPolicy="Always")],
     )
-    status = live(pod)[0].status
+    status = transitions_of(pod)[0].status
     for name in ("web", "log", "fetch", "proxy"):
         found = status.container(name)
         assert found

@@ -159,7 +159,7 @@ class ApiServer:
         for watcher in self.watchers:
             watcher.bookmark()
 
-    def made(self, method: str, path: str = "") -> list[Request]:
+    def requests_to(self, method: str, path: str = "") -> list[Request]:
         """Return the received requests of a method whose path matches a pattern."""
         return [request for request in self.requests if request.method == method and re.search(path, request.path)]
 

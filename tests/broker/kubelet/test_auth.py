@@ -27,11 +27,11 @@ def allow(api: ApiServer, *allowed: tuple[str, str]) -> None:
 
 
 def tokens_reviewed(api: ApiServer) -> list[str]:
-    return [request.body["spec"]["token"] for request in api.made("POST", "/tokenreviews$")]
+    return [request.body["spec"]["token"] for request in api.requests_to("POST", "/tokenreviews$")]
 
 
 def access_reviewed(api: ApiServer) -> list[dict[str, Any]]:
-    return [request.body["spec"] for request in api.made("POST", "/subjectaccessreviews$")]
+    return [request.body["spec"] for request in api.requests_to("POST", "/subjectaccessreviews$")]
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ async def test_a_list_is_read_in_pages(api: ApiServer, client: Client) -> None:
     items, listed = await client.list(PODS)
     assert len({item.metadata.name for item in items}) == 1203
     assert int(listed) == version
-    assert [request.query["limit"] for request in api.made("GET")] == ["500"] * 3
+    assert [request.query["limit"] for request in api.requests_to("GET")] == ["500"] * 3
 
 
 async def test_the_client_reconnects_after_a_restart(api: ApiServer, client: Client) -> None:

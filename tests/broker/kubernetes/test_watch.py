@@ -137,7 +137,7 @@ async def test_a_quiet_watch_is_in_sync(api: ApiServer, client: Client) -> None:
 async def test_a_watch_requests_bookmarks_and_a_timeout(api: ApiServer, client: Client) -> None:
     async with listening(api, client):
         await a_watch_is_open(api)
-    query = api.made("GET")[-1].query
+    query = api.requests_to("GET")[-1].query
     assert query["allowWatchBookmarks"] == "true"
     assert 300 <= int(query["timeoutSeconds"]) <= 600
 
@@ -148,7 +148,7 @@ async def test_a_watch_resumes_from_the_last_event(api: ApiServer, client: Clien
         create(api, "a")
         await listener.catches_up()
         api.end_watches()
-        await api.until(lambda: len(api.made("GET")) == 3 and api.watchers)
+        await api.until(lambda: len(api.requests_to("GET")) == 3 and api.watchers)
         create(api, "b")
         await listener.catches_up()
     assert listener.told == ["SYNCED", "ADDED a", "ADDED b"]
@@ -163,8 +163,8 @@ async def test_a_watch_resumes_from_the_last_bookmark(api: ApiServer, client: Cl
         api.bookmark()
         await listener.hears(lambda: len(listener.synced) > told)
         api.end_watches()
-        await api.until(lambda: len(api.made("GET")) == 3 and api.watchers)
-        assert api.made("GET")[-1].query["resourceVersion"] == version
+        await api.until(lambda: len(api.requests_to("GET")) == 3 and api.watchers)
+        assert api.requests_to("GET")[-1].query["resourceVersion"] == version
     assert listener.told == ["SYNCED"]
 
 

@@ -102,7 +102,7 @@ async def test_an_unchanged_node_is_not_written(api: ApiServer, make: MakeRegist
     version = stored(api)["metadata"]["resourceVersion"]
     await make().register()
     assert stored(api)["metadata"]["resourceVersion"] == version
-    assert api.made("PATCH") == []
+    assert api.requests_to("PATCH") == []
 
 
 async def test_a_concurrently_added_taint_is_kept(api: ApiServer, make: MakeRegistration) -> None:

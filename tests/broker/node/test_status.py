@@ -151,13 +151,13 @@ async def test_a_status_is_written_on_change_or_heartbeat(
         passed.clear()
         turn.set()
         await passed.wait()
-        return len(api.made("PATCH"))
+        return len(api.requests_to("PATCH"))
 
     monkeypatch.setattr(asyncio, "sleep", wait)
     await status.poll_provider()
     task = asyncio.create_task(status.run())
     await passed.wait()
-    assert len(api.made("PATCH")) == 1
+    assert len(api.requests_to("PATCH")) == 1
     clock.advance(10)
     assert await one_pass() == 1  # nothing has changed
     with stub.failing("/capacity", 500):

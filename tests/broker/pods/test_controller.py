@@ -17,7 +17,7 @@ POD = "default/web-0"
 
 def asked(stub: StubProvider, path: str) -> list[Any]:
     """Return the bodies sent to a path."""
-    return [request.body for request in stub.made(path)]
+    return [request.body for request in stub.requests_to(path)]
 
 
 @pytest.mark.parametrize("ways", [pytest.param(ways, id=name) for name, ways in WAYS.items()])
@@ -35,7 +35,7 @@ async def test_a_pod_runs_and_ends_with_any_provider(api: ApiServer, controlling
         assert stub.pods == {}
         await api.until(lambda: events(api, "ProviderCreateSuccess") and events(api, "ProviderDeleteSuccess"))
         assert len(asked(stub, "/createPod")) == len(asked(stub, "/deletePod")) == 1
-        assert stub.made("/updatePod") == []
+        assert stub.requests_to("/updatePod") == []
 
 
 async def test_the_payload_contains_the_resolved_environment(
@@ -72,7 +72,7 @@ async def test_a_foreign_condition_causes_no_update(
         pod = api.store.get("pods", "web-0", "default")
         pod["metadata"]["labels"] = {"new": "1"}
         api.store.update("pods", pod)
-        await stub.until(lambda: stub.made("/updatePod"))
+        await stub.until(lambda: stub.requests_to("/updatePod"))
         await api.until(lambda: events(api, "ProviderUpdateSuccess"))
     (sent,) = asked(stub, "/updatePod")
     assert sent["metadata"]["labels"] == {"new": "1"}
@@ -86,7 +86,12 @@ async def test_a_true_readiness_gate_makes_the_pod_ready(
 ) -> None:
     api.store.create("pods", bound(readinessGates=[{"conditionType": "example.com/gate"}]))
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await stub.until(lambda: "default/web-0" in stub.pods)
+        unaware = {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"}
+        stub.report(
+            "default/web-0", {**stub.statuses["default/web-0"], "podIP": "10.0.0.8", "conditions": [unaware]}
+        )
+        await api.until(lambda: api.store.get("pods", "web-0", "default")["status"].get("podIP") == "10.0.0.8")
         assert (ready := condition(api, "Ready"))
         assert ready["status"] == "False"
         pod = api.store.get("pods", "web-0", "default")
@@ -101,8 +106,8 @@ async def test_an_unchanged_status_is_written_once(
     api.store.create("pods", bound())
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
-        await stub.until(lambda: len(stub.made("/getPodStatus")) > 5)
-    assert len(api.made("PATCH", "/status")) == 1
+        await stub.until(lambda: len(stub.requests_to("/getPodStatus")) > 5)
+    assert len(api.requests_to("PATCH", "/status")) == 1
 
 
 async def test_an_ended_pod_stays_with_the_provider(
@@ -129,7 +134,7 @@ async def test_a_deleted_pod_has_a_terminal_status_first(
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
         api.store.delete("pods", "web-0", "default")
-        await api.until(lambda: api.made("DELETE", "/pods/web-0"))
+        await api.until(lambda: api.requests_to("DELETE", "/pods/web-0"))
         await api.until(lambda: phase(api) == "Failed")
         pod = api.store.get("pods", "web-0", "default")
         (container,) = pod["status"]["containerStatuses"]
@@ -137,7 +142,7 @@ async def test_a_deleted_pod_has_a_terminal_status_first(
         pod["metadata"]["finalizers"] = []
         api.store.update("pods", pod)
         await api.until(lambda: phase(api) is None)
-    (delete,) = api.made("DELETE", "/pods/web-0")
+    (delete,) = api.requests_to("DELETE", "/pods/web-0")
     assert delete.body["gracePeriodSeconds"] == 0
     assert delete.body["preconditions"] == {"uid": pod["metadata"]["uid"]}
 
@@ -147,12 +152,12 @@ async def test_deletion_waits_until_the_pod_has_ended(api: ApiServer, controllin
         api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
         await api.until(lambda: phase(api) == "Running")
         api.store.delete("pods", "web-0", "default")
-        await stub.until(lambda: len(stub.made("/getPodStatus")) > 0)
+        await stub.until(lambda: len(stub.requests_to("/getPodStatus")) > 0)
         assert phase(api) == "Running"
         terminated = {"name": "web", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
         stub.report(POD, {"phase": "Succeeded", "containerStatuses": [terminated]})
         await api.until(lambda: phase(api) == "Succeeded")
-        await api.until(lambda: api.made("DELETE", "/pods/web-0"))
+        await api.until(lambda: api.requests_to("DELETE", "/pods/web-0"))
         assert len(asked(stub, "/deletePod")) == 1
 
 
@@ -161,7 +166,7 @@ async def test_a_shortened_grace_period_is_sent_and_observed(api: ApiServer, con
         api.store.create("pods", bound(terminationGracePeriodSeconds=3600))
         await api.until(lambda: phase(api) == "Running")
         api.store.delete("pods", "web-0", "default")
-        await stub.until(lambda: stub.made("/deletePod"))
+        await stub.until(lambda: stub.requests_to("/deletePod"))
         api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 1})
         await api.until(lambda: phase(api) is None)
         graces = [body["metadata"]["deletionGracePeriodSeconds"] for body in asked(stub, "/deletePod")]
@@ -191,7 +196,7 @@ async def test_a_recreated_pod_waits_for_the_old_one(
         old = api.store.get("pods", "web-0", "default")["metadata"]["uid"]
         with stub.hanging("/deletePod"):
             api.store.delete("pods", "web-0", "default")
-            await stub.until(lambda: stub.made("/deletePod"))
+            await stub.until(lambda: stub.requests_to("/deletePod"))
             api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 0})
             new = api.store.create("pods", bound())["metadata"]["uid"]
         await api.until(lambda: phase(api) == "Running")
@@ -232,7 +237,7 @@ async def test_a_pod_waits_for_a_mandatory_config_map(
         (event,) = await api.until(lambda: events(api, "MandatoryConfigMapNotFound"))
         assert event["type"] == "Warning"
         assert phase(api) == "Pending"
-        assert not stub.made("/createPod")
+        assert not stub.requests_to("/createPod")
         api.store.create("configmaps", {"metadata": {"name": "config"}, "data": {"A": "1"}})
         await api.until(lambda: phase(api) == "Running")
 
@@ -249,7 +254,7 @@ async def test_an_environment_is_resolved_once_per_pod(
     pod["metadata"]["labels"] = {"new": "1"}
     async with controlling(stub):  # another broker, that has never resolved anything
         api.store.update("pods", pod)
-        await stub.until(lambda: stub.made("/updatePod"))
+        await stub.until(lambda: stub.requests_to("/updatePod"))
     (sent,) = asked(stub, "/updatePod")
     assert sent["spec"]["containers"][0]["env"] == [{"name": "A", "value": "1"}]
 
@@ -261,13 +266,13 @@ async def test_a_restarted_broker_writes_nothing_if_nothing_changed(
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
     writes = len(asked(stub, "/createPod"))
-    patches = len(api.made("PATCH", "/pods"))
-    asked_before = len(stub.made("/getPodStatus"))
+    patches = len(api.requests_to("PATCH", "/pods"))
+    asked_before = len(stub.requests_to("/getPodStatus"))
     async with controlling(stub):
-        await stub.until(lambda: len(stub.made("/getPodStatus")) > asked_before + 2)
+        await stub.until(lambda: len(stub.requests_to("/getPodStatus")) > asked_before + 2)
     assert len(asked(stub, "/createPod")) == writes
-    assert not stub.made("/updatePod")
-    assert len(api.made("PATCH", "/pods")) == patches
+    assert not stub.requests_to("/updatePod")
+    assert len(api.requests_to("PATCH", "/pods")) == patches
 
 
 async def test_a_pod_beyond_capacity_is_rejected(
@@ -310,7 +315,7 @@ async def test_pods_wait_until_the_node_is_registered(
     info.uid, info.labels = "", {}
     api.store.create("pods", bound(nodeSelector={"type": "virtual-kubelet"}))
     async with controlling(stub):
-        await stub.until(lambda: stub.made("/podStatuses"))
+        await stub.until(lambda: stub.requests_to("/podStatuses"))
         info.uid, info.labels = "node-uid", {"type": "virtual-kubelet"}
         await api.until(lambda: phase(api) == "Running")
 

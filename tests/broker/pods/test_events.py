@@ -58,7 +58,7 @@ async def test_repeated_events_are_counted_and_written_each_minute(
     assert event["count"] == 7
     assert event["firstTimestamp"] == "2026-11-22T08:46:38Z"
     assert event["lastTimestamp"] == "2026-11-22T08:47:38Z"
-    assert len(api.made("PATCH", "/events/")) == 1
+    assert len(api.requests_to("PATCH", "/events/")) == 1
 
 
 async def test_an_expired_event_is_recreated(
@@ -78,7 +78,7 @@ async def test_an_event_that_cannot_be_written_is_dropped(
 ) -> None:
     with api.failing(403, reason="Forbidden", path="/events"):
         recorder.record(pod, "Normal", "First", "one")
-        await api.until(lambda: api.made("POST", "/events"))
+        await api.until(lambda: api.requests_to("POST", "/events"))
     recorder.record(pod, "Normal", "Second", "two")
     await api.until(lambda: events(api, "Second"))
     assert not events(api, "First")

@@ -19,7 +19,7 @@ async def test_a_request_to_a_hanging_provider_is_retried(
     api.store.create("pods", bound())
     async with controlling(stub, provider_timeout=0.2):
         with stub.hanging("/createPod"):
-            await stub.until(lambda: len(stub.made("/createPod")) > 1)
+            await stub.until(lambda: len(stub.requests_to("/createPod")) > 1)
             await api.until(lambda: events(api, "ProviderCreateFailed"))
             assert phase(api) == "Pending"
         await api.until(lambda: phase(api) == "Running")
@@ -31,11 +31,11 @@ async def test_pods_wait_for_an_unreachable_provider(
     await stub.stop()
     api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: api.made("GET", "/pods") and api.made("GET", "/services"))
+        await api.until(lambda: api.requests_to("GET", "/pods") and api.requests_to("GET", "/services"))
         assert phase(api) == "Pending"
         await stub.start()
         await api.until(lambda: phase(api) == "Running")
-    assert len(stub.made("/createPod")) == 1
+    assert len(stub.requests_to("/createPod")) == 1
 
 
 async def test_a_provider_outage_changes_no_status(
@@ -44,13 +44,13 @@ async def test_a_provider_outage_changes_no_status(
     api.store.create("pods", bound())
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
-        patches = len(api.made("PATCH", "/status"))
+        patches = len(api.requests_to("PATCH", "/status"))
         await stub.stop()
         api.store.create("pods", bound("web-1"))
         await api.until(lambda: events(api, "ProviderCreateFailed"))
         await stub.start()
         await api.until(lambda: phase(api, "web-1") == "Running")
-    of_the_first = [request for request in api.made("PATCH", "/status") if "/web-0/" in request.path]
+    of_the_first = [request for request in api.requests_to("PATCH", "/status") if "/web-0/" in request.path]
     assert len(of_the_first) == patches
 
 
@@ -62,16 +62,16 @@ async def test_a_temporary_failure_is_retried(
     with stub.failing("/createPod", code, times=3):
         async with controlling(stub):
             await api.until(lambda: phase(api) == "Running")
-    assert len(stub.made("/createPod")) == 4
+    assert len(stub.requests_to("/createPod")) == 4
 
 
 async def test_a_failed_get_causes_no_write(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
     api.store.create("pods", bound())
     with stub.failing("/getPods", 500), stub.failing("/getPod$", 500):
         async with controlling(stub):
-            await stub.until(lambda: len(stub.made("/getPod")) > 3)
-    assert not stub.made("/createPod")
-    assert not stub.made("/updatePod")
+            await stub.until(lambda: len(stub.requests_to("/getPod")) > 3)
+    assert not stub.requests_to("/createPod")
+    assert not stub.requests_to("/updatePod")
 
 
 async def test_a_create_with_lost_response_is_not_repeated(
@@ -80,13 +80,13 @@ async def test_a_create_with_lost_response_is_not_repeated(
     with stub.failing("/createPod", 500, times=1), stub.hanging("/getPod$") as fault:
         async with controlling(stub):
             pod = api.store.create("pods", bound())
-            await stub.until(lambda: stub.made("/getPod"))
-            (sent,) = [request.body for request in stub.made("/createPod")]
+            await stub.until(lambda: stub.requests_to("/getPod"))
+            (sent,) = [request.body for request in stub.requests_to("/createPod")]
             stub.pods[POD], stub.statuses[POD] = sent, running(pod)
             fault.lifted.set()
             await api.until(lambda: phase(api) == "Running")
-    assert len(stub.made("/createPod")) == 1
-    assert not stub.made("/updatePod")
+    assert len(stub.requests_to("/createPod")) == 1
+    assert not stub.requests_to("/updatePod")
 
 
 @pytest.mark.parametrize("code", [400, 422])
@@ -103,7 +103,7 @@ async def test_a_rejected_pod_fails_with_the_providers_message(
     status = api.store.get("pods", "web-0", "default")["status"]
     assert status["reason"] == "ProviderFailed"
     assert status["message"] == f"the provider answers {code}: no … here"
-    assert len(stub.made("/createPod")) == 1
+    assert len(stub.requests_to("/createPod")) == 1
     assert SECRET not in str(api.store.list("events"))
 
 
@@ -173,7 +173,7 @@ async def test_a_running_pod_survives_a_rejected_recreation(
         await api.until(lambda: phase(api) == "Running")
         with stub.failing("/createPod", 422):
             stub.forget()
-            await stub.until(lambda: len(stub.made("/createPod")) > 2)
+            await stub.until(lambda: len(stub.requests_to("/createPod")) > 2)
             assert phase(api) == "Running"
         await stub.until(lambda: POD in stub.pods)
 
@@ -184,9 +184,9 @@ async def test_one_missing_status_does_not_recreate_a_pod(api: ApiServer, contro
         await api.until(lambda: phase(api) == "Running")
         with stub.failing("/getPodStatus", 404, times=1) as fault:
             await stub.until(lambda: fault.met)
-        before = len(stub.made("/getPodStatus"))
-        await stub.until(lambda: len(stub.made("/getPodStatus")) > before + 2)
-    assert len(stub.made("/createPod")) == 1
+        before = len(stub.requests_to("/getPodStatus"))
+        await stub.until(lambda: len(stub.requests_to("/getPodStatus")) > before + 2)
+    assert len(stub.requests_to("/createPod")) == 1
 
 
 async def test_an_update_of_a_lost_pod_recreates_it(
@@ -201,11 +201,11 @@ async def test_an_update_of_a_lost_pod_recreates_it(
         api.store.update("pods", pod)
         await stub.until(lambda: POD in stub.pods)
     assert stub.pods[POD]["metadata"]["labels"] == {"new": "1"}
-    assert len(stub.made("/updatePod")) == 1
+    assert len(stub.requests_to("/updatePod")) == 1
 
 
 def was_updated(stub: StubProvider, times: int) -> bool:
-    return len(stub.made("/updatePod")) >= times
+    return len(stub.requests_to("/updatePod")) >= times
 
 
 async def test_a_provider_without_updates_keeps_its_pods(api: ApiServer, controlling: Controlling) -> None:
@@ -218,8 +218,8 @@ async def test_a_provider_without_updates_keeps_its_pods(api: ApiServer, control
             api.store.update("pods", pod)
             await stub.until(partial(was_updated, stub, number))
         await api.until(lambda: events(api, "ProviderUpdateFailed"))
-    assert len(stub.made("/createPod")) == 1
-    assert len(stub.made("/updatePod")) == 2
+    assert len(stub.requests_to("/createPod")) == 1
+    assert len(stub.requests_to("/updatePod")) == 2
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ async def test_a_failed_status_write_is_retried(
     with api.failing(code, reason=reason, method="PATCH", path="/status", times=3):
         async with controlling(stub):
             await api.until(lambda: phase(api) == "Running")
-    assert len(stub.made("/createPod")) == 1
+    assert len(stub.requests_to("/createPod")) == 1
 
 
 async def test_a_status_write_keeps_concurrent_conditions(
@@ -242,7 +242,7 @@ async def test_a_status_write_keeps_concurrent_conditions(
     api.store.create("pods", bound())
     async with controlling(stub):
         with stub.hanging("/createPod"):
-            await stub.until(lambda: stub.made("/createPod"))
+            await stub.until(lambda: stub.requests_to("/createPod"))
             pod = api.store.get("pods", "web-0", "default")
             pod["status"]["conditions"] = [{"type": "example.com/late", "status": "True"}]
             api.store.update("pods", pod, subresource="status")
@@ -262,7 +262,7 @@ async def test_a_failing_update_does_not_block_statuses(
             pod = api.store.get("pods", "web-0", "default")
             pod["metadata"]["labels"] = {"new": "1"}
             api.store.update("pods", pod)
-            await stub.until(lambda: stub.made("/updatePod"))
+            await stub.until(lambda: stub.requests_to("/updatePod"))
             stub.report(POD, {**running(stub.pods[POD]), "message": "meanwhile"})
             await api.until(
                 lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "meanwhile"
@@ -290,7 +290,7 @@ async def test_an_invalid_status_is_treated_as_an_outage(
     with stub.failing("/getPodStatus", 200, body=status, times=3):
         async with controlling(stub):
             await api.until(lambda: phase(api) == "Running")
-    assert len(stub.made("/createPod")) == 1
+    assert len(stub.requests_to("/createPod")) == 1
 
 
 async def test_pods_and_statuses_survive_an_api_server_restart(
@@ -328,9 +328,9 @@ async def test_a_delete_is_retried_until_the_provider_accepts(
         await api.until(lambda: phase(api) == "Running")
         with stub.failing("/deletePod", 500):
             api.store.delete("pods", "web-0", "default")
-            await stub.until(lambda: len(stub.made("/deletePod")) > 3)
+            await stub.until(lambda: len(stub.requests_to("/deletePod")) > 3)
             await api.until(lambda: events(api, "ProviderDeleteFailed"))
-            assert not api.made("DELETE", "/pods/")
+            assert not api.requests_to("DELETE", "/pods/")
         await api.until(lambda: phase(api) is None)
     assert not stub.pods
 
@@ -354,7 +354,7 @@ async def test_a_stop_completes_pods_in_progress(
         async with controlling(stub) as controller:
             for number in range(5):
                 api.store.create("pods", bound(f"web-{number}"))
-            await stub.until(lambda: len(stub.made("/createPod")) == 5)
+            await stub.until(lambda: len(stub.requests_to("/createPod")) == 5)
             controller.stop()
             fault.lifted.set()
     assert len(stub.pods) == 5

@@ -18,7 +18,7 @@ from app.runtimes.synthetic.annotations import (
 )
 from app.runtimes.synthetic.timeline import create
 from tests.app.runtimes.synthetic.generated import annotations, pods
-from tests.app.simulation import NOW, SECRET, UID, alive, live, parsed, steered, unhurried
+from tests.app.simulation import NOW, SECRET, UID, annotated, parse_pod, simulated_pod, transitions_of, unhurried
 from tests.pods import a_container, a_pod
 
 PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_container("log")])
@@ -48,26 +48,27 @@ PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_cont
     ],
 )  # fmt: skip
 def test_annotations_are_orders_for_containers(asked: dict[str, str], web: Overrides, log: Overrides) -> None:
-    read = parse_annotations(parsed(steered(PROBED, **asked)))
+    read = parse_annotations(parse_pod(annotated(PROBED, **asked)))
     assert read.problems == ()
     assert [read.containers.get(name, Overrides()) for name in ("web", "log")] == [web, log]
 
 
 def test_an_annotation_applies_to_all_containers_or_one() -> None:
     pod = a_pod(initContainers=[a_container("fetch")], ephemeralContainers=[a_container("debug")])
-    read = parse_annotations(parsed(steered(pod, run_for="3s", run_for__fetch="4s", run_for__debug="5s")))
+    read = parse_annotations(parse_pod(annotated(pod, run_for="3s", run_for__fetch="4s", run_for__debug="5s")))
     assert {name: orders.run_for for name, orders in read.containers.items()} == {"web": 3, "fetch": 4, "debug": 5}
 
 
 def test_some_annotations_apply_to_the_whole_pod() -> None:
-    read = parse_annotations(parsed(steered(start_delay="1500ms", jitter="2s", fail="Evicted", fail_after="9s")))
+    pod = annotated(start_delay="1500ms", jitter="2s", fail="Evicted", fail_after="9s")
+    read = parse_annotations(parse_pod(pod))
     assert (read.start_delay, read.jitter) == (timedelta(seconds=1.5), timedelta(seconds=2))
     assert (read.fail, read.fail_after, read.problems) == ("Evicted", 9, ())
 
 
 @pytest.mark.parametrize("annotations", [None, {}, {"note": SECRET, "example.com/run-for": "x"}])
 def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | None) -> None:
-    assert parse_annotations(parsed(a_pod(metadata={"annotations": annotations}))) is NO_POD_OVERRIDES
+    assert parse_annotations(parse_pod(a_pod(metadata={"annotations": annotations}))) is NO_POD_OVERRIDES
 
 
 @pytest.mark.parametrize(
@@ -106,14 +107,14 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
 )  # fmt: skip
 def test_an_invalid_annotation_is_reported_as_a_problem(key: str, value: str | None, problem: str) -> None:
     pod = {**PROBED, "metadata": {**PROBED["metadata"], "annotations": {key: value, f"{DOMAIN}/stop-after": "3s"}}}
-    read = parse_annotations(parsed(pod))
+    read = parse_annotations(parse_pod(pod))
     assert read.problems == (f"{key}: {problem}",)
     assert read.containers == {"web": Overrides(stop_after=3), "log": Overrides(stop_after=3)}
 
 
 def test_invalid_annotations_are_reported_in_the_pod_status() -> None:
-    pod = steered(run_for=SECRET, exit_code="-1", start_delay="1s")
-    course = create(alive(pod), now=NOW)
+    pod = annotated(run_for=SECRET, exit_code="-1", start_delay="1s")
+    course = create(simulated_pod(pod), now=NOW)
     assert [at for at, _ in course.transitions] == [NOW, NOW + timedelta(seconds=1)]
     assert course.problems == (
         f"{DOMAIN}/exit-code: must be a number from 0 to 255",
@@ -126,21 +127,21 @@ def test_invalid_annotations_are_reported_in_the_pod_status() -> None:
 
 def test_the_longest_container_name_makes_a_valid_annotation() -> None:
     name = "x" * 63
-    pod = steered(a_pod(containers=[a_container(name)]), **{f"exit_code__{name}": "3"})
+    pod = annotated(a_pod(containers=[a_container(name)]), **{f"exit_code__{name}": "3"})
     (key,) = pod["metadata"]["annotations"]
     prefix, _, last = key.partition("/")
     assert len(last) <= 63
     assert len(prefix) <= 253
-    assert parse_annotations(parsed(pod)).containers[name].exit_code == 3
+    assert parse_annotations(parse_pod(pod)).containers[name].exit_code == 3
 
 
 # Jitter
 
 
 def test_jitter_is_the_same_at_every_reading() -> None:
-    pod = steered(a_pod(uid=UID, restartPolicy="Never"), jitter="30s", run_for="60s")
-    course = live(pod)
-    assert live(pod) == course
+    pod = annotated(a_pod(uid=UID, restartPolicy="Never"), jitter="30s", run_for="60s")
+    course = transitions_of(pod)
+    assert transitions_of(pod) == course
     starts_at, ends_at = course[-2].effective_at, course[-1].effective_at
     assert NOW < starts_at < NOW + timedelta(seconds=30)
     assert timedelta(seconds=59) < ends_at - starts_at < timedelta(seconds=91)
@@ -148,7 +149,7 @@ def test_jitter_is_the_same_at_every_reading() -> None:
 
 def test_jitter_is_another_for_every_pod() -> None:
     starts = {
-        live(steered(a_pod(uid=f"{index}", restartPolicy="Never"), jitter="1h"))[-1].effective_at
+        transitions_of(annotated(a_pod(uid=f"{index}", restartPolicy="Never"), jitter="1h"))[-1].effective_at
         for index in range(20)
     }
     assert len(starts) == 20
@@ -166,6 +167,6 @@ def test_jitter_is_from_0_to_1(uid: str, what: str) -> None:
     annotations | st.dictionaries(st.sampled_from([f"{DOMAIN}/{n}" for n in ("fail", "exit-code")]), st.text()),
 )
 def test_any_annotations_are_read(pod: dict[str, Any], found: dict[str, str]) -> None:
-    read = parse_annotations(parsed({**pod, "metadata": {**pod["metadata"], "annotations": found}}))
+    read = parse_annotations(parse_pod({**pod, "metadata": {**pod["metadata"], "annotations": found}}))
     assert len(read.problems) <= len(found)
     assert all(problem.partition(": ")[0] in found for problem in read.problems)

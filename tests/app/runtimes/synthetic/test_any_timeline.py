@@ -11,7 +11,7 @@ from app.runtimes.base import Timeline
 from app.runtimes.synthetic.timeline import MAX_MISSED, MAX_UPCOMING, advance, create, delete, update
 from tests.app.runtimes.synthetic.generated import changes, pods
 from tests.app.runtimes.synthetic.invariants import Told, check, check_told
-from tests.app.simulation import NOW, alive, bounded, parsed, status_at
+from tests.app.simulation import NOW, bounded, parse_pod, simulated_pod, status_at
 
 pauses = st.sampled_from([0.3, 1, 2.5, 7, 45, 400, 5000, 10**6]).map(lambda seconds: timedelta(seconds=seconds))
 delays = st.sampled_from([0, 0.4, 5])
@@ -33,7 +33,7 @@ class Record:
 
     @property
     def life(self) -> Any:
-        return alive(self.pod, start_delay=self.start_delay, capacity=CAPACITY)
+        return simulated_pod(self.pod, start_delay=self.start_delay, capacity=CAPACITY)
 
     def read(self) -> None:
         """Go on where it is due, as whoever reads does."""
@@ -64,19 +64,19 @@ class Record:
             self.leaps.add(transitions[0].effective_at)
         if self.told and transitions and transitions[0].status == self.told[-1][1].status:
             transitions = transitions[1:]
-        self.told += [(parsed(self.pod), transition) for transition in transitions]
+        self.told += [(parse_pod(self.pod), transition) for transition in transitions]
         self.continues_at = course.continues_at
 
 
 @bounded
 @given(pods(), delays)
 def test_every_timeline_is_valid_for_a_kubelet(pod: dict[str, Any], delay: float) -> None:
-    course = create(alive(pod, start_delay=delay), now=NOW)
+    course = create(simulated_pod(pod, start_delay=delay), now=NOW)
     assert 1 <= len(course.transitions) <= MAX_UPCOMING
     assert course.transitions[0].effective_at == NOW
     if course.continues_at:
         assert course.continues_at > course.transitions[-1].effective_at
-    check(parsed(pod), course.transitions)
+    check(parse_pod(pod), course.transitions)
 
 
 @bounded

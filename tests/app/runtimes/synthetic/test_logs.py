@@ -7,7 +7,7 @@ import pytest
 from app.kubernetes.container_status import container_id
 from app.kubernetes.status import PodStatus
 from app.runtimes.synthetic.logs import Line, synthetic_lines
-from tests.app.simulation import NOW, SECRET, UID, after, alive, lived, status_at, steered
+from tests.app.simulation import NOW, SECRET, UID, after, annotated, simulated_pod, status_at, transitions_until
 from tests.pods import a_container, a_pod
 
 ARRIVED = after(0)
@@ -15,8 +15,8 @@ ARRIVED = after(0)
 
 def read(pod: dict[str, Any], at: datetime, *, name: str = "web", previous: bool = False) -> Iterator[Line | None]:
     """The log as one reads it who always sees the same status."""
-    status = status_at(lived(pod, until=at), at)
-    return synthetic_lines(alive(pod), name, previous=previous, status=lambda: status)
+    status = status_at(transitions_until(pod, until=at), at)
+    return synthetic_lines(simulated_pod(pod), name, previous=previous, status=lambda: status)
 
 
 def written(pod: dict[str, Any], seconds: float = 0, **which: Any) -> list[str]:
@@ -58,7 +58,7 @@ def test_the_log_of_a_running_container_stays_open() -> None:
 
 
 def test_the_last_line_reports_how_the_container_ended() -> None:
-    log = list(read(steered(a_pod(restartPolicy="Never"), run_for="5s", exit_code="3"), after(10)))
+    log = list(read(annotated(a_pod(restartPolicy="Never"), run_for="5s", exit_code="3"), after(10)))
     assert log[-1] == (after(5), "exited with code 3 at 2026-11-22T08:46:43Z")
     assert log[0] == (ARRIVED, "synthetic container web from image nginx:1.27")
 
@@ -75,14 +75,14 @@ def test_probes_log_their_first_results() -> None:
 
 
 def test_a_later_readiness_failure_is_logged() -> None:
-    pod = steered(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
+    pod = annotated(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
     assert written(pod, 4)[-1] == "readiness probe succeeded"
     assert written(pod, 7)[-1] == "readiness probe failed"
 
 
 def test_a_liveness_kill_is_logged_with_its_reason() -> None:
     probe = {"periodSeconds": 1, "terminationGracePeriodSeconds": 2}
-    pod = steered(
+    pod = annotated(
         a_pod(containers=[a_container(livenessProbe=probe)], restartPolicy="Never"), fail="LivenessProbe"
     )
     assert written(pod, 60)[-2:] == [
@@ -92,7 +92,7 @@ def test_a_liveness_kill_is_logged_with_its_reason() -> None:
 
 
 def test_the_previous_run_has_its_own_log() -> None:
-    pod = steered(a_pod(uid=UID), run_for="5s", exit_code="1")
+    pod = annotated(a_pod(uid=UID), run_for="5s", exit_code="1")
     assert f"container ID {container_id(UID, 'web', restart_count=1)}" in written(pod, 6)
     previous = list(read(pod, after(6), previous=True))
     assert previous[1] == (ARRIVED, f"container ID {container_id(UID, 'web')}")
@@ -101,7 +101,7 @@ def test_the_previous_run_has_its_own_log() -> None:
 
 @pytest.mark.parametrize("previous", [False, True])
 def test_during_back_off_the_last_run_is_read(previous: bool) -> None:
-    pod = steered(a_pod(), run_for="5s", exit_code="1")
+    pod = annotated(a_pod(), run_for="5s", exit_code="1")
     assert written(pod, 13, previous=previous)[-1] == "exited with code 1 at 2026-11-22T08:46:49Z"
 
 
@@ -115,12 +115,12 @@ def test_containers_of_every_kind_have_logs(name: str) -> None:
 
 
 def test_an_annotation_gives_the_text_of_a_log() -> None:
-    pod = steered(a_pod(), logs="hello\n\nworld\u2028!\n")
+    pod = annotated(a_pod(), logs="hello\n\nworld\u2028!\n")
     assert read_all(pod) == [(ARRIVED, "hello"), (ARRIVED, ""), (ARRIVED, "world\u2028!")]
 
 
 def test_a_log_can_be_empty() -> None:
-    assert read_all(steered(a_pod(), logs="")) == []
+    assert read_all(annotated(a_pod(), logs="")) == []
 
 
 def read_all(pod: dict[str, Any]) -> list[Line]:
@@ -133,10 +133,10 @@ def read_all(pod: dict[str, Any]) -> list[Line]:
 
 
 def test_a_followed_log_ends_with_the_run() -> None:
-    pod = steered(a_pod(containers=[a_container(readinessProbe={"initialDelaySeconds": 2})]), run_for="5s")
-    course = lived(pod, until=after(60))
+    pod = annotated(a_pod(containers=[a_container(readinessProbe={"initialDelaySeconds": 2})]), run_for="5s")
+    course = transitions_until(pod, until=after(60))
     times = iter([NOW, after(1), after(2), after(3), after(5), after(9)])
-    log = synthetic_lines(alive(pod), "web", previous=False, status=lambda: status_at(course, next(times)))
+    log = synthetic_lines(simulated_pod(pod), "web", previous=False, status=lambda: status_at(course, next(times)))
     told = [line and line[1] for line in log][4:]
     assert told == [
         None,
@@ -149,15 +149,15 @@ def test_a_followed_log_ends_with_the_run() -> None:
 
 
 def test_a_followed_log_ends_when_its_run_disappears() -> None:
-    pod = steered(a_pod(), run_for="5s")
-    course = lived(pod, until=after(600))
+    pod = annotated(a_pod(), run_for="5s")
+    course = transitions_until(pod, until=after(600))
     statuses: Iterator[PodStatus] = (status_at(course, time) for time in (NOW, after(600)))
-    log = list(synthetic_lines(alive(pod), "web", previous=False, status=lambda: next(statuses)))
+    log = list(synthetic_lines(simulated_pod(pod), "web", previous=False, status=lambda: next(statuses)))
     assert log[-1] is None
 
 
 def test_a_lost_container_logs_nothing_more() -> None:
-    pod = steered(a_pod(), fail="Evicted")
+    pod = annotated(a_pod(), fail="Evicted")
     assert written(pod, 10) == []
 
 
@@ -176,7 +176,7 @@ def test_the_times_of_a_log_never_go_back() -> None:
         "startupProbe": {"initialDelaySeconds": 7},
         "readinessProbe": {"initialDelaySeconds": 1, "successThreshold": 3, "periodSeconds": 2},
     }
-    pod = steered(a_pod(containers=[a_container(**probes)], restartPolicy="Never"), run_for="60s")
+    pod = annotated(a_pod(containers=[a_container(**probes)], restartPolicy="Never"), run_for="60s")
     times = [line[0] for line in read(pod, after(100)) if line]
     assert times == sorted(times)
     assert times[-1] - times[0] == timedelta(seconds=60)

@@ -7,14 +7,14 @@ import pytest
 from app.runtimes.synthetic.annotations import ContainerOverrides
 from app.runtimes.synthetic.probes import ENDLESS, RunPlan, plan_run
 from tests.app.runtimes.synthetic.invariants import check
-from tests.app.simulation import after, container, live, lived, parsed, steered
+from tests.app.simulation import after, annotated, container, parse_pod, transitions_of, transitions_until
 from tests.pods import a_container, a_pod
 
 
 def run_of(
     probes: dict[str, Any], orders: ContainerOverrides | None = None, *, lasts: int | None = None
 ) -> RunPlan:
-    spec = parsed(a_pod(containers=[a_container(**probes)])).spec.containers[0]
+    spec = parse_pod(a_pod(containers=[a_container(**probes)])).spec.containers[0]
     return plan_run(spec, orders or ContainerOverrides(), duration=lasts, grace=30)
 
 
@@ -130,8 +130,8 @@ def test_started_and_ready_appear_in_the_timeline() -> None:
         "readinessProbe": {"initialDelaySeconds": 8},
     }
     pod = a_pod(containers=[a_container(**probes)])
-    course = live(pod)
-    check(parsed(pod), course)
+    course = transitions_of(pod)
+    check(parse_pod(pod), course)
     assert [(at, container(s).started, container(s).ready) for at, s in course] == [
         (course[0].effective_at, False, False),
         (after(3), True, False),
@@ -142,15 +142,15 @@ def test_started_and_ready_appear_in_the_timeline() -> None:
 
 def test_a_sidecar_startup_probe_delays_later_containers() -> None:
     sidecar = a_container("proxy", restartPolicy="Always", startupProbe={"initialDelaySeconds": 4})
-    course = live(a_pod(initContainers=[sidecar]))
+    course = transitions_of(a_pod(initContainers=[sidecar]))
     assert [(at, s.phase) for at, s in course] == [(course[0].effective_at, "Pending"), (after(4), "Running")]
 
 
 def test_a_failing_liveness_probe_restarts_the_container() -> None:
     probe = {"periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1}
-    pod = steered(a_pod(containers=[a_container(livenessProbe=probe)]), fail="LivenessProbe")
-    course = lived(pod, until=after(100))
-    check(parsed(pod), course)
+    pod = annotated(a_pod(containers=[a_container(livenessProbe=probe)]), fail="LivenessProbe")
+    course = transitions_until(pod, until=after(100))
+    check(parse_pod(pod), course)
     ended = container(course[1].status).state.terminated
     assert ended
     assert (course[1].effective_at, ended.exit_code, ended.reason) == (after(6), 137, "Error")
@@ -158,8 +158,8 @@ def test_a_failing_liveness_probe_restarts_the_container() -> None:
 
 
 def test_a_failing_readiness_probe_only_makes_it_unready() -> None:
-    pod = steered(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
-    at, status = live(pod)[-1]
+    pod = annotated(a_pod(containers=[a_container(readinessProbe={"periodSeconds": 1})]), fail="ReadinessProbe")
+    at, status = transitions_of(pod)[-1]
     assert (at, status.phase, container(status).started, container(status).ready) == (
         after(7),
         "Running",

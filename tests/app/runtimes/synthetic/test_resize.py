@@ -6,7 +6,7 @@ from typing import Any
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.synthetic.timeline import update
 from tests.app.runtimes.synthetic.invariants import check_told
-from tests.app.simulation import UID, after, alive, container, live, parsed, wire
+from tests.app.simulation import UID, after, container, decoded, parse_pod, simulated_pod, transitions_of
 from tests.pods import a_container, a_pod
 
 CAPACITY = {"cpu": "4", "memory": "8Gi"}
@@ -19,16 +19,19 @@ def a_sized_pod(cpu: str, **fields: Any) -> dict[str, Any]:
 
 def resized(to: str, *, now: datetime, **fields: Any) -> list[Transition]:
     before, pod = a_sized_pod("1", **fields), a_sized_pod(to, **fields)
-    course = live(before, capacity=CAPACITY)
+    course = transitions_of(before, capacity=CAPACITY)
     after_it = update(
-        alive(pod, capacity=CAPACITY), before=alive(before, capacity=CAPACITY), current=course[-1], now=now
+        simulated_pod(pod, capacity=CAPACITY),
+        before=simulated_pod(before, capacity=CAPACITY),
+        current=course[-1],
+        now=now,
     ).transitions
-    check_told([*((parsed(before), t) for t in course), *((parsed(pod), t) for t in after_it)])
+    check_told([*((parse_pod(before), t) for t in course), *((parse_pod(pod), t) for t in after_it)])
     return after_it
 
 
 def of(status: PodStatus) -> tuple[Any, Any]:
-    web = wire(container(status))
+    web = decoded(container(status))
     return web["allocatedResources"]["cpu"], web["resources"]["requests"]["cpu"]
 
 
@@ -37,7 +40,7 @@ def conditions(status: PodStatus) -> dict[str, str | None]:
 
 
 def test_a_running_container_reports_its_resources() -> None:
-    web = wire(container(live(a_sized_pod("1"))[0].status))
+    web = decoded(container(transitions_of(a_sized_pod("1"))[0].status))
     assert web["allocatedResources"] == {"cpu": "1", "memory": "1024"}
     assert web["resources"] == {"requests": {"cpu": "1", "memory": "1024"}, "limits": {"cpu": "8"}}
 
@@ -53,7 +56,7 @@ def test_a_resize_is_applied_after_one_second() -> None:
 def test_a_resize_restarts_nothing() -> None:
     _, (_, status) = resized("2", now=after(60))
     assert [entry.restart_count for entry in status.container_statuses] == [0, 0]
-    assert wire(container(status).state) == {"running": {"startedAt": "2026-11-22T08:46:38Z"}}
+    assert decoded(container(status).state) == {"running": {"startedAt": "2026-11-22T08:46:38Z"}}
 
 
 def test_a_resize_policy_may_restart_the_container() -> None:

@@ -10,7 +10,17 @@ from app.kubernetes.pod import Container, PodSpec
 from app.kubernetes.restart import should_restart
 from app.kubernetes.status import ContainerStateTerminated
 from tests.app.runtimes.synthetic.invariants import check
-from tests.app.simulation import UID, after, container, live, lived, parsed, status_at, steered, wire
+from tests.app.simulation import (
+    UID,
+    after,
+    annotated,
+    container,
+    decoded,
+    parse_pod,
+    status_at,
+    transitions_of,
+    transitions_until,
+)
 from tests.pods import a_container, a_pod
 
 
@@ -56,7 +66,7 @@ def test_restart_rules_precede_the_container_policy(
     own: str | None, operator: str, values: list[int] | None, exit_code: int, *, expected: bool
 ) -> None:
     rule = {"action": "Restart", "exitCodes": {"operator": operator, "values": values}}
-    pod = parsed(
+    pod = parse_pod(
         a_pod(containers=[a_container(restartPolicy=own, restartPolicyRules=[rule])], restartPolicy="Never")
     )
     assert should_restart(pod.spec.containers[0], pod.spec, exit_code=exit_code) is expected
@@ -90,9 +100,9 @@ def test_back_off_follows_from_the_last_two_runs(
 
 
 def test_a_crash_looping_container_backs_off() -> None:
-    pod = steered(run_for="5s", exit_code="1")
-    course = lived(pod, until=after(3600))
-    check(parsed(pod), course)
+    pod = annotated(run_for="5s", exit_code="1")
+    course = transitions_until(pod, until=after(3600))
+    check(parse_pod(pod), course)
     starts = [after(0), *(at for at, status in course[1:] if container(status).state.running)]
     pauses = [(later - earlier).total_seconds() - 5 for earlier, later in pairwise(starts)]
     assert pauses[:6] == [1, 10, 20, 40, 80, 160]
@@ -101,38 +111,38 @@ def test_a_crash_looping_container_backs_off() -> None:
 
 
 def test_a_terminated_container_then_waits_in_back_off() -> None:
-    course = live(steered(run_for="5s", exit_code="3"))
+    course = transitions_of(annotated(run_for="5s", exit_code="3"))
     crashed, waits, again = course[3], course[4], course[5]
-    assert wire(container(crashed.status).state)["terminated"]["exitCode"] == 3
-    assert wire(container(waits.status).state) == {
+    assert decoded(container(crashed.status).state)["terminated"]["exitCode"] == 3
+    assert decoded(container(waits.status).state) == {
         "waiting": {
             "reason": "CrashLoopBackOff",
             "message": f"back-off 10s restarting failed container=web pod=web-0_default({UID})",
         }
     }
     assert waits.status.phase == "Running"
-    assert wire(container(waits.status).last_state)["terminated"]["exitCode"] == 3
+    assert decoded(container(waits.status).last_state)["terminated"]["exitCode"] == 3
     assert container(again.status).restart_count == 2
 
 
 def test_a_service_that_ends_well_is_restarted_too() -> None:
-    course = live(steered(run_for="5s"))
-    assert wire(container(course[1].status).state)["terminated"]["reason"] == "Completed"
+    course = transitions_of(annotated(run_for="5s"))
+    assert decoded(container(course[1].status).state)["terminated"]["reason"] == "Completed"
     assert container(course[2].status).restart_count == 1
 
 
 def test_a_failing_init_container_is_retried() -> None:
-    pod = steered(a_pod(uid=UID, initContainers=[a_container("fetch")]), exit_code__fetch="1")
-    course = lived(pod, until=after(600))
-    check(parsed(pod), course)
+    pod = annotated(a_pod(uid=UID, initContainers=[a_container("fetch")]), exit_code__fetch="1")
+    course = transitions_until(pod, until=after(600))
+    check(parse_pod(pod), course)
     assert {status.phase for _, status in course} == {"Pending"}
     assert container(course[-1].status, "fetch").restart_count == 6
-    assert wire(container(course[-1].status).state)["waiting"]["reason"] == "PodInitializing"
+    assert decoded(container(course[-1].status).state)["waiting"]["reason"] == "PodInitializing"
 
 
 def test_a_final_init_failure_fails_the_pod() -> None:
     pod = a_pod(uid=UID, initContainers=[a_container("fetch")], restartPolicy="Never")
-    course = live(steered(pod, exit_code__fetch="1"))
+    course = transitions_of(annotated(pod, exit_code__fetch="1"))
     assert [(t, status.phase) for t, status in course][-1] == (after(1), "Failed")
     waiting = container(course[-1].status).state.waiting
     assert waiting
@@ -141,7 +151,7 @@ def test_a_final_init_failure_fails_the_pod() -> None:
 
 def test_a_pod_runs_while_any_container_restarts() -> None:
     pod = a_pod(uid=UID, containers=[a_container("web"), a_container("once", restartPolicy="Never")])
-    course = lived(steered(pod, run_for__once="3s"), until=after(600))
+    course = transitions_until(annotated(pod, run_for__once="3s"), until=after(600))
     status = status_at(course, after(600))
     assert (status.phase, container(status, "once").restart_count) == ("Running", 0)
     assert [c.status for c in status.conditions if c.type == "Ready"] == ["False"]
@@ -151,7 +161,7 @@ def test_a_sidecar_restarts_under_every_pod_policy() -> None:
     pod: dict[str, Any] = a_pod(
         uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")], restartPolicy="Never"
     )
-    course = lived(steered(pod, run_for__proxy="5s"), until=after(60))
-    check(parsed(pod), course)
+    course = transitions_until(annotated(pod, run_for__proxy="5s"), until=after(60))
+    check(parse_pod(pod), course)
     assert container(course[-1].status, "proxy").restart_count == 3
     assert {status.phase for _, status in course} == {"Running"}

@@ -10,7 +10,7 @@ from app.core.settings import Settings
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.synthetic.annotations import DOMAIN
 from app.runtimes.synthetic.runtime import SyntheticRuntime
-from tests.app.simulation import NOW, PLACEMENT, UID, after, container, sent, steered
+from tests.app.simulation import NOW, PLACEMENT, UID, after, annotated, container, parse_manifest
 from tests.pods import a_container, a_pod
 
 JOB: dict[str, Any] = a_pod(metadata={"ownerReferences": [{"kind": "Job"}]}, restartPolicy="Never")
@@ -21,7 +21,7 @@ def a_runtime(**settings: Any) -> Runtime:
 
 
 def accepted(pod: dict[str, Any], *, deleted_at: datetime | None = None) -> AcceptedPod:
-    return AcceptedPod(manifest=sent(pod), placement=PLACEMENT, accepted_at=NOW, deleted_at=deleted_at)
+    return AcceptedPod(manifest=parse_manifest(pod), placement=PLACEMENT, accepted_at=NOW, deleted_at=deleted_at)
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,18 @@ def test_a_resize_is_limited_by_node_capacity() -> None:
 
     runtime = a_runtime(capacity={"cpu": "4"})
     (begun,) = runtime.create(accepted(sized("1")), now=NOW).transitions
-    changed = runtime.update(accepted(sized("5")), before=sent(sized("1")), current=begun, now=after(60))
+    changed = runtime.update(accepted(sized("5")), before=parse_manifest(sized("1")), current=begun, now=after(60))
     assert changed.transitions[0].status.conditions[0].type == "PodResizePending"
 
 
 def test_problems_are_returned_with_every_timeline() -> None:
-    pod = steered(run_for="5s", exit_code="x")
+    pod = annotated(run_for="5s", exit_code="x")
     runtime = a_runtime()
     problems = (f"{DOMAIN}/exit-code: must be a number from 0 to 255",)
     begun = runtime.create(accepted(pod), now=NOW)
-    changed = runtime.update(accepted(pod), before=sent(pod), current=begun.transitions[-1], now=after(4000))
+    changed = runtime.update(
+        accepted(pod), before=parse_manifest(pod), current=begun.transitions[-1], now=after(4000)
+    )
     went_on = runtime.advance(accepted(pod), current=begun.transitions[-1], now=after(4000))
     assert went_on
     assert begun.problems == changed.problems == went_on.problems == problems
@@ -77,7 +79,7 @@ def test_a_pod_that_cannot_be_is_refused() -> None:
 
 
 def test_a_deletion_returns_the_complete_timeline() -> None:
-    pod = steered(stop_after="10s")
+    pod = annotated(stop_after="10s")
     runtime = a_runtime()
     (begun,) = runtime.create(accepted(pod), now=NOW).transitions
     deleted = accepted(pod, deleted_at=after(60))
@@ -88,7 +90,7 @@ def test_a_deletion_returns_the_complete_timeline() -> None:
 
 
 def test_a_log_is_lines_with_timestamps() -> None:
-    pod = steered(logs="grüezi\nwelt")
+    pod = annotated(logs="grüezi\nwelt")
     runtime = a_runtime()
     status = runtime.create(accepted(pod), now=NOW).transitions[-1].status
     log = runtime.logs(accepted(pod), "web", previous=False, status=lambda: status)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.runtimes.base import Placement
-from tests.app.simulation import PODS, a_pod_with_a_sidecar, live, wire
+from tests.app.simulation import PODS, a_pod_with_a_sidecar, decoded, transitions_of
 from tests.pods import a_container, a_pod
 
 DELAY = 2
@@ -26,7 +26,7 @@ def test_a_pod_that_is_pending_in_full() -> None:
     pod = a_pod_with_a_sidecar()
     pod["spec"]["initContainers"].pop()
     pod["spec"]["containers"].pop()
-    assert wire(live(pod, start_delay=DELAY)[0].status) == {
+    assert decoded(transitions_of(pod, start_delay=DELAY)[0].status) == {
         "observedGeneration": 3,
         "phase": "Pending",
         "conditions": [
@@ -83,7 +83,7 @@ def test_a_pod_that_is_pending_in_full() -> None:
 
 def test_a_pod_that_runs_in_full() -> None:
     fetch = "synthetic://864941027a97c267962e8c7414f7b4f61d9c6a00346bf76c316c594d019f9c65"
-    assert wire(live(a_pod_with_a_sidecar(), start_delay=DELAY, init_duration=0)[-1].status) == {
+    assert decoded(transitions_of(a_pod_with_a_sidecar(), start_delay=DELAY, init_duration=0)[-1].status) == {
         "observedGeneration": 3,
         "phase": "Running",
         "conditions": [
@@ -199,7 +199,7 @@ def test_a_pod_that_runs_in_full() -> None:
 
 @every_pod
 def test_every_container_has_its_entry_in_every_status(pod: dict[str, Any]) -> None:
-    for _, status in live(pod, start_delay=DELAY):
+    for _, status in transitions_of(pod, start_delay=DELAY):
         for listed, spec in (
             (status.container_statuses, pod["spec"]["containers"]),
             (status.init_container_statuses, pod["spec"].get("initContainers", [])),
@@ -213,33 +213,33 @@ def test_containers_sort_by_name_init_containers_by_order() -> None:
         containers=[a_container(name) for name in names],
         initContainers=[a_container(f"{name}-init") for name in names],
     )
-    for _, status in live(pod, start_delay=DELAY):
+    for _, status in transitions_of(pod, start_delay=DELAY):
         assert [entry.name for entry in status.container_statuses] == ["api", "log", "web"]
         assert [entry.name for entry in status.init_container_statuses] == ["web-init", "api-init", "log-init"]
 
 
 def test_unready_containers_are_named_sidecars_first() -> None:
-    pending = live(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status
+    pending = transitions_of(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status
     ready = next(condition for condition in pending.conditions if condition.type == "Ready")
     assert ready.message == "containers with unready status: [proxy web api]"
 
 
 @every_pod
 def test_every_started_container_has_a_unique_id(pod: dict[str, Any]) -> None:
-    status = live(pod)[-1].status
+    status = transitions_of(pod)[-1].status
     entries = [*status.container_statuses, *status.init_container_statuses]
     assert all(entry.container_id and entry.image_id for entry in entries)
     assert len({entry.container_id for entry in entries}) == len(entries)
 
 
 def test_two_pods_share_images_and_no_container() -> None:
-    first, second = (live(a_pod())[0].status.container_statuses[0] for _ in range(2))
+    first, second = (transitions_of(a_pod())[0].status.container_statuses[0] for _ in range(2))
     assert first.image_id == second.image_id
     assert first.container_id != second.container_id
 
 
 def test_a_pod_without_a_generation_observes_none() -> None:
-    status = wire(live(a_pod(metadata={"generation": None}))[0].status)
+    status = decoded(transitions_of(a_pod(metadata={"generation": None}))[0].status)
     assert "observedGeneration" not in status
     assert all("observedGeneration" not in condition for condition in status["conditions"])
 
@@ -258,7 +258,7 @@ def test_a_running_pod_has_pod_and_host_ips(
     host_ips: tuple[str, ...], pod_ip: str | None, pod_ips: list[str]
 ) -> None:
     placement = Placement(host_ips=host_ips, pod_ip=pod_ip)
-    status = wire(live(a_pod(hostNetwork=pod_ip is None), placement=placement)[0].status)
+    status = decoded(transitions_of(a_pod(hostNetwork=pod_ip is None), placement=placement)[0].status)
     assert status["hostIP"] == host_ips[0]
     assert status["hostIPs"] == [{"ip": ip} for ip in host_ips]
     assert status["podIP"] == pod_ips[0]
@@ -266,12 +266,12 @@ def test_a_running_pod_has_pod_and_host_ips(
 
 
 def test_a_pending_pod_has_no_pod_ip() -> None:
-    status = live(a_pod(), start_delay=DELAY)[0].status
+    status = transitions_of(a_pod(), start_delay=DELAY)[0].status
     assert (status.pod_ip, status.pod_ips) == (None, ())
 
 
 def test_a_host_network_pod_always_has_its_ip() -> None:
     placement = Placement(host_ips=("10.0.0.5", "fd00::5"), pod_ip=None)
-    status = wire(live(a_pod(hostNetwork=True), placement=placement, start_delay=DELAY)[0].status)
+    status = decoded(transitions_of(a_pod(hostNetwork=True), placement=placement, start_delay=DELAY)[0].status)
     assert status["podIP"] == "10.0.0.5"
     assert status["podIPs"] == [{"ip": "10.0.0.5"}, {"ip": "fd00::5"}]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.kubernetes.status import encode_status
 from app.runtimes.base import Placement
 from tests.app.runtimes.synthetic.generated import pods
-from tests.app.simulation import bounded, live
+from tests.app.simulation import bounded, transitions_of
 
 _Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 _ID = Annotated[str, msgspec.Meta(pattern=r"^([a-z]+://[0-9a-f]{64})?$")]
@@ -133,5 +133,5 @@ placements = st.builds(
 def test_every_status_has_the_reference_shape(
     pod: dict[str, Any], placement: Placement, start_delay: float
 ) -> None:
-    for _, status in live(pod, placement=placement, start_delay=start_delay):
+    for _, status in transitions_of(pod, placement=placement, start_delay=start_delay):
         check_shape(encode_status(status))

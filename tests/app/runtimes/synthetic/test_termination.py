@@ -8,7 +8,18 @@ import pytest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.synthetic.timeline import delete
 from tests.app.runtimes.synthetic.invariants import check
-from tests.app.simulation import NOW, UID, after, alive, container, live, lived, parsed, steered, wire
+from tests.app.simulation import (
+    NOW,
+    UID,
+    after,
+    annotated,
+    container,
+    decoded,
+    parse_pod,
+    simulated_pod,
+    transitions_of,
+    transitions_until,
+)
 from tests.pods import a_container, a_pod
 
 JOB = {"ownerReferences": [{"kind": "Job", "name": "sum", "controller": True}]}
@@ -30,8 +41,8 @@ def ended(status: PodStatus, name: str = "web") -> tuple[int, str]:
 @pytest.mark.parametrize("policy", ["Never", "OnFailure"])
 def test_a_job_pod_completes_after_its_run_time(policy: str) -> None:
     pod = a_pod(metadata=JOB, restartPolicy=policy)
-    course = live(pod, job_duration=7)
-    check(parsed(pod), course)
+    course = transitions_of(pod, job_duration=7)
+    check(parse_pod(pod), course)
     assert [(at, status.phase) for at, status in course] == [(NOW, "Running"), (after(7), "Succeeded")]
     last = course[-1].status
     assert ended(last) == (0, "Completed")
@@ -51,7 +62,7 @@ def test_a_job_pod_completes_after_its_run_time(policy: str) -> None:
     [("Always", {}, False), ("Never", {}, False), ("OnFailure", {}, False), ("Never", JOB, True)],
 )
 def test_only_job_pods_and_annotated_pods_complete(policy: str, owner: dict[str, Any], lasts: bool) -> None:
-    phases = [status.phase for _, status in live(a_pod(metadata=owner, restartPolicy=policy))]
+    phases = [status.phase for _, status in transitions_of(a_pod(metadata=owner, restartPolicy=policy))]
     assert phases == (["Running", "Succeeded"] if lasts else ["Running"])
 
 
@@ -66,19 +77,19 @@ def test_only_job_pods_and_annotated_pods_complete(policy: str, owner: dict[str,
     ],
 )
 def test_with_policy_never_exit_codes_set_the_phase(steering: dict[str, str], phase: str, summary: str) -> None:
-    status = live(steered(a_pod(restartPolicy="Never"), **steering))[-1].status
+    status = transitions_of(annotated(a_pod(restartPolicy="Never"), **steering))[-1].status
     assert (status.phase, status.summary) == (phase, summary)
 
 
 def test_a_pod_restarts_on_failure_until_it_succeeds() -> None:
     pod = a_pod(metadata=JOB, restartPolicy="OnFailure")
-    assert live(steered(pod, exit_code="1"))[-1].status.phase == "Running"
-    assert live(steered(pod, exit_code="0"))[-1].status.phase == "Succeeded"
+    assert transitions_of(annotated(pod, exit_code="1"))[-1].status.phase == "Running"
+    assert transitions_of(annotated(pod, exit_code="0"))[-1].status.phase == "Succeeded"
 
 
 def test_a_pod_fails_if_any_container_failed() -> None:
     pod = a_pod(containers=[a_container("a"), a_container("b")], restartPolicy="Never")
-    course = live(steered(pod, run_for__a="3s", exit_code__a="1", run_for__b="9s"))
+    course = transitions_of(annotated(pod, run_for__a="3s", exit_code__a="1", run_for__b="9s"))
     assert [(at, status.phase) for at, status in course] == [
         (NOW, "Running"), (after(3), "Running"), (after(9), "Failed"),
     ]  # fmt: skip
@@ -92,8 +103,8 @@ def test_sidecars_end_after_the_main_containers() -> None:
         ephemeralContainers=[a_container("debug")],
         restartPolicy="Never",
     )
-    course = live(pod)
-    check(parsed(pod), course)
+    course = transitions_of(pod)
+    check(parse_pod(pod), course)
     assert [(at, s.phase, bool(container(s, "proxy").state.running)) for at, s in course] == [
         (NOW, "Running", True), (after(5), "Running", True), (after(6), "Succeeded", False),
     ]  # fmt: skip
@@ -103,8 +114,8 @@ def test_sidecars_end_after_the_main_containers() -> None:
 def test_sidecars_end_before_a_failed_initialization_is_reported() -> None:
     init = [a_container("proxy", restartPolicy="Always"), a_container("fetch")]
     pod = a_pod(uid=UID, initContainers=init, restartPolicy="Never")
-    course = live(steered(pod, exit_code__fetch="1", stop_after__proxy="3s"))
-    check(parsed(pod), course)
+    course = transitions_of(annotated(pod, exit_code__fetch="1", stop_after__proxy="3s"))
+    check(parse_pod(pod), course)
     assert [(at, s.phase) for at, s in course] == [(NOW, "Pending"), (after(1), "Pending"), (after(5), "Failed")]
 
 
@@ -112,9 +123,9 @@ def test_sidecars_end_before_a_failed_initialization_is_reported() -> None:
 
 
 def deleted(pod: dict[str, Any], *, at: float = 100, grace: float = 30, **life: Any) -> list[Transition]:
-    course = [t for t in lived(pod, until=after(at), **life) if t.effective_at < after(at)]
-    ending = delete(alive(pod, **life), current=course[-1], grace=timedelta(seconds=grace), now=after(at))
-    check(parsed(pod), [*course, *ending.transitions])
+    course = [t for t in transitions_until(pod, until=after(at), **life) if t.effective_at < after(at)]
+    ending = delete(simulated_pod(pod, **life), current=course[-1], grace=timedelta(seconds=grace), now=after(at))
+    check(parse_pod(pod), [*course, *ending.transitions])
     assert ending.continues_at is None
     return ending.transitions
 
@@ -138,15 +149,15 @@ def test_a_deleted_service_exits_with_zero_at_once() -> None:
 def test_a_container_is_killed_after_its_grace_period(
     stop_after: str, grace: int, ends_after: int, *, exit_code: int, phase: str
 ) -> None:
-    at, status = deleted(steered(stop_after=stop_after), grace=grace)[-1]
+    at, status = deleted(annotated(stop_after=stop_after), grace=grace)[-1]
     assert (at, ended(status)[0], status.phase) == (after(100 + ends_after), exit_code, phase)
 
 
 def test_sidecars_get_sigterm_after_the_main_containers_end() -> None:
     pod = a_pod(uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")])
-    course = deleted(steered(pod, stop_after="10s", stop_after__proxy="5s"))
+    course = deleted(annotated(pod, stop_after="10s", stop_after__proxy="5s"))
     assert [(at, status.phase) for at, status in course] == [(after(110), "Running"), (after(115), "Succeeded")]
-    ((at, status),) = deleted(steered(pod, stop_after="30s", stop_after__proxy="5s"))
+    ((at, status),) = deleted(annotated(pod, stop_after="30s", stop_after__proxy="5s"))
     assert (at, ended(status, "proxy")) == (after(130), (137, "Error"))
 
 
@@ -165,8 +176,8 @@ def test_a_pod_deleted_before_its_start_has_failed() -> None:
 
 
 def test_deletion_precedes_a_simultaneous_transition() -> None:
-    life = alive(a_pod(), start_delay=60)
-    (begun, _) = live(a_pod(), start_delay=60)[:2]
+    life = simulated_pod(a_pod(), start_delay=60)
+    (begun, _) = transitions_of(a_pod(), start_delay=60)[:2]
     now = NOW + timedelta(seconds=1)  # when the sandbox would be there
     ((_, status),) = delete(life, current=begun, grace=timedelta(0), now=now).transitions
     (sandbox,) = [c for c in status.conditions if c.type == "PodReadyToStartContainers"]
@@ -183,12 +194,12 @@ def test_deletion_during_initialization_starts_no_main_container() -> None:
 
 
 def test_deletion_during_back_off_keeps_the_exit_code() -> None:
-    ((_, status),) = deleted(steered(run_for="5s", exit_code="3"))
+    ((_, status),) = deleted(annotated(run_for="5s", exit_code="3"))
     assert (status.phase, ended(status)) == ("Failed", (3, "Error"))
 
 
 def test_a_pod_deleted_without_its_image_has_failed() -> None:
-    ((_, status),) = deleted(steered(fail="ErrImagePull"))
+    ((_, status),) = deleted(annotated(fail="ErrImagePull"))
     assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
 
 
@@ -197,8 +208,8 @@ def test_a_pod_deleted_without_its_image_has_failed() -> None:
 
 def test_a_pod_past_its_deadline_fails() -> None:
     pod = a_pod(activeDeadlineSeconds=20)
-    course = live(pod)
-    check(parsed(pod), course)
+    course = transitions_of(pod)
+    check(parse_pod(pod), course)
     assert [(at, status.phase, status.reason) for at, status in course] == [
         (NOW, "Running", None), (after(20), "Failed", "DeadlineExceeded"),
     ]  # fmt: skip
@@ -210,20 +221,21 @@ def test_a_pod_past_its_deadline_fails() -> None:
 
 def test_its_containers_get_their_grace_first() -> None:
     pod = a_pod(uid=UID, activeDeadlineSeconds=20, terminationGracePeriodSeconds=3)
-    at, status = live(steered(pod, stop_after="1m"))[-1]
+    at, status = transitions_of(annotated(pod, stop_after="1m"))[-1]
     assert (at, status.reason, ended(status)) == (after(23), "DeadlineExceeded", (137, "Error"))
 
 
 def test_a_crash_looping_pod_ends_at_its_deadline() -> None:
-    pod = steered(a_pod(activeDeadlineSeconds=100), run_for="5s", exit_code="1")
-    course = live(pod)
-    check(parsed(pod), course)
+    pod = annotated(a_pod(activeDeadlineSeconds=100), run_for="5s", exit_code="1")
+    course = transitions_of(pod)
+    check(parse_pod(pod), course)
     assert (course[-1].effective_at, course[-1].status.reason) == (after(100), "DeadlineExceeded")
 
 
 def test_a_pod_finished_in_time_ignores_its_deadline() -> None:
     assert (
-        live(a_pod(metadata=JOB, restartPolicy="Never", activeDeadlineSeconds=9))[-1].status.phase == "Succeeded"
+        transitions_of(a_pod(metadata=JOB, restartPolicy="Never", activeDeadlineSeconds=9))[-1].status.phase
+        == "Succeeded"
     )
 
 
@@ -231,9 +243,9 @@ def test_a_pod_finished_in_time_ignores_its_deadline() -> None:
 
 
 def test_an_evicted_pod_fails_with_unknown_container_states() -> None:
-    pod = steered(a_pod(initContainers=[a_container("fetch")]), fail="Evicted", fail_after="9s")
-    course = live(pod)
-    check(parsed(pod), course)
+    pod = annotated(a_pod(initContainers=[a_container("fetch")]), fail="Evicted", fail_after="9s")
+    course = transitions_of(pod)
+    check(parse_pod(pod), course)
     at, status = course[-1]
     assert (at, status.phase, status.reason) == (after(9), "Failed", "Evicted")
     assert status.message == "The node was low on resource: memory. "
@@ -244,7 +256,7 @@ def test_an_evicted_pod_fails_with_unknown_container_states() -> None:
 
 
 def test_a_lost_node_leaves_the_phase_unknown() -> None:
-    course = live(steered(a_pod(uid=UID), fail="NodeLost"))
+    course = transitions_of(annotated(a_pod(uid=UID), fail="NodeLost"))
     (_, before), (at, status) = course
     assert (at, status.phase, status.reason) == (after(5), "Unknown", "NodeLost")
     assert status.container_statuses == before.container_statuses
@@ -253,7 +265,7 @@ def test_a_lost_node_leaves_the_phase_unknown() -> None:
 
 
 def test_a_pod_on_a_lost_node_is_deletable() -> None:
-    ((_, status),) = deleted(steered(fail="NodeLost"))
+    ((_, status),) = deleted(annotated(fail="NodeLost"))
     assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
 
 
@@ -261,10 +273,10 @@ def test_a_pod_on_a_lost_node_is_deletable() -> None:
 
 
 def test_a_failing_image_pull_backs_off() -> None:
-    pod = steered(a_pod(uid=UID, containers=[a_container(image="nginx:nope")]), fail="ImagePullBackOff")
-    course = lived(pod, until=after(700))
-    check(parsed(pod), course)
-    states = [(at, wire(container(status).state)["waiting"]) for at, status in course]
+    pod = annotated(a_pod(uid=UID, containers=[a_container(image="nginx:nope")]), fail="ImagePullBackOff")
+    course = transitions_until(pod, until=after(700))
+    check(parse_pod(pod), course)
+    states = [(at, decoded(container(status).state)["waiting"]) for at, status in course]
     tried = [(at - after(0)).total_seconds() // 1 for at, waiting in states if waiting["reason"] == "ErrImagePull"]
     assert tried == [0, 10, 30, 70, 150, 310, 610]
     assert {status.phase for _, status in course} == {"Pending"}
@@ -280,8 +292,8 @@ def test_a_failing_image_pull_backs_off() -> None:
 
 
 def test_a_container_with_config_error_waits_forever() -> None:
-    ((_, status),) = live(steered(fail="CreateContainerConfigError"))
-    assert wire(container(status).state) == {
+    ((_, status),) = transitions_of(annotated(fail="CreateContainerConfigError"))
+    assert decoded(container(status).state) == {
         "waiting": {"reason": "CreateContainerConfigError", "message": 'configmap "web" not found'}
     }
     assert (status.phase, status.summary) == ("Pending", "CreateContainerConfigError")
@@ -289,6 +301,6 @@ def test_a_container_with_config_error_waits_forever() -> None:
 
 def test_one_container_that_cannot_start_keeps_it_pending() -> None:
     pod = a_pod(uid=UID, containers=[a_container("web"), a_container("log")])
-    status = live(steered(pod, fail__log="ErrImagePull"))[0].status
+    status = transitions_of(annotated(pod, fail__log="ErrImagePull"))[0].status
     assert status.phase == "Pending"
     assert container(status).state.running

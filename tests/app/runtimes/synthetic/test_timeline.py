@@ -21,15 +21,15 @@ from tests.app.simulation import (
     UID,
     a_pod_with_a_sidecar,
     after,
-    alive,
-    altered,
     container,
-    live,
-    lived,
-    parsed,
-    sent,
+    decoded,
+    parse_manifest,
+    parse_pod,
+    simulated_pod,
     status_at,
-    wire,
+    transitions_of,
+    transitions_on_update,
+    transitions_until,
 )
 from tests.pods import a_container, a_pod
 from tests.server import ROOT
@@ -49,11 +49,11 @@ def crashing(run_for: str = "5s", **spec: Any) -> dict[str, Any]:
 
 
 def test_a_pod_without_start_delay_runs_at_once() -> None:
-    assert [(at, status.phase) for at, status in live(a_pod())] == [(NOW, "Running")]
+    assert [(at, status.phase) for at, status in transitions_of(a_pod())] == [(NOW, "Running")]
 
 
 def test_a_start_delay_separates_sandbox_and_containers() -> None:
-    course = live(a_pod(), start_delay=DELAY)
+    course = transitions_of(a_pod(), start_delay=DELAY)
     assert [(at, status.phase, status.conditions[0].status, status.pod_ip) for at, status in course] == [
         (NOW, "Pending", "False", None),
         (NOW + timedelta(seconds=1), "Pending", "True", "198.18.0.7"),
@@ -62,26 +62,26 @@ def test_a_start_delay_separates_sandbox_and_containers() -> None:
 
 
 def test_a_pod_runs_exactly_when_its_delay_ends() -> None:
-    course = live(a_pod(), start_delay=DELAY)
+    course = transitions_of(a_pod(), start_delay=DELAY)
     assert status_at(course, STARTS_AT - timedelta(microseconds=1)).phase == "Pending"
     assert status_at(course, STARTS_AT).phase == "Running"
     assert status_at(course, STARTS_AT + timedelta(days=10_000)).phase == "Running"
 
 
 def test_a_waiting_pod_is_summarized_by_its_reason() -> None:
-    assert live(a_pod(), start_delay=DELAY)[0].status.summary == "ContainerCreating"
-    assert live(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status.summary == "PodInitializing"
+    assert transitions_of(a_pod(), start_delay=DELAY)[0].status.summary == "ContainerCreating"
+    assert transitions_of(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status.summary == "PodInitializing"
 
 
 def test_init_containers_run_in_order_past_sidecars() -> None:
     pod = a_pod(
         initContainers=[a_container("one"), a_container("proxy", restartPolicy="Always"), a_container("two")]
     )
-    course = live(pod, init_duration=3)
-    check(parsed(pod), course)
+    course = transitions_of(pod, init_duration=3)
+    check(parse_pod(pod), course)
 
     def states(status: PodStatus) -> list[str]:
-        return [next(iter(wire(entry.state))) for entry in status.all_containers]
+        return [next(iter(decoded(entry.state))) for entry in status.all_containers]
 
     assert [(at, status.phase, states(status)) for at, status in course] == [
         (NOW, "Pending", ["running", "waiting", "waiting", "waiting"]),
@@ -94,14 +94,16 @@ def test_init_containers_run_in_order_past_sidecars() -> None:
 
 
 def test_init_containers_without_run_time_finish_at_once() -> None:
-    ((_, status),) = live(a_pod(initContainers=[a_container("one"), a_container("two")]), init_duration=0)
+    ((_, status),) = transitions_of(
+        a_pod(initContainers=[a_container("one"), a_container("two")]), init_duration=0
+    )
     assert status.phase == "Running"
     assert [entry.ready for entry in status.init_container_statuses] == [True, True]
 
 
 def test_an_ephemeral_container_runs_and_counts_for_nothing() -> None:
-    status = live(a_pod(ephemeralContainers=[a_container("debug")]))[-1].status
-    debug = wire(status)["ephemeralContainerStatuses"][0]
+    status = transitions_of(a_pod(ephemeralContainers=[a_container("debug")]))[-1].status
+    debug = decoded(status)["ephemeralContainerStatuses"][0]
     assert debug["state"].keys() == {"running"}
     assert debug["ready"] is False
     assert "started" not in debug
@@ -110,7 +112,7 @@ def test_an_ephemeral_container_runs_and_counts_for_nothing() -> None:
 def test_a_pod_with_invalid_quantities_has_no_timeline() -> None:
     pod = a_pod(containers=[a_container(resources={"limits": {"cpu": SECRET}})])
     with pytest.raises(InvalidRequest) as refusal:
-        live(pod)
+        transitions_of(pod)
     assert refusal.value.field == "spec.containers[0].resources.limits.cpu"
     assert SECRET not in str(refusal.value)
 
@@ -121,7 +123,7 @@ def test_a_pod_with_invalid_quantities_has_no_timeline() -> None:
 @every_pod
 @pytest.mark.parametrize("start_delay", [0, DELAY])
 def test_a_timeline_is_deterministic(pod: dict[str, Any], start_delay: float) -> None:
-    assert live(pod, start_delay=start_delay) == live(pod, start_delay=start_delay)
+    assert transitions_of(pod, start_delay=start_delay) == transitions_of(pod, start_delay=start_delay)
 
 
 IN_ANOTHER_PROCESS = """
@@ -153,15 +155,15 @@ def test_a_timeline_is_the_same_in_every_process(seed: str) -> None:
         capture_output=True,
         check=True,
     ).stdout.decode()
-    here = live(pod, start_delay=DELAY)
-    assert printed.splitlines() == [sent(pod).digest, *(encode_status(status) for _, status in here)]
+    here = transitions_of(pod, start_delay=DELAY)
+    assert printed.splitlines() == [parse_manifest(pod).digest, *(encode_status(status) for _, status in here)]
 
 
 # A course without an end
 
 
 def test_an_endless_timeline_is_computed_in_parts() -> None:
-    course = create(alive(crashing()), now=NOW)
+    course = create(simulated_pod(crashing()), now=NOW)
     assert len(course.transitions) == MAX_UPCOMING
     assert course.continues_at
     assert course.continues_at > course.transitions[-1].effective_at
@@ -169,17 +171,17 @@ def test_an_endless_timeline_is_computed_in_parts() -> None:
 
 def test_a_finished_timeline_does_not_continue() -> None:
     pod = crashing(restartPolicy="Never")
-    course = create(alive(pod), now=NOW)
+    course = create(simulated_pod(pod), now=NOW)
     assert course.continues_at is None
-    assert advance(alive(pod), current=course.transitions[-1], now=after(10**6)) is None
+    assert advance(simulated_pod(pod), current=course.transitions[-1], now=after(10**6)) is None
 
 
 def test_advancing_in_steps_equals_advancing_at_once() -> None:
     pod = crashing()
-    often = lived(pod, until=after(3600 * 5))
-    first = create(alive(pod), now=NOW)
+    often = transitions_until(pod, until=after(3600 * 5))
+    first = create(simulated_pod(pod), now=NOW)
     current = first.transitions[-1]
-    late = advance(alive(pod), current=current, now=current.effective_at + timedelta(minutes=50))
+    late = advance(simulated_pod(pod), current=current, now=current.effective_at + timedelta(minutes=50))
     assert late
     assert late.transitions == often[MAX_UPCOMING : MAX_UPCOMING + len(late.transitions)]
 
@@ -189,20 +191,20 @@ def test_advancing_in_steps_equals_advancing_at_once() -> None:
 def test_a_late_advance_counts_every_restart(run_for: str, away: timedelta) -> None:
     pod = crashing(run_for)
     now = NOW + away
-    often = lived(pod, until=now)
-    first = create(alive(pod), now=NOW)
-    late = advance(alive(pod), current=first.transitions[-1], now=now)
+    often = transitions_until(pod, until=now)
+    first = create(simulated_pod(pod), now=NOW)
+    late = advance(simulated_pod(pod), current=first.transitions[-1], now=now)
     assert late
     assert len(late.transitions) <= MAX_MISSED + MAX_UPCOMING
     assert late.continues_at
     assert late.continues_at > now
     told = status_at(late.transitions, now)
     assert without_pod_times(told) == without_pod_times(status_at(often, now))
-    check(parsed(pod), late.transitions)
+    check(parse_pod(pod), late.transitions)
 
 
 def without_pod_times(status: PodStatus) -> Any:
-    seen = wire(status)
+    seen = decoded(status)
     for condition in seen["conditions"]:
         del condition["lastTransitionTime"]
     return seen
@@ -214,22 +216,22 @@ def test_restarts_of_two_containers_are_counted_over_years() -> None:
         uid=UID, containers=[a_container("web"), a_container("log")], metadata={"annotations": annotations}
     )
     now = after(3 * 365 * 86_400)
-    first = create(alive(pod), now=NOW)
-    late = advance(alive(pod), current=first.transitions[-1], now=now)
+    first = create(simulated_pod(pod), now=NOW)
+    late = advance(simulated_pod(pod), current=first.transitions[-1], now=now)
     assert late
     status = status_at(late.transitions, now)
     for name, run in (("web", 7), ("log", 45)):
         assert container(status, name).restart_count == pytest.approx(3 * 365 * 86_400 / (run + 300), abs=10)
-    check(parsed(pod), late.transitions)
+    check(parse_pod(pod), late.transitions)
 
 
 def test_years_of_failed_pulls_cost_no_more_time() -> None:
     pod = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/fail": "ImagePullBackOff"}})
-    first = create(alive(pod), now=NOW)
-    late = advance(alive(pod), current=first.transitions[-1], now=after(10 * 365 * 86_400))
+    first = create(simulated_pod(pod), now=NOW)
+    late = advance(simulated_pod(pod), current=first.transitions[-1], now=after(10 * 365 * 86_400))
     assert late
     assert len(late.transitions) <= MAX_MISSED + MAX_UPCOMING
-    check(parsed(pod), late.transitions)
+    check(parse_pod(pod), late.transitions)
 
 
 # Changes
@@ -237,9 +239,9 @@ def test_years_of_failed_pulls_cost_no_more_time() -> None:
 
 def test_a_new_generation_changes_only_observed_generation() -> None:
     pod = a_pod_with_a_sidecar()
-    before = live(pod, start_delay=DELAY)
+    before = transitions_of(pod, start_delay=DELAY)
     for now in (NOW + timedelta(seconds=1), STARTS_AT, STARTS_AT + timedelta(days=1)):
-        course = altered(a_pod_with_a_sidecar(generation=4), pod, before, now, start_delay=DELAY)
+        course = transitions_on_update(a_pod_with_a_sidecar(generation=4), pod, before, now, start_delay=DELAY)
         for at, status in course:
             assert without_generation(status) == without_generation(status_at(before, at))
             assert status.observed_generation == 4
@@ -247,7 +249,7 @@ def test_a_new_generation_changes_only_observed_generation() -> None:
 
 
 def without_generation(status: PodStatus) -> Any:
-    seen = wire(status)
+    seen = decoded(status)
     for observer in (seen, *seen["conditions"]):
         del observer["observedGeneration"]
     return seen
@@ -256,9 +258,9 @@ def without_generation(status: PodStatus) -> Any:
 def test_a_new_image_restarts_only_its_container() -> None:
     pod = a_pod(uid=UID, containers=[a_container("web"), a_container("log")], restartPolicy="Never")
     new = a_pod(uid=UID, containers=[a_container("web", image="nginx:1.28"), a_container("log")])
-    before = live(pod)
-    ((at, status),) = altered(new, pod, before, after(3600))
-    web = wire(container(status))
+    before = transitions_of(pod)
+    ((at, status),) = transitions_on_update(new, pod, before, after(3600))
+    web = decoded(container(status))
     assert (at, web["image"], web["restartCount"], web["ready"]) == (after(3600), "nginx:1.28", 1, True)
     assert web["state"] == {"running": {"startedAt": "2026-11-22T09:46:38Z"}}
     ended = web["lastState"]["terminated"]
@@ -268,40 +270,40 @@ def test_a_new_image_restarts_only_its_container() -> None:
 
 def test_a_new_image_ends_the_back_off() -> None:
     pod = crashing()
-    before = live(pod)
+    before = transitions_of(pod)
     waiting = next(t for t in before if t.status.summary == "CrashLoopBackOff")
     new = crashing(containers=[a_container(image="nginx:1.28")])
-    course = altered(new, pod, before, waiting.effective_at + timedelta(seconds=3))
+    course = transitions_on_update(new, pod, before, waiting.effective_at + timedelta(seconds=3))
     assert container(course[0].status).state.running
     assert container(course[0].status).restart_count == container(waiting.status).restart_count + 1
 
 
 def test_an_added_container_starts_with_the_update() -> None:
     pod = a_pod(uid=UID)
-    before = live(pod)
+    before = transitions_of(pod)
     new = a_pod(
         uid=UID, containers=[a_container("web"), a_container("log")], ephemeralContainers=[a_container("x")]
     )
-    ((_, status),) = altered(new, pod, before, after(3600))
+    ((_, status),) = transitions_on_update(new, pod, before, after(3600))
     assert container(status) == container(before[0].status)
     for name in ("log", "x"):
-        assert wire(container(status, name).state) == {"running": {"startedAt": "2026-11-22T09:46:38Z"}}
+        assert decoded(container(status, name).state) == {"running": {"startedAt": "2026-11-22T09:46:38Z"}}
     assert status.conditions == before[0].status.conditions
 
 
 def test_an_init_container_added_later_counts_as_done() -> None:
     pod = a_pod(uid=UID)
     new = a_pod(uid=UID, initContainers=[a_container("late")])
-    ((_, status),) = altered(new, pod, live(pod), after(3600))
+    ((_, status),) = transitions_on_update(new, pod, transitions_of(pod), after(3600))
     assert (status.phase, container(status, "late").ready) == ("Running", True)
 
 
 def test_a_container_that_is_gone_has_no_entry() -> None:
     pod = a_pod_with_a_sidecar()
-    before = live(pod)
+    before = transitions_of(pod)
     new = a_pod_with_a_sidecar()
     del new["spec"]["containers"][1], new["spec"]["initContainers"]
-    ((_, status),) = altered(new, pod, before, after(3600))
+    ((_, status),) = transitions_on_update(new, pod, before, after(3600))
     assert [entry.name for entry in status.container_statuses] == ["web"]
     assert status.init_container_statuses == ()
     assert container(status) == container(before[-1].status)
@@ -309,17 +311,17 @@ def test_a_container_that_is_gone_has_no_entry() -> None:
 
 def test_a_shorter_start_delay_starts_the_pod_sooner() -> None:
     pod = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/start-delay": "1h"}})
-    ((at, status),) = altered(a_pod(uid=UID), pod, live(pod), after(10))
+    ((at, status),) = transitions_on_update(a_pod(uid=UID), pod, transitions_of(pod), after(10))
     assert (at, status.phase) == (after(10), "Running")
-    assert wire(container(status).state) == {"running": {"startedAt": "2026-11-22T08:46:48Z"}}
+    assert decoded(container(status).state) == {"running": {"startedAt": "2026-11-22T08:46:48Z"}}
     assert status.start_time == "2026-11-22T08:46:38Z"
 
 
 def test_a_running_pod_ignores_a_longer_start_delay() -> None:
-    pod, before = a_pod(uid=UID), live(a_pod(uid=UID))
+    pod, before = a_pod(uid=UID), transitions_of(a_pod(uid=UID))
     new = a_pod(uid=UID, metadata={"annotations": {f"{DOMAIN}/start-delay": "1h"}})
     for now in (NOW + timedelta(seconds=0.5), after(10)):
-        assert {status for _, status in altered(new, pod, before, now)} == {before[0].status}
+        assert {status for _, status in transitions_on_update(new, pod, before, now)} == {before[0].status}
 
 
 @pytest.mark.parametrize(
@@ -340,30 +342,30 @@ def test_changed_annotations_apply_to_the_current_run(
         annotations = {f"{DOMAIN}/{key}": value for key, value in steering.items()}
         return a_pod(uid=UID, metadata={"annotations": annotations}, restartPolicy="Never")
 
-    course = altered(pod(then), pod(before), live(pod(before)), after(30))
-    check(parsed(pod(then)), course)
+    course = transitions_on_update(pod(then), pod(before), transitions_of(pod(before)), after(30))
+    check(parse_pod(pod(then)), course)
     assert [(at, status.phase) for at, status in course] == [(after(at), phase) for at, phase in expected]
 
 
 def test_no_update_restarts_a_finished_pod() -> None:
     pod = crashing(restartPolicy="Never")
-    before = live(pod)
+    before = transitions_of(pod)
     new = a_pod(uid=UID, containers=[a_container(image="nginx:1.28")])
-    course = altered(new, pod, before, after(3600))
+    course = transitions_on_update(new, pod, before, after(3600))
     assert [status for _, status in course] == [before[-1].status]
 
 
 def test_a_late_update_starts_from_the_current_status() -> None:
     pod = crashing()
-    first = create(alive(pod), now=NOW)
+    first = create(simulated_pod(pod), now=NOW)
     now: datetime = NOW + timedelta(days=2)
-    often = lived(pod, until=now)
+    often = transitions_until(pod, until=now)
     labelled = {**pod, "metadata": {**pod["metadata"], "labels": {"app": "another"}}}
-    course = update(alive(labelled), before=alive(pod), current=first.transitions[-1], now=now)
+    course = update(simulated_pod(labelled), before=simulated_pod(pod), current=first.transitions[-1], now=now)
     assert course.transitions[0].effective_at == now
     assert without_pod_times(course.transitions[0].status) == without_pod_times(status_at(often, now))
 
 
 def test_every_timeline_in_parts_has_no_duplicate() -> None:
-    transitions: list[Transition] = lived(crashing(), until=after(86_400))
-    check(parsed(crashing()), transitions)
+    transitions: list[Transition] = transitions_until(crashing(), until=after(86_400))
+    check(parse_pod(crashing()), transitions)

@@ -10,7 +10,7 @@ from app.kubernetes.status import PodStatus
 from app.runtimes.base import Placement
 from app.runtimes.synthetic.timeline import delete
 from tests.app.runtimes.synthetic.invariants import check
-from tests.app.simulation import NOW, PLACEMENT, after, alive, lived, parsed
+from tests.app.simulation import NOW, PLACEMENT, after, parse_pod, simulated_pod, transitions_until
 from tests.server import ROOT
 
 MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "tests/data/pods").glob("*.yaml")}
@@ -53,8 +53,8 @@ def is_ready(status: PodStatus) -> bool:
 @every_workload
 def test_a_workload_has_the_timeline_of_a_kubelet(name: str) -> None:
     pod = MANIFESTS[name]
-    course = lived(pod, until=after(86_400), **circumstances(pod))
-    check(parsed(pod), course)
+    course = transitions_until(pod, until=after(86_400), **circumstances(pod))
+    check(parse_pod(pod), course)
     told = [(at, status.phase, is_ready(status)) for at, status in course]
     assert told == [(max(NOW, after(at)), phase, ready) for at, phase, ready in COURSES[name]]
 
@@ -63,10 +63,12 @@ def test_a_workload_has_the_timeline_of_a_kubelet(name: str) -> None:
 @pytest.mark.parametrize("at", [0.5, 2, 4, 7, 3600])
 def test_a_workload_can_be_deleted_at_any_time(name: str, at: float) -> None:
     pod = MANIFESTS[name]
-    course = [t for t in lived(pod, until=after(at), **circumstances(pod)) if t.effective_at < after(at)]
-    life = alive(pod, **circumstances(pod))
+    course = [
+        t for t in transitions_until(pod, until=after(at), **circumstances(pod)) if t.effective_at < after(at)
+    ]
+    life = simulated_pod(pod, **circumstances(pod))
     ending = delete(life, current=course[-1], grace=timedelta(seconds=30), now=after(at)).transitions
-    check(parsed(pod), [*course, *ending])
+    check(parse_pod(pod), [*course, *ending])
     assert [*course, *ending][-1].status.is_terminal
 
 
