@@ -185,12 +185,14 @@ def test_head_equals_get_without_the_body(wire: Connection, path: str) -> None:
     assert head.header("Content-Type") == found.header("Content-Type")
 
 
-class TestABodyThatIsTooLarge:
-    @pytest.fixture(scope="class")
-    def limited(self, share: Share) -> Iterator[Server]:
-        with share(MAX_CONTENT_LENGTH=str(LARGEST)) as server:
-            yield server
+@pytest.fixture(scope="module")
+def limited(share: Share) -> Iterator[Server]:
+    """Run a provider with a lower limit than the default."""
+    with share(MAX_CONTENT_LENGTH=str(LARGEST)) as server:
+        yield server
 
+
+class TestABodyThatIsTooLarge:
     @pytest.fixture
     def wire(self, limited: Server, connect: Connect) -> Connection:
         return connect(limited.port)
