@@ -68,7 +68,7 @@ class ProviderRefused(ProviderError):
     def is_permanent(self) -> bool:
         """Whether the request is invalid itself: a repetition would be refused too.
 
-        413 is not: the limit is a setting of the provider, and the ConfigMaps of an environment can become smaller.
+        413 is not: the limit is a setting of the provider, and the ConfigMaps of an environment can shrink.
         """
         return self.code in _PERMANENT
 
