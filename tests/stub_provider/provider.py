@@ -30,6 +30,7 @@ class Ways:
         deletes_slowly: whether a deleted pod remains until :meth:`StubProvider.remove`.
         log_options: whether it implements and validates all options of `/getContainerLogs`, not only `tail`.
         token: bearer token that it requires; None for none.
+        extensions: names in the response of `/extensions`; without any, it has no such path.
     """
 
     not_found: str = "Not Found"
@@ -40,6 +41,7 @@ class Ways:
     deletes_slowly: bool = False
     log_options: bool = False
     token: str | None = None
+    extensions: tuple[str, ...] = ()
 
 
 WAYS = {
@@ -235,6 +237,8 @@ class StubProvider(ProviderServer):
             handlers["/getPod"] = lambda request: json_reply(self._read(self._named(request)))
         if self.ways.takes_updates:
             handlers["/updatePod"] = self._update
+        if self.ways.extensions:
+            handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
