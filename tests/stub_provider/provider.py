@@ -41,6 +41,12 @@ class Ways:
     log_options: bool = False
     token: str | None = None
 
+    @property
+    def extensions(self) -> dict[str, int]:
+        """The response of `/extensions`; without any, the path does not exist."""
+        named = {"podStatuses": self.reports_changes, "logs": self.log_options}
+        return {name: 1 for name, is_offered in named.items() if is_offered}
+
 
 WAYS = {
     "only the ten endpoints": Ways(),
@@ -224,6 +230,8 @@ class StubProvider(ProviderServer):
         path = "/" + request.path.lstrip("/")
         if path == "/podStatuses" and self.ways.reports_changes:
             return await self._pod_statuses(request.query)
+        if path == "/extensions" and self.ways.extensions:
+            return json_reply(self.ways.extensions)
         handlers: dict[str, Callable[[Request], Reply]] = {
             "/createPod": self._create,
             "/deletePod": self._delete,
