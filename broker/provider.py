@@ -6,7 +6,7 @@ providers.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiohttp
 import msgspec
 
-from broker.errors import PERMANENT_REFUSALS, BrokerError
+from broker.errors import BrokerError
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -22,6 +22,12 @@ T = TypeVar("T")
 _MESSAGE_LIMIT = 1000
 _SHORTEST_SECRET = 4
 _NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+_PERMANENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+_TOO_LARGE_DELAY = 5.0
+"""Least delay in seconds before a body that was refused as too large is sent again: it has many megabytes."""
+_NOT_YET = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_WITH_POD_STATUSES = ("podStatuses", "logs")
+"""The extensions that a provider with `/podStatuses` has, where it has no `/extensions`."""
 # Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
 # one.
 _IDLE = 3.0
@@ -49,17 +55,22 @@ class ProviderRefused(ProviderError):
     Attributes:
         code: HTTP status.
         message: the provider's message, in which values of environment variables are replaced by `…`.
+        retry_after: least delay in seconds before a repetition; None: no limit.
     """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"the provider answers {code}: {message}" if message else f"the provider answers {code}")
         self.code = code
         self.message = message
+        self.retry_after = _TOO_LARGE_DELAY if code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
 
     @property
     def is_permanent(self) -> bool:
-        """Whether the request is invalid itself: a repetition would be refused too."""
-        return self.code in PERMANENT_REFUSALS
+        """Whether the request is invalid itself: a repetition would be refused too.
+
+        413 is not: the limit is a setting of the provider, and the ConfigMaps of an environment can shrink.
+        """
+        return self.code in _PERMANENT
 
 
 class PodReference(msgspec.Struct, frozen=True):
@@ -110,7 +121,8 @@ class ProviderClient:
         self._timeout = timeout
         self._observe = observe
         self._session: aiohttp.ClientSession | None = None
-        self._has_extensions: bool | None = None
+        self._extensions: Mapping[str, Any] | None = None
+        self._has_pod_statuses: bool | None = None
 
     async def create(self, pod: Object) -> None:
         """Create a pod."""
@@ -179,23 +191,26 @@ class ProviderClient:
         """
         query = {"since": str(revision), "wait": f"{wait:g}"}
         answer = await self._request("GET", "/podStatuses", query=query, timeout=self._timeout + wait)
-        if answer.status in _NO_SUCH_PATH:
-            self._has_extensions = False
-            return None
-        _check(answer)
-        try:
-            changes = _decoded(answer.body, Changes, "/podStatuses")
-        except ProviderUnavailable:  # a server that answers every path with some page
-            self._has_extensions = False
-            return None
-        self._has_extensions = True
+        changes = None
+        if answer.status not in _NO_SUCH_PATH:
+            _check(answer)
+            with suppress(ProviderUnavailable):  # a server that answers every path with some page
+                changes = _decoded(answer.body, Changes, "/podStatuses")
+        self._has_pod_statuses = changes is not None
         return changes
 
-    async def has_extensions(self) -> bool:
-        """Return whether the provider has more than the contract's ten paths and their parameters."""
-        if self._has_extensions is None:
+    async def supports(self, extension: str) -> bool:
+        """Return whether the provider has an extension of the contract, such as `gracefulDelete`.
+
+        The provider is asked at the first use, and again after each outage: it may be another version since.
+        """
+        if self._extensions is None:
+            self._extensions = await self._read_extensions()
+        if self._extensions or extension not in _WITH_POD_STATUSES:
+            return extension in self._extensions
+        if self._has_pod_statuses is None:
             await self.statuses_since(0, wait=0)
-        return bool(self._has_extensions)
+        return bool(self._has_pod_statuses)
 
     @asynccontextmanager
     async def logs(
@@ -229,6 +244,16 @@ class ProviderClient:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+    async def _read_extensions(self) -> Mapping[str, Any]:
+        """Read `/extensions`: name → version; empty where the provider has no such path."""
+        answer = await self._request("GET", "/extensions")
+        if answer.status in _NOT_YET or _is_outage(answer.status):
+            _check(answer)
+        if _is_success(answer.status):
+            with suppress(ProviderUnavailable):  # a server that answers every path with some page
+                return _decoded(answer.body, dict[str, Any], "/extensions")
+        return {}
 
     async def _write(self, method: str, path: str, pod: Object) -> None:
         _check(await self._request(method, path, body=pod), sent=pod)
@@ -269,6 +294,8 @@ class ProviderClient:
                     content, status = await response.read(), response.status
                     return _Answer(status, response.headers.get("Retry-After", ""), content)
         finally:
+            if status == 0 or _is_outage(status):
+                self._extensions = self._has_pod_statuses = None
             self._observe(path, status, monotonic() - began)
 
     def _send(
@@ -324,7 +351,7 @@ def _check(answer: _Answer, *, sent: Object | None = None) -> None:
         answer: the answer.
         sent: the pod in the request; values of its environment variables are removed from the error.
     """
-    if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+    if _is_success(answer.status):
         return
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         seconds = float(answer.retry_after) if answer.retry_after.isdigit() else None
@@ -333,6 +360,14 @@ def _check(answer: _Answer, *, sent: Object | None = None) -> None:
     for value in sorted(_environment_values(sent or {}), key=len, reverse=True):
         message = message.replace(value, "…")
     raise ProviderRefused(answer.status, " ".join(message.split())[:_MESSAGE_LIMIT])
+
+
+def _is_success(status: int) -> bool:
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _is_outage(status: int) -> bool:
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NO_SUCH_PATH
 
 
 def _message(body: bytes) -> str:

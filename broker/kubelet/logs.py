@@ -72,7 +72,7 @@ class ContainerLogs:
     async def _open(
         self, where: tuple[str, str, str], options: LogOptions
     ) -> AsyncGenerator[AsyncIterator[bytes], None]:
-        if await self._provider.has_extensions():
+        if await self._provider.supports("logs"):
             async with self._provider.logs(*where, **query(options)) as chunks:
                 yield chunks
         else:

@@ -21,7 +21,8 @@ Kind = Literal["ConfigMap", "Secret"]
 Variables = list[Object]
 """`env` of a container: objects with `name` and `value`, or with `valueFrom` where passed on."""
 
-_VALID_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+_VALID_NAME = re.compile(r"[ -<>-~]+")
+"""Printable ASCII characters except `=`: Kubernetes ≥ 1.34, `IsRelaxedEnvVarName` in `apimachinery`."""
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]", re.DOTALL)
 _ALLOCATABLE = ("cpu", "memory", "ephemeral-storage")
@@ -138,10 +139,11 @@ class _Resolver:
                 data = self._read(kind, reference) or {}
                 variables = {prefix + key: data[key] for key in sorted(data)}
                 if invalid := [name for name in variables if not _VALID_NAME.fullmatch(name)]:
+                    of = f"{kind.field} {self._pod['metadata']['namespace']}/{reference.get('name')}"
                     self._report(
                         "InvalidEnvironmentVariableNames",
-                        f"{kind.name} {reference.get('name')!r} has keys that are invalid as names of variables "
-                        f"and were skipped: {', '.join(invalid)}",
+                        f"Keys [{', '.join(invalid)}] from the EnvFrom {of} were skipped since they are "
+                        "considered invalid environment variable names.",
                     )
                 return {name: value for name, value in variables.items() if name not in invalid}
         return {}

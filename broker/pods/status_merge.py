@@ -202,17 +202,12 @@ def _own_conditions(
     if ended:
         containers_ready = _condition("PodCompleted" if phase == "Succeeded" else "PodFailed")
     else:
-        containers_ready = given.get("ContainersReady") or _containers_ready(spec, merged)
-    ready = given.get("Ready") or containers_ready
-    if not _is_true(containers_ready):
-        ready = containers_ready
-    elif _is_true(ready) and (unready := _unready_gates(spec, foreign)):
-        ready = _condition("ReadinessGatesNotReady", ", ".join(unready))
+        containers_ready = given.get("ContainersReady") or _containers_ready(spec, merged, given.get("Ready"))
     return {
         "PodReadyToStartContainers": given.get("PodReadyToStartContainers") or {"status": str(running)},
         "Initialized": given.get("Initialized") or _condition(uninitialized),
         "ContainersReady": containers_ready,
-        "Ready": ready,
+        "Ready": _ready(spec, containers_ready, foreign),
         "PodScheduled": {"status": "True"},
     }
 
@@ -226,15 +221,36 @@ def _is_true(condition: Object) -> bool:
     return str(condition.get("status")).capitalize() == "True"
 
 
-def _containers_ready(spec: Object, status: Object) -> Object:
-    statuses = status.get("containerStatuses")
-    if not statuses:
-        return _condition(None if status["phase"] == "Running" else "UnknownContainerStatuses")
-    ready = {container["name"] for container in statuses if container.get("ready")}
-    unready = [container["name"] for container in spec["containers"] if container["name"] not in ready]
-    if not unready:
-        return _condition()
-    return _condition("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
+def _ready(spec: Object, containers_ready: Object, foreign: Mapping[str, Object]) -> Object:
+    """Return the Ready condition: ContainersReady and every readiness gate, whatever the provider reports.
+
+    Only Kubernetes has the conditions of the gates, so a provider cannot compute it.
+    """
+    if not _is_true(containers_ready) or not spec.get("readinessGates"):
+        return containers_ready
+    unready = _unready_gates(spec, foreign)
+    return _condition("ReadinessGatesNotReady", ", ".join(unready)) if unready else _condition()
+
+
+def _containers_ready(spec: Object, status: Object, reported_ready: Object | None) -> Object:
+    """Return ContainersReady from the statuses of containers and sidecars.
+
+    Without such statuses, the reported Ready condition is used, then the phase.
+    """
+    if not status.get("containerStatuses"):
+        return reported_ready or _condition(None if status["phase"] == "Running" else "UnknownContainerStatuses")
+    statuses = [*(status.get("initContainerStatuses") or ()), *status["containerStatuses"]]
+    ready = {container["name"]: bool(container.get("ready")) for container in statuses}
+    sidecars = [c["name"] for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    needed = [*sidecars, *(container["name"] for container in spec["containers"])]
+    unknown = [name for name in needed if name not in ready]
+    unready = [name for name in needed if not ready.get(name, True)]
+    messages = [
+        f"containers with {what} status: [{' '.join(names)}]"
+        for what, names in (("unknown", unknown), ("unready", unready))
+        if names
+    ]
+    return _condition("ContainersNotReady", ", ".join(messages)) if messages else _condition()
 
 
 def _unready_gates(spec: Object, foreign: Mapping[str, Object]) -> list[str]:

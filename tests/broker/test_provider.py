@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from broker.provider import ProviderClient, ProviderRefused, ProviderUnavailable
+from broker.provider import ProviderClient, ProviderError, ProviderRefused, ProviderUnavailable
 from tests.pods import a_container, a_pod
 from tests.stub_provider import StubProvider, Ways, providing
 
@@ -220,7 +220,7 @@ async def test_statuses_since_waits_for_changes() -> None:
         second = await waiting
         assert second
         assert [(gone.name, gone.uid) for gone in second.deleted] == [("web-0", "uid-1")]
-        assert await provider.has_extensions()
+        assert await provider.supports("logs")
         await provider.close()
 
 
@@ -230,11 +230,56 @@ async def test_a_provider_without_pod_statuses_has_no_extensions(
 ) -> None:
     with stub.failing("/podStatuses", code, body=body):
         assert await provider.statuses_since(0, wait=0) is None
-        assert not await provider.has_extensions()
+        assert not await provider.supports("logs")
 
 
 async def test_extensions_of_an_unavailable_provider_are_unknown(
     stub: StubProvider, provider: ProviderClient
 ) -> None:
     with stub.failing("/podStatuses", 503), pytest.raises(ProviderUnavailable):
-        await provider.has_extensions()
+        await provider.supports("logs")
+    with stub.failing("/extensions", 503), pytest.raises(ProviderUnavailable):
+        await provider.supports("gracefulDelete")
+
+
+async def test_extensions_are_those_the_provider_names() -> None:
+    async with providing(Ways(extensions=("gracefulDelete",), reports_changes=True)) as stub:
+        provider = ProviderClient(stub.url)
+        assert await provider.supports("gracefulDelete")
+        assert not await provider.supports("containerEnvironments")
+        assert not await provider.supports("logs")
+        await provider.close()
+    assert len(stub.requests_to("/extensions")) == 1
+    assert not stub.requests_to("/podStatuses")
+
+
+async def test_extensions_are_requested_again_after_an_outage() -> None:
+    async with providing(Ways(extensions=("gracefulDelete",))) as stub:
+        provider = ProviderClient(stub.url)
+        assert await provider.supports("gracefulDelete")
+        await stub.stop()
+        with pytest.raises(ProviderUnavailable):
+            await provider.pods()
+        stub.ways = Ways()
+        await stub.start()
+        assert not await provider.supports("gracefulDelete")
+        await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "body"), [(301, b""), (400, b""), (404, b""), (501, b""), (200, b"<html>"), (200, b"[]")]
+)
+async def test_a_provider_without_the_path_has_none(
+    stub: StubProvider, provider: ProviderClient, code: int, body: bytes
+) -> None:
+    with stub.failing("/extensions", code, body=body) as fault:
+        assert not await provider.supports("gracefulDelete")
+        assert not await provider.supports("gracefulDelete")
+    assert fault.met == 1
+
+
+@pytest.mark.parametrize("code", [401, 429, 502])
+async def test_an_unanswered_question_is_repeated(stub: StubProvider, provider: ProviderClient, code: int) -> None:
+    with stub.failing("/extensions", code), pytest.raises(ProviderError):
+        await provider.supports("gracefulDelete")
+    assert not await provider.supports("gracefulDelete")

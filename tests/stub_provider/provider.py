@@ -30,6 +30,7 @@ class Ways:
         deletes_slowly: whether a deleted pod remains until :meth:`StubProvider.remove`.
         log_options: whether it implements and validates all options of `/getContainerLogs`, not only `tail`.
         token: bearer token that it requires; None for none.
+        extensions: names in the response of `/extensions`; without any, it has no such path.
     """
 
     not_found: str = "Not Found"
@@ -40,12 +41,7 @@ class Ways:
     deletes_slowly: bool = False
     log_options: bool = False
     token: str | None = None
-
-    @property
-    def extensions(self) -> dict[str, int]:
-        """The response of `/extensions`; without any, the path does not exist."""
-        named = {"podStatuses": self.reports_changes, "logs": self.log_options}
-        return {name: 1 for name, is_offered in named.items() if is_offered}
+    extensions: tuple[str, ...] = ()
 
 
 WAYS = {
@@ -230,8 +226,6 @@ class StubProvider(ProviderServer):
         path = "/" + request.path.lstrip("/")
         if path == "/podStatuses" and self.ways.reports_changes:
             return await self._pod_statuses(request.query)
-        if path == "/extensions" and self.ways.extensions:
-            return json_reply(self.ways.extensions)
         handlers: dict[str, Callable[[Request], Reply]] = {
             "/createPod": self._create,
             "/deletePod": self._delete,
@@ -243,6 +237,8 @@ class StubProvider(ProviderServer):
             handlers["/getPod"] = lambda request: json_reply(self._read(self._named(request)))
         if self.ways.takes_updates:
             handlers["/updatePod"] = self._update
+        if self.ways.extensions:
+            handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:

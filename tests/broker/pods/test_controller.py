@@ -86,7 +86,12 @@ async def test_a_true_readiness_gate_makes_the_pod_ready(
 ) -> None:
     api.store.create("pods", bound(readinessGates=[{"conditionType": "example.com/gate"}]))
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await stub.until(lambda: "default/web-0" in stub.pods)
+        unaware = {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"}
+        stub.report(
+            "default/web-0", {**stub.statuses["default/web-0"], "podIP": "10.0.0.8", "conditions": [unaware]}
+        )
+        await api.until(lambda: api.store.get("pods", "web-0", "default")["status"].get("podIP") == "10.0.0.8")
         assert (ready := condition(api, "Ready"))
         assert ready["status"] == "False"
         pod = api.store.get("pods", "web-0", "default")

@@ -205,25 +205,39 @@ def test_equal_problems_are_reported_once() -> None:
     assert [problem.reason for problem in resolution.problems] == ["MandatoryConfigMapKeyNotFound"]
 
 
-def test_invalid_variable_names_are_skipped_and_reported() -> None:
+@pytest.mark.parametrize("name", ["2FA", "9KEY", "a.b", "with-dash", "a b", "!\"#%&'()*+,/:;<>?@[]^`{|}~"])
+def test_printable_names_except_equals_are_variables(name: str) -> None:
+    resolution = resolved(env_from=[{"secretRef": {"name": "password"}}], sources={SECRET: {name: "1"}})
+    assert values(resolution) == {name: "1"}
+    assert resolution.problems == ()
+
+
+@pytest.mark.parametrize("name", ["a=b", "", "é", "a\tb", "a\x7f", "a\nb", "a\n"])
+def test_invalid_variable_names_are_skipped_and_reported(name: str) -> None:
     resolution = resolved(
-        env_from=[{"secretRef": {"name": "password"}}], sources={SECRET: {"1a": "hidden", "ok": "1"}}
+        env_from=[{"secretRef": {"name": "password"}}], sources={SECRET: {name: "hidden", "ok": "1"}}
     )
     assert values(resolution) == {"ok": "1"}
     assert resolution.complete
     assert resolution.problems == (
         EnvironmentProblem(
             "InvalidEnvironmentVariableNames",
-            "Secret 'password' has keys that are invalid as names of variables and were skipped: 1a",
+            f"Keys [{name}] from the EnvFrom secret default/password were skipped since they are considered "
+            "invalid environment variable names.",
         ),
     )
 
 
-def test_a_prefix_can_make_a_key_valid() -> None:
+def test_a_prefix_is_part_of_the_name() -> None:
     resolution = resolved(
-        env_from=[{"prefix": "N", "secretRef": {"name": "password"}}], sources={SECRET: {"1a": "1"}}
+        env_from=[
+            {"prefix": "2 ", "secretRef": {"name": "password"}},
+            {"prefix": "é", "secretRef": {"name": "password"}},
+        ],
+        sources={SECRET: {"FA": "1"}},
     )
-    assert values(resolution) == {"N1a": "1"}
+    assert values(resolution) == {"2 FA": "1"}
+    assert "Keys [éFA]" in resolution.problems[0].message
 
 
 def test_every_kind_of_container_has_an_environment() -> None:

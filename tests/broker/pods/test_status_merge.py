@@ -170,7 +170,13 @@ def test_reason_and_message_of_an_end_are_kept() -> None:
         pytest.param(
             {"conditions": [cond("Ready", "true")]}, "True", "True", id="in small letters, as a mock does"
         ),
-        pytest.param({"conditions": [cond("Ready", "False")]}, "False", "True", id="not ready though it runs"),
+        pytest.param({"conditions": [cond("Ready", "False")]}, "False", "False", id="nothing but Ready"),
+        pytest.param(
+            {"containerStatuses": [container()], "conditions": [cond("Ready", "False")]},
+            "True",
+            "True",
+            id="Ready contradicts the containers",
+        ),
         pytest.param(
             {"conditions": [cond("Ready"), cond("ContainersReady", "False")]},
             "False",
@@ -188,11 +194,18 @@ def test_readiness_is_reported_or_computed(reported: Object, ready: str, contain
 
 
 def test_unready_containers_are_named() -> None:
-    of = pod(containers=[a_container("a"), a_container("b"), a_container("c")])
-    reported = {"phase": "Running", "containerStatuses": [container("a"), container("b", ready=False)]}
+    of = pod(
+        containers=[a_container("a"), a_container("b"), a_container("c")],
+        initContainers=[a_container("init"), a_container("sidecar", restartPolicy="Always")],
+    )
+    reported = {
+        "phase": "Running",
+        "initContainerStatuses": [container("init", ready=False), container("sidecar", ready=False)],
+        "containerStatuses": [container("a"), container("b", ready=False)],
+    }
     found = condition(merged(of, reported), "Ready")
     assert found["reason"] == "ContainersNotReady"
-    assert found["message"] == "containers with unready status: [b c]"
+    assert found["message"] == ("containers with unknown status: [c], containers with unready status: [sidecar b]")
 
 
 @pytest.mark.parametrize(
@@ -226,6 +239,23 @@ def test_readiness_gates_determine_the_ready_condition(
     assert found["status"] == ready
     assert found.get("message") == message
     assert found.get("reason") == (None if ready == "True" else "ReadinessGatesNotReady")
+
+
+@pytest.mark.parametrize("says", ["True", "False"])
+@pytest.mark.parametrize("gate", ["True", "False"])
+def test_the_reported_ready_condition_is_ignored(says: str, gate: str) -> None:
+    of = pod({"conditions": [cond("a/b", gate)]}, readinessGates=[{"conditionType": "a/b"}])
+    reported = [cond("ContainersReady"), cond("Ready", says, reason="ReadinessGatesNotReady", message="no such")]
+    status = merged(of, {**RUNNING, "conditions": reported})
+    assert conditions(status)["Ready"] == gate
+
+
+def test_a_gate_that_opens_dates_the_ready_condition() -> None:
+    gated = {"readinessGates": [{"conditionType": "a/b"}]}
+    opened = pod({"conditions": [cond("a/b"), cond("Ready", "False", BEFORE)]}, **gated)
+    status = merged(opened, RUNNING)
+    assert condition(status, "Ready") == {"type": "Ready", "status": "True", "lastTransitionTime": AT_NOW}
+    assert merge_status(pod(status, **gated), RUNNING, now=NOW, host_ips=HOST) is None
 
 
 @pytest.mark.parametrize(("phase", "reason"), [("Succeeded", "PodCompleted"), ("Failed", "PodFailed")])
