@@ -148,7 +148,8 @@ class Node:
 
 async def _run_node(dependencies: Dependencies, status: NodeStatus) -> None:
     """Register the node, then keep its registration, status and lease up to date."""
-    registration, lease = Registration(dependencies, status), Lease(dependencies)
+    registration = Registration(dependencies, status)
+    lease = Lease(dependencies, on_recovery=registration.refresh)
     await status.poll_provider()
     await registration.register()
     async with asyncio.TaskGroup() as group:
