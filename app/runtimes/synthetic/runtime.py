@@ -34,11 +34,20 @@ class SyntheticRuntime(Runtime):
 
     def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
         """Return the complete timeline of the pod's termination."""
-        return timeline.delete(self._simulate(pod), current=current, grace=grace, now=now)
+        requested_at = pod.deletion_requested_at
+        return timeline.delete(
+            self._simulate(pod),
+            current=current,
+            grace=grace,
+            now=now,
+            requested_at=None if requested_at == now else requested_at,
+        )
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
-        """Return the next part of a timeline without an end; the timeline of a deleted pod is complete."""
-        return None if pod.deleted_at else timeline.advance(self._simulate(pod), current=current, now=now)
+        """Return the next part of a timeline without an end; the timeline of a deletion is complete."""
+        return (
+            None if pod.deletion_requested_at else timeline.advance(self._simulate(pod), current=current, now=now)
+        )
 
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
@@ -52,5 +61,6 @@ class SyntheticRuntime(Runtime):
             (manifest or pod.manifest).pod,
             placement=pod.placement,
             accepted_at=pod.accepted_at,
+            starts_from=pod.starts_at or pod.accepted_at,
             defaults=self._defaults,
         )

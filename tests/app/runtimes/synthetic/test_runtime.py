@@ -20,8 +20,13 @@ def a_runtime(**settings: Any) -> Runtime:
     return SyntheticRuntime(Settings.model_validate(settings))
 
 
-def accepted(pod: dict[str, Any], *, deleted_at: datetime | None = None) -> AcceptedPod:
-    return AcceptedPod(manifest=parse_manifest(pod), placement=PLACEMENT, accepted_at=NOW, deleted_at=deleted_at)
+def accepted(pod: dict[str, Any], *, deletion_requested_at: datetime | None = None) -> AcceptedPod:
+    return AcceptedPod(
+        manifest=parse_manifest(pod),
+        placement=PLACEMENT,
+        accepted_at=NOW,
+        deletion_requested_at=deletion_requested_at,
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_a_deletion_returns_the_complete_timeline() -> None:
     pod = annotated(stop_after="10s")
     runtime = a_runtime()
     (begun,) = runtime.create(accepted(pod), now=NOW).transitions
-    deleted = accepted(pod, deleted_at=after(60))
+    deleted = accepted(pod, deletion_requested_at=after(60))
     ended = runtime.delete(deleted, current=begun, grace=timedelta(seconds=30), now=after(60))
     assert [(at, status.phase) for at, status in ended.transitions] == [(after(70), "Succeeded")]
     assert ended.continues_at is None
