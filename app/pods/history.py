@@ -158,7 +158,7 @@ class History:
             pod=redact_pod(orjson.loads(row.pod)),
             created_at=row.created_at,
             updated_at=row.updated_at,
-            history=PodHistory(self._queries.statuses(row), row.deleted_at, row.continues_at),
+            history=PodHistory.of(row, self._queries.statuses(row)),
         )
 
     def find(self, pod: str) -> PodRecord:

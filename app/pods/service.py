@@ -21,6 +21,7 @@ from app.db.statement import Row, Statement
 from app.kubernetes.pod import Manifest, PodReference
 from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.context import NodeContext
+from app.pods.ipam import NoFreeAddress
 from app.pods.queries import status_at
 from app.pods.removal import is_ending
 from app.pods.transaction import NEWEST_FIRST
@@ -80,7 +81,11 @@ class PodService:
         the new pod starts when the replaced one has ended. A request with the UID of a pod that is being deleted
         changes nothing, since no request cancels a deletion.
         """
-        self._put(manifest, caller, verb="create")
+        try:
+            self._put(manifest, caller, verb="create")
+        except NoFreeAddress:
+            self._node.timelines.advance_all()  # pods whose containers have ended give their addresses back
+            self._put(manifest, caller, verb="create")
 
     def update(self, manifest: Manifest, caller: Caller) -> None:
         """Update a pod; change nothing where only the order of its environment differs.

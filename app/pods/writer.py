@@ -195,7 +195,8 @@ class PodWriter:
         manifest = Manifest.stored(row.pod, digest=row.digest)
         grace = manifest.pod.spec.grace if grace is None else grace
         requested_at, grace_ends_at = row.deletion_requested_at or now, now + grace
-        if is_ending(row) and grace_ends_at >= row.grace_ends_at:
+        shortens = is_ending(row)
+        if shortens and grace_ends_at >= row.grace_ends_at:
             self._transaction.rollback()
             return
         manifest = manifest.with_deletion(rfc3339(grace_ends_at), int(grace.total_seconds()))
@@ -213,7 +214,7 @@ class PodWriter:
         last = (timeline.transitions or [current])[-1]
         self._end(row, last, continues_at=timeline.continues_at, now=now)
         if self._verb == "delete":
-            self._record(row, {"gracePeriodSeconds": int(grace.total_seconds())} if requested_at < now else None)
+            self._record(row, {"gracePeriodSeconds": int(grace.total_seconds())} if shortens else None)
 
     def _begin(self, manifest: Manifest, *, now: datetime) -> tuple[AcceptedPod, Timeline]:
         """Return a new pod and its timeline. One that waits has no `starts_at`; the runtime only validates it."""

@@ -20,12 +20,12 @@ def a_runtime(**settings: Any) -> Runtime:
     return SyntheticRuntime(Settings.model_validate(settings))
 
 
-def accepted(pod: dict[str, Any], *, deletion_requested_at: datetime | None = None) -> AcceptedPod:
+def accepted(pod: dict[str, Any], **times: Any) -> AcceptedPod:
     return AcceptedPod(
         manifest=parse_manifest(pod),
         placement=PLACEMENT,
         accepted_at=NOW,
-        deletion_requested_at=deletion_requested_at,
+        **times,
     )
 
 
