@@ -2,8 +2,8 @@
 
 A critical pod, such as a network agent, is not rejected for a lack of resources. The node ends other pods instead,
 those with the least to lose first: pods of the QoS class Guaranteed only where all others do not free enough, then
-Burstable, then BestEffort. Within a class, the pod that covers most of what is missing is chosen first, of equal ones
-the smaller, so that few pods end.
+Burstable, then BestEffort. Within a class, the pod that covers most of what is missing is chosen first, and of
+equal ones the smaller, so that few pods end.
 
 Source: `pkg/kubelet/preemption/preemption.go`; `IsCriticalPod` and `Preemptable` in `pkg/kubelet/types`.
 """
