@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiohttp
 import msgspec
 
-from broker.errors import PERMANENT_REFUSALS, BrokerError
+from broker.errors import BrokerError
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -22,6 +22,9 @@ T = TypeVar("T")
 _MESSAGE_LIMIT = 1000
 _SHORTEST_SECRET = 4
 _NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+_PERMANENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+_TOO_LARGE_DELAY = 5.0
+"""Least delay in seconds before a body that was refused as too large is sent again: it has many megabytes."""
 _NOT_YET = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 _WITH_POD_STATUSES = ("podStatuses", "logs")
 """The extensions that a provider with `/podStatuses` has, where it has no `/extensions`."""
@@ -52,17 +55,22 @@ class ProviderRefused(ProviderError):
     Attributes:
         code: HTTP status.
         message: the provider's message, in which values of environment variables are replaced by `…`.
+        retry_after: least delay in seconds before a repetition; None: no limit.
     """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"the provider answers {code}: {message}" if message else f"the provider answers {code}")
         self.code = code
         self.message = message
+        self.retry_after = _TOO_LARGE_DELAY if code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
 
     @property
     def is_permanent(self) -> bool:
-        """Whether the request is invalid itself: a repetition would be refused too."""
-        return self.code in PERMANENT_REFUSALS
+        """Whether the request is invalid itself: a repetition would be refused too.
+
+        413 is not: the limit is a setting of the provider, and the ConfigMaps of an environment can shrink.
+        """
+        return self.code in _PERMANENT
 
 
 class PodReference(msgspec.Struct, frozen=True):

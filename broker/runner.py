@@ -61,7 +61,7 @@ class Node:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - jitter is no secret
         self._last_sync: datetime | None = None
-        self.info = NodeInfo(settings.node_name)
+        self.info = NodeInfo(settings.node_name, settings.operating_system)
         self.port: int | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -148,7 +148,8 @@ class Node:
 
 async def _run_node(dependencies: Dependencies, status: NodeStatus) -> None:
     """Register the node, then keep its registration, status and lease up to date."""
-    registration, lease = Registration(dependencies, status), Lease(dependencies)
+    registration = Registration(dependencies, status)
+    lease = Lease(dependencies, on_recovery=registration.refresh)
     await status.poll_provider()
     await registration.register()
     async with asyncio.TaskGroup() as group:

@@ -21,7 +21,14 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "docs/audit.md", "docs/conformance.md", "docs/shell.md", "docs/synthetic.md"],
+    [
+        "README.md",
+        "docs/audit.md",
+        "docs/conformance.md",
+        "docs/extensions.md",
+        "docs/shell.md",
+        "docs/synthetic.md",
+    ],
 )
 def test_examples_print_the_documented_output(path: str, serve: Serve, tmp_path: Path) -> None:
     missing = [command for command in ("curl", "sqlite3") if shutil.which(command) is None]

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         default=False, description="store hash-chained audit events, which `vkweb audit verify` checks"
     )
     max_content_length: Annotated[int, Field(ge=1024, le=1024**3)] = Field(
-        default=2 * 1024 * 1024, description="maximum size of a request body, in bytes"
+        default=32 * 1024 * 1024, description="maximum size of a request body, in bytes"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="minimum level: DEBUG, INFO, WARNING or ERROR"

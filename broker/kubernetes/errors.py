@@ -4,9 +4,13 @@ Meaning of each status:
 https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#http-status-codes
 """
 
+from http import HTTPStatus
+
 import msgspec
 
-from broker.errors import PERMANENT_REFUSALS, BrokerError
+from broker.errors import BrokerError
+
+_PERMANENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class ApiError(BrokerError):
@@ -29,7 +33,7 @@ class ApiError(BrokerError):
     @property
     def is_permanent(self) -> bool:
         """Whether the request is invalid itself: a repetition would be refused too."""
-        return self.status in PERMANENT_REFUSALS
+        return self.status in _PERMANENT
 
 
 class Unreachable(ApiError):

@@ -4,18 +4,22 @@ https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
-from broker.kubernetes.objects import Object, to_micro_time
+from broker.kubernetes.objects import Object, from_time, to_micro_time
 
 DURATION = 40
 """`leaseDurationSeconds`: the kubelet's default, as the other constants here."""
 PERIOD = 10.0
 """Seconds between two renewals."""
+LATE = 2 * PERIOD
+"""Seconds between two renewals after which the node controller may have set conditions to Unknown."""
 _JITTER = 1.04
 _RETRY, _RETRY_LIMIT = 0.2, 7.0
 
@@ -29,13 +33,17 @@ class Lease:
 
     Args:
         dependencies: of the node.
+        on_recovery: is called when the lease was renewed after an interruption; an ApiError of it is retried.
     """
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, *, on_recovery: Callable[[], Awaitable[None]]) -> None:
         self._client = dependencies.client
         self._node = dependencies.node
         self._clock = dependencies.clock
         self._random = dependencies.random
+        self._on_recovery = on_recovery
+        self._renewed_at: datetime | None = None
+        self._interrupted = False
         self._collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         self._path = f"{self._collection}/{self._node.name}"
         self._last: Object | None = None
@@ -47,12 +55,15 @@ class Lease:
         backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
-                await self.renew()
+                async with asyncio.timeout(PERIOD):  # a lost connection is noticed before the lease expires
+                    await self.renew()
+                    await self._recover()
                 backoff.reset()
                 delay = PERIOD * self._random.uniform(1, _JITTER)
-            except ApiError as exc:
+            except (ApiError, TimeoutError) as exc:
                 delay = backoff.after(exc)
-                log.warning("node lease not renewed", error=str(exc), retry_in=delay)
+                error = str(exc) or "the API server does not answer in time"
+                log.warning("node lease not renewed", error=error, retry_in=delay)
             await asyncio.sleep(delay)
 
     async def renew(self) -> None:
@@ -78,6 +89,16 @@ class Lease:
             log.warning("node lease renewed by another process: does a second broker use this node name?")
         await self._replace(found)
 
+    async def _recover(self) -> None:
+        """Call `on_recovery` if this renewal is late: in the meantime, conditions may have become Unknown."""
+        now, before = self._clock(), self._renewed_at
+        self._renewed_at = now
+        if before is not None and (now - before).total_seconds() > LATE:
+            self._interrupted = True
+        if self._interrupted:
+            await self._on_recovery()
+            self._interrupted = False
+
     async def _replace(self, lease: Object) -> None:
         renewed = self._renewed(lease)
         self._attempts.append(renewed["spec"]["renewTime"])
@@ -100,6 +121,15 @@ class Lease:
                 **lease.get("spec", {}),
                 "holderIdentity": self._node.name,
                 "leaseDurationSeconds": DURATION,
-                "renewTime": to_micro_time(self._clock()),
+                "renewTime": self._renew_time(lease),
             },
         }
+
+    def _renew_time(self, lease: Object) -> str:
+        """Return the current time, or one after the lease's where the clock was set back.
+
+        The node controller ignores a renewal whose time is not later.
+        """
+        before = lease.get("spec", {}).get("renewTime")
+        now = self._clock()
+        return to_micro_time(max(now, from_time(before) + timedelta(microseconds=1)) if before else now)

@@ -6,7 +6,7 @@ Meaning of the fields: https://kubernetes.io/docs/reference/kubernetes-api/clust
 import ipaddress
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from broker import __version__
 from broker.kubernetes.objects import Object, to_time
@@ -16,6 +16,8 @@ from broker.settings import Settings
 ROLE_LABEL = "kubernetes.io/role"
 _NEEDED = ("cpu", "memory", "pods")
 """Resources without which a kubelet is not ready."""
+_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+"""Conditions that the node controller adds as Unknown to a Node without them when its lease expires."""
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
 
 
@@ -105,7 +107,8 @@ def node_status(
         report: the provider's last report.
         addresses: the addresses to publish.
         not_ready: a cause for which the node is not ready, regardless of the report.
-        before: the previous conditions; a condition with the same status keeps its transition time.
+        before: the previous conditions; a condition with the same status keeps its transition time, and one with
+            another status gets no earlier one.
         port: port of the kubelet API.
         now: time of this heartbeat.
     """
@@ -115,6 +118,7 @@ def node_status(
         "conditions": _conditions(report, not_ready, before={c["type"]: c for c in before}, now=now),
         "addresses": addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "features": {"supplementalGroupsPolicy": False},
         "nodeInfo": {
             "operatingSystem": settings.operating_system,
             "architecture": settings.architecture,
@@ -130,22 +134,57 @@ def node_status(
     }
 
 
-def status_patch(status: Object, before: Object) -> Object:
-    """Return the strategic merge patch from the previous status to a new one."""
+def status_patch(status: Object, *, written: Object, stored: Object) -> Object:
+    """Return the strategic merge patch that writes a status.
+
+    Args:
+        status: the status to write.
+        written: the status that was written last: resources in it that are no longer reported are removed.
+        stored: the status in Kubernetes.
+    """
+    reported = {condition["type"] for condition in status["conditions"]}
+    unreported = [
+        {"$patch": "delete", "type": condition["type"]}
+        for condition in stored.get("conditions") or ()
+        if condition["type"] in _PRESSURES and condition["type"] not in reported
+    ]
     return {
         "status": {
             **status,
-            **{name: _replacing(status[name], before.get(name)) for name in ("capacity", "allocatable")},
+            **{name: _replacing(status[name], written.get(name)) for name in ("capacity", "allocatable")},
+            "conditions": [*status["conditions"], *unreported],
             # Without the directive, addresses are merged by type, and two of one type become one.
             "addresses": [*status["addresses"], {"$patch": "replace"}],
         }
     }
 
 
-def without_heartbeats(status: Object) -> Object:
-    """Return a status without the times of its heartbeats."""
-    conditions = [{**condition, "lastHeartbeatTime": None} for condition in status["conditions"]]
-    return {**status, "conditions": conditions}
+def is_stored(status: Object, stored: Object) -> bool:
+    """Return whether the status in Kubernetes has all of a status but the times of its heartbeats.
+
+    Conditions and resources that only the stored status has are those of other clients.
+    """
+    conditions = {condition["type"]: condition for condition in stored.get("conditions") or ()}
+    return (
+        all(_same_condition(condition, conditions.get(condition["type"])) for condition in status["conditions"])
+        and all(_has_resources(stored.get(name), status[name]) for name in ("capacity", "allocatable"))
+        and status["addresses"] == (stored.get("addresses") or [])
+        and status["daemonEndpoints"] == stored.get("daemonEndpoints")
+        and status["nodeInfo"].items() <= (stored.get("nodeInfo") or {}).items()
+    )
+
+
+def latest_conditions(known: Iterable[Object], observed: Iterable[Object]) -> list[Object]:
+    """Return for each type the condition with the later transition; of equal ones, the observed one.
+
+    A watch may deliver a Node that is older than the last answer to a write.
+    """
+    latest = {condition["type"]: condition for condition in known}
+    for condition in observed:
+        before = latest.get(condition["type"])
+        if before is None or _transition(condition) >= _transition(before):
+            latest[condition["type"]] = condition
+    return list(latest.values())
 
 
 def _conditions(
@@ -171,14 +210,38 @@ def _conditions(
             "reason": reason,
             "message": message,
             "lastHeartbeatTime": to_time(now),
-            "lastTransitionTime": _since(before.get(type_), status) or to_time(now),
+            "lastTransitionTime": _since(before.get(type_, {}), status, now),
         }
         for type_, (status, reason, message) in found.items()
     ]
 
 
-def _since(before: Object | None, status: str) -> Any:
-    return before.get("lastTransitionTime") if before and before.get("status") == status else None
+def _since(before: Object, status: str, now: datetime) -> str:
+    """Return the transition time of a condition; it never goes back, whatever the clock shows."""
+    transition = _transition(before)
+    if before.get("status") == status and transition:
+        return transition
+    return max(to_time(now), transition)
+
+
+def _transition(condition: Object) -> str:
+    """Return the `lastTransitionTime`; the API server writes all in one format, which sorts as text."""
+    time: str = condition.get("lastTransitionTime") or ""
+    return time
+
+
+def _same_condition(one: Object, other: Object | None) -> bool:
+    fields = ("status", "reason", "message", "lastTransitionTime")
+    return other is not None and all((one.get(name) or "") == (other.get(name) or "") for name in fields)
+
+
+def _has_resources(stored: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
+    """Return whether quantities are stored; the API server writes them in another notation."""
+    there = stored or {}
+    return all(
+        name in there and parse_quantity(there[name]) == parse_quantity(quantity)
+        for name, quantity in wanted.items()
+    )
 
 
 def _replacing(new: Mapping[str, str], old: Mapping[str, str] | None) -> dict[str, str | None]:

@@ -1,4 +1,8 @@
-"""Registration of the node: creates the Node object, adopts an existing one, and creates a deleted one again."""
+"""Registration of the node: creates the Node object, adopts an existing one, and creates a deleted one again.
+
+A watch shows changes of the Node by other clients. The fields that the broker owns (its labels, its taint, its
+part of the status) are written again within one period.
+"""
 
 import asyncio
 
@@ -6,11 +10,11 @@ import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
-from broker.kubernetes.errors import AlreadyExists, ApiError, Forbidden
+from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
 from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
 from broker.node.manifest import ROLE_LABEL, new_node, own_labels, with_own_taint
-from broker.node.status import NodeStatus
+from broker.node.status import PERIOD, NodeStatus
 
 _RETRY, _RETRY_LIMIT = 0.1, 7.0
 """Seconds: the kubelet's."""
@@ -22,8 +26,8 @@ class Registration:
     """Keeps the Node object registered.
 
     Args:
-        dependencies: of the node; UID and labels of its `node` are updated.
-        status: computes the initial status of a new Node.
+        dependencies: of the node; UID, labels and taints of its `node` are updated.
+        status: computes the initial status of a new Node, and is told of changes by other clients.
     """
 
     def __init__(self, dependencies: Dependencies, status: NodeStatus) -> None:
@@ -35,6 +39,8 @@ class Registration:
         self._status = status
         self._path = f"/api/v1/nodes/{self._node.name}"
         self._labels = own_labels(self._settings)
+        self._may_patch = True
+        self._observed: Object = {}
 
     async def register(self) -> None:
         """Create the Node, or adopt the existing one; retry until that succeeds."""
@@ -47,13 +53,33 @@ class Registration:
                 log.warning("node not registered", error=str(exc), retry_in=round(delay, 1))
                 await asyncio.sleep(delay)
             else:
-                self._update_info(node)
+                self._observe(node)
                 self._status.adopt(node.get("status") or {})
                 log.info("node registered", node=self._node.name, uid=self._node.uid)
                 return
 
     async def run(self) -> None:
-        """Watch the Node and register it again after a deletion, until cancelled."""
+        """Watch the Node, restore what other clients change or delete, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch(), name="watch of the node")
+            group.create_task(self._restore_periodically(), name="labels and taint")
+
+    async def refresh(self) -> None:
+        """Read the Node, and restore labels, taint and status at once.
+
+        This is for the end of an interruption, when the connection of the watch may be broken without a sign.
+
+        Raises:
+            ApiError: the Node was not read or not written.
+        """
+        try:
+            self._observe(await self._client.get(self._path))
+        except NotFound:
+            await self.register()
+        await self._restore()
+        await self._status.write_if_due()
+
+    async def _watch(self) -> None:
         events = list_and_watch(
             self._client,
             "/api/v1/nodes",
@@ -66,15 +92,30 @@ class Registration:
             if obj is not None:
                 exists = type_ != "DELETED"
             if obj is not None and exists:
-                self._update_info(obj.decode())
+                self._observe(obj.decode())
             elif not exists:
                 log.warning("node was deleted from Kubernetes and is registered again", node=self._node.name)
                 await self.register()
                 exists = True
 
-    def _update_info(self, node: Object) -> None:
-        self._node.uid = node["metadata"]["uid"]
-        self._node.labels = node["metadata"].get("labels") or {}
+    async def _restore_periodically(self) -> None:
+        while True:
+            await asyncio.sleep(PERIOD)
+            try:
+                await self._restore()
+            except (Conflict, NotFound):
+                pass  # the watch delivers the newer Node
+            except ApiError as exc:
+                log.warning("labels and taint of the node not written", error=str(exc))
+
+    async def _restore(self) -> None:
+        if self._may_patch:
+            self._observe(await self._adopt(self._observed))
+
+    def _observe(self, node: Object) -> None:
+        self._observed = node
+        self._node.observe(node)
+        self._status.observe(node.get("status") or {})
 
     async def _create_or_adopt(self) -> Object:
         try:
@@ -119,6 +160,7 @@ class Registration:
         except Forbidden as exc:
             if self._drop_role_label(exc):
                 return await self._adopt(node)
+            self._may_patch = False
             log.warning("node adopted unchanged: this identity may not change it", error=str(exc))
             return node
 

@@ -1,5 +1,8 @@
 """Status of the node: polled from the provider every ten seconds, written to Kubernetes on a change.
 
+A change is a difference from the Node in Kubernetes, made here or by another client. During an interruption of the
+lease, the node controller sets conditions to Unknown, and only the node sets them back.
+
 Ten seconds and five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
 """
 
@@ -16,10 +19,11 @@ from broker.node.manifest import (
     NodeReport,
     NotReady,
     drop_invalid,
+    is_stored,
+    latest_conditions,
     node_addresses,
     node_status,
     status_patch,
-    without_heartbeats,
 )
 from broker.provider import ProviderError
 
@@ -58,6 +62,7 @@ class NodeStatus:
         self._error = "the provider has not answered yet"
         self._conditions: list[Object] = []
         self._written: Object = {}
+        self._stored: Object = {}
         self._written_at = 0.0
 
     async def poll_provider(self) -> None:
@@ -108,7 +113,12 @@ class NodeStatus:
     def adopt(self, status: Object) -> None:
         """Continue from the status in Kubernetes, written by the registration or by an earlier process."""
         self._written = status
-        self._conditions = status.get("conditions") or []
+        self.observe(status)
+
+    def observe(self, status: Object) -> None:
+        """Record the status in Kubernetes, written by this process or another client."""
+        self._stored = status
+        self._conditions = latest_conditions(self._conditions, status.get("conditions") or ())
 
     async def write(self, status: Object) -> None:
         """Write a status to Kubernetes.
@@ -116,25 +126,32 @@ class NodeStatus:
         Raises:
             ApiError: the status was not written.
         """
-        await self._client.patch(self._path, status_patch(status, self._written))
+        patch = status_patch(status, written=self._written, stored=self._stored)
+        node = await self._client.patch(self._path, patch)
         self._written = status
         self._written_at = asyncio.get_running_loop().time()
+        self.observe(node.get("status") or {})
+
+    async def write_if_due(self) -> None:
+        """Write the status if it differs from the one in Kubernetes, or if its heartbeat is due.
+
+        Raises:
+            ApiError: the status was not written.
+        """
+        status = self.current()
+        due = asyncio.get_running_loop().time() - self._written_at >= HEARTBEAT
+        if due or not is_stored(status, self._stored):
+            await self.write(status)
 
     async def run(self) -> None:
         """Poll the provider and write the status, until cancelled."""
         while True:
             try:
-                await self._write_if_due()
+                await self.write_if_due()
             except ApiError as exc:
                 log.warning("node status not written", error=str(exc))
             await asyncio.sleep((PERIOD if self._node.ready else RETRY) * self._random.uniform(0.9, 1.0))
             await self.poll_provider()
-
-    async def _write_if_due(self) -> None:
-        status, written = self.current(), self._written
-        due = asyncio.get_running_loop().time() - self._written_at >= HEARTBEAT
-        if due or not written.get("conditions") or without_heartbeats(status) != without_heartbeats(written):
-            await self.write(status)
 
     async def _addresses(self) -> list[Object]:
         addresses = node_addresses(

@@ -265,6 +265,15 @@ ACCESS = {
     ),
 }
 
+EXTENSIONS = {
+    "extensions-is-a-map-of-versions": Fault(
+        "the version of podStatuses is not a positive integer", returning("/extensions", {"podStatuses": True})
+    ),
+    "named-extensions-exist": Fault(
+        "GET /podStatuses returns 404 Not Found, not 200", returning_status(404, on("/podStatuses"))
+    ),
+}
+
 CHANGES = {
     "revision-0-returns-all-statuses": Fault(
         "a created pod is not reported",
@@ -299,6 +308,7 @@ FAULTS = {
         ("http", HTTP),
         ("errors", ERRORS),
         ("access", ACCESS),
+        ("extensions", EXTENSIONS),
         ("changes", CHANGES),
     )
     for name, fault in faults.items()

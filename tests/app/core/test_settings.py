@@ -30,7 +30,7 @@ def test_the_defaults_serve_on_loopback_only(read: Read) -> None:
     assert settings.provider_token is None
     assert settings.cors_origins == ()
     assert settings.audit_hash_chain is False
-    assert settings.max_content_length == 2 * 1024 * 1024
+    assert settings.max_content_length == 32 * 1024 * 1024
     assert (settings.log_level, settings.log_format) == ("INFO", "auto")
     assert 2 <= settings.workers <= 8
     assert settings.threads == 8
@@ -192,7 +192,7 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
         "PROVIDER_TOKEN": "",
         "CORS_ORIGINS": "",
         "AUDIT_HASH_CHAIN": "false",
-        "MAX_CONTENT_LENGTH": "2097152",
+        "MAX_CONTENT_LENGTH": "33554432",
         "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "auto",
         "WORKERS": "2",

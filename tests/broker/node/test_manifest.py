@@ -10,13 +10,14 @@ from broker.node.manifest import (
     NodeReport,
     NotReady,
     drop_invalid,
+    is_stored,
+    latest_conditions,
     new_node,
     node_addresses,
     node_status,
     own_labels,
     status_patch,
     with_own_taint,
-    without_heartbeats,
 )
 from tests.broker.nodes import settings_of_a_node
 
@@ -79,6 +80,7 @@ def test_capacity_and_allocatable_come_from_the_provider() -> None:
     told = status()
     assert told["capacity"] == told["allocatable"] == CAPACITY
     assert told["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert told["features"] == {"supplementalGroupsPolicy": False}
     assert condition(told, "Ready")["status"] == "True"
     assert condition(told, "NetworkUnavailable")["status"] == "False"
 
@@ -122,16 +124,67 @@ def test_the_transition_time_changes_with_the_status() -> None:
     assert {c["lastHeartbeatTime"] for c in told["conditions"]} == {"2026-11-22T08:46:38Z"}
 
 
+def test_a_transition_time_never_goes_back() -> None:
+    ahead = "2026-11-22T10:46:38Z"
+    told = status(before=[{"type": "Ready", "status": "Unknown", "lastTransitionTime": ahead}])
+    assert condition(told, "Ready")["lastTransitionTime"] == ahead
+
+
+def test_an_observed_older_transition_is_ignored() -> None:
+    earlier = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-22T08:00:00Z"}
+    later = {**earlier, "status": "True", "lastTransitionTime": "2026-11-22T08:01:00Z"}
+    assert latest_conditions([later], [earlier]) == [later]
+    assert latest_conditions([earlier], [later]) == [later]
+    assert latest_conditions([later], [{**later, "status": "False"}]) == [{**later, "status": "False"}]
+
+
 def test_heartbeats_are_ignored_in_comparisons() -> None:
     one = status()
     other = status(before=one["conditions"], now=NOW.replace(hour=9))
     assert one != other
-    assert without_heartbeats(one) == without_heartbeats(other)
+    assert is_stored(one, other)
+
+
+def test_another_notation_of_a_quantity_is_stored() -> None:
+    told = status(NodeReport({**CAPACITY, "memory": "8192Mi"}))
+    assert is_stored(told, {**told, "capacity": CAPACITY, "allocatable": CAPACITY})
+
+
+def test_fields_of_other_clients_are_no_difference() -> None:
+    told = status()
+    theirs = {"type": "KernelDeadlock", "status": "False"}
+    assert is_stored(told, {**told, "conditions": [*told["conditions"], theirs]})
+    assert is_stored(told, {**told, "capacity": {**CAPACITY, "example.com/dongle": "4"}})
+    assert is_stored(told, {**told, "nodeInfo": {**told["nodeInfo"], "swap": {"capacity": 0}}})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"conditions": []},
+        {"capacity": {**CAPACITY, "cpu": "1"}},
+        {"allocatable": {"cpu": "4", "memory": "8Gi"}},
+        {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
+        {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}},
+        {"nodeInfo": {}},
+    ],
+)
+def test_a_changed_field_of_the_broker_is_noticed(changed: Object) -> None:
+    told = status()
+    assert not is_stored(told, {**told, **changed})
+
+
+def test_unreported_pressures_are_removed() -> None:
+    unknown = {"type": "DiskPressure", "status": "Unknown", "reason": "NodeStatusNeverUpdated"}
+    theirs = {"type": "KernelDeadlock", "status": "False"}
+    patch = status_patch(status(), written={}, stored={"conditions": [unknown, theirs]})["status"]
+    assert patch["conditions"][2:] == [{"$patch": "delete", "type": "DiskPressure"}]
 
 
 def test_a_patch_replaces_addresses_and_removes_resources() -> None:
     addresses = [{"type": "InternalIP", "address": ip} for ip in ("10.0.0.1", "fd00::1")]
-    patch = status_patch(status(addresses=addresses), {"capacity": {"cpu": "1", "gpu": "2"}})["status"]
+    written = {"capacity": {"cpu": "1", "gpu": "2"}}
+    patch = status_patch(status(addresses=addresses), written=written, stored={})["status"]
     assert patch["addresses"] == [*addresses, {"$patch": "replace"}]
     assert patch["capacity"] == {**CAPACITY, "gpu": None}
     assert patch["allocatable"] == CAPACITY

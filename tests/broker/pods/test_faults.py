@@ -89,7 +89,7 @@ async def test_a_create_with_lost_response_is_not_repeated(
     assert not stub.requests_to("/updatePod")
 
 
-@pytest.mark.parametrize("code", [400, 413, 422])
+@pytest.mark.parametrize("code", [400, 422])
 async def test_a_rejected_pod_fails_with_the_providers_message(
     api: ApiServer, stub: StubProvider, controlling: Controlling, code: int
 ) -> None:
@@ -105,6 +105,37 @@ async def test_a_rejected_pod_fails_with_the_providers_message(
     assert status["message"] == f"the provider answers {code}: no … here"
     assert len(stub.requests_to("/createPod")) == 1
     assert SECRET not in str(api.store.list("events"))
+
+
+async def test_a_pod_too_large_waits_with_back_off(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    with stub.failing("/createPod", 413, body=b"too large"):
+        async with controlling(stub):
+            (event,) = await api.until(lambda: events(api, "ProviderCreateFailed"))
+            api.store.create("pods", bound("web-1"))
+            await api.until(lambda: len(events(api, "ProviderCreateFailed")) > 1)
+            assert event["message"] == "pod not created: the provider answers 413: too large"
+            assert phase(api) == "Pending"
+            creates = [request.body["metadata"]["name"] for request in stub.requests_to("/createPod")]
+            assert creates == ["web-0", "web-1"]
+
+
+async def test_an_update_too_large_is_retried(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.provider._TOO_LARGE_DELAY", 0.05)
+    api.store.create("pods", bound())
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        with stub.failing("/updatePod", 413, times=2):
+            pod = api.store.get("pods", "web-0", "default")
+            pod["metadata"]["labels"] = {"new": "1"}
+            api.store.update("pods", pod)
+            await stub.until(lambda: stub.pods[POD]["metadata"].get("labels") == {"new": "1"})
+        assert phase(api) == "Running"
+        await api.until(lambda: events(api, "ProviderUpdateFailed"))
 
 
 @pytest.mark.parametrize("code", [301, 401, 403, 404, 405, 409])
@@ -239,13 +270,14 @@ async def test_a_failing_update_does_not_block_statuses(
         await stub.until(lambda: stub.pods[POD]["metadata"].get("labels") == {"new": "1"})
 
 
+@pytest.mark.parametrize(("code", "reason"), [(422, "Invalid"), (413, "RequestEntityTooLarge")])
 async def test_a_rejected_last_status_does_not_block_deletion(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
+    api: ApiServer, stub: StubProvider, controlling: Controlling, code: int, reason: str
 ) -> None:
     api.store.create("pods", bound())
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
-        with api.failing(422, reason="Invalid", method="PATCH", path="/status"):
+        with api.failing(code, reason=reason, method="PATCH", path="/status"):
             api.store.delete("pods", "web-0", "default")
             await api.until(lambda: phase(api) is None)
 

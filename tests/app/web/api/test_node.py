@@ -99,7 +99,7 @@ def test_the_server_starts_without_database(stranded: Server) -> None:
     assert "a-password" not in stranded.log.read_text()
 
 
-@pytest.mark.parametrize("path", [*node.PATHS, "/", "/healthz"])
+@pytest.mark.parametrize("path", [*node.PATHS, "/extensions", "/", "/healthz"])
 def test_without_database_some_endpoints_answer(without_database: Client, path: str) -> None:
     assert without_database.get(path).status_line == "200 OK"
 

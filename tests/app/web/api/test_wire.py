@@ -5,6 +5,7 @@ What any provider of the contract must do is in the conformance kit, and tried i
 
 import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,12 +14,12 @@ import pytest
 from conformance.checks import node
 from conformance.checks.http import ENDPOINTS
 from conformance.wire import Answer, Connection
-from tests.app.web.conftest import Connect, named
+from tests.app.web.conftest import Connect, Share, named
 from tests.pods import a_pod
 from tests.server import Server
 
 LARGEST = 2 * 1024 * 1024
-"""The default of MAX_CONTENT_LENGTH."""
+"""MAX_CONTENT_LENGTH of the provider that refuses larger bodies."""
 
 
 def encoded(pod: dict[str, Any]) -> bytes:
@@ -184,7 +185,18 @@ def test_head_equals_get_without_the_body(wire: Connection, path: str) -> None:
     assert head.header("Content-Type") == found.header("Content-Type")
 
 
+@pytest.fixture(scope="module")
+def limited(share: Share) -> Iterator[Server]:
+    """Run a provider with a lower limit than the default."""
+    with share(MAX_CONTENT_LENGTH=str(LARGEST)) as server:
+        yield server
+
+
 class TestABodyThatIsTooLarge:
+    @pytest.fixture
+    def wire(self, limited: Server, connect: Connect) -> Connection:
+        return connect(limited.port)
+
     def test_is_one_byte_more_than_the_largest(self, wire: Connection) -> None:
         assert wire.request("POST", "/createPod", a_pod_of(LARGEST, "largest")).code == 200
         assert wire.request("POST", "/createPod", a_pod_of(LARGEST + 1, "too-large")).code == 413

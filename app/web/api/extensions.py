@@ -1,0 +1,19 @@
+"""The extensions of this provider, which other providers may lack."""
+
+from flask import Blueprint
+
+from app.web.responses import Response, json_response
+
+EXTENSIONS = {
+    "logs": 1,
+    "podStatuses": 1,
+}
+"""Extension → version. `docs/extensions.md` describes each."""
+
+blueprint = Blueprint("extensions", __name__)
+
+
+@blueprint.get("/extensions")
+def extensions() -> Response:
+    """Return a map of extension → version. It does not need the database."""
+    return json_response(EXTENSIONS)

@@ -1,0 +1,41 @@
+"""The map of the provider's extensions: `/extensions`."""
+
+from conformance.check import NotOffered, code, document, expect, extension
+from conformance.client import ProviderClient
+
+
+@extension
+def extensions_is_a_map_of_versions(provider: ProviderClient) -> None:
+    """`GET /extensions` returns 200 and a JSON object: extension → version, a positive integer.
+
+    The broker reads it at its start. A provider without extensions returns 404.
+    """
+    for name, version in offered(provider).items():
+        is_version = isinstance(version, int) and not isinstance(version, bool) and version > 0
+        expect(is_version, f"the version of {name} is not a positive integer")
+
+
+@extension
+def named_extensions_exist(provider: ProviderClient) -> None:
+    """`/extensions` names `podStatuses` if, and only if, `GET /podStatuses` is implemented.
+
+    The broker uses what is named, and nothing else.
+    """
+    is_named = "podStatuses" in offered(provider)
+    answer = provider.get("/podStatuses", since=0)
+    if is_named:
+        code(answer, 200)
+    else:
+        expect(not answer.is_success, "/extensions does not name podStatuses, which is implemented", answer)
+
+
+def offered(provider: ProviderClient) -> dict[str, object]:
+    """Return the provider's extensions: name → version.
+
+    Raises:
+        NotOffered: the provider has no `/extensions`.
+    """
+    answer = provider.get("/extensions")
+    if answer.code in (404, 405, 501):
+        raise NotOffered("/extensions does not exist")
+    return document(answer, dict)
