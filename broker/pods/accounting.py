@@ -1,4 +1,4 @@
-"""What the pods of this node hold: requested resources and host ports.
+"""Accounting of the pods of this node: requested resources and host ports.
 
 A pod holds its room from its admission until its containers have ended, wherever that is known first: from the
 provider's status, from the status in Kubernetes, or from the provider's answer that it has no such pod. Before
@@ -19,7 +19,7 @@ from broker.pods.host_ports import HostPort
 
 
 class Usage(NamedTuple):
-    """What several pods hold together.
+    """Resources and host ports of several pods together.
 
     Attributes:
         amounts: resource name → amount.
@@ -37,7 +37,7 @@ class _Claim(NamedTuple):
 
 
 class ResourceLedger:
-    """What each admitted pod holds, by UID.
+    """Resources and host ports of each admitted pod, by UID.
 
     Args:
         on_release: is called whenever a pod has released what it held.
@@ -55,12 +55,12 @@ class ResourceLedger:
 
     @property
     def usage(self) -> Usage:
-        """What all admitted pods hold."""
+        """Resources and host ports of all admitted pods."""
         return Usage(self._used, self._ports(self._claims))
 
     @property
     def staying(self) -> Usage:
-        """What is held once the pods on their way out have left."""
+        """Resources and host ports that are in use once the pods on their way out have left."""
         used = dict(self._used)
         for uid in self._leaving:
             for name, amount in self._claims[uid].requested.items():

@@ -1,4 +1,4 @@
-"""What the pods of a node hold."""
+"""Accounting of resources and host ports of the pods of a node."""
 
 from decimal import Decimal
 
