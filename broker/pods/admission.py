@@ -52,12 +52,17 @@ class Shortage(NamedTuple):
     @property
     def rejection(self) -> Rejection:
         """Reason and message for a pod that is rejected for this shortage."""
-        unit = Decimal("0.001") if self.resource == "cpu" else Decimal(1)
+        requested, used, capacity = (in_units(self.resource, amount) for amount in self[1:])
         return Rejection(
             f"OutOf{self.resource}",
-            f"Node didn't have enough resource: {self.resource}, requested: {whole(self.requested, unit)}, "
-            f"used: {whole(self.used, unit)}, capacity: {whole(self.capacity, unit)}",
+            f"Node didn't have enough resource: {self.resource}, requested: {requested}, used: {used}, "
+            f"capacity: {capacity}",
         )
+
+
+def in_units(resource: str, amount: Decimal) -> int:
+    """Return an amount as a kubelet's messages have it: thousandths of a core, else whole units."""
+    return whole(amount, Decimal("0.001") if resource == "cpu" else Decimal(1))
 
 
 def requests(pod: Object) -> dict[str, Decimal]:
