@@ -80,7 +80,8 @@ class NodeClock:
 
     def follow(self, settled_at: datetime) -> datetime:
         """Return the time of the node, which is not before a time that was published."""
-        now = self._now(clock := self.system())
+        self._last_clock = clock = self.system()
+        now = self._now(clock)
         if now >= settled_at:
             return now
         if self._anchor is None and settled_at - clock > _NOTEWORTHY:
