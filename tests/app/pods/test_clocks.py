@@ -183,6 +183,7 @@ def test_a_restart_keeps_what_was_shown(make_app: MakeApp, clock: Clock) -> None
     clock.advance(7200)
     client.post("/createPod", json=a_pod("wrong"))
     clock.advance(-7200)
+    assert status(client, "wrong")["phase"] == "Pending"
     clock.advance(4)
     assert status(client, "wrong")["phase"] == "Running"
 
