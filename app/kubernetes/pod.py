@@ -57,6 +57,24 @@ class ContainerResizePolicy(_Object, frozen=True):
     restart_policy: str
 
 
+class SleepAction(_Object, frozen=True):
+    seconds: Count
+
+
+class LifecycleHandler(_Object, frozen=True):
+    sleep: SleepAction | None = None
+
+    @property
+    def seconds(self) -> int:
+        """How long the hook takes, as far as its definition says so: 0 for a command or a request."""
+        return self.sleep.seconds if self.sleep else 0
+
+
+class Lifecycle(_Object, frozen=True):
+    post_start: LifecycleHandler | None = None
+    pre_stop: LifecycleHandler | None = None
+
+
 class Container(_Object, frozen=True):
     name: str
     image: str | None = None
@@ -70,6 +88,7 @@ class Container(_Object, frozen=True):
     startup_probe: Probe | None = None
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
 
 
 class PodReadinessGate(_Object, frozen=True):

@@ -15,19 +15,22 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.objects import RawObject
+from broker.kubernetes.errors import NotFound
+from broker.kubernetes.objects import Object, RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.actions import Action, PodVersion, decide
-from broker.pods.admission import Rejection, ResourceLedger, admit, requests
+from broker.pods.admission import NODE_AFFINITY, Rejection, ResourceLedger, admit, requests
 from broker.pods.deletion import PodDeletion
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
+from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
 from broker.pods.status_merge import terminal_status
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot, PodStore
+from broker.pods.waiting_status import waiting_status, with_messages
 from broker.pods.workqueue import RetryLater, WorkQueue
 from broker.provider import ProviderError
 
@@ -71,7 +74,10 @@ class PodController:
             dependencies.provider, self._states, self._queue, interval=self._settings.status_interval
         )
         self._sync = ProviderSync(
-            dependencies, services=self._services, events=self._events, statuses=self._statuses
+            dependencies,
+            prerequisites=Prerequisites(dependencies, services=self._services, events=self._events),
+            events=self._events,
+            statuses=self._statuses,
         )
         self._deletion = PodDeletion(dependencies, sync=self._sync, statuses=self._statuses, writer=self._writer)
 
@@ -123,11 +129,14 @@ class PodController:
         except BrokerError as exc:
             problem = exc
         # The status is written even where the pod could not be created or updated.
-        if (latest := self._store.snapshot(key, snapshot)) and (reported := state.status(latest.stored.uid)):
-            await self._writer.write(latest, state, msgspec.json.decode(reported))
+        if (latest := self._store.snapshot(key, snapshot)) and (status := _status(latest, state, problem)):
+            await self._writer.write(latest, state, status)
+        deadline = self._seconds_to_deadline(key)
         if problem:
+            if deadline is not None and deadline > 0:
+                problem.at_most = min(deadline, problem.at_most or deadline)
             raise problem
-        return self._seconds_to_deadline(key)
+        return deadline
 
     async def _ensure_running(self, snapshot: PodSnapshot, state: ProviderState) -> None:
         """Run a pod at the provider, or fail the pod where it may not run."""
@@ -141,9 +150,8 @@ class PodController:
                 state.mark_absent()
             await self._fail(snapshot, state, _DEADLINE_EXCEEDED)
             return
-        if rejection := self._admit(snapshot, state):
-            message = f"Pod was rejected: {rejection.message}"
-            await self._fail(snapshot, state, rejection._replace(message=message))
+        if rejection := await self._admit(snapshot, state):
+            await self._fail(snapshot, state, rejection, prefix="Pod was rejected: ")
             return
         try:
             written = await self._sync.sync(snapshot, state)
@@ -155,6 +163,8 @@ class PodController:
         # With many pods in the queue, one long poll brings many statuses; a single pod is polled at once.
         if written and not (self._statuses.supports_push and len(self._queue)):
             await self._statuses.poll(stored.key, stored.uid)
+        if waiting := state.waiting(stored.uid):
+            raise waits_for(waiting)
 
     def _seconds_to_deadline(self, key: str) -> float | None:
         """Return the seconds until a pod exceeds its active deadline; None without one, or after its end."""
@@ -163,7 +173,7 @@ class PodController:
             return None
         return (stored.deadline - self._clock()).total_seconds()
 
-    def _admit(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
+    async def _admit(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
         """Admit a new pod and count its requests; a pod that ran before is always admitted."""
         stored = snapshot.stored
         if stored.uid in self._ledger:
@@ -171,13 +181,29 @@ class PodController:
         if stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
             if not self._node.uid or not self._node.allocatable:
                 raise RetryLater("the node is not registered yet", at_most=1)
-            if rejection := admit(snapshot.pod, self._node, self._ledger.used):
+            rejection = admit(snapshot.pod, self._node, self._ledger.used)
+            if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
+                rejection = admit(snapshot.pod, self._node, self._ledger.used)
+            if rejection:
                 return rejection
         self._ledger.admit(stored.uid, requests(snapshot.pod))
         return None
 
-    async def _fail(self, snapshot: PodSnapshot, state: ProviderState, why: Rejection) -> None:
-        status = terminal_status(snapshot.pod, now=self._clock(), reason=why.reason, message=why.message)
+    async def _read_node(self) -> bool:
+        """Read the Node: the watch may not have delivered the labels that the scheduler has seen."""
+        try:
+            self._node.observe(await self._dependencies.client.get(f"/api/v1/nodes/{self._node.name}"))
+        except NotFound:
+            return False
+        return True
+
+    async def _fail(
+        self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, *, prefix: str = ""
+    ) -> None:
+        """Write a failed status, its message with a prefix, and record an event without it, as a kubelet does."""
+        status = terminal_status(
+            snapshot.pod, now=self._clock(), reason=why.reason, message=f"{prefix}{why.message}"
+        )
         await self._writer.write(snapshot, state, status)
         self._events.record(snapshot.pod, "Warning", why.reason, why.message)
 
@@ -232,3 +258,14 @@ class PodController:
             for key in found:
                 self._queue.add(key)
             self._ready.set()
+
+
+def _status(snapshot: PodSnapshot, state: ProviderState, problem: BrokerError | None) -> Object | None:
+    """Return the status to write: as the provider reports it, or that of a pod that waits; None without either."""
+    stored = snapshot.stored
+    waiting = state.waiting(stored.uid)
+    if reported := state.status(stored.uid):
+        return with_messages(msgspec.json.decode(reported), waiting)
+    if isinstance(problem, PodWaits) and stored.phase == "Pending":
+        return waiting_status(snapshot.pod, waiting)
+    return None

@@ -4,7 +4,7 @@ Everything here can be read again from Kubernetes and the provider, so nothing i
 :class:`ProviderState` is changed by its own methods alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -40,7 +40,16 @@ class ProviderState:
         pod: the pod that the provider has.
     """
 
-    __slots__ = ("_acknowledged", "_deleted", "_environment", "_misses", "_pod", "_status", "_termination")
+    __slots__ = (
+        "_acknowledged",
+        "_deleted",
+        "_environment",
+        "_misses",
+        "_pod",
+        "_status",
+        "_termination",
+        "_waiting",
+    )
 
     def __init__(self, pod: ProviderPod) -> None:
         self._pod = pod
@@ -49,6 +58,7 @@ class ProviderState:
         self._termination: Termination | None = None
         self._misses = 0
         self._environment: tuple[str, bytes] | None = None
+        self._waiting: tuple[str, Mapping[str, str]] | None = None
         self._status: tuple[str, bytes] | None = None
 
     @property
@@ -141,7 +151,7 @@ class ProviderState:
         return found if found and found.uid == uid and grace >= found.grace else None
 
     def environment(self, uid: str) -> Environment:
-        """Return the environment that a pod was created with, by container; empty before it is resolved."""
+        """Return the complete environments of a pod by container; empty before one is resolved."""
         if self._environment is None or self._environment[0] != uid:
             return {}
         known: Environment = msgspec.json.decode(self._environment[1])
@@ -150,6 +160,14 @@ class ProviderState:
     def record_environment(self, uid: str, environment: Environment) -> None:
         """Keep the environment of a pod: later changes of ConfigMaps and Secrets do not reach its containers."""
         self._environment = (uid, msgspec.json.encode(environment))
+
+    def waiting(self, uid: str) -> Mapping[str, str]:
+        """Return the containers whose environment is incomplete: name → message."""
+        return self._waiting[1] if self._waiting and self._waiting[0] == uid else {}
+
+    def record_waiting(self, uid: str, waiting: Mapping[str, str]) -> None:
+        """Record the containers whose environment is incomplete; see :meth:`waiting`."""
+        self._waiting = (uid, waiting) if waiting else None
 
     def status(self, uid: str) -> bytes | None:
         """Return the status that the provider last reported of a pod, in JSON; None before the first."""

@@ -51,6 +51,12 @@ class SimulatedContainer(msgspec.Struct, frozen=True):
     plan: RunPlan
     overrides: ContainerOverrides
 
+    @property
+    def pre_stop(self) -> int:
+        """The seconds that its preStop hook takes."""
+        lifecycle = self.spec.lifecycle
+        return lifecycle.pre_stop.seconds if lifecycle and lifecycle.pre_stop else 0
+
 
 class PodFailure(msgspec.Struct, frozen=True):
     """A failure of the whole pod at a time."""

@@ -46,7 +46,7 @@ def build_pod_status(
     init_pairs: list[ContainerPair] = list(zip([c.spec for c in pod.init], init, strict=True))
     pairs: list[ContainerPair] = list(zip([c.spec for c in pod.regular], regular, strict=True))
     phase = phase or pod_phase(pod.spec, init=init_pairs, regular=pairs)
-    if phase in _TERMINAL and any(status.state.running for status in init):
+    if phase in _TERMINAL and any(status.state.running for status in (*init, *ephemeral)):
         # A kubelet reports a terminal phase only after every container has ended.
         phase = before.phase if before else "Pending"
     is_terminal = phase in _TERMINAL

@@ -6,7 +6,7 @@ beside the status itself.
 The rule: :func:`sync_pod` is level-triggered. From the previous status and the time it derives the status that
 should hold, and the next time at which the status changes by itself (`due`). Called again for the same time, or
 for a time before `due`, it changes nothing. Init containers run one after another; the containers start after the
-last of them; sidecars are stopped one second after the last container has ended for good.
+last of them; sidecars are stopped when the last container has ended for good.
 
 An example: an init container that runs for 5 s. At 0 s it is running and `due` is 5 s. At 5 s it has terminated,
 the containers are running and `due` is None.
@@ -28,6 +28,7 @@ from app.runtimes.synthetic.container import ContainerUpdate, has_ended_for_good
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.resize import IN_PROGRESS, resources
 from app.runtimes.synthetic.status import build_pod_status
+from app.runtimes.synthetic.stop_order import ContainersByKind, plan_stops
 from app.runtimes.synthetic.termination import apply_failure, stop_container, without_restart
 
 Updates = list[ContainerUpdate]
@@ -97,9 +98,7 @@ class _PodSync:
         ephemeral = self._reconcile_all(pod.ephemeral, since=pod.start_second if at >= pod.starts_at else None)
         ended_at = self._ended_at(init, regular)
         if ended_at is not None:
-            init = [self._stop_sidecar(*pair, ended_at) for pair in zip(pod.init, init, strict=True)]
-            if not any(update.status.state.running for update in init):
-                ephemeral = [self._end_ephemeral(*pair) for pair in zip(pod.ephemeral, ephemeral, strict=True)]
+            init, ephemeral = self._stop_rest(init, regular, ephemeral, ended_at)
         return init, regular, ephemeral
 
     def _reconcile_all(self, containers: Iterable[SimulatedContainer], *, since: datetime | None) -> Updates:
@@ -147,26 +146,39 @@ class _PodSync:
         ends = [status.state.terminated.finished_at for status in ended if status.state.terminated]
         return max((parse_rfc3339(end) for end in ends if end), default=self._at)
 
-    def _stop_sidecar(
-        self, container: SimulatedContainer, update: ContainerUpdate, ended_at: datetime
-    ) -> ContainerUpdate:
-        """Stop a sidecar one second after the pod's work ended, without a restart."""
+    def _stop_rest(
+        self, init: Updates, regular: Updates, ephemeral: Updates, ended_at: datetime
+    ) -> tuple[Updates, Updates]:
+        """Stop the sidecars and the ephemeral containers of a pod whose work ended."""
+        pod = self._pod
+        init = [self._not_restarted(*pair) for pair in zip(pod.init, init, strict=True)]
+        pairs = ContainersByKind(*(
+            [(container, update.status) for container, update in zip(containers, updates, strict=True)]
+            for containers, updates in ((pod.init, init), (pod.regular, regular), (pod.ephemeral, ephemeral))
+        ))  # fmt: skip
+        stops = plan_stops(pairs, stopped_at=ended_at, grace=pod.grace)
+
+        def stopped(container: SimulatedContainer, update: ContainerUpdate) -> ContainerUpdate:
+            stop = stops.get(container.spec.name)
+            if stop is None:
+                return ContainerUpdate(update.status)
+            if self._at >= stop.at:
+                return ContainerUpdate(stop_container(container, update.status, stop, at=self._at))
+            return ContainerUpdate(update.status, min(update.due or stop.at, stop.at))
+
+        return (
+            [stopped(*pair) for pair in zip(pod.init, init, strict=True)],
+            [stopped(*pair) for pair in zip(pod.ephemeral, ephemeral, strict=True)],
+        )
+
+    def _not_restarted(self, container: SimulatedContainer, update: ContainerUpdate) -> ContainerUpdate:
+        """Return the update of an init container without a restart of a sidecar."""
         if container.kind != "sidecar":
             return update
-        status = self._known.get(container.spec.name, update.status)
-        if not status.state.running:
-            return ContainerUpdate(without_restart(status))
-        stop_at = ended_at + SECOND + min(container.overrides.stop_after, self._pod.grace) * SECOND
-        if self._at < stop_at:
-            return ContainerUpdate(update.status if update.status.state.running else status, stop_at)
-        in_time = container.overrides.stop_after <= self._pod.grace
-        return ContainerUpdate(stop_container(container, status, at=self._at, in_time=in_time))
-
-    def _end_ephemeral(self, container: SimulatedContainer, update: ContainerUpdate) -> ContainerUpdate:
-        """End an ephemeral container of a pod that has ended."""
-        if not update.status.state.running:
-            return ContainerUpdate(update.status)
-        return ContainerUpdate(stop_container(container, update.status, at=self._at, in_time=True))
+        before = self._known.get(container.spec.name, update.status)
+        if before.state.running:
+            return update if update.status.state.running else ContainerUpdate(before)
+        return ContainerUpdate(without_restart(before))
 
     def _reconcile(self, container: SimulatedContainer, since: datetime | None) -> ContainerUpdate:
         before = self._known.get(container.spec.name)

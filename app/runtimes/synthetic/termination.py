@@ -1,8 +1,8 @@
 """Terminate a pod that is deleted, exceeds its deadline, is evicted, or whose node is lost.
 
-A deletion and an exceeded deadline stop the containers: each ends `stop-after` seconds after SIGTERM, or is killed
-when the grace period is over. Sidecars get SIGTERM after the last container has ended; the grace period is
-shared. An eviction kills every container at once. A lost node changes nothing but the phase and the readiness.
+A deletion and an exceeded deadline stop the containers; :mod:`stop_order <app.runtimes.synthetic.stop_order>`
+computes when each of them ends. An eviction kills every container at once. A lost node changes nothing but the
+phase and the readiness.
 
 The computation is level-triggered, as in :mod:`app.runtimes.synthetic.sync`.
 
@@ -12,36 +12,17 @@ Source: `SyncTerminatingPod` and `TerminatePod` of the kubelet, "Termination of 
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from app.core.timestamps import parse_rfc3339, rfc3339
+from app.core.timestamps import rfc3339
 from app.kubernetes import container_status
 from app.kubernetes.conditions import ReasonAndMessage
 from app.kubernetes.status import ContainerState, ContainerStatus, PodStatus
 from app.runtimes.synthetic.container import first_status
-from app.runtimes.synthetic.pod import SECOND, PodFailure, SimulatedContainer, SimulatedPod
+from app.runtimes.synthetic.pod import PodFailure, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.status import Statuses, build_pod_status
-
-TERMINATED = 143
-
-Pairs = list[tuple[SimulatedContainer, ContainerStatus]]
-
-
-class ContainersByKind(NamedTuple):
-    """The containers of a pod with their statuses, each kind in the order of the spec."""
-
-    init: Pairs
-    regular: Pairs
-    ephemeral: Pairs
-
-
-class _Stop(NamedTuple):
-    """The time at which a stopped container ends, and whether it ends within its grace period."""
-
-    at: datetime
-    in_time: bool
+from app.runtimes.synthetic.stop_order import ContainersByKind, Pairs, Stop, plan_stops
 
 
 def apply_failure(
@@ -85,10 +66,10 @@ def stop_containers(
     if before.phase == "Unknown":
         return _failed(pod, before, at=at), None
     pairs = statuses_of(pod, before)
-    stops = _stops(pairs, stopped_at=stopped_at.replace(microsecond=0), grace=grace)
+    stops = plan_stops(pairs, stopped_at=stopped_at.replace(microsecond=0), grace=grace)
     init, regular, ephemeral = (
         tuple([
-            stop_container(container, status, at=at, in_time=stops[status.name].in_time)
+            stop_container(container, status, stops[status.name], at=at)
             if status.name in stops and at >= stops[status.name].at
             else status
             for container, status in kind
@@ -119,16 +100,11 @@ def stop_containers(
 
 
 def stop_container(
-    container: SimulatedContainer, status: ContainerStatus, *, at: datetime, in_time: bool
+    container: SimulatedContainer, status: ContainerStatus, stop: Stop, *, at: datetime
 ) -> ContainerStatus:
-    """Return the status of a container that ends after SIGTERM.
-
-    The exit code is 0 for a container without a planned end (a server), 143 for one with unfinished work, and 137
-    for one that is killed because it did not end in time.
-    """
-    is_unfinished = container.kind == "init" or container.plan.ends is not None
-    code = (TERMINATED if is_unfinished else 0) if in_time else container_status.KILLED
-    return container_status.terminated(status, at=rfc3339(at), exit_code=code)
+    """Return the status of a running container that ends at `at` because it was stopped."""
+    ended = container_status.terminated(status, at=rfc3339(at), exit_code=stop.exit_code, reason=stop.reason)
+    return replace(ended, ready=container.kind == "init" and stop.exit_code == 0)
 
 
 def statuses_of(pod: SimulatedPod, before: PodStatus) -> ContainersByKind:
@@ -146,33 +122,6 @@ def without_restart(status: ContainerStatus) -> ContainerStatus:
     if not (status.state.waiting and status.last_state.terminated):
         return status
     return replace(status, state=status.last_state, last_state=ContainerState())
-
-
-def _stops(pairs: ContainersByKind, *, stopped_at: datetime, grace: int) -> dict[str, _Stop]:
-    """Return the stop of each running container: name → stop."""
-    killed_at = stopped_at + grace * SECOND
-
-    def stop_of(container: SimulatedContainer, sigterm_at: datetime) -> _Stop:
-        ends_at = sigterm_at + container.overrides.stop_after * SECOND
-        return _Stop(min(ends_at, killed_at), in_time=grace > 0 and ends_at <= killed_at)
-
-    stops = {
-        status.name: stop_of(container, stopped_at)
-        for kind in pairs
-        for container, status in kind
-        if status.state.running and container.kind != "sidecar"
-    }
-    ends = [stops[status.name].at for _, status in pairs.regular if status.name in stops]
-    ends += [
-        parse_rfc3339(status.state.terminated.finished_at)
-        for _, status in pairs.regular
-        if status.state.terminated and status.state.terminated.finished_at
-    ]
-    sidecars_stopped_at = max([stopped_at, *ends])
-    for container, status in pairs.init:
-        if status.state.running and container.kind == "sidecar":
-            stops[status.name] = stop_of(container, sidecars_stopped_at)
-    return stops
 
 
 def _with_lost_containers(pod: SimulatedPod, init: Statuses, regular: Statuses) -> tuple[Statuses, Statuses]:

@@ -86,7 +86,8 @@ class Container:
         self._run: dict[str, Any] | None = before["run"] if before else None
         self._previous: dict[str, Any] | None = before["previous"] if before else None
         self._ended = float("-inf")
-        self._terminated = False
+        self.terminated_at: float | None = None
+        """The monotonic time of SIGTERM."""
         self._pipes: list[Pipe] = []
         self._log: Log | None = None
         if self._run and self._run["finished"] is None:
@@ -140,7 +141,7 @@ class Container:
         """Start the process. A command that cannot be started is a failed run with exit code 128."""
         if self._runs > 1:
             self._back_off.restart(self._ended, now)
-        self._terminated = False
+        self.terminated_at = None
         self._log = Log(self._directory, self._runs - 1)
         ends = [os.pipe(), os.pipe()]
         try:
@@ -171,10 +172,10 @@ class Container:
         for _, writing in ends:
             os.close(writing)
 
-    def terminate(self) -> None:
+    def terminate(self, now: float) -> None:
         """Send SIGTERM to its process group, once."""
-        if self.pid is not None and not self._terminated:
-            self._terminated = True
+        if self.pid is not None and self.terminated_at is None:
+            self.terminated_at = now
             with contextlib.suppress(PermissionError):  # the process has changed its user
                 os.killpg(self.pid, signal.SIGTERM)
 

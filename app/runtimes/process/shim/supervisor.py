@@ -3,7 +3,7 @@
 Init containers run one after another, each until it succeeds. Sidecars (init containers with
 `restartPolicy: Always`) start in the same order and keep running. Then all main containers start at once. The pod
 ends when no main container runs again, when an init container fails without a restart, or when a stop is
-requested. Then the main containers are ended, and after them the sidecars in reverse order.
+requested. Then the main containers are ended, and after them the sidecars in reverse order, in one grace period.
 
 Source: "Init Containers", "Sidecar Containers" and "Pod Lifecycle" in the Kubernetes documentation.
 """
@@ -24,6 +24,8 @@ from .record import Record, Stop
 _MAX_SLEEP_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
 """The delay before a failed write is repeated."""
+_LEAST_GRACE_SECONDS = 2.0
+"""The least time from SIGTERM to SIGKILL, as in a kubelet."""
 
 
 class Supervisor:
@@ -54,7 +56,7 @@ class Supervisor:
             for spec in plan["containers"]
         ]
         self._stop: Stop | None = None
-        self._deadline: float | None = None  # monotonic time of SIGKILL; None until the pod is being ended
+        self._deadline: float | None = None  # monotonic end of the grace period; None until the pod is being ended
         self._reason: str | None = None
         self._handing_over = False
         self._save_state()
@@ -113,7 +115,7 @@ class Supervisor:
         return True
 
     def _set_deadline_if_ending(self, now: float) -> None:
-        """Set the time of SIGKILL if a stop is due or the pod is done."""
+        """Set the end of the grace period if a stop is due or the pod is done."""
         if self._stop and self._stop.at <= time.time_ns() // 1000:
             grace, reason = self._stop.grace, self._stop.reason
         elif self._handing_over or self._is_done():
@@ -135,13 +137,18 @@ class Supervisor:
         alive = [container for container in self._containers if container.pid is not None]
         if not alive or self._deadline is None:
             return None
-        if now >= self._deadline:
-            for container in alive:
-                container.kill()
-            return now + _RETRY_SECONDS
-        for container in [c for c in alive if c.kind != "sidecar"] or alive[-1:]:
-            container.terminate()
-        return self._deadline
+        turn = [container for container in alive if container.kind != "sidecar"] or alive[-1:]
+        for container in turn if now < self._deadline else alive:
+            container.terminate(now)
+        wakes = [self._deadline]
+        for container in alive:
+            if container.terminated_at is not None:
+                kill_at = max(self._deadline, container.terminated_at + _LEAST_GRACE_SECONDS)
+                if kill_at <= now:
+                    container.kill()
+                    kill_at = now + _RETRY_SECONDS
+                wakes.append(kill_at)
+        return min(wake for wake in wakes if wake > now)
 
     def _reap(self, now: float) -> None:
         while ended := _ended_child():

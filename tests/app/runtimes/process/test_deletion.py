@@ -38,6 +38,14 @@ def test_a_container_is_killed_after_its_grace_period(run: Run) -> None:
     assert exit_code(pod) == 137
 
 
+def test_sigterm_comes_first_without_a_grace_period(run: Run) -> None:
+    pod = run(shell(f"trap 'exit 7' TERM; echo ready; {FOR_EVER}"))
+    pod.until_logged(b"ready")
+    pod.delete(grace=0)
+    pod.until_over()
+    assert exit_code(pod) == 7
+
+
 def test_a_deleted_pod_restarts_no_container(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"trap 'exit 0' TERM; echo run >> {tmp_path}/runs; {FOR_EVER}"), restartPolicy="Always")
     eventually((tmp_path / "runs").exists)

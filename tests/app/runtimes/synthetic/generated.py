@@ -20,6 +20,8 @@ _probe = st.fixed_dictionaries(
         "terminationGracePeriodSeconds": st.integers(1, 10),
     },
 )
+_hook = st.sampled_from([{"sleep": {"seconds": 3}}, {"sleep": {"seconds": 50}}, {"exec": {"command": ["true"]}}])
+_lifecycle = st.fixed_dictionaries({}, optional={"preStop": _hook})
 _rules = st.lists(
     st.fixed_dictionaries(
         {
@@ -71,6 +73,7 @@ def _container(name: str, policies: list[str | None]) -> st.SearchStrategy[dict[
                 "resources": st.sampled_from(
                     [{"requests": {"cpu": "1"}}, {"limits": {"cpu": 2, "memory": "1Gi"}}]
                 ),
+                "lifecycle": _lifecycle,
                 "resizePolicy": st.just([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]),
             },
         ),

@@ -103,7 +103,7 @@ def test_sidecars_end_after_the_main_containers() -> None:
         ephemeralContainers=[a_container("debug")],
         restartPolicy="Never",
     )
-    course = transitions_of(pod)
+    course = transitions_of(annotated(pod, stop_after__proxy="1s"))
     check(parse_pod(pod), course)
     assert [(at, s.phase, bool(container(s, "proxy").state.running)) for at, s in course] == [
         (NOW, "Running", True), (after(5), "Running", True), (after(6), "Succeeded", False),
@@ -116,7 +116,7 @@ def test_sidecars_end_before_a_failed_initialization_is_reported() -> None:
     pod = a_pod(uid=UID, initContainers=init, restartPolicy="Never")
     course = transitions_of(annotated(pod, exit_code__fetch="1", stop_after__proxy="3s"))
     check(parse_pod(pod), course)
-    assert [(at, s.phase) for at, s in course] == [(NOW, "Pending"), (after(1), "Pending"), (after(5), "Failed")]
+    assert [(at, s.phase) for at, s in course] == [(NOW, "Pending"), (after(1), "Pending"), (after(4), "Failed")]
 
 
 # Deleted
@@ -142,8 +142,9 @@ def test_a_deleted_service_exits_with_zero_at_once() -> None:
         ("10s", 30, 10, 0, "Succeeded"),
         ("30s", 30, 30, 0, "Succeeded"),
         ("31s", 30, 30, 137, "Failed"),
-        ("10m", 1, 1, 137, "Failed"),
-        ("0s", 0, 0, 137, "Failed"),
+        ("10m", 1, 2, 137, "Failed"),
+        ("10m", 0, 2, 137, "Failed"),
+        ("0s", 0, 0, 0, "Succeeded"),
     ],
 )
 def test_a_container_is_killed_after_its_grace_period(
@@ -157,8 +158,8 @@ def test_sidecars_get_sigterm_after_the_main_containers_end() -> None:
     pod = a_pod(uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")])
     course = deleted(annotated(pod, stop_after="10s", stop_after__proxy="5s"))
     assert [(at, status.phase) for at, status in course] == [(after(110), "Running"), (after(115), "Succeeded")]
-    ((at, status),) = deleted(annotated(pod, stop_after="30s", stop_after__proxy="5s"))
-    assert (at, ended(status, "proxy")) == (after(130), (137, "Error"))
+    at, status = deleted(annotated(pod, stop_after="30s", stop_after__proxy="5s"))[-1]
+    assert (at, ended(status, "proxy")) == (after(132), (137, "Error"))
 
 
 def test_a_deleted_job_pod_has_failed() -> None:

@@ -22,8 +22,7 @@ COURSES: dict[str, list[tuple[float, str, bool]]] = {
         (0, "Pending", False),  # the sidecar starts
         (2, "Pending", False),  # it is started: migrate runs
         (5, "Running", True),
-        (10, "Running", False),
-        (11, "Succeeded", False),
+        (10, "Succeeded", False),
     ],
     "daemonset-on-the-hosts-network": [(0, "Running", True)],
     "deployment": [(0, "Running", False), (3, "Running", True)],
