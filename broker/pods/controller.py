@@ -18,11 +18,13 @@ from broker.errors import BrokerError
 from broker.kubernetes.errors import NotFound
 from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import list_and_watch
+from broker.pods.accounting import ResourceLedger, Usage
 from broker.pods.actions import Action, PodVersion, decide
-from broker.pods.admission import NODE_AFFINITY, Rejection, ResourceLedger, admit, requests
+from broker.pods.admission import NODE_AFFINITY, Rejection, admit, requests
 from broker.pods.deletion import PodDeletion
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
+from broker.pods.host_ports import host_ports
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
 from broker.pods.status_merge import terminal_status
@@ -33,6 +35,8 @@ from broker.pods.workqueue import RetryLater, WorkQueue
 from broker.provider import ProviderError
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
+_ROOM_DELAY = 10.0
+"""Longest delay in seconds between two looks at a pod that waits for room; the release itself causes one."""
 _DEADLINE_EXCEEDED = Rejection("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 log = structlog.get_logger()
@@ -61,8 +65,9 @@ class PodController:
         self._store = store
         self._on_sync = on_sync
         self._queue = WorkQueue()
-        self._states = ProviderStates(store)
-        self._ledger = ResourceLedger()
+        self._ledger = ResourceLedger(on_release=self._retry_waiting)
+        self._waiting: set[str] = set()
+        self._states = ProviderStates(store, on_end=self._ledger.release)
         self._listed = asyncio.Event()
         self._ready = asyncio.Event()
         self._services = ServiceWatcher()
@@ -111,6 +116,7 @@ class PodController:
             await self._sync.delete(state.delete_body(key))
             state.mark_absent()
             snapshot = self._store.snapshot(key, snapshot)
+        self._ledger.release_others(key, {snapshot.stored.uid} if snapshot else ())
         if snapshot is None:
             self._states.discard(key)
             return None
@@ -133,7 +139,7 @@ class PodController:
     async def _ensure_running(self, snapshot: PodSnapshot, state: ProviderState) -> None:
         """Run a pod at the provider, or fail the pod where it may not run."""
         stored = snapshot.stored
-        if stored.has_ended:
+        if stored.has_ended or state.has_ended(stored.uid):
             self._ledger.release(stored.uid)
             return
         if stored.deadline and stored.deadline <= self._clock():
@@ -171,13 +177,29 @@ class PodController:
         if stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
             if not self._node.uid or not self._node.allocatable:
                 raise RetryLater("the node is not registered yet", at_most=1)
-            rejection = admit(snapshot.pod, self._node, self._ledger.used)
+            rejection = self._check(snapshot, self._ledger.usage)
             if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
-                rejection = admit(snapshot.pod, self._node, self._ledger.used)
+                rejection = self._check(snapshot, self._ledger.usage)
+            if rejection and self._check(snapshot, self._ledger.staying) is None:
+                self._waiting.add(stored.key)
+                raise RetryLater("pods on their way out hold the room that the pod needs", at_most=_ROOM_DELAY)
             if rejection:
                 return rejection
-        self._ledger.admit(stored.uid, requests(snapshot.pod))
+        self._count(snapshot)
         return None
+
+    def _check(self, snapshot: PodSnapshot, used: Usage) -> Rejection | None:
+        return admit(snapshot.pod, self._node, used.amounts, used.ports)
+
+    def _count(self, snapshot: PodSnapshot) -> None:
+        stored, pod = snapshot.stored, snapshot.pod
+        self._ledger.admit(stored.uid, stored.key, requests(pod), host_ports(pod))
+
+    def _retry_waiting(self) -> None:
+        """Reconsider the pods that wait for room: a pod has left."""
+        waiting, self._waiting = self._waiting, set()
+        for key in waiting:
+            self._queue.add(key)
 
     async def _read_node(self) -> bool:
         """Read the Node: the watch may not have delivered the labels that the scheduler has seen."""
@@ -218,14 +240,17 @@ class PodController:
     def _put(self, obj: RawObject) -> None:
         if not (snapshot := self._store.put(obj)):
             return
-        if snapshot.stored.phase == "Running" and snapshot.stored.uid not in self._ledger:
+        stored = snapshot.stored
+        if stored.phase == "Running" and stored.uid not in self._ledger:
             # After a restart, running pods are counted before any new pod is admitted.
-            self._ledger.admit(snapshot.stored.uid, requests(snapshot.pod))
+            self._count(snapshot)
+        if stored.is_terminating or stored.has_ended:
+            self._ledger.mark_leaving(stored.uid)
         self._queue.add(obj.key)
 
     def _remove(self, key: str) -> None:
         if deleted := self._store.remove(key):
-            self._ledger.release(deleted.uid)
+            self._ledger.mark_leaving(deleted.uid)
             self._states.get(key).record_deleted(deleted.raw)
             self._queue.add(key)
 
