@@ -21,7 +21,16 @@ from broker.pods.events import EventRecorder
 from broker.pods.host_ports import host_ports
 from broker.pods.preemption import Candidate, is_critical, pods_to_preempt
 from broker.pods.provider_state import ProviderState
-from broker.pods.resize import allocation_in, is_allocated, pending_condition, refusal, summary, with_allocation
+from broker.pods.resize import (
+    Allocation,
+    allocation_in,
+    is_allocated,
+    pending_condition,
+    refusal,
+    summary,
+    with_allocation,
+)
+from broker.pods.status_merge import RESIZE_PENDING
 from broker.pods.store import PodSnapshot, PodStore
 from broker.pods.workqueue import RetryLater, WorkQueue
 
@@ -29,6 +38,7 @@ RESIZE_RETRY = 180.0
 """Seconds after which a resize is considered again although no pod has left: a kubelet's `retryDelay`."""
 _ROOM_DELAY = 10.0
 """Longest delay in seconds between two looks at a pod that waits for room; the release itself causes one."""
+_NOT_REGISTERED = "the node is not registered yet"
 
 log = structlog.get_logger()
 
@@ -81,30 +91,41 @@ class Allocator:
             return None
         if snapshot.stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
             if not self._node.uid or not self._node.allocatable:
-                raise RetryLater("the node is not registered yet", at_most=1)
+                raise RetryLater(_NOT_REGISTERED, at_most=1)
             if rejection := await self._check(snapshot):
                 return rejection
             state.record_allocation(uid, allocation_in(snapshot.pod))
         self.count(snapshot)
         return None
 
+    def recount(self, snapshot: PodSnapshot, state: ProviderState) -> None:
+        """Record what a pod held before the broker restarted: its spec may have a resize that was not granted."""
+        allocation = state.allocation(snapshot.stored.uid)
+        if allocation is not None and snapshot.stored.uid in self.ledger:
+            self._keep(snapshot, allocation)
+
     def allocate(self, snapshot: PodSnapshot, state: ProviderState) -> PodSnapshot:
         """Grant a resize of an admitted pod if the node has room for it.
 
         Returns:
             The pod with the resources that the node has allocated to it.
+
+        Raises:
+            RetryLater: the node is not registered yet.
         """
-        stored, pod, uid = snapshot.stored, snapshot.pod, snapshot.stored.uid
+        pod, uid = snapshot.pod, snapshot.stored.uid
         allocation = state.allocation(uid)
         if allocation is None or is_allocated(pod, allocation):
             self._pending.pop(uid, None)
             return snapshot
+        if not self._node.allocatable:
+            if condition := _pending_in(pod):
+                self._set_pending(snapshot, condition)
+            raise RetryLater(_NOT_REGISTERED, at_most=1)
         others = self.ledger.usage_without(uid)
         if why := refusal(pod, self._node, others.amounts, others.ports):
             self._defer(snapshot, why)
-            kept = with_allocation(pod, allocation)
-            self.ledger.admit(uid, stored.key, requests(kept), host_ports(kept))
-            return PodSnapshot(stored, kept)
+            return self._keep(snapshot, allocation)
         self._pending.pop(uid, None)
         self.count(snapshot)
         state.record_allocation(uid, allocation_in(pod))
@@ -165,15 +186,24 @@ class Allocator:
             self._queue.add(victim.key)
         return None
 
+    def _keep(self, snapshot: PodSnapshot, allocation: Allocation) -> PodSnapshot:
+        kept = PodSnapshot(snapshot.stored, with_allocation(snapshot.pod, allocation))
+        self.count(kept)
+        return kept
+
     def _defer(self, snapshot: PodSnapshot, why: Rejection) -> None:
-        pod, uid = snapshot.pod, snapshot.stored.uid
+        pod = snapshot.pod
         condition = pending_condition(pod, why)
-        before = self.pending_resize(uid) or _condition_in(pod, condition["type"])
-        rank = (-int(pod["spec"].get("priority") or 0), pod["status"].get("qosClass") != "Guaranteed")
-        self._pending[uid] = _PendingResize(snapshot.stored.key, rank, condition)
+        before = self.pending_resize(snapshot.stored.uid) or _pending_in(pod) or {}
+        self._set_pending(snapshot, condition)
         if any(before.get(name) != condition[name] for name in ("reason", "observedGeneration")):
             message = f"Pod resize {why.reason}: {summary(pod, why.message)}"
             self._events.record(pod, "Warning", f"Resize{why.reason}", message)
+
+    def _set_pending(self, snapshot: PodSnapshot, condition: Object) -> None:
+        stored, pod = snapshot.stored, snapshot.pod
+        rank = (-int(pod["spec"].get("priority") or 0), pod["status"].get("qosClass") != "Guaranteed")
+        self._pending[stored.uid] = _PendingResize(stored.key, rank, condition)
 
     def _retry_waiting(self) -> None:
         """Reconcile the pods that wait for room, in a kubelet's order: a pod holds less now."""
@@ -193,6 +223,6 @@ class Allocator:
         return True
 
 
-def _condition_in(pod: Object, type_: str) -> Object:
+def _pending_in(pod: Object) -> Object | None:
     conditions: list[Object] = (pod.get("status") or {}).get("conditions") or []
-    return next((condition for condition in conditions if condition["type"] == type_), {})
+    return next((condition for condition in conditions if condition["type"] == RESIZE_PENDING), None)

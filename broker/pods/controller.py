@@ -249,12 +249,7 @@ class PodController:
                 continue
             backoff.reset()
             for key in found:
-                self._allocate_as_before(key)
+                if snapshot := self._store.snapshot(key):
+                    self._allocator.recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
-
-    def _allocate_as_before(self, key: str) -> None:
-        """Record what a pod held before the broker restarted: the spec may have a resize that is not granted."""
-        snapshot = self._store.snapshot(key)
-        if snapshot and snapshot.stored.uid in self._ledger:
-            self._allocator.allocate(snapshot, self._states.get(key))
