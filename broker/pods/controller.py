@@ -15,7 +15,7 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.objects import RawObject
+from broker.kubernetes.objects import Object, RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.actions import Action, PodVersion, decide
 from broker.pods.admission import Rejection
@@ -24,12 +24,14 @@ from broker.pods.deletion import PodDeletion
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
 from broker.pods.preemption import DISRUPTION, PREEMPTED
+from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
 from broker.pods.status_merge import terminal_status
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot, PodStore
+from broker.pods.waiting_status import waiting_status, with_messages
 from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderError
 
@@ -76,7 +78,10 @@ class PodController:
             dependencies.provider, self._states, self._queue, interval=self._settings.status_interval
         )
         self._sync = ProviderSync(
-            dependencies, services=self._services, events=self._events, statuses=self._statuses
+            dependencies,
+            prerequisites=Prerequisites(dependencies, services=self._services, events=self._events),
+            events=self._events,
+            statuses=self._statuses,
         )
         self._deletion = PodDeletion(dependencies, sync=self._sync, statuses=self._statuses, writer=self._writer)
 
@@ -129,12 +134,15 @@ class PodController:
         except BrokerError as exc:
             problem = exc
         # The status is written even where the pod could not be created or updated.
-        if (latest := self._store.snapshot(key, snapshot)) and (reported := state.status(latest.stored.uid)):
+        if (latest := self._store.snapshot(key, snapshot)) and (status := _status(latest, state, problem)):
             pending = self._allocator.pending_resize(latest.stored.uid)
-            await self._writer.write(latest, state, msgspec.json.decode(reported), pending_resize=pending)
+            await self._writer.write(latest, state, status, pending_resize=pending)
+        delay = self._seconds_to_next(key)
         if problem:
+            if delay is not None and delay > 0:
+                problem.at_most = min(delay, problem.at_most or delay)
             raise problem
-        return self._seconds_to_next(key)
+        return delay
 
     async def _ensure_running(self, snapshot: PodSnapshot, state: ProviderState) -> None:
         """Run a pod at the provider, or fail the pod where it may not run."""
@@ -161,6 +169,8 @@ class PodController:
         # With many pods in the queue, one long poll brings many statuses; a single pod is polled at once.
         if written and not (self._statuses.supports_push and len(self._queue)):
             await self._statuses.poll(stored.key, stored.uid)
+        if waiting := state.waiting(stored.uid):
+            raise waits_for(waiting)
 
     def _seconds_to_next(self, key: str) -> float | None:
         """Return the seconds until a pod exceeds its active deadline or its resize is considered again.
@@ -253,3 +263,14 @@ class PodController:
                     self._allocator.recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
+
+
+def _status(snapshot: PodSnapshot, state: ProviderState, problem: BrokerError | None) -> Object | None:
+    """Return the status to write: as the provider reports it, or that of a pod that waits; None without either."""
+    stored = snapshot.stored
+    waiting = state.waiting(stored.uid)
+    if reported := state.status(stored.uid):
+        return with_messages(msgspec.json.decode(reported), waiting)
+    if isinstance(problem, PodWaits) and stored.phase == "Pending":
+        return waiting_status(snapshot.pod, waiting)
+    return None

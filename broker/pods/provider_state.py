@@ -4,7 +4,7 @@ Everything here can be read again from Kubernetes and the provider, so nothing i
 :class:`ProviderState` is changed by its own methods alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -52,6 +52,7 @@ class ProviderState:
         "_status",
         "_terminal",
         "_termination",
+        "_waiting",
     )
 
     def __init__(self, pod: ProviderPod) -> None:
@@ -62,6 +63,7 @@ class ProviderState:
         self._misses = 0
         self._environment: tuple[str, bytes] | None = None
         self._allocation: tuple[str, bytes] | None = None
+        self._waiting: tuple[str, Mapping[str, str]] | None = None
         self._status: tuple[str, bytes] | None = None
         self._terminal = ""
 
@@ -157,7 +159,7 @@ class ProviderState:
         return found if found and found.uid == uid and grace >= found.grace else None
 
     def environment(self, uid: str) -> Environment:
-        """Return the environment that a pod was created with, by container; empty before it is resolved."""
+        """Return the complete environments of a pod by container; empty before one is resolved."""
         if self._environment is None or self._environment[0] != uid:
             return {}
         known: Environment = msgspec.json.decode(self._environment[1])
@@ -177,6 +179,14 @@ class ProviderState:
     def record_allocation(self, uid: str, allocation: Allocation) -> None:
         """Keep the resources of a pod: after a restart of the broker, those of the provider's copy."""
         self._allocation = (uid, msgspec.json.encode(allocation))
+
+    def waiting(self, uid: str) -> Mapping[str, str]:
+        """Return the containers whose environment is incomplete: name → message."""
+        return self._waiting[1] if self._waiting and self._waiting[0] == uid else {}
+
+    def record_waiting(self, uid: str, waiting: Mapping[str, str]) -> None:
+        """Record the containers whose environment is incomplete; see :meth:`waiting`."""
+        self._waiting = (uid, waiting) if waiting else None
 
     def status(self, uid: str) -> bytes | None:
         """Return the status that the provider last reported of a pod, in JSON; None before the first."""
