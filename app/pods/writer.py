@@ -19,6 +19,7 @@ from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod
 from app.pods.ipam import free_address
+from app.pods.node_clock import NodeClock
 from app.pods.removal import SELECT_ENDING, end, is_ending, waiting_status
 from app.pods.transaction import FOREVER, NEWEST_FIRST, SELECT_POD_ROW, NodeTransaction, last_transition
 from app.runtimes import AcceptedPod, Runtime
@@ -50,7 +51,7 @@ class PodWriter:
 
     Args:
         connection: a connection in a transaction that the caller commits.
-        now: the current time by the clock.
+        clock: the node's clock.
         caller: the client that sent the request, for the audit log.
         verb: the request, for the audit log.
 
@@ -63,13 +64,13 @@ class PodWriter:
         connection: Connection,
         runtime: Runtime,
         *,
-        now: datetime,
+        clock: NodeClock,
         caller: Caller,
         verb: Verb,
     ) -> None:
         self._settings = runtime.settings
         self._runtime = runtime
-        self._transaction = NodeTransaction(connection, node_name=self._settings.node_name, now=now)
+        self._transaction = NodeTransaction(connection, node_name=self._settings.node_name, clock=clock)
         self._caller = caller
         self._verb = verb
         self.touched: list[AcceptedPod] = []

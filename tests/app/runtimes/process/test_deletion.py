@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.runtimes.process import ProcessRuntime
+from app.runtimes.process.shim.record import Stop
 from tests.app.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims
 from tests.app.runtimes.process.conftest import Run
 from tests.waiting import eventually

@@ -1,7 +1,7 @@
 """Store deletions that are under way, and pods that wait for the end of another pod of their name.
 
-Revision ID: 0005
-Revises: 0004
+Revision ID: 0006
+Revises: 0005
 """
 
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -30,7 +30,7 @@ def upgrade() -> None:
     op.drop_index("uq_pods_live_name", "pods")
     op.create_index("uq_pods_live_name", "pods", NAME, unique=True, **_where("deletion_requested_at IS NULL"))
     op.create_index("ix_pods_live_name", "pods", NAME, **_where("deleted_at IS NULL"))
-    op.execute(_current_pods(",\n       p.deletion_requested_at, p.grace_ends_at"))
+    _create_current_pods(more=",\n       p.deletion_requested_at, p.grace_ends_at")
 
 
 def downgrade() -> None:
@@ -44,22 +44,22 @@ def downgrade() -> None:
     op.create_index("uq_pods_live_name", "pods", NAME, unique=True, **_where("deleted_at IS NULL"))
     for column in COLUMNS:
         op.drop_column("pods", column)
-    op.execute(_current_pods(""))
+    _create_current_pods()
 
 
 def _where(condition: str) -> dict[str, Any]:
     return {f"{name}_where": sa.text(condition) for name in ("sqlite", "postgresql")}
 
 
-def _current_pods(more: str) -> str:
-    now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-    if op.get_context().dialect.name == "postgresql":
-        now = "clock_timestamp()"
-    return f"""CREATE VIEW current_pods AS
+def _create_current_pods(*, more: str = "") -> None:
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    now = "strftime('%Y-%m-%d %H:%M:%f', 'now')" if is_sqlite else "clock_timestamp()"
+    op.get_bind().exec_driver_sql(f"""CREATE VIEW current_pods AS
 SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since, p.pod_ip,
        p.created_at, p.updated_at, p.revision, s.cpu_millicores, s.memory_bytes, s.status{more}
-FROM pods p JOIN pod_statuses s ON s.pod_id = p.id
+FROM nodes n JOIN pods p ON p.node_name = n.name JOIN pod_statuses s ON s.pod_id = p.id
 WHERE p.deleted_at IS NULL AND s.effective_at = (
     SELECT max(c.effective_at) FROM pod_statuses c
-    WHERE c.pod_id = p.id AND (c.effective_at <= p.updated_at OR c.effective_at <= {now}))
-"""  # noqa: S608 - from the constants above
+    WHERE c.pod_id = p.id
+          AND (c.effective_at <= p.updated_at OR c.effective_at <= n.settled_at OR c.effective_at <= {now}))
+""")  # noqa: S608 - from the constants above
