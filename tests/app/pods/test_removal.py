@@ -263,6 +263,7 @@ def test_a_delete_by_uid_finds_the_ending_pod(client: FlaskClient, clock: Clock)
     create(client, new)
     assert delete(client, old, grace=0) == 200
 
+    clock.advance(2)  # between SIGTERM and SIGKILL
     assert by_name(client)["status"]["phase"] == "Running"
     assert delete(client, old) == 404
 

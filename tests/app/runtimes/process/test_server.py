@@ -118,8 +118,9 @@ def test_how_a_deleted_pod_ended_is_on_record(client: Client, database: Database
 
 def test_a_deletion_survives_a_kill_of_the_server(serve_processes: ServeProcesses, tmp_path: Path) -> None:
     """The pod is reported until its process has ended; only then another UID of its name starts."""
-    wait = f"echo term >> {tmp_path}/runs; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo end >> {tmp_path}/runs"
-    old = shell(f"trap '{wait}; exit 7' TERM; echo begun; while :; do sleep 0.01; done")
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"
+    stop = f"echo term >> {tmp_path}/runs; {wait}; echo end >> {tmp_path}/runs; exit 7"
+    old = shell(f"trap '{stop}' TERM; echo begun; while :; do sleep 0.01; done")
     with serve_processes() as server, closing(server.client()) as client:
         pod = created(client, old, terminationGracePeriodSeconds=60)
         eventually(lambda: log(client) == b"begun\n")
