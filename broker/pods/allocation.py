@@ -73,7 +73,7 @@ class Allocator:
         self._queue = queue
         self._events = events
         self.ledger = ResourceLedger(on_release=self._retry_waiting)
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, None] = {}  # in the order of arrival
         self._preempted: set[str] = set()
         self._pending: dict[str, _PendingResize] = {}
 
@@ -95,9 +95,7 @@ class Allocator:
         if snapshot.stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
             if not self._node.uid or not self._node.allocatable:
                 raise RetryLater(_NOT_REGISTERED, at_most=1)
-            if rejection := await self._check(snapshot):
-                if state.pod is UNKNOWN:
-                    raise RetryLater(_NOT_LISTED, at_most=1)  # the pod may run there
+            if rejection := await self._check(snapshot, state):
                 return rejection
             state.record_allocation(uid, allocation_in(snapshot.pod))
         self.count(snapshot)
@@ -155,11 +153,11 @@ class Allocator:
         """Return whether a pod has to end so that a critical pod can run."""
         return uid in self._preempted
 
-    async def _check(self, snapshot: PodSnapshot) -> Rejection | None:
+    async def _check(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
         """Return why a new pod cannot run; None where it can now.
 
         Raises:
-            RetryLater: the pod can run once pods on their way out have left.
+            RetryLater: the pod can run once pods on their way out have left, or it may run already.
         """
         usage, pod = self.ledger.usage, snapshot.pod
         rejection = admit(pod, self._node, usage.amounts, usage.ports)
@@ -168,13 +166,15 @@ class Allocator:
             rejection = admit(pod, self._node, usage.amounts, usage.ports)
         if rejection is None:
             return None
+        if state.pod is UNKNOWN:
+            raise RetryLater(_NOT_LISTED, at_most=1)
         staying = self.ledger.staying
         if is_critical(pod["spec"].get("priority")):
             rejection = self._make_room(pod, staying)
         else:
             rejection = admit(pod, self._node, staying.amounts, staying.ports)
         if rejection is None:
-            self._waiting.add(snapshot.stored.key)
+            self._waiting[snapshot.stored.key] = None
             raise RetryLater("pods on their way out hold the room that the pod needs", at_most=_ROOM_DELAY)
         return rejection
 
@@ -221,7 +221,7 @@ class Allocator:
         """Reconcile the pods that wait for room, in a kubelet's order: a pod holds less now."""
         self._preempted = {uid for uid in self._preempted if uid in self.ledger}
         self._pending = {uid: pending for uid, pending in self._pending.items() if uid in self.ledger}
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, {}
         resizes = sorted(self._pending.values(), key=lambda pending: pending.rank)
         for key in (*waiting, *(pending.key for pending in resizes)):
             self._queue.add(key)
