@@ -1,4 +1,4 @@
-"""The time of a node, which never goes back and never stands still.
+"""The time of a node, which never goes back and always advances.
 
 The problem: the clock of the machine was two hours ahead during one write and is right again. Times of that write
 are stored, published and audited, and no later time may be before them. A node that waits until the clock has
