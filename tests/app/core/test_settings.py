@@ -193,6 +193,7 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
         "CORS_ORIGINS": "",
         "AUDIT_HASH_CHAIN": "false",
         "MAX_CONTENT_LENGTH": "33554432",
+        "MIN_FREE_DISK": "",
         "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "auto",
         "WORKERS": "2",
