@@ -68,6 +68,7 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("AUDIT_HASH_CHAIN", "true", True),
     ("AUDIT_HASH_CHAIN", "false", False),
     ("MAX_CONTENT_LENGTH", "1024", 1024),
+    ("MIN_FREE_DISK", "64Mi", "64Mi"),
     ("LOG_LEVEL", "DEBUG", "DEBUG"),
     ("LOG_LEVEL", "warning", "WARNING"),
     ("LOG_FORMAT", "console", "console"),
