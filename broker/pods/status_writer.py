@@ -26,8 +26,17 @@ class StatusWriter:
         self._clock = dependencies.clock
         self._store = store
 
-    async def write(self, snapshot: PodSnapshot, state: ProviderState, reported: Object) -> None:
+    async def write(
+        self, snapshot: PodSnapshot, state: ProviderState, reported: Object, *, is_observed: bool = False
+    ) -> None:
         """Write a status, if it differs from the status in Kubernetes.
+
+        Args:
+            snapshot: the pod.
+            state: state of the pod at the provider.
+            reported: the status.
+            is_observed: whether the status takes the snapshot's generation into account, although the provider
+                has not acknowledged that version.
 
         Raises:
             Conflict: the pod has changed since; its new version comes by the watch.
@@ -35,12 +44,14 @@ class StatusWriter:
         """
         stored, pod = snapshot.stored, snapshot.pod
         is_acknowledged = state.acknowledged == stored.version
+        if is_observed:
+            reported = {**reported, "observedGeneration": None}
         status = merge_status(
             pod,
             reported,
             now=self._clock(),
             host_ips=self._node.host_ips,
-            generation=pod["metadata"].get("generation") if is_acknowledged else None,
+            generation=pod["metadata"].get("generation") if is_acknowledged or is_observed else None,
         )
         if status is None:
             return
