@@ -88,9 +88,9 @@ class StatusChange(PodReference, frozen=True, kw_only=True):
 
 
 class DeletedPod(PodReference, frozen=True, kw_only=True):
-    """A pod that is gone, with its last status in JSON; None where the provider does not report it."""
+    """A pod that is gone, with its last status in JSON; empty or null where the provider does not report it."""
 
-    status: msgspec.Raw | None = None
+    status: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Changes(msgspec.Struct, frozen=True):

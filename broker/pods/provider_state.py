@@ -241,7 +241,10 @@ class _Phase(msgspec.Struct):
 
 def is_terminal(status: bytes) -> bool:
     """Return whether a PodStatus in JSON has a terminal phase."""
-    return msgspec.json.decode(status, type=_Phase).phase in TERMINAL
+    try:
+        return msgspec.json.decode(status, type=_Phase).phase in TERMINAL
+    except msgspec.DecodeError:
+        return False
 
 
 class ProviderStates:

@@ -61,6 +61,7 @@ class StatusSource:
         self._interval = interval
         self._revision: int | str = 0
         self._before_outage: int | str = 0
+        self._has_answered = False
 
     async def run(self) -> None:
         """Follow statuses, until cancelled."""
@@ -71,6 +72,7 @@ class StatusSource:
             except ProviderError as exc:
                 delay = backoff.after(exc)
                 self._before_outage, self._revision = self._revision or self._before_outage, 0
+                self._has_answered = False
                 log.info("statuses could not be read from the provider", error=str(exc), retry_in=delay)
             else:
                 if backoff.failures:
@@ -81,7 +83,7 @@ class StatusSource:
     @property
     def supports_push(self) -> bool:
         """Whether the provider reports changes by long poll."""
-        return self._revision != 0
+        return self._has_answered
 
     async def poll(self, key: str, uid: str) -> Poll:
         """Read the status of one pod and record it.
@@ -101,13 +103,15 @@ class StatusSource:
             await self._catch_up()
         expected = self._states.active() if self._revision == 0 else []
         started = asyncio.get_running_loop().time()
-        changes = await self._provider.statuses_since(self._revision, wait=_WAIT if self._revision else 0)
+        wait = _WAIT if self._has_answered else 0
+        changes = await self._provider.statuses_since(self._revision, wait=wait)
+        self._has_answered = changes is not None
         if changes is None:
             self._revision = 0
             await self._poll_all()
             return self._interval
         if _has_restarted(changes, self._revision):
-            self._revision = 0
+            self._revision, self._has_answered = 0, False
             return 0
         self._revision = changes.revision
         self._record(changes)
@@ -115,7 +119,7 @@ class StatusSource:
         for key, uid in expected:
             if uid not in reported and self._states.record_missing(key, uid, certain=True):
                 self._queue.add(key)
-        quick = asyncio.get_running_loop().time() - started < 1
+        quick = wait and asyncio.get_running_loop().time() - started < 1
         return _BATCH if changes.statuses or changes.deleted or not quick else 1
 
     async def _catch_up(self) -> None:
@@ -130,7 +134,7 @@ class StatusSource:
             if self._states.record_status(_key(change), change.uid, bytes(change.status)):
                 self._queue.add(_key(change))
         for deleted in changes.deleted:
-            status = bytes(deleted.status) if deleted.status else None
+            status = bytes(deleted.status) if bytes(deleted.status) not in (b"", b"null") else None
             if self._states.record_left(_key(deleted), deleted.uid, status):
                 self._queue.add(_key(deleted))
 

@@ -94,7 +94,8 @@ async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
 async def test_immediate_empty_responses_are_polled_each_second() -> None:
     provider = Scripted(*[changes(0)] * 10)
     async with Followed(provider).running(4.5):
-        assert [time for time, *_ in provider.asked] == [0, 1, 2, 3, 4]
+        assert [time for time, *_ in provider.asked] == [0, 0.02, 1.02, 2.02, 3.02, 4.02]
+        assert [wait for *_, wait in provider.asked] == [0, 50, 50, 50, 50, 50]
 
 
 async def test_a_provider_without_push_is_polled_per_pod() -> None:
