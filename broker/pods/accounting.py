@@ -72,6 +72,17 @@ class ResourceLedger:
         """UID → `namespace/name` of the pods that hold something and are not on their way out."""
         return {uid: claim.key for uid, claim in self._claims.items() if uid not in self._leaving}
 
+    def requested(self, uid: str) -> Amounts:
+        """Return the resources that an admitted pod holds."""
+        return self._claims[uid].requested
+
+    def usage_without(self, uid: str) -> Usage:
+        """Return what all admitted pods but one hold."""
+        used = dict(self._used)
+        for name, amount in self._claims[uid].requested.items() if uid in self._claims else ():
+            used[name] -= amount
+        return Usage(used, self._ports(self._claims.keys() - {uid}))
+
     def admit(self, uid: str, key: str, requested: Amounts, ports: frozenset[HostPort] = frozenset()) -> None:
         """Record what a pod holds, or replace what was recorded before.
 

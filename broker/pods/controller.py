@@ -15,16 +15,15 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.errors import NotFound
 from broker.kubernetes.objects import Object, RawObject
 from broker.kubernetes.watch import list_and_watch
-from broker.pods.accounting import ResourceLedger, Usage
 from broker.pods.actions import Action, PodVersion, decide, grace_period
-from broker.pods.admission import NODE_AFFINITY, Rejection, admit, requests
+from broker.pods.admission import Rejection
+from broker.pods.allocation import RESIZE_RETRY, Allocator
 from broker.pods.deletion import PodDeletion, delete_now
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
-from broker.pods.host_ports import host_ports
+from broker.pods.preemption import DISRUPTION, PREEMPTED
 from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
@@ -34,7 +33,7 @@ from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot, PodStore, pod_path
 from broker.pods.termination import PodTermination
 from broker.pods.waiting_status import waiting_status, with_messages
-from broker.pods.workqueue import RetryLater, WorkQueue
+from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderError
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
@@ -70,13 +69,13 @@ class PodController:
         self._store = store
         self._on_sync = on_sync
         self._queue = WorkQueue()
-        self._ledger = ResourceLedger(on_release=self._retry_waiting)
-        self._waiting: set[str] = set()
+        self._events = EventRecorder(dependencies)
+        self._allocator = Allocator(dependencies, store=store, queue=self._queue, events=self._events)
+        self._ledger = self._allocator.ledger
         self._states = ProviderStates(store, on_end=self._ledger.release)
         self._listed = asyncio.Event()
         self._ready = asyncio.Event()
         self._services = ServiceWatcher()
-        self._events = EventRecorder(dependencies)
         self._writer = StatusWriter(dependencies, store)
         self._statuses = StatusSource(
             dependencies.provider, self._states, self._queue, interval=self._settings.status_interval
@@ -143,13 +142,14 @@ class PodController:
             problem = exc
         # The status is written even where the pod could not be created or updated.
         if (latest := self._store.snapshot(key, snapshot)) and (status := _status(latest, state, problem)):
-            await self._writer.write(latest, state, status)
-        deadline = self._seconds_to_deadline(key)
+            pending = self._allocator.pending_resize(latest.stored.uid)
+            await self._writer.write(latest, state, status, pending_resize=pending)
+        again = self._seconds_to_next(key)
         if problem:
-            if deadline is not None and deadline > 0:
-                problem.at_most = min(deadline, problem.at_most or deadline)
+            if again is not None and again > 0:
+                problem.at_most = min(again, problem.at_most or again)
             raise problem
-        return deadline if delay is None else delay
+        return again if delay is None else delay
 
     async def _ensure_running_or_ended(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
         """Run a pod at the provider, or end it there where it may no longer run.
@@ -163,11 +163,9 @@ class PodController:
         if state.has_ended(stored.uid) and not state.is_terminating(stored.uid):
             return None
         if stored.deadline and stored.deadline <= self._clock():
-            self._ledger.mark_leaving(stored.uid)
-            delay = await self._termination.advance(snapshot.pod, state, grace=grace_period(snapshot.pod))
-            if delay is None:
-                await self._fail(snapshot, state, _DEADLINE_EXCEEDED)
-            return delay
+            return await self._end(snapshot, state, _DEADLINE_EXCEEDED)
+        if self._allocator.is_preempted(stored.uid):
+            return await self._end(snapshot, state, PREEMPTED)
         await self._ensure_running(snapshot, state)
         return None
 
@@ -189,11 +187,11 @@ class PodController:
     async def _ensure_running(self, snapshot: PodSnapshot, state: ProviderState) -> None:
         """Run a pod at the provider, or fail the pod where it is not admitted."""
         stored = snapshot.stored
-        if rejection := await self._admit(snapshot, state):
+        if rejection := await self._allocator.admit(snapshot, state):
             await self._fail(snapshot, state, rejection, prefix="Pod was rejected: ")
             return
         try:
-            written = await self._sync.sync(snapshot, state)
+            written = await self._sync.sync(self._allocator.allocate(snapshot, state), state)
         except PodRefused as exc:
             if stored.phase != "Pending":
                 raise
@@ -205,52 +203,31 @@ class PodController:
         if waiting := state.waiting(stored.uid):
             raise waits_for(waiting)
 
-    def _seconds_to_deadline(self, key: str) -> float | None:
-        """Return the seconds until a pod exceeds its active deadline; None without one, or after its end."""
+    def _seconds_to_next(self, key: str) -> float | None:
+        """Return the seconds until a pod exceeds its active deadline or its resize is considered again.
+
+        None: there is neither.
+        """
         stored = self._store.get(key)
-        if stored is None or stored.has_ended or stored.deadline is None:
+        if stored is None or stored.has_ended:
             return None
-        return (stored.deadline - self._clock()).total_seconds()
+        delays = []
+        if stored.deadline:
+            delays.append((stored.deadline - self._clock()).total_seconds())
+        if self._allocator.pending_resize(stored.uid):
+            delays.append(RESIZE_RETRY)
+        return min(delays, default=None)
 
-    async def _admit(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
-        """Admit a new pod and count its requests; a pod that ran before is always admitted."""
-        stored = snapshot.stored
-        if stored.uid in self._ledger:
-            return None
-        if stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
-            if not self._node.uid or not self._node.allocatable:
-                raise RetryLater("the node is not registered yet", at_most=1)
-            rejection = self._check(snapshot, self._ledger.usage)
-            if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
-                rejection = self._check(snapshot, self._ledger.usage)
-            if rejection and self._check(snapshot, self._ledger.staying) is None:
-                self._waiting.add(stored.key)
-                raise RetryLater("pods on their way out hold the room that the pod needs", at_most=_ROOM_DELAY)
-            if rejection:
-                return rejection
-        self._count(snapshot)
-        return None
-
-    def _check(self, snapshot: PodSnapshot, used: Usage) -> Rejection | None:
-        return admit(snapshot.pod, self._node, used.amounts, used.ports)
-
-    def _count(self, snapshot: PodSnapshot) -> None:
-        stored, pod = snapshot.stored, snapshot.pod
-        self._ledger.admit(stored.uid, stored.key, requests(pod), host_ports(pod))
-
-    def _retry_waiting(self) -> None:
-        """Reconsider the pods that wait for room: a pod has left."""
-        waiting, self._waiting = self._waiting, set()
-        for key in waiting:
-            self._queue.add(key)
-
-    async def _read_node(self) -> bool:
-        """Read the Node: the watch may not have delivered the labels that the scheduler has seen."""
-        try:
-            self._node.observe(await self._dependencies.client.get(f"/api/v1/nodes/{self._node.name}"))
-        except NotFound:
-            return False
-        return True
+    async def _end(self, snapshot: PodSnapshot, state: ProviderState, why: Rejection) -> float | None:
+        """Terminate a pod, then fail it; return the seconds until the next look."""
+        uid = snapshot.stored.uid
+        self._ledger.mark_leaving(uid)
+        delay = await self._termination.advance(snapshot.pod, state, grace=grace_period(snapshot.pod))
+        if delay is None:
+            await self._fail(snapshot, state, why)
+            if state.pod is None:
+                self._ledger.release(uid)
+        return delay
 
     async def _fail(
         self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, *, prefix: str = ""
@@ -264,6 +241,8 @@ class PodController:
             reason=why.reason,
             message=f"{prefix}{why.message}",
         )
+        if why == PREEMPTED:
+            status["conditions"] = [DISRUPTION]
         await self._writer.write(snapshot, state, status, is_observed=True)
         self._events.record(snapshot.pod, "Warning", why.reason, why.message)
 
@@ -293,7 +272,7 @@ class PodController:
         stored = snapshot.stored
         if stored.phase == "Running" and stored.uid not in self._ledger:
             # After a restart, running pods are counted before any new pod is admitted.
-            self._count(snapshot)
+            self._allocator.count(snapshot)
         if stored.is_terminating or stored.has_ended:
             self._ledger.mark_leaving(stored.uid)
         self._queue.add(obj.key)
@@ -321,6 +300,8 @@ class PodController:
                 continue
             backoff.reset()
             for key in found:
+                if snapshot := self._store.snapshot(key):
+                    self._allocator.recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
 

@@ -13,6 +13,7 @@ import msgspec
 from broker.kubernetes.objects import Object, key
 from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
 from broker.pods.provider_payload import Environment, digest, environment_in
+from broker.pods.resize import Allocation, allocation_in
 from broker.pods.status_merge import TERMINAL
 from broker.pods.store import PodStore
 
@@ -55,6 +56,7 @@ class ProviderState:
 
     __slots__ = (
         "_acknowledged",
+        "_allocation",
         "_deleted",
         "_environment",
         "_misses",
@@ -72,6 +74,7 @@ class ProviderState:
         self._termination: Termination | None = None
         self._misses = 0
         self._environment: tuple[str, bytes] | None = None
+        self._allocation: tuple[str, bytes] | None = None
         self._waiting: tuple[str, Mapping[str, str]] | None = None
         self._status: tuple[str, bytes] | None = None
         self._terminal = ""
@@ -103,6 +106,8 @@ class ProviderState:
             self._pod = PodVersion(uid, digest(copy))
             self._deleted = None if uid == wanted else msgspec.json.encode(copy)
             self.record_environment(uid, environment_in(copy))
+            if self.allocation(uid) is None:
+                self.record_allocation(uid, allocation_in(copy))
 
     def record_written(self, pod: PodVersion) -> None:
         """Record that the provider has acknowledged a create or an update."""
@@ -203,6 +208,17 @@ class ProviderState:
     def record_environment(self, uid: str, environment: Environment) -> None:
         """Keep the environment of a pod: later changes of ConfigMaps and Secrets do not reach its containers."""
         self._environment = (uid, msgspec.json.encode(environment))
+
+    def allocation(self, uid: str) -> Allocation | None:
+        """Return the resources that the node has allocated to a pod; None before its admission."""
+        if self._allocation is None or self._allocation[0] != uid:
+            return None
+        known: Allocation = msgspec.json.decode(self._allocation[1])
+        return known
+
+    def record_allocation(self, uid: str, allocation: Allocation) -> None:
+        """Keep the resources of a pod: after a restart of the broker, those of the provider's copy."""
+        self._allocation = (uid, msgspec.json.encode(allocation))
 
     def waiting(self, uid: str) -> Mapping[str, str]:
         """Return the containers whose environment is incomplete: name → message."""

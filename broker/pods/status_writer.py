@@ -27,7 +27,13 @@ class StatusWriter:
         self._store = store
 
     async def write(
-        self, snapshot: PodSnapshot, state: ProviderState, reported: Object, *, is_observed: bool = False
+        self,
+        snapshot: PodSnapshot,
+        state: ProviderState,
+        reported: Object,
+        *,
+        pending_resize: Object | None = None,
+        is_observed: bool = False,
     ) -> None:
         """Write a status, if it differs from the status in Kubernetes.
 
@@ -35,6 +41,7 @@ class StatusWriter:
             snapshot: the pod.
             state: state of the pod at the provider.
             reported: the status.
+            pending_resize: the condition of a resize that is not granted.
             is_observed: whether the status takes the snapshot's generation into account, although the provider
                 has not acknowledged that version.
 
@@ -52,6 +59,7 @@ class StatusWriter:
             now=self._clock(),
             host_ips=self._node.host_ips,
             generation=pod["metadata"].get("generation") if is_acknowledged or is_observed else None,
+            pending_resize=pending_resize,
         )
         if status is None:
             return
