@@ -274,6 +274,8 @@ class StubProvider(ProviderServer):
     def _create(self, request: Request) -> Reply:
         pod = _parsed(request)
         key, uid = _key(pod), pod["metadata"]["uid"]
+        if key in self.pods and self.pods[key]["metadata"].get("uid") != uid:
+            self.remove(key)
         self.pods[key], self.statuses[key] = pod, running(pod)
         self._change(key, uid)
         return Reply(200, self.ways.body_of_writes)
