@@ -143,6 +143,8 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
     """Run a node twice, the first time with a pod that uses every kind of source."""
     api.store.create("configmaps", {"metadata": {"name": "settings"}, "data": {"A": "1"}}, "shop")
     api.store.create("secrets", {"metadata": {"name": "password"}, "data": {"B": "Mg=="}}, "shop")
+    claim = {"metadata": {"name": "disk"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}
+    api.store.create("persistentvolumeclaims", claim, "shop")
     async with running_node(settings_of_a_node(provider_url), cluster) as node:
         await api.until(lambda: is_ready(api.store.find("nodes", NODE)))
         api.store.create("pods", a_pod(wants="nothing-there"), "shop")
@@ -169,10 +171,12 @@ def a_pod(*, wants: str) -> Object:
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {
             "nodeName": NODE,
+            "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}],
             "containers": [
                 {
                     "name": "app",
                     "image": "app",
+                    "volumeMounts": [{"name": "disk", "mountPath": "/disk"}],
                     "envFrom": [{"configMapRef": {"name": wants}}, {"secretRef": {"name": "password"}}],
                 }
             ],
