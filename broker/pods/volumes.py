@@ -14,7 +14,7 @@ from typing import NamedTuple
 import structlog
 
 from broker.kubernetes.client import Client
-from broker.kubernetes.objects import Object, controller
+from broker.kubernetes.objects import Object, controller, key
 from broker.pods.env import Kind, Unreadable, containers
 from broker.pods.env_sources import read_object
 
@@ -85,7 +85,7 @@ class VolumeChecker:
         if source.name == _ROOT_CA:
             self._root_ca_read[namespace] = asyncio.get_running_loop().time()
         keys = {*(found.get("data") or ()), *(found.get("binaryData") or ())}
-        missing = [] if source.optional or not found else [key for key in source.keys if key not in keys]
+        missing = [] if source.optional or not found else [name for name in source.keys if name not in keys]
         if not missing:
             return None
         if source.kind == "ConfigMap":
@@ -102,7 +102,7 @@ class VolumeChecker:
         if problem := _unusable(claim, name):
             problem = f"error processing PVC {namespace}/{name}: {problem}"
         elif volume.get("ephemeral") and not _is_owner(pod, claim):
-            problem = f"PVC {namespace}/{name} was not created for pod {_key(pod)} (pod is not owner)"
+            problem = f"PVC {namespace}/{name} was not created for pod {key(pod)} (pod is not owner)"
         else:
             return None
         volumes = f"[{volume['name']}]"
@@ -163,7 +163,3 @@ def _unusable(claim: Object | Unreadable | None, name: str) -> str:
 def _is_owner(pod: Object, claim: Object | Unreadable | None) -> bool:
     owner = controller(claim) if isinstance(claim, dict) else None
     return owner is not None and owner.get("uid") == pod["metadata"]["uid"]
-
-
-def _key(pod: Object) -> str:
-    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"

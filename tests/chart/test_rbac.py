@@ -158,7 +158,7 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
         api.store.delete("pods", "web", "shop", None)
         await api.until(lambda: api.store.find("pods", "web", "shop") is None)
     async with running_node(settings_of_a_node(provider_url, labels={"zone": "a"}), cluster):
-        await api.until(lambda: api.requests_to("PUT", "/leases/"))
+        await api.until(lambda: len(api.requests_to("PUT", "/leases/")) > 3)  # each one late
 
 
 def is_ready(obj: Object | None) -> bool:
@@ -199,6 +199,8 @@ async def test_the_permissions_are_those_that_are_used(
     api: ApiServer, cluster: ClusterConfig, provider_url: str, reached: set[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.pods.events._WRITE_INTERVAL", timedelta(0))  # write repeated events at once
+    monkeypatch.setattr("broker.node.lease.PERIOD", 0.5)
+    monkeypatch.setattr("broker.node.lease.LATE", 0)  # each renewal is late, after which the Node is read
     await run_the_scenario(api, cluster, provider_url)
     missed = calls_in_the_code().keys() - reached
     assert not missed, "calls that the scenario does not make, so that their permissions are not tested"
