@@ -154,6 +154,10 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
         api.store.delete("pods", "web", "shop", {"gracePeriodSeconds": 0})
         api.store.create("pods", a_pod(wants="settings"), "shop")
         await api.until(lambda: is_ready(api.store.find("pods", "web", "shop")))
+        api.store.create(
+            "pods", {**a_pod(wants="settings", nodeSelector={"zone": "z"}), "metadata": {"name": "other"}}, "shop"
+        )
+        await api.until(lambda: api.store.get("pods", "other", "shop")["status"]["phase"] == "Failed")
         await ask_for_metrics(node)
         api.store.delete("pods", "web", "shop", None)
         await api.until(lambda: api.store.find("pods", "web", "shop") is None)
@@ -166,11 +170,12 @@ def is_ready(obj: Object | None) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def a_pod(*, wants: str) -> Object:
+def a_pod(*, wants: str, **spec: Any) -> Object:
     return {
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {
             "nodeName": NODE,
+            **spec,
             "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}],
             "containers": [
                 {
