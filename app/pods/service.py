@@ -202,8 +202,10 @@ class PodService:
                 if found.digest == manifest.digest or (verb == "create" and is_ending(found)):
                     writer.rollback()
                 else:
+                    self._node.disk.check(len(manifest.text))
                     writer.update(found, manifest)
                 return
+            self._node.disk.check(len(manifest.text))
             if live:
                 writer.delete(live)
             replaced = live.uid if live else None

@@ -34,9 +34,9 @@ def deleted_entry_has_the_last_status(provider: ProviderClient) -> None:
     """
     if "podStatuses" not in _offered(provider):
         raise NotOffered("/extensions does not name podStatuses")
-    seen = at(document(provider.get("/podStatuses", since=0), dict), "revision", int)
     pod = created(provider, provider.pod())
     started(provider, pod)
+    seen = at(document(provider.get("/podStatuses", since=0), dict), "revision", int)
     success(provider.delete(pod))
     expect(is_deleted(provider, pod), "/getPods still lists the pod")
     answer = provider.get("/podStatuses", since=seen)

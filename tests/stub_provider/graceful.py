@@ -58,10 +58,10 @@ class GracefulProvider(StubProvider):
         return reply
 
     def _create(self, request: Request) -> Reply:
-        metadata = request.pod["metadata"]
-        if metadata["uid"] in self.ending and not self.cancels:
+        if request.pod.get("metadata", {}).get("uid") in self.ending and not self.cancels:
             return Reply(200)
         reply = super()._create(request)
+        metadata = request.pod["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
         if self._has_ending(key) and not self.starts_at_once:
             self.statuses[key] = {**self.statuses[key], "phase": "Pending", "containerStatuses": []}
