@@ -1,6 +1,6 @@
-"""Node capacity, addresses, labels and identity, as used by the parts that work on pods."""
+"""Node capacity, addresses, labels, taints and identity, as used by the parts that work on pods."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.kubernetes.objects import Object
@@ -8,12 +8,14 @@ from broker.kubernetes.objects import Object
 
 @dataclass
 class NodeInfo:
-    """The node as last written to Kubernetes. Only :mod:`broker.node` changes it.
+    """The node as last read from and written to Kubernetes.
 
     Attributes:
         name: name of the node.
+        operating_system: `linux` or `windows`.
         uid: UID of the Node object; empty until the node is registered.
         labels: labels of the Node object, including those set by other clients.
+        taints: taints of the Node object, including those set by other clients.
         capacity: resource name → quantity, as last reported by the provider; empty until the first report.
         allocatable: resource name → quantity available to pods.
         addresses: NodeAddresses, in the order of preference; has an InternalIP once the node is registered.
@@ -21,12 +23,20 @@ class NodeInfo:
     """
 
     name: str
+    operating_system: str = "linux"
     uid: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    taints: Sequence[Object] = ()
     capacity: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
     addresses: list[Object] = field(default_factory=list)
     ready: bool = False
+
+    def observe(self, node: Object) -> None:
+        """Record a Node object: its UID, labels and taints."""
+        self.uid = node["metadata"]["uid"]
+        self.labels = node["metadata"].get("labels") or {}
+        self.taints = (node.get("spec") or {}).get("taints") or ()
 
     @property
     def host_ips(self) -> list[str]:

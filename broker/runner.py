@@ -61,7 +61,7 @@ class Node:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - jitter is no secret
         self._last_sync: datetime | None = None
-        self.info = NodeInfo(settings.node_name)
+        self.info = NodeInfo(settings.node_name, settings.operating_system)
         self.port: int | None = None
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -21,6 +21,7 @@ from app.core.quantity import parse_quantity
 from app.core.timestamps import format_duration, parse_duration
 
 _ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -174,6 +175,19 @@ class Settings(BaseSettings):
     def host_ips(self) -> tuple[str, ...]:
         """The internal IPs of the node, for the `hostIPs` of pod statuses; never empty."""
         return tuple(a.address for a in self.addresses if a.type == "InternalIP") or ("127.0.0.1",)
+
+    @property
+    def url(self) -> str:
+        """The URL of the provider for clients on this machine, such as `http://127.0.0.1:3000`."""
+        host = _ANY_ADDRESS.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def changed(self) -> dict[str, str]:
+        """Return the settings that differ from the defaults, as :meth:`in_force` does."""
+        defaults = self.model_construct(
+            host="127.0.0.1"
+        ).in_force()  # unlike validation, this reads no environment
+        return {name: value for name, value in self.in_force().items() if value != defaults[name]}
 
     def in_force(self) -> dict[str, str]:
         """Return all settings by variable name, as text for the environment; secrets are redacted."""

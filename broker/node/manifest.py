@@ -118,6 +118,7 @@ def node_status(
         "conditions": _conditions(report, not_ready, before={c["type"]: c for c in before}, now=now),
         "addresses": addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "features": {"supplementalGroupsPolicy": False},
         "nodeInfo": {
             "operatingSystem": settings.operating_system,
             "architecture": settings.architecture,

@@ -26,7 +26,7 @@ class Registration:
     """Keeps the Node object registered.
 
     Args:
-        dependencies: of the node; UID and labels of its `node` are updated.
+        dependencies: of the node; UID, labels and taints of its `node` are updated.
         status: computes the initial status of a new Node, and is told of changes by other clients.
     """
 
@@ -114,8 +114,7 @@ class Registration:
 
     def _observe(self, node: Object) -> None:
         self._observed = node
-        self._node.uid = node["metadata"]["uid"]
-        self._node.labels = node["metadata"].get("labels") or {}
+        self._node.observe(node)
         self._status.observe(node.get("status") or {})
 
     async def _create_or_adopt(self) -> Object:

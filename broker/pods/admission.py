@@ -1,20 +1,25 @@
 """Admission of pods to this node. A kubelet makes the same checks, since a pod can be bound without the scheduler.
 
-Source: `pkg/kubelet/lifecycle/predicate.go` for reasons and messages, `component-helpers/resource` for what a pod
-requests, `component-helpers/scheduling/corev1/nodeaffinity` for selectors.
+Source: `pkg/kubelet/lifecycle/predicate.go` for reasons, messages and their order, `AdmissionCheck` in
+`pkg/scheduler` for the predicates, `component-helpers/resource` for what a pod requests.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from broker.kubernetes.objects import Object
 from broker.kubernetes.quantity import Amounts, amounts, largest, total, whole
 from broker.node_info import NodeInfo
+from broker.pods.host_ports import HostPort, has_conflict, host_ports
+from broker.pods.node_affinity import matches_node
+from broker.pods.taints import tolerates_no_execute
 
 PODS = "pods"
 _ORDER = (PODS, "cpu", "memory", "ephemeral-storage")
 """Where several resources are insufficient, the first of these is reported, then any other."""
+NODE_AFFINITY = "NodeAffinity"
+_OS_LABEL = "kubernetes.io/os"
 
 
 class Rejection(NamedTuple):
@@ -24,31 +29,40 @@ class Rejection(NamedTuple):
     message: str
 
 
-class ResourceLedger:
-    """The sum of the requests of all admitted pods."""
+class Shortage(NamedTuple):
+    """A resource of which the node has too little for a pod.
 
-    def __init__(self) -> None:
-        self._pods: dict[str, Amounts] = {}
-        self._used: dict[str, Decimal] = {}
+    Attributes:
+        resource: name of the resource.
+        requested: amount that the pod requests.
+        used: amount that other pods hold.
+        capacity: amount that the node has.
+    """
 
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._pods
+    resource: str
+    requested: Decimal
+    used: Decimal
+    capacity: Decimal
 
     @property
-    def used(self) -> Amounts:
-        """Resource name → amount requested by all admitted pods."""
-        return self._used
+    def missing(self) -> Decimal:
+        """The amount that other pods would have to release."""
+        return self.requested + self.used - self.capacity
 
-    def admit(self, uid: str, requested: Amounts) -> None:
-        """Add a pod's requests, or replace those counted before."""
-        self.release(uid)
-        self._pods[uid] = requested
-        self._used = total((self._used, requested))
+    @property
+    def rejection(self) -> Rejection:
+        """Reason and message for a pod that is rejected for this shortage."""
+        requested, used, capacity = (in_units(self.resource, amount) for amount in self[1:])
+        return Rejection(
+            f"OutOf{self.resource}",
+            f"Node didn't have enough resource: {self.resource}, requested: {requested}, used: {used}, "
+            f"capacity: {capacity}",
+        )
 
-    def release(self, uid: str) -> None:
-        """Subtract the requests of a pod that has ended or is deleted."""
-        for name, amount in self._pods.pop(uid, {}).items():
-            self._used[name] -= amount
+
+def in_units(resource: str, amount: Decimal) -> int:
+    """Return an amount as a kubelet's messages have it: thousandths of a core, else whole units."""
+    return whole(amount, Decimal("0.001") if resource == "cpu" else Decimal(1))
 
 
 def requests(pod: Object) -> dict[str, Decimal]:
@@ -71,84 +85,74 @@ def requests(pod: Object) -> dict[str, Decimal]:
     return total((needed, amounts(spec.get("overhead")), {PODS: Decimal(1)}))
 
 
-def admit(pod: Object, node: NodeInfo, used: Amounts) -> Rejection | None:
-    """Check a pod's requests against the free resources of the node, and its selectors against the node's labels.
+def admit(pod: Object, node: NodeInfo, used: Amounts, used_ports: Iterable[HostPort] = ()) -> Rejection | None:
+    """Check whether a pod can run on the node.
 
     Args:
         pod: the pod.
-        node: the node; requests of resources that it does not list are ignored.
+        node: the node.
         used: sum of the requests of the admitted pods.
+        used_ports: host ports of the admitted pods.
 
     Returns:
-        None where the pod is admitted.
+        The first rejection, in a kubelet's order; None where the pod is admitted.
     """
-    capacity = amounts(node.allocatable)
-    requested = requests(pod)
-    for name in (*_ORDER, *sorted(requested.keys() - _ORDER)):
-        amount = requested.get(name, Decimal(0))
-        if amount > 0 and name in capacity and used.get(name, Decimal(0)) + amount > capacity[name]:
-            return _insufficient(name, amount, used.get(name, Decimal(0)), capacity[name])
-    if not matches_node(pod, node):
+    if rejection := unsupported(pod, node):
+        return rejection
+    for shortage in shortages(pod, node, used):
+        return shortage.rejection
+    return next(mismatches(pod, node, used_ports), None)
+
+
+def unsupported(pod: Object, node: NodeInfo) -> Rejection | None:
+    """Return the rejection of a pod that this kind of node can never run; None where there is none.
+
+    The broker publishes no `supplementalGroupsPolicy` in the node's `status.features`: the contract has no such
+    feature of a provider.
+    """
+    spec, labels = pod["spec"], pod["metadata"].get("labels") or {}
+    if labels.get(_OS_LABEL, node.operating_system) != node.operating_system:
         return Rejection(
-            "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+            "PodOSSelectorNodeLabelDoesNotMatch",
+            "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
+        )
+    if (spec.get("os") or {}).get("name", node.operating_system) != node.operating_system:
+        return Rejection("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+    if (spec.get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
+        return Rejection(
+            "SupplementalGroupsPolicyNotSupported",
+            "SupplementalGroupsPolicy=Strict is not supported in this node",
         )
     return None
 
 
-def matches_node(pod: Object, node: NodeInfo) -> bool:
-    """Return whether a node matches a pod's `nodeSelector` and required node affinity."""
-    spec = pod["spec"]
-    selector: Mapping[str, str] = spec.get("nodeSelector") or {}
-    if any(node.labels.get(key) != value for key, value in selector.items()):
-        return False
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is None:
-        return True
-    return any(_matches(term, node) for term in required.get("nodeSelectorTerms") or ())
+def shortages(pod: Object, node: NodeInfo, used: Amounts) -> Iterator[Shortage]:
+    """Yield each resource that the pod requests and the node has too little of.
+
+    Requests of resources that the node does not list are ignored.
+    """
+    capacity, requested = amounts(node.allocatable), requests(pod)
+    for name in (*_ORDER, *sorted(requested.keys() - _ORDER)):
+        amount, held = requested.get(name, Decimal(0)), used.get(name, Decimal(0))
+        if amount > 0 and name in capacity and held + amount > capacity[name]:
+            yield Shortage(name, amount, held, capacity[name])
+
+
+def mismatches(pod: Object, node: NodeInfo, used_ports: Iterable[HostPort]) -> Iterator[Rejection]:
+    """Yield the rejections that no free resource would change."""
+    if not matches_node(pod, node):
+        yield _failed(NODE_AFFINITY, "node(s) didn't match Pod's node affinity/selector")
+    if pod["spec"].get("nodeName", node.name) != node.name:
+        yield _failed("NodeName", "node(s) didn't match the requested node name")
+    if has_conflict(host_ports(pod), used_ports):
+        yield _failed("NodePorts", "node(s) didn't have free ports for the requested pod ports")
+    if not tolerates_no_execute(pod, node.taints):
+        yield _failed("TaintToleration", "node(s) had taints that the pod didn't tolerate")
+
+
+def _failed(predicate: str, why: str) -> Rejection:
+    return Rejection(predicate, f"Predicate {predicate} failed: {why}")
 
 
 def _requested(container: Object) -> dict[str, Decimal]:
     return amounts((container.get("resources") or {}).get("requests"))
-
-
-def _insufficient(name: str, requested: Decimal, used: Decimal, capacity: Decimal) -> Rejection:
-    unit = Decimal("0.001") if name == "cpu" else Decimal(1)
-    return Rejection(
-        f"OutOf{name}",
-        f"Node didn't have enough resource: {name}, requested: {whole(requested, unit)}, "
-        f"used: {whole(used, unit)}, capacity: {whole(capacity, unit)}",
-    )
-
-
-def _matches(term: Object, node: NodeInfo) -> bool:
-    """Return whether a node matches every requirement of a term; an empty term matches no node."""
-    expressions: list[Object] = term.get("matchExpressions") or []
-    fields: list[Object] = term.get("matchFields") or []
-    return bool(expressions or fields) and (
-        all(_matches_requirement(requirement, node.labels) for requirement in expressions)
-        and all(_matches_requirement(requirement, {"metadata.name": node.name}) for requirement in fields)
-    )
-
-
-def _matches_requirement(requirement: Object, labels: Mapping[str, str]) -> bool:
-    check = _OPERATORS.get(requirement["operator"])
-    return check is not None and check(labels.get(requirement["key"]), requirement.get("values") or [])
-
-
-def _integers(value: str | None, values: Iterable[Any]) -> tuple[int, int] | None:
-    try:
-        (bound,) = values
-        return int(value or ""), int(bound)
-    except ValueError:
-        return None
-
-
-_OPERATORS: Mapping[str, Callable[[str | None, list[Any]], bool]] = {
-    "In": lambda value, values: value in values,
-    "NotIn": lambda value, values: value not in values,
-    "Exists": lambda value, _: value is not None,
-    "DoesNotExist": lambda value, _: value is None,
-    "Gt": lambda value, values: (pair := _integers(value, values)) is not None and pair[0] > pair[1],
-    "Lt": lambda value, values: (pair := _integers(value, values)) is not None and pair[0] < pair[1],
-}

@@ -44,6 +44,27 @@ async def test_a_new_pod_is_pending_with_defaults(pod: Object) -> None:
     assert pod["spec"]["enableServiceLinks"] is True
 
 
+async def test_host_network_makes_ports_host_ports(corner: Corner, pod: Object) -> None:
+    host = await corner.create_pod("host", hostNetwork=True, container={"ports": [{"containerPort": 8080}]})
+    (container,) = host["spec"]["containers"]
+    assert container["ports"] == [{"containerPort": 8080, "hostPort": 8080, "protocol": "TCP"}]
+
+
+async def test_only_a_resize_changes_resources(corner: Corner, pod: Object) -> None:
+    small = {"resources": {"requests": {"cpu": "1"}}}
+    made = await corner.create_pod("small", container=small)
+    large: Object = {"spec": {"containers": [{"name": "web", "resources": {"requests": {"cpu": "2"}}}]}}
+    with pytest.raises(Invalid):
+        await corner.client.patch(f"{corner.pods}/small", large)
+    resized = await corner.client.patch(f"{corner.pods}/small/resize", large)
+    assert resized["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
+    assert resized["metadata"]["generation"] == made["metadata"]["generation"] + 1
+    all_of_it = {"cpu": "2", "memory": "1Gi"}
+    guaranteed: Object = {"name": "web", "resources": {"limits": all_of_it, "requests": all_of_it}}
+    with pytest.raises(Invalid):  # another QoS class
+        await corner.client.patch(f"{corner.pods}/small/resize", {"spec": {"containers": [guaranteed]}})
+
+
 async def test_a_name_is_unique(corner: Corner, pod: Object) -> None:
     with pytest.raises(AlreadyExists):
         await corner.client.create(corner.pods, {"metadata": {"name": "web"}, "spec": pod["spec"]})

@@ -200,6 +200,26 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
     }
 
 
+def test_changed_settings_are_those_without_the_default(read: Read) -> None:
+    assert read().changed() == {}
+    changed = read(PORT="3100", PROVIDER_TOKEN=SECRET, THREADS="8").changed()
+    assert changed == {"PORT": "3100", "HOST": "0.0.0.0", "PROVIDER_TOKEN": "**********"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "http://127.0.0.1:3000"),
+        ({"PORT": "3100", "HOST": "::1"}, "http://[::1]:3100"),
+        ({"PROVIDER_TOKEN": "x"}, "http://127.0.0.1:3000"),
+        ({"PROVIDER_TOKEN": "x", "HOST": "::"}, "http://[::1]:3000"),
+        ({"PROVIDER_TOKEN": "x", "HOST": "10.0.0.5"}, "http://10.0.0.5:3000"),
+    ],
+)
+def test_the_url_is_reachable_from_this_machine(read: Read, variables: dict[str, str], url: str) -> None:
+    assert read(**variables).url == url
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [(name, text) for name, text, _ in IN_THE_ENVIRONMENT if "u:p@" not in text],

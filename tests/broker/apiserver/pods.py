@@ -27,6 +27,10 @@ def set_defaults(pod: Object) -> None:
         spec.setdefault(field, value)
     for container in [*spec["containers"], *spec.get("initContainers", [])]:
         container.setdefault("resources", {})
+        for port in container.get("ports", []):
+            port.setdefault("protocol", "TCP")
+            if spec.get("hostNetwork"):
+                port.setdefault("hostPort", port["containerPort"])
         container.setdefault("imagePullPolicy", "IfNotPresent")
         for resource, limit in container["resources"].get("limits", {}).items():
             container["resources"].setdefault("requests", {}).setdefault(resource, limit)
@@ -38,6 +42,29 @@ def grace_of(pod: Object, asked: int | None) -> int:
     if not pod["spec"].get("nodeName") or pod["status"].get("phase") in ("Succeeded", "Failed"):
         return 0
     return max(pod["spec"]["terminationGracePeriodSeconds"] if asked is None else asked, 0)
+
+
+def validate_spec(old: Object, new: Object, *, subresource: str) -> None:
+    """Refuse changes of resources, except by the subresource `resize`, which changes nothing else.
+
+    Raises:
+        Refusal: 422.
+    """
+    before, after = (_without_resources(pod["spec"]) for pod in (old, new))
+    if subresource == "resize":
+        if before != after:
+            raise invalid("spec: Forbidden: only cpu and memory resources are mutable")
+        if _qos_class(new["spec"]) != old["status"]["qosClass"]:
+            raise invalid("metadata: Invalid value: Pod QOS Class may not change as a result of resizing")
+    elif old["spec"] != new["spec"] and before == after:
+        raise invalid("spec: Forbidden: pod updates may not change fields other than image, tolerations and so on")
+
+
+def _without_resources(spec: Object) -> Object:
+    without = {
+        kind: [{**c, "resources": {}} for c in spec.get(kind, [])] for kind in ("containers", "initContainers")
+    }
+    return {**spec, **without, "resources": {}}
 
 
 def validate_status(old: Object, new: Object) -> None:

@@ -80,6 +80,7 @@ def test_capacity_and_allocatable_come_from_the_provider() -> None:
     told = status()
     assert told["capacity"] == told["allocatable"] == CAPACITY
     assert told["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert told["features"] == {"supplementalGroupsPolicy": False}
     assert condition(told, "Ready")["status"] == "True"
     assert condition(told, "NetworkUnavailable")["status"] == "False"
 

@@ -168,12 +168,16 @@ async def test_a_node_deleted_during_an_outage_is_recreated(api: ApiServer, make
         await api.until(lambda: api.store.find("nodes", "node"))
 
 
-async def test_labels_set_by_others_are_stored(api: ApiServer, make: MakeRegistration, info: NodeInfo) -> None:
+async def test_labels_and_taints_of_others_are_stored(
+    api: ApiServer, make: MakeRegistration, info: NodeInfo
+) -> None:
     registration = make()
     await registration.register()
     async with following(registration):
         await api.until(lambda: api.watchers)
         node = stored(api)
         node["metadata"]["labels"]["theirs"] = "new"
+        node["spec"]["taints"] = [OURS, THEIRS]
         api.store.update("nodes", node)
         await eventually(lambda: info.labels.get("theirs") == "new")
+        assert info.taints == [OURS, THEIRS]

@@ -7,8 +7,12 @@ import pytest
 
 from broker.kubernetes.quantity import parse_quantity, whole
 from broker.node_info import NodeInfo
-from broker.pods.admission import Rejection, ResourceLedger, admit, requests
+from broker.pods.admission import Rejection, admit, requests
+from broker.pods.host_ports import HostPort
+from tests.broker.apiserver import ApiServer
+from tests.broker.pods.conftest import Controlling, bound, events, phase
 from tests.pods import a_container, a_pod
+from tests.stub_provider import StubProvider
 
 Object = dict[str, Any]
 
@@ -118,74 +122,123 @@ def test_a_pod_requires_sufficient_resources(
     assert admit(pod, NODE, {name: Decimal(amount) for name, amount in used.items()}) == rejection
 
 
-def affinity(*terms: Object) -> Object:
-    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": list(terms)}}
-    return {"affinity": {"nodeAffinity": required}}
-
-
-def expression(key: str, operator: str, *values: str) -> Object:
-    return {"key": key, "operator": operator, "values": list(values)}
+NO_AFFINITY = Rejection(
+    "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+)
+NO_TOLERATION = Rejection(
+    "TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+)
 
 
 @pytest.mark.parametrize(
-    ("spec", "welcome"),
+    ("spec", "rejection"),
     [
-        pytest.param({"nodeSelector": {"zone": "a"}}, True, id="selected"),
-        pytest.param({"nodeSelector": {"zone": "a", "disk": "ssd"}}, False, id="another selected"),
-        pytest.param(affinity({"matchExpressions": [expression("zone", "In", "a", "b")]}), True, id="In"),
-        pytest.param(affinity({"matchExpressions": [expression("zone", "In", "b")]}), False, id="not In"),
-        pytest.param(affinity({"matchExpressions": [expression("zone", "NotIn", "b")]}), True, id="NotIn"),
+        pytest.param({"os": {"name": "linux"}, "nodeSelector": {"zone": "a"}}, None, id="suitable"),
         pytest.param(
-            affinity({"matchExpressions": [expression("disk", "NotIn", "b")]}), True, id="NotIn, without"
+            {"os": {"name": "windows"}},
+            Rejection("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"),
+            id="another operating system",
         ),
-        pytest.param(affinity({"matchExpressions": [expression("zone", "Exists")]}), True, id="Exists"),
+        pytest.param({"securityContext": {"supplementalGroupsPolicy": "Merge"}}, None, id="groups merged"),
         pytest.param(
-            affinity({"matchExpressions": [expression("disk", "DoesNotExist")]}), True, id="DoesNotExist"
-        ),
-        pytest.param(affinity({"matchExpressions": [expression("size", "Gt", "7")]}), True, id="Gt"),
-        pytest.param(affinity({"matchExpressions": [expression("size", "Lt", "8")]}), False, id="not Lt"),
-        pytest.param(affinity({"matchExpressions": [expression("zone", "Gt", "7")]}), False, id="Gt of no number"),
-        pytest.param(
-            affinity({"matchExpressions": [expression("zone", "Like", "a")]}), False, id="a new operator"
-        ),
-        pytest.param(affinity({"matchFields": [expression("metadata.name", "In", "node-1")]}), True, id="by name"),
-        pytest.param(
-            affinity({"matchFields": [expression("metadata.name", "In", "node-2")]}), False, id="not by name"
-        ),
-        pytest.param(
-            affinity(
-                {"matchExpressions": [expression("zone", "In", "b")]},
-                {"matchExpressions": [expression("zone", "Exists")]},
+            {"securityContext": {"supplementalGroupsPolicy": "Strict", "supplementalGroups": [4000]}},
+            Rejection(
+                "SupplementalGroupsPolicyNotSupported",
+                "SupplementalGroupsPolicy=Strict is not supported in this node",
             ),
-            True,
-            id="one term is enough",
+            id="strict groups",
         ),
-        pytest.param(affinity({}), False, id="an empty term is for no node"),
-        pytest.param({"affinity": {"nodeAffinity": {}}}, True, id="nothing required"),
+        pytest.param({"nodeSelector": {"zone": "b"}}, NO_AFFINITY, id="another node selected"),
+        pytest.param({"nodeName": "node-1"}, None, id="this node"),
+        pytest.param(
+            {"nodeName": "node-2"},
+            Rejection("NodeName", "Predicate NodeName failed: node(s) didn't match the requested node name"),
+            id="another node",
+        ),
+        pytest.param(
+            {"containers": [a_container(ports=[{"containerPort": 80, "hostPort": 80}])]},
+            Rejection(
+                "NodePorts",
+                "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+            ),
+            id="a port in use",
+        ),
     ],
 )
-def test_a_pod_requires_matching_selector_and_affinity(spec: Object, welcome: bool) -> None:
-    rejection = admit(a_pod(**spec), NODE, {})
-    assert rejection == (
-        None
-        if welcome
-        else Rejection(
-            "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-        )
+def test_a_pod_requires_a_suitable_node(spec: Object, rejection: Rejection | None) -> None:
+    assert admit(a_pod(**spec), NODE, {}, [HostPort("TCP", 80)]) == rejection
+
+
+@pytest.mark.parametrize("os", ["linux", "windows"])
+def test_the_os_label_must_match_the_node(os: str) -> None:
+    node = NodeInfo("node-1", "windows", labels={"kubernetes.io/os": "linux"})
+    expected = Rejection(
+        "PodOSSelectorNodeLabelDoesNotMatch",
+        "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
     )
+    labelled = a_pod(metadata={"labels": {"kubernetes.io/os": os}})
+    assert admit(labelled, node, {}) == (None if os == "windows" else expected)
 
 
-def test_the_ledger_counts_each_admitted_pod_once() -> None:
-    ledger = ResourceLedger()
-    ledger.admit("a", {"cpu": Decimal(1)})
-    ledger.admit("a", {"cpu": Decimal(2)})
-    ledger.admit("b", {"cpu": Decimal("0.5")})
-    assert ledger.used == {"cpu": Decimal("2.5")}
-    ledger.release("a")
-    ledger.release("a")
-    assert ledger.used == {"cpu": Decimal("0.5")}
-    assert "b" in ledger
-    assert "a" not in ledger
+@pytest.mark.parametrize("effect", ["NoExecute", "NoSchedule", "PreferNoSchedule"])
+def test_only_no_execute_taints_reject(effect: str) -> None:
+    node = NodeInfo("node-1", taints=[{"key": "maintenance", "effect": effect}])
+    assert admit(a_pod(), node, {}) == (NO_TOLERATION if effect == "NoExecute" else None)
+    assert admit(a_pod(tolerations=[{"operator": "Exists"}]), node, {}) is None
+
+
+def test_the_first_rejection_is_reported() -> None:
+    node = NodeInfo("node-1", allocatable={"cpu": "1"}, taints=[{"key": "maintenance", "effect": "NoExecute"}])
+    spec: Object = {"containers": [needing(cpu="2")], "nodeSelector": {"zone": "b"}, "os": {"name": "windows"}}
+    reasons = []
+    for correction in ({"os": None}, {"containers": [needing(cpu="1")]}, {"nodeSelector": None}):
+        rejection = admit(a_pod(**spec), node, {})
+        reasons.append(rejection.reason if rejection else None)
+        spec |= correction
+    assert reasons == ["PodOSNotSupported", "OutOfcpu", "NodeAffinity"]
+    assert admit(a_pod(**spec), node, {}) == NO_TOLERATION
+
+
+async def test_a_rejected_pod_never_reaches_the_provider(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(os={"name": "windows"}))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Failed")
+        (event,) = await api.until(lambda: events(api, "PodOSNotSupported"))
+    status = api.store.get("pods", "web-0", "default")["status"]
+    assert status["reason"] == "PodOSNotSupported"
+    assert status["message"] == f"Pod was rejected: {event['message']}"
+    assert event["message"] == "Failed to admit pod as the OS field doesn't match node OS"
+    assert event["type"] == "Warning"
+    assert not stub.requests_to("/createPod")
+
+
+async def test_taints_do_not_reject_running_pods(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+) -> None:
+    api.store.create("pods", bound("runs"))
+    async with controlling(stub):
+        await api.until(lambda: phase(api, "runs") == "Running")
+    info.taints = [{"key": "maintenance", "effect": "NoExecute"}]
+    async with controlling(stub):
+        api.store.create("pods", bound("new"))
+        await api.until(lambda: phase(api, "new") == "Failed")
+        await api.until(lambda: events(api, "TaintToleration"))
+        assert phase(api, "runs") == "Running"
+
+
+async def test_labels_that_the_watch_lacks_are_read(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+) -> None:
+    node = {"metadata": {"name": info.name, "labels": {"zone": "a"}}, "spec": {}, "status": {}}
+    api.store.create("nodes", node)
+    api.store.create("pods", bound("here", nodeSelector={"zone": "a"}))
+    api.store.create("pods", bound("elsewhere", nodeSelector={"zone": "b"}))
+    async with controlling(stub):
+        await api.until(lambda: phase(api, "here") == "Running")
+        await api.until(lambda: phase(api, "elsewhere") == "Failed")
+        await api.until(lambda: events(api, "NodeAffinity"))
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,54 @@ def test_a_provider_may_report_a_disruption_target() -> None:
     assert "DisruptionTarget" in conditions(merged(pod(), {"phase": "Failed", "conditions": [target]}))
 
 
+DEFERRED = {"type": "PodResizePending", "status": "True", "reason": "Deferred", "observedGeneration": 4}
+INFEASIBLE = {**DEFERRED, "reason": "Infeasible"}
+IN_PROGRESS = cond("PodResizeInProgress", observedGeneration=4)
+
+
+def resizing(reported: list[Object], pending: Object | None = None, there: list[Object] | None = None) -> Object:
+    """The status of a pod while it is resized."""
+    status = merge_status(
+        pod({"phase": "Running", "conditions": there or []}),
+        {**RUNNING, "conditions": reported},
+        now=NOW,
+        pending_resize=pending,
+    )
+    assert status is not None
+    return status
+
+
+def test_the_node_determines_the_pending_resize() -> None:
+    status = resizing([IN_PROGRESS, INFEASIBLE], DEFERRED)
+    assert condition(status, "PodResizePending") == {**DEFERRED, "lastTransitionTime": AT_NOW}
+    assert condition(status, "PodResizeInProgress") == IN_PROGRESS
+    assert condition(resizing([INFEASIBLE]), "PodResizePending")["reason"] == "Infeasible"
+
+
+def test_resize_conditions_exist_while_true() -> None:
+    there = [cond("PodResizePending", reason="Deferred"), IN_PROGRESS, cond("a/b")]
+    status = resizing([cond("PodResizeInProgress", "False")], there=there)
+    assert conditions(status).keys() == {*OWN, "a/b"}
+    assert status_patch(pod({"conditions": there}), status)["status"]["conditions"][-2:] == [
+        {"$patch": "delete", "type": "PodResizeInProgress"},
+        {"$patch": "delete", "type": "PodResizePending"},
+    ]
+    ended = merged(pod({"conditions": there}), {"phase": "Succeeded", "conditions": [IN_PROGRESS]})
+    assert not conditions(ended).keys() & {"PodResizePending", "PodResizeInProgress"}
+
+
+def test_another_reason_dates_a_pending_resize() -> None:
+    there = [cond("PodResizePending", reason="Deferred", observedGeneration=3)]
+    assert condition(resizing([], DEFERRED, there), "PodResizePending")["lastTransitionTime"] == BEFORE
+    assert condition(resizing([], INFEASIBLE, there), "PodResizePending")["lastTransitionTime"] == AT_NOW
+
+
+def test_conditions_keep_their_order() -> None:
+    there = merged(pod(), RUNNING)
+    there["conditions"].append(cond("a/b"))
+    assert merge_status(pod(there), RUNNING, now=NOW, host_ips=HOST) is None
+
+
 @pytest.mark.parametrize(
     ("before", "reported", "expected"),
     [

@@ -1,0 +1,38 @@
+"""Taints of the node that a pod does not tolerate.
+
+Source: `ToleratesTaint` in `k8s.io/api/core/v1/toleration.go`.
+"""
+
+from collections.abc import Iterable
+
+from broker.kubernetes.objects import Object
+
+_NO_EXECUTE = "NoExecute"
+
+
+def tolerates_no_execute(pod: Object, taints: Iterable[Object]) -> bool:
+    """Return whether a pod tolerates every taint with the effect NoExecute.
+
+    The scheduler alone considers the other effects: a pod that is bound without it may ignore them.
+    """
+    tolerations: list[Object] = pod["spec"].get("tolerations") or []
+    return all(
+        any(_tolerates(toleration, taint) for toleration in tolerations)
+        for taint in taints
+        if taint.get("effect") == _NO_EXECUTE
+    )
+
+
+def _tolerates(toleration: Object, taint: Object) -> bool:
+    """Return whether a toleration matches a taint; an empty effect or key matches each."""
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    if toleration.get("key") and toleration["key"] != taint.get("key"):
+        return False
+    match toleration.get("operator") or "Equal":
+        case "Exists":
+            return True
+        case "Equal":
+            return (toleration.get("value") or "") == (taint.get("value") or "")
+        case _:  # Lt and Gt are an alpha feature of Kubernetes, off by default
+            return False
