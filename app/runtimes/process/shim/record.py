@@ -123,13 +123,12 @@ def send_plan(directory: str, plan: dict[str, Any]) -> None:
     Raises:
         OSError: the shim does not read it.
     """
-    with _unix_socket() as connection, _short_path(directory) as path:
-        connection.settimeout(_PLAN_TIMEOUT_SECONDS)
-        try:
+    # If no shim listens, the next one starts with this plan.
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), _short_path(directory) as path:
+        with _unix_socket() as connection:
+            connection.settimeout(_PLAN_TIMEOUT_SECONDS)
             connection.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return  # no shim listens; the next one starts with this plan
-        connection.sendall(json.dumps(plan).encode())
+            connection.sendall(json.dumps(plan).encode())
 
 
 def _listen(directory: str) -> socket.socket:
