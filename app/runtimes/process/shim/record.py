@@ -124,11 +124,14 @@ def send_plan(directory: str, plan: dict[str, Any]) -> None:
         OSError: the shim does not read it.
     """
     # If no shim listens, the next one starts with this plan.
-    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), _short_path(directory) as path:
-        with _unix_socket() as connection:
-            connection.settimeout(_PLAN_TIMEOUT_SECONDS)
-            connection.connect(path)
-            connection.sendall(json.dumps(plan).encode())
+    with (
+        contextlib.suppress(FileNotFoundError, ConnectionRefusedError),
+        _short_path(directory) as path,
+        _unix_socket() as connection,
+    ):
+        connection.settimeout(_PLAN_TIMEOUT_SECONDS)
+        connection.connect(path)
+        connection.sendall(json.dumps(plan).encode())
 
 
 def _listen(directory: str) -> socket.socket:
