@@ -202,7 +202,10 @@ def _merged_conditions(pod: Object, merged: Object, reported: Iterable[Object], 
     if merged["phase"] in TERMINAL and _SHARED_CONDITION in given:
         own[_SHARED_CONDITION] = given[_SHARED_CONDITION]
     kept = {type_: condition for type_, condition in before.items() if type_ in foreign or type_ in own}
-    dated = {type_: _dated(type_, condition, before.get(type_), now) for type_, condition in own.items()}
+    generation = {"observedGeneration": merged["observedGeneration"]}
+    dated = {
+        type_: _dated(type_, generation | condition, before.get(type_), now) for type_, condition in own.items()
+    }
     return list({**kept, **dated}.values())  # in the order that the API server has
 
 
@@ -296,7 +299,7 @@ def _dated(type_: str, condition: Object, before: Object | None, now: str) -> Ob
         "lastTransitionTime": since,
         "reason": condition.get("reason"),
         "message": condition.get("message"),
-        "observedGeneration": condition.get("observedGeneration") or (before or {}).get("observedGeneration"),
+        "observedGeneration": condition["observedGeneration"],
     }
 
 

@@ -149,6 +149,8 @@ class Store:
                 raise conflict(f"Precondition failed: UID in precondition: {metadata['uid']}")
             else:
                 pods.validate_spec(old, new, subresource=subresource)
+                if subresource == "resize" and new["spec"] != old["spec"]:
+                    pods.admit_resize(new, self.find("nodes", new["spec"].get("nodeName", "")))
         metadata["uid"] = old["metadata"]["uid"]
         if resource in ("pods", "nodes"):
             kept = "spec" if subresource == "status" else "status"

@@ -15,9 +15,11 @@ CRITICAL = 2_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def capacity(info: NodeInfo) -> None:
-    """A node with 4 cpu."""
+def node(api: ApiServer, info: NodeInfo) -> None:
+    """A node with 4 cpu. It had 8 before, for which the API server admits resizes."""
     info.allocatable = {"cpu": "4", "memory": "100Gi", "pods": "10"}
+    before = {**info.allocatable, "cpu": "8"}
+    api.store.create("nodes", {"metadata": {"name": info.name}, "spec": {}, "status": {"allocatable": before}})
 
 
 def requesting(cpu: str, name: str = "web-0", **spec: Any) -> Object:
