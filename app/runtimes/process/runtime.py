@@ -48,6 +48,7 @@ class ProcessRuntime(Runtime):
     """
 
     has_pod_network = False
+    computes_ahead = False
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
 
@@ -123,8 +124,8 @@ class ProcessRuntime(Runtime):
         directory = PodDirectory.of(pod, root=self._root)
         observations = directory.observations()
         if not _is_final(observations):
-            # A pod that has run and lost its state file is not run again.
-            may_start = pod.deleted_at is None and not has_started(current.status)
+            # A pod that has run and lost its state file is not run again, nor is one of another runtime.
+            may_start = pod.deleted_at is None and not has_started(current.status) and _can_run(pod.manifest)
             has_shim = self._ensure_shim(directory, pod, may_start=may_start)
             observations = directory.observations()
             if has_shim and not observations:
@@ -183,6 +184,15 @@ class ProcessRuntime(Runtime):
 
     def _plan(self, pod: AcceptedPod, directory: PodDirectory) -> dict[str, Any]:
         return plan(pod.manifest, pod.placement, mark=directory.mark, back_off=self.back_off)
+
+
+def _can_run(manifest: Manifest) -> bool:
+    """Return whether the containers can run as processes; a pod that another runtime accepted may not."""
+    try:
+        check(manifest, user=os.geteuid())
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _is_final(observations: tuple[Observation, ...]) -> bool:
