@@ -132,6 +132,19 @@ async def test_a_resize_waits_for_room(api: ApiServer, stub: StubProvider, contr
         await api.until(lambda: phase(api, "beyond") == "Failed")
 
 
+async def test_a_resized_critical_pod_preempts_another(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    async with controlling(stub):
+        await run(api, "3", "other")
+        api.store.create("pods", requesting("1", "critical", priority=CRITICAL))
+        await api.until(lambda: phase(api, "critical") == "Running")
+        resize(api, "critical", "2")
+        await stub.until(lambda: cpu_at(stub, "critical") == "2")
+        await api.until(lambda: phase(api, "other") == "Failed")
+    assert status(api, "other")["reason"] == "Preempting"
+
+
 async def test_a_resize_beyond_the_node_is_infeasible(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
@@ -176,6 +189,28 @@ async def test_a_deferred_resize_survives_a_restart(
         api.store.delete("pods", "big", "default")
         await stub.until(lambda: cpu_at(stub, "grow") == "3")
     assert len(events(api, "ResizeDeferred")) == 1
+
+
+@pytest.mark.parametrize("of", ["a pending resize", "a pending pod"])
+async def test_nothing_is_decided_before_the_provider_answers(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo, of: str
+) -> None:
+    async with controlling(stub):
+        await run(api, "2", "big")
+        await run(api, "1", "grow")
+        if of == "a pending resize":
+            resize(api, "grow", "3")
+            await api.until(lambda: condition(api, "PodResizePending", "grow"))
+    if of == "a pending pod":
+        pending = api.store.get("pods", "grow", "default")
+        pending["status"]["phase"] = "Pending"
+        api.store.update("pods", pending, subresource="status")
+        info.taints = [{"key": "maintenance", "effect": "NoExecute"}]
+    with stub.failing("/getPods$", 503) as fault:
+        async with controlling(stub):
+            await stub.until(lambda: fault.met > 1)
+            assert phase(api, "grow") != "Failed"
+            assert cpu_at(stub, "grow") == "1"
 
 
 async def test_a_resize_in_progress_is_the_providers(
