@@ -71,6 +71,8 @@ class ProviderSync:
                     copy = await self._provider.get(stored.metadata.namespace, stored.metadata.name)
                     state.record_copy(copy, wanted=stored.uid)
                 case Action.BUILD_PAYLOAD:
+                    if not state.has(stored.uid):
+                        await self._prerequisites.check_volumes(snapshot.pod, state)
                     payload_ = payload(snapshot.pod, await self._prerequisites.environments(snapshot.pod, state))
                     desired = PodVersion(stored.uid, digest(payload_))
                 case Action.DELETE:
