@@ -26,10 +26,10 @@ def init_app(app: Flask) -> None:
 
 
 def age(duration: timedelta) -> str:
-    """Format a duration: in milliseconds below one second, else in its two largest units.
+    """Format a duration: in milliseconds below one second, else as kubectl does.
 
     >>> age(timedelta(milliseconds=250)), age(timedelta(hours=25))
-    ('250ms', '1d1h')
+    ('250ms', '25h')
     """
     milliseconds = round(duration.total_seconds() * 1000)
     return f"{milliseconds}ms" if 0 < milliseconds < 1000 else format_age(duration)
