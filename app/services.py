@@ -15,6 +15,7 @@ from app.pods.advance import TimelineAdvancer
 from app.pods.context import NodeContext
 from app.pods.history import History
 from app.pods.logs import Logs
+from app.pods.node_clock import NodeClock
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
 from app.pods.watch import StatusWatch
@@ -26,6 +27,7 @@ class Services:
     """The services of one application.
 
     Attributes:
+        clock: returns the time of the node; `clock.system` is that of the machine.
         serving_since: when this server started; the same in all of its worker processes.
     """
 
@@ -38,7 +40,7 @@ class Services:
     history: History
     audit: AuditLog
     queries: PodQueries
-    clock: Clock
+    clock: NodeClock
     serving_since: datetime
 
     @classmethod
@@ -50,10 +52,11 @@ class Services:
         """
         database = Database(settings.database, pool_size=settings.threads, head=head())
         runtime = load_runtime(settings)
-        timelines = TimelineAdvancer(database, runtime, clock=clock)
-        node = NodeContext(database, runtime, timelines, clock)
+        node_clock = NodeClock(database, settings.node_name, clock=clock)
+        timelines = TimelineAdvancer(database, runtime, clock=node_clock)
+        node = NodeContext(database, runtime, timelines, node_clock)
         pods, queries = PodService(node), PodQueries(node)
-        audit = AuditLog(database, settings, clock=clock)
+        audit = AuditLog(database, settings, clock=node_clock)
         return cls(
             settings=settings,
             database=database,
@@ -64,7 +67,7 @@ class Services:
             history=History(node, queries, audit),
             audit=audit,
             queries=queries,
-            clock=clock,
+            clock=node_clock,
             serving_since=serving_since,
         )
 

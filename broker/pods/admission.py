@@ -65,33 +65,6 @@ def in_units(resource: str, amount: Decimal) -> int:
     return whole(amount, Decimal("0.001") if resource == "cpu" else Decimal(1))
 
 
-class ResourceLedger:
-    """The sum of the requests of all admitted pods."""
-
-    def __init__(self) -> None:
-        self._pods: dict[str, Amounts] = {}
-        self._used: dict[str, Decimal] = {}
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._pods
-
-    @property
-    def used(self) -> Amounts:
-        """Resource name → amount requested by all admitted pods."""
-        return self._used
-
-    def admit(self, uid: str, requested: Amounts) -> None:
-        """Add a pod's requests, or replace those counted before."""
-        self.release(uid)
-        self._pods[uid] = requested
-        self._used = total((self._used, requested))
-
-    def release(self, uid: str) -> None:
-        """Subtract the requests of a pod that has ended or is deleted."""
-        for name, amount in self._pods.pop(uid, {}).items():
-            self._used[name] -= amount
-
-
 def requests(pod: Object) -> dict[str, Decimal]:
     """Return the requests of a pod: resource name → amount, with `pods` = 1.
 

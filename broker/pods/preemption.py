@@ -17,6 +17,13 @@ from broker.kubernetes.quantity import Amounts
 from broker.pods.admission import Rejection, Shortage, in_units
 
 PREEMPTED = Rejection("Preempting", "Preempted in order to admit critical pod")
+DISRUPTION: Object = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "TerminationByKubelet",
+    "message": "Pod was preempted by Kubelet to accommodate a critical pod.",
+}
+"""Condition of a preempted pod."""
 _SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 _CLASSES = ("Guaranteed", "Burstable", "BestEffort")
 _DISTURBANCE = ("memory", "cpu")

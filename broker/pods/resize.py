@@ -39,7 +39,7 @@ def allocation_in(pod: Object) -> Allocation:
 def is_allocated(pod: Object, allocation: Allocation) -> bool:
     """Return whether a pod's resources are the allocated ones."""
     desired = allocation_in(pod)
-    return all(
+    return desired == allocation or all(
         _parsed(desired.get(name, {}), kind) == _parsed(resources, kind)
         for name, resources in allocation.items()
         for kind in ("requests", "limits")

@@ -18,7 +18,7 @@ def capacity() -> Response:
 def node_conditions() -> Response:
     """Return an array of NodeConditions."""
     services = get_services()
-    return json_response(services.runtime.conditions(now=services.clock(), since=services.serving_since))
+    return json_response(services.runtime.conditions(now=services.clock.system(), since=services.serving_since))
 
 
 @blueprint.get("/nodeAddresses")
