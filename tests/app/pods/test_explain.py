@@ -31,7 +31,7 @@ STATUSES = {
     "an_end": (
         {"phase": "Failed", "containerStatuses": [{"name": "a", "state": {"terminated": ENDED}}]},
         [
-            "It is Failed, 0/1 ready, since 2026-11-22T08:45:38Z (60s).",
+            "It is Failed, ExitCode:3, 0/1 ready, since 2026-11-22T08:45:38Z (60s).",
             "Container a has ended at 2026-11-22T08:46:00Z with exit code 3.",
         ],
     ),
