@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from flask import current_app
 
@@ -13,6 +13,7 @@ from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
 from app.pods.context import NodeContext
+from app.pods.disk_reserve import DiskReserve
 from app.pods.history import History
 from app.pods.logs import Logs
 from app.pods.node_clock import NodeClock
@@ -41,6 +42,7 @@ class Services:
     audit: AuditLog
     queries: PodQueries
     clock: NodeClock
+    disk: DiskReserve
     serving_since: datetime
 
     @classmethod
@@ -54,7 +56,8 @@ class Services:
         runtime = load_runtime(settings)
         node_clock = NodeClock(database, settings.node_name, clock=clock)
         timelines = TimelineAdvancer(database, runtime, clock=node_clock)
-        node = NodeContext(database, runtime, timelines, node_clock)
+        disk = DiskReserve(database, runtime, clock=clock)
+        node = NodeContext(database, runtime, timelines, node_clock, disk)
         pods, queries = PodService(node), PodQueries(node)
         audit = AuditLog(database, settings, clock=node_clock)
         return cls(
@@ -68,8 +71,14 @@ class Services:
             audit=audit,
             queries=queries,
             clock=node_clock,
+            disk=disk,
             serving_since=serving_since,
         )
+
+    def node_conditions(self) -> list[dict[str, Any]]:
+        """Return the node's conditions as NodeCondition objects. Never fails, and does not wait for a database."""
+        conditions = self.runtime.conditions(now=self.clock.system(), since=self.serving_since)
+        return self.disk.with_pressure(conditions)
 
 
 def get_services() -> Services:

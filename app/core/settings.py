@@ -125,6 +125,11 @@ class Settings(BaseSettings):
     max_content_length: Annotated[int, Field(ge=1024, le=1024**3)] = Field(
         default=32 * 1024 * 1024, description="maximum size of a request body, in bytes"
     )
+    min_free_disk: str | None = Field(
+        default=None,
+        description="free disk space below which pods are not created or updated, such as 64Mi; "
+        "default: a tenth of the file system, at most 64Mi",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="minimum level: DEBUG, INFO, WARNING or ERROR"
     )
@@ -229,6 +234,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{resource}: {exc}") from None
             if amount < 0:
                 raise ValueError(f"{resource}: must not be negative")
+        return value
+
+    @field_validator("min_free_disk")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        if parse_quantity(value) < 0:
+            raise ValueError("must not be negative")
         return value
 
     @field_validator("vkubelet_pod_ip")

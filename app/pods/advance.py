@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import structlog
 from sqlalchemy import Select, bindparam, select
 
+from app.core.errors import DiskFull
 from app.db.engine import Database
 from app.db.models import Node, Pod, PodStatus
 from app.db.statement import Row, Statement
@@ -24,6 +26,8 @@ from app.pods.transaction import DUE, FOREVER, OF_LIVE_POD, SELECT_POD_ROW, Node
 from app.pods.writer import accepted_pod
 from app.runtimes import Runtime
 from app.runtimes.base import Timeline
+
+log = structlog.get_logger("app")
 
 _PODS_PER_BATCH = 200
 _PodAndLast = tuple[Row, Transition]
@@ -84,7 +88,7 @@ class TimelineAdvancer:
             after = pods[-1][0].id
         if self._clock.is_ahead and self._is_any_due():
             # A restart continues from the last published time, so what is shown now must be published.
-            self._store([])
+            self._store_if_possible([])
 
     def advance(self, pod_id: int) -> None:
         """Compute the overdue statuses of one pod."""
@@ -104,7 +108,7 @@ class TimelineAdvancer:
             is_overdue = _IS_ANY_OVERDUE.first(connection, **key) is not None
         revision = node.revision if node else 0
         if is_due:
-            revision = self._store([])
+            revision = self._store_if_possible([]) or revision
         return NodeProgress(revision, min(upcoming, default=None), is_overdue)
 
     @contextmanager
@@ -148,7 +152,15 @@ class TimelineAdvancer:
             if timeline := self._runtime.advance(pod, current=last, now=now):
                 advanced.append((row, pod_requests(pod.manifest.pod.spec), last, timeline))
         if advanced:
-            self._store(advanced)
+            self._store_if_possible(advanced)
+
+    def _store_if_possible(self, advanced: list[tuple[Row, ResourceRequests, Transition, Timeline]]) -> int | None:
+        """Store as :meth:`_store`; return None where the disk is full: readers then get the stored statuses."""
+        try:
+            return self._store(advanced)
+        except DiskFull as exc:
+            log.warning("statuses not stored", problem=str(exc))
+            return None
 
     def _store(self, advanced: list[tuple[Row, ResourceRequests, Transition, Timeline]]) -> int:
         """Insert further statuses, publish due statuses, and return the node's revision."""

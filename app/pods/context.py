@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.db.engine import Database
 from app.pods.advance import TimelineAdvancer
+from app.pods.disk_reserve import DiskReserve
 from app.pods.node_clock import NodeClock
 from app.runtimes import Runtime
 
@@ -17,12 +18,14 @@ class NodeContext:
         runtime: the runtime of the node's pods.
         timelines: computes overdue statuses before a read.
         clock: returns the time of the node.
+        disk: refuses pods while the disk is almost full.
     """
 
     database: Database
     runtime: Runtime
     timelines: TimelineAdvancer
     clock: NodeClock
+    disk: DiskReserve
 
     @property
     def node_name(self) -> str:

@@ -177,8 +177,10 @@ class PodService:
                 if live.digest == manifest.digest:
                     writer.rollback()
                 else:
+                    self._node.disk.check(len(manifest.text))
                     writer.update(live, manifest)
                 return
+            self._node.disk.check(len(manifest.text))
             if live:
                 writer.delete(live)
             replaced = live.uid if live else None

@@ -122,7 +122,7 @@ def node() -> Response:
         namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MAX_NAMESPACES],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
         addresses=services.runtime.addresses(),
-        conditions=services.runtime.conditions(now=services.clock.system(), since=services.serving_since),
+        conditions=services.node_conditions(),
         events=_events(EventFilter(), at, limit=_LATEST_EVENTS)[0],
     )
 

@@ -68,6 +68,7 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("AUDIT_HASH_CHAIN", "true", True),
     ("AUDIT_HASH_CHAIN", "false", False),
     ("MAX_CONTENT_LENGTH", "1024", 1024),
+    ("MIN_FREE_DISK", "64Mi", "64Mi"),
     ("LOG_LEVEL", "DEBUG", "DEBUG"),
     ("LOG_LEVEL", "warning", "WARNING"),
     ("LOG_FORMAT", "console", "console"),
@@ -127,14 +128,14 @@ def test_vkubelet_pod_ip_is_the_default_node_address(read: Read) -> None:
 
 
 def test_node_addresses_override_vkubelet_pod_ip(read: Read) -> None:
-    said = [
+    reported = [
         {"type": "Hostname", "address": "edge-7"},
         {"type": "InternalIP", "address": "10.0.0.6"},
         {"type": "ExternalIP", "address": "192.0.2.1"},
         {"type": "InternalIP", "address": "fd00::6"},
     ]
-    settings = read(VKUBELET_POD_IP="10.0.0.5", NODE_ADDRESSES=json.dumps(said))
-    assert [address.model_dump() for address in settings.addresses] == said
+    settings = read(VKUBELET_POD_IP="10.0.0.5", NODE_ADDRESSES=json.dumps(reported))
+    assert [address.model_dump() for address in settings.addresses] == reported
     assert settings.host_ips == ("10.0.0.6", "fd00::6")
 
 
@@ -193,6 +194,7 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
         "CORS_ORIGINS": "",
         "AUDIT_HASH_CHAIN": "false",
         "MAX_CONTENT_LENGTH": "33554432",
+        "MIN_FREE_DISK": "",
         "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "auto",
         "WORKERS": "2",

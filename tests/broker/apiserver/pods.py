@@ -4,9 +4,11 @@ Tried against Kubernetes 1.36, and read in pkg/registry/core/pod/strategy.go and
 """
 
 import ipaddress
+from decimal import Decimal
 from typing import Any
 
-from tests.broker.apiserver.errors import invalid
+from broker.kubernetes.quantity import parse_quantity, whole
+from tests.broker.apiserver.errors import Refusal, invalid
 
 Object = dict[str, Any]
 
@@ -58,6 +60,25 @@ def validate_spec(old: Object, new: Object, *, subresource: str) -> None:
             raise invalid("metadata: Invalid value: Pod QOS Class may not change as a result of resizing")
     elif old["spec"] != new["spec"] and before == after:
         raise invalid("spec: Forbidden: pod updates may not change fields other than image, tolerations and so on")
+
+
+def admit_resize(pod: Object, node: Object | None) -> None:
+    """Refuse a resize that the pod's node can never grant: the admission plugin PodResizeValidator of 1.36.
+
+    Raises:
+        Refusal: 403.
+    """
+    name = f'pods "{pod["metadata"]["name"]}" is forbidden: '
+    if node is None:
+        raise Refusal(403, "Forbidden", f'{name}node "{pod["spec"]["nodeName"]}" not found')
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    requests = [container["resources"].get("requests") or {} for container in pod["spec"]["containers"]]
+    for resource, unit in (("cpu", Decimal("0.001")), ("memory", Decimal(1))):
+        requested = sum((parse_quantity(each.get(resource, "0")) for each in requests), Decimal(0))
+        there = parse_quantity(allocatable.get(resource, "0"))
+        if requested > there:
+            what = f"{resource}, requested: {whole(requested, unit)}, allocatable: {whole(there, unit)}"
+            raise Refusal(403, "Forbidden", f"{name}node didn't have enough allocatable resources: {what}")
 
 
 def _without_resources(spec: Object) -> Object:

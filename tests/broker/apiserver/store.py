@@ -19,6 +19,7 @@ RESOURCES = {
     "services": ("v1", "Service"),
     "secrets": ("v1", "Secret"),
     "configmaps": ("v1", "ConfigMap"),
+    "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
     "events": ("v1", "Event"),
     "namespaces": ("v1", "Namespace"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
@@ -149,6 +150,8 @@ class Store:
                 raise conflict(f"Precondition failed: UID in precondition: {metadata['uid']}")
             else:
                 pods.validate_spec(old, new, subresource=subresource)
+                if subresource == "resize" and new["spec"] != old["spec"]:
+                    pods.admit_resize(new, self.find("nodes", new["spec"].get("nodeName", "")))
         metadata["uid"] = old["metadata"]["uid"]
         if resource in ("pods", "nodes"):
             kept = "spec" if subresource == "status" else "status"

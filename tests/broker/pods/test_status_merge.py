@@ -148,7 +148,13 @@ def test_a_phase_never_regresses(current: str, reported: object, phase: str) -> 
 @pytest.mark.parametrize("reported", ["Pending", "Running", "Unknown", "Succeeded", "Failed"])
 def test_a_terminal_phase_is_final(current: str, reported: str) -> None:
     if current != reported:
-        assert merge_status(pod({"phase": current}), {"phase": reported}, now=NOW) is None
+        of = pod({"phase": current, "reason": "NodeLost"})
+        status = merge_status(of, {"phase": reported, "reason": "Other"}, now=NOW)
+        if reported not in ("Succeeded", "Failed"):
+            assert status is None
+        else:
+            assert status
+            assert (status["phase"], status["reason"]) == (current, "NodeLost")
 
 
 def test_reason_and_message_of_an_end_are_kept() -> None:
@@ -254,7 +260,7 @@ def test_a_gate_that_opens_dates_the_ready_condition() -> None:
     gated = {"readinessGates": [{"conditionType": "a/b"}]}
     opened = pod({"conditions": [cond("a/b"), cond("Ready", "False", BEFORE)]}, **gated)
     status = merged(opened, RUNNING)
-    assert condition(status, "Ready") == {"type": "Ready", "status": "True", "lastTransitionTime": AT_NOW}
+    assert condition(status, "Ready") == cond("Ready", time=AT_NOW, observedGeneration=3)
     assert merge_status(pod(status, **gated), RUNNING, now=NOW, host_ips=HOST) is None
 
 
@@ -264,6 +270,14 @@ def test_an_ended_pod_is_never_ready(phase: str, reason: str) -> None:
     for type_ in ("Ready", "ContainersReady"):
         found = condition(status, type_)
         assert (found["status"], found["reason"], found["lastTransitionTime"]) == ("False", reason, AT_NOW)
+
+
+def test_conditions_have_an_observed_generation() -> None:
+    there = [cond(type_, observedGeneration=1) for type_ in OWN]
+    reported = [cond("Initialized", observedGeneration=2), cond("ContainersReady")]
+    status = merged(pod({"conditions": there}), {**RUNNING, "conditions": reported})
+    seen = {condition["type"]: condition["observedGeneration"] for condition in status["conditions"]}
+    assert seen == {**dict.fromkeys(OWN, 3), "Initialized": 2}
 
 
 def test_foreign_conditions_are_kept() -> None:
@@ -404,7 +418,7 @@ def test_the_restart_policy_of_a_container_takes_precedence() -> None:
 
 
 def test_a_patch_contains_changes_uid_and_version() -> None:
-    current = {"startTime": BEFORE, "conditions": [cond("PodScheduled"), cond("a/b")]}
+    current = {"startTime": BEFORE, "conditions": [cond("PodScheduled", observedGeneration=3), cond("a/b")]}
     of = pod(current)
     patch = status_patch(of, merged(of, RUNNING))
     assert patch["metadata"] == {"uid": "uid-1", "resourceVersion": "7"}
