@@ -54,6 +54,10 @@ def test_each_document_stands_alone(path: str, run_pages: Callable[..., None]) -
     run_pages(path)
 
 
+def test_every_document_with_examples_is_run() -> None:
+    assert {path for path in DOCUMENTS if "<!-- test -->" in page(path)} == set(EXAMPLES)
+
+
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_all_documents_pass_in_a_row(run_pages: Callable[..., None], tmp_path: Path) -> None:
     run_pages(*EXAMPLES)

@@ -62,7 +62,7 @@ class TimelineEntry(NamedTuple):
 
     @property
     def reason(self) -> str | None:
-        """What `kubectl get pods` shows in place of the phase; None where it shows the phase."""
+        """The status that `kubectl get pods` shows in place of the phase; None where it shows the phase."""
         return self.columns.reason(str(self.status.get("phase")))
 
 
