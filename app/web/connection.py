@@ -1,8 +1,10 @@
 """A client's connection in the server: what it has sent, and what it has not taken yet."""
 
 import errno
+import math
 import select
 import socket
+import struct
 import time
 from collections import deque
 from enum import Enum, auto
@@ -41,13 +43,13 @@ class ClientSocket(socket.socket):
         self.unsent = 0
         self._timeout = timeout
         self._chunks: deque[memoryview] = deque()
-        self._stalled_at = 0.0
+        self._stalled_at: float | None = None
         self._taken = 0
 
     @property
     def deadline(self) -> float:
         """The time, of the monotonic clock, by which the client must have taken what is kept."""
-        return self._stalled_at + self._timeout + self._taken / _SLOWEST_BYTES_PER_SECOND
+        return self._until(self._timeout, bytes_per_second=_SLOWEST_BYTES_PER_SECOND)
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
         """Send bytes, or keep those that the client does not take in a moment.
@@ -56,18 +58,24 @@ class ClientSocket(socket.socket):
             OSError: the connection is closed, or the client takes too long.
         """
         chunk = memoryview(data).cast("B")
-        if not self._chunks:
-            self._stalled_at, self._taken = time.monotonic(), 0
         self._chunks.append(chunk)
         self.unsent += len(chunk)
         while not self.flush():
             now = time.monotonic()
             if now > self.deadline:
                 raise ConnectionResetError(errno.ECONNRESET, "the client does not take the response")
-            wait = self._stalled_at + _THREAD_WAIT_SECONDS + self._taken / _THREAD_BYTES_PER_SECOND - now
+            wait = self._until(_THREAD_WAIT_SECONDS, bytes_per_second=_THREAD_BYTES_PER_SECOND) - now
             if wait <= 0:
                 return
             _wait(self, select.POLLOUT, wait * 1000)
+
+    def _until(self, seconds: float, *, bytes_per_second: float) -> float:
+        return (self._stalled_at or math.inf) + seconds + self._taken / bytes_per_second
+
+    def abort(self) -> None:
+        """Close the connection, and discard what the client has not taken, in the kernel too."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def flush(self) -> bool:
         """Send what the client takes now; return whether nothing is left.
@@ -80,6 +88,8 @@ class ClientSocket(socket.socket):
             try:
                 sent = self.send(chunk, socket.MSG_DONTWAIT)
             except BlockingIOError:
+                if self._stalled_at is None:
+                    self._stalled_at, self._taken = time.monotonic(), 0
                 return False
             self.unsent -= sent
             self._taken += sent
@@ -87,6 +97,7 @@ class ClientSocket(socket.socket):
                 self._chunks.popleft()
             else:
                 self._chunks[0] = chunk[sent:]
+        self._stalled_at = None
         return True
 
 

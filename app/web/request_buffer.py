@@ -20,6 +20,7 @@ _MAX_DIGITS = 18
 
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _EXPECT_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+_TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding:[^\r]*(?=\r\n)", re.IGNORECASE)
 _HEALTH = re.compile(rb"(?:\r\n)?[A-Z]+ /+(?:healthz|readyz)[ ?]")
 
 
@@ -58,10 +59,17 @@ class RequestBuffer:
     def take(self) -> list[bytes]:
         """Remove and return the bytes of the first request; what follows becomes the next one.
 
-        Nothing follows a body that is too large: its end is not known.
+        Nothing follows a body that is too large, or incomplete: its end is not known. Such a request gets a header
+        by which gunicorn closes the connection after the response. The length of a chunked body that is too large
+        is announced, so that it can be refused unread.
         """
-        request = [bytes(self._head), *self._body]
-        rest = b"" if self.too_large else bytes(self._rest)
+        request, rest = [bytes(self._head), *self._body], bytes(self._rest)
+        if self.too_large:
+            length = b"" if self._chunks is None else b"Content-Length: %d\r\n" % (self._max_body_bytes + 1)
+            head = _TRANSFER_ENCODING.sub(b"", self._head)
+            request, rest = [_with_headers(head, b"Connection: close\r\n" + length)], b""
+        elif self._head_is_complete and not self.complete:
+            request[0] = _with_headers(request[0], b"Connection: close\r\n")
         self._reset()
         if rest:
             self.feed(rest)
@@ -186,3 +194,9 @@ class _Chunks:
         else:
             self.content_size += size
             self._skip = size + len(b"\r\n")
+
+
+def _with_headers(head: bytes, headers: bytes) -> bytes:
+    """Insert headers after the request line."""
+    start = head.index(b"\r\n", 2) + 2
+    return head[:start] + headers + head[start:]

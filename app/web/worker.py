@@ -163,7 +163,7 @@ class Worker(ThreadWorker):
                     conn.sock.send(_TIMEOUT, socket.MSG_DONTWAIT)
                 self._await_close(conn)
             else:
-                self._close(conn)
+                self._abort(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Close idle connections by a deadline, because the worker stops."""
@@ -275,14 +275,22 @@ class Worker(ThreadWorker):
             largest = max(self._parked, key=lambda parked: parked.counted_bytes)
             self.log.warning("connection closed: slow clients hold too much memory")
             self._unpark(largest)
-            self._close(largest)
+            self._abort(largest)
 
     def _close_oldest(self) -> None:
         """Make room for a connection: close the one that has waited longest."""
         if self._parked:
             oldest = next(iter(self._parked))
             self._unpark(oldest)
-            self._close(oldest)
+            self._abort(oldest)
+
+    def _abort(self, conn: Connection) -> None:
+        """Close a connection that is not to be waited for."""
+        self.nr_conns -= 1
+        if conn.sock.unsent:
+            conn.sock.abort()
+        else:
+            conn.close()  # type: ignore[no-untyped-call]
 
     def _close(self, conn: Connection) -> None:
         self.nr_conns -= 1
