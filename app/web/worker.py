@@ -108,6 +108,7 @@ class Worker(ThreadWorker):
             max_body_bytes=self._max_body_bytes,
             timeout=self._timeout,
         )
+        connection.receive()  # most clients have sent their request by now
         self._await_request(connection, idle=self._timeout)
 
     def enqueue_req(self, conn: Connection) -> None:
@@ -143,7 +144,8 @@ class Worker(ThreadWorker):
 
     def finish_request(self, conn: Connection, fs: Future[bool]) -> None:
         """Send the rest of the response, then wait for the next request or close the connection."""
-        if fs.exception() is not None:
+        if failure := fs.exception():
+            self.log.error("connection closed after an error", exc_info=failure)
             self._close(conn)
         elif conn.sock.unsent:
             self._park(conn, Stage.RESPONSE, conn.sock.deadline)
@@ -181,9 +183,17 @@ class Worker(ThreadWorker):
         if conn.incoming.complete:
             self.enqueue_req(conn)
             return
+        self._continue(conn)
         now = time.monotonic()
         deadline = conn.request_deadline or now + idle
         self._park(conn, Stage.REQUEST, deadline if self.alive else min(deadline, now + STOP_KEEPALIVE_LINGER))
+
+    def _continue(self, conn: Connection) -> None:
+        """Ask for the body, if the client waits for that."""
+        if conn.incoming.expects_continue:
+            conn.incoming.expects_continue = False
+            with suppress(OSError):
+                conn.sock.send(_CONTINUE, socket.MSG_DONTWAIT)
 
     def _await_close(self, conn: Connection) -> None:
         """End the response, and wait for the client to close the connection, longer after a refused body."""
@@ -220,10 +230,7 @@ class Worker(ThreadWorker):
             self._unpark(conn)
             self._close(conn)
             return
-        if conn.incoming.expects_continue:
-            conn.incoming.expects_continue = False
-            with suppress(OSError):
-                conn.sock.send(_CONTINUE, socket.MSG_DONTWAIT)
+        self._continue(conn)
         if self.alive:
             conn.deadline = conn.request_deadline or conn.deadline
         self._count(conn)
