@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ from prometheus_client.multiprocess import mark_process_dead
 from app import SERVING_SINCE
 from app.core.errors import ConfigurationError
 from app.core.settings import Settings
-from app.web.gunicorn import Logger, check_database, check_port
+from app.web.gunicorn import Logger, check_database, check_port, log_start
 from app.web.worker import Worker, connection_limit
+from vkweb.child import run_in_child
 
 try:
     settings = Settings.from_environment()
@@ -69,11 +71,19 @@ control_socket_disable = True
 
 
 def on_starting(_: object) -> None:
-    """Exit if a port or the database cannot be used. Connections made here are closed before the fork."""
+    """Exit if a port, the database or the runtime is unusable. Connections are closed before the fork."""
     for host, port in _addresses:
         check_port(host, port)
     check_database(settings)
+    # In a child process, since this one keeps what it has imported, and a reload is to import it again.
+    run_in_child(lambda: import_module("wsgi"))
     os.environ[SERVING_SINCE] = datetime.now(UTC).isoformat()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Log the address when the first worker listens."""
+    if worker.age == 1:
+        log_start(settings)
 
 
 def child_exit(_: object, worker: Any) -> None:

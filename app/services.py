@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from flask import current_app
 
@@ -13,8 +13,10 @@ from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
 from app.pods.context import NodeContext
+from app.pods.disk_reserve import DiskReserve
 from app.pods.history import History
 from app.pods.logs import Logs
+from app.pods.node_clock import NodeClock
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
 from app.pods.watch import StatusWatch
@@ -26,6 +28,7 @@ class Services:
     """The services of one application.
 
     Attributes:
+        clock: returns the time of the node; `clock.system` is that of the machine.
         serving_since: when this server started; the same in all of its worker processes.
     """
 
@@ -38,7 +41,8 @@ class Services:
     history: History
     audit: AuditLog
     queries: PodQueries
-    clock: Clock
+    clock: NodeClock
+    disk: DiskReserve
     serving_since: datetime
 
     @classmethod
@@ -50,10 +54,12 @@ class Services:
         """
         database = Database(settings.database, pool_size=settings.threads + HEALTH_THREADS, head=head())
         runtime = load_runtime(settings)
-        timelines = TimelineAdvancer(database, runtime, clock=clock)
-        node = NodeContext(database, runtime, timelines, clock)
+        node_clock = NodeClock(database, settings.node_name, clock=clock)
+        timelines = TimelineAdvancer(database, runtime, clock=node_clock)
+        disk = DiskReserve(database, runtime, clock=clock)
+        node = NodeContext(database, runtime, timelines, node_clock, disk)
         pods, queries = PodService(node), PodQueries(node)
-        audit = AuditLog(database, settings, clock=clock)
+        audit = AuditLog(database, settings, clock=node_clock)
         return cls(
             settings=settings,
             database=database,
@@ -64,9 +70,15 @@ class Services:
             history=History(node, queries, audit),
             audit=audit,
             queries=queries,
-            clock=clock,
+            clock=node_clock,
+            disk=disk,
             serving_since=serving_since,
         )
+
+    def node_conditions(self) -> list[dict[str, Any]]:
+        """Return the node's conditions as NodeCondition objects. Never fails, and does not wait for a database."""
+        conditions = self.runtime.conditions(now=self.clock.system(), since=self.serving_since)
+        return self.disk.with_pressure(conditions)
 
 
 def get_services() -> Services:

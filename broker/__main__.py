@@ -23,6 +23,7 @@ def main() -> int:
         settings = Settings.load(sys.argv[1:], os.environ)
         cluster = load(settings.kubeconfig, os.environ)
         logging_config.configure(settings)
+        structlog.get_logger().info("settings", **settings.changed())
         asyncio.run(_run(settings, cluster))
     except ConfigurationError as exc:
         print("\n".join(f"vkweb broker: {line}" for line in str(exc).splitlines()), file=sys.stderr)  # noqa: T201

@@ -26,7 +26,7 @@ class Backoff:
 
         Args:
             error: the failure; its `retry_after`, where it has one, is the least delay in seconds.
-            at_most: upper limit of this delay in seconds, in place of `longest`.
+            at_most: upper limit of this delay in seconds, in place of `longest` and over `retry_after`.
 
         Returns:
             Seconds.
@@ -34,7 +34,8 @@ class Backoff:
         longest = self._longest if at_most is None else at_most
         delay = min(self._shortest * 2.0 ** min(self.failures, _LARGEST_EXPONENT), longest) * self._jitter()
         self.failures += 1
-        return max(delay, getattr(error, "retry_after", None) or 0)
+        delay = max(delay, getattr(error, "retry_after", None) or 0)
+        return delay if at_most is None else min(delay, at_most)
 
     def reset(self) -> None:
         """Set the number of failures to 0, after a success."""

@@ -2,7 +2,13 @@
 
 
 class BrokerError(Exception):
-    """Base class of the broker's errors."""
+    """Base class of the broker's errors.
+
+    Attributes:
+        at_most: upper limit of the delay before a retry in seconds; None: that of the caller.
+    """
+
+    at_most: float | None = None
 
 
 class ConfigurationError(BrokerError):

@@ -168,6 +168,15 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             raise ConfigurationError("\n".join(problems))
         return settings
 
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that differ from the defaults, by variable name; secrets are redacted."""
+        dumped = self.model_dump(mode="json")
+        return {
+            variable(name): dumped[name]
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name) != field.get_default(call_default_factory=True)
+        }
+
     @property
     def taint(self) -> dict[str, str] | None:
         """The taint of the Node; None where it is disabled."""

@@ -20,7 +20,9 @@ DEPENDING = {"host", "workers"}
 PAGE = """\
 # Configuration
 
-`make docs` writes this page. What is wrong or misspelt stops the start with a line that names it.
+`make docs` writes this page. An invalid value stops the start with a line that names the setting, and so does a
+variable whose name is very similar to that of a setting, such as `DATABSE_URL`. Other unknown variables are
+ignored: the log of a start lists the settings that differ from the defaults, secrets redacted.
 
 ## The provider
 

@@ -14,7 +14,6 @@ _MAIN = Path(__file__).with_name("__main__.py")
 _READY_INTERVAL = 0.1
 _STOP_TIMEOUT = 30.0
 """Seconds that a part has to stop after SIGTERM; gunicorn and the broker need up to 25."""
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
 
 
 class _Part:
@@ -94,10 +93,8 @@ def _environment() -> dict[str, str]:
         settings = Settings.from_environment()
     except ConfigurationError as exc:
         raise SystemExit(str(exc)) from None
-    host = _ANY_ADDRESS.get(settings.host, settings.host)
-    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
     console = settings.log_format == "auto" and sys.stderr.isatty()  # the parts write to a pipe
-    return {**os.environ, "WEB_ENDPOINT_URL": url, **({"LOG_FORMAT": "console"} if console else {})}
+    return {**os.environ, "WEB_ENDPOINT_URL": settings.url, **({"LOG_FORMAT": "console"} if console else {})}
 
 
 async def _run(options: Sequence[str], environment: Mapping[str, str]) -> int:

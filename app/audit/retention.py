@@ -5,7 +5,7 @@ A process that is killed in between leaves rows in both the file and the databas
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +22,13 @@ from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
 from app.db.models import AuditEvent, Base, Pod, PodStatus
 from app.db.nodes import lock_node
+from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
 
 _ROWS_AT_ONCE = 500
+_CHARACTERS_AT_ONCE = 256 * 1024
+"""Limits a transaction, so that an almost full disk has room for it."""
+_ROWS_PER_CHUNK = 20
 _JSON = {"change", "pod", "status"}
 
 Progress = Callable[[int], None]
@@ -77,6 +81,7 @@ class Retention:
                 sum(_each(self._batches(rows, table, file), progress))
                 for rows, table in zip(self._rows(), _TABLES, strict=True)
             ]
+        self._database.checkpoint()
         return Pruned(*pruned)
 
     def _insert_event(self, path: Path, *, now: datetime, caller: Caller, chained: bool) -> None:
@@ -108,7 +113,8 @@ class Retention:
         while True:
             with self._database.write() as connection:
                 lock_node(connection, self._node_name)
-                found = connection.execute(after.limit(_ROWS_AT_ONCE)).all()
+                with connection.execute(after, execution_options={"yield_per": _ROWS_PER_CHUNK}) as result:
+                    found = list(_first_batch(result))
                 if not found:
                     return
                 lines = [line(table, row._mapping) for row in found]
@@ -178,6 +184,16 @@ def line(table: type[Base], row: Any) -> bytes:
     if table is Pod:
         document["pod"] = redact_pod(document["pod"])
     return orjson.dumps(document, option=orjson.OPT_UTC_Z) + b"\n"
+
+
+def _first_batch(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows up to both limits of a batch, and at least one."""
+    characters = 0
+    for count, row in enumerate(rows):
+        if count == _ROWS_AT_ONCE or (count and characters > _CHARACTERS_AT_ONCE):
+            return
+        characters += sum(len(value) for value in row if isinstance(value, str))
+        yield row
 
 
 def _each(counts: Iterator[int], progress: Progress) -> Iterator[int]:

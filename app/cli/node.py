@@ -36,7 +36,7 @@ def show(*, at: datetime | None, as_json: bool) -> None:
         "capacity": services.runtime.capacity(),
         "promised": requested,
         "pods": snapshot.pods_by_phase,
-        "conditions": services.runtime.conditions(now=time, since=services.serving_since),
+        "conditions": services.node_conditions(),
         "addresses": services.runtime.addresses(),
     }
     if as_json:

@@ -29,6 +29,14 @@ class DatabaseUnavailable(Unavailable):
     """The database does not answer or refuses the write: unreachable, locked, full or read-only."""
 
 
+class DiskFull(DatabaseUnavailable):
+    """The disk of the database is full. Deleting or pruning rows, or more disk space, helps."""
+
+
+class DiskShortage(Unavailable):
+    """The rest of the disk is kept for deletions."""
+
+
 class DatabaseUnusable(DatabaseUnavailable):
     """The database answers and a retry does not help: read-only, damaged, or not at the head revision."""
 

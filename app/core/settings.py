@@ -23,6 +23,7 @@ from app.core.timestamps import format_duration, parse_duration
 _ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
 HEALTH_THREADS = 4
 """Threads of each worker process for `/healthz` and `/readyz`, beside THREADS."""
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -131,6 +132,11 @@ class Settings(BaseSettings):
         description="time for a request to arrive, and for a client to take the response; each may take 1 s more "
         "per 64 KiB",
     )
+    min_free_disk: str | None = Field(
+        default=None,
+        description="free disk space below which pods are not created or updated, such as 64Mi; "
+        "default: a tenth of the file system, at most 64Mi",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="minimum level: DEBUG, INFO, WARNING or ERROR"
     )
@@ -182,6 +188,19 @@ class Settings(BaseSettings):
         """The internal IPs of the node, for the `hostIPs` of pod statuses; never empty."""
         return tuple(a.address for a in self.addresses if a.type == "InternalIP") or ("127.0.0.1",)
 
+    @property
+    def url(self) -> str:
+        """The URL of the provider for clients on this machine, such as `http://127.0.0.1:3000`."""
+        host = _ANY_ADDRESS.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def changed(self) -> dict[str, str]:
+        """Return the settings that differ from the defaults, as :meth:`in_force` does."""
+        defaults = self.model_construct(
+            host="127.0.0.1"
+        ).in_force()  # unlike validation, this reads no environment
+        return {name: value for name, value in self.in_force().items() if value != defaults[name]}
+
     def in_force(self) -> dict[str, str]:
         """Return all settings by variable name, as text for the environment; secrets are redacted."""
         dumped = self.model_dump(mode="json")
@@ -222,6 +241,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{resource}: {exc}") from None
             if amount < 0:
                 raise ValueError(f"{resource}: must not be negative")
+        return value
+
+    @field_validator("min_free_disk")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        if parse_quantity(value) < 0:
+            raise ValueError("must not be negative")
         return value
 
     @field_validator("vkubelet_pod_ip")

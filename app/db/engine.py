@@ -28,7 +28,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core import metrics
-from app.core.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable
+from app.core.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, DiskFull
+from app.db.sqlite_file import wal_pragmas
 
 BUSY_TIMEOUT_SECONDS = 5
 """Seconds that a statement waits for a lock, on both databases."""
@@ -36,7 +37,7 @@ BUSY_TIMEOUT_SECONDS = 5
 _SQLITE_PROBLEMS: dict[int, tuple[type[DatabaseUnavailable], str]] = {
     sqlite3.SQLITE_BUSY: (DatabaseUnavailable, "the database is locked by another process"),
     sqlite3.SQLITE_LOCKED: (DatabaseUnavailable, "the database is locked"),
-    sqlite3.SQLITE_FULL: (DatabaseUnavailable, "the disk of the database is full"),
+    sqlite3.SQLITE_FULL: (DiskFull, "the disk of the database is full"),
     sqlite3.SQLITE_IOERR: (DatabaseUnavailable, "the disk of the database has an I/O error"),
     sqlite3.SQLITE_READONLY: (DatabaseUnusable, "the database is read-only"),
     sqlite3.SQLITE_CANTOPEN: (DatabaseUnusable, "the database file cannot be opened"),
@@ -50,7 +51,6 @@ _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
-    "wal_autocheckpoint = 4000",  # pages, 16 MB: a page changed by many writes is copied back once
 )
 
 
@@ -133,6 +133,12 @@ class Database:
             DatabaseUnavailable: the database does not respond.
         """
         self._check_revision(self.revision())
+
+    def checkpoint(self) -> None:
+        """Copy SQLite's write-ahead log into the database, so that its header counts all free pages."""
+        if self.is_sqlite:
+            with self.read() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def dispose(self) -> None:
         """Close all idle connections."""
@@ -226,7 +232,7 @@ class Database:
         try:
             if self.is_sqlite:
                 entry.info["inode"] = self._inode()
-                for pragma in _PRAGMAS:
+                for pragma in (*_PRAGMAS, *wal_pragmas(self.path)):
                     dbapi_connection.execute(f"PRAGMA {pragma}").close()
             self._check_revision(_revision(dbapi_connection))
         except BaseException:
@@ -297,7 +303,7 @@ def _problem(exc: BaseException | None) -> DatabaseUnavailable | None:
     if isinstance(exc, psycopg.errors.LockNotAvailable):
         return DatabaseUnavailable("the database is locked by another process")
     if isinstance(exc, psycopg.errors.DiskFull):
-        return DatabaseUnavailable("the disk of the database is full")
+        return DiskFull("the disk of the database is full")
     if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
         # Keep the reason, such as a missing role or database: it shows what is wrong with DATABASE_URL.
         _, fatal, reason = str(exc).partition("FATAL:")

@@ -12,18 +12,22 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import structlog
 from sqlalchemy import Select, bindparam, select
 
-from app.core.clock import Clock
+from app.core.errors import DiskFull
 from app.db.engine import Database
 from app.db.models import Node, Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.resources import ResourceRequests, pod_requests
 from app.kubernetes.status import Transition
+from app.pods.node_clock import NodeClock
 from app.pods.transaction import DUE, FOREVER, OF_LIVE_POD, SELECT_POD_ROW, NodeTransaction, last_transition
 from app.pods.writer import accepted_pod
 from app.runtimes import Runtime
 from app.runtimes.base import Timeline
+
+log = structlog.get_logger("app")
 
 _PODS_PER_BATCH = 200
 _PodAndLast = tuple[Row, Transition]
@@ -70,7 +74,7 @@ class TimelineAdvancer:
     Every method may raise `DatabaseUnavailable`; a method that raises has changed nothing.
     """
 
-    def __init__(self, database: Database, runtime: Runtime, *, clock: Clock) -> None:
+    def __init__(self, database: Database, runtime: Runtime, *, clock: NodeClock) -> None:
         self._database = database
         self._runtime = runtime
         self._node_name = runtime.settings.node_name
@@ -82,6 +86,9 @@ class TimelineAdvancer:
         while self._is_any_overdue(now) and (pods := self._overdue(now, after=after)):
             self._advance(pods, now)
             after = pods[-1][0].id
+        if self._clock.is_ahead and self._is_any_due():
+            # A restart continues from the last published time, so what is shown now must be published.
+            self._store_if_possible([])
 
     def advance(self, pod_id: int) -> None:
         """Compute the overdue statuses of one pod."""
@@ -93,16 +100,15 @@ class TimelineAdvancer:
     def publish_due(self) -> NodeProgress:
         """Compute all overdue statuses, publish the statuses that became due, and return the node's state."""
         self.advance_all()
-        now = self._clock()
+        key = {"node_name": self._node_name, "now": self._clock()}
         with self._database.read() as connection:
             node = _SELECT_NODE.first(connection, node_name=self._node_name)
-            key = {"node_name": self._node_name, "now": now}
             is_due = node and _IS_ANY_DUE.first(connection, settled_at=node.settled_at, **key)
             upcoming = [row[0] for query in (_NEXT_DUE, _NEXT_OVERDUE) if (row := query.first(connection, **key))]
             is_overdue = _IS_ANY_OVERDUE.first(connection, **key) is not None
         revision = node.revision if node else 0
         if is_due:
-            revision = self._store([])
+            revision = self._store_if_possible([]) or revision
         return NodeProgress(revision, min(upcoming, default=None), is_overdue)
 
     @contextmanager
@@ -123,6 +129,13 @@ class TimelineAdvancer:
         with self._database.read() as connection:
             return _IS_ANY_OVERDUE.first(connection, node_name=self._node_name, now=now) is not None
 
+    def _is_any_due(self) -> bool:
+        now = self._clock()
+        with self._database.read() as connection:
+            node = _SELECT_NODE.one(connection, node_name=self._node_name)
+            key = {"node_name": self._node_name, "settled_at": node.settled_at, "now": now}
+            return _IS_ANY_DUE.first(connection, **key) is not None
+
     def _overdue(self, now: datetime, *, after: int) -> list[_PodAndLast]:
         with self._database.read() as connection:
             parameters = {"node_name": self._node_name, "now": now, "after": after}
@@ -139,12 +152,20 @@ class TimelineAdvancer:
             if timeline := self._runtime.advance(pod, current=last, now=now):
                 advanced.append((row, pod_requests(pod.manifest.pod.spec), last, timeline))
         if advanced:
-            self._store(advanced)
+            self._store_if_possible(advanced)
+
+    def _store_if_possible(self, advanced: list[tuple[Row, ResourceRequests, Transition, Timeline]]) -> int | None:
+        """Store as :meth:`_store`; return None where the disk is full: readers then get the stored statuses."""
+        try:
+            return self._store(advanced)
+        except DiskFull as exc:
+            log.warning("statuses not stored", problem=str(exc))
+            return None
 
     def _store(self, advanced: list[tuple[Row, ResourceRequests, Transition, Timeline]]) -> int:
         """Insert further statuses, publish due statuses, and return the node's revision."""
         with self._database.write() as connection:
-            transaction = NodeTransaction(connection, node_name=self._node_name, now=self._clock())
+            transaction = NodeTransaction(connection, node_name=self._node_name, clock=self._clock)
             for row, requested, last, timeline in advanced:
                 # Skip a pod that another process advanced, or a request changed, since its row was read.
                 fresh = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=row.id)

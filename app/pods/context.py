@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from app.core.clock import Clock
 from app.db.engine import Database
 from app.pods.advance import TimelineAdvancer
+from app.pods.disk_reserve import DiskReserve
+from app.pods.node_clock import NodeClock
 from app.runtimes import Runtime
 
 
@@ -16,13 +17,15 @@ class NodeContext:
         database: the database of the node; it may hold other nodes as well.
         runtime: the runtime of the node's pods.
         timelines: computes overdue statuses before a read.
-        clock: returns the current time in UTC.
+        clock: returns the time of the node.
+        disk: refuses pods while the disk is almost full.
     """
 
     database: Database
     runtime: Runtime
     timelines: TimelineAdvancer
-    clock: Clock
+    clock: NodeClock
+    disk: DiskReserve
 
     @property
     def node_name(self) -> str:

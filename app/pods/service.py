@@ -177,8 +177,10 @@ class PodService:
                 if live.digest == manifest.digest:
                     writer.rollback()
                 else:
+                    self._node.disk.check(len(manifest.text))
                     writer.update(live, manifest)
                 return
+            self._node.disk.check(len(manifest.text))
             if live:
                 writer.delete(live)
             replaced = live.uid if live else None
@@ -191,7 +193,7 @@ class PodService:
     def _writing(self, caller: Caller, verb: Verb) -> Iterator[PodWriter]:
         """Run a write request in one transaction; then call `Runtime.sync` for the pods that changed."""
         with self._node.database.write() as connection:
-            writer = PodWriter(connection, self._node.runtime, now=self._node.clock(), caller=caller, verb=verb)
+            writer = PodWriter(connection, self._node.runtime, clock=self._node.clock, caller=caller, verb=verb)
             yield writer
         for pod in writer.touched:
             try:
@@ -202,6 +204,8 @@ class PodService:
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""
         now = self._node.clock()
+        if self._node.clock.is_ahead:
+            self._node.timelines.advance_all()
         with self._node.database.read() as connection:
             row = query.first(connection, **self._key(namespace, name, now=now))
         if row and row.continues_at and row.continues_at <= now:

@@ -14,6 +14,7 @@ from app.db.statement import Row, Statement, parameters
 from app.kubernetes import status as statuses
 from app.kubernetes.resources import ResourceRequests
 from app.kubernetes.status import Transition
+from app.pods.node_clock import NodeClock
 
 _TICK = timedelta(microseconds=1)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -86,21 +87,21 @@ class NodeTransaction:
 
     Args:
         connection: a connection in a transaction that the caller commits or rolls back.
-        now: the current time by the clock.
+        clock: the node's clock.
 
     Attributes:
         revision: the node's revision after this transaction.
-        now: the time of the write: the clock's, or that of the node's last write where the clock is behind it.
+        now: the time of the write by the node's clock, not before that of the node's last write.
         last_hash: the hash of the node's last audit event, where events are chained.
     """
 
-    def __init__(self, connection: Connection, *, node_name: str, now: datetime) -> None:
+    def __init__(self, connection: Connection, *, node_name: str, clock: NodeClock) -> None:
         self.connection = connection
         self.node_name = node_name
         node = self._next_revision()
         self.revision: int = node.revision
         self.last_hash: str = node.audit_hash or FIRST
-        self.now: datetime = max(now, node.settled_at)
+        self.now: datetime = clock.follow(node.settled_at)
         self._publish_due(since=node.settled_at)
 
     def rollback(self) -> None:

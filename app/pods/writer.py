@@ -17,6 +17,7 @@ from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.ipam import free_address
+from app.pods.node_clock import NodeClock
 from app.pods.transaction import SELECT_POD_ROW, NodeTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
@@ -44,7 +45,7 @@ class PodWriter:
 
     Args:
         connection: a connection in a transaction that the caller commits.
-        now: the current time by the clock.
+        clock: the node's clock.
         caller: the client that sent the request, for the audit log.
         verb: the request, for the audit log.
 
@@ -57,13 +58,13 @@ class PodWriter:
         connection: Connection,
         runtime: Runtime,
         *,
-        now: datetime,
+        clock: NodeClock,
         caller: Caller,
         verb: Verb,
     ) -> None:
         self._settings = runtime.settings
         self._runtime = runtime
-        self._transaction = NodeTransaction(connection, node_name=self._settings.node_name, now=now)
+        self._transaction = NodeTransaction(connection, node_name=self._settings.node_name, clock=clock)
         self._caller = caller
         self._verb = verb
         self.touched: list[AcceptedPod] = []

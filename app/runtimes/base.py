@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import msgspec
@@ -195,6 +196,10 @@ class Runtime(ABC):
     def capacity(self) -> dict[str, str]:
         """Return the node's capacity, resource → quantity. Must not fail or wait for a database."""
         return dict(self.settings.capacity)
+
+    def directories(self) -> tuple[Path, ...]:
+        """Return the directories that are written to; while one is almost full, the node has disk pressure."""
+        return ()
 
     def conditions(self, *, now: datetime, since: datetime) -> list[dict[str, str]]:
         """Return the node's conditions as NodeCondition objects. Must not fail or wait for a database.

@@ -1,6 +1,7 @@
 """Gunicorn's logger, and the checks before the start."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -21,6 +22,11 @@ class Logger(GunicornLogger):
         """Configure logging as the application does."""
         self.cfg = cfg
         log.configure(Settings.from_environment())
+
+    def info(self, msg: str, *args: object, **kwargs: object) -> None:
+        """Log an event, except gunicorn's list of addresses: with `reuse_port` it is empty. See `log_start`."""
+        if not msg.startswith("Listening at"):
+            super().info(msg, *args, **kwargs)  # type: ignore[no-untyped-call]
 
     def access(self, *_: object) -> None:
         """Log nothing: the middleware logs each request."""
@@ -44,6 +50,17 @@ def check_port(host: str, port: int) -> None:
             listener.bind((host, port))
         except OSError as exc:
             raise SystemExit(f"cannot listen on {host}:{port}: {exc.strerror}") from None
+
+
+def log_start(settings: Settings) -> None:
+    """Log the settings that differ from the defaults, and where the provider listens."""
+    log = structlog.get_logger("app")
+    log.info("settings", **(settings.changed() or {"all": "defaults"}))
+    dashboard = {} if settings.provider_token else {"dashboard": f"{settings.url}/ui/"}
+    database = settings.database
+    if database.get_backend_name() == "sqlite":
+        database = database.set(database=str(Path(database.database or "").resolve()))
+    log.info("listening", url=f"{settings.url}/", **dashboard, database=database.render_as_string())
 
 
 def check_database(settings: Settings) -> None:

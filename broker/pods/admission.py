@@ -52,39 +52,17 @@ class Shortage(NamedTuple):
     @property
     def rejection(self) -> Rejection:
         """Reason and message for a pod that is rejected for this shortage."""
-        unit = Decimal("0.001") if self.resource == "cpu" else Decimal(1)
+        requested, used, capacity = (in_units(self.resource, amount) for amount in self[1:])
         return Rejection(
             f"OutOf{self.resource}",
-            f"Node didn't have enough resource: {self.resource}, requested: {whole(self.requested, unit)}, "
-            f"used: {whole(self.used, unit)}, capacity: {whole(self.capacity, unit)}",
+            f"Node didn't have enough resource: {self.resource}, requested: {requested}, used: {used}, "
+            f"capacity: {capacity}",
         )
 
 
-class ResourceLedger:
-    """The sum of the requests of all admitted pods."""
-
-    def __init__(self) -> None:
-        self._pods: dict[str, Amounts] = {}
-        self._used: dict[str, Decimal] = {}
-
-    def __contains__(self, uid: str) -> bool:
-        return uid in self._pods
-
-    @property
-    def used(self) -> Amounts:
-        """Resource name → amount requested by all admitted pods."""
-        return self._used
-
-    def admit(self, uid: str, requested: Amounts) -> None:
-        """Add a pod's requests, or replace those counted before."""
-        self.release(uid)
-        self._pods[uid] = requested
-        self._used = total((self._used, requested))
-
-    def release(self, uid: str) -> None:
-        """Subtract the requests of a pod that has ended or is deleted."""
-        for name, amount in self._pods.pop(uid, {}).items():
-            self._used[name] -= amount
+def in_units(resource: str, amount: Decimal) -> int:
+    """Return an amount as a kubelet's messages have it: thousandths of a core, else whole units."""
+    return whole(amount, Decimal("0.001") if resource == "cpu" else Decimal(1))
 
 
 def requests(pod: Object) -> dict[str, Decimal]:

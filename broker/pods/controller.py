@@ -15,24 +15,29 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.errors import NotFound
-from broker.kubernetes.objects import RawObject
+from broker.kubernetes.objects import Object, RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.actions import Action, PodVersion, decide
-from broker.pods.admission import NODE_AFFINITY, Rejection, ResourceLedger, admit, requests
+from broker.pods.admission import Rejection
+from broker.pods.allocation import RESIZE_RETRY, Allocator
 from broker.pods.deletion import PodDeletion
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
+from broker.pods.preemption import DISRUPTION, PREEMPTED
+from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
 from broker.pods.status_merge import terminal_status
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot, PodStore
-from broker.pods.workqueue import RetryLater, WorkQueue
+from broker.pods.waiting_status import waiting_status, with_messages
+from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderError
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
+_ROOM_DELAY = 10.0
+"""Longest delay in seconds between two looks at a pod that waits for room; the release itself causes one."""
 _DEADLINE_EXCEEDED = Rejection("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 log = structlog.get_logger()
@@ -61,18 +66,22 @@ class PodController:
         self._store = store
         self._on_sync = on_sync
         self._queue = WorkQueue()
-        self._states = ProviderStates(store)
-        self._ledger = ResourceLedger()
+        self._events = EventRecorder(dependencies)
+        self._allocator = Allocator(dependencies, store=store, queue=self._queue, events=self._events)
+        self._ledger = self._allocator.ledger
+        self._states = ProviderStates(store, on_end=self._ledger.release)
         self._listed = asyncio.Event()
         self._ready = asyncio.Event()
         self._services = ServiceWatcher()
-        self._events = EventRecorder(dependencies)
         self._writer = StatusWriter(dependencies, store)
         self._statuses = StatusSource(
             dependencies.provider, self._states, self._queue, interval=self._settings.status_interval
         )
         self._sync = ProviderSync(
-            dependencies, services=self._services, events=self._events, statuses=self._statuses
+            dependencies,
+            prerequisites=Prerequisites(dependencies, services=self._services, events=self._events),
+            events=self._events,
+            statuses=self._statuses,
         )
         self._deletion = PodDeletion(dependencies, sync=self._sync, statuses=self._statuses, writer=self._writer)
 
@@ -111,6 +120,7 @@ class PodController:
             await self._sync.delete(state.delete_body(key))
             state.mark_absent()
             snapshot = self._store.snapshot(key, snapshot)
+        self._ledger.release_others(key, {snapshot.stored.uid} if snapshot else ())
         if snapshot is None:
             self._states.discard(key)
             return None
@@ -124,29 +134,33 @@ class PodController:
         except BrokerError as exc:
             problem = exc
         # The status is written even where the pod could not be created or updated.
-        if (latest := self._store.snapshot(key, snapshot)) and (reported := state.status(latest.stored.uid)):
-            await self._writer.write(latest, state, msgspec.json.decode(reported))
+        if (latest := self._store.snapshot(key, snapshot)) and (status := _status(latest, state, problem)):
+            pending = self._allocator.pending_resize(latest.stored.uid)
+            await self._writer.write(latest, state, status, pending_resize=pending)
+        delay = self._seconds_to_next(key)
         if problem:
+            if delay is not None and delay > 0:
+                problem.at_most = min(delay, problem.at_most or delay)
             raise problem
-        return self._seconds_to_deadline(key)
+        return delay
 
     async def _ensure_running(self, snapshot: PodSnapshot, state: ProviderState) -> None:
         """Run a pod at the provider, or fail the pod where it may not run."""
         stored = snapshot.stored
-        if stored.has_ended:
+        if stored.has_ended or state.has_ended(stored.uid):
             self._ledger.release(stored.uid)
             return
         if stored.deadline and stored.deadline <= self._clock():
-            if state.pod is not None:
-                await self._sync.delete(snapshot.pod)
-                state.mark_absent()
-            await self._fail(snapshot, state, _DEADLINE_EXCEEDED)
+            await self._end(snapshot, state, _DEADLINE_EXCEEDED)
             return
-        if rejection := await self._admit(snapshot, state):
+        if self._allocator.is_preempted(stored.uid):
+            await self._end(snapshot, state, PREEMPTED)
+            return
+        if rejection := await self._allocator.admit(snapshot, state):
             await self._fail(snapshot, state, rejection, prefix="Pod was rejected: ")
             return
         try:
-            written = await self._sync.sync(snapshot, state)
+            written = await self._sync.sync(self._allocator.allocate(snapshot, state), state)
         except PodRefused as exc:
             if stored.phase != "Pending":
                 raise
@@ -155,37 +169,31 @@ class PodController:
         # With many pods in the queue, one long poll brings many statuses; a single pod is polled at once.
         if written and not (self._statuses.supports_push and len(self._queue)):
             await self._statuses.poll(stored.key, stored.uid)
+        if waiting := state.waiting(stored.uid):
+            raise waits_for(waiting)
 
-    def _seconds_to_deadline(self, key: str) -> float | None:
-        """Return the seconds until a pod exceeds its active deadline; None without one, or after its end."""
+    def _seconds_to_next(self, key: str) -> float | None:
+        """Return the seconds until a pod exceeds its active deadline or its resize is considered again.
+
+        None: there is neither.
+        """
         stored = self._store.get(key)
-        if stored is None or stored.has_ended or stored.deadline is None:
+        if stored is None or stored.has_ended:
             return None
-        return (stored.deadline - self._clock()).total_seconds()
+        delays = []
+        if stored.deadline:
+            delays.append((stored.deadline - self._clock()).total_seconds())
+        if self._allocator.pending_resize(stored.uid):
+            delays.append(RESIZE_RETRY)
+        return min(delays, default=None)
 
-    async def _admit(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
-        """Admit a new pod and count its requests; a pod that ran before is always admitted."""
-        stored = snapshot.stored
-        if stored.uid in self._ledger:
-            return None
-        if stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
-            if not self._node.uid or not self._node.allocatable:
-                raise RetryLater("the node is not registered yet", at_most=1)
-            rejection = admit(snapshot.pod, self._node, self._ledger.used)
-            if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
-                rejection = admit(snapshot.pod, self._node, self._ledger.used)
-            if rejection:
-                return rejection
-        self._ledger.admit(stored.uid, requests(snapshot.pod))
-        return None
-
-    async def _read_node(self) -> bool:
-        """Read the Node: the watch may not have delivered the labels that the scheduler has seen."""
-        try:
-            self._node.observe(await self._dependencies.client.get(f"/api/v1/nodes/{self._node.name}"))
-        except NotFound:
-            return False
-        return True
+    async def _end(self, snapshot: PodSnapshot, state: ProviderState, why: Rejection) -> None:
+        """End a pod that runs, and fail it."""
+        if state.pod is not None:
+            await self._sync.delete(snapshot.pod)
+            state.mark_absent()
+        await self._fail(snapshot, state, why)
+        self._ledger.release(snapshot.stored.uid)
 
     async def _fail(
         self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, *, prefix: str = ""
@@ -194,6 +202,8 @@ class PodController:
         status = terminal_status(
             snapshot.pod, now=self._clock(), reason=why.reason, message=f"{prefix}{why.message}"
         )
+        if why == PREEMPTED:
+            status["conditions"] = [DISRUPTION]
         await self._writer.write(snapshot, state, status)
         self._events.record(snapshot.pod, "Warning", why.reason, why.message)
 
@@ -218,14 +228,17 @@ class PodController:
     def _put(self, obj: RawObject) -> None:
         if not (snapshot := self._store.put(obj)):
             return
-        if snapshot.stored.phase == "Running" and snapshot.stored.uid not in self._ledger:
+        stored = snapshot.stored
+        if stored.phase == "Running" and stored.uid not in self._ledger:
             # After a restart, running pods are counted before any new pod is admitted.
-            self._ledger.admit(snapshot.stored.uid, requests(snapshot.pod))
+            self._allocator.count(snapshot)
+        if stored.is_terminating or stored.has_ended:
+            self._ledger.mark_leaving(stored.uid)
         self._queue.add(obj.key)
 
     def _remove(self, key: str) -> None:
         if deleted := self._store.remove(key):
-            self._ledger.release(deleted.uid)
+            self._ledger.mark_leaving(deleted.uid)
             self._states.get(key).record_deleted(deleted.raw)
             self._queue.add(key)
 
@@ -246,5 +259,18 @@ class PodController:
                 continue
             backoff.reset()
             for key in found:
+                if snapshot := self._store.snapshot(key):
+                    self._allocator.recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
+
+
+def _status(snapshot: PodSnapshot, state: ProviderState, problem: BrokerError | None) -> Object | None:
+    """Return the status to write: as the provider reports it, or that of a pod that waits; None without either."""
+    stored = snapshot.stored
+    waiting = state.waiting(stored.uid)
+    if reported := state.status(stored.uid):
+        return with_messages(msgspec.json.decode(reported), waiting)
+    if isinstance(problem, PodWaits) and stored.phase == "Pending":
+        return waiting_status(snapshot.pod, waiting)
+    return None

@@ -8,7 +8,7 @@ documentation of Kubernetes.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -47,30 +47,59 @@ Sources = Mapping[Reference, Data | Unreadable | None]
 
 
 class EnvironmentProblem(NamedTuple):
-    """Reason and message of an event on the pod; the message has names of objects and keys, and no values."""
+    """`reason`, `message` and `type` of an event on the pod; the message has no values of variables."""
 
     reason: str
     message: str
+    type: Literal["Normal", "Warning"] = "Warning"
+
+
+class ContainerEnvironment(NamedTuple):
+    """The environment of a container, as far as it is resolved.
+
+    Attributes:
+        env: the variables; those whose mandatory source is missing have their `valueFrom`.
+        env_from: entries of `envFrom` whose mandatory source is missing.
+        missing: message for the first missing source, as a kubelet writes it; empty: the environment is complete.
+    """
+
+    env: Variables
+    env_from: Sequence[Object] = ()
+    missing: str = ""
+
+
+Environments = Mapping[str, ContainerEnvironment]
+"""Container name → its environment."""
 
 
 class Resolution(NamedTuple):
     """Result of :func:`resolve`.
 
     Attributes:
-        environment: container name → its variables.
+        environments: container name → its environment.
         problems: missing objects and keys, mandatory and optional, and invalid names.
-        complete: whether no mandatory object or key is missing.
     """
 
-    environment: Mapping[str, Variables]
+    environments: Environments
     problems: tuple[EnvironmentProblem, ...]
-    complete: bool
 
 
-def references(pod: Object) -> list[Reference]:
-    """Return the objects to read for a pod's environment, without duplicates."""
+def containers(pod: Object) -> Iterator[Object]:
+    """Return the containers of a pod of every kind."""
+    for kind in CONTAINER_KINDS:
+        yield from (pod.get("spec") or {}).get(kind) or ()
+
+
+def is_resolved(container: Object) -> bool:
+    """Return whether no variable of a container refers to a ConfigMap or Secret."""
+    sources = [variable.get("valueFrom") or {} for variable in container.get("env") or ()]
+    return not container.get("envFrom") and not any(f"{kind.field}KeyRef" in s for s in sources for kind in _KINDS)
+
+
+def references(containers: Iterable[Object]) -> list[Reference]:
+    """Return the objects to read for the environments of containers, without duplicates."""
     found: dict[Reference, None] = {}
-    for container in _containers(pod):
+    for container in containers:
         for source in container.get("envFrom") or ():
             for kind in _KINDS:
                 if reference := source.get(f"{kind.field}Ref"):
@@ -82,18 +111,26 @@ def references(pod: Object) -> list[Reference]:
     return list(found)
 
 
-def resolve(pod: Object, *, sources: Sources, services: Mapping[str, str], node: NodeInfo) -> Resolution:
-    """Resolve the environment of every container.
+def resolve(
+    pod: Object,
+    containers: Iterable[Object],
+    *,
+    sources: Sources,
+    services: Mapping[str, str],
+    node: NodeInfo,
+) -> Resolution:
+    """Resolve the environments of containers of a pod.
 
     Args:
         pod: the pod.
+        containers: the containers.
         sources: every object of :func:`references`.
         services: service variables by name.
         node: the pod's node.
     """
     resolver = _Resolver(pod, sources, services, node)
-    environment = {container["name"]: resolver.variables(container) for container in _containers(pod)}
-    return Resolution(environment, tuple(dict.fromkeys(resolver.problems)), resolver.complete)
+    environments = {container["name"]: resolver.environment(container) for container in containers}
+    return Resolution(environments, tuple(dict.fromkeys(resolver.problems)))
 
 
 class _KindNames(NamedTuple):
@@ -111,13 +148,18 @@ class _Resolver:
         self._services = services
         self._node = node
         self.problems: list[EnvironmentProblem] = []
-        self.complete = True
+        self._missing: list[str] = []
 
-    def variables(self, container: Object) -> Variables:
-        """Return a container's variables: from `envFrom`, from `env` in its order, then from services."""
+    def environment(self, container: Object) -> ContainerEnvironment:
+        """Resolve a container's variables: from `envFrom`, from `env` in its order, then from services."""
+        self._missing = []
         found: dict[str, str | Object] = {}
+        env_from = []
         for source in container.get("envFrom") or ():
-            found |= self._from_object(source)
+            variables = self._from_object(source)
+            if variables is None:
+                env_from.append(source)
+            found |= variables or {}
         for variable in container.get("env") or ():
             name, value = variable["name"], variable.get("value") or ""
             if not value and variable.get("valueFrom"):
@@ -127,24 +169,27 @@ class _Resolver:
             else:
                 found[name] = _expand(value, found, self._services)
         found |= {name: value for name, value in self._services.items() if name not in found}
-        return [
+        env = [
             value if isinstance(value, dict) else {"name": name, "value": value} for name, value in found.items()
         ]
+        return ContainerEnvironment(env, env_from, self._missing[0] if self._missing else "")
 
-    def _from_object(self, source: Object) -> dict[str, str]:
-        """Resolve an entry of `envFrom`."""
+    def _from_object(self, source: Object) -> dict[str, str] | None:
+        """Resolve an entry of `envFrom`; None where its mandatory object is missing."""
         prefix = source.get("prefix") or ""
         for kind in _KINDS:
             if reference := source.get(f"{kind.field}Ref"):
-                data = self._read(kind, reference) or {}
+                data = self._read(kind, reference)
+                if data is None:
+                    return {} if reference.get("optional") else None
                 variables = {prefix + key: data[key] for key in sorted(data)}
                 if invalid := [name for name in variables if not _VALID_NAME.fullmatch(name)]:
                     of = f"{kind.field} {self._pod['metadata']['namespace']}/{reference.get('name')}"
-                    self._report(
-                        "InvalidEnvironmentVariableNames",
+                    message = (
                         f"Keys [{', '.join(invalid)}] from the EnvFrom {of} were skipped since they are "
-                        "considered invalid environment variable names.",
+                        "considered invalid environment variable names."
                     )
+                    self.problems.append(EnvironmentProblem("InvalidEnvironmentVariableNames", message))
                 return {name: value for name, value in variables.items() if name not in invalid}
         return {}
 
@@ -158,37 +203,37 @@ class _Resolver:
             return self._resource(resource, container)
         for kind in _KINDS:
             if reference := source.get(f"{kind.field}KeyRef"):
-                return self._key(kind, reference)
+                value = self._key(kind, reference)
+                return variable if value is None and not reference.get("optional") else value
         return variable
 
     def _key(self, kind: _KindNames, reference: Object) -> str | None:
         data = self._read(kind, reference)
         if data is None:
             return None
-        name, key = reference.get("name", ""), reference["key"]
+        key = reference["key"]
         if key not in data:
-            self._miss(reference, f"{kind.name}KeyNotFound", f"{kind.name} {name!r} has no key {key!r}")
+            of = f"{self._pod['metadata']['namespace']}/{reference.get('name', '')}"
+            self._miss(reference, f"{kind.name}KeyNotFound", f"couldn't find key {key} in {kind.name} {of}")
         return data.get(key)
 
     def _read(self, kind: _KindNames, reference: Object) -> Data | None:
         name = reference.get("name", "")
         data = self._sources.get(Reference(kind.name, name))
+        subject = f'{kind.name.lower()} "{name}"'
         if isinstance(data, Unreadable):
-            self._miss(
-                reference, kind.name, f"{kind.name} {name!r} cannot be read: {data.why}", before="FailedToRead"
-            )
+            self._miss(reference, kind.name, f"{subject} cannot be read: {data.why}", before="FailedToRead")
             return None
         if data is None:
-            self._miss(reference, f"{kind.name}NotFound", f"{kind.name} {name!r} does not exist")
+            self._miss(reference, f"{kind.name}NotFound", f"{subject} not found")
         return data
 
     def _miss(self, reference: Object, what: str, message: str, *, before: str = "") -> None:
-        optional = bool(reference.get("optional"))
-        self.complete = self.complete and optional
-        self._report(f"{before}{'Optional' if optional else 'Mandatory'}{what}", message)
-
-    def _report(self, reason: str, message: str) -> None:
-        self.problems.append(EnvironmentProblem(reason, message))
+        if reference.get("optional"):
+            self.problems.append(EnvironmentProblem(f"{before}Optional{what}", message, "Normal"))
+        else:
+            self.problems.append(EnvironmentProblem(f"{before}Mandatory{what}", message))
+            self._missing.append(message)
 
     def _field(self, path: str) -> str | None:
         metadata, spec, addresses = self._pod["metadata"], self._pod["spec"], self._node.host_ips
@@ -207,7 +252,7 @@ class _Resolver:
 
     def _resource(self, reference: Object, container: Object) -> str:
         name = reference.get("containerName") or container["name"]
-        of = next((c for c in _containers(self._pod) if c["name"] == name), container)
+        of = next((c for c in containers(self._pod) if c["name"] == name), container)
         kind, _, resource = reference["resource"].partition(".")
         listed = (of.get("resources") or {}).get(kind) or {}
         quantity = listed.get(resource)
@@ -215,11 +260,6 @@ class _Resolver:
             quantity = self._node.allocatable.get(resource)
         divisor = parse_quantity(str(reference.get("divisor") or "1")) or Decimal(1)
         return str(whole(parse_quantity(str(quantity or "0")), divisor))
-
-
-def _containers(pod: Object) -> Iterator[Object]:
-    for kind in CONTAINER_KINDS:
-        yield from pod["spec"].get(kind) or ()
 
 
 def _expand(text: str, *known: Mapping[str, str | Object]) -> str:

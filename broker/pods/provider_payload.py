@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 
 from broker.kubernetes.objects import Object
-from broker.pods.env import CONTAINER_KINDS, Variables
+from broker.pods.env import CONTAINER_KINDS, ContainerEnvironment, Environments, Variables, containers, is_resolved
 
 _BOOKKEEPING = ("managedFields", "resourceVersion")
 Environment = Mapping[str, Variables]
 """Container name → its variables."""
 
 
-def payload(pod: Object, environment: Environment) -> Object:
-    """Return the payload of a pod: the pod with its environment resolved.
+def payload(pod: Object, environments: Environments) -> Object:
+    """Return the payload of a pod: the pod with its environment, as far as it is resolved.
 
     As in the original broker, the payload has no `kind` and no `apiVersion`, and always a `status`, which existing
     providers fill in.
@@ -23,8 +23,8 @@ def payload(pod: Object, environment: Environment) -> Object:
     metadata = {name: value for name, value in pod["metadata"].items() if name != "managedFields"}
     spec = dict(pod["spec"])
     for kind in CONTAINER_KINDS:
-        if containers := spec.get(kind):
-            spec[kind] = [_with_environment(container, environment) for container in containers]
+        if of_kind := spec.get(kind):
+            spec[kind] = [_with_environment(container, environments[container["name"]]) for container in of_kind]
     return {"metadata": metadata, "spec": spec, "status": pod.get("status") or {}}
 
 
@@ -40,31 +40,23 @@ def digest(pod: Object) -> bytes:
 
 
 def environment_in(copy: Object) -> Environment:
-    """Return the environment in a provider's copy of a pod, for the containers that have one.
+    """Return the environment in a provider's copy of a pod, for the containers that have a complete one.
 
     A container keeps the environment of its start, whatever changes in ConfigMaps and services. After a restart of
     the broker, the provider's copy is the only source of that environment.
     """
     return {
         container["name"]: variables
-        for container in _containers(copy)
-        if isinstance(variables := container.get("env"), list)
+        for container in containers(copy)
+        if isinstance(variables := container.get("env"), list) and is_resolved(container)
     }
 
 
-def has_every_container(environment: Environment, pod: Object) -> bool:
-    """Return whether an environment has all of a pod's containers."""
-    return all(container["name"] in environment for container in _containers(pod))
-
-
-def _containers(pod: Object) -> list[Object]:
-    spec = pod.get("spec") or {}
-    return [container for kind in CONTAINER_KINDS for container in spec.get(kind) or ()]
-
-
-def _with_environment(container: Object, environment: Environment) -> Object:
+def _with_environment(container: Object, environment: ContainerEnvironment) -> Object:
     copy = {name: value for name, value in container.items() if name != "envFrom"}
-    copy["env"] = environment[container["name"]]
+    copy["env"] = environment.env
+    if environment.env_from:
+        copy["envFrom"] = environment.env_from
     return copy
 
 

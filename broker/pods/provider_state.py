@@ -4,14 +4,16 @@ Everything here can be read again from Kubernetes and the provider, so nothing i
 :class:`ProviderState` is changed by its own methods alone.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from broker.kubernetes.objects import Object, key
 from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
 from broker.pods.provider_payload import Environment, digest, environment_in
+from broker.pods.resize import Allocation, allocation_in
+from broker.pods.status_merge import TERMINAL
 from broker.pods.store import PodStore
 
 _MISSES = 2
@@ -40,7 +42,18 @@ class ProviderState:
         pod: the pod that the provider has.
     """
 
-    __slots__ = ("_acknowledged", "_deleted", "_environment", "_misses", "_pod", "_status", "_termination")
+    __slots__ = (
+        "_acknowledged",
+        "_allocation",
+        "_deleted",
+        "_environment",
+        "_misses",
+        "_pod",
+        "_status",
+        "_terminal",
+        "_termination",
+        "_waiting",
+    )
 
     def __init__(self, pod: ProviderPod) -> None:
         self._pod = pod
@@ -49,7 +62,10 @@ class ProviderState:
         self._termination: Termination | None = None
         self._misses = 0
         self._environment: tuple[str, bytes] | None = None
+        self._allocation: tuple[str, bytes] | None = None
+        self._waiting: tuple[str, Mapping[str, str]] | None = None
         self._status: tuple[str, bytes] | None = None
+        self._terminal = ""
 
     @property
     def pod(self) -> ProviderPod:
@@ -78,6 +94,8 @@ class ProviderState:
             self._pod = PodVersion(uid, digest(copy))
             self._deleted = None if uid == wanted else msgspec.json.encode(copy)
             self.record_environment(uid, environment_in(copy))
+            if self.allocation(uid) is None:
+                self.record_allocation(uid, allocation_in(copy))
 
     def record_written(self, pod: PodVersion) -> None:
         """Record that the provider has acknowledged a create or an update."""
@@ -141,7 +159,7 @@ class ProviderState:
         return found if found and found.uid == uid and grace >= found.grace else None
 
     def environment(self, uid: str) -> Environment:
-        """Return the environment that a pod was created with, by container; empty before it is resolved."""
+        """Return the complete environments of a pod by container; empty before one is resolved."""
         if self._environment is None or self._environment[0] != uid:
             return {}
         known: Environment = msgspec.json.decode(self._environment[1])
@@ -151,16 +169,50 @@ class ProviderState:
         """Keep the environment of a pod: later changes of ConfigMaps and Secrets do not reach its containers."""
         self._environment = (uid, msgspec.json.encode(environment))
 
+    def allocation(self, uid: str) -> Allocation | None:
+        """Return the resources that the node has allocated to a pod; None before its admission."""
+        if self._allocation is None or self._allocation[0] != uid:
+            return None
+        known: Allocation = msgspec.json.decode(self._allocation[1])
+        return known
+
+    def record_allocation(self, uid: str, allocation: Allocation) -> None:
+        """Keep the resources of a pod: after a restart of the broker, those of the provider's copy."""
+        self._allocation = (uid, msgspec.json.encode(allocation))
+
+    def waiting(self, uid: str) -> Mapping[str, str]:
+        """Return the containers whose environment is incomplete: name → message."""
+        return self._waiting[1] if self._waiting and self._waiting[0] == uid else {}
+
+    def record_waiting(self, uid: str, waiting: Mapping[str, str]) -> None:
+        """Record the containers whose environment is incomplete; see :meth:`waiting`."""
+        self._waiting = (uid, waiting) if waiting else None
+
     def status(self, uid: str) -> bytes | None:
         """Return the status that the provider last reported of a pod, in JSON; None before the first."""
         return self._status[1] if self._status and self._status[0] == uid else None
 
+    def has_ended(self, uid: str) -> bool:
+        """Return whether the provider has reported a terminal phase of a pod: none of its containers runs."""
+        return bool(uid) and self._terminal == uid
+
     def record_status(self, uid: str, status: bytes) -> bool:
-        """Record the status that the provider reports of a pod, in JSON; return whether it has changed."""
+        """Record the status that the provider reports of a pod, in JSON; return whether it has changed.
+
+        A pod that has ended stays ended: a later status with another phase is ignored.
+        """
         self._misses = 0
-        changed = self._status != (uid, status)
-        self._status = (uid, status)
+        is_terminal = msgspec.json.decode(status, type=_Phase).phase in TERMINAL
+        changed = self._status != (uid, status) and (is_terminal or not self.has_ended(uid))
+        if changed:
+            self._status = (uid, status)
+        if is_terminal:
+            self._terminal = uid
         return changed
+
+
+class _Phase(msgspec.Struct):
+    phase: Any = None
 
 
 class ProviderStates:
@@ -168,10 +220,12 @@ class ProviderStates:
 
     Args:
         store: the pods that Kubernetes has.
+        on_end: is called with the UID of a pod whenever the provider reports a terminal phase of it.
     """
 
-    def __init__(self, store: PodStore) -> None:
+    def __init__(self, store: PodStore, *, on_end: Callable[[str], None] = lambda _: None) -> None:
         self._store = store
+        self._on_end = on_end
         self._states: dict[str, ProviderState] = {}
         self._unlisted: ProviderPod = UNKNOWN
 
@@ -221,8 +275,13 @@ class ProviderStates:
 
     def record_status(self, key: str, uid: str, status: bytes) -> bool:
         """Record the reported status of a pod; return whether it is a change of a pod that Kubernetes has."""
-        stored = self._store.get(key)
-        return stored is not None and stored.uid == uid and self.get(key).record_status(uid, status)
+        stored, state = self._store.get(key), self.get(key)
+        if stored is None or stored.uid != uid:
+            return False
+        changed = state.record_status(uid, status)
+        if state.has_ended(uid):
+            self._on_end(uid)
+        return changed
 
     def record_missing(self, key: str, uid: str, *, certain: bool = False) -> bool:
         """Record that the provider has no status of a pod; see :meth:`ProviderState.record_missing`."""

@@ -8,19 +8,15 @@ from broker.dependencies import Dependencies
 from broker.errors import BrokerError
 from broker.kubernetes.objects import Object
 from broker.pods.actions import Action, PodVersion, decide
-from broker.pods.env import references, resolve
-from broker.pods.env_sources import ServiceWatcher, read_sources
 from broker.pods.events import EventRecorder
-from broker.pods.provider_payload import Environment, digest, has_every_container, payload
+from broker.pods.prerequisites import PodWaits, Prerequisites
+from broker.pods.provider_payload import digest, payload
 from broker.pods.provider_state import ProviderState
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodSnapshot
-from broker.pods.workqueue import RetryLater
 from broker.provider import ProviderError, ProviderRefused
 
 _NO_UPDATES = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
-_MISSING_DELAY = 10.0
-"""Longest delay in seconds between attempts to read a ConfigMap or Secret that does not exist yet."""
 
 log = structlog.get_logger()
 
@@ -34,7 +30,7 @@ class ProviderSync:
 
     Args:
         dependencies: of the node.
-        services: the services of the cluster, for environment variables.
+        prerequisites: reads the objects that a pod needs.
         events: records the events.
         statuses: reads the status of a pod whose update answers 404.
     """
@@ -43,14 +39,12 @@ class ProviderSync:
         self,
         dependencies: Dependencies,
         *,
-        services: ServiceWatcher,
+        prerequisites: Prerequisites,
         events: EventRecorder,
         statuses: StatusSource,
     ) -> None:
         self._provider = dependencies.provider
-        self._client = dependencies.client
-        self._node = dependencies.node
-        self._services = services
+        self._prerequisites = prerequisites
         self._events = events
         self._statuses = statuses
 
@@ -62,11 +56,11 @@ class ProviderSync:
 
         Raises:
             ProviderError: retry.
-            RetryLater: an object that the pod's environment refers to does not exist yet.
+            PodWaits: an object that the pod needs does not exist yet, or the pod is too large for the provider.
             PodRefused: the pod cannot run at this provider.
         """
         stored, payload_, written = snapshot.stored, {}, False
-        if state.acknowledged == stored.version and state.has(stored.uid):
+        if state.acknowledged == stored.version and state.has(stored.uid) and not state.waiting(stored.uid):
             return False
         desired = PodVersion(stored.uid)
         while (action := decide(desired, state.pod)) is not Action.NOTHING:
@@ -75,7 +69,7 @@ class ProviderSync:
                     copy = await self._provider.get(stored.metadata.namespace, stored.metadata.name)
                     state.record_copy(copy, wanted=stored.uid)
                 case Action.BUILD_PAYLOAD:
-                    payload_ = payload(snapshot.pod, await self._environment(snapshot.pod, state))
+                    payload_ = payload(snapshot.pod, await self._prerequisites.environments(snapshot.pod, state))
                     desired = PodVersion(stored.uid, digest(payload_))
                 case Action.DELETE:
                     await self.delete(state.delete_body(stored.key))
@@ -121,6 +115,8 @@ class ProviderSync:
             self._events.record(pod, "Warning", "ProviderCreateFailed", f"pod not created: {exc}")
             if isinstance(exc, ProviderRefused) and exc.is_permanent:
                 raise PodRefused(str(exc)) from exc
+            if isinstance(exc, ProviderRefused) and exc.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                raise PodWaits(str(exc), retry_after=exc.retry_after) from exc
             raise
         self._events.record(pod, "Normal", "ProviderCreateSuccess", "pod created at the provider")
         log.info("pod created", **_log_fields(pod))
@@ -146,27 +142,6 @@ class ProviderSync:
         self._events.record(pod, "Normal", "ProviderUpdateSuccess", "pod updated at the provider")
         log.info("pod updated", **_log_fields(pod))
         return True
-
-    async def _environment(self, pod: Object, state: ProviderState) -> Environment:
-        uid, namespace = pod["metadata"]["uid"], pod["metadata"]["namespace"]
-        known = state.environment(uid)
-        if known and has_every_container(known, pod):
-            return known
-        if not self._services.synced:
-            raise RetryLater("the services of the cluster are not listed yet", at_most=1)
-        services = self._services.variables(
-            namespace, links=pod["spec"].get("enableServiceLinks", True) is not False
-        )
-        sources = await read_sources(self._client, namespace, references(pod))
-        resolution = resolve(pod, sources=sources, services=services, node=self._node)
-        for problem in resolution.problems:
-            self._events.record(pod, "Warning", problem.reason, problem.message)
-        if not resolution.complete:
-            reasons = ", ".join(sorted({problem.reason for problem in resolution.problems}))
-            raise RetryLater(f"the environment is incomplete: {reasons}", at_most=_MISSING_DELAY)
-        environment = {**resolution.environment, **known}
-        state.record_environment(uid, environment)
-        return environment
 
 
 def _is_not_found(error: ProviderError) -> bool:

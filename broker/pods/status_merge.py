@@ -17,6 +17,9 @@ TERMINAL = ("Succeeded", "Failed")
 _CONDITIONS = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled")
 """The conditions that a kubelet owns; others belong to other clients."""
 _SHARED_CONDITION = "DisruptionTarget"
+RESIZE_PENDING = "PodResizePending"
+_RESIZE_CONDITIONS = (RESIZE_PENDING, "PodResizeInProgress")
+"""Conditions that a kubelet owns and that exist only while they are true."""
 _KUBELET_FIELDS = (
     "conditions",
     "phase",
@@ -35,7 +38,13 @@ _CONTAINERS = (
 
 
 def merge_status(
-    pod: Object, reported: Object, *, now: datetime, host_ips: Sequence[str] = (), generation: int | None = None
+    pod: Object,
+    reported: Object,
+    *,
+    now: datetime,
+    host_ips: Sequence[str] = (),
+    generation: int | None = None,
+    pending_resize: Object | None = None,
 ) -> Object | None:
     """Merge a reported status into the status in Kubernetes.
 
@@ -45,6 +54,8 @@ def merge_status(
         now: current time, for changes without a time.
         host_ips: the node's InternalIPs.
         generation: generation of the pod at the provider; None where unknown.
+        pending_resize: the condition `PodResizePending` of a resize that the node does not grant; it replaces the
+            provider's.
 
     Returns:
         The complete new status; None without a change. The phase of a pod that has ended never changes, although
@@ -69,9 +80,10 @@ def merge_status(
             merged[statuses] = _container_statuses(
                 given[statuses], current.get(statuses) or (), pod["spec"], containers
             )
-    merged["conditions"] = _merged_conditions(
-        pod, merged, _objects(reported.get("conditions"), "type"), to_time(now)
-    )
+    given_conditions = _objects(reported.get("conditions"), "type")
+    if pending_resize:
+        given_conditions.append(pending_resize)
+    merged["conditions"] = _merged_conditions(pod, merged, given_conditions, to_time(now))
     return None if _same(merged, current) else merged
 
 
@@ -84,6 +96,8 @@ def status_patch(pod: Object, status: Object) -> Object:
         changed["conditions"] = [
             condition for condition in status["conditions"] if not _same(condition, before.get(condition["type"]))
         ]
+        removed = before.keys() - {condition["type"] for condition in status["conditions"]}
+        changed["conditions"] += [{"$patch": "delete", "type": type_} for type_ in sorted(removed)]
     for _, plural in _ADDRESSES:  # merged by ip: without the directive, the old address would stay
         if plural in changed and current.get(plural):
             changed[plural] = [*changed[plural], {"$patch": "replace"}]
@@ -179,17 +193,20 @@ def _is_forbidden_restart(before: Object, after: Object, spec: Object, container
 
 
 def _merged_conditions(pod: Object, merged: Object, reported: Iterable[Object], now: str) -> list[Object]:
-    current: list[Object] = (pod.get("status") or {}).get("conditions") or []
-    before = {condition["type"]: condition for condition in current}
+    before = {condition["type"]: condition for condition in (pod.get("status") or {}).get("conditions") or ()}
     given = {condition["type"]: condition for condition in reported}
-    foreign = {type_: condition for type_, condition in before.items() if type_ not in _CONDITIONS}
+    foreign = {
+        type_: condition for type_, condition in before.items() if type_ not in (*_CONDITIONS, *_RESIZE_CONDITIONS)
+    }
     own = _own_conditions(pod["spec"], merged, given, foreign)
     if merged["phase"] in TERMINAL and _SHARED_CONDITION in given:
         own[_SHARED_CONDITION] = given[_SHARED_CONDITION]
-    return [
-        *(c for type_, c in foreign.items() if type_ not in own),
-        *(_dated(type_, condition, before.get(type_), now) for type_, condition in own.items()),
-    ]
+    kept = {type_: condition for type_, condition in before.items() if type_ in foreign or type_ in own}
+    generation = {"observedGeneration": merged["observedGeneration"]}
+    dated = {
+        type_: _dated(type_, generation | condition, before.get(type_), now) for type_, condition in own.items()
+    }
+    return list({**kept, **dated}.values())  # in the order that the API server has
 
 
 def _own_conditions(
@@ -209,6 +226,7 @@ def _own_conditions(
         "ContainersReady": containers_ready,
         "Ready": _ready(spec, containers_ready, foreign),
         "PodScheduled": {"status": "True"},
+        **{type_: given[type_] for type_ in _RESIZE_CONDITIONS if not ended and _is_true(given.get(type_) or {})},
     }
 
 
@@ -270,6 +288,8 @@ def _dated(type_: str, condition: Object, before: Object | None, now: str) -> Ob
     """Return a condition merged into the previous one; the transition time changes with the status only."""
     status = str(condition.get("status")).capitalize()
     since = condition.get("lastTransitionTime") or now
+    if type_ == RESIZE_PENDING and before and before.get("reason") != condition.get("reason"):
+        before = None  # from Deferred to Infeasible or back: as a kubelet, a transition
     if before and before.get("status") == status:
         since = before.get("lastTransitionTime") or since
     return {
@@ -279,7 +299,7 @@ def _dated(type_: str, condition: Object, before: Object | None, now: str) -> Ob
         "lastTransitionTime": since,
         "reason": condition.get("reason"),
         "message": condition.get("message"),
-        "observedGeneration": condition.get("observedGeneration") or (before or {}).get("observedGeneration"),
+        "observedGeneration": condition["observedGeneration"],
     }
 
 

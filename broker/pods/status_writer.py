@@ -26,8 +26,21 @@ class StatusWriter:
         self._clock = dependencies.clock
         self._store = store
 
-    async def write(self, snapshot: PodSnapshot, state: ProviderState, reported: Object) -> None:
+    async def write(
+        self,
+        snapshot: PodSnapshot,
+        state: ProviderState,
+        reported: Object,
+        *,
+        pending_resize: Object | None = None,
+    ) -> None:
         """Write a status, if it differs from the status in Kubernetes.
+
+        Args:
+            snapshot: the pod.
+            state: what is known of the pod at the provider.
+            reported: the status that the provider reports.
+            pending_resize: the condition of a resize that is not granted.
 
         Raises:
             Conflict: the pod has changed since; its new version comes by the watch.
@@ -41,6 +54,7 @@ class StatusWriter:
             now=self._clock(),
             host_ips=self._node.host_ips,
             generation=pod["metadata"].get("generation") if is_acknowledged else None,
+            pending_resize=pending_resize,
         )
         if status is None:
             return

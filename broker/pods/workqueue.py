@@ -26,12 +26,14 @@ class RetryLater(BrokerError):
 
     Args:
         message: the reason.
-        at_most: upper limit of the delay before the next attempt in seconds.
+        at_most: upper limit of the delay before the next attempt in seconds; None: that of the queue.
+        retry_after: least delay in seconds; None: that of the queue.
     """
 
-    def __init__(self, message: str, *, at_most: float) -> None:
+    def __init__(self, message: str, *, at_most: float | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.at_most = at_most
+        self.retry_after = retry_after
 
 
 class WorkQueue:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Invalid
+from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid
 from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
 from tests.broker.cluster import Corner
@@ -42,6 +42,33 @@ async def test_a_new_pod_is_pending_with_defaults(pod: Object) -> None:
     assert pod["metadata"]["generation"] == 1
     assert pod["spec"]["terminationGracePeriodSeconds"] == 30
     assert pod["spec"]["enableServiceLinks"] is True
+
+
+async def test_host_network_makes_ports_host_ports(corner: Corner, pod: Object) -> None:
+    host = await corner.create_pod("host", hostNetwork=True, container={"ports": [{"containerPort": 8080}]})
+    (container,) = host["spec"]["containers"]
+    assert container["ports"] == [{"containerPort": 8080, "hostPort": 8080, "protocol": "TCP"}]
+
+
+async def test_only_a_resize_changes_resources(corner: Corner, pod: Object) -> None:
+    await corner.client.patch(
+        f"{corner.node_path}/status", {"status": {"allocatable": {"cpu": "4", "memory": "1Gi"}}}
+    )
+    small = {"resources": {"requests": {"cpu": "1"}}}
+    made = await corner.create_pod("small", container=small)
+    large: Object = {"spec": {"containers": [{"name": "web", "resources": {"requests": {"cpu": "2"}}}]}}
+    with pytest.raises(Invalid):
+        await corner.client.patch(f"{corner.pods}/small", large)
+    resized = await corner.client.patch(f"{corner.pods}/small/resize", large)
+    assert resized["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
+    assert resized["metadata"]["generation"] == made["metadata"]["generation"] + 1
+    all_of_it = {"cpu": "2", "memory": "1Gi"}
+    guaranteed: Object = {"name": "web", "resources": {"limits": all_of_it, "requests": all_of_it}}
+    with pytest.raises(Invalid):  # another QoS class
+        await corner.client.patch(f"{corner.pods}/small/resize", {"spec": {"containers": [guaranteed]}})
+    beyond: Object = {"name": "web", "resources": {"requests": {"cpu": "5"}}}
+    with pytest.raises(Forbidden, match="cpu, requested: 5000, allocatable: 4000"):
+        await corner.client.patch(f"{corner.pods}/small/resize", {"spec": {"containers": [beyond]}})
 
 
 async def test_a_name_is_unique(corner: Corner, pod: Object) -> None:

@@ -149,3 +149,12 @@ def test_invalid_settings_exit_with_status_2() -> None:
     assert ended.stderr == (
         "vkweb broker: WEB_ENDPOINT_URL: must be set: URL of the provider, such as http://127.0.0.1:3000\n"
     )
+
+
+def test_changed_settings_are_those_without_the_default() -> None:
+    given = {"WEB_ENDPOINT_URL": "http://127.0.0.1:3000", "PROVIDER_TOKEN": "secret", "LOG_LEVEL": "INFO"}
+    assert Settings.load(["--nodename=n"], given).changed() == {
+        "NODE_NAME": "n",
+        "WEB_ENDPOINT_URL": "http://127.0.0.1:3000",
+        "PROVIDER_TOKEN": "**********",
+    }

@@ -87,24 +87,33 @@ class Refused(Exception):
         self.headers = headers
 
 
+def waits(container: Object) -> bool:
+    """Return whether a container has a variable that is not resolved."""
+    return bool(container.get("envFrom")) or any(
+        "valueFrom" in variable for variable in container.get("env") or ()
+    )
+
+
 def running(pod: Object, started: str = NOW) -> Object:
-    """Return the status of a pod all of whose containers run."""
+    """Return the status of a pod all of whose containers run, except those that wait for their environment."""
+    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "not resolved"}}
     containers = [
         {
             "name": container["name"],
             "image": container["image"],
-            "ready": True,
+            "ready": not waits(container),
             "restartCount": 0,
-            "state": {"running": {"startedAt": started}},
+            "state": waiting if waits(container) else {"running": {"startedAt": started}},
         }
         for container in pod["spec"]["containers"]
     ]
+    is_running = not any(map(waits, pod["spec"]["containers"]))
     conditions = [
-        {"type": type_, "status": "True", "lastTransitionTime": started}
+        {"type": type_, "status": str(is_running or type_ != "Ready"), "lastTransitionTime": started}
         for type_ in ("PodScheduled", "Initialized", "Ready")
     ]
     return {
-        "phase": "Running",
+        "phase": "Running" if is_running else "Pending",
         "startTime": started,
         "podIP": "10.0.0.7",
         "conditions": conditions,
@@ -257,7 +266,10 @@ class StubProvider(ProviderServer):
 
     def _update(self, request: Request) -> Reply:
         pod = _parsed(request)
-        self.pods[self._known(_key(pod))] = pod
+        key = self._known(_key(pod))
+        self.pods[key] = pod
+        if self.statuses[key]["phase"] == "Pending":
+            self.report(key, running(pod))
         return Reply(200, self.ways.body_of_writes)
 
     def _delete(self, request: Request) -> Reply:

@@ -77,10 +77,11 @@ def _current_pods(now: str) -> str:
     return f"""
 SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since, p.pod_ip,
        p.created_at, p.updated_at, p.revision, s.cpu_millicores, s.memory_bytes, s.status
-FROM pods p JOIN pod_statuses s ON s.pod_id = p.id
+FROM nodes n JOIN pods p ON p.node_name = n.name JOIN pod_statuses s ON s.pod_id = p.id
 WHERE p.deleted_at IS NULL AND s.effective_at = (
     SELECT max(c.effective_at) FROM pod_statuses c
-    WHERE c.pod_id = p.id AND (c.effective_at <= p.updated_at OR c.effective_at <= {now}))
+    WHERE c.pod_id = p.id
+          AND (c.effective_at <= p.updated_at OR c.effective_at <= n.settled_at OR c.effective_at <= {now}))
 """  # noqa: S608 - from the constants above
 
 

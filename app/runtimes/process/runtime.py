@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import ClassVar
 
 import msgspec
@@ -158,6 +159,10 @@ class ProcessRuntime(Runtime):
     def capacity(self) -> dict[str, str]:
         """Return CAPACITY if it is set, else the capacity of this machine."""
         return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._machine)
+
+    def directories(self) -> tuple[Path, ...]:
+        """Return RUNTIME_DIRECTORY, which holds state and logs."""
+        return (self._root,)
 
     def _ensure_shim(self, directory: PodDirectory, pod: AcceptedPod, *, may_start: bool) -> bool:
         """Request a due stop and start a missing shim. Return whether a shim runs."""

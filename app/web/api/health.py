@@ -16,6 +16,7 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Return 200 if the database can be reached and is at the head revision, else 503."""
+    """Return 200 if the database is reachable and at the head revision, and its disk has free space, else 503."""
     get_services().database.check()
+    get_services().disk.check()
     return json_response({"status": "ok"})

@@ -17,8 +17,7 @@ def capacity() -> Response:
 @blueprint.get("/nodeConditions")
 def node_conditions() -> Response:
     """Return an array of NodeConditions."""
-    services = get_services()
-    return json_response(services.runtime.conditions(now=services.clock(), since=services.serving_since))
+    return json_response(get_services().node_conditions())
 
 
 @blueprint.get("/nodeAddresses")

@@ -20,7 +20,7 @@ from app.services import get_services
 from app.web.api.logs import log_response
 from app.web.errors import RETRY_AFTER_SECONDS, status_code
 from app.web.query import Blank, Flag, Name, Query, RowId, TimeUtc
-from app.web.responses import Response
+from app.web.responses import Response, html_response, set_security_headers
 from app.web.ui.timeline import container_state, lanes, timeline_entries
 
 _PODS_PER_PAGE = 100
@@ -28,10 +28,6 @@ _EVENTS_PER_PAGE = 50
 _LATEST_EVENTS = 8
 _MAX_NAMESPACES = 20
 _LOG_LINES = 200
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 blueprint = Blueprint(
     "ui",
@@ -125,7 +121,7 @@ def node() -> Response:
         namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MAX_NAMESPACES],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
         addresses=services.runtime.addresses(),
-        conditions=services.runtime.conditions(now=services.clock(), since=services.serving_since),
+        conditions=services.node_conditions(),
         events=_events(EventFilter(), at, limit=_LATEST_EVENTS)[0],
     )
 
@@ -225,12 +221,9 @@ def _http_error(exc: HTTPException) -> Response:
 @blueprint.after_request
 def _set_security_headers(response: Response) -> Response:
     """Forbid inline scripts, other origins and frames; forbid caching of everything but static files."""
-    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
     if request.endpoint != "ui.static":
         response.headers["Cache-Control"] = "no-store"
-    return response
+    return set_security_headers(response)
 
 
 @blueprint.app_template_global()
@@ -253,7 +246,7 @@ def _page(template: str, *, code: int = 200, **context: Any) -> Response:
         restarts=restarts,
         **context,
     )
-    return Response(html, status=code, content_type="text/html; charset=utf-8")
+    return html_response(html, code=code)
 
 
 def _error(code: int, message: str) -> Response:

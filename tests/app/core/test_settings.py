@@ -68,6 +68,7 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("AUDIT_HASH_CHAIN", "true", True),
     ("AUDIT_HASH_CHAIN", "false", False),
     ("MAX_CONTENT_LENGTH", "1024", 1024),
+    ("MIN_FREE_DISK", "64Mi", "64Mi"),
     ("LOG_LEVEL", "DEBUG", "DEBUG"),
     ("LOG_LEVEL", "warning", "WARNING"),
     ("LOG_FORMAT", "console", "console"),
@@ -193,11 +194,32 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
         "CORS_ORIGINS": "",
         "AUDIT_HASH_CHAIN": "false",
         "MAX_CONTENT_LENGTH": "33554432",
+        "MIN_FREE_DISK": "",
         "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "auto",
         "WORKERS": "2",
         "THREADS": "8",
     }
+
+
+def test_changed_settings_are_those_without_the_default(read: Read) -> None:
+    assert read().changed() == {}
+    changed = read(PORT="3100", PROVIDER_TOKEN=SECRET, THREADS="8").changed()
+    assert changed == {"PORT": "3100", "HOST": "0.0.0.0", "PROVIDER_TOKEN": "**********"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "http://127.0.0.1:3000"),
+        ({"PORT": "3100", "HOST": "::1"}, "http://[::1]:3100"),
+        ({"PROVIDER_TOKEN": "x"}, "http://127.0.0.1:3000"),
+        ({"PROVIDER_TOKEN": "x", "HOST": "::"}, "http://[::1]:3000"),
+        ({"PROVIDER_TOKEN": "x", "HOST": "10.0.0.5"}, "http://10.0.0.5:3000"),
+    ],
+)
+def test_the_url_is_reachable_from_this_machine(read: Read, variables: dict[str, str], url: str) -> None:
+    assert read(**variables).url == url
 
 
 @pytest.mark.parametrize(

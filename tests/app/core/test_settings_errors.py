@@ -82,6 +82,8 @@ from tests.app.simulation import SECRET
         ("MAX_CONTENT_LENGTH", "1023"),
         ("MAX_CONTENT_LENGTH", "2MiB"),
         ("MAX_CONTENT_LENGTH", "9" * 20),
+        ("MIN_FREE_DISK", "-1"),
+        ("MIN_FREE_DISK", "some"),
         ("LOG_LEVEL", SECRET),
         ("LOG_FORMAT", SECRET),
         ("WORKERS", "0"),

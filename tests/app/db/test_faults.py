@@ -25,7 +25,7 @@ from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Base
 from tests.app.db.test_durability import assert_nothing_is_half_written
-from tests.conftest import MakeApp
+from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.waiting import write_under_way
 
@@ -223,6 +223,45 @@ def test_a_full_disk_is_503_until_space_returns(app: Flask, client: FlaskClient,
     forget_connections(app)
     assert client.post("/createPod", json=big).status_code == 200
     assert_nothing_is_half_written(database)
+
+
+@ON_SQLITE
+def test_reads_succeed_on_a_full_disk(app: Flask, client: FlaskClient, clock: Clock, database: Database) -> None:
+    annotations = {
+        f"synthetic.virtual-kubelet.io/{name}": value
+        for name, value in {"run-for": "1s", "exit-code": "1"}.items()
+    }
+    assert client.post("/createPod", json=a_pod(metadata={"annotations": annotations})).status_code == 200
+    revision = client.get("/podStatuses?since=0").get_json()["revision"]
+
+    @event.listens_for(app.extensions["services"].database.engine, "connect")
+    def limit(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1").close()
+
+    forget_connections(app)
+    clock.advance(86400)  # statuses are overdue
+    before = contents(database)["pod_statuses"]
+    assert len(client.get("/getPods").get_json()) == 1
+    assert client.get("/getPodStatus?namespace=default&name=web-0").status_code == 200
+    assert client.get(f"/podStatuses?since={revision}").status_code == 200
+    assert contents(database)["pod_statuses"] == before
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_full_disk_of_postgresql_is_503(client: FlaskClient, database: Database) -> None:
+    """Raise the error by a trigger, with the code (SQLSTATE 53100) that PostgreSQL uses."""
+    with database.write() as connection:
+        connection.execute(
+            text(
+                """CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"""
+            )
+        )
+        connection.execute(text("CREATE TRIGGER fill BEFORE INSERT ON pod_statuses EXECUTE FUNCTION fill()"))
+    before = contents(database)
+
+    assert message(client.post("/createPod", json=a_pod())) == "the disk of the database is full"
+    assert contents(database) == before
 
 
 @ON_SQLITE

@@ -112,6 +112,28 @@ def test_it_refuses_to_share_a_port(server: Server, database_url: str) -> None:
     assert line == f"cannot listen on 127.0.0.1:{server.port}: Address already in use"
 
 
+@ON_SQLITE
+def test_an_unusable_runtime_stops_the_start(database_url: str) -> None:
+    assert refusal(database_url, RUNTIME="foo:Bar") == "RUNTIME: No module named 'foo'"
+
+
+@ON_SQLITE
+def test_the_start_logs_addresses_and_changed_settings(serve: Serve, database_url: str) -> None:
+    with serve(NODE_NAME="n", WORKERS="2") as server:
+        lines = server.log_lines()
+    url = f"http://127.0.0.1:{server.port}"
+    (listening,) = [line for line in lines if line["event"] == "listening"]
+    assert {name: listening[name] for name in ("url", "dashboard", "database")} == {
+        "url": f"{url}/",
+        "dashboard": f"{url}/ui/",
+        "database": database_url,
+    }
+    (settings,) = [line for line in lines if line["event"] == "settings"]
+    assert (settings["PORT"], settings["NODE_NAME"]) == (str(server.port), "n")
+    assert not {"THREADS", "PROVIDER_TOKEN"} & settings.keys()
+    assert not any(line["event"].startswith("Listening") for line in lines)
+
+
 def test_another_revision_stops_service(make_app: MakeApp, database_url: str) -> None:
     app = make_app()
     client = app.test_client()

@@ -4,9 +4,11 @@ Tried against Kubernetes 1.36, and read in pkg/registry/core/pod/strategy.go and
 """
 
 import ipaddress
+from decimal import Decimal
 from typing import Any
 
-from tests.broker.apiserver.errors import invalid
+from broker.kubernetes.quantity import parse_quantity, whole
+from tests.broker.apiserver.errors import Refusal, invalid
 
 Object = dict[str, Any]
 
@@ -27,6 +29,10 @@ def set_defaults(pod: Object) -> None:
         spec.setdefault(field, value)
     for container in [*spec["containers"], *spec.get("initContainers", [])]:
         container.setdefault("resources", {})
+        for port in container.get("ports", []):
+            port.setdefault("protocol", "TCP")
+            if spec.get("hostNetwork"):
+                port.setdefault("hostPort", port["containerPort"])
         container.setdefault("imagePullPolicy", "IfNotPresent")
         for resource, limit in container["resources"].get("limits", {}).items():
             container["resources"].setdefault("requests", {}).setdefault(resource, limit)
@@ -38,6 +44,48 @@ def grace_of(pod: Object, asked: int | None) -> int:
     if not pod["spec"].get("nodeName") or pod["status"].get("phase") in ("Succeeded", "Failed"):
         return 0
     return max(pod["spec"]["terminationGracePeriodSeconds"] if asked is None else asked, 0)
+
+
+def validate_spec(old: Object, new: Object, *, subresource: str) -> None:
+    """Refuse changes of resources, except by the subresource `resize`, which changes nothing else.
+
+    Raises:
+        Refusal: 422.
+    """
+    before, after = (_without_resources(pod["spec"]) for pod in (old, new))
+    if subresource == "resize":
+        if before != after:
+            raise invalid("spec: Forbidden: only cpu and memory resources are mutable")
+        if _qos_class(new["spec"]) != old["status"]["qosClass"]:
+            raise invalid("metadata: Invalid value: Pod QOS Class may not change as a result of resizing")
+    elif old["spec"] != new["spec"] and before == after:
+        raise invalid("spec: Forbidden: pod updates may not change fields other than image, tolerations and so on")
+
+
+def admit_resize(pod: Object, node: Object | None) -> None:
+    """Refuse a resize that the pod's node can never grant: the admission plugin PodResizeValidator of 1.36.
+
+    Raises:
+        Refusal: 403.
+    """
+    name = f'pods "{pod["metadata"]["name"]}" is forbidden: '
+    if node is None:
+        raise Refusal(403, "Forbidden", f'{name}node "{pod["spec"]["nodeName"]}" not found')
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    requests = [container["resources"].get("requests") or {} for container in pod["spec"]["containers"]]
+    for resource, unit in (("cpu", Decimal("0.001")), ("memory", Decimal(1))):
+        requested = sum((parse_quantity(each.get(resource, "0")) for each in requests), Decimal(0))
+        there = parse_quantity(allocatable.get(resource, "0"))
+        if requested > there:
+            what = f"{resource}, requested: {whole(requested, unit)}, allocatable: {whole(there, unit)}"
+            raise Refusal(403, "Forbidden", f"{name}node didn't have enough allocatable resources: {what}")
+
+
+def _without_resources(spec: Object) -> Object:
+    without = {
+        kind: [{**c, "resources": {}} for c in spec.get(kind, [])] for kind in ("containers", "initContainers")
+    }
+    return {**spec, **without, "resources": {}}
 
 
 def validate_status(old: Object, new: Object) -> None:

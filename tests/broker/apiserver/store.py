@@ -147,6 +147,10 @@ class Store:
                 pods.validate_status(old, new)
             elif metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
                 raise conflict(f"Precondition failed: UID in precondition: {metadata['uid']}")
+            else:
+                pods.validate_spec(old, new, subresource=subresource)
+                if subresource == "resize" and new["spec"] != old["spec"]:
+                    pods.admit_resize(new, self.find("nodes", new["spec"].get("nodeName", "")))
         metadata["uid"] = old["metadata"]["uid"]
         if resource in ("pods", "nodes"):
             kept = "spec" if subresource == "status" else "status"

@@ -85,6 +85,15 @@ def phase(api: ApiServer, name: str = "web-0", namespace: str = "default") -> st
     return pod["status"]["phase"] if pod else None
 
 
+def container_status(api: ApiServer, container: str, name: str = "web-0") -> Object:
+    """The status of a container; empty before it is written."""
+    pod = api.store.find("pods", name, "default") or {"status": {}}
+    statuses = [
+        s for field in ("initContainerStatuses", "containerStatuses") for s in pod["status"].get(field) or ()
+    ]
+    return next((status for status in statuses if status["name"] == container), {})
+
+
 def condition(api: ApiServer, type_: str, name: str = "web-0") -> Object | None:
     """A condition of a pod."""
     pod = api.store.find("pods", name, "default") or {"status": {}}

@@ -7,7 +7,7 @@ import pytest
 
 from broker.kubernetes.quantity import parse_quantity, whole
 from broker.node_info import NodeInfo
-from broker.pods.admission import Rejection, ResourceLedger, admit, requests
+from broker.pods.admission import Rejection, admit, requests
 from broker.pods.host_ports import HostPort
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, bound, events, phase
@@ -239,19 +239,6 @@ async def test_labels_that_the_watch_lacks_are_read(
         await api.until(lambda: phase(api, "here") == "Running")
         await api.until(lambda: phase(api, "elsewhere") == "Failed")
         await api.until(lambda: events(api, "NodeAffinity"))
-
-
-def test_the_ledger_counts_each_admitted_pod_once() -> None:
-    ledger = ResourceLedger()
-    ledger.admit("a", {"cpu": Decimal(1)})
-    ledger.admit("a", {"cpu": Decimal(2)})
-    ledger.admit("b", {"cpu": Decimal("0.5")})
-    assert ledger.used == {"cpu": Decimal("2.5")}
-    ledger.release("a")
-    ledger.release("a")
-    assert ledger.used == {"cpu": Decimal("0.5")}
-    assert "b" in ledger
-    assert "a" not in ledger
 
 
 @pytest.mark.parametrize(

@@ -229,19 +229,6 @@ async def test_pods_unknown_to_kubernetes_are_deleted_after_sync(
     assert len(listed) == 1
 
 
-async def test_a_pod_waits_for_a_mandatory_config_map(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
-) -> None:
-    api.store.create("pods", bound(containers=[a_container(envFrom=[{"configMapRef": {"name": "config"}}])]))
-    async with controlling(stub):
-        (event,) = await api.until(lambda: events(api, "MandatoryConfigMapNotFound"))
-        assert event["type"] == "Warning"
-        assert phase(api) == "Pending"
-        assert not stub.requests_to("/createPod")
-        api.store.create("configmaps", {"metadata": {"name": "config"}, "data": {"A": "1"}})
-        await api.until(lambda: phase(api) == "Running")
-
-
 async def test_an_environment_is_resolved_once_per_pod(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:

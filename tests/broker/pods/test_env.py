@@ -5,7 +5,18 @@ from typing import Any
 import pytest
 
 from broker.node_info import NodeInfo
-from broker.pods.env import EnvironmentProblem, Reference, Resolution, Sources, Unreadable, references, resolve
+from broker.pods.env import (
+    ContainerEnvironment,
+    EnvironmentProblem,
+    Reference,
+    Resolution,
+    Sources,
+    Unreadable,
+    containers,
+    is_resolved,
+    references,
+    resolve,
+)
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]
@@ -36,12 +47,12 @@ def resolved(
             {"type": "InternalIP", "address": "2001:db8::1"},
         ],
     )
-    return resolve(of, sources=sources or {}, services=services or {}, node=node)
+    return resolve(of, containers(of), sources=sources or {}, services=services or {}, node=node)
 
 
 def values(resolution: Resolution) -> dict[str, str]:
     """The variables that have a value, in order."""
-    return {v["name"]: v["value"] for v in resolution.environment["web"] if "value" in v}
+    return {v["name"]: v["value"] for v in resolution.environments["web"].env if "value" in v}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +98,7 @@ def test_precedence_of_env_from_env_and_services() -> None:
         "KUBERNETES_SERVICE_HOST": "10.0.0.1",
     }
     assert list(values(resolution)) == ["P_a", "P_b", "A", "B", "OWN", "KUBERNETES_SERVICE_HOST"]
-    assert resolution.complete
+    assert not resolution.environments["web"].missing
     assert resolution.problems == ()
 
 
@@ -125,7 +136,7 @@ def test_unresolvable_sources_are_forwarded_in_order(source: Object) -> None:
     resolution = resolved(
         variable("A", value="1"), {"name": "P", "valueFrom": source}, variable("B", value="$(P)")
     )
-    assert resolution.environment["web"] == [
+    assert resolution.environments["web"].env == [
         {"name": "A", "value": "1"},
         {"name": "P", "valueFrom": source},
         {"name": "B", "value": "$(P)"},
@@ -158,8 +169,8 @@ def test_a_resource_may_be_of_another_container() -> None:
             a_container("db", resources={"limits": {"cpu": "3"}}),
         ]
     )
-    resolution = resolve(pod, sources={}, services={}, node=NodeInfo("node-1"))
-    assert resolution.environment["web"] == [{"name": "R", "value": "3"}]
+    resolution = resolve(pod, containers(pod), sources={}, services={}, node=NodeInfo("node-1"))
+    assert resolution.environments["web"].env == [{"name": "R", "value": "3"}]
 
 
 def of_config(*, optional: bool = False, key: str | None = None) -> tuple[list[Object], list[Object]]:
@@ -177,31 +188,81 @@ EMPTY: Sources = {CONFIG: {}}
 
 @pytest.mark.parametrize("optional", [True, False])
 @pytest.mark.parametrize(
-    ("key", "sources", "reason"),
+    ("key", "sources", "reason", "message"),
     [
-        pytest.param(None, MISSING, "{}ConfigMapNotFound", id="no such object"),
-        pytest.param("a", MISSING, "{}ConfigMapNotFound", id="no such object for a key"),
-        pytest.param("a", EMPTY, "{}ConfigMapKeyNotFound", id="no such key"),
-        pytest.param(None, UNREADABLE, "FailedToRead{}ConfigMap", id="not to be read"),
-        pytest.param("a", UNREADABLE, "FailedToRead{}ConfigMap", id="not to be read for a key"),
+        pytest.param(None, MISSING, "{}ConfigMapNotFound", 'configmap "config" not found', id="no object"),
+        pytest.param(
+            "a", MISSING, "{}ConfigMapNotFound", 'configmap "config" not found', id="no object for a key"
+        ),
+        pytest.param(
+            "a", EMPTY, "{}ConfigMapKeyNotFound", "couldn't find key a in ConfigMap default/config", id="no key"
+        ),
+        pytest.param(
+            None,
+            UNREADABLE,
+            "FailedToRead{}ConfigMap",
+            'configmap "config" cannot be read: Forbidden',
+            id="unreadable",
+        ),
     ],
 )
-def test_a_missing_source_blocks_the_pod_unless_optional(
-    optional: bool, key: str | None, sources: Sources, reason: str
+def test_a_missing_source_blocks_the_container_unless_optional(
+    optional: bool, key: str | None, sources: Sources, reason: str, message: str
 ) -> None:
     env, env_from = of_config(optional=optional, key=key)
     resolution = resolved(*env, env_from=env_from, sources=sources)
-    (problem,) = resolution.problems
-    assert problem.reason == reason.format("Optional" if optional else "Mandatory")
-    assert "'config'" in problem.message
-    assert resolution.complete is optional
-    assert values(resolution) == {}
+    name, type_ = ("Optional", "Normal") if optional else ("Mandatory", "Warning")
+    assert resolution.problems == ((reason.format(name), message, type_),)
+    unresolved = ContainerEnvironment(env, env_from, message)
+    assert resolution.environments["web"] == (ContainerEnvironment([], []) if optional else unresolved)
+
+
+def test_an_incomplete_environment_is_resolved_in_part() -> None:
+    secret = variable("S", "secretKeyRef", name="password", key="p")
+    config = {"configMapRef": {"name": "config"}}
+    resolution = resolved(
+        variable("A", value="1"),
+        secret,
+        variable("B", value="2"),
+        env_from=[config, {"secretRef": {"name": "password"}}],
+        sources={CONFIG: None, SECRET: {"x": "3"}},
+    )
+    found = resolution.environments["web"]
+    assert found.env == [
+        {"name": "x", "value": "3"},
+        {"name": "A", "value": "1"},
+        secret,
+        {"name": "B", "value": "2"},
+    ]
+    assert found.env_from == [config]
+    assert found.missing == 'configmap "config" not found'
+
+
+def test_a_missing_source_blocks_no_other_container() -> None:
+    env, _ = of_config(key="a")
+    pod = a_pod(containers=[a_container(env=env), a_container("b", env=[variable("A", value="1")])])
+    found = resolve(pod, containers(pod), sources=MISSING, services={}, node=NodeInfo("node-1")).environments
+    assert found["web"].missing
+    assert found["b"] == ContainerEnvironment([{"name": "A", "value": "1"}], [])
+
+
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        pytest.param({"env": [variable("A", value="1")]}, True, id="values"),
+        pytest.param({"env": [variable("A", "fieldRef", fieldPath="status.podIP")]}, True, id="a field"),
+        pytest.param({"env": [variable("A", "secretKeyRef", name="s", key="k")]}, False, id="a key"),
+        pytest.param({"envFrom": [{"secretRef": {"name": "s"}}]}, False, id="an object"),
+    ],
+)
+def test_a_container_is_resolved_without_references(container: Object, expected: bool) -> None:
+    assert is_resolved(container) is expected
 
 
 def test_equal_problems_are_reported_once() -> None:
     env, _ = of_config(key="a")
     pod = a_pod(containers=[a_container(env=env), a_container("b", env=env)])
-    resolution = resolve(pod, sources=EMPTY, services={}, node=NodeInfo("node-1"))
+    resolution = resolve(pod, containers(pod), sources=EMPTY, services={}, node=NodeInfo("node-1"))
     assert [problem.reason for problem in resolution.problems] == ["MandatoryConfigMapKeyNotFound"]
 
 
@@ -218,7 +279,7 @@ def test_invalid_variable_names_are_skipped_and_reported(name: str) -> None:
         env_from=[{"secretRef": {"name": "password"}}], sources={SECRET: {name: "hidden", "ok": "1"}}
     )
     assert values(resolution) == {"ok": "1"}
-    assert resolution.complete
+    assert not resolution.environments["web"].missing
     assert resolution.problems == (
         EnvironmentProblem(
             "InvalidEnvironmentVariableNames",
@@ -246,13 +307,13 @@ def test_every_kind_of_container_has_an_environment() -> None:
         initContainers=[a_container("i")],
         ephemeralContainers=[a_container("e")],
     )
-    resolution = resolve(pod, sources={}, services=SERVICES, node=NodeInfo("node-1"))
-    assert set(resolution.environment) == {"i", "c", "e"}
-    assert all(resolution.environment.values())
+    resolution = resolve(pod, containers(pod), sources={}, services=SERVICES, node=NodeInfo("node-1"))
+    assert set(resolution.environments) == {"i", "c", "e"}
+    assert all(found.env for found in resolution.environments.values())
 
 
 def test_each_reference_is_returned_once() -> None:
     env, env_from = of_config(key="a")
     secret = variable("S", "secretKeyRef", name="password", key="p")
     pod = a_pod(containers=[a_container(env=[*env, secret], envFrom=env_from), a_container("b", env=env)])
-    assert references(pod) == [CONFIG, SECRET]
+    assert references(containers(pod)) == [CONFIG, SECRET]

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from broker.pods.provider_payload import digest, environment_in, has_every_container, payload
+from broker.pods.env import ContainerEnvironment
+from broker.pods.provider_payload import digest, environment_in, payload
 from tests.pods import a_container, a_pod
 
 Object = dict[str, Any]
 ENVIRONMENT = {"web": [{"name": "A", "value": "1"}]}
+ENVIRONMENTS = {"web": ContainerEnvironment(ENVIRONMENT["web"])}
 
 
 def sent() -> Object:
@@ -18,7 +20,7 @@ def sent() -> Object:
     metadata = {"managedFields": [{"manager": "kubectl"}], "annotations": {"a": "1"}}
     return payload(
         {"kind": "Pod", "apiVersion": "v1", **a_pod(uid="uid-1", containers=[container], metadata=metadata)},
-        ENVIRONMENT,
+        ENVIRONMENTS,
     )
 
 
@@ -33,13 +35,13 @@ def test_the_payload_has_status_and_no_managed_fields() -> None:
     assert "managedFields" not in sent()["metadata"]
     pod = a_pod()
     del pod["status"]
-    assert payload(pod, ENVIRONMENT)["status"] == {}
+    assert payload(pod, ENVIRONMENTS)["status"] == {}
 
 
 def test_the_pod_is_not_modified() -> None:
     pod = a_pod()
     before = deepcopy(pod)
-    payload(pod, ENVIRONMENT)
+    payload(pod, ENVIRONMENTS)
     assert pod == before
 
 
@@ -96,8 +98,15 @@ def test_relevant_fields_change_the_digest(edit: Any) -> None:
 def test_the_environment_is_read_from_a_provider_copy() -> None:
     copy = json.loads(json.dumps(sent()))
     assert environment_in(copy) == ENVIRONMENT
-    assert has_every_container(ENVIRONMENT, copy)
-    assert not has_every_container(ENVIRONMENT, a_pod(containers=[a_container(), a_container("new")]))
+
+
+def test_an_incomplete_environment_is_sent_and_never_read() -> None:
+    env = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
+    env_from = [{"configMapRef": {"name": "config"}}]
+    sent = payload(a_pod(), {"web": ContainerEnvironment(env, env_from, "missing")})
+    (container,) = sent["spec"]["containers"]
+    assert (container["env"], container["envFrom"]) == (env, env_from)
+    assert environment_in(sent) == {}
 
 
 @pytest.mark.parametrize("copy", [{}, {"spec": None}, {"spec": {"containers": [{"name": "web", "env": None}]}}])

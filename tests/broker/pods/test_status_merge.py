@@ -254,7 +254,7 @@ def test_a_gate_that_opens_dates_the_ready_condition() -> None:
     gated = {"readinessGates": [{"conditionType": "a/b"}]}
     opened = pod({"conditions": [cond("a/b"), cond("Ready", "False", BEFORE)]}, **gated)
     status = merged(opened, RUNNING)
-    assert condition(status, "Ready") == {"type": "Ready", "status": "True", "lastTransitionTime": AT_NOW}
+    assert condition(status, "Ready") == cond("Ready", time=AT_NOW, observedGeneration=3)
     assert merge_status(pod(status, **gated), RUNNING, now=NOW, host_ips=HOST) is None
 
 
@@ -264,6 +264,14 @@ def test_an_ended_pod_is_never_ready(phase: str, reason: str) -> None:
     for type_ in ("Ready", "ContainersReady"):
         found = condition(status, type_)
         assert (found["status"], found["reason"], found["lastTransitionTime"]) == ("False", reason, AT_NOW)
+
+
+def test_conditions_have_an_observed_generation() -> None:
+    there = [cond(type_, observedGeneration=1) for type_ in OWN]
+    reported = [cond("Initialized", observedGeneration=2), cond("ContainersReady")]
+    status = merged(pod({"conditions": there}), {**RUNNING, "conditions": reported})
+    seen = {condition["type"]: condition["observedGeneration"] for condition in status["conditions"]}
+    assert seen == {**dict.fromkeys(OWN, 3), "Initialized": 2}
 
 
 def test_foreign_conditions_are_kept() -> None:
@@ -278,6 +286,54 @@ def test_foreign_conditions_are_kept() -> None:
 def test_a_provider_may_report_a_disruption_target() -> None:
     target = cond("DisruptionTarget", reason="TerminationByKubelet")
     assert "DisruptionTarget" in conditions(merged(pod(), {"phase": "Failed", "conditions": [target]}))
+
+
+DEFERRED = {"type": "PodResizePending", "status": "True", "reason": "Deferred", "observedGeneration": 4}
+INFEASIBLE = {**DEFERRED, "reason": "Infeasible"}
+IN_PROGRESS = cond("PodResizeInProgress", observedGeneration=4)
+
+
+def resizing(reported: list[Object], pending: Object | None = None, there: list[Object] | None = None) -> Object:
+    """The status of a pod while it is resized."""
+    status = merge_status(
+        pod({"phase": "Running", "conditions": there or []}),
+        {**RUNNING, "conditions": reported},
+        now=NOW,
+        pending_resize=pending,
+    )
+    assert status is not None
+    return status
+
+
+def test_the_node_determines_the_pending_resize() -> None:
+    status = resizing([IN_PROGRESS, INFEASIBLE], DEFERRED)
+    assert condition(status, "PodResizePending") == {**DEFERRED, "lastTransitionTime": AT_NOW}
+    assert condition(status, "PodResizeInProgress") == IN_PROGRESS
+    assert condition(resizing([INFEASIBLE]), "PodResizePending")["reason"] == "Infeasible"
+
+
+def test_resize_conditions_exist_while_true() -> None:
+    there = [cond("PodResizePending", reason="Deferred"), IN_PROGRESS, cond("a/b")]
+    status = resizing([cond("PodResizeInProgress", "False")], there=there)
+    assert conditions(status).keys() == {*OWN, "a/b"}
+    assert status_patch(pod({"conditions": there}), status)["status"]["conditions"][-2:] == [
+        {"$patch": "delete", "type": "PodResizeInProgress"},
+        {"$patch": "delete", "type": "PodResizePending"},
+    ]
+    ended = merged(pod({"conditions": there}), {"phase": "Succeeded", "conditions": [IN_PROGRESS]})
+    assert not conditions(ended).keys() & {"PodResizePending", "PodResizeInProgress"}
+
+
+def test_another_reason_dates_a_pending_resize() -> None:
+    there = [cond("PodResizePending", reason="Deferred", observedGeneration=3)]
+    assert condition(resizing([], DEFERRED, there), "PodResizePending")["lastTransitionTime"] == BEFORE
+    assert condition(resizing([], INFEASIBLE, there), "PodResizePending")["lastTransitionTime"] == AT_NOW
+
+
+def test_conditions_keep_their_order() -> None:
+    there = merged(pod(), RUNNING)
+    there["conditions"].append(cond("a/b"))
+    assert merge_status(pod(there), RUNNING, now=NOW, host_ips=HOST) is None
 
 
 @pytest.mark.parametrize(
@@ -356,7 +412,7 @@ def test_the_restart_policy_of_a_container_takes_precedence() -> None:
 
 
 def test_a_patch_contains_changes_uid_and_version() -> None:
-    current = {"startTime": BEFORE, "conditions": [cond("PodScheduled"), cond("a/b")]}
+    current = {"startTime": BEFORE, "conditions": [cond("PodScheduled", observedGeneration=3), cond("a/b")]}
     of = pod(current)
     patch = status_patch(of, merged(of, RUNNING))
     assert patch["metadata"] == {"uid": "uid-1", "resourceVersion": "7"}

@@ -1,0 +1,104 @@
+"""Disk space that is kept for deletions: below it the node has disk pressure and accepts no pods.
+
+The problem: every write needs disk space, also a deletion, since the history is kept. On a full disk nothing could
+be deleted.
+
+The rule: creates and updates of pods are refused with 503 where they would leave less free space than
+MIN_FREE_DISK; deletions, statuses and audit events use it. The condition DiskPressure and `/readyz` report the
+shortage before the disk is full.
+
+An example: the file system has 70 MiB free and MIN_FREE_DISK is 64 MiB. A pod of 1 MiB is accepted, one of 5 MiB
+is refused: it takes twice its size, in SQLite's write-ahead log and in the database.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from app.core.clock import Clock
+from app.core.errors import DiskShortage
+from app.core.quantity import parse_quantity
+from app.core.timestamps import rfc3339
+from app.db.engine import Database
+from app.db.sqlite_file import reusable_bytes
+from app.runtimes import Runtime
+
+_DEFAULT_BYTES = 64 * 1024**2
+_DEFAULT_SHARE = 10
+_COPIES = 2
+_MEBIBYTE = 1024**2
+
+
+class _Place(NamedTuple):
+    """A path that is written to, and its name in messages."""
+
+    path: Path
+    name: str
+
+
+class DiskReserve:
+    """Compares the free disk space of a node with MIN_FREE_DISK.
+
+    It measures the file systems of the SQLite database and of the runtime's directories. PostgreSQL is not
+    measured: its disk may be on another machine.
+    """
+
+    def __init__(self, database: Database, runtime: Runtime, *, clock: Clock) -> None:
+        minimum = runtime.settings.min_free_disk
+        self._minimum = None if minimum is None else int(parse_quantity(minimum))
+        self._database = database.path if database.is_sqlite else None
+        self._places = [_Place(path, "the runtime directory") for path in runtime.directories()]
+        if self._database:
+            self._places.append(_Place(self._database.parent, "the database"))
+        self._clock = clock
+        self._changed_at: datetime | None = None
+        self._is_short = False
+
+    def check(self, size: int = 0) -> None:
+        """Check that a pod can be stored.
+
+        Args:
+            size: the size of the pod, in bytes.
+
+        Raises:
+            DiskShortage: less than MIN_FREE_DISK would be left.
+        """
+        for message in self._shortages(size * _COPIES):
+            raise DiskShortage(message)
+
+    def with_pressure(self, conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return node conditions in which DiskPressure is True while there is a shortage. Never fails.
+
+        Each process sees the beginning and the end of a shortage when it is asked for the conditions.
+        """
+        message = next(self._shortages(0), None)
+        if self._is_short != (message is not None):
+            self._is_short, self._changed_at = not self._is_short, self._clock()
+        if self._changed_at is None:
+            return conditions
+        changed = {"lastTransitionTime": rfc3339(self._changed_at)}
+        if message:
+            changed |= {"status": "True", "reason": "ProviderHasDiskPressure", "message": message}
+        return [{**c, **changed} if c["type"] == "DiskPressure" else c for c in conditions]
+
+    def _shortages(self, needed: int) -> Iterator[str]:
+        for path, name in self._places:
+            try:
+                disk = os.statvfs(path)
+            except OSError:  # requests that need the path report it
+                continue
+            free = disk.f_bavail * disk.f_frsize
+            if self._database and path == self._database.parent:
+                free += reusable_bytes(self._database)
+            minimum = self._minimum
+            if minimum is None:
+                minimum = min(_DEFAULT_BYTES, disk.f_blocks * disk.f_frsize // _DEFAULT_SHARE)
+            if free - needed < minimum:
+                more = f", {_mebibytes(needed)} needed" if needed else ""
+                yield f"the disk of {name} has {_mebibytes(free)} free, {_mebibytes(minimum)} reserved{more}"
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / _MEBIBYTE:.1f} MiB"

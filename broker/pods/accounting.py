@@ -1,0 +1,134 @@
+"""Accounting of the pods of this node: requested resources and host ports.
+
+A pod holds its room from its admission until its containers have ended, wherever that is known first: from the
+provider's status, from the status in Kubernetes, or from the provider's answer that it has no such pod. Before
+that, a pod may be on its way out: it is being deleted, was deleted without a grace period, or was set to Failed
+by another client. The scheduler no longer counts some of these pods, so a new pod that fits once they have left
+waits for them; it is rejected only if it does not fit even then. For example, on a node with 4 cpu:
+
+* A with 4 cpu is being deleted and B with 4 cpu arrives: B waits until A has ended.
+* A with 4 cpu runs and B with 4 cpu arrives: B is rejected with `OutOfcpu`.
+"""
+
+from collections.abc import Callable, Collection
+from decimal import Decimal
+from typing import NamedTuple
+
+from broker.kubernetes.quantity import Amounts, total
+from broker.pods.host_ports import HostPort
+
+
+class Usage(NamedTuple):
+    """Resources and host ports of several pods together.
+
+    Attributes:
+        amounts: resource name → amount.
+        ports: host ports.
+    """
+
+    amounts: Amounts
+    ports: frozenset[HostPort]
+
+
+class _Claim(NamedTuple):
+    key: str
+    requested: Amounts
+    ports: frozenset[HostPort]
+
+
+class ResourceLedger:
+    """Resources and host ports of each admitted pod, by UID.
+
+    Args:
+        on_release: is called whenever a pod has released what it held.
+    """
+
+    def __init__(self, on_release: Callable[[], None] = lambda: None) -> None:
+        self._on_release = on_release
+        self._claims: dict[str, _Claim] = {}
+        self._by_key: dict[str, set[str]] = {}
+        self._used: dict[str, Decimal] = {}
+        self._leaving: set[str] = set()
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._claims
+
+    @property
+    def usage(self) -> Usage:
+        """Resources and host ports of all admitted pods."""
+        return Usage(self._used, self._ports(self._claims))
+
+    @property
+    def staying(self) -> Usage:
+        """Resources and host ports that are in use once the pods on their way out have left."""
+        used = dict(self._used)
+        for uid in self._leaving:
+            for name, amount in self._claims[uid].requested.items():
+                used[name] -= amount
+        return Usage(used, self._ports(self._claims.keys() - self._leaving))
+
+    @property
+    def running(self) -> dict[str, str]:
+        """UID → `namespace/name` of the pods that hold something and are not on their way out."""
+        return {uid: claim.key for uid, claim in self._claims.items() if uid not in self._leaving}
+
+    def requested(self, uid: str) -> Amounts:
+        """Return the resources that an admitted pod holds."""
+        return self._claims[uid].requested
+
+    def usage_without(self, uid: str) -> Usage:
+        """Return what all admitted pods but one hold."""
+        used = dict(self._used)
+        for name, amount in self._claims[uid].requested.items() if uid in self._claims else ():
+            used[name] -= amount
+        return Usage(used, self._ports(self._claims.keys() - {uid}))
+
+    def admit(self, uid: str, key: str, requested: Amounts, ports: frozenset[HostPort] = frozenset()) -> None:
+        """Record what a pod holds, or replace what was recorded before.
+
+        Args:
+            uid: UID of the pod.
+            key: `namespace/name`.
+            requested: resource name → amount.
+            ports: host ports.
+        """
+        self._drop(uid)
+        self._claims[uid] = _Claim(key, requested, ports)
+        self._by_key.setdefault(key, set()).add(uid)
+        self._used = total((self._used, requested))
+
+    def mark_leaving(self, uid: str) -> None:
+        """Record that an admitted pod is on its way out."""
+        if uid in self._claims:
+            self._leaving.add(uid)
+
+    def release(self, uid: str) -> None:
+        """Release what a pod holds: its containers have ended."""
+        if uid in self._claims:
+            self._drop(uid)
+            self._leaving.discard(uid)
+            self._on_release()
+
+    def release_others(self, key: str, known: Collection[str]) -> None:
+        """Release what pods of a name hold, except the pods that Kubernetes or the provider still has.
+
+        Args:
+            key: `namespace/name`.
+            known: UIDs of the pods of that name that still exist.
+        """
+        for uid in self._by_key.get(key, set()).difference(known):
+            self.release(uid)
+
+    def _ports(self, uids: Collection[str]) -> frozenset[HostPort]:
+        return frozenset(port for uid in uids for port in self._claims[uid].ports)
+
+    def _drop(self, uid: str) -> None:
+        claim = self._claims.pop(uid, None)
+        if claim is None:
+            return
+        for name, amount in claim.requested.items():
+            self._used[name] -= amount
+        of_key = self._by_key[claim.key]
+        of_key.discard(uid)
+        if not of_key:
+            del self._by_key[claim.key]

@@ -1,0 +1,84 @@
+"""Room on a node that is full to the last core: ended pods give it back, new pods wait for those that leave."""
+
+from typing import Any
+
+from broker.node_info import NodeInfo
+from tests.broker.apiserver import ApiServer
+from tests.broker.pods.conftest import Controlling, Object, bound, phase
+from tests.pods import a_container
+from tests.stub_provider import StubProvider, Ways, providing
+
+CORES = 4
+
+
+def needing(name: str, cores: int = CORES, **spec: Any) -> Object:
+    """A pod that needs cores; all of the node's by default."""
+    container = a_container(resources={"requests": {"cpu": str(cores)}})
+    return bound(name, containers=[container], restartPolicy="Never", **spec)
+
+
+def fail(api: ApiServer, name: str) -> None:
+    """Set a pod to Failed, as the pod garbage collector does."""
+    pod = api.store.get("pods", name, "default")
+    pod["status"] |= {"phase": "Failed", "reason": "NodeLost"}
+    api.store.update("pods", pod, subresource="status")
+
+
+async def test_a_completed_pod_gives_its_room_back(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+) -> None:
+    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+    async with controlling(stub):
+        api.store.create("pods", needing("first"))
+        await api.until(lambda: phase(api, "first") == "Running")
+        stub.report("default/first", {"phase": "Succeeded"})
+        await api.until(lambda: phase(api, "first") == "Succeeded")
+        api.store.create("pods", needing("second"))
+        await api.until(lambda: phase(api, "second") != "Pending")
+        assert phase(api, "second") == "Running"
+
+
+async def test_room_is_free_before_the_status_is_written(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+) -> None:
+    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+    async with controlling(stub):
+        api.store.create("pods", needing("first"))
+        await api.until(lambda: phase(api, "first") == "Running")
+        with api.failing(500, method="PATCH", path="/first/status"):
+            stub.report("default/first", {"phase": "Succeeded"})
+            await api.until(lambda: len(api.requests_to("PATCH", "/first/status")) > 1)
+            api.store.create("pods", needing("second"))
+            await api.until(lambda: phase(api, "second") != "Pending")
+            assert phase(api, "second") == "Running"
+
+
+async def test_a_pod_waits_for_a_terminating_pod(api: ApiServer, controlling: Controlling, info: NodeInfo) -> None:
+    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+    async with providing(Ways(deletes_slowly=True, reports_changes=True)) as stub, controlling(stub):
+        api.store.create("pods", needing("victim"))
+        await api.until(lambda: phase(api, "victim") == "Running")
+        api.store.delete("pods", "victim", "default")
+        api.store.create("pods", needing("preemptor"))
+        api.store.create("pods", needing("excess", CORES + 1))
+        await api.until(lambda: phase(api, "excess") == "Failed")
+        assert phase(api, "preemptor") == "Pending"
+        assert [request.body["metadata"]["name"] for request in stub.requests_to("/createPod")] == ["victim"]
+        stub.report("default/victim", {"phase": "Failed"})
+        await api.until(lambda: phase(api, "preemptor") == "Running")
+    assert api.store.get("pods", "excess", "default")["status"]["reason"] == "OutOfcpu"
+
+
+async def test_a_pod_waits_for_a_force_deleted_pod(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+) -> None:
+    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+    async with controlling(stub):
+        api.store.create("pods", needing("victim"))
+        await api.until(lambda: phase(api, "victim") == "Running")
+        with stub.failing("/deletePod", 503):
+            api.store.delete("pods", "victim", "default", {"gracePeriodSeconds": 0})
+            api.store.create("pods", needing("preemptor"))
+            await stub.until(lambda: len(stub.requests_to("/deletePod")) > 3)
+            assert phase(api, "preemptor") == "Pending"
+        await api.until(lambda: phase(api, "preemptor") == "Running")
