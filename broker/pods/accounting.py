@@ -29,6 +29,13 @@ class Usage(NamedTuple):
     amounts: Amounts
     ports: frozenset[HostPort]
 
+    def without(self, requested: Amounts, ports: frozenset[HostPort]) -> "Usage":
+        """Return what is left without the resources and host ports of one pod."""
+        left = dict(self.amounts)
+        for name, amount in requested.items():
+            left[name] -= amount
+        return Usage(left, self.ports - ports)
+
 
 class _Claim(NamedTuple):
     key: str
@@ -73,15 +80,8 @@ class ResourceLedger:
         return {uid: claim.key for uid, claim in self._claims.items() if uid not in self._leaving}
 
     def requested(self, uid: str) -> Amounts:
-        """Return the resources that an admitted pod holds."""
-        return self._claims[uid].requested
-
-    def usage_without(self, uid: str) -> Usage:
-        """Return what all admitted pods but one hold."""
-        used = dict(self._used)
-        for name, amount in self._claims[uid].requested.items() if uid in self._claims else ():
-            used[name] -= amount
-        return Usage(used, self._ports(self._claims.keys() - {uid}))
+        """Return the resources that a pod holds."""
+        return self._claims[uid].requested if uid in self._claims else {}
 
     def admit(self, uid: str, key: str, requested: Amounts, ports: frozenset[HostPort] = frozenset()) -> None:
         """Record what a pod holds, or replace what was recorded before.

@@ -15,13 +15,14 @@ from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
 from broker.kubernetes.objects import Object
 from broker.pods.accounting import ResourceLedger, Usage
-from broker.pods.actions import PodVersion
+from broker.pods.actions import UNKNOWN, PodVersion
 from broker.pods.admission import NODE_AFFINITY, Rejection, admit, mismatches, requests, shortages, unsupported
 from broker.pods.events import EventRecorder
 from broker.pods.host_ports import host_ports
 from broker.pods.preemption import Candidate, is_critical, pods_to_preempt
 from broker.pods.provider_state import ProviderState
 from broker.pods.resize import (
+    DEFERRED,
     Allocation,
     allocation_in,
     is_allocated,
@@ -39,6 +40,7 @@ RESIZE_RETRY = 180.0
 _ROOM_DELAY = 10.0
 """Longest delay in seconds between two looks at a pod that waits for room; the release itself causes one."""
 _NOT_REGISTERED = "the node is not registered yet"
+_NOT_LISTED = "the provider's pods are not listed yet"
 
 log = structlog.get_logger()
 
@@ -71,8 +73,8 @@ class Allocator:
         self._queue = queue
         self._events = events
         self.ledger = ResourceLedger(on_release=self._retry_waiting)
-        self._waiting: set[str] = set()
-        self._preempted: set[str] = set()
+        self._waiting: dict[str, None] = {}  # in the order of arrival
+        self._preempted: dict[str, str] = {}  # UID → namespace/name
         self._pending: dict[str, _PendingResize] = {}
 
     def count(self, snapshot: PodSnapshot) -> None:
@@ -84,7 +86,8 @@ class Allocator:
         """Admit a new pod and record what it holds; a pod that ran before is always admitted.
 
         Raises:
-            RetryLater: the node is not registered yet, or the pod waits for the room of pods on their way out.
+            RetryLater: the node is not registered yet, the pod at the provider is not known yet, or the pod waits
+                for the room of pods on their way out.
         """
         uid = snapshot.stored.uid
         if uid in self.ledger:
@@ -92,7 +95,7 @@ class Allocator:
         if snapshot.stored.phase == "Pending" and not isinstance(state.pod, PodVersion):
             if not self._node.uid or not self._node.allocatable:
                 raise RetryLater(_NOT_REGISTERED, at_most=1)
-            if rejection := await self._check(snapshot):
+            if rejection := await self._check(snapshot, state):
                 return rejection
             state.record_allocation(uid, allocation_in(snapshot.pod))
         self.count(snapshot)
@@ -111,19 +114,26 @@ class Allocator:
             The pod with the resources that the node has allocated to it.
 
         Raises:
-            RetryLater: the node is not registered yet.
+            RetryLater: the node is not registered yet, or the pod at the provider is not known yet.
         """
         pod, uid = snapshot.pod, snapshot.stored.uid
         allocation = state.allocation(uid)
+        pending = _pending_in(pod)
+        if allocation is None and state.pod is UNKNOWN and pending:
+            self._set_pending(snapshot, pending)
+            raise RetryLater(_NOT_LISTED, at_most=1)
         if allocation is None or is_allocated(pod, allocation):
             self._pending.pop(uid, None)
             return snapshot
         if not self._node.allocatable:
-            if condition := _pending_in(pod):
-                self._set_pending(snapshot, condition)
+            if pending:
+                self._set_pending(snapshot, pending)
             raise RetryLater(_NOT_REGISTERED, at_most=1)
-        others = self.ledger.usage_without(uid)
+        own = self.ledger.requested(uid), host_ports(pod)
+        others = self.ledger.usage.without(*own)
         if why := refusal(pod, self._node, others.amounts, others.ports):
+            if why.reason == DEFERRED and is_critical(pod["spec"].get("priority")):
+                self._make_room(pod, self.ledger.staying.without(*own))
             self._defer(snapshot, why)
             return self._keep(snapshot, allocation)
         self._pending.pop(uid, None)
@@ -143,11 +153,11 @@ class Allocator:
         """Return whether a pod has to end so that a critical pod can run."""
         return uid in self._preempted
 
-    async def _check(self, snapshot: PodSnapshot) -> Rejection | None:
+    async def _check(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
         """Return why a new pod cannot run; None where it can now.
 
         Raises:
-            RetryLater: the pod can run once pods on their way out have left.
+            RetryLater: the pod can run once pods on their way out have left, or it may run already.
         """
         usage, pod = self.ledger.usage, snapshot.pod
         rejection = admit(pod, self._node, usage.amounts, usage.ports)
@@ -156,13 +166,15 @@ class Allocator:
             rejection = admit(pod, self._node, usage.amounts, usage.ports)
         if rejection is None:
             return None
+        if state.pod is UNKNOWN:
+            raise RetryLater(_NOT_LISTED, at_most=1)
         staying = self.ledger.staying
         if is_critical(pod["spec"].get("priority")):
             rejection = self._make_room(pod, staying)
         else:
             rejection = admit(pod, self._node, staying.amounts, staying.ports)
         if rejection is None:
-            self._waiting.add(snapshot.stored.key)
+            self._waiting[snapshot.stored.key] = None
             raise RetryLater("pods on their way out hold the room that the pod needs", at_most=_ROOM_DELAY)
         return rejection
 
@@ -179,12 +191,18 @@ class Allocator:
         chosen = pods_to_preempt(pod["spec"].get("priority"), running, missing)
         if isinstance(chosen, Rejection):
             return chosen
+        self._preempted = {uid: key for uid, key in self._preempted.items() if self._runs(uid, key)}
         for victim in chosen:
             log.info("pod is preempted", pod=victim.key, uid=victim.uid, by=pod["metadata"]["name"])
-            self._preempted.add(victim.uid)
+            self._preempted[victim.uid] = victim.key
             self.ledger.mark_leaving(victim.uid)
             self._queue.add(victim.key)
         return None
+
+    def _runs(self, uid: str, key: str) -> bool:
+        """Return whether Kubernetes has a pod that has not ended."""
+        stored = self._store.get(key)
+        return stored is not None and stored.uid == uid and not stored.has_ended
 
     def _keep(self, snapshot: PodSnapshot, allocation: Allocation) -> PodSnapshot:
         kept = PodSnapshot(snapshot.stored, with_allocation(snapshot.pod, allocation))
@@ -207,9 +225,8 @@ class Allocator:
 
     def _retry_waiting(self) -> None:
         """Reconcile the pods that wait for room, in a kubelet's order: a pod holds less now."""
-        self._preempted = {uid for uid in self._preempted if uid in self.ledger}
         self._pending = {uid: pending for uid, pending in self._pending.items() if uid in self.ledger}
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, {}
         resizes = sorted(self._pending.values(), key=lambda pending: pending.rank)
         for key in (*waiting, *(pending.key for pending in resizes)):
             self._queue.add(key)

@@ -37,6 +37,15 @@ def test_each_admitted_pod_counts_once(ledger: ResourceLedger, released: list[st
     assert released == ["released"]
 
 
+def test_one_pod_is_left_out(ledger: ResourceLedger) -> None:
+    ledger.admit("a", "default/a", cpu("1"), HTTP)
+    ledger.admit("b", "default/b", cpu("2"))
+    assert ledger.requested("a") == cpu("1")
+    assert ledger.requested("unknown") == {}
+    assert ledger.usage.without(ledger.requested("a"), HTTP) == (cpu("2"), frozenset())
+    assert ledger.usage == (cpu("3"), HTTP)
+
+
 def test_a_leaving_pod_holds_until_its_release(ledger: ResourceLedger) -> None:
     ledger.admit("a", "default/a", cpu("1"), HTTP)
     ledger.admit("b", "default/b", cpu("2"))

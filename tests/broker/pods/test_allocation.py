@@ -8,7 +8,7 @@ from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, bound, condition, events, phase
 from tests.pods import a_container
-from tests.stub_provider import StubProvider
+from tests.stub_provider import StubProvider, Ways, providing
 
 Object = dict[str, Any]
 CRITICAL = 2_000_000_000
@@ -87,6 +87,26 @@ async def test_a_critical_pod_preempts_another(
     assert stub.pods.keys() == {"default/small", "default/critical"}
 
 
+@pytest.mark.parametrize(("reports_changes", "exit_code"), [(True, 143), (False, 137)])
+async def test_a_critical_pod_waits_for_the_end_of_preempted_pods(
+    api: ApiServer, controlling: Controlling, reports_changes: bool, exit_code: int
+) -> None:
+    ways = Ways(extensions=("gracefulDelete",), reports_changes=reports_changes)
+    async with providing(ways) as stub, controlling(stub):
+        await run(api, "3", "other")
+        api.store.create("pods", requesting("2", "critical", priority=CRITICAL))
+        await stub.until(lambda: stub.requests_to("/deletePod"))
+        assert phase(api, "other") == "Running"
+        assert "default/critical" not in stub.pods
+        stub.end("default/other", 143)
+        await api.until(lambda: phase(api, "critical") == "Running")
+        await api.until(lambda: phase(api, "other") == "Failed")
+    ended = status(api, "other")
+    assert ended["reason"] == "Preempting"
+    assert ended["containerStatuses"][0]["state"]["terminated"]["exitCode"] == exit_code
+    assert stub.pods.keys() == {"default/critical"}
+
+
 async def test_a_critical_pod_beyond_all_pods_fails(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
@@ -130,6 +150,19 @@ async def test_a_resize_waits_for_room(api: ApiServer, stub: StubProvider, contr
         await api.until(lambda: events(api, "ResizeStarted"))
         api.store.create("pods", requesting("1", "beyond"))
         await api.until(lambda: phase(api, "beyond") == "Failed")
+
+
+async def test_a_resized_critical_pod_preempts_another(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    async with controlling(stub):
+        await run(api, "3", "other")
+        api.store.create("pods", requesting("1", "critical", priority=CRITICAL))
+        await api.until(lambda: phase(api, "critical") == "Running")
+        resize(api, "critical", "2")
+        await stub.until(lambda: cpu_at(stub, "critical") == "2")
+        await api.until(lambda: phase(api, "other") == "Failed")
+    assert status(api, "other")["reason"] == "Preempting"
 
 
 async def test_a_resize_beyond_the_node_is_infeasible(
@@ -176,6 +209,28 @@ async def test_a_deferred_resize_survives_a_restart(
         api.store.delete("pods", "big", "default")
         await stub.until(lambda: cpu_at(stub, "grow") == "3")
     assert len(events(api, "ResizeDeferred")) == 1
+
+
+@pytest.mark.parametrize("of", ["a pending resize", "a pending pod"])
+async def test_nothing_is_decided_before_the_provider_answers(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo, of: str
+) -> None:
+    async with controlling(stub):
+        await run(api, "2", "big")
+        await run(api, "1", "grow")
+        if of == "a pending resize":
+            resize(api, "grow", "3")
+            await api.until(lambda: condition(api, "PodResizePending", "grow"))
+    if of == "a pending pod":
+        pending = api.store.get("pods", "grow", "default")
+        pending["status"]["phase"] = "Pending"
+        api.store.update("pods", pending, subresource="status")
+        info.taints = [{"key": "maintenance", "effect": "NoExecute"}]
+    with stub.failing("/getPods$", 503) as fault:
+        async with controlling(stub):
+            await stub.until(lambda: fault.met > 1)
+            assert phase(api, "grow") != "Failed"
+            assert cpu_at(stub, "grow") == "1"
 
 
 async def test_a_resize_in_progress_is_the_providers(
