@@ -1,4 +1,4 @@
-"""A client's connection in the server: what it has sent, and what it has not taken yet."""
+"""A client's connection in the server: the bytes of its next request, and the rest of its last response."""
 
 import errno
 import math
@@ -102,7 +102,7 @@ class ClientSocket(socket.socket):
 
 
 class Stage(Enum):
-    """What a connection that no thread uses waits for."""
+    """The event that a connection waits for while no thread uses it."""
 
     REQUEST = auto()
     """A complete request."""
