@@ -112,7 +112,7 @@ class Worker(ThreadWorker):
         self._await_request(connection, idle=self._timeout)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Have a thread handle the complete request of a connection."""
+        """Submit the complete request of a connection to a thread."""
         pool = self._health_pool if conn.incoming.is_for_health else self.tpool
         future = pool.submit(self.handle, conn)
         future.add_done_callback(
@@ -261,7 +261,7 @@ class Worker(ThreadWorker):
             self._close(conn)
 
     def _park(self, conn: Connection, stage: Stage, deadline: float) -> None:
-        """Have the main thread wait for a connection."""
+        """Register a connection with the main thread's poller."""
         conn.stage, conn.deadline = stage, deadline
         event = selectors.EVENT_WRITE if stage is Stage.RESPONSE else selectors.EVENT_READ
         self.poller.register(conn.sock, event, partial(self._proceed, conn))
