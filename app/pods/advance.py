@@ -24,6 +24,7 @@ from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.node_clock import NodeClock
 from app.pods.removal import SELECT_ENDING, end, is_ending
+from app.pods.takeover import Takeover
 from app.pods.transaction import DUE, FOREVER, OF_LIVE_POD, SELECT_POD_ROW, NodeTransaction, last_transition
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
@@ -80,9 +81,15 @@ class TimelineAdvancer:
         self._runtime = runtime
         self._node_name = runtime.settings.node_name
         self._clock = clock
+        self._takeover = Takeover(database, runtime, clock=clock)
+
+    def take_over(self) -> None:
+        """Take over the pods of another runtime, once in each process."""
+        self._takeover.ensure()
 
     def advance_all(self) -> None:
         """Compute all overdue statuses."""
+        self.take_over()
         now, after = self._clock(), 0
         while self._is_any_overdue(now) and (pods := self._overdue(now, after=after)):
             self._advance(pods, now)
@@ -155,6 +162,8 @@ class TimelineAdvancer:
         """Ask the runtime for further statuses, outside of any transaction, and store those that are new."""
         advanced = []
         for row, last in pods:
+            if row.starts_at is None:
+                continue  # it is started when the other pod of its name is removed
             pod = accepted_pod(self._runtime, row)
             has_ended = is_ending(row) and last.status.is_terminal
             timeline = Timeline([]) if has_ended else self._runtime.advance(pod, current=last, now=now)

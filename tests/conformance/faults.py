@@ -316,6 +316,15 @@ DELETION = {
     "create-does-not-cancel-a-deletion": Fault("/getPods still lists the pod", faulty.cancels_a_deletion),
 }
 
+ENVIRONMENTS = {
+    "unresolved-environment-holds-one-container": Fault(
+        "the container does not wait; the reason is None", faulty.runs_every_container
+    ),
+    "update-with-the-environment-starts-the-container": Fault(
+        "containerStatuses does not show every container as running", returning_status(200, on("/updatePod"))
+    ),
+}
+
 FAULTS = {
     f"{group}.{name}": fault
     for group, faults in (
@@ -330,6 +339,7 @@ FAULTS = {
         ("extensions", EXTENSIONS),
         ("changes", CHANGES),
         ("deletion", DELETION),
+        ("environments", ENVIRONMENTS),
     )
     for name, fault in faults.items()
 }

@@ -91,7 +91,7 @@ def test_a_deletion_returns_the_complete_timeline() -> None:
     ended = runtime.delete(deleted, current=first, grace=timedelta(seconds=30), now=after(60))
     assert [(at, status.phase) for at, status in ended.transitions] == [(after(70), "Succeeded")]
     assert ended.continues_at is None
-    assert runtime.advance(deleted, current=first, now=after(100)) is None
+    assert runtime.advance(deleted, current=ended.transitions[-1], now=after(100)) is None
 
 
 def test_a_log_is_lines_with_timestamps() -> None:
