@@ -4,7 +4,7 @@ import json
 import time
 from typing import NamedTuple
 
-from tests.stub_provider.provider import NOW, Object, StubProvider, Ways, running
+from tests.stub_provider.provider import NOW, Object, StubProvider, Ways, ended, running
 from tests.stub_provider.server import Reply, Request, json_reply
 
 STOP_AFTER = "synthetic.virtual-kubelet.io/stop-after"
@@ -30,7 +30,6 @@ class GracefulProvider(StubProvider):
     def __init__(self, ways: Ways) -> None:
         super().__init__(ways)
         self.ending: dict[str, Ending] = {}
-        self.last_statuses: dict[str, Object] = {}
         self.starts_at_once = False
         self.cancels = False
 
@@ -46,11 +45,6 @@ class GracefulProvider(StubProvider):
         if request.path == "/getPods" and reply.code == 200:
             ended = [{**ending.pod, "status": ending.status} for ending in self.ending.values()]
             return json_reply([*json.loads(reply.text), *ended])
-        if request.path == "/podStatuses" and reply.code == 200:
-            found = json.loads(reply.text)
-            for entry in found["deleted"]:
-                entry["status"] = self.last_statuses.get(entry["uid"], {})
-            return json_reply(found)
         if request.path == "/getPodStatus" and reply.code == 404:
             for ending in self.ending.values():
                 if ending.pod["metadata"]["name"] == request.query.get("name"):
@@ -71,22 +65,15 @@ class GracefulProvider(StubProvider):
         metadata = request.pod["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
         pod = self.pods.get(key)
-        seconds = ((pod or {}).get("metadata", {}).get("annotations") or {}).get(STOP_AFTER, "0s").rstrip("s")
-        if pod is None or pod["metadata"]["uid"] != metadata.get("uid") or not float(seconds):
+        if pod is None or pod["metadata"]["uid"] != metadata.get("uid"):
             return super()._delete(request)
-        self.ending[metadata["uid"]] = Ending(pod, self.statuses[key], time.monotonic() + float(seconds))
+        seconds = float((pod["metadata"].get("annotations") or {}).get(STOP_AFTER, "0s").rstrip("s"))
+        if not seconds:
+            self.statuses[key] = _ended(self.statuses[key])
+            return super()._delete(request)
+        self.ending[metadata["uid"]] = Ending(pod, self.statuses[key], time.monotonic() + seconds)
         del self.pods[key], self.statuses[key]
         return Reply(200)
-
-    def remove(self, key: str) -> None:
-        """Remove a pod; keep its last status."""
-        self._keep_last_status(self.pods[key], self.statuses[key])
-        super().remove(key)
-
-    def _keep_last_status(self, pod: Object, status: Object) -> None:
-        terminated = {"terminated": {"exitCode": 3, "reason": "Error"}}
-        containers = [{**container, "state": terminated} for container in status.get("containerStatuses", ())]
-        self.last_statuses[pod["metadata"]["uid"]] = {**status, "phase": "Failed", "containerStatuses": containers}
 
     def _shorten(self, uid: str, pod: Object) -> None:
         if pod["metadata"].get("deletionGracePeriodSeconds") == 0:
@@ -94,7 +81,7 @@ class GracefulProvider(StubProvider):
 
     def _end(self, uid: str) -> None:
         ending = self.ending.pop(uid)
-        self._keep_last_status(ending.pod, ending.status)
+        self._last_statuses[uid] = _ended(ending.status)
         metadata = ending.pod["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
         self._change(key, uid, gone=True)
@@ -104,3 +91,7 @@ class GracefulProvider(StubProvider):
     def _has_ending(self, key: str) -> bool:
         named = (ending.pod["metadata"] for ending in self.ending.values())
         return any(f"{metadata['namespace']}/{metadata['name']}" == key for metadata in named)
+
+
+def _ended(status: Object) -> Object:
+    return ended({"containerStatuses": [], **status}, 143)
