@@ -64,7 +64,7 @@ class GracefulProvider(StubProvider):
     def _delete(self, request: Request) -> Reply:
         metadata = request.pod["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
-        pod = self.pods.get(key)
+        pod = self.pods[key] if key in self.pods else None
         if pod is None or pod["metadata"]["uid"] != metadata.get("uid"):
             return super()._delete(request)
         seconds = float((pod["metadata"].get("annotations") or {}).get(STOP_AFTER, "0s").rstrip("s"))
@@ -72,7 +72,8 @@ class GracefulProvider(StubProvider):
             self.statuses[key] = _ended(self.statuses[key])
             return super()._delete(request)
         self.ending[metadata["uid"]] = Ending(pod, self.statuses[key], time.monotonic() + seconds)
-        del self.pods[key], self.statuses[key]
+        self.pods.pop(key)
+        self.statuses.pop(key)
         return Reply(200)
 
     def _shorten(self, uid: str, pod: Object) -> None:
