@@ -109,7 +109,7 @@ async def test_a_lost_response_is_no_second_broker(api: ApiServer, lease: Lease,
 
 
 async def renewals(lease: Lease, times: int, pause: Callable[[float], None]) -> None:
-    """Run the lease until it has paused so many times; `pause` takes the place of each."""
+    """Run the lease for a number of pauses; `pause` is called instead of each."""
     enough = asyncio.Event()
     left = iter(range(times, 0, -1))
 

@@ -174,7 +174,7 @@ def test_a_resource_may_be_of_another_container() -> None:
 
 
 def of_config(*, optional: bool = False, key: str | None = None) -> tuple[list[Object], list[Object]]:
-    """What refers to the ConfigMap: `env` and `envFrom`."""
+    """The references to the ConfigMap: `env` and `envFrom`."""
     reference: Object = {"name": "config", **({"optional": True} if optional else {})}
     if key:
         return [variable("A", "configMapKeyRef", key=key, **reference)], []
