@@ -153,7 +153,7 @@ RESOURCES = {"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"memory":
         pytest.param("requests.cpu", "0", "1", id="rounded up"),
         pytest.param("requests.memory", "1Mi", "64", id="request"),
         pytest.param("limits.memory", "1k", "100000", id="limit"),
-        pytest.param("limits.cpu", "1", "4", id="no limit: what the node has"),
+        pytest.param("limits.cpu", "1", "4", id="no limit: the capacity of the node"),
         pytest.param("requests.ephemeral-storage", "1", "0", id="no request: nothing"),
     ],
 )
