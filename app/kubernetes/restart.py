@@ -62,6 +62,15 @@ def next_backoff(*, waited: int) -> int:
     return next((step for step in _STEPS if step > waited), LONGEST)
 
 
+def nth_backoff(restarts: int) -> int:
+    """Return the back-off after a failure that follows so many restarts, without a long run among them.
+
+    >>> [nth_backoff(restarts) for restarts in (0, 1, 2, 6, 100)]
+    [0, 10, 20, 300, 300]
+    """
+    return _STEPS[min(restarts, len(_STEPS)) - 1] if restarts else 0
+
+
 def backoff_message(seconds: int, *, container: str, pod: str) -> str:
     """Return the kubelet's message for a container in back-off.
 
