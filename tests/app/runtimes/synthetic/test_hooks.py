@@ -32,7 +32,7 @@ def pod(lifecycle: dict[str, Any] = SLEEP, **spec: Any) -> dict[str, Any]:
 
 def waiting(status: PodStatus, name: str = "web") -> str | None:
     state = container(status, name).state.waiting
-    return state and state.reason
+    return state.reason if state else None
 
 
 def is_ready(status: PodStatus) -> bool:
