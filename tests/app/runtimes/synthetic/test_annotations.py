@@ -25,7 +25,7 @@ PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_cont
 
 
 @pytest.mark.parametrize(
-    ("asked", "web", "log"),
+    ("annotations", "web", "log"),
     [
         pytest.param({"run_for": "90s"}, Overrides(run_for=90), Overrides(run_for=90), id="run-for"),
         pytest.param({"run_for": "1500ms"}, Overrides(run_for=2), Overrides(run_for=2), id="in whole seconds"),
@@ -47,8 +47,8 @@ PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_cont
         ),
     ],
 )  # fmt: skip
-def test_annotations_are_orders_for_containers(asked: dict[str, str], web: Overrides, log: Overrides) -> None:
-    read = parse_annotations(parse_pod(annotated(PROBED, **asked)))
+def test_annotations_override_containers(annotations: dict[str, str], web: Overrides, log: Overrides) -> None:
+    read = parse_annotations(parse_pod(annotated(PROBED, **annotations)))
     assert read.problems == ()
     assert [read.containers.get(name, Overrides()) for name in ("web", "log")] == [web, log]
 
