@@ -1,8 +1,8 @@
 """Check that the lock files are those of pyproject.toml, without a resolver and without a network.
 
 A lock file names the origin of each package (`# via virtual-kubelet-web (pyproject.toml)`), so that the direct
-dependencies in it can be compared with the declared ones: the names have to be the same, and each locked version has
-to satisfy its declaration. Exits with a line per difference.
+dependencies in it can be compared with the declared ones: the names have to be the same, and each locked version
+has to satisfy its declaration. Exits with a line per difference.
 """
 
 import re
@@ -49,12 +49,8 @@ def main() -> None:
         for (name, text), declared in zip(texts.items(), (run, dev), strict=True)
         for line in differences(text, declared)
     ]
-    versions = [{name: version for name, version, _ in _PACKAGE.findall(text)} for text in texts.values()]
-    found += [
-        f"{name} differs between the lock files"
-        for name in versions[0]
-        if versions[0][name] != versions[1].get(name)
-    ]
+    first, second = [{name: version for name, version, _ in _PACKAGE.findall(text)} for text in texts.values()]
+    found += [f"{name} differs between the lock files" for name in first if first[name] != second.get(name)]
     if found:
         sys.exit("\n".join([*found, "run `make lock`"]))
 
