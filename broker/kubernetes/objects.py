@@ -1,12 +1,11 @@
 """Kubernetes objects as plain JSON, so that fields of a newer API version are preserved."""
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-Object = dict[str, Any]
-"""A Kubernetes object: decoded JSON."""
+from broker.types import Object
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):

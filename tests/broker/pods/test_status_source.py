@@ -14,7 +14,8 @@ from broker.pods.provider_state import ProviderStates
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
-from broker.provider import Changes, PodReference, ProviderClient, ProviderError, ProviderUnavailable, StatusChange
+from broker.provider import Changes, ProviderClient, ProviderError, ProviderUnavailable, StatusChange
+from broker.types import PodReference
 from tests.pods import a_pod
 
 pytestmark = pytest.mark.looptime
