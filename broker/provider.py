@@ -79,12 +79,18 @@ class StatusChange(PodReference, frozen=True, kw_only=True):
     status: msgspec.Raw
 
 
+class DeletedPod(PodReference, frozen=True, kw_only=True):
+    """A pod that is gone, with its last status in JSON; empty or null where the provider does not report it."""
+
+    status: msgspec.Raw = msgspec.Raw(b"")
+
+
 class Changes(msgspec.Struct, frozen=True):
     """Changed statuses and deleted pods, and the revision from which to continue."""
 
     revision: int | str
     statuses: list[StatusChange] = []
-    deleted: list[PodReference] = []
+    deleted: list[DeletedPod] = []
 
 
 class ProviderClient:

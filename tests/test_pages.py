@@ -72,7 +72,7 @@ def test_metrics_have_the_names_of_the_broker() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["node not registered", "ProviderUnavailable", "this version needs", "OutOf", "Mandatory"],
+    ["node not registered", "ProviderUnavailable", "this version needs", "OutOf", "Mandatory", "FailedMount"],
 )
 def test_troubleshooting_quotes_existing_messages(words: str) -> None:
     assert words in page("docs/operations.md")

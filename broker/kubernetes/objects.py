@@ -7,6 +7,8 @@ import msgspec
 
 from broker.types import Object
 
+__all__ = ["Metadata", "Object", "RawObject", "controller", "from_time", "key", "to_micro_time", "to_time"]
+
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     """The fields of an object's metadata that are read before the object is decoded."""

@@ -75,3 +75,9 @@ def active_deadline(pod: Object) -> datetime | None:
     if allowed is None or not started:
         return None
     return from_time(started) + timedelta(seconds=allowed)
+
+
+def grace_period(pod: Object) -> int:
+    """Return the `terminationGracePeriodSeconds` of a pod in seconds, 30 by default."""
+    seconds = pod["spec"].get("terminationGracePeriodSeconds")
+    return 30 if seconds is None else max(int(seconds), 1)

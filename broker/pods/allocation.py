@@ -74,7 +74,7 @@ class Allocator:
         self._events = events
         self.ledger = ResourceLedger(on_release=self._retry_waiting)
         self._waiting: dict[str, None] = {}  # in the order of arrival
-        self._preempted: set[str] = set()
+        self._preempted: dict[str, str] = {}  # UID → namespace/name
         self._pending: dict[str, _PendingResize] = {}
 
     def count(self, snapshot: PodSnapshot) -> None:
@@ -191,12 +191,18 @@ class Allocator:
         chosen = pods_to_preempt(pod["spec"].get("priority"), running, missing)
         if isinstance(chosen, Rejection):
             return chosen
+        self._preempted = {uid: key for uid, key in self._preempted.items() if self._runs(uid, key)}
         for victim in chosen:
             log.info("pod is preempted", pod=victim.key, uid=victim.uid, by=pod["metadata"]["name"])
-            self._preempted.add(victim.uid)
+            self._preempted[victim.uid] = victim.key
             self.ledger.mark_leaving(victim.uid)
             self._queue.add(victim.key)
         return None
+
+    def _runs(self, uid: str, key: str) -> bool:
+        """Return whether Kubernetes has a pod that has not ended."""
+        stored = self._store.get(key)
+        return stored is not None and stored.uid == uid and not stored.has_ended
 
     def _keep(self, snapshot: PodSnapshot, allocation: Allocation) -> PodSnapshot:
         kept = PodSnapshot(snapshot.stored, with_allocation(snapshot.pod, allocation))
@@ -219,7 +225,6 @@ class Allocator:
 
     def _retry_waiting(self) -> None:
         """Reconcile the pods that wait for room, in a kubelet's order: a pod holds less now."""
-        self._preempted = {uid for uid in self._preempted if uid in self.ledger}
         self._pending = {uid: pending for uid, pending in self._pending.items() if uid in self.ledger}
         waiting, self._waiting = self._waiting, {}
         resizes = sorted(self._pending.values(), key=lambda pending: pending.rank)

@@ -17,10 +17,10 @@ from broker.dependencies import Dependencies
 from broker.errors import BrokerError
 from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import list_and_watch
-from broker.pods.actions import Action, PodVersion, decide
+from broker.pods.actions import Action, PodVersion, decide, grace_period
 from broker.pods.admission import Rejection
 from broker.pods.allocation import RESIZE_RETRY, Allocator
-from broker.pods.deletion import PodDeletion
+from broker.pods.deletion import PodDeletion, delete_now
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
 from broker.pods.preemption import DISRUPTION, PREEMPTED
@@ -30,7 +30,8 @@ from broker.pods.provider_sync import PodRefused, ProviderSync
 from broker.pods.status_merge import terminal_status
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
-from broker.pods.store import PodSnapshot, PodStore
+from broker.pods.store import PodSnapshot, PodStore, pod_path
+from broker.pods.termination import PodTermination
 from broker.pods.waiting_status import waiting_status, with_messages
 from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderError
@@ -39,6 +40,8 @@ from broker.types import Object
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
 _ROOM_DELAY = 10.0
 """Longest delay in seconds between two looks at a pod that waits for room; the release itself causes one."""
+_STUBBORN_DELAY = 1.0
+"""Seconds between two attempts to end a pod that outlives its grace period."""
 _DEADLINE_EXCEEDED = Rejection("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 log = structlog.get_logger()
@@ -84,7 +87,8 @@ class PodController:
             events=self._events,
             statuses=self._statuses,
         )
-        self._deletion = PodDeletion(dependencies, sync=self._sync, statuses=self._statuses, writer=self._writer)
+        self._termination = PodTermination(dependencies, sync=self._sync, statuses=self._statuses)
+        self._deletion = PodDeletion(dependencies, termination=self._termination, writer=self._writer)
 
     async def run(self) -> None:
         """Reconcile pods until :meth:`stop`, or cancelled."""
@@ -118,10 +122,13 @@ class PodController:
         state, snapshot = self._states.get(key), self._store.snapshot(key)
         desired = PodVersion(snapshot.stored.uid) if snapshot else None
         if decide(desired, state.pod) is Action.DELETE:
-            await self._sync.delete(state.delete_body(key))
-            state.mark_absent()
+            seconds = await self._termination.advance(state.delete_body(key), state, grace=0)
+            if state.pod is not None:
+                return seconds or _STUBBORN_DELAY
             snapshot = self._store.snapshot(key, snapshot)
         self._ledger.release_others(key, {snapshot.stored.uid} if snapshot else ())
+        if mirror := self._store.mirror(key):
+            await delete_now(self._dependencies.client, pod_path(mirror), mirror)
         if snapshot is None:
             self._states.discard(key)
             return None
@@ -129,34 +136,58 @@ class PodController:
             return await self._deletion.advance(snapshot, state)
         if snapshot.stored.of_daemon_set and not self._settings.daemon_sets:
             return None
-        problem: BrokerError | None = None
+        problem, delay = None, None
         try:
-            await self._ensure_running(snapshot, state)
+            delay = await self._ensure_running_or_ended(snapshot, state)
         except BrokerError as exc:
             problem = exc
         # The status is written even where the pod could not be created or updated.
         if (latest := self._store.snapshot(key, snapshot)) and (status := _status(latest, state, problem)):
             pending = self._allocator.pending_resize(latest.stored.uid)
             await self._writer.write(latest, state, status, pending_resize=pending)
-        delay = self._seconds_to_next(key)
+        again = self._seconds_to_next(key)
         if problem:
-            if delay is not None and delay > 0:
-                problem.at_most = min(delay, problem.at_most or delay)
+            if again is not None and again > 0:
+                problem.at_most = min(again, problem.at_most or again)
             raise problem
-        return delay
+        return again if delay is None else delay
+
+    async def _ensure_running_or_ended(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
+        """Run a pod at the provider, or end it there where it may no longer run.
+
+        Returns:
+            Seconds until the next reconcile of a pod that ends; None for any other.
+        """
+        stored = snapshot.stored
+        if stored.has_ended:
+            return await self._ensure_ended(snapshot, state)
+        if state.has_ended(stored.uid) and not state.is_terminating(stored.uid):
+            return None
+        if stored.deadline and stored.deadline <= self._clock():
+            return await self._end(snapshot, state, _DEADLINE_EXCEEDED)
+        if self._allocator.is_preempted(stored.uid):
+            return await self._end(snapshot, state, PREEMPTED)
+        await self._ensure_running(snapshot, state)
+        return None
+
+    async def _ensure_ended(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
+        """Terminate a pod that another client has set to a terminal phase; return the seconds until the next look.
+
+        A pod that has ended by itself stays at the provider, with its logs, until it is deleted.
+        """
+        stored, delay = snapshot.stored, None
+        if state.pod is not None and state.status(stored.uid) is None:
+            await self._statuses.poll(stored.key, stored.uid)
+        if state.pod is not None and (state.is_terminating(stored.uid) or not state.has_ended(stored.uid)):
+            delay = await self._termination.advance(snapshot.pod, state, grace=grace_period(snapshot.pod))
+        if state.pod is None or state.has_ended(stored.uid):
+            self._ledger.release(stored.uid)
+            return None
+        return delay or _STUBBORN_DELAY
 
     async def _ensure_running(self, snapshot: PodSnapshot, state: ProviderState) -> None:
-        """Run a pod at the provider, or fail the pod where it may not run."""
+        """Run a pod at the provider, or fail the pod where it is not admitted."""
         stored = snapshot.stored
-        if stored.has_ended or state.has_ended(stored.uid):
-            self._ledger.release(stored.uid)
-            return
-        if stored.deadline and stored.deadline <= self._clock():
-            await self._end(snapshot, state, _DEADLINE_EXCEEDED)
-            return
-        if self._allocator.is_preempted(stored.uid):
-            await self._end(snapshot, state, PREEMPTED)
-            return
         if rejection := await self._allocator.admit(snapshot, state):
             await self._fail(snapshot, state, rejection, prefix="Pod was rejected: ")
             return
@@ -188,24 +219,32 @@ class PodController:
             delays.append(RESIZE_RETRY)
         return min(delays, default=None)
 
-    async def _end(self, snapshot: PodSnapshot, state: ProviderState, why: Rejection) -> None:
-        """End a pod that runs, and fail it."""
-        if state.pod is not None:
-            await self._sync.delete(snapshot.pod)
-            state.mark_absent()
-        await self._fail(snapshot, state, why)
-        self._ledger.release(snapshot.stored.uid)
+    async def _end(self, snapshot: PodSnapshot, state: ProviderState, why: Rejection) -> float | None:
+        """Terminate a pod, then fail it; return the seconds until the next look."""
+        uid = snapshot.stored.uid
+        self._ledger.mark_leaving(uid)
+        delay = await self._termination.advance(snapshot.pod, state, grace=grace_period(snapshot.pod))
+        if delay is None:
+            await self._fail(snapshot, state, why)
+            if state.pod is None:
+                self._ledger.release(uid)
+        return delay
 
     async def _fail(
         self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, *, prefix: str = ""
     ) -> None:
         """Write a failed status, its message with a prefix, and record an event without it, as a kubelet does."""
+        reported = state.status(snapshot.stored.uid)
         status = terminal_status(
-            snapshot.pod, now=self._clock(), reason=why.reason, message=f"{prefix}{why.message}"
+            snapshot.pod,
+            now=self._clock(),
+            reported=msgspec.json.decode(reported) if reported else None,
+            reason=why.reason,
+            message=f"{prefix}{why.message}",
         )
         if why == PREEMPTED:
             status["conditions"] = [DISRUPTION]
-        await self._writer.write(snapshot, state, status)
+        await self._writer.write(snapshot, state, status, is_observed=True)
         self._events.record(snapshot.pod, "Warning", why.reason, why.message)
 
     async def _watch(self) -> None:
@@ -228,6 +267,8 @@ class PodController:
 
     def _put(self, obj: RawObject) -> None:
         if not (snapshot := self._store.put(obj)):
+            if self._store.mirror(obj.key):
+                self._queue.add(obj.key)
             return
         stored = snapshot.stored
         if stored.phase == "Running" and stored.uid not in self._ledger:

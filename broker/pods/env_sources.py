@@ -1,4 +1,4 @@
-"""Sources of environment variables: ConfigMaps and Secrets, read on demand, and Services, watched."""
+"""Sources of environment variables and volumes: objects that are read on demand, and Services, watched."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,11 @@ from broker.pods.env import Data, Reference, Unreadable
 from broker.pods.service_env import Service, parse_service, variables
 from broker.types import Object
 
-_PATHS = {"ConfigMap": "configmaps", "Secret": "secrets"}
+_PATHS = {
+    "ConfigMap": "configmaps",
+    "Secret": "secrets",
+    "PersistentVolumeClaim": "persistentvolumeclaims",
+}
 
 
 async def read_sources(
@@ -21,17 +25,23 @@ async def read_sources(
     return {reference: await _read(client, namespace, reference) for reference in references}
 
 
-async def _read(client: Client, namespace: str, reference: Reference) -> Data | Unreadable | None:
-    if not reference.name:  # valid for the API server; no object has an empty name
+async def read_object(client: Client, namespace: str, kind: str, name: str) -> Object | Unreadable | None:
+    """Read a ConfigMap, Secret or PersistentVolumeClaim; None where it does not exist."""
+    if not name:  # valid for the API server; no object has an empty name
         return None
-    path = f"/api/v1/namespaces/{namespace}/{_PATHS[reference.kind]}/{reference.name}"
     try:
-        obj = await client.get(path)
+        return await client.get(f"/api/v1/namespaces/{namespace}/{_PATHS[kind]}/{name}")
     except NotFound:
         return None
     except ApiError as exc:
         return Unreadable(exc.reason)
-    return _texts(obj) if reference.kind == "Secret" else obj.get("data") or {}
+
+
+async def _read(client: Client, namespace: str, reference: Reference) -> Data | Unreadable | None:
+    found = await read_object(client, namespace, reference.kind, reference.name)
+    if found is None or isinstance(found, Unreadable):
+        return found
+    return _texts(found) if reference.kind == "Secret" else found.get("data") or {}
 
 
 def _texts(secret: Object) -> Data:

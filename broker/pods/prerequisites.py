@@ -14,6 +14,7 @@ from broker.pods.env import ContainerEnvironment, Environments, containers, refe
 from broker.pods.env_sources import ServiceWatcher, read_sources
 from broker.pods.events import EventRecorder
 from broker.pods.provider_state import ProviderState
+from broker.pods.volumes import VolumeChecker
 from broker.pods.workqueue import RetryLater
 from broker.types import Object
 
@@ -26,7 +27,7 @@ class PodWaits(RetryLater):
 
 
 class Prerequisites:
-    """Resolves the environments of pods.
+    """Checks the volumes of pods, and resolves their environments.
 
     Args:
         dependencies: of the node.
@@ -40,6 +41,19 @@ class Prerequisites:
         self._node = dependencies.node
         self._services = services
         self._events = events
+        self._volumes = VolumeChecker(dependencies.client)
+
+    async def check_volumes(self, pod: Object, state: ProviderState) -> None:
+        """Check that the volumes of a new pod can be mounted, and record an event for each that cannot.
+
+        Raises:
+            PodWaits: a volume cannot be mounted.
+        """
+        if problems := await self._volumes.problems(pod):
+            state.record_waiting(pod["metadata"]["uid"], {})
+            for problem in problems:
+                self._events.record(pod, "Warning", "FailedMount", problem)
+            raise PodWaits(", ".join(problems), at_most=_MISSING_DELAY)
 
     async def environments(self, pod: Object, state: ProviderState) -> Environments:
         """Return the environments to send to the provider, and record which containers wait for theirs.

@@ -5,7 +5,8 @@ Everything here can be read again from Kubernetes and the provider, so nothing i
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -22,18 +23,29 @@ _MISSES = 2
 restart."""
 
 
-class Termination(NamedTuple):
-    """A deletion that has been sent to the provider.
+@dataclass(slots=True)
+class Termination:
+    """A termination at the provider. Times are those of the clock of the event loop, in seconds.
 
     Attributes:
         uid: UID of the pod.
         grace: grace period of the pod in seconds.
-        deadline: end of the grace period, by the clock of the event loop in seconds.
+        is_sent: whether the provider has answered the request.
+        is_graceful: whether the provider has the extension `gracefulDelete`.
+        deadline: time after which the end is no longer awaited.
+        poll_at: time of the next poll.
+        has_left: whether the provider has reported, by long poll, that the pod has left.
+        give_up_at: time after which the last status is no longer awaited; None: the pod has not left.
     """
 
     uid: str
     grace: int
-    deadline: float
+    is_sent: bool = False
+    is_graceful: bool = False
+    deadline: float = 0.0
+    poll_at: float = 0.0
+    has_left: bool = False
+    give_up_at: float | None = None
 
 
 class ProviderState:
@@ -115,7 +127,7 @@ class ProviderState:
         self._pod = UNKNOWN
 
     def record_missing(self, uid: str, *, certain: bool) -> bool:
-        """Record that the provider has no status of a pod.
+        """Record that the provider has no status of a pod that is to run.
 
         Args:
             uid: UID of the pod.
@@ -133,31 +145,59 @@ class ProviderState:
         self.mark_unknown()
         return True
 
+    def record_left(self, uid: str, *, reported: bool) -> bool:
+        """Record that the provider no longer has a pod that was to end.
+
+        Args:
+            uid: UID of the pod.
+            reported: whether the provider has reported it by long poll, with the last status if it knows that.
+
+        Returns:
+            Whether the pod has to be reconciled.
+        """
+        terminating = self.is_terminating(uid)
+        if self._termination and terminating:
+            self._termination.has_left |= reported
+        if not self.has(uid) and not terminating:
+            return False
+        self.mark_absent()
+        return True
+
     def record_deleted(self, raw: bytes) -> None:
         """Keep the last version of a pod that is gone from Kubernetes, in JSON, for :meth:`delete_body`."""
         self._deleted = raw
 
     def delete_body(self, key: str) -> Object:
-        """Return the body of a delete request for a pod that Kubernetes no longer has.
+        """Return the body of a delete request, without a grace period, for a pod that Kubernetes no longer has.
 
         Args:
             key: `namespace/name`.
         """
         if self._deleted is not None:
             copy: Object = msgspec.json.decode(self._deleted)
-            return copy
-        namespace, _, name = key.partition("/")
-        uid = self._pod.uid if isinstance(self._pod, PodVersion) else ""
-        return {"metadata": {"namespace": namespace, "name": name, "uid": uid}, "spec": {"containers": []}}
+        else:
+            namespace, _, name = key.partition("/")
+            uid = self._pod.uid if isinstance(self._pod, PodVersion) else ""
+            copy = {"metadata": {"namespace": namespace, "name": name, "uid": uid}, "spec": {"containers": []}}
+        copy["metadata"]["deletionGracePeriodSeconds"] = 0
+        return copy
 
-    def record_termination(self, termination: Termination) -> None:
-        """Record a deletion that was sent to the provider."""
+    def begin_termination(self, termination: Termination) -> None:
+        """Record a termination, which replaces one with a longer grace period."""
         self._termination = termination
 
+    def end_termination(self) -> None:
+        """Forget the termination in progress: a further attempt is a new one."""
+        self._termination = None
+
+    def is_terminating(self, uid: str) -> bool:
+        """Return whether the termination of a pod was requested, or is about to be."""
+        return self._termination is not None and self._termination.uid == uid
+
     def termination(self, uid: str, grace: int) -> Termination | None:
-        """Return the deletion in progress; None where none is, or the grace period was shortened since."""
+        """Return the termination in progress; None where none is, or the grace period was shortened since."""
         found = self._termination
-        return found if found and found.uid == uid and grace >= found.grace else None
+        return found if found and found.is_sent and found.uid == uid and grace >= found.grace else None
 
     def environment(self, uid: str) -> Environment:
         """Return the complete environments of a pod by container; empty before one is resolved."""
@@ -203,17 +243,25 @@ class ProviderState:
         A pod that has ended stays ended: a later status with another phase is ignored.
         """
         self._misses = 0
-        is_terminal = msgspec.json.decode(status, type=_Phase).phase in TERMINAL
-        changed = self._status != (uid, status) and (is_terminal or not self.has_ended(uid))
+        ends = is_terminal(status)
+        changed = self._status != (uid, status) and (ends or not self.has_ended(uid))
         if changed:
             self._status = (uid, status)
-        if is_terminal:
+        if ends:
             self._terminal = uid
         return changed
 
 
 class _Phase(msgspec.Struct):
     phase: Any = None
+
+
+def is_terminal(status: bytes) -> bool:
+    """Return whether a PodStatus in JSON has a terminal phase."""
+    try:
+        return msgspec.json.decode(status, type=_Phase).phase in TERMINAL
+    except msgspec.DecodeError:
+        return False
 
 
 class ProviderStates:
@@ -285,5 +333,29 @@ class ProviderStates:
         return changed
 
     def record_missing(self, key: str, uid: str, *, certain: bool = False) -> bool:
-        """Record that the provider has no status of a pod; see :meth:`ProviderState.record_missing`."""
+        """Record that the provider has no status of a pod; see :meth:`ProviderState.record_missing`.
+
+        A pod that was to end has ended; it is never created again.
+        """
+        if self._is_to_end(key, uid):
+            return self.get(key).record_left(uid, reported=False)
         return self.get(key).record_missing(uid, certain=certain)
+
+    def record_left(self, key: str, uid: str, status: bytes | None) -> bool:
+        """Record the provider's report that a pod has left; return whether the pod has to be reconciled.
+
+        Args:
+            key: `namespace/name`.
+            uid: UID of the pod.
+            status: its last status in JSON; None where the provider does not report it.
+        """
+        if status is not None:
+            self.record_status(key, uid, status)
+        if self._is_to_end(key, uid):
+            return self.get(key).record_left(uid, reported=True)
+        return self.get(key).record_missing(uid, certain=True)
+
+    def _is_to_end(self, key: str, uid: str) -> bool:
+        stored, state = self._store.get(key), self.get(key)
+        is_wanted = stored is not None and stored.uid == uid and not stored.is_terminating and not stored.has_ended
+        return not is_wanted or state.has_ended(uid) or state.is_terminating(uid)

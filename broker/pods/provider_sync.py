@@ -13,6 +13,7 @@ from broker.pods.provider_payload import digest, payload
 from broker.pods.provider_state import ProviderState
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodSnapshot
+from broker.pods.workqueue import RetryLater
 from broker.provider import ProviderError, ProviderRefused
 from broker.types import Object
 
@@ -58,6 +59,7 @@ class ProviderSync:
             ProviderError: retry.
             PodWaits: an object that the pod needs does not exist yet, or the pod is too large for the provider.
             PodRefused: the pod cannot run at this provider.
+            RetryLater: another pod of this name has to end first.
         """
         stored, payload_, written = snapshot.stored, {}, False
         if state.acknowledged == stored.version and state.has(stored.uid) and not state.waiting(stored.uid):
@@ -69,11 +71,12 @@ class ProviderSync:
                     copy = await self._provider.get(stored.metadata.namespace, stored.metadata.name)
                     state.record_copy(copy, wanted=stored.uid)
                 case Action.BUILD_PAYLOAD:
+                    if not state.has(stored.uid):
+                        await self._prerequisites.check_volumes(snapshot.pod, state)
                     payload_ = payload(snapshot.pod, await self._prerequisites.environments(snapshot.pod, state))
                     desired = PodVersion(stored.uid, digest(payload_))
                 case Action.DELETE:
-                    await self.delete(state.delete_body(stored.key))
-                    state.mark_absent()
+                    raise RetryLater("a pod of this name with another UID has to end first")
                 case Action.CREATE:
                     await self._create(payload_, state)
                     state.record_written(desired)

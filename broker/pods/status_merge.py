@@ -59,18 +59,18 @@ def merge_status(
             provider's.
 
     Returns:
-        The complete new status; None without a change. The phase of a pod that has ended never changes, although
-        the API server would accept that.
+        The complete new status; None without a change. A pod that has ended keeps its phase, reason and message,
+        although the API server would accept others; the last statuses of its containers are still written.
     """
     current: Object = pod.get("status") or {}
     ended = current.get("phase") in TERMINAL
-    phase = _phase(current.get("phase"), reported.get("phase"))
-    if ended and phase != current["phase"]:
+    if ended and reported.get("phase") not in TERMINAL:
         return None
+    phase = current["phase"] if ended else _phase(current.get("phase"), reported.get("phase"))
     given = {name: value for name, value in reported.items() if name not in _KUBELET_FIELDS and value is not None}
     merged = {**current, **given, "phase": phase}
     for field in ("reason", "message"):  # of the present state, never of an earlier one
-        merged[field] = given.get(field) or (current.get(field) if ended else None)
+        merged[field] = current.get(field) if ended else given.get(field)
     merged["startTime"] = current.get("startTime") or reported.get("startTime") or to_time(now)
     merged["observedGeneration"] = (
         given.get("observedGeneration") or generation or current.get("observedGeneration")
@@ -110,22 +110,28 @@ def status_patch(pod: Object, status: Object) -> Object:
 
 
 def terminal_status(
-    pod: Object, *, now: datetime, reason: str | None = None, message: str | None = None
+    pod: Object,
+    *,
+    now: datetime,
+    reported: Object | None = None,
+    reason: str | None = None,
+    message: str | None = None,
 ) -> Object:
-    """Return the status of an ended pod for which the provider reports no final status.
+    """Return the status of a pod that has ended.
 
-    A container without a reported end has failed with exit code 137, as in a kubelet.
+    A container whose end the provider has not reported has failed with exit code 137, as in a kubelet.
 
     Args:
         pod: the pod.
         now: current time.
+        reported: last PodStatus of the provider; None: that in Kubernetes.
         reason: reason of the failure; None: the phase follows from the exit codes.
         message: message of the failure.
     """
     current: Object = pod.get("status") or {}
-    status: Object = {"reason": reason, "message": message}
+    status: Object = {**(reported or {}), "reason": reason, "message": message}
     for statuses, _ in _CONTAINERS:
-        if containers := current.get(statuses):
+        if containers := status.get(statuses) or current.get(statuses):
             status[statuses] = [_ended_container(container, to_time(now)) for container in containers]
     codes = [c["state"]["terminated"].get("exitCode", 0) for c in status.get("containerStatuses") or ()]
     succeeded = reason is None and codes and not any(codes)

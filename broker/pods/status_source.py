@@ -3,7 +3,8 @@
 A provider with `/podStatuses` answers as soon as any status changes. The revision of its answer is the position
 from which the next request continues; revision 0 asks for the status of every pod. The position is reset to 0
 
-* after a failure, since the provider may have restarted without its pods, and
+* after a failure, since the provider may have restarted without its pods; the statuses of pods that have left in
+  the meantime are read from the last position first, and
 * where the provider's revision is lower than the last one: it has lost its pods.
 
 A pod that Kubernetes has and the complete answer has not is lost, and created again.
@@ -60,6 +61,8 @@ class StatusSource:
         self._queue = queue
         self._interval = interval
         self._revision: int | str = 0
+        self._before_outage: int | str = 0
+        self._has_answered = False
 
     async def run(self) -> None:
         """Follow statuses, until cancelled."""
@@ -69,7 +72,8 @@ class StatusSource:
                 delay = await self._follow()
             except ProviderError as exc:
                 delay = backoff.after(exc)
-                self._revision = 0
+                self._before_outage, self._revision = self._revision or self._before_outage, 0
+                self._has_answered = False
                 log.info("statuses could not be read from the provider", error=str(exc), retry_in=delay)
             else:
                 if backoff.failures:
@@ -80,7 +84,7 @@ class StatusSource:
     @property
     def supports_push(self) -> bool:
         """Whether the provider reports changes by long poll."""
-        return self._revision != 0
+        return self._has_answered
 
     async def poll(self, key: str, uid: str) -> Poll:
         """Read the status of one pod and record it.
@@ -96,15 +100,19 @@ class StatusSource:
 
     async def _follow(self) -> float:
         """Make one pass; return the seconds until the next."""
+        if self._before_outage:
+            await self._catch_up()
         expected = self._states.active() if self._revision == 0 else []
         started = asyncio.get_running_loop().time()
-        changes = await self._provider.statuses_since(self._revision, wait=_WAIT if self._revision else 0)
+        wait = _WAIT if self._has_answered else 0
+        changes = await self._provider.statuses_since(self._revision, wait=wait)
+        self._has_answered = changes is not None
         if changes is None:
             self._revision = 0
             await self._poll_all()
             return self._interval
         if _has_restarted(changes, self._revision):
-            self._revision = 0
+            self._revision, self._has_answered = 0, False
             return 0
         self._revision = changes.revision
         self._record(changes)
@@ -112,15 +120,23 @@ class StatusSource:
         for key, uid in expected:
             if uid not in reported and self._states.record_missing(key, uid, certain=True):
                 self._queue.add(key)
-        quick = asyncio.get_running_loop().time() - started < 1
+        quick = wait and asyncio.get_running_loop().time() - started < 1
         return _BATCH if changes.statuses or changes.deleted or not quick else 1
+
+    async def _catch_up(self) -> None:
+        """Read the last statuses of pods that have left during an outage: the complete answer has no such pods."""
+        changes = await self._provider.statuses_since(self._before_outage, wait=0)
+        if changes and not _has_restarted(changes, self._before_outage):
+            self._record(changes)
+        self._before_outage = 0
 
     def _record(self, changes: Changes) -> None:
         for change in changes.statuses:
             if self._states.record_status(_key(change), change.uid, bytes(change.status)):
                 self._queue.add(_key(change))
         for deleted in changes.deleted:
-            if self._states.record_missing(_key(deleted), deleted.uid, certain=True):
+            status = bytes(deleted.status) if bytes(deleted.status) not in (b"", b"null") else None
+            if self._states.record_left(_key(deleted), deleted.uid, status):
                 self._queue.add(_key(deleted))
 
     async def _poll_all(self) -> None:

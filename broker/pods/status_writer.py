@@ -33,14 +33,17 @@ class StatusWriter:
         reported: Object,
         *,
         pending_resize: Object | None = None,
+        is_observed: bool = False,
     ) -> None:
         """Write a status, if it differs from the status in Kubernetes.
 
         Args:
             snapshot: the pod.
-            state: what is known of the pod at the provider.
-            reported: the status that the provider reports.
+            state: state of the pod at the provider.
+            reported: the status.
             pending_resize: the condition of a resize that is not granted.
+            is_observed: whether the status takes the snapshot's generation into account, although the provider
+                has not acknowledged that version.
 
         Raises:
             Conflict: the pod has changed since; its new version comes by the watch.
@@ -48,12 +51,14 @@ class StatusWriter:
         """
         stored, pod = snapshot.stored, snapshot.pod
         is_acknowledged = state.acknowledged == stored.version
+        if is_observed:
+            reported = {**reported, "observedGeneration": None}
         status = merge_status(
             pod,
             reported,
             now=self._clock(),
             host_ips=self._node.host_ips,
-            generation=pod["metadata"].get("generation") if is_acknowledged else None,
+            generation=pod["metadata"].get("generation") if is_acknowledged or is_observed else None,
             pending_resize=pending_resize,
         )
         if status is None:

@@ -19,6 +19,11 @@ from broker.types import Object
 _MIRROR = "kubernetes.io/config.mirror"
 
 
+def pod_path(metadata: Metadata) -> str:
+    """Return the path of a pod at the API server."""
+    return f"/api/v1/namespaces/{metadata.namespace}/pods/{metadata.name}"
+
+
 class StoredPod(NamedTuple):
     """A pod in JSON without `managedFields`, and the fields that are read without decoding it.
 
@@ -44,7 +49,7 @@ class StoredPod(NamedTuple):
     @property
     def path(self) -> str:
         """Path of the pod at the API server."""
-        return f"/api/v1/namespaces/{self.metadata.namespace}/pods/{self.metadata.name}"
+        return pod_path(self.metadata)
 
     @property
     def uid(self) -> str:
@@ -89,10 +94,11 @@ class PodSnapshot:
 
 
 class PodStore:
-    """Pods by `namespace/name`. Mirror pods are left out: only a kubelet runs static pods."""
+    """Pods by `namespace/name`. Mirror pods are kept apart: only a kubelet runs static pods."""
 
     def __init__(self) -> None:
         self._pods: dict[str, StoredPod] = {}
+        self._mirrors: dict[str, Metadata] = {}
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -137,12 +143,18 @@ class PodStore:
             return None
         pod = obj.decode()
         if _MIRROR in (pod["metadata"].get("annotations") or {}):
+            self._mirrors[obj.key] = obj.metadata
             return None
         return self._put(obj.key, obj.metadata, pod)
 
     def remove(self, key: str) -> StoredPod | None:
         """Remove a deleted pod and return its last version; None where there was none."""
+        self._mirrors.pop(key, None)
         return self._pods.pop(key, None)
+
+    def mirror(self, key: str) -> Metadata | None:
+        """Return the metadata of a mirror pod; None where there is none under the key."""
+        return self._mirrors.get(key)
 
     def put_written(self, base: StoredPod, pod: Object) -> None:
         """Store the answer to a write with the resourceVersion of `base` as its precondition.

@@ -1,4 +1,4 @@
-"""What the tests of the lifecycle share: a moment, a pod that has everything, its life."""
+"""Helpers of tests of simulated pods: a time, pods, and functions that compute their transitions."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -22,21 +22,21 @@ SECRET = "hunter2-the-secret"  # in a pod's values, never in a message
 REMOVED = object()
 UID = "2b0fba1b-6627-4b32-9948-9f415a2c5ecb"
 LEAST = '{"metadata":{"name":"a","namespace":"b"},"spec":{"containers":[{"name":"c"}]}}'
-"""The text of a pod that has no more than it must."""
+"""A pod with the required fields only, as JSON."""
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""For every test of hypothesis's: the machine may be busy, and no test depends on its speed."""
+"""Settings of property tests: no test depends on the speed of the machine."""
 bounded = settings(
     unhurried,
     derandomize=True,
     max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-"""For tests whose examples are large: the same ones every time."""
+"""Settings of property tests with large examples, which are the same in every run."""
 
 
 def json_values() -> st.SearchStrategy[Any]:
-    """Anything that JSON can say."""
+    """Return a strategy of JSON values."""
     scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     return st.recursive(
         scalars | st.text(),
@@ -46,7 +46,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 
 def full_pod() -> dict[str, Any]:
-    """A pod that uses every field which is read, and more."""
+    """Return a pod that uses every field that the provider reads, and others."""
     env = [{"name": "A", "value": "1"}, {"name": "B", "value": SECRET}, {"name": "C", "value": "3"}]
     resources = {"requests": {"cpu": "100m", "memory": 1024}, "limits": {"cpu": 1.5}}
     pod = a_pod(
@@ -69,12 +69,12 @@ def full_pod() -> dict[str, Any]:
         resources=resources,
         volumes=[{"name": "data", "emptyDir": {}}],
     )
-    copied: dict[str, Any] = json.loads(json.dumps(pod))  # nothing in it is there twice
+    copied: dict[str, Any] = json.loads(json.dumps(pod))  # no object is in it twice
     return copied
 
 
 def a_pod_with_a_sidecar(**metadata: Any) -> dict[str, Any]:
-    """A pod with an init container, a sidecar and two containers."""
+    """Return a pod with an init container, a sidecar and two containers."""
     return a_pod(
         uid=UID,
         metadata={"generation": 3, **metadata},
@@ -97,11 +97,11 @@ PODS = {
     **{policy: a_pod(uid=UID, restartPolicy=policy) for policy in ("Always", "OnFailure", "Never")},
     "no restart policy": a_pod(uid=UID, restartPolicy=None),
 }
-"""Pods of every kind, by what is special about them."""
+"""Pods of every kind, by the difference to the others."""
 
 
 def with_field(path: str, value: Any) -> dict[str, Any]:
-    """The pod with another value at a path such as `spec.containers.0.name`."""
+    """Return the full pod with another value at a path such as `spec.containers.0.name`."""
     pod = full_pod()
     *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
     target: Any = pod
@@ -120,39 +120,39 @@ def parse_manifest(pod: Any) -> Manifest:
 
 
 def parse_pod(pod: dict[str, Any]) -> Pod:
-    """Give a pod as the course sees it."""
+    """Return a pod, parsed from its JSON."""
     return parse_manifest(pod).pod
 
 
 def simulated_pod(
     pod: dict[str, Any], *, placement: Placement = PLACEMENT, accepted_at: datetime = NOW, **defaults: Any
 ) -> SimulatedPod:
-    """Give the life of a pod that arrives at `NOW`; `start_delay` is in seconds."""
+    """Return the simulation of a pod, by default one accepted at `NOW`; `start_delay` is in seconds."""
     defaults["start_delay"] = timedelta(seconds=defaults.get("start_delay", 0))
     return simulate(parse_pod(pod), placement=placement, accepted_at=accepted_at, defaults=Defaults(**defaults))
 
 
 def transitions_of(pod: dict[str, Any], **circumstances: Any) -> list[Transition]:
-    """Compute the course of a pod that arrives at `NOW`."""
+    """Return the transitions that are computed when a pod is created at `NOW`."""
     return create(simulated_pod(pod, **circumstances), now=NOW).transitions
 
 
 def transitions_until(pod: dict[str, Any], *, until: datetime, **circumstances: Any) -> list[Transition]:
-    """Compute the course of a pod that arrives at `NOW`, gone on with as a reader has it, up to a time."""
+    """Return the transitions up to a time of a pod created at `NOW`, advanced as by a reader."""
     the_pod = simulated_pod(pod, **circumstances)
-    course = create(the_pod, now=NOW)
-    transitions = course.transitions
-    while course.continues_at and course.continues_at <= until:
-        course = advance(the_pod, current=transitions[-1], now=course.continues_at) or Timeline([])
-        transitions += course.transitions
+    timeline = create(the_pod, now=NOW)
+    transitions = timeline.transitions
+    while timeline.continues_at and timeline.continues_at <= until:
+        timeline = advance(the_pod, current=transitions[-1], now=timeline.continues_at) or Timeline([])
+        transitions += timeline.transitions
     return [transition for transition in transitions if transition.effective_at <= until]
 
 
 def transitions_on_update(
-    pod: dict[str, Any], before: dict[str, Any], course: list[Transition], now: datetime, **circumstances: Any
+    pod: dict[str, Any], before: dict[str, Any], timeline: list[Transition], now: datetime, **circumstances: Any
 ) -> list[Transition]:
-    """Compute the course from `now` on of a pod that was another and had a course until then."""
-    current = next(transition for transition in reversed(course) if transition.effective_at < now)
+    """Return the transitions of an update at `now`, of a pod with a previous timeline."""
+    current = next(transition for transition in reversed(timeline) if transition.effective_at < now)
     return update(
         simulated_pod(pod, **circumstances),
         before=simulated_pod(before, **circumstances),
@@ -162,7 +162,7 @@ def transitions_on_update(
 
 
 def annotated(pod: dict[str, Any] | None = None, **steering: str) -> dict[str, Any]:
-    """A pod with annotations: `run_for="5s"` is for all of it, `run_for__web="5s"` for one container."""
+    """Return a pod with annotations: `run_for="5s"` applies to the pod, `run_for__web="5s"` to one container."""
     pod = pod or a_pod(uid=UID)
     annotations = dict(pod["metadata"].get("annotations") or {})
     for key, value in steering.items():
@@ -172,22 +172,22 @@ def annotated(pod: dict[str, Any] | None = None, **steering: str) -> dict[str, A
 
 
 def container(status: PodStatus, name: str = "web") -> ContainerStatus:
-    """Give the status of a container that must be there."""
+    """Return the status of a container, which must exist."""
     found = status.container(name)
     assert found is not None
     return found
 
 
 def after(seconds: float) -> datetime:
-    """Give the time so many seconds after the whole second in which pods arrive."""
+    """Return the time a number of seconds after the whole second in which pods are created."""
     return NOW.replace(microsecond=0) + timedelta(seconds=seconds)
 
 
 def status_at(transitions: list[Transition], time: datetime) -> PodStatus:
-    """Give the status that holds at a time, as a reader of the stored rows finds it."""
+    """Return the status that holds at a time, as a query of the stored rows does."""
     return [transition.status for transition in transitions if transition.effective_at <= time][-1]
 
 
 def decoded(status: msgspec.Struct) -> Any:
-    """Give a status, or a part of one, as a client decodes it."""
+    """Return a status, or a part of one, as a client decodes it."""
     return json.loads(msgspec.json.encode(status))

@@ -143,6 +143,8 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
     """Run a node twice, the first time with a pod that uses every kind of source."""
     api.store.create("configmaps", {"metadata": {"name": "settings"}, "data": {"A": "1"}}, "shop")
     api.store.create("secrets", {"metadata": {"name": "password"}, "data": {"B": "Mg=="}}, "shop")
+    claim = {"metadata": {"name": "disk"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}
+    api.store.create("persistentvolumeclaims", claim, "shop")
     async with running_node(settings_of_a_node(provider_url), cluster) as node:
         await api.until(lambda: is_ready(api.store.find("nodes", NODE)))
         api.store.create("pods", a_pod(wants="nothing-there"), "shop")
@@ -152,11 +154,15 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
         api.store.delete("pods", "web", "shop", {"gracePeriodSeconds": 0})
         api.store.create("pods", a_pod(wants="settings"), "shop")
         await api.until(lambda: is_ready(api.store.find("pods", "web", "shop")))
+        api.store.create(
+            "pods", {**a_pod(wants="settings", nodeSelector={"zone": "z"}), "metadata": {"name": "other"}}, "shop"
+        )
+        await api.until(lambda: api.store.get("pods", "other", "shop")["status"]["phase"] == "Failed")
         await ask_for_metrics(node)
         api.store.delete("pods", "web", "shop", None)
         await api.until(lambda: api.store.find("pods", "web", "shop") is None)
     async with running_node(settings_of_a_node(provider_url, labels={"zone": "a"}), cluster):
-        await api.until(lambda: api.requests_to("PUT", "/leases/"))
+        await api.until(lambda: len(api.requests_to("PUT", "/leases/")) > 3)  # each one late
 
 
 def is_ready(obj: Object | None) -> bool:
@@ -164,15 +170,18 @@ def is_ready(obj: Object | None) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def a_pod(*, wants: str) -> Object:
+def a_pod(*, wants: str, **spec: Any) -> Object:
     return {
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {
             "nodeName": NODE,
+            **spec,
+            "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}],
             "containers": [
                 {
                     "name": "app",
                     "image": "app",
+                    "volumeMounts": [{"name": "disk", "mountPath": "/disk"}],
                     "envFrom": [{"configMapRef": {"name": wants}}, {"secretRef": {"name": "password"}}],
                 }
             ],
@@ -195,6 +204,8 @@ async def test_the_permissions_are_those_that_are_used(
     api: ApiServer, cluster: ClusterConfig, provider_url: str, reached: set[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.pods.events._WRITE_INTERVAL", timedelta(0))  # write repeated events at once
+    monkeypatch.setattr("broker.node.lease.PERIOD", 0.5)
+    monkeypatch.setattr("broker.node.lease.LATE", 0)  # each renewal is late, after which the Node is read
     await run_the_scenario(api, cluster, provider_url)
     missed = calls_in_the_code().keys() - reached
     assert not missed, "calls that the scenario does not make, so that their permissions are not tested"

@@ -1,7 +1,7 @@
 """Stub provider of the contract for the tests of the broker and of the conformance kit."""
 
 from tests.stub_provider.logs import LogProvider
-from tests.stub_provider.provider import NOW, WAYS, Object, StubProvider, Ways, providing, running
+from tests.stub_provider.provider import NOW, WAYS, Object, StubProvider, Ways, ended, providing, running
 from tests.stub_provider.server import Reply, Request, json_reply
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Request",
     "StubProvider",
     "Ways",
+    "ended",
     "json_reply",
     "providing",
     "running",

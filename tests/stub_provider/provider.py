@@ -30,7 +30,8 @@ class Ways:
         deletes_slowly: whether a deleted pod remains until :meth:`StubProvider.remove`.
         log_options: whether it implements and validates all options of `/getContainerLogs`, not only `tail`.
         token: bearer token that it requires; None for none.
-        extensions: names in the response of `/extensions`; without any, it has no such path.
+        extensions: names in the response of `/extensions`; without any, it has no such path. With
+            `gracefulDelete`, a deleted pod whose containers run ends by :meth:`StubProvider.end`.
     """
 
     not_found: str = "Not Found"
@@ -121,6 +122,13 @@ def running(pod: Object, started: str = NOW) -> Object:
     }
 
 
+def ended(status: Object, exit_code: int) -> Object:
+    """Return the status of a pod whose containers have ended."""
+    state = {"terminated": {"exitCode": exit_code, "reason": "Error" if exit_code else "Completed"}}
+    containers = [{**container, "ready": False, "state": state} for container in status["containerStatuses"]]
+    return {**status, "phase": "Failed" if exit_code else "Succeeded", "containerStatuses": containers}
+
+
 class StubProvider(ProviderServer):
     """Provider; its pods are those created and not yet deleted.
 
@@ -142,6 +150,7 @@ class StubProvider(ProviderServer):
         self._waiting: list[asyncio.Future[None]] = []
         self._revision = 0
         self._changes: list[tuple[int, str, str, bool]] = []
+        self._last_statuses: dict[str, Object] = {}
 
     def forget(self) -> None:
         """Drop all pods, as a restart of a provider without storage does."""
@@ -156,11 +165,16 @@ class StubProvider(ProviderServer):
         self.statuses[key] = status
         self._change(key, self.pods[key]["metadata"]["uid"])
 
+    def end(self, key: str, exit_code: int = 143) -> None:
+        """End all containers of a pod that is being deleted, and remove the pod."""
+        self.report(key, ended(self.statuses[key], exit_code))
+        self.remove(key)
+
     def remove(self, key: str) -> None:
         """Remove a pod."""
-        pod = self.pods.pop(key)
-        self.statuses.pop(key, None)
-        self._change(key, pod["metadata"].get("uid", ""), gone=True)
+        uid = self.pods.pop(key)["metadata"].get("uid", "")
+        self._last_statuses[uid] = self.statuses.pop(key)
+        self._change(key, uid, gone=True)
 
     @contextmanager
     def failing(
@@ -260,6 +274,8 @@ class StubProvider(ProviderServer):
     def _create(self, request: Request) -> Reply:
         pod = _parsed(request)
         key, uid = _key(pod), pod["metadata"]["uid"]
+        if key in self.pods and self.pods[key]["metadata"].get("uid") != uid:
+            self.remove(key)
         self.pods[key], self.statuses[key] = pod, running(pod)
         self._change(key, uid)
         return Reply(200, self.ways.body_of_writes)
@@ -278,7 +294,9 @@ class StubProvider(ProviderServer):
         stored, sent = (found["metadata"].get("uid") for found in (self.pods[key], pod))
         if stored and stored != sent:
             raise Refused(404, "the pod has another UID")
-        if not self.ways.deletes_slowly:
+        is_graceful = "gracefulDelete" in self.ways.extensions
+        has_ended = self.statuses[key]["phase"] in ("Succeeded", "Failed")
+        if not self.ways.deletes_slowly and (has_ended or not is_graceful):
             self.remove(key)
         return Reply(200, self.ways.body_of_writes)
 
@@ -325,14 +343,19 @@ class StubProvider(ProviderServer):
                     await self._changed()
         except TimeoutError:
             pass
-        news = {key: (uid, gone) for revision, key, uid, gone in self._changes if revision > int(since)}
+        news = {(key, uid): gone for revision, key, uid, gone in self._changes if revision > int(since)}
         statuses = [
             {**_reference(key), "uid": uid, "status": self.statuses[key]}
-            for key, (uid, gone) in news.items()
+            for (key, uid), gone in news.items()
             if not gone
         ]
-        deleted = [{**_reference(key), "uid": uid} for key, (uid, gone) in news.items() if gone]
+        deleted = [self._deleted(key, uid) for (key, uid), gone in news.items() if gone and int(since)]
         return json_reply({"revision": self._revision, "statuses": statuses, "deleted": deleted})
+
+    def _deleted(self, key: str, uid: str) -> Object:
+        reference: Object = {**_reference(key), "uid": uid}
+        is_graceful = "gracefulDelete" in self.ways.extensions
+        return {**reference, "status": self._last_statuses[uid]} if is_graceful else reference
 
     def _change(self, key: str, uid: str, *, gone: bool = False) -> None:
         self._revision += 1

@@ -75,7 +75,7 @@ def test_image_changes_cover_every_kind_of_container(kind: str) -> None:
 
 
 def a_pod_with(value: Any) -> dict[str, Any]:
-    """A pod with the same value wherever a secret may be."""
+    """Return a pod with the same value in each place that may hold a secret."""
     env = [{"name": "PASSWORD", "value": value}, {"name": "image", "value": value}]
     pod = a_pod(
         uid="u",

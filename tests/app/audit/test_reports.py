@@ -132,18 +132,20 @@ def test_every_question_is_asked() -> None:
 
 def test_the_docs_tell_every_question_with_its_sql() -> None:
     docs = (ROOT / "docs" / "audit.md").read_text()
-    told = re.findall(r"^### `(.*?)`: (.*)\n(?:.*\n)*?```sql\n((?:.*\n)*?)```$", docs, re.MULTILINE)
-    assert told == [(name, question.asks, f"{question.sql};\n") for name, question in REPORTS.items()]
+    documented = re.findall(r"^### `(.*?)`: (.*)\n(?:.*\n)*?```sql\n((?:.*\n)*?)```$", docs, re.MULTILINE)
+    assert documented == [(name, question.asks, f"{question.sql};\n") for name, question in REPORTS.items()]
 
 
 def test_the_docs_say_what_every_column_means(database: Database) -> None:
     docs = (ROOT / "docs" / "audit.md").read_text()
-    told = {}
+    documented = {}
     for name, table in re.findall(r"^\| `(\w+)` \|.*\|\n\|---\|---\|\n((?:\|.*\n)+)", docs, re.MULTILINE):
-        told[name] = {column for row in table.splitlines() for column in re.findall(r"`(\w+)`", row.split("|")[1])}
+        documented[name] = {
+            column for row in table.splitlines() for column in re.findall(r"`(\w+)`", row.split("|")[1])
+        }
     inspector = inspect(database.engine)
     names = {*inspector.get_table_names(), *inspector.get_view_names()} - {"alembic_version"}
-    assert told == {name: {column["name"] for column in inspector.get_columns(name)} for name in names}
+    assert documented == {name: {column["name"] for column in inspector.get_columns(name)} for name in names}
 
 
 def test_a_resize_without_status_change_is_recorded(recorded: Flask) -> None:

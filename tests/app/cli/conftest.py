@@ -15,13 +15,13 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def database_kind() -> str:
-    """What a command prints is the same whichever database is below; `tests/app/audit` tests both."""
+    """Use SQLite: a command's output does not depend on the database; `tests/app/audit` tests both."""
     return "sqlite"
 
 
 @pytest.fixture
 def run(recorded: Flask) -> Run:
-    """Run a command on the recorded history, and give what came of it."""
+    """Run a command on the recorded history, and return its result."""
 
     def invoke(*arguments: object, code: int = 0) -> Result:
         result = recorded.test_cli_runner().invoke(args=[str(argument) for argument in arguments])

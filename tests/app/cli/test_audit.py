@@ -1,4 +1,4 @@
-"""`flask audit`: the record on the command line."""
+"""`flask audit`: the audit log on the command line."""
 
 import os
 import pty
@@ -146,7 +146,7 @@ def test_prune_refuses_a_future_time(run: Run) -> None:
 def flask(
     database_url: str, *arguments: str, stderr: int = subprocess.DEVNULL
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a command as a process of its own; it is ended with the block."""
+    """Run a command in a separate process, which is stopped at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", *arguments],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""`flask pods` and `flask node`: what people read, what programs read."""
+"""`flask pods` and `flask node`: text and JSON."""
 
 from typing import Any
 

@@ -128,14 +128,14 @@ def test_vkubelet_pod_ip_is_the_default_node_address(read: Read) -> None:
 
 
 def test_node_addresses_override_vkubelet_pod_ip(read: Read) -> None:
-    said = [
+    reported = [
         {"type": "Hostname", "address": "edge-7"},
         {"type": "InternalIP", "address": "10.0.0.6"},
         {"type": "ExternalIP", "address": "192.0.2.1"},
         {"type": "InternalIP", "address": "fd00::6"},
     ]
-    settings = read(VKUBELET_POD_IP="10.0.0.5", NODE_ADDRESSES=json.dumps(said))
-    assert [address.model_dump() for address in settings.addresses] == said
+    settings = read(VKUBELET_POD_IP="10.0.0.5", NODE_ADDRESSES=json.dumps(reported))
+    assert [address.model_dump() for address in settings.addresses] == reported
     assert settings.host_ips == ("10.0.0.6", "fd00::6")
 
 

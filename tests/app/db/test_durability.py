@@ -36,8 +36,8 @@ class Writer:
 
     Attributes:
         promised: the last state of each pod that was acknowledged.
-        open: the state that was asked for and not acknowledged, for good or because the answer was lost.
-        answers: how many of each status code came.
+        open: the requested state that is not acknowledged, yet or because the response was lost.
+        answers: the number of responses by status code.
     """
 
     prefix: str
@@ -52,7 +52,7 @@ class Writer:
         client = Client(self.server.port)
         for number in count():
             name = f"{self.prefix}-{number}"
-            for attempt in self.life(name, number):
+            for attempt in self.requests(name, number):
                 if stop.is_set():
                     client.close()
                     return
@@ -64,7 +64,7 @@ class Writer:
                 if not done:
                     break
 
-    def life(self, name: str, number: int) -> Iterator[Callable[[Client], bool]]:
+    def requests(self, name: str, number: int) -> Iterator[Callable[[Client], bool]]:
         """Yield the requests for a pod: all are created, many updated, some deleted."""
         pod = a_pod(name)
         yield lambda client: self.send(client, "POST", "/createPod", pod)

@@ -53,8 +53,8 @@ def message(answer: TestResponse) -> str:
     assert int(answer.headers["Retry-After"]) > 0
     error = answer.get_json()["error"]
     assert error["code"] == 503
-    said: str = error["message"]
-    return said
+    found: str = error["message"]
+    return found
 
 
 def contents(database: Database) -> dict[str, list[Any]]:

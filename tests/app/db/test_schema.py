@@ -279,14 +279,14 @@ def test_the_timeline_has_each_status_with_its_times(make_app: MakeApp, database
 
 def test_current_pods_use_the_clock_of_the_database(database: Database) -> None:
     add(database, "nodes", NODE)
-    courses = {
+    timelines = {
         "has-started": [("Pending", -3 * HOUR), ("Running", -2 * HOUR), ("Succeeded", HOUR)],
         "will-start": [("Pending", -HOUR), ("Running", HOUR)],
         "gone": [("Pending", -3 * HOUR), ("Running", -2 * HOUR)],
         "written-by-a-clock-ahead": [("Pending", 2 * HOUR), ("Running", 3 * HOUR)],
     }
-    for number, (name, course) in enumerate(courses.items(), start=1):
-        created = NOW + course[0][1]
+    for number, (name, timeline) in enumerate(timelines.items(), start=1):
+        created = NOW + timeline[0][1]
         pod = {"id": number, "name": name, "uid": name, "pod_ip": f"198.18.0.{number}"}
         times = {
             "created_at": created,
@@ -294,7 +294,7 @@ def test_current_pods_use_the_clock_of_the_database(database: Database) -> None:
             "deleted_at": NOW - HOUR if name == "gone" else None,
         }
         add(database, "pods", {**POD, **pod, **times})
-        for phase, offset in course:
+        for phase, offset in timeline:
             status = {"pod_id": number, "effective_at": NOW + offset, "phase": phase, "reason": None}
             add(database, "pod_statuses", {**STATUS, **status})
 

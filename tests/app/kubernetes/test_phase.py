@@ -1,4 +1,4 @@
-"""The phase follows from the containers, as a kubelet has it."""
+"""The phase of a pod by its containers, as computed by a kubelet."""
 
 import pytest
 

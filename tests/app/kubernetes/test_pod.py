@@ -21,7 +21,7 @@ from tests.app.simulation import (
     with_field,
 )
 
-# What is accepted
+# Accepted pods
 
 
 def test_fields_used_by_the_provider_are_decoded() -> None:
@@ -84,7 +84,7 @@ def test_a_pod_is_accepted(pod: dict[str, Any]) -> None:
     assert parse_manifest(pod).pod.metadata.namespace in ("default", "b")
 
 
-# What is refused
+# Refused pods
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_json_that_is_no_object_is_refused(body: bytes) -> None:
 
 
 def refusal_of(body: bytes) -> str:
-    """Why a body is refused, or nothing where it is taken; any other exception is a failure."""
+    """Return why a body is refused, None if it is accepted; let any other exception pass."""
     try:
         Manifest.parse(body)
     except InvalidRequest as exc:
@@ -256,7 +256,7 @@ def test_any_bytes_are_accepted_or_refused(body: bytes) -> None:
 
 
 def paths(value: Any, prefix: str = "") -> list[str]:
-    """Every path in a document."""
+    """Yield every path in a document."""
     items: list[tuple[str, Any]] = []
     if isinstance(value, dict):
         items = list(value.items())
@@ -355,5 +355,5 @@ for thread in threads: thread.join()
 
 
 def test_the_first_pods_may_be_parsed_concurrently() -> None:
-    for _ in range(5):  # without what this is about, four in five end by a signal
+    for _ in range(5):  # without the limit, four in five processes are killed by a signal
         assert subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What a manifest keeps of the bytes that came, and what of it counts as a change."""
+"""The bytes that a manifest keeps, and the fields that count as a change."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,11 @@ def parse_text(text: str) -> Manifest:
 
 
 def pod_with(field: str) -> str:
-    """The text of a small pod with one more field in its spec, given as JSON."""
+    """Return a small pod as JSON, with another field in its spec."""
     return LEAST.replace("}]}}", "}]," + field + "}}")
 
 
-# What is kept
+# Kept bytes
 
 
 def test_the_text_omits_whitespace_status_and_managed_fields() -> None:
@@ -95,7 +95,7 @@ def test_the_last_of_duplicate_keys_counts() -> None:
 
 
 def exact(text: str, *, without: frozenset[str] = frozenset()) -> Any:
-    """Decode JSON so that nothing is lost: numbers as written, objects as pairs."""
+    """Decode JSON without loss: numbers as text, objects as pairs."""
 
     def pairs(items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         return [item for item in items if item[0] not in without]
@@ -120,7 +120,7 @@ def test_a_stored_text_parses_to_the_same_manifest() -> None:
     assert parse_text(manifest.text) == manifest
 
 
-# What counts as a change
+# Changes
 
 
 def with_env(order: list[int], containers: str = "containers") -> dict[str, Any]:
@@ -231,7 +231,7 @@ def test_an_update_storm_has_one_digest(order: list[int], reverse: bool, version
 
 
 def recorded() -> dict[str, dict[str, list[Manifest]]]:
-    """The pods that the original broker sent: UID, verb, bodies."""
+    """Return the pods that the original broker sent: UID, verb, bodies."""
     pods: dict[str, dict[str, list[Manifest]]] = {}
     for line in RECORDING.read_text().splitlines():
         request = json.loads(line)
@@ -248,7 +248,7 @@ def test_updates_of_the_original_broker_change_nothing() -> None:
     for pod in pods.values():
         (created,) = pod["POST"]
         assert {update.digest for update in pod["PUT"]} == {created.digest}
-        assert len({update.text for update in pod["PUT"]}) > 1  # and yet they were not the same bytes
+        assert len({update.text for update in pod["PUT"]}) > 1  # although the bytes differ
 
 
 def test_a_pod_that_is_being_deleted_has_changed() -> None:

@@ -1,4 +1,4 @@
-"""Which pod a request means."""
+"""The pod that a request refers to."""
 
 import json
 from typing import Any

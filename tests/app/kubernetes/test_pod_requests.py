@@ -1,4 +1,4 @@
-"""What a pod requests of its node: cases after Kubernetes' own `TestPodRequestsAndLimits`."""
+"""The resource requests of a pod: cases of Kubernetes' `TestPodRequestsAndLimits`."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ NOTHING: dict[str, Any] = {}
 
 
 def a(cpu: str, memory: str = "1Mi", **more: Any) -> dict[str, Any]:
-    """A container that requests this."""
+    """Return a container with these requests."""
     return {"resources": {"requests": {"cpu": cpu, "memory": memory}}, **more}
 
 

@@ -1,4 +1,4 @@
-"""The cases of Kubernetes' own `TestComputePodQOS`, and what its rules say beyond them."""
+"""The QoS class: cases of Kubernetes' `TestComputePodQOS`, and further ones of its rules."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ ZEROS: Resources = {"requests": {"cpu": "0", "memory": "0"}, "limits": {"cpu": "
 
 
 def qos(*containers: Resources, init: list[Resources] | None = None, **spec: Any) -> str:
-    """Compute the class of a pod whose containers have these resources."""
+    """Return the QoS class of a pod whose containers have these resources."""
     pod = a_pod(
         containers=[a_container(f"web-{index}", resources=r) for index, r in enumerate(containers)],
         initContainers=[a_container(f"init-{index}", resources=r) for index, r in enumerate(init or ())],

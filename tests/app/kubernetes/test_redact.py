@@ -1,4 +1,4 @@
-"""What may be shown of a Pod."""
+"""The values of a Pod that are redacted."""
 
 from typing import Any
 

@@ -133,14 +133,14 @@ def test_clients_competing_for_a_name_break_nothing(provider: Provider, namespac
         chance = random.Random(number)
         codes: Counter[int] = Counter()
         with provider.client() as client:
-            for turn in range(30):
+            for attempt in range(30):
                 method, path = chance.choice(
                     [("POST", "/createPod"), ("PUT", "/updatePod"), ("DELETE", "/deletePod"), ("GET", "/getPod")]
                 )
                 pod = a_pod(
                     namespace=namespace,
                     uid=f"{namespace}-{chance.randrange(3)}",
-                    containers=[a_container(image=f"nginx:{number}.{turn}")],
+                    containers=[a_container(image=f"nginx:{number}.{attempt}")],
                 )
                 query: dict[str, object] = {"namespace": namespace, "name": "web-0"}
                 codes[

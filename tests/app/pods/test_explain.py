@@ -1,4 +1,4 @@
-"""A pod in words: from whatever a PodStatus has."""
+"""Sentences that explain a pod, for any PodStatus."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,10 +11,10 @@ NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def said(status: dict[str, Any], **life: Any) -> list[str]:
-    """Explain a pod that has had this status for a minute."""
+def sentences_of(status: dict[str, Any], **more: Any) -> list[str]:
+    """Explain a pod whose status has held for a minute."""
     known = PodHistory(
-        [StatusInterval(NOW - MINUTE, None, status)], life.get("deleted_at"), life.get("continues_at")
+        [StatusInterval(NOW - MINUTE, None, status)], more.get("deleted_at"), more.get("continues_at")
     )
     return list(explain(known, now=NOW))
 
@@ -58,25 +58,26 @@ STATUSES = {
 def test_incomplete_status_is_explained_without_missing_fields(
     status: dict[str, Any], sentences: list[str]
 ) -> None:
-    assert said(status) == [*sentences, "It stays so until it is changed or deleted."]
+    assert sentences_of(status) == [*sentences, "It stays so until it is changed or deleted."]
 
 
 def test_a_course_that_goes_on_says_when() -> None:
-    assert said({"phase": "Running"}, continues_at=NOW + MINUTE)[-1] == (
+    assert sentences_of({"phase": "Running"}, continues_at=NOW + MINUTE)[-1] == (
         "How it goes on is decided at 2026-11-22T08:47:38Z, or when somebody reads it after that."
     )
 
 
 def test_many_steps_to_come_are_counted() -> None:
     moments = [StatusInterval(NOW + step * MINUTE, None, {"phase": "Running"}) for step in range(9)]
-    told = list(explain(PodHistory(moments, None, None), now=NOW))
-    assert told[1] == "At 2026-11-22T08:47:38Z, in 1m, it becomes Running."
-    assert told[-2] == "3 more changes follow, the last at 2026-11-22T08:54:38Z."
+    found = list(explain(PodHistory(moments, None, None), now=NOW))
+    assert found[1] == "At 2026-11-22T08:47:38Z, in 1m, it becomes Running."
+    assert found[-2] == "3 more changes follow, the last at 2026-11-22T08:54:38Z."
 
 
 def test_a_deletion_that_was_to_come_is_told() -> None:
     assert (
-        said({"phase": "Running"}, deleted_at=NOW + MINUTE)[-1] == "At 2026-11-22T08:47:38Z, in 1m, it is deleted."
+        sentences_of({"phase": "Running"}, deleted_at=NOW + MINUTE)[-1]
+        == "At 2026-11-22T08:47:38Z, in 1m, it is deleted."
     )
 
 

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 def occupy(
     connection: Connection, *addresses: str | None, node_name: str = NODE, deleted_at: datetime | None = None
 ) -> None:
-    """Put pods with these addresses on a node."""
+    """Insert pods with these addresses."""
     connection.execute(insert(Node), {"name": node_name, "revision": 1, "settled_at": NOW})
     rows = [
         {

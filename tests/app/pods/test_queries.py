@@ -1,4 +1,4 @@
-"""What the node has, or had at any time: pods in numbers and in pages, the audit."""
+"""Queries of the present and of past times: numbers and pages of pods, the audit log."""
 
 from collections import Counter
 from datetime import datetime
@@ -85,7 +85,7 @@ class TestPages:
     def pods(self, client: FlaskClient, clock: Clock) -> None:
         for number in range(12):
             put_on(client, a_pod(f"web-{number * 5 % 12:02}", namespace=("b", "a", "a_")[number % 3]))
-            if number % 4:  # some come at the same time
+            if number % 4:  # some are created at the same time
                 clock.advance(1)
 
     @pytest.mark.parametrize("sort", SORTS)
@@ -163,7 +163,7 @@ class TestPages:
 def test_deleted_pod_is_found_by_uid(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
     first = put_on(client, a_pod("web"))
     clock.advance(20)
-    second = put_on(client, a_pod("web"))  # in place of the first
+    second = put_on(client, a_pod("web"))  # replaces the first
 
     record = inventory.pod(first["metadata"]["uid"])
 
@@ -184,7 +184,7 @@ class TestTheAudit:
         pod = put_on(client, a_pod("web"))
         clock.advance(1)
         change(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})
-        then = clock()
+        later = clock()
         clock.advance(1)
         put_on(client, a_pod("other", namespace="b"))
         client.delete("/deletePod", json=a_pod("web"))
@@ -194,7 +194,7 @@ class TestTheAudit:
             return [row.verb for row in inventory.events(wanted, **more).rows]
 
         assert verbs() == ["delete", "delete", "create", "update", "create"]
-        assert verbs(at=then) == ["update", "create"]
+        assert verbs(at=later) == ["update", "create"]
         assert verbs(EventFilter(namespace="b")) == ["create"]
         assert verbs(EventFilter(verb="delete")) == ["delete", "delete"]
         assert verbs(EventFilter(verb="delete", refused=True)) == ["delete"]

@@ -29,7 +29,7 @@ def send(app: Flask, clock: Clock, seconds: float, method: str, path: str, pod: 
 
 @pytest.fixture(params=[RUNTIME, "app.runtimes.synthetic:SyntheticRuntime"], ids=["recorded", "synthetic"])
 def recorded(request: pytest.FixtureRequest, make_app: MakeApp, clock: Clock) -> Flask:
-    """The recorded history; then a pod is deleted at 300 s and created again with the same UID at 400 s."""
+    """Return an application with the recorded history, and a pod deleted at 300 s and recreated at 400 s."""
     app = make_app(runtime=request.param, audit_hash_chain=True)
     record_history(app, clock)
     resources = {"requests": {"cpu": "2", "memory": "1Gi"}}

@@ -1,4 +1,4 @@
-"""A runtime that says what a test has written down, and remembers what it was asked."""
+"""A runtime whose statuses and logs are set by a test, and which counts the calls."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -15,18 +15,18 @@ from app.runtimes.synthetic.runtime import SyntheticRuntime
 
 
 class ScriptedRuntime(Runtime):
-    """Every pod is Pending, then step for step what the script says, a step a second.
+    """Every pod is Pending, then in the phases of the script, one per second.
 
-    Class attributes are the script: an application makes its runtime itself.
+    The script is in class attributes, because the application creates its runtime itself.
     """
 
     steps: ClassVar[list[Phase]] = []
     problems: ClassVar[tuple[str, ...]] = ()
     lines: ClassVar[list[LogLine | Callable[[], object] | Literal["status"] | None]] = []
-    """What a log has; a call is made when it is come to; a line `"status"` reads the status anew."""
+    """The lines of a log; a function is called when it is reached, and `"status"` reads the status."""
     synced: ClassVar[list[AcceptedPod]] = []
     sync_fails: ClassVar[bool] = False
-    asked: ClassVar[int] = 0
+    advanced: ClassVar[int] = 0
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -34,9 +34,9 @@ class ScriptedRuntime(Runtime):
 
     @classmethod
     def play(cls, *steps: Phase, problems: tuple[str, ...] = ()) -> None:
-        """Write the script; everything else is as new."""
+        """Set the script and reset everything else."""
         cls.steps, cls.problems = list(steps), problems
-        cls.lines, cls.synced, cls.sync_fails, cls.asked = [], [], False, 0
+        cls.lines, cls.synced, cls.sync_fails, cls.advanced = [], [], False, 0
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         status = self._synthetic.create(pod, now=now).transitions[-1].status
@@ -51,7 +51,7 @@ class ScriptedRuntime(Runtime):
         return Timeline([Transition(now, status)])
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
-        ScriptedRuntime.asked += 1
+        ScriptedRuntime.advanced += 1
         step = self._step(current)
         if step >= len(self.steps):
             return None

@@ -1,4 +1,4 @@
-"""What the services do with a runtime: the seam, seen from its other side."""
+"""The calls that the services make to a runtime."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -69,7 +69,7 @@ def test_a_read_advances_a_due_timeline(client: FlaskClient, clock: Clock, scrip
         seen.append(phase(client, pod))
 
     assert seen == ["Pending", "Pending", "Running", "Running", "Succeeded"]
-    assert script.asked == 2, "it is asked when there is something to say, and never again after the end"
+    assert script.advanced == 2, "called once per transition, and not after the last one"
 
 
 @pytest.mark.parametrize("path", ["/getPods", "/podStatuses"])

@@ -1,4 +1,4 @@
-"""What of a log is given: the options that `kubectl logs` has, over whatever the runtime has written."""
+"""The options of `kubectl logs`, applied to the lines of a runtime."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ SCRIPTED = "tests.app.runtimes.scripted:ScriptedRuntime"
 
 @pytest.fixture(autouse=True)
 def script(clock: Clock) -> Iterator[type[ScriptedRuntime]]:
-    """Three lines, a second between them, the last one now."""
+    """Return three lines, one per second, the last one of now."""
     ScriptedRuntime.play()
     ScriptedRuntime.lines = [
         LogLine(clock() - timedelta(seconds=2), b"one"),

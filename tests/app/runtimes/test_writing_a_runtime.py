@@ -1,4 +1,4 @@
-"""`docs/writing-a-runtime.md` is true: its runtime is what the server runs, its commands do what it says."""
+"""The runtime and the commands of `docs/writing-a-runtime.md` work as described."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,7 @@ def job(tmp_path: Path) -> Path:
 
 
 def phases(client: Client, database: Database) -> list[str]:
-    client.get("/getPods")  # courses go on when somebody looks
+    client.get("/getPods")  # a read advances timelines
     with database.read() as connection:
         return list(connection.scalars(select(PodStatus.phase).join(Pod).order_by(PodStatus.effective_at)))
 

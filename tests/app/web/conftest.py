@@ -1,4 +1,4 @@
-"""Providers that many tests share, raw sockets to speak to them, and a look into the tables."""
+"""Providers shared by many tests, raw connections to them, and access to the tables."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from tests.postgres import free_port
 from tests.server import Client, Server, serving
 
 on_sqlite_alone = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-"""For what is the same whichever database is below."""
+"""Marks tests that do not depend on the database."""
 
 TOKEN = "a-token-of-the-tests"
 ORIGIN = "http://ui.example:8080"
@@ -29,7 +29,7 @@ Connect = Callable[..., Connection]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Open a raw connection to a port, closed at the end of the test."""
+    """Return a function that opens a raw connection, which is closed at the end of the test."""
     with ExitStack() as stack:
         yield lambda port, **more: stack.enter_context(Connection(port, **more))
 
@@ -39,7 +39,7 @@ Share = Callable[..., AbstractContextManager[Server]]
 
 @pytest.fixture(scope="session")
 def share(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Share:
-    """A function that runs a provider for many tests, each of which uses pods of its own."""
+    """Return a function that runs a provider for many tests, each with pods of its own."""
 
     def run(**settings: str) -> AbstractContextManager[Server]:
         directory = tmp_path_factory.mktemp("shared")
@@ -52,20 +52,20 @@ def share(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Sh
 
 @pytest.fixture(scope="session")
 def provider(share: Share) -> Iterator[Server]:
-    """The provider with the default settings."""
+    """Yield a provider with the default settings."""
     with share() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def health_port() -> int:
-    """The port for probes of the guarded provider."""
+    """Return the health port of the provider with a token."""
     return free_port()
 
 
 @pytest.fixture(scope="session")
 def guarded(share: Share, health_port: int) -> Iterator[Server]:
-    """The provider with a token, an allowed origin and a port for probes."""
+    """Yield a provider with a token, an allowed origin and a health port."""
     with share(
         PROVIDER_TOKEN=TOKEN, HOST="127.0.0.1", CORS_ORIGINS=ORIGIN, HEALTH_PORT=str(health_port)
     ) as server:
@@ -74,19 +74,19 @@ def guarded(share: Share, health_port: int) -> Iterator[Server]:
 
 @pytest.fixture
 def http(provider: Server) -> Iterator[Client]:
-    """A connection to the provider with the default settings."""
+    """Yield a client of the provider with the default settings."""
     with closing(provider.client()) as client:
         yield client
 
 
 @pytest.fixture
 def wire(provider: Server, connect: Connect) -> Connection:
-    """A raw connection to the provider with the default settings."""
+    """Yield a raw connection to the provider with the default settings."""
     return connect(provider.port)
 
 
 def log_lines(server: Server) -> list[dict[str, Any]]:
-    """Read the log as far as its lines are whole: another may be on its way."""
+    """Return the complete lines of the log; the last one may still be written."""
     whole, _, _ = server.log.read_text().rpartition("\n")
     return [json.loads(line) for line in whole.split("\n")]
 
@@ -95,30 +95,30 @@ Tables = dict[str, list[dict[str, Any]]]
 
 
 def rows(database: Database, model: type[Base]) -> list[dict[str, Any]]:
-    """Read a table in the order of its key."""
+    """Return the rows of a table in the order of its key."""
     table: Table = inspect(model).local_table  # type: ignore[assignment]
     with database.read() as connection:
         return [dict(row) for row in connection.execute(sql_select(table).order_by(*table.primary_key)).mappings()]
 
 
 def tables(database: Database) -> Tables:
-    """Read everything that is stored."""
+    """Return the rows of all tables."""
     return {model.__tablename__: rows(database, model) for model in (Node, Pod, PodStatus, AuditEvent)}
 
 
 def put_on(client: FlaskClient, pod: dict[str, Any]) -> dict[str, Any]:
-    """Create a pod, which must be accepted."""
+    """Create a pod; the response must be 200."""
     answer = client.post("/createPod", json=pod)
     assert answer.status_code == 200, answer.text
     return pod
 
 
 def change(client: FlaskClient, pod: dict[str, Any]) -> None:
-    """Update a pod, which must be accepted."""
+    """Update a pod; the response must be 200."""
     answer = client.put("/updatePod", json=pod)
     assert answer.status_code == 200, answer.text
 
 
 def named(pod: dict[str, Any]) -> dict[str, str]:
-    """The query that asks for a pod."""
+    """Return the query string for a pod."""
     return {"namespace": pod["metadata"]["namespace"], "name": pod["metadata"]["name"]}

@@ -1,4 +1,4 @@
-"""What is refused, how, and with which words."""
+"""Refused requests: status codes and messages."""
 
 import json
 from contextlib import closing
@@ -23,7 +23,7 @@ def write_id(write: tuple[str, str]) -> str:
 
 
 def without(pod: dict[str, Any], *path: str) -> dict[str, Any]:
-    """Leave a field of a pod out."""
+    """Return a pod without a field."""
     part = pod
     for key in path[:-1]:
         part = part[key]
@@ -96,7 +96,7 @@ NO_SPEC = {
 
 
 def assert_error(answer: Answer, code: int) -> dict[str, Any]:
-    """Check the one shape of errors, and give what is in it."""
+    """Check the shape of an error response, and return the error."""
     assert answer.code == code, answer.body
     assert answer.headers["Content-Type"] == "application/json"
     assert list(answer.json()) == ["error"]
@@ -258,7 +258,7 @@ def test_a_failed_write_is_rolled_back(
 
 
 def refuse_rows(database: Database, kind: str, table: str) -> None:
-    """Make the database refuse every change of a table: whatever else a transaction did is undone."""
+    """Let the database refuse every change of a table, so that the transaction is rolled back."""
     with database.write() as connection:
         if kind == "sqlite":
             for event in ("INSERT", "UPDATE"):

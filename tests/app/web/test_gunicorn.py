@@ -1,4 +1,4 @@
-"""Gunicorn as it is configured: when it refuses to start, how it stops, reloads and keeps connections."""
+"""Gunicorn with the project's configuration: refused starts, stop, reload, connections."""
 
 import json
 import os
@@ -28,7 +28,7 @@ ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 
 def refusal(database_url: str, **settings: str) -> str:
-    """Start gunicorn where it must not start, and give what it says: one line."""
+    """Start gunicorn, which must fail, and return its only line of output."""
     done = subprocess.run(
         [sys.executable, "-m", "gunicorn"],
         cwd=ROOT,
@@ -168,12 +168,12 @@ def every_contract_path(client: FlaskClient) -> list[str]:
 
 
 PODS = 240
-"""More than are read from the database at a time."""
+"""The number of pods: more than are read from the database at once."""
 
 
 @contextmanager
 def a_slow_reader(server: Server) -> Iterator[HTTPResponse]:
-    """Ask for far more than all the buffers between hold, and have read no more than that it comes."""
+    """Request more than all buffers hold, and read only the beginning of the response."""
     with closing(server.client()) as client:
         for number in range(PODS):
             pod = a_pod(f"pod-{number:03}", containers=[a_container(args=["x" * 24_000])])
@@ -212,7 +212,7 @@ def test_sigterm_finishes_open_requests(serve: Serve) -> None:
             eventually(lambda: "Handling signal: term" in events(server))
             assert names(response) == ALL_NAMES
         assert server.process.wait(40) == 0
-        # One that had to be killed at the end of the grace would not have said so.
+        # A worker that is killed after the grace period does not log this.
         assert count_of(server, "Worker exiting") == 2
     assert "error" not in {entry["level"] for entry in server.log_lines()}
 
@@ -226,14 +226,14 @@ def test_sighup_replaces_the_workers_while_everybody_is_served(serve: Serve) -> 
             new = booted(server, 4)[2:]
             assert set(new).isdisjoint(old)
 
-            def ask(_: int) -> list[int]:
+            def fetch(_: int) -> list[int]:
                 answers = []
                 for _ in range(4):
                     with closing(Client(server.port, timeout=10)) as client:
                         answers.append(client.get("/getPodStatus", namespace="default", name="pod-000").code)
                 return answers
 
-            assert together(8, ask) == [[200] * 4] * 8
+            assert together(8, fetch) == [[200] * 4] * 8
             assert names(response) == ALL_NAMES
         eventually(lambda: count_of(server, "Worker exiting") == 2)
         assert "Handling signal: hup" in events(server)
@@ -242,24 +242,24 @@ def test_sighup_replaces_the_workers_while_everybody_is_served(serve: Serve) -> 
 
 @ON_SQLITE
 def test_a_connection_is_kept_while_it_is_idle(server: Server) -> None:
-    def ask(connection: HTTPConnection) -> tuple[int, socket.socket]:
+    def fetch(connection: HTTPConnection) -> tuple[int, socket.socket]:
         connection.request("GET", "/healthz")
         with connection.getresponse() as response:
             response.read()
             return response.status, connection.sock
 
     with closing(HTTPConnection("127.0.0.1", server.port, timeout=30)) as idle:
-        before = ask(idle)
+        before = fetch(idle)
         for _ in range(20):
             with closing(server.client()) as other:
                 assert other.get("/getPods").code == 200
-        assert ask(idle) == before
+        assert fetch(idle) == before
 
 
 def test_timeouts_fit_go_clients_and_kubernetes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in set(os.environ) - set(CLEAN):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))  # or it would make one
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))  # otherwise it would create one
     config = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     assert config["keepalive"] >= 75
     assert config["graceful_timeout"] < 30
@@ -275,7 +275,7 @@ def test_only_workers_open_the_database(serve: Serve, database_url: str) -> None
 
 
 def opened(pid: int, database_url: str) -> list[str]:
-    """Give what a process has open of the database: its files, or for PostgreSQL connections to its port."""
+    """Return the database files that a process has open, or its connections to PostgreSQL."""
     found = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     url = make_url(database_url)
     if url.port is None:

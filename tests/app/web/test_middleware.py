@@ -1,4 +1,4 @@
-"""One line of JSON a request, found by its ID."""
+"""The log line of each request, with its ID."""
 
 import re
 from contextlib import closing
@@ -18,7 +18,7 @@ A_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def line_of(server: Server, request_id: str) -> dict[str, Any]:
-    """Wait for the line of a request, which is written when its answer is out."""
+    """Wait for the log line of a request, which is written after the response."""
 
     def found() -> list[dict[str, Any]]:
         return [line for line in log_lines(server) if line.get("request_id") == request_id]

@@ -19,6 +19,7 @@ RESOURCES = {
     "services": ("v1", "Service"),
     "secrets": ("v1", "Secret"),
     "configmaps": ("v1", "ConfigMap"),
+    "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
     "events": ("v1", "Event"),
     "namespaces": ("v1", "Namespace"),
     "leases": ("coordination.k8s.io/v1", "Lease"),

@@ -8,7 +8,7 @@ from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, bound, condition, events, phase
 from tests.pods import a_container
-from tests.stub_provider import StubProvider
+from tests.stub_provider import StubProvider, Ways, providing
 
 Object = dict[str, Any]
 CRITICAL = 2_000_000_000
@@ -85,6 +85,26 @@ async def test_a_critical_pod_preempts_another(
     assert target
     assert target["reason"] == "TerminationByKubelet"
     assert stub.pods.keys() == {"default/small", "default/critical"}
+
+
+@pytest.mark.parametrize(("reports_changes", "exit_code"), [(True, 143), (False, 137)])
+async def test_a_critical_pod_waits_for_the_end_of_preempted_pods(
+    api: ApiServer, controlling: Controlling, reports_changes: bool, exit_code: int
+) -> None:
+    ways = Ways(extensions=("gracefulDelete",), reports_changes=reports_changes)
+    async with providing(ways) as stub, controlling(stub):
+        await run(api, "3", "other")
+        api.store.create("pods", requesting("2", "critical", priority=CRITICAL))
+        await stub.until(lambda: stub.requests_to("/deletePod"))
+        assert phase(api, "other") == "Running"
+        assert "default/critical" not in stub.pods
+        stub.end("default/other", 143)
+        await api.until(lambda: phase(api, "critical") == "Running")
+        await api.until(lambda: phase(api, "other") == "Failed")
+    ended = status(api, "other")
+    assert ended["reason"] == "Preempting"
+    assert ended["containerStatuses"][0]["state"]["terminated"]["exitCode"] == exit_code
+    assert stub.pods.keys() == {"default/critical"}
 
 
 async def test_a_critical_pod_beyond_all_pods_fails(

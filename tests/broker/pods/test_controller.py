@@ -351,10 +351,17 @@ async def test_pods_of_daemon_sets_run_unless_disabled(
     assert created == ({"web-0", "daemon"} if daemon_sets else {"web-0"})
 
 
-async def test_mirror_pods_are_ignored(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
-    api.store.create("pods", bound("mirror", metadata={"annotations": {"kubernetes.io/config.mirror": "x"}}))
+async def test_mirror_pods_of_nobody_are_removed(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    mirror = bound("mirror", metadata={"annotations": {"kubernetes.io/config.mirror": "x"}})
+    uid = api.store.create("pods", mirror)["metadata"]["uid"]
     api.store.create("pods", bound("web-0"))
-    async with controlling(stub):
-        await api.until(lambda: phase(api, "web-0") == "Running")
-    assert phase(api, "mirror") == "Pending"
+    with api.failing(500, method="DELETE", path="/pods/mirror", times=1):
+        async with controlling(stub):
+            await api.until(lambda: phase(api, "mirror") is None)
+            await api.until(lambda: phase(api, "web-0") == "Running")
     assert [body["metadata"]["name"] for body in asked(stub, "/createPod")] == ["web-0"]
+    assert not stub.requests_to("/deletePod")
+    delete = api.requests_to("DELETE", "/pods/mirror")[-1]
+    assert (delete.body["gracePeriodSeconds"], delete.body["preconditions"]) == (0, {"uid": uid})

@@ -148,7 +148,13 @@ def test_a_phase_never_regresses(current: str, reported: object, phase: str) -> 
 @pytest.mark.parametrize("reported", ["Pending", "Running", "Unknown", "Succeeded", "Failed"])
 def test_a_terminal_phase_is_final(current: str, reported: str) -> None:
     if current != reported:
-        assert merge_status(pod({"phase": current}), {"phase": reported}, now=NOW) is None
+        of = pod({"phase": current, "reason": "NodeLost"})
+        status = merge_status(of, {"phase": reported, "reason": "Other"}, now=NOW)
+        if reported not in ("Succeeded", "Failed"):
+            assert status is None
+        else:
+            assert status
+            assert (status["phase"], status["reason"]) == (current, "NodeLost")
 
 
 def test_reason_and_message_of_an_end_are_kept() -> None:

@@ -14,8 +14,7 @@ from broker.pods.provider_state import ProviderStates
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
-from broker.provider import Changes, ProviderClient, ProviderError, ProviderUnavailable, StatusChange
-from broker.types import PodReference
+from broker.provider import Changes, DeletedPod, ProviderClient, ProviderError, ProviderUnavailable, StatusChange
 from tests.pods import a_pod
 
 pytestmark = pytest.mark.looptime
@@ -78,7 +77,7 @@ class Followed:
 
 def changes(revision: int, status: str | None = None, *, deleted: bool = False) -> Changes:
     statuses = [StatusChange("default", "web-0", UID, status=msgspec.Raw(status.encode()))] if status else []
-    return Changes(revision, statuses, [PodReference("default", "web-0", UID)] if deleted else [])
+    return Changes(revision, statuses, [DeletedPod("default", "web-0", UID)] if deleted else [])
 
 
 async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
@@ -95,7 +94,8 @@ async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
 async def test_immediate_empty_responses_are_polled_each_second() -> None:
     provider = Scripted(*[changes(0)] * 10)
     async with Followed(provider).running(4.5):
-        assert [time for time, *_ in provider.asked] == [0, 1, 2, 3, 4]
+        assert [time for time, *_ in provider.asked] == [0, 0.02, 1.02, 2.02, 3.02, 4.02]
+        assert [wait for *_, wait in provider.asked] == [0, 50, 50, 50, 50, 50]
 
 
 async def test_a_provider_without_push_is_polled_per_pod() -> None:
@@ -137,7 +137,8 @@ async def test_a_lower_revision_causes_a_full_list() -> None:
 
 
 async def test_an_outage_causes_a_full_list_and_retries() -> None:
-    provider = Scripted(changes(7, "{}"), DOWN, DOWN, DOWN, changes(9, '{"phase":"Running"}'))
+    last, everything = changes(9, '{"phase":"Running"}'), changes(10, '{"phase":"Running"}')
+    provider = Scripted(changes(7, "{}"), DOWN, DOWN, DOWN, last, everything)
     followed = Followed(provider)
     tried: list[float] = []
 
@@ -150,7 +151,7 @@ async def test_an_outage_causes_a_full_list_and_retries() -> None:
     await asyncio.sleep(1000)  # by now it is tried every five minutes
     before = len(tried)
     async with followed.running(2):
-        assert [question[1] for question in provider.asked] == [0, 7, 0, 0, 0, 9]
+        assert [question[1] for question in provider.asked] == [0, 7, 7, 7, 7, 0, 10]
         pauses = [after[0] - one[0] for one, after in zip(provider.asked[1:], provider.asked[2:], strict=False)]
         assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
         assert len(tried) > before

@@ -1,4 +1,4 @@
-"""What the tests of processes share: a runtime, driven as the services drive it, with short pauses."""
+"""Helpers of tests of the process runtime: a runtime with short back-offs, called as by the services."""
 
 import os
 from collections.abc import Callable
@@ -24,18 +24,18 @@ SECRET = "hunter2-the-secret"
 
 
 class QuickRuntime(ProcessRuntime):
-    """A container is run again after a moment."""
+    """A runtime that restarts containers after at most 80 ms."""
 
     back_off = (timedelta(milliseconds=20), timedelta(milliseconds=80))
 
 
 def shell(script: str, name: str = "web", **fields: Any) -> dict[str, Any]:
-    """A container that runs a script."""
+    """Return a container that runs a script."""
     return {"name": name, "image": "busybox", "command": ["/bin/sh", "-c", script], **fields}
 
 
 class Driven:
-    """A pod and its record, as the services keep it."""
+    """A pod with its stored statuses, as the services keep them."""
 
     def __init__(
         self, runtime: ProcessRuntime, *containers: dict[str, Any], accepted_at: datetime | None = None, **pod: Any
@@ -46,12 +46,12 @@ class Driven:
 
     def _begin(self, manifest: Manifest, at: datetime) -> None:
         self.pod = self._accept(manifest, at)
-        course = self.runtime.create(self.pod, now=at)
-        self.course = course.transitions
-        self.continues_at = course.continues_at
+        timeline = self.runtime.create(self.pod, now=at)
+        self.timeline = timeline.transitions
+        self.continues_at = timeline.continues_at
 
     def again(self) -> Self:
-        """Take the pod on once more, as it comes back under its UID."""
+        """Create the pod again with the same UID."""
         another = copy(self)
         another._begin(self.pod.manifest, datetime.now(UTC))
         return another
@@ -69,8 +69,8 @@ class Driven:
 
     @property
     def status(self) -> PodStatus:
-        """The last status that is stored."""
-        return self.course[-1].status
+        """The last stored status."""
+        return self.timeline[-1].status
 
     def container(self, name: str = "web") -> ContainerStatus:
         found = self.status.container(name)
@@ -88,8 +88,8 @@ class Driven:
             deleted_at=now,
             grace=None if grace is None else timedelta(seconds=grace),
         )
-        course = self.runtime.delete(self.pod, current=self.course[-1], grace=timedelta(0), now=now)
-        self._store(course.transitions, course.continues_at)
+        timeline = self.runtime.delete(self.pod, current=self.timeline[-1], grace=timedelta(0), now=now)
+        self._store(timeline.transitions, timeline.continues_at)
         if sync:
             self.sync()
 
@@ -101,21 +101,21 @@ class Driven:
         document["metadata"]["generation"] = generation
         now = datetime.now(UTC)
         self.pod = self._accept(Manifest.parse(orjson.dumps(document)), self.pod.accepted_at)
-        course = self.runtime.update(self.pod, before=before, current=self.course[-1], now=now)
-        self._store(course.transitions, course.continues_at)
+        timeline = self.runtime.update(self.pod, before=before, current=self.timeline[-1], now=now)
+        self._store(timeline.transitions, timeline.continues_at)
         self.sync()
 
     def read(self, *, after: timedelta = timedelta(0)) -> PodStatus:
-        """Have the course go on, where it is to, and give the last status."""
+        """Advance the timeline where it is overdue, and return the last status."""
         now = datetime.now(UTC) + after
         if self.continues_at and self.continues_at <= now:
-            course = self.runtime.advance(self.pod, current=self.course[-1], now=now)
-            if course:
-                self._store(course.transitions, course.continues_at)
+            timeline = self.runtime.advance(self.pod, current=self.timeline[-1], now=now)
+            if timeline:
+                self._store(timeline.transitions, timeline.continues_at)
         return self.status
 
     def until(self, condition: Callable[[PodStatus], object]) -> PodStatus:
-        """Read until the status is such."""
+        """Read until the status meets a condition, and return it."""
         return eventually(lambda: status if condition(status := self.read()) else None)
 
     def until_over(self) -> PodStatus:
@@ -125,7 +125,7 @@ class Driven:
         return self.until(lambda status: status.phase == "Running")
 
     def log(self, container: str = "web", *, previous: bool = False) -> list[bytes]:
-        """The lines that are there."""
+        """Return the existing lines of a log."""
         lines = self.runtime.logs(self.pod, container, previous=previous, status=lambda: self.status)
         found = []
         for line in lines:
@@ -139,13 +139,13 @@ class Driven:
 
     def _store(self, transitions: list[Transition], continues_at: datetime | None) -> None:
         for transition in transitions:
-            assert transition.effective_at > self.course[-1].effective_at
-            self.course.append(transition)
+            assert transition.effective_at > self.timeline[-1].effective_at
+            self.timeline.append(transition)
         self.continues_at = continues_at
 
 
 def processes(mark: str) -> list[int]:
-    """Find the processes whose environment says that they belong to a pod, or to all pods of a directory."""
+    """Return the processes that belong to a pod, or to all pods of a directory, by their environment."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -157,7 +157,7 @@ def processes(mark: str) -> list[int]:
 
 
 def shims(directory: Path) -> list[int]:
-    """Find the shims that are at work under a directory."""
+    """Return the running shims of a directory."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -169,7 +169,7 @@ def shims(directory: Path) -> list[int]:
 
 
 def the_shim(directory: Path) -> int:
-    """Wait until there is one, which is two while it starts, and while it starts a container."""
+    """Wait until there is one shim; there are two while it starts or starts a container."""
     (pid,) = eventually(lambda: found if len(found := shims(directory)) == 1 else None)
     return pid
 

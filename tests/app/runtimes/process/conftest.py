@@ -14,7 +14,7 @@ from tests.waiting import eventually
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A directory for the runtime; nothing that runs under it is left behind."""
+    """Yield a directory for the runtime; kill its processes at the end."""
     directory = tmp_path / "runtime"
     yield directory
 
@@ -38,7 +38,7 @@ Run = Callable[..., Driven]
 
 @pytest.fixture
 def run(runtime: ProcessRuntime) -> Run:
-    """Take a pod on and start it."""
+    """Return a function that creates and starts a pod."""
 
     def run(*containers: dict[str, Any], **spec: Any) -> Driven:
         driven = Driven(runtime, *containers, **spec)

@@ -1,4 +1,4 @@
-"""How a pod of processes ends when it is deleted: all of it, and its record to the end."""
+"""Deletion of pods of processes: every process ends, and its end is recorded."""
 
 import os
 from datetime import timedelta
@@ -65,7 +65,7 @@ def test_a_deleted_pod_restarts_no_container(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_deletion_kills_all_descendant_processes(run: Run, tmp_path: Path, grandchild: str) -> None:
-    """Each has a pipe of ours open: when the last of them is gone, it is at its end."""
+    """Yield a pipe that all processes of the pod hold open; it ends when the last of them has ended."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     pod = run(
@@ -82,7 +82,7 @@ def test_deletion_kills_all_descendant_processes(run: Run, tmp_path: Path, grand
 
 
 def is_at_its_end(reading: int) -> bool:
-    """Whether nobody has a pipe open for writing."""
+    """Return whether no process has a pipe open for writing."""
     try:
         return os.read(reading, 1) == b""
     except BlockingIOError:
@@ -112,7 +112,7 @@ def test_a_pod_deleted_before_its_start_never_runs(runtime: ProcessRuntime, tmp_
     pod.delete()
     assert pod.until_over().phase == "Failed"
     assert pod.container().state.waiting
-    runtime.sync(live)  # of the create, which comes late
+    runtime.sync(live)  # of the create, which is late
     eventually(lambda: not pod.directory.has_shim)
     assert not (tmp_path / "ran").exists()
 
@@ -136,7 +136,7 @@ def test_files_of_a_deleted_pod_are_removed_later(run: Run, root: Path) -> None:
     pod = run(shell("exit 0"), restartPolicy="Never")
     pod.until_over()
     pod.delete()
-    course = list(pod.course)
+    timeline = list(pod.timeline)
     eventually(lambda: not pod.directory.has_shim)
     pod.read(after=timedelta(minutes=9))
     assert pod.directory.path.exists()
@@ -144,7 +144,7 @@ def test_files_of_a_deleted_pod_are_removed_later(run: Run, root: Path) -> None:
     pod.read(after=timedelta(minutes=11))
     assert list(root.iterdir()) == []
     assert pod.continues_at is None
-    assert pod.course == course
+    assert pod.timeline == timeline
 
 
 def test_a_recreated_pod_waits_for_its_predecessor(run: Run, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_recreated_pod_waits_for_its_predecessor(run: Run, tmp_path: Path) -> 
 
 
 def test_a_forgotten_predecessor_is_stopped(run: Run) -> None:
-    """The database was lost, and the pod comes from the cluster anew."""
+    """Create the pod again from the cluster, after the loss of the database."""
     first = run(shell("echo $HOSTNAME; exec sleep 60"), restartPolicy="Never")
     first.until_running()
     second = first.again()

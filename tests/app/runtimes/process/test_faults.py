@@ -1,4 +1,4 @@
-"""What is killed in the middle, started twice or cannot be written: nothing runs twice, and all of it is told."""
+"""Killed processes, concurrent starts and full disks: no container runs twice, and every run is reported."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_a_killed_shim_fails_a_pod_without_restarts(run: Run, tmp_path: Path) ->
     terminated = pod.container().state.terminated
     assert terminated
     assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
-    assert processes(pod.directory.mark) == []  # the one that called setsid, too
+    assert processes(pod.directory.mark) == []  # including the one that called setsid
     assert runs(tmp_path) == 1
 
 
@@ -79,7 +79,7 @@ def test_a_deleted_pod_ends_without_its_shim(run: Run) -> None:
 
 
 def test_a_shim_stopped_by_sigterm_hands_over(run: Run) -> None:
-    """As when the machine goes down."""
+    """Kill all processes of a pod, as a machine that stops does."""
     pod = run(shell("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"), restartPolicy="OnFailure")
     pod.until_logged(b"ready")
     os.kill(the_shim(pod.directory.path), signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_concurrent_threads_start_a_pod_once(runtime: ProcessRuntime, tmp_path: 
 
 
 def start(number: int, argument: str) -> int:
-    """Start a pod, and read it until it is over, in a process of its own."""
+    """Start a pod and read it until it has ended; run in a separate process."""
     given = json.loads(argument)
     pod = Driven(
         QuickRuntime(settings(Path(given["root"]))),
@@ -164,7 +164,7 @@ def test_a_missing_directory_is_reported_and_retried(runtime: ProcessRuntime, ro
     in_the_way.touch()
     for _ in range(2):
         pod.read()
-    assert [status.summary for _, status in pod.course] == ["ContainerCreating", "CreateContainerError"]
+    assert [status.summary for _, status in pod.timeline] == ["ContainerCreating", "CreateContainerError"]
     waiting = pod.container().state.waiting
     assert waiting
     assert waiting.message == f"{pod.directory.path}/state.json: Not a directory"

@@ -1,4 +1,4 @@
-"""What a container writes, and what is read of it."""
+"""Logs of processes: writing, rotation, reading."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a process can be given, and what is refused."""
+"""Fields of a pod that processes support, and those that are refused."""
 
 import doctest
 import os

@@ -31,7 +31,7 @@ def test_a_pod_goes_from_pending_to_succeeded(run: Run, tmp_path: Path) -> None:
     assert terminated
     assert (terminated.exit_code, terminated.reason) == (0, "Completed")
     assert ready(pod.status)["Ready"] == ("False", "PodCompleted")
-    assert [status.phase for _, status in pod.course] == ["Pending", "Pending", "Running", "Succeeded"]
+    assert [status.phase for _, status in pod.timeline] == ["Pending", "Pending", "Running", "Succeeded"]
     assert pod.continues_at is None
 
 
@@ -44,9 +44,9 @@ def test_every_status_has_the_reference_shape(run: Run) -> None:
         terminationGracePeriodSeconds=0,
     )
     pod.until_over()
-    for _, status in pod.course:
+    for _, status in pod.timeline:
         check_shape(encode_status(status))
-    for before, after in pairwise(pod.course):
+    for before, after in pairwise(pod.timeline):
         assert before.effective_at < after.effective_at
         assert before.status != after.status
 
@@ -92,7 +92,7 @@ def test_policy_always_reruns_after_back_off(run: Run, code: int) -> None:
     pod = run(shell(f"exit {code}"), restartPolicy="Always")
     pod.until(lambda _: pod.container().restart_count >= 4)
     assert pod.status.phase == "Running"
-    resting = [status.container("web") for _, status in pod.course if status.summary == "CrashLoopBackOff"]
+    resting = [status.container("web") for _, status in pod.timeline if status.summary == "CrashLoopBackOff"]
     assert resting
     for container in resting:
         assert container
@@ -127,7 +127,7 @@ def test_init_containers_run_in_order_before_main_containers(run: Run, tmp_path:
     pod.until_over()
     steps = (tmp_path / "steps").read_text().splitlines()
     assert steps == [f"{name} {what}" for name in ("one", "two", "web") for what in ("begins", "ends")]
-    assert {status.phase for _, status in pod.course[:-2]} <= {"Pending", "Running"}
+    assert {status.phase for _, status in pod.timeline[:-2]} <= {"Pending", "Running"}
     assert ready(pod.status)["Initialized"][0] == "True"
 
 
@@ -150,7 +150,7 @@ def test_a_failed_init_container_is_retried_by_policy(run: Run, tmp_path: Path) 
 
 
 def sidecar(name: str, steps: Path) -> dict[str, Any]:
-    """A sidecar that notes when it ends; it has begun once its line is in the file."""
+    """Return a sidecar that writes a line to a file when it has started, and one when it ends."""
     script = f"trap 'echo {name} ends >> {steps}; exit 0' TERM; echo {name} begins >> {steps}; "
     return shell(script + "while :; do sleep 0.01; done", name, restartPolicy="Always")
 
@@ -227,7 +227,7 @@ def test_a_metadata_update_changes_only_the_generation(run: Run) -> None:
 
 
 def test_transitions_observed_late_are_still_reported(run: Run, tmp_path: Path) -> None:
-    """A change is stored before somebody has looked at what came before it."""
+    """Store an update before the previous observations are read."""
     pod = run(shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"), restartPolicy="Never")
     pod.until_running()
     (tmp_path / "go").touch()

@@ -1,4 +1,4 @@
-"""Processes behind the real server: it comes and goes, they stay."""
+"""The process runtime in the real server: processes survive its restart."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ ServeProcesses = Callable[[], AbstractContextManager[Server]]
 
 @pytest.fixture
 def serve_processes(serve: Serve, root: Path) -> ServeProcesses:
-    """A function that runs the provider with this runtime."""
+    """Return a function that runs the provider with this runtime."""
     return lambda: serve(RUNTIME="app.runtimes.process:ProcessRuntime", RUNTIME_DIRECTORY=str(root))
 
 
@@ -84,7 +84,7 @@ def test_an_acknowledged_pod_runs_once_despite_kills(serve_processes: ServeProce
                 pod = a_pod(name, containers=[shell(f"echo {name} >> {tmp_path}/runs")], restartPolicy="Never")
                 assert client.request("POST", "/createPod", pod).code == 200
                 acknowledged.append(name)
-            with closing(HTTPConnection("127.0.0.1", server.port)) as impatient:  # whose answer never comes
+            with closing(HTTPConnection("127.0.0.1", server.port)) as impatient:  # whose response does not arrive
                 name = f"web-{attempt}-last"
                 pod = a_pod(name, containers=[shell(f"echo {name} >> {tmp_path}/runs")], restartPolicy="Never")
                 impatient.request("POST", "/createPod", json.dumps(pod))

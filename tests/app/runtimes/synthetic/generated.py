@@ -1,4 +1,4 @@
-"""Pods as hypothesis makes them up: of every kind, with everything that steers their lives."""
+"""Strategies of pods of every kind, with all annotations."""
 
 from typing import Any
 
@@ -112,12 +112,12 @@ def _annotations(draw: st.DrawFn) -> dict[str, str]:
 
 
 annotations: st.SearchStrategy[dict[str, str]] = st.one_of(st.just({}), _annotations())
-"""Annotations that steer, some of them wrong."""
+"""Return a strategy of annotations, some of them invalid."""
 
 
 @st.composite
 def pods(draw: st.DrawFn) -> dict[str, Any]:
-    """Any pod."""
+    """Draw a pod."""
     owner = draw(st.sampled_from([None, "Job", "ReplicaSet"]))
     optional = {
         "activeDeadlineSeconds": st.integers(1, 2000),
@@ -141,7 +141,7 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def changes(draw: st.DrawFn, pod: dict[str, Any]) -> dict[str, Any]:
-    """A pod as it is after an update that an API server allows."""
+    """Draw an update of a pod that an API server allows."""
     metadata, spec = dict(pod["metadata"]), dict(pod["spec"])
     metadata["generation"] += draw(st.integers(0, 1))
     what = draw(st.sampled_from(["labels", "annotations", "image", "resources", "deadline", "debug"]))

@@ -1,4 +1,4 @@
-"""What is true of every course of every pod, whatever is asked of it: used by all tests of courses."""
+"""Invariants of every timeline of every pod, which all tests of timelines check."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
@@ -16,8 +16,8 @@ from app.kubernetes.status import (
     encode_status,
 )
 
-Told = tuple[Pod, Transition]
-"""A status and the pod as it was then."""
+Entry = tuple[Pod, Transition]
+"""A transition, and the pod at that time."""
 
 _MOVES = {
     ("Pending", "Running"),
@@ -33,23 +33,23 @@ _MOVES = {
 _SECOND = timedelta(seconds=1)
 
 
-def check(pod: Pod, course: Iterable[Transition]) -> None:
-    """Hold the course of a pod that does not change to what must be true of it."""
-    check_told([(pod, transition) for transition in course])
+def check(pod: Pod, timeline: Iterable[Transition]) -> None:
+    """Check the timeline of a pod that is not updated."""
+    check_history([(pod, transition) for transition in timeline])
 
 
-def check_told(told: list[Told], *, leaps: Collection[datetime] = ()) -> None:
-    """Hold a whole record, of a pod that was changed perhaps, to what must be true of it.
+def check_history(history: list[Entry], *, leaps: Collection[datetime] = ()) -> None:
+    """Check the history of a pod that may have been updated.
 
     Args:
-        told: the record.
-        leaps: the times of statuses before which some are missing, because nobody looked.
+        history: the transitions, each with the pod at its time.
+        leaps: the times of statuses before which others were skipped, because the pod was not read.
     """
-    for pod, transition in told:
+    for pod, transition in history:
         _check_status(pod, transition)
-    for (_, before), (pod, after) in pairwise(told):
+    for (_, before), (pod, after) in pairwise(history):
         assert before.effective_at < after.effective_at, "times increase"
-        assert before.status != after.status, "a status that says the same again is not told"
+        assert before.status != after.status, "consecutive statuses differ"
         _check_move(pod, before, after, leaps=after.effective_at in leaps)
 
 
@@ -71,7 +71,7 @@ def _check_status(pod: Pod, transition: Transition) -> None:
 
 
 def _check_containers(pod: Pod, status: PodStatus) -> None:
-    """Every container of the spec has its entry, and no other is there."""
+    """Check that every container of the spec has an entry, and that there is no other."""
     for specs, entries in (
         (pod.spec.init_containers, status.init_container_statuses),
         (pod.spec.containers, status.container_statuses),
@@ -105,7 +105,7 @@ def _check_container(entry: ContainerStatus, effective_at: datetime) -> None:
     if entry.state.running:
         times.append(entry.state.running.started_at)
     assert times == sorted(times), "one run after the other"
-    assert all(parse_rfc3339(time) <= effective_at for time in times), "nothing is told before it happens"
+    assert all(parse_rfc3339(time) <= effective_at for time in times), "no time is later than the status"
 
 
 def _check_conditions(pod: Pod, status: PodStatus, conditions: dict[str, PodCondition]) -> None:

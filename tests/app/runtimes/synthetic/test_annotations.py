@@ -1,4 +1,4 @@
-"""Annotations say what becomes of a pod; those that cannot be understood say so and are left out."""
+"""Annotations change the simulation of a pod; invalid ones are reported and ignored."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_cont
 
 
 @pytest.mark.parametrize(
-    ("asked", "web", "log"),
+    ("annotations", "web", "log"),
     [
         pytest.param({"run_for": "90s"}, Overrides(run_for=90), Overrides(run_for=90), id="run-for"),
         pytest.param({"run_for": "1500ms"}, Overrides(run_for=2), Overrides(run_for=2), id="in whole seconds"),
@@ -47,8 +47,8 @@ PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_cont
         ),
     ],
 )  # fmt: skip
-def test_annotations_are_orders_for_containers(asked: dict[str, str], web: Overrides, log: Overrides) -> None:
-    read = parse_annotations(parse_pod(annotated(PROBED, **asked)))
+def test_annotations_override_containers(annotations: dict[str, str], web: Overrides, log: Overrides) -> None:
+    read = parse_annotations(parse_pod(annotated(PROBED, **annotations)))
     assert read.problems == ()
     assert [read.containers.get(name, Overrides()) for name in ("web", "log")] == [web, log]
 
@@ -114,14 +114,14 @@ def test_an_invalid_annotation_is_reported_as_a_problem(key: str, value: str | N
 
 def test_invalid_annotations_are_reported_in_the_pod_status() -> None:
     pod = annotated(run_for=SECRET, exit_code="-1", start_delay="1s")
-    course = create(simulated_pod(pod), now=NOW)
-    assert [at for at, _ in course.transitions] == [NOW, NOW + timedelta(seconds=1)]
-    assert course.problems == (
+    timeline = create(simulated_pod(pod), now=NOW)
+    assert [at for at, _ in timeline.transitions] == [NOW, NOW + timedelta(seconds=1)]
+    assert timeline.problems == (
         f"{DOMAIN}/exit-code: must be a number from 0 to 255",
         f"{DOMAIN}/run-for: not a duration such as 500ms, 10s or 1m30s",
     )
-    for _, status in course.transitions:
-        assert status.message == "; ".join(course.problems)
+    for _, status in timeline.transitions:
+        assert status.message == "; ".join(timeline.problems)
         assert SECRET not in status.message
 
 
@@ -140,9 +140,9 @@ def test_the_longest_container_name_makes_a_valid_annotation() -> None:
 
 def test_jitter_is_the_same_at_every_reading() -> None:
     pod = annotated(a_pod(uid=UID, restartPolicy="Never"), jitter="30s", run_for="60s")
-    course = transitions_of(pod)
-    assert transitions_of(pod) == course
-    starts_at, ends_at = course[-2].effective_at, course[-1].effective_at
+    timeline = transitions_of(pod)
+    assert transitions_of(pod) == timeline
+    starts_at, ends_at = timeline[-2].effective_at, timeline[-1].effective_at
     assert NOW < starts_at < NOW + timedelta(seconds=30)
     assert timedelta(seconds=59) < ends_at - starts_at < timedelta(seconds=91)
 

@@ -1,4 +1,4 @@
-"""The invariants hold for every pod that hypothesis can think of, however it is changed, read late and deleted."""
+"""The invariants hold for generated pods that are updated, read late and deleted."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from app.kubernetes.status import Transition
 from app.runtimes.base import Timeline
 from app.runtimes.synthetic.timeline import MAX_MISSED, MAX_UPCOMING, advance, create, delete, update
 from tests.app.runtimes.synthetic.generated import changes, pods
-from tests.app.runtimes.synthetic.invariants import Told, check, check_told
+from tests.app.runtimes.synthetic.invariants import Entry, check, check_history
 from tests.app.simulation import NOW, bounded, parse_pod, simulated_pod, status_at
 
 pauses = st.sampled_from([0.3, 1, 2.5, 7, 45, 400, 5000, 10**6]).map(lambda seconds: timedelta(seconds=seconds))
@@ -20,63 +20,67 @@ FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Record:
-    """The rows of one pod, written as the service writes them."""
+    """The transitions of one pod, stored as by the service."""
 
     def __init__(self, pod: dict[str, Any], start_delay: float) -> None:
         self.pod = pod
         self.start_delay = start_delay
         self.now = NOW
-        self.told: list[Told] = []
+        self.history: list[Entry] = []
         self.leaps: set[datetime] = set()
         self.continues_at: datetime | None = None
-        self._append(create(self.life, now=NOW))
+        self._append(create(self.simulated, now=NOW))
 
     @property
-    def life(self) -> Any:
+    def simulated(self) -> Any:
         return simulated_pod(self.pod, start_delay=self.start_delay, capacity=CAPACITY)
 
     def read(self) -> None:
-        """Go on where it is due, as whoever reads does."""
+        """Advance the timeline where it is overdue, as a reader does."""
         if self.continues_at and self.continues_at <= self.now:
-            course = advance(self.life, current=self.told[-1][1], now=self.now)
-            assert course is not None
-            assert len(course.transitions) <= MAX_UPCOMING + MAX_MISSED
-            assert course.continues_at is None or course.continues_at > self.now
-            self._append(course)
+            timeline = advance(self.simulated, current=self.history[-1][1], now=self.now)
+            assert timeline is not None
+            assert len(timeline.transitions) <= MAX_UPCOMING + MAX_MISSED
+            assert timeline.continues_at is None or timeline.continues_at > self.now
+            self._append(timeline)
 
     def update(self, pod: dict[str, Any]) -> None:
-        before, self.pod = self.life, pod
-        self._cut()
-        self._append(update(self.life, before=before, current=self.told[-1][1], now=self.now))
+        before, self.pod = self.simulated, pod
+        self._delete_from_now()
+        self._append(update(self.simulated, before=before, current=self.history[-1][1], now=self.now))
 
     def delete(self, grace: int) -> None:
-        self._cut()
-        course = delete(self.life, current=self.told[-1][1], grace=timedelta(seconds=grace), now=self.now)
-        assert course.continues_at is None
-        self._append(course)
+        self._delete_from_now()
+        timeline = delete(
+            self.simulated, current=self.history[-1][1], grace=timedelta(seconds=grace), now=self.now
+        )
+        assert timeline.continues_at is None
+        self._append(timeline)
 
-    def _cut(self) -> None:
-        self.told = [(pod, told) for pod, told in self.told if told.effective_at < self.now]
+    def _delete_from_now(self) -> None:
+        self.history = [
+            (pod, transition) for pod, transition in self.history if transition.effective_at < self.now
+        ]
 
-    def _append(self, course: Timeline) -> None:
-        transitions = course.transitions
+    def _append(self, timeline: Timeline) -> None:
+        transitions = timeline.transitions
         if transitions and self.continues_at and self.continues_at <= self.now:
             self.leaps.add(transitions[0].effective_at)
-        if self.told and transitions and transitions[0].status == self.told[-1][1].status:
+        if self.history and transitions and transitions[0].status == self.history[-1][1].status:
             transitions = transitions[1:]
-        self.told += [(parse_pod(self.pod), transition) for transition in transitions]
-        self.continues_at = course.continues_at
+        self.history += [(parse_pod(self.pod), transition) for transition in transitions]
+        self.continues_at = timeline.continues_at
 
 
 @bounded
 @given(pods(), delays)
 def test_every_timeline_is_valid_for_a_kubelet(pod: dict[str, Any], delay: float) -> None:
-    course = create(simulated_pod(pod, start_delay=delay), now=NOW)
-    assert 1 <= len(course.transitions) <= MAX_UPCOMING
-    assert course.transitions[0].effective_at == NOW
-    if course.continues_at:
-        assert course.continues_at > course.transitions[-1].effective_at
-    check(parse_pod(pod), course.transitions)
+    timeline = create(simulated_pod(pod, start_delay=delay), now=NOW)
+    assert 1 <= len(timeline.transitions) <= MAX_UPCOMING
+    assert timeline.transitions[0].effective_at == NOW
+    if timeline.continues_at:
+        assert timeline.continues_at > timeline.transitions[-1].effective_at
+    check(parse_pod(pod), timeline.transitions)
 
 
 @bounded
@@ -92,12 +96,12 @@ def test_every_updated_timeline_is_valid_for_a_kubelet(
         if data.draw(st.booleans()):
             record.update(data.draw(changes(record.pod)))
     record.read()
-    check_told(record.told, leaps=record.leaps)
+    check_history(record.history, leaps=record.leaps)
     if data.draw(st.booleans()):
         record.now += timedelta(seconds=1)
         record.delete(data.draw(st.sampled_from([0, 1, 30])))
-        check_told(record.told, leaps=record.leaps)
-        assert record.told[-1][1].status.is_terminal
+        check_history(record.history, leaps=record.leaps)
+        assert record.history[-1][1].status.is_terminal
 
 
 @bounded
@@ -119,7 +123,7 @@ def test_a_label_update_changes_no_status(pod: dict[str, Any], delay: float, wai
 
 
 def _transitions(record: Record) -> list[Transition]:
-    return [transition for _, transition in record.told]
+    return [transition for _, transition in record.history]
 
 
 def _times(record: Record) -> list[datetime]:

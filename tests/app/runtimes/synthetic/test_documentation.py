@@ -1,4 +1,4 @@
-"""The page on steering is true: its annotations are those that there are."""
+"""The page on simulated pods lists exactly the annotations that exist."""
 
 import re
 from typing import get_args

@@ -14,13 +14,13 @@ ARRIVED = after(0)
 
 
 def read(pod: dict[str, Any], at: datetime, *, name: str = "web", previous: bool = False) -> Iterator[Line | None]:
-    """The log as one reads it who always sees the same status."""
+    """Return the log for a status that does not change."""
     status = status_at(transitions_until(pod, until=at), at)
     return synthetic_lines(simulated_pod(pod), name, previous=previous, status=lambda: status)
 
 
 def written(pod: dict[str, Any], seconds: float = 0, **which: Any) -> list[str]:
-    """What there is so far, without the times."""
+    """Return the existing lines without their times."""
     found = []
     for line in read(pod, max(NOW, after(seconds)), **which):
         if line is None:
@@ -134,11 +134,13 @@ def read_all(pod: dict[str, Any]) -> list[Line]:
 
 def test_a_followed_log_ends_with_the_run() -> None:
     pod = annotated(a_pod(containers=[a_container(readinessProbe={"initialDelaySeconds": 2})]), run_for="5s")
-    course = transitions_until(pod, until=after(60))
+    timeline = transitions_until(pod, until=after(60))
     times = iter([NOW, after(1), after(2), after(3), after(5), after(9)])
-    log = synthetic_lines(simulated_pod(pod), "web", previous=False, status=lambda: status_at(course, next(times)))
-    told = [line and line[1] for line in log][4:]
-    assert told == [
+    log = synthetic_lines(
+        simulated_pod(pod), "web", previous=False, status=lambda: status_at(timeline, next(times))
+    )
+    texts = [line and line[1] for line in log][4:]
+    assert texts == [
         None,
         None,
         "readiness probe succeeded",
@@ -150,8 +152,8 @@ def test_a_followed_log_ends_with_the_run() -> None:
 
 def test_a_followed_log_ends_when_its_run_disappears() -> None:
     pod = annotated(a_pod(), run_for="5s")
-    course = transitions_until(pod, until=after(600))
-    statuses: Iterator[PodStatus] = (status_at(course, time) for time in (NOW, after(600)))
+    timeline = transitions_until(pod, until=after(600))
+    statuses: Iterator[PodStatus] = (status_at(timeline, time) for time in (NOW, after(600)))
     log = list(synthetic_lines(simulated_pod(pod), "web", previous=False, status=lambda: next(statuses)))
     assert log[-1] is None
 

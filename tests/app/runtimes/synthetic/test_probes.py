@@ -1,4 +1,4 @@
-"""Probes shape when a container is started and ready, and when it is killed."""
+"""Probes determine when a container is started and ready, and when it is killed."""
 
 from typing import Any
 
@@ -130,31 +130,31 @@ def test_started_and_ready_appear_in_the_timeline() -> None:
         "readinessProbe": {"initialDelaySeconds": 8},
     }
     pod = a_pod(containers=[a_container(**probes)])
-    course = transitions_of(pod)
-    check(parse_pod(pod), course)
-    assert [(at, container(s).started, container(s).ready) for at, s in course] == [
-        (course[0].effective_at, False, False),
+    timeline = transitions_of(pod)
+    check(parse_pod(pod), timeline)
+    assert [(at, container(s).started, container(s).ready) for at, s in timeline] == [
+        (timeline[0].effective_at, False, False),
         (after(3), True, False),
         (after(8), True, True),
     ]
-    assert {status.phase for _, status in course} == {"Running"}
+    assert {status.phase for _, status in timeline} == {"Running"}
 
 
 def test_a_sidecar_startup_probe_delays_later_containers() -> None:
     sidecar = a_container("proxy", restartPolicy="Always", startupProbe={"initialDelaySeconds": 4})
-    course = transitions_of(a_pod(initContainers=[sidecar]))
-    assert [(at, s.phase) for at, s in course] == [(course[0].effective_at, "Pending"), (after(4), "Running")]
+    timeline = transitions_of(a_pod(initContainers=[sidecar]))
+    assert [(at, s.phase) for at, s in timeline] == [(timeline[0].effective_at, "Pending"), (after(4), "Running")]
 
 
 def test_a_failing_liveness_probe_restarts_the_container() -> None:
     probe = {"periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1}
     pod = annotated(a_pod(containers=[a_container(livenessProbe=probe)]), fail="LivenessProbe")
-    course = transitions_until(pod, until=after(100))
-    check(parse_pod(pod), course)
-    ended = container(course[1].status).state.terminated
+    timeline = transitions_until(pod, until=after(100))
+    check(parse_pod(pod), timeline)
+    ended = container(timeline[1].status).state.terminated
     assert ended
-    assert (course[1].effective_at, ended.exit_code, ended.reason) == (after(6), 137, "Error")
-    assert container(course[-1].status).restart_count == 4
+    assert (timeline[1].effective_at, ended.exit_code, ended.reason) == (after(6), 137, "Error")
+    assert container(timeline[-1].status).restart_count == 4
 
 
 def test_a_failing_readiness_probe_only_makes_it_unready() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.synthetic.timeline import update
-from tests.app.runtimes.synthetic.invariants import check_told
+from tests.app.runtimes.synthetic.invariants import check_history
 from tests.app.simulation import UID, after, container, decoded, parse_pod, simulated_pod, transitions_of
 from tests.pods import a_container, a_pod
 
@@ -19,14 +19,14 @@ def a_sized_pod(cpu: str, **fields: Any) -> dict[str, Any]:
 
 def resized(to: str, *, now: datetime, **fields: Any) -> list[Transition]:
     before, pod = a_sized_pod("1", **fields), a_sized_pod(to, **fields)
-    course = transitions_of(before, capacity=CAPACITY)
+    timeline = transitions_of(before, capacity=CAPACITY)
     after_it = update(
         simulated_pod(pod, capacity=CAPACITY),
         before=simulated_pod(before, capacity=CAPACITY),
-        current=course[-1],
+        current=timeline[-1],
         now=now,
     ).transitions
-    check_told([*((parse_pod(before), t) for t in course), *((parse_pod(pod), t) for t in after_it)])
+    check_history([*((parse_pod(before), t) for t in timeline), *((parse_pod(pod), t) for t in after_it)])
     return after_it
 
 

@@ -101,18 +101,18 @@ def test_back_off_follows_from_the_last_two_runs(
 
 def test_a_crash_looping_container_backs_off() -> None:
     pod = annotated(run_for="5s", exit_code="1")
-    course = transitions_until(pod, until=after(3600))
-    check(parse_pod(pod), course)
-    starts = [after(0), *(at for at, status in course[1:] if container(status).state.running)]
+    timeline = transitions_until(pod, until=after(3600))
+    check(parse_pod(pod), timeline)
+    starts = [after(0), *(at for at, status in timeline[1:] if container(status).state.running)]
     pauses = [(later - earlier).total_seconds() - 5 for earlier, later in pairwise(starts)]
     assert pauses[:6] == [1, 10, 20, 40, 80, 160]
     assert set(pauses[6:]) == {300}
-    assert container(course[-1].status).restart_count == len(pauses)
+    assert container(timeline[-1].status).restart_count == len(pauses)
 
 
 def test_a_terminated_container_then_waits_in_back_off() -> None:
-    course = transitions_of(annotated(run_for="5s", exit_code="3"))
-    crashed, waits, again = course[3], course[4], course[5]
+    timeline = transitions_of(annotated(run_for="5s", exit_code="3"))
+    crashed, waits, again = timeline[3], timeline[4], timeline[5]
     assert decoded(container(crashed.status).state)["terminated"]["exitCode"] == 3
     assert decoded(container(waits.status).state) == {
         "waiting": {
@@ -126,33 +126,33 @@ def test_a_terminated_container_then_waits_in_back_off() -> None:
 
 
 def test_a_service_that_ends_well_is_restarted_too() -> None:
-    course = transitions_of(annotated(run_for="5s"))
-    assert decoded(container(course[1].status).state)["terminated"]["reason"] == "Completed"
-    assert container(course[2].status).restart_count == 1
+    timeline = transitions_of(annotated(run_for="5s"))
+    assert decoded(container(timeline[1].status).state)["terminated"]["reason"] == "Completed"
+    assert container(timeline[2].status).restart_count == 1
 
 
 def test_a_failing_init_container_is_retried() -> None:
     pod = annotated(a_pod(uid=UID, initContainers=[a_container("fetch")]), exit_code__fetch="1")
-    course = transitions_until(pod, until=after(600))
-    check(parse_pod(pod), course)
-    assert {status.phase for _, status in course} == {"Pending"}
-    assert container(course[-1].status, "fetch").restart_count == 6
-    assert decoded(container(course[-1].status).state)["waiting"]["reason"] == "PodInitializing"
+    timeline = transitions_until(pod, until=after(600))
+    check(parse_pod(pod), timeline)
+    assert {status.phase for _, status in timeline} == {"Pending"}
+    assert container(timeline[-1].status, "fetch").restart_count == 6
+    assert decoded(container(timeline[-1].status).state)["waiting"]["reason"] == "PodInitializing"
 
 
 def test_a_final_init_failure_fails_the_pod() -> None:
     pod = a_pod(uid=UID, initContainers=[a_container("fetch")], restartPolicy="Never")
-    course = transitions_of(annotated(pod, exit_code__fetch="1"))
-    assert [(t, status.phase) for t, status in course][-1] == (after(1), "Failed")
-    waiting = container(course[-1].status).state.waiting
+    timeline = transitions_of(annotated(pod, exit_code__fetch="1"))
+    assert [(t, status.phase) for t, status in timeline][-1] == (after(1), "Failed")
+    waiting = container(timeline[-1].status).state.waiting
     assert waiting
     assert waiting.reason == "PodInitializing"
 
 
 def test_a_pod_runs_while_any_container_restarts() -> None:
     pod = a_pod(uid=UID, containers=[a_container("web"), a_container("once", restartPolicy="Never")])
-    course = transitions_until(annotated(pod, run_for__once="3s"), until=after(600))
-    status = status_at(course, after(600))
+    timeline = transitions_until(annotated(pod, run_for__once="3s"), until=after(600))
+    status = status_at(timeline, after(600))
     assert (status.phase, container(status, "once").restart_count) == ("Running", 0)
     assert [c.status for c in status.conditions if c.type == "Ready"] == ["False"]
 
@@ -161,7 +161,7 @@ def test_a_sidecar_restarts_under_every_pod_policy() -> None:
     pod: dict[str, Any] = a_pod(
         uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")], restartPolicy="Never"
     )
-    course = transitions_until(annotated(pod, run_for__proxy="5s"), until=after(60))
-    check(parse_pod(pod), course)
-    assert container(course[-1].status, "proxy").restart_count == 3
-    assert {status.phase for _, status in course} == {"Running"}
+    timeline = transitions_until(annotated(pod, run_for__proxy="5s"), until=after(60))
+    check(parse_pod(pod), timeline)
+    assert container(timeline[-1].status, "proxy").restart_count == 3
+    assert {status.phase for _, status in timeline} == {"Running"}

@@ -1,4 +1,4 @@
-"""The synthetic runtime: settings and a pod go in, courses and logs come out, through the interface alone."""
+"""The synthetic runtime through its interface: timelines and logs by settings and pod."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,8 +45,8 @@ def accepted(pod: dict[str, Any], *, deleted_at: datetime | None = None) -> Acce
 def test_settings_apply_to_pods_without_annotations(
     settings: dict[str, str], pod: dict[str, Any], expected: list[tuple[datetime, str]]
 ) -> None:
-    course = a_runtime(**settings).create(accepted(pod), now=NOW)
-    assert [(at, status.phase) for at, status in course.transitions] == expected
+    timeline = a_runtime(**settings).create(accepted(pod), now=NOW)
+    assert [(at, status.phase) for at, status in timeline.transitions] == expected
 
 
 def test_a_resize_is_limited_by_node_capacity() -> None:
@@ -54,8 +54,8 @@ def test_a_resize_is_limited_by_node_capacity() -> None:
         return a_pod(uid=UID, containers=[a_container(resources={"requests": {"cpu": cpu}})])
 
     runtime = a_runtime(capacity={"cpu": "4"})
-    (begun,) = runtime.create(accepted(sized("1")), now=NOW).transitions
-    changed = runtime.update(accepted(sized("5")), before=parse_manifest(sized("1")), current=begun, now=after(60))
+    (first,) = runtime.create(accepted(sized("1")), now=NOW).transitions
+    changed = runtime.update(accepted(sized("5")), before=parse_manifest(sized("1")), current=first, now=after(60))
     assert changed.transitions[0].status.conditions[0].type == "PodResizePending"
 
 
@@ -63,13 +63,13 @@ def test_problems_are_returned_with_every_timeline() -> None:
     pod = annotated(run_for="5s", exit_code="x")
     runtime = a_runtime()
     problems = (f"{DOMAIN}/exit-code: must be a number from 0 to 255",)
-    begun = runtime.create(accepted(pod), now=NOW)
+    first = runtime.create(accepted(pod), now=NOW)
     changed = runtime.update(
-        accepted(pod), before=parse_manifest(pod), current=begun.transitions[-1], now=after(4000)
+        accepted(pod), before=parse_manifest(pod), current=first.transitions[-1], now=after(4000)
     )
-    went_on = runtime.advance(accepted(pod), current=begun.transitions[-1], now=after(4000))
-    assert went_on
-    assert begun.problems == changed.problems == went_on.problems == problems
+    advanced = runtime.advance(accepted(pod), current=first.transitions[-1], now=after(4000))
+    assert advanced
+    assert first.problems == changed.problems == advanced.problems == problems
 
 
 def test_a_pod_that_cannot_be_is_refused() -> None:
@@ -81,12 +81,12 @@ def test_a_pod_that_cannot_be_is_refused() -> None:
 def test_a_deletion_returns_the_complete_timeline() -> None:
     pod = annotated(stop_after="10s")
     runtime = a_runtime()
-    (begun,) = runtime.create(accepted(pod), now=NOW).transitions
+    (first,) = runtime.create(accepted(pod), now=NOW).transitions
     deleted = accepted(pod, deleted_at=after(60))
-    ended = runtime.delete(deleted, current=begun, grace=timedelta(seconds=30), now=after(60))
+    ended = runtime.delete(deleted, current=first, grace=timedelta(seconds=30), now=after(60))
     assert [(at, status.phase) for at, status in ended.transitions] == [(after(70), "Succeeded")]
     assert ended.continues_at is None
-    assert runtime.advance(deleted, current=begun, now=after(100)) is None
+    assert runtime.advance(deleted, current=first, now=after(100)) is None
 
 
 def test_a_log_is_lines_with_timestamps() -> None:

@@ -1,4 +1,4 @@
-"""The statuses of a course in full, as a kubelet writes them."""
+"""Complete statuses of a timeline, as a kubelet writes them."""
 
 from typing import Any
 

@@ -100,7 +100,7 @@ class _PodStatus(_Object, kw_only=True):
 
 
 def nulls(value: Any, name: str = "") -> list[str]:
-    """The names of the fields that are null."""
+    """Return the names of the fields that are null."""
     if isinstance(value, dict):
         return [found for key, member in value.items() for found in nulls(member, key)]
     if isinstance(value, list):
@@ -109,9 +109,9 @@ def nulls(value: Any, name: str = "") -> list[str]:
 
 
 def check_shape(text: str) -> None:
-    """Hold a status on the wire against the API reference, and against what an API server checks."""
+    """Check a status as JSON against the API reference and the validation of an API server."""
     status = msgspec.json.decode(text, type=_PodStatus)
-    assert set(nulls(json.loads(text))) <= {"lastProbeTime"}  # a kubelet leaves out what is empty
+    assert set(nulls(json.loads(text))) <= {"lastProbeTime"}  # a kubelet omits empty values
     assert len({condition.type for condition in status.conditions}) == len(status.conditions) >= 5
     assert status.host_ip == status.host_ips[0].ip
     assert status.pod_ip == (status.pod_ips[0].ip if status.pod_ips else "")

@@ -33,11 +33,11 @@ def with_sidecars(*names: str, **spec: Any) -> dict[str, Any]:
 
 
 def deleted(pod: dict[str, Any], *, grace: int = 30) -> list[Transition]:
-    life = simulated_pod(pod)
-    current = create(life, now=NOW).transitions[0]
-    course = delete(life, current=current, grace=timedelta(seconds=grace), now=after(2)).transitions
-    check(parse_pod(pod), [current, *course])
-    return course
+    simulated = simulated_pod(pod)
+    current = create(simulated, now=NOW).transitions[0]
+    timeline = delete(simulated, current=current, grace=timedelta(seconds=grace), now=after(2)).transitions
+    check(parse_pod(pod), [current, *timeline])
+    return timeline
 
 
 def end_of(status: PodStatus, name: str) -> tuple[datetime, int]:
@@ -47,9 +47,9 @@ def end_of(status: PodStatus, name: str) -> tuple[datetime, int]:
     return datetime.fromisoformat(ended.finished_at), ended.exit_code
 
 
-def ends(course: list[Transition], *names: str) -> list[tuple[float, int]]:
-    """Give when each container ended, in seconds after the pod's start, and its exit code."""
-    found = [end_of(course[-1].status, name) for name in names]
+def ends(timeline: list[Transition], *names: str) -> list[tuple[float, int]]:
+    """Return when each container ended, in seconds after the pod's start, and its exit code."""
+    found = [end_of(timeline[-1].status, name) for name in names]
     return [((at - after(0)).total_seconds(), code) for at, code in found]
 
 
@@ -57,18 +57,18 @@ def test_sidecars_end_in_reverse_order_after_completion() -> None:
     pod = annotated(
         with_sidecars("proxy", "logger", metadata=JOB), stop_after__proxy="4s", stop_after__logger="4s"
     )
-    course = transitions_of(pod)
-    check(parse_pod(pod), course)
-    assert ends(course, "main", "logger", "proxy") == [(5, 0), (9, 0), (13, 0)]
-    assert [(at, status.phase) for at, status in course] == [
+    timeline = transitions_of(pod)
+    check(parse_pod(pod), timeline)
+    assert ends(timeline, "main", "logger", "proxy") == [(5, 0), (9, 0), (13, 0)]
+    assert [(at, status.phase) for at, status in timeline] == [
         (NOW, "Running"), (after(5), "Running"), (after(9), "Running"), (after(13), "Succeeded"),
     ]  # fmt: skip
 
 
 def test_sidecars_end_in_reverse_order_after_deletion() -> None:
     pod = with_sidecars("proxy", "logger")
-    course = deleted(annotated(pod, stop_after__main="1s", stop_after__proxy="4s", stop_after__logger="4s"))
-    assert ends(course, "main", "logger", "proxy") == [(3, 0), (7, 0), (11, 0)]
+    timeline = deleted(annotated(pod, stop_after__main="1s", stop_after__proxy="4s", stop_after__logger="4s"))
+    assert ends(timeline, "main", "logger", "proxy") == [(3, 0), (7, 0), (11, 0)]
 
 
 def test_sidecars_share_the_grace_period_of_the_pod() -> None:
@@ -87,9 +87,9 @@ def test_a_killed_sidecar_holds_up_no_other() -> None:
 
 def test_an_ephemeral_container_is_stopped_with_the_pod() -> None:
     pod = with_sidecars("proxy", metadata=JOB, ephemeralContainers=[a_container("debug")])
-    course = transitions_of(annotated(pod, stop_after__proxy="1s", stop_after__debug="3s"))
-    assert ends(course, "proxy", "debug") == [(6, 0), (8, 0)]
-    assert [status.phase for _, status in course] == ["Running", "Running", "Running", "Succeeded"]
+    timeline = transitions_of(annotated(pod, stop_after__proxy="1s", stop_after__debug="3s"))
+    assert ends(timeline, "proxy", "debug") == [(6, 0), (8, 0)]
+    assert [status.phase for _, status in timeline] == ["Running", "Running", "Running", "Succeeded"]
 
 
 def pre_stop(seconds: int) -> dict[str, Any]:
@@ -138,8 +138,8 @@ def test_every_sidecar_ends_before_the_one_before_it(
     for spec, (hook, _) in zip(pod["spec"]["initContainers"], sidecars, strict=True):
         spec["lifecycle"] = pre_stop(hook)
     stop_after = {f"stop_after__{name}": f"{stop}s" for name, (_, stop) in zip(names, sidecars, strict=True)}
-    course = deleted(annotated(pod, stop_after=f"{main}s", **stop_after), grace=grace)
-    times = [time for time, _ in ends(course, *names)]
+    timeline = deleted(annotated(pod, stop_after=f"{main}s", **stop_after), grace=grace)
+    times = [time for time, _ in ends(timeline, *names)]
     deadline = 2 + grace
     assert all(before >= min(later, deadline) for before, later in pairwise(times))
     assert max(times) <= deadline + 2, "the grace period is exceeded by the shortest window only"

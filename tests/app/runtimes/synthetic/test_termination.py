@@ -1,4 +1,4 @@
-"""How pods end: by themselves, deleted, past their deadline, evicted, on a node that is lost."""
+"""Termination of pods: completion, deletion, deadline, eviction, lost node."""
 
 from datetime import timedelta
 from typing import Any
@@ -35,16 +35,16 @@ def ended(status: PodStatus, name: str = "web") -> tuple[int, str]:
     return state.exit_code, state.reason
 
 
-# By themselves
+# Completion
 
 
 @pytest.mark.parametrize("policy", ["Never", "OnFailure"])
 def test_a_job_pod_completes_after_its_run_time(policy: str) -> None:
     pod = a_pod(metadata=JOB, restartPolicy=policy)
-    course = transitions_of(pod, job_duration=7)
-    check(parse_pod(pod), course)
-    assert [(at, status.phase) for at, status in course] == [(NOW, "Running"), (after(7), "Succeeded")]
-    last = course[-1].status
+    timeline = transitions_of(pod, job_duration=7)
+    check(parse_pod(pod), timeline)
+    assert [(at, status.phase) for at, status in timeline] == [(NOW, "Running"), (after(7), "Succeeded")]
+    last = timeline[-1].status
     assert ended(last) == (0, "Completed")
     assert conditions(last) == {
         "PodReadyToStartContainers": ("False", None),
@@ -89,8 +89,8 @@ def test_a_pod_restarts_on_failure_until_it_succeeds() -> None:
 
 def test_a_pod_fails_if_any_container_failed() -> None:
     pod = a_pod(containers=[a_container("a"), a_container("b")], restartPolicy="Never")
-    course = transitions_of(annotated(pod, run_for__a="3s", exit_code__a="1", run_for__b="9s"))
-    assert [(at, status.phase) for at, status in course] == [
+    timeline = transitions_of(annotated(pod, run_for__a="3s", exit_code__a="1", run_for__b="9s"))
+    assert [(at, status.phase) for at, status in timeline] == [
         (NOW, "Running"), (after(3), "Running"), (after(9), "Failed"),
     ]  # fmt: skip
 
@@ -103,31 +103,33 @@ def test_sidecars_end_after_the_main_containers() -> None:
         ephemeralContainers=[a_container("debug")],
         restartPolicy="Never",
     )
-    course = transitions_of(annotated(pod, stop_after__proxy="1s"))
-    check(parse_pod(pod), course)
-    assert [(at, s.phase, bool(container(s, "proxy").state.running)) for at, s in course] == [
+    timeline = transitions_of(annotated(pod, stop_after__proxy="1s"))
+    check(parse_pod(pod), timeline)
+    assert [(at, s.phase, bool(container(s, "proxy").state.running)) for at, s in timeline] == [
         (NOW, "Running", True), (after(5), "Running", True), (after(6), "Succeeded", False),
     ]  # fmt: skip
-    assert ended(course[-1].status, "proxy") == ended(course[-1].status, "debug") == (0, "Completed")
+    assert ended(timeline[-1].status, "proxy") == ended(timeline[-1].status, "debug") == (0, "Completed")
 
 
 def test_sidecars_end_before_a_failed_initialization_is_reported() -> None:
     init = [a_container("proxy", restartPolicy="Always"), a_container("fetch")]
     pod = a_pod(uid=UID, initContainers=init, restartPolicy="Never")
-    course = transitions_of(annotated(pod, exit_code__fetch="1", stop_after__proxy="3s"))
-    check(parse_pod(pod), course)
-    assert [(at, s.phase) for at, s in course] == [(NOW, "Pending"), (after(1), "Pending"), (after(4), "Failed")]
+    timeline = transitions_of(annotated(pod, exit_code__fetch="1", stop_after__proxy="3s"))
+    check(parse_pod(pod), timeline)
+    assert [(at, s.phase) for at, s in timeline] == [(NOW, "Pending"), (after(1), "Pending"), (after(4), "Failed")]
 
 
-# Deleted
+# Deletion
 
 
-def deleted(pod: dict[str, Any], *, at: float = 100, grace: float = 30, **life: Any) -> list[Transition]:
-    course = [t for t in transitions_until(pod, until=after(at), **life) if t.effective_at < after(at)]
-    ending = delete(simulated_pod(pod, **life), current=course[-1], grace=timedelta(seconds=grace), now=after(at))
-    check(parse_pod(pod), [*course, *ending.transitions])
-    assert ending.continues_at is None
-    return ending.transitions
+def deleted(pod: dict[str, Any], *, at: float = 100, grace: float = 30, **circumstances: Any) -> list[Transition]:
+    timeline = [t for t in transitions_until(pod, until=after(at), **circumstances) if t.effective_at < after(at)]
+    termination = delete(
+        simulated_pod(pod, **circumstances), current=timeline[-1], grace=timedelta(seconds=grace), now=after(at)
+    )
+    check(parse_pod(pod), [*timeline, *termination.transitions])
+    assert termination.continues_at is None
+    return termination.transitions
 
 
 def test_a_deleted_service_exits_with_zero_at_once() -> None:
@@ -156,8 +158,8 @@ def test_a_container_is_killed_after_its_grace_period(
 
 def test_sidecars_get_sigterm_after_the_main_containers_end() -> None:
     pod = a_pod(uid=UID, initContainers=[a_container("proxy", restartPolicy="Always")])
-    course = deleted(annotated(pod, stop_after="10s", stop_after__proxy="5s"))
-    assert [(at, status.phase) for at, status in course] == [(after(110), "Running"), (after(115), "Succeeded")]
+    timeline = deleted(annotated(pod, stop_after="10s", stop_after__proxy="5s"))
+    assert [(at, status.phase) for at, status in timeline] == [(after(110), "Running"), (after(115), "Succeeded")]
     at, status = deleted(annotated(pod, stop_after="30s", stop_after__proxy="5s"))[-1]
     assert (at, ended(status, "proxy")) == (after(132), (137, "Error"))
 
@@ -177,12 +179,12 @@ def test_a_pod_deleted_before_its_start_has_failed() -> None:
 
 
 def test_deletion_precedes_a_simultaneous_transition() -> None:
-    life = simulated_pod(a_pod(), start_delay=60)
-    (begun, _) = transitions_of(a_pod(), start_delay=60)[:2]
-    now = NOW + timedelta(seconds=1)  # when the sandbox would be there
-    ((_, status),) = delete(life, current=begun, grace=timedelta(0), now=now).transitions
+    simulated = simulated_pod(a_pod(), start_delay=60)
+    (first, _) = transitions_of(a_pod(), start_delay=60)[:2]
+    now = NOW + timedelta(seconds=1)  # when the sandbox would exist
+    ((_, status),) = delete(simulated, current=first, grace=timedelta(0), now=now).transitions
     (sandbox,) = [c for c in status.conditions if c.type == "PodReadyToStartContainers"]
-    assert sandbox == begun.status.conditions[0]
+    assert sandbox == first.status.conditions[0]
 
 
 def test_deletion_during_initialization_starts_no_main_container() -> None:
@@ -204,17 +206,17 @@ def test_a_pod_deleted_without_its_image_has_failed() -> None:
     assert (status.phase, ended(status)) == ("Failed", (137, "ContainerStatusUnknown"))
 
 
-# Past their deadline
+# Deadline
 
 
 def test_a_pod_past_its_deadline_fails() -> None:
     pod = a_pod(activeDeadlineSeconds=20)
-    course = transitions_of(pod)
-    check(parse_pod(pod), course)
-    assert [(at, status.phase, status.reason) for at, status in course] == [
+    timeline = transitions_of(pod)
+    check(parse_pod(pod), timeline)
+    assert [(at, status.phase, status.reason) for at, status in timeline] == [
         (NOW, "Running", None), (after(20), "Failed", "DeadlineExceeded"),
     ]  # fmt: skip
-    last = course[-1].status
+    last = timeline[-1].status
     assert last.message == "Pod was active on the node longer than the specified deadline"
     assert ended(last) == (0, "Completed")
     assert conditions(last)["Ready"] == ("False", "PodFailed")
@@ -228,9 +230,9 @@ def test_its_containers_get_their_grace_first() -> None:
 
 def test_a_crash_looping_pod_ends_at_its_deadline() -> None:
     pod = annotated(a_pod(activeDeadlineSeconds=100), run_for="5s", exit_code="1")
-    course = transitions_of(pod)
-    check(parse_pod(pod), course)
-    assert (course[-1].effective_at, course[-1].status.reason) == (after(100), "DeadlineExceeded")
+    timeline = transitions_of(pod)
+    check(parse_pod(pod), timeline)
+    assert (timeline[-1].effective_at, timeline[-1].status.reason) == (after(100), "DeadlineExceeded")
 
 
 def test_a_pod_finished_in_time_ignores_its_deadline() -> None:
@@ -240,14 +242,14 @@ def test_a_pod_finished_in_time_ignores_its_deadline() -> None:
     )
 
 
-# Evicted, lost
+# Eviction and lost node
 
 
 def test_an_evicted_pod_fails_with_unknown_container_states() -> None:
     pod = annotated(a_pod(initContainers=[a_container("fetch")]), fail="Evicted", fail_after="9s")
-    course = transitions_of(pod)
-    check(parse_pod(pod), course)
-    at, status = course[-1]
+    timeline = transitions_of(pod)
+    check(parse_pod(pod), timeline)
+    at, status = timeline[-1]
     assert (at, status.phase, status.reason) == (after(9), "Failed", "Evicted")
     assert status.message == "The node was low on resource: memory. "
     assert ended(status) == (137, "ContainerStatusUnknown")
@@ -257,8 +259,8 @@ def test_an_evicted_pod_fails_with_unknown_container_states() -> None:
 
 
 def test_a_lost_node_leaves_the_phase_unknown() -> None:
-    course = transitions_of(annotated(a_pod(uid=UID), fail="NodeLost"))
-    (_, before), (at, status) = course
+    timeline = transitions_of(annotated(a_pod(uid=UID), fail="NodeLost"))
+    (_, before), (at, status) = timeline
     assert (at, status.phase, status.reason) == (after(5), "Unknown", "NodeLost")
     assert status.container_statuses == before.container_statuses
     assert conditions(status)["Ready"] == ("False", None)
@@ -275,12 +277,12 @@ def test_a_pod_on_a_lost_node_is_deletable() -> None:
 
 def test_a_failing_image_pull_backs_off() -> None:
     pod = annotated(a_pod(uid=UID, containers=[a_container(image="nginx:nope")]), fail="ImagePullBackOff")
-    course = transitions_until(pod, until=after(700))
-    check(parse_pod(pod), course)
-    states = [(at, decoded(container(status).state)["waiting"]) for at, status in course]
+    timeline = transitions_until(pod, until=after(700))
+    check(parse_pod(pod), timeline)
+    states = [(at, decoded(container(status).state)["waiting"]) for at, status in timeline]
     tried = [(at - after(0)).total_seconds() // 1 for at, waiting in states if waiting["reason"] == "ErrImagePull"]
     assert tried == [0, 10, 30, 70, 150, 310, 610]
-    assert {status.phase for _, status in course} == {"Pending"}
+    assert {status.phase for _, status in timeline} == {"Pending"}
     error = (
         'failed to pull and unpack image "docker.io/library/nginx:nope": failed to resolve reference '
         '"docker.io/library/nginx:nope": docker.io/library/nginx:nope: not found'

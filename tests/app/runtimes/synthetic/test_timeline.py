@@ -1,4 +1,4 @@
-"""How a course begins, and how it goes on from the status that holds."""
+"""Timelines: the first statuses, and the continuation from the current status."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def crashing(run_for: str = "5s", **spec: Any) -> dict[str, Any]:
     return a_pod(uid=UID, metadata={"annotations": annotations}, **spec)
 
 
-# The beginning
+# Creation
 
 
 def test_a_pod_without_start_delay_runs_at_once() -> None:
@@ -53,8 +53,8 @@ def test_a_pod_without_start_delay_runs_at_once() -> None:
 
 
 def test_a_start_delay_separates_sandbox_and_containers() -> None:
-    course = transitions_of(a_pod(), start_delay=DELAY)
-    assert [(at, status.phase, status.conditions[0].status, status.pod_ip) for at, status in course] == [
+    timeline = transitions_of(a_pod(), start_delay=DELAY)
+    assert [(at, status.phase, status.conditions[0].status, status.pod_ip) for at, status in timeline] == [
         (NOW, "Pending", "False", None),
         (NOW + timedelta(seconds=1), "Pending", "True", "198.18.0.7"),
         (STARTS_AT, "Running", "True", "198.18.0.7"),
@@ -62,10 +62,10 @@ def test_a_start_delay_separates_sandbox_and_containers() -> None:
 
 
 def test_a_pod_runs_exactly_when_its_delay_ends() -> None:
-    course = transitions_of(a_pod(), start_delay=DELAY)
-    assert status_at(course, STARTS_AT - timedelta(microseconds=1)).phase == "Pending"
-    assert status_at(course, STARTS_AT).phase == "Running"
-    assert status_at(course, STARTS_AT + timedelta(days=10_000)).phase == "Running"
+    timeline = transitions_of(a_pod(), start_delay=DELAY)
+    assert status_at(timeline, STARTS_AT - timedelta(microseconds=1)).phase == "Pending"
+    assert status_at(timeline, STARTS_AT).phase == "Running"
+    assert status_at(timeline, STARTS_AT + timedelta(days=10_000)).phase == "Running"
 
 
 def test_a_waiting_pod_is_summarized_by_its_reason() -> None:
@@ -77,18 +77,18 @@ def test_init_containers_run_in_order_past_sidecars() -> None:
     pod = a_pod(
         initContainers=[a_container("one"), a_container("proxy", restartPolicy="Always"), a_container("two")]
     )
-    course = transitions_of(pod, init_duration=3)
-    check(parse_pod(pod), course)
+    timeline = transitions_of(pod, init_duration=3)
+    check(parse_pod(pod), timeline)
 
     def states(status: PodStatus) -> list[str]:
         return [next(iter(decoded(entry.state))) for entry in status.all_containers]
 
-    assert [(at, status.phase, states(status)) for at, status in course] == [
+    assert [(at, status.phase, states(status)) for at, status in timeline] == [
         (NOW, "Pending", ["running", "waiting", "waiting", "waiting"]),
         (after(3), "Pending", ["terminated", "running", "running", "waiting"]),
         (after(6), "Running", ["terminated", "running", "terminated", "running"]),
     ]
-    waiting = container(course[1].status).state.waiting
+    waiting = container(timeline[1].status).state.waiting
     assert waiting
     assert waiting.reason == "PodInitializing"
 
@@ -117,7 +117,7 @@ def test_a_pod_with_invalid_quantities_has_no_timeline() -> None:
     assert SECRET not in str(refusal.value)
 
 
-# Again: whoever computes it, whenever
+# Determinism: in any process, at any time
 
 
 @every_pod
@@ -159,21 +159,21 @@ def test_a_timeline_is_the_same_in_every_process(seed: str) -> None:
     assert printed.splitlines() == [parse_manifest(pod).digest, *(encode_status(status) for _, status in here)]
 
 
-# A course without an end
+# Timelines without an end
 
 
 def test_an_endless_timeline_is_computed_in_parts() -> None:
-    course = create(simulated_pod(crashing()), now=NOW)
-    assert len(course.transitions) == MAX_UPCOMING
-    assert course.continues_at
-    assert course.continues_at > course.transitions[-1].effective_at
+    timeline = create(simulated_pod(crashing()), now=NOW)
+    assert len(timeline.transitions) == MAX_UPCOMING
+    assert timeline.continues_at
+    assert timeline.continues_at > timeline.transitions[-1].effective_at
 
 
 def test_a_finished_timeline_does_not_continue() -> None:
     pod = crashing(restartPolicy="Never")
-    course = create(simulated_pod(pod), now=NOW)
-    assert course.continues_at is None
-    assert advance(simulated_pod(pod), current=course.transitions[-1], now=after(10**6)) is None
+    timeline = create(simulated_pod(pod), now=NOW)
+    assert timeline.continues_at is None
+    assert advance(simulated_pod(pod), current=timeline.transitions[-1], now=after(10**6)) is None
 
 
 def test_advancing_in_steps_equals_advancing_at_once() -> None:
@@ -198,8 +198,8 @@ def test_a_late_advance_counts_every_restart(run_for: str, away: timedelta) -> N
     assert len(late.transitions) <= MAX_MISSED + MAX_UPCOMING
     assert late.continues_at
     assert late.continues_at > now
-    told = status_at(late.transitions, now)
-    assert without_pod_times(told) == without_pod_times(status_at(often, now))
+    found = status_at(late.transitions, now)
+    assert without_pod_times(found) == without_pod_times(status_at(often, now))
     check(parse_pod(pod), late.transitions)
 
 
@@ -234,15 +234,15 @@ def test_years_of_failed_pulls_cost_no_more_time() -> None:
     check(parse_pod(pod), late.transitions)
 
 
-# Changes
+# Updates
 
 
 def test_a_new_generation_changes_only_observed_generation() -> None:
     pod = a_pod_with_a_sidecar()
     before = transitions_of(pod, start_delay=DELAY)
     for now in (NOW + timedelta(seconds=1), STARTS_AT, STARTS_AT + timedelta(days=1)):
-        course = transitions_on_update(a_pod_with_a_sidecar(generation=4), pod, before, now, start_delay=DELAY)
-        for at, status in course:
+        timeline = transitions_on_update(a_pod_with_a_sidecar(generation=4), pod, before, now, start_delay=DELAY)
+        for at, status in timeline:
             assert without_generation(status) == without_generation(status_at(before, at))
             assert status.observed_generation == 4
             assert {condition.observed_generation for condition in status.conditions} == {4}
@@ -273,9 +273,9 @@ def test_a_new_image_ends_the_back_off() -> None:
     before = transitions_of(pod)
     waiting = next(t for t in before if t.status.summary == "CrashLoopBackOff")
     new = crashing(containers=[a_container(image="nginx:1.28")])
-    course = transitions_on_update(new, pod, before, waiting.effective_at + timedelta(seconds=3))
-    assert container(course[0].status).state.running
-    assert container(course[0].status).restart_count == container(waiting.status).restart_count + 1
+    timeline = transitions_on_update(new, pod, before, waiting.effective_at + timedelta(seconds=3))
+    assert container(timeline[0].status).state.running
+    assert container(timeline[0].status).restart_count == container(waiting.status).restart_count + 1
 
 
 def test_an_added_container_starts_with_the_update() -> None:
@@ -342,17 +342,17 @@ def test_changed_annotations_apply_to_the_current_run(
         annotations = {f"{DOMAIN}/{key}": value for key, value in steering.items()}
         return a_pod(uid=UID, metadata={"annotations": annotations}, restartPolicy="Never")
 
-    course = transitions_on_update(pod(then), pod(before), transitions_of(pod(before)), after(30))
-    check(parse_pod(pod(then)), course)
-    assert [(at, status.phase) for at, status in course] == [(after(at), phase) for at, phase in expected]
+    timeline = transitions_on_update(pod(then), pod(before), transitions_of(pod(before)), after(30))
+    check(parse_pod(pod(then)), timeline)
+    assert [(at, status.phase) for at, status in timeline] == [(after(at), phase) for at, phase in expected]
 
 
 def test_no_update_restarts_a_finished_pod() -> None:
     pod = crashing(restartPolicy="Never")
     before = transitions_of(pod)
     new = a_pod(uid=UID, containers=[a_container(image="nginx:1.28")])
-    course = transitions_on_update(new, pod, before, after(3600))
-    assert [status for _, status in course] == [before[-1].status]
+    timeline = transitions_on_update(new, pod, before, after(3600))
+    assert [status for _, status in timeline] == [before[-1].status]
 
 
 def test_a_late_update_starts_from_the_current_status() -> None:
@@ -361,9 +361,9 @@ def test_a_late_update_starts_from_the_current_status() -> None:
     now: datetime = NOW + timedelta(days=2)
     often = transitions_until(pod, until=now)
     labelled = {**pod, "metadata": {**pod["metadata"], "labels": {"app": "another"}}}
-    course = update(simulated_pod(labelled), before=simulated_pod(pod), current=first.transitions[-1], now=now)
-    assert course.transitions[0].effective_at == now
-    assert without_pod_times(course.transitions[0].status) == without_pod_times(status_at(often, now))
+    timeline = update(simulated_pod(labelled), before=simulated_pod(pod), current=first.transitions[-1], now=now)
+    assert timeline.transitions[0].effective_at == now
+    assert without_pod_times(timeline.transitions[0].status) == without_pod_times(status_at(often, now))
 
 
 def test_every_timeline_in_parts_has_no_duplicate() -> None:

@@ -1,4 +1,4 @@
-"""Pods of every kind of workload, as an API server delivers them, and what becomes of them."""
+"""Timelines of pods of every kind of workload, as an API server delivers them."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from tests.server import ROOT
 MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "tests/data/pods").glob("*.yaml")}
 HOST = Placement(host_ips=("10.0.0.5",), pod_ip=None)
 
-COURSES: dict[str, list[tuple[float, str, bool]]] = {
+TIMELINES: dict[str, list[tuple[float, str, bool]]] = {
     "bare-with-a-readiness-gate": [(0, "Running", False)],
     "cronjob-with-a-sidecar": [
         (0, "Pending", False),  # the sidecar starts
@@ -36,7 +36,7 @@ COURSES: dict[str, list[tuple[float, str, bool]]] = {
     ],
     "statefulset": [(0, "Pending", False), (3, "Running", False), (8, "Running", True)],
 }
-"""When, in seconds after its arrival, a pod is in which phase, and is Ready; init containers take 3 s."""
+"""By workload: seconds after the pod's creation, phase, and Ready; init containers run for 3 s."""
 
 every_workload = pytest.mark.parametrize("name", sorted(MANIFESTS))
 
@@ -52,24 +52,24 @@ def is_ready(status: PodStatus) -> bool:
 @every_workload
 def test_a_workload_has_the_timeline_of_a_kubelet(name: str) -> None:
     pod = MANIFESTS[name]
-    course = transitions_until(pod, until=after(86_400), **circumstances(pod))
-    check(parse_pod(pod), course)
-    told = [(at, status.phase, is_ready(status)) for at, status in course]
-    assert told == [(max(NOW, after(at)), phase, ready) for at, phase, ready in COURSES[name]]
+    timeline = transitions_until(pod, until=after(86_400), **circumstances(pod))
+    check(parse_pod(pod), timeline)
+    found = [(at, status.phase, is_ready(status)) for at, status in timeline]
+    assert found == [(max(NOW, after(at)), phase, ready) for at, phase, ready in TIMELINES[name]]
 
 
 @every_workload
 @pytest.mark.parametrize("at", [0.5, 2, 4, 7, 3600])
 def test_a_workload_can_be_deleted_at_any_time(name: str, at: float) -> None:
     pod = MANIFESTS[name]
-    course = [
+    timeline = [
         t for t in transitions_until(pod, until=after(at), **circumstances(pod)) if t.effective_at < after(at)
     ]
-    life = simulated_pod(pod, **circumstances(pod))
-    ending = delete(life, current=course[-1], grace=timedelta(seconds=30), now=after(at)).transitions
-    check(parse_pod(pod), [*course, *ending])
-    assert [*course, *ending][-1].status.is_terminal
+    simulated = simulated_pod(pod, **circumstances(pod))
+    termination = delete(simulated, current=timeline[-1], grace=timedelta(seconds=30), now=after(at)).transitions
+    check(parse_pod(pod), [*timeline, *termination])
+    assert [*timeline, *termination][-1].status.is_terminal
 
 
 def test_every_manifest_has_an_expected_timeline() -> None:
-    assert COURSES.keys() == MANIFESTS.keys()
+    assert TIMELINES.keys() == MANIFESTS.keys()

@@ -1,4 +1,4 @@
-"""The record of what was done: one row for every write and its outcome."""
+"""Audit events: one row for every write request and its outcome."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Audit = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def audit(database: Database) -> Audit:
-    """Read the audit, each change decoded, the keys left out."""
+    """Return a function that reads the audit events without their keys, with decoded changes."""
 
     def read() -> list[dict[str, Any]]:
         found = rows(database, AuditEvent)
@@ -34,7 +34,7 @@ def audit(database: Database) -> Audit:
 
 
 def send(client: FlaskClient, verb: str, pod: Any) -> int:
-    """Send a write as the sender above, and give the status code."""
+    """Send a write with the headers above, and return the status code."""
     method, path = {
         "create": ("POST", "/createPod"),
         "update": ("PUT", "/updatePod"),
@@ -45,7 +45,7 @@ def send(client: FlaskClient, verb: str, pod: Any) -> int:
 
 
 def expected(clock: Clock, verb: str, pod: dict[str, Any] | None, code: int = 200, **more: Any) -> dict[str, Any]:
-    """The row that a write leaves."""
+    """Return the row that a write inserts."""
     metadata = pod["metadata"] if pod else {}
     return {
         "at": clock.now,

@@ -14,8 +14,8 @@ from tests.waiting import eventually
 
 
 def query(tail: object = None, **more: object) -> dict[str, object]:
-    asked: dict[str, object] = {"namespace": "default", "podName": "web-0", "containerName": "web", **more}
-    return asked if tail is None else {**asked, "tail": tail}
+    wanted: dict[str, object] = {"namespace": "default", "podName": "web-0", "containerName": "web", **more}
+    return wanted if tail is None else {**wanted, "tail": tail}
 
 
 def test_a_log_is_plain_text(client: FlaskClient) -> None:
@@ -41,7 +41,7 @@ def test_a_log_is_the_same_at_every_reading(make_app: MakeApp, clock: Clock) -> 
 
 @pytest.fixture
 def log(http: Client) -> list[str]:
-    """Every line of the log of a container."""
+    """Return all lines of the log of a container."""
     http.request("POST", "/createPod", a_pod("web-0", namespace="logs", uid="of-the-log", hostNetwork=True))
     lines = http.get("/getContainerLogs", **query(namespace="logs")).body.decode().splitlines(keepends=True)
     assert len(lines) > 3
@@ -79,10 +79,10 @@ def test_a_tail_that_is_no_number_is_400(http: Client, log: list[str], tail: str
 
 @pytest.mark.parametrize("missing", ["namespace", "podName", "containerName"])
 def test_a_query_without_container_is_400(http: Client, missing: str) -> None:
-    asked = query(10)
-    del asked[missing]
+    wanted = query(10)
+    del wanted[missing]
 
-    for target in (urlencode(asked), urlencode({**asked, missing: ""})):
+    for target in (urlencode(wanted), urlencode({**wanted, missing: ""})):
         answer = http.get(f"/getContainerLogs?{target}")
 
         assert answer.code == 400

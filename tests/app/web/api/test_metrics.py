@@ -1,4 +1,4 @@
-"""What `/metrics` says, and the dashboard that is drawn from it."""
+"""`/metrics`, and the Grafana dashboard that queries it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.server import ROOT, Server
 from tests.waiting import booted, eventually
 
 Series = dict[str, list[tuple[dict[str, str], float]]]
-"""The samples of each name: labels, value."""
+"""The samples by name: labels, value."""
 
 REQUESTS = "provider_http_request_duration_seconds_count"
 
@@ -40,7 +40,7 @@ def total(series: Series, name: str, **labels: str) -> float:
 
 
 def scrape(server: Server) -> Series:
-    """Ask whichever worker answers."""
+    """Return the samples of a scrape, by any worker."""
     with closing(server.client()) as client:
         answer = client.get("/metrics")
     assert answer.code == 200
@@ -96,7 +96,7 @@ class TestUnderGunicorn:
 
 
 def counting_in(pid: int) -> set[Path]:
-    """Find the directories in which a process has files of metrics open."""
+    """Return the directories in which a process has metrics files open."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     return {Path(directory) for directory in re.findall(r"(/\S+)/[a-z_]+_\d+\.db", maps)}
 
@@ -142,13 +142,17 @@ class TestWhatIsCounted:
             return total(after, name, **labels) - total(before, name, **labels)
 
         assert more("provider_pod_transitions_total", phase="Pending") == 1
-        assert more("provider_pod_transitions_total", phase="Running") == 2  # the update makes the course anew
+        assert (
+            more("provider_pod_transitions_total", phase="Running") == 2
+        )  # the update computes the timeline again
         assert more("provider_audit_events_total", verb="create", code="200") == 1
         assert more("provider_audit_events_total", verb="update", code="200") == 1
         assert more("provider_audit_events_total", verb="delete", code="200") == 1
         assert more("provider_audit_events_total", verb="delete", code="404") == 1
         assert more("provider_audit_events_total") == 4
-        assert more("provider_database_seconds_count", operation="write") == 5  # a refusal is recorded by itself
+        assert (
+            more("provider_database_seconds_count", operation="write") == 5
+        )  # a refusal has a transaction of its own
         assert more("provider_database_seconds_sum", operation="write") > 0
 
     def test_has_no_name_that_a_client_made_up(self, client: FlaskClient) -> None:
@@ -186,15 +190,15 @@ OF_THE_SCRAPE = {"instance"}
 
 @pytest.fixture(scope="module")
 def everything(share: Share) -> Series:
-    """What is told of a provider to which everything has happened."""
+    """Return the metrics of a provider after every kind of request."""
     with share() as server, closing(server.client()) as client, closing(server.client()) as holding:
         pod = a_pod()
-        asked = {"namespace": "default", "podName": "web-0", "containerName": "web"}
+        log = {"namespace": "default", "podName": "web-0", "containerName": "web"}
         codes = [
             client.request("POST", "/createPod", pod).code,
             client.request("POST", "/createPod", b"no pod").code,
             client.get("/getPods").code,
-            client.get("/getContainerLogs", **asked).code,
+            client.get("/getContainerLogs", **log).code,
             holding.get("/podStatuses", since=0, wait=1).code,
             client.request("DELETE", "/deletePod", pod).code,
         ]
@@ -206,7 +210,7 @@ def everything(share: Share) -> Series:
 class TestTheDashboard:
     @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
     def test_asks_for_what_there_is(self, everything: Series, query: str) -> None:
-        """Of the codes a query may ask for, those of faults alone need not be there."""
+        """Check that every code of a query exists; those of faults may be absent."""
         selectors = SELECTOR.findall(query)
         assert selectors
         assert query.count("provider_") == len(selectors), "a metric without its instance"
@@ -218,10 +222,10 @@ class TestTheDashboard:
             for label, operator, value in MATCHER.findall(matchers):
                 if label in OF_THE_SCRAPE:
                     continue
-                told = {labels[label] for labels in found}
+                values = {labels[label] for labels in found}
                 wanted = value.split("|") if operator in ("=~", "!~") else [value]
-                assert told
-                assert value == "5.." or all(any(re.fullmatch(part, one) for one in told) for part in wanted)
+                assert values
+                assert value == "5.." or all(any(re.fullmatch(part, one) for one in values) for part in wanted)
         grouped = {label for labels in re.findall(r"by \(([^)]*)\)", query) for label in labels.split(", ")}
         assert grouped <= known
 

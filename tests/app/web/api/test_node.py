@@ -1,4 +1,4 @@
-"""The three endpoints of the node, which never fail while the process lives."""
+"""The three endpoints of the node, which never fail while the process runs."""
 
 import json
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def test_node_endpoints_do_not_need_the_database(client: FlaskClient, database: 
 
 @pytest.fixture(scope="module")
 def stranded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A provider whose PostgreSQL is not there."""
+    """Yield a provider whose PostgreSQL is unreachable."""
     url = f"postgresql://postgres:a-password@127.0.0.1:{free_port()}/none"
     log = tmp_path_factory.mktemp("without") / "server.log"
     with serving(free_port(), {"DATABASE_URL": url}, log) as server:

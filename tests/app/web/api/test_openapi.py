@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: what it says of requests and answers is what the provider does."""
+"""The OpenAPI document: requests are accepted and responses are shaped as described."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,15 +17,15 @@ from tests.server import Server
 
 RULES_THAT_NO_SCHEMA_CAN_SAY = (
     "another container of this pod has the same name",
-    "metadata.uid: belongs to ",  # another pod that was tried before
-    "not a quantity such as",  # of cpu and memory alone, and where they count
+    "metadata.uid: belongs to ",  # of another example
+    "not a quantity such as",  # only of cpu and memory, in some fields
     "sinceTime and sinceSeconds exclude each other",
-    "expected `int",  # 1.0 and 2**64 are whole numbers to JSON Schema, and no integers to Go
+    "expected `int",  # 1.0 and 2**64 are integers in JSON Schema, but not in Go
 )
 
 CONFIG = schemathesis.Config.from_dict(
     {
-        # Its body is the one of /createPod, of which every boundary is tried.
+        # Its body is that of /createPod, whose boundaries are all tested.
         "operations": [{"include-path": "/updatePod", "phases": {"coverage": {"enabled": False}}}],
     }
 )
@@ -35,13 +35,13 @@ schema = schemathesis.openapi.from_dict(CONTRACT, config=CONFIG)
 
 @schema.hook
 def filter_failure(context: Any, failure: object, case: object, response: schemathesis.Response) -> bool:
-    """Say whether a failure is one: what is valid to the schema may break a rule beyond it."""
+    """Return whether a failure counts: a valid request can break a rule that no schema expresses."""
     return not any(rule in response.text for rule in RULES_THAT_NO_SCHEMA_CAN_SAY)
 
 
 @pytest.fixture(scope="module")
 def fuzzed(share: Share) -> Iterator[Server]:
-    """A provider that has a pod of the name that is tried most often."""
+    """Yield a provider with a pod of the name that is generated most often."""
     with share() as server, closing(server.client()) as client:
         assert client.request("POST", "/createPod", a_pod("0", namespace="0")).code == 200
         yield server
@@ -65,7 +65,7 @@ def test_the_document_has_exactly_the_routes(app: Flask) -> None:
     routes = {
         (rule.rule, method.lower())
         for rule in app.url_map.iter_rules()
-        if not rule.rule.startswith("/ui/")  # pages, for people
+        if not rule.rule.startswith("/ui/")  # HTML pages
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 

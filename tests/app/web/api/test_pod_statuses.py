@@ -1,4 +1,4 @@
-"""`GET /podStatuses`: what has changed since a revision."""
+"""`GET /podStatuses`: the changes since a revision."""
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,7 +116,7 @@ def test_what_is_no_number_is_refused(client: FlaskClient, query: str, field: st
 
 
 class Waiting:
-    """A request that is held open, in a thread of its own."""
+    """A long poll that runs in a thread."""
 
     def __init__(self, server: Server, since: int, wait: int = 60) -> None:
         self.answer: dict[str, Any] | None = None
@@ -178,7 +178,7 @@ WRITERS, READERS, PODS = 4, 2, 12
 
 
 def test_readers_miss_no_change_under_load(serve: Serve) -> None:
-    """The union of what each reader was told is the truth, with two workers, on both databases."""
+    """Compare the changes that concurrent readers received with the pods, with two workers."""
     last_revision: Future[int] = Future()
     with serve(WORKERS="2", START_DELAY="50ms") as server, ThreadPoolExecutor(READERS) as pool:
         readers = [pool.submit(follow, server, last_revision) for _ in range(READERS)]
@@ -192,7 +192,7 @@ def test_readers_miss_no_change_under_load(serve: Serve) -> None:
 
 
 def write(server: Server, number: int) -> None:
-    """Create pods; of three, one is deleted, one updated and one left alone."""
+    """Create pods; delete one of three and update another."""
     with closing(server.client()) as client:
         for index in range(PODS):
             pod = a_pod(f"web-{number}-{index}")
@@ -205,7 +205,7 @@ def write(server: Server, number: int) -> None:
 
 
 def follow(server: Server, last_revision: "Future[int]") -> dict[str, str]:
-    """Put together what one is told, up to the last revision."""
+    """Merge the changes that a reader receives up to the last revision."""
     known: dict[str, str] = {}
     revision = 0
     with closing(server.client()) as client:

@@ -1,4 +1,4 @@
-"""The six endpoints of pods, by what they do to the pods."""
+"""The six endpoints of pods, and their effect on pods."""
 
 import json
 from uuid import uuid4

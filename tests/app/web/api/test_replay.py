@@ -1,4 +1,4 @@
-"""What the original broker sent, in its order: each request is answered as that client needs it."""
+"""Requests recorded from the original broker, in order: the responses are those that it needs."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ RECORDING = ROOT / "tests" / "data" / "original-broker.jsonl"
 
 Key = tuple[str, str]
 Pods = dict[Key, dict[str, Any]]
-"""The pods that the client believes in: what it has sent last of each."""
+"""The last sent state of each pod, as the client knows it."""
 
 
 class Request:
@@ -34,13 +34,13 @@ class Request:
 
     @property
     def key(self) -> Key:
-        """Which pod is meant."""
+        """Return the namespace and name of the pod."""
         if self.pod:
             return self.pod["metadata"]["namespace"], self.pod["metadata"]["name"]
         return self.query["namespace"], self.query.get("name") or self.query["podName"]
 
     def bytes_for(self, port: int) -> bytes:
-        """Write the request as it was recorded, for another port."""
+        """Return the bytes of the recorded request, for another port."""
         body = json.dumps(self.pod, separators=(",", ":"), ensure_ascii=False).encode() if self.pod else b""
         assert int(self._headers.get("Content-Length", "0")) == len(body)
         headers = {**self._headers, "Host": f"127.0.0.1:{port}"}
@@ -82,7 +82,7 @@ def create_pod(request: Request, answer: Answer, pods: Pods) -> None:
 
 def update_pod(request: Request, answer: Answer, pods: Pods) -> None:
     assert (answer.header("Content-Length"), answer.body) == ("0", b"")
-    # The recorded updates differ from what is there in the order of the environment alone.
+    # The recorded updates differ from the stored pods only in the order of the environment.
 
 
 def delete_pod(request: Request, answer: Answer, pods: Pods) -> None:
@@ -99,11 +99,11 @@ NEEDS: dict[str, Callable[[Request, Answer, Pods], None]] = {
     "/updatePod": update_pod,
     "/deletePod": delete_pod,
 }
-"""What the client needs of an answer, by path."""
+"""Checks of the properties of a response that the client depends on, by path."""
 
 
 def replay(server: Server, connections: list[Connection]) -> Pods:
-    """Send the recording, each request on the next connection; give the pods that are left."""
+    """Send the recording over alternating connections, and return the remaining pods."""
     pods: Pods = {}
     for connection, request in zip(cycle(connections), recording(), strict=False):
         connection.send(request.bytes_for(server.port))
@@ -117,7 +117,7 @@ def replay(server: Server, connections: list[Connection]) -> Pods:
 
 
 def everything(connection: Connection, pods: Pods) -> list[bytes]:
-    """Read each pod in each way."""
+    """Read each pod from each endpoint."""
     targets = ["/getPods"]
     for (namespace, name), pod in pods.items():
         one = urlencode({"namespace": namespace, "name": name})

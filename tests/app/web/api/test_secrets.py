@@ -1,4 +1,4 @@
-"""Pods carry secrets. What is said of a pod anywhere but in the pod itself never has one in it."""
+"""Secrets in pods: no error, log line, audit event or page contains one."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ OTHER = f"{SECRET}-rotated"
 
 
 def a_secret_pod(secret: str = SECRET) -> dict[str, Any]:
-    """A pod with a secret wherever people put them."""
+    """Return a pod with a secret in each place where they are common."""
     env = [{"name": "PASSWORD", "value": secret}, {"name": "URL", "value": f"postgresql://u:{secret}@db/x"}]
     container = a_container(
         env=env,
@@ -44,7 +44,7 @@ def a_secret_pod(secret: str = SECRET) -> dict[str, Any]:
 
 
 def misplaced(pod: dict[str, Any], **container: Any) -> dict[str, Any]:
-    """Break the container of a pod, with the secret in the very field that is wrong."""
+    """Return a pod with an invalid container, whose invalid field holds the secret."""
     pod = copy.deepcopy(pod)
     pod["spec"]["containers"][0].update(container)
     return pod
@@ -68,7 +68,7 @@ REFUSED: dict[str, Any] = {
 
 
 def refuse_pods(database: Database, kind: str) -> None:
-    """Make the database refuse changes of pods with an error that quotes them, as PostgreSQL's does."""
+    """Let the database refuse changes of pods by an error that quotes the row, as PostgreSQL does."""
     with database.write() as connection:
         if kind == "sqlite":
             connection.execute(
@@ -81,7 +81,7 @@ def refuse_pods(database: Database, kind: str) -> None:
 
 
 def send_everything(client: Client, database: Database, kind: str) -> list[Answer]:
-    """Have every outcome that a write can have, with secrets in each; give the answers."""
+    """Send writes with secrets for every possible outcome, and return the responses."""
     pod = a_secret_pod()
     moved = copy.deepcopy(pod)
     moved["spec"]["containers"][0]["env"].append({"name": "MORE", "value": OTHER})
@@ -134,7 +134,7 @@ def test_logs_audit_and_errors_have_no_secret(
 
 
 def whole_log(server: Server, of: Answer) -> str:
-    """Wait until the log has everything up to the line of an answer."""
+    """Wait until the log contains the line of a response, and return the log."""
 
     def log() -> str | None:
         found = server.log.read_text()

@@ -1,4 +1,4 @@
-"""Who may ask: the token, the address, the port for probes, the origins of pages."""
+"""Access control: token, listening address, health port, CORS origins."""
 
 import json
 import subprocess
@@ -104,7 +104,7 @@ def test_an_unauthorized_write_changes_nothing(make_app: MakeApp, database: Data
 
 class TestWhereItListens:
     def test_on_loopback_alone_without_a_token(self, provider: Server, connect: Connect) -> None:
-        # What listens on every address listens on this one of the machine's own, too.
+        # A server that listens on all addresses also listens on this loopback address.
         with pytest.raises(ConnectionRefusedError):
             connect(provider.port, host="127.0.0.2")
 
@@ -180,14 +180,14 @@ class TestThePortForProbes:
 
 
 def preflight(client: FlaskClient, origin: str, method: str = "GET", **headers: str) -> dict[str, str]:
-    """Ask as a browser does before a page's request; give what it says of CORS."""
-    asked = {
+    """Send a CORS preflight as a browser does, and return the CORS headers."""
+    sent = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "content-type",
         **headers,
     }
-    answer = client.options("/getPods", headers=asked)
+    answer = client.options("/getPods", headers=sent)
     assert answer.status_code == 200
     return {k.lower(): v for k, v in answer.headers.items() if k.lower().startswith("access-control-")}
 
@@ -267,7 +267,7 @@ def test_a_page_of_another_origin_may_not_write(make_app: MakeApp, method: str, 
 
     def write(origin: str) -> int:
         body = json.dumps(a_pod())
-        headers = {"Origin": origin, "Content-Type": "text/plain"}  # which a browser sends without asking first
+        headers = {"Origin": origin, "Content-Type": "text/plain"}  # which a browser sends without a preflight
         return client.open(path, method=method, data=body, headers=headers).status_code
 
     assert write(origin) == 403

@@ -1,4 +1,4 @@
-"""The status: the provider's own, with times that stand still."""
+"""Statuses: those of the provider, with times that do not change."""
 
 import json
 import os
@@ -33,7 +33,7 @@ LIES = {
 
 
 def times_in(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Find every time in a document, by the names that Kubernetes gives them."""
+    """Yield every time in a document, by the field names of Kubernetes."""
     if isinstance(value, dict):
         for name, member in value.items():
             yield from times_in(member, name)
@@ -151,7 +151,7 @@ def test_workers_share_the_transition_time(
     with share(WORKERS="2") as server:
         with connections(server) as clients:
             [since] = {transitions(client) for client in clients}
-            # In the second after, a worker takes the place of another.
+            # Within a second, a new worker replaces the killed one.
             eventually(lambda: clients[0].get("/nodeConditions").json()[0]["lastHeartbeatTime"] > since[0])
         os.kill(booted(server, 2)[0], signal.SIGKILL)
         booted(server, 3)
@@ -166,6 +166,6 @@ def transitions(client: Client) -> tuple[str, ...]:
 
 @contextmanager
 def connections(server: Server) -> Iterator[list[Client]]:
-    """Open many connections: the kernel spreads them over the workers, so of so many some are at each."""
+    """Yield enough connections that each worker has some: the kernel distributes them."""
     with ExitStack() as stack:
         yield [stack.enter_context(closing(server.client())) for _ in range(16)]

@@ -1,4 +1,4 @@
-"""The original broker sends the same pod again and again, the environment in another order each time."""
+"""Repeated updates of the original broker, which differ only in the order of the environment."""
 
 import copy
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""What goes over the socket, byte for byte, with gunicorn between.
+"""HTTP at the level of bytes, through gunicorn.
 
-What any provider of the contract must do is in the conformance kit, and tried in `test_conformance.py`.
+The conformance kit, which `test_conformance.py` runs, checks the rules for every provider.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ def get(wire: Connection, path: str, pod: dict[str, Any]) -> Answer:
 
 
 def a_pod_of(size: int, name: str) -> bytes:
-    """A pod whose JSON has so many bytes."""
+    """Return a pod whose JSON has a number of bytes."""
     pod = a_pod(name, metadata={"annotations": {"filling": ""}})
     pod["metadata"]["annotations"]["filling"] = "x" * (size - len(encoded(pod)))
     return encoded(pod)
 
 
 def chunks(body: bytes, size: int) -> bytes:
-    """Write a body as chunks, without the last one."""
+    """Return a body in chunks, without the last chunk."""
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
 
@@ -235,7 +235,7 @@ class TestABodyThatIsTooLarge:
         some = chunks(b"x" * 262_144, 65_536)
 
         for _ in range(1000):
-            with contextlib.suppress(ConnectionError):  # it need not be read for ever, either
+            with contextlib.suppress(ConnectionError):  # and it is not read without limit
                 wire.send(some)
             if wire.has_answer():
                 break

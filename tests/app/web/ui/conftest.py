@@ -1,4 +1,4 @@
-"""A browser, and a provider that has something to show."""
+"""Fixtures: a browser, and a provider with pods to show."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ _ARGUMENTS = [
 
 @pytest.fixture(scope="session")
 def shown(share: Callable[..., Any]) -> Iterator[Server]:
-    """A provider with pods of every kind of state, and requests of every kind of outcome."""
+    """Yield a provider with pods in all states, and requests with all outcomes."""
     with share(START_DELAY="1s", WORKERS="2") as server, closing(server.client()) as client:
         pods = [a_pod(f"web-{number:02}", namespace="shop" if number % 3 else "payments") for number in range(30)]
         pods.append(a_pod("two", containers=[a_container("web"), a_container("sidecar")]))
@@ -45,9 +45,9 @@ Browse = Callable[..., BrowserContext]
 
 @pytest.fixture(scope="module")
 def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse]:
-    """A function that opens a browser as new, with what `launch_persistent_context` of playwright takes.
+    """Yield a function that opens a new browser, with the arguments of `launch_persistent_context`.
 
-    For a module, and no longer: while it is there an event loop runs, and no test beside it can have its own.
+    The scope is a module: playwright runs an event loop, beside which no test can run another.
     """
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -66,7 +66,7 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse]:
 
 
 class Visit:
-    """A tab, and what the browser complained of in it."""
+    """A tab, and the errors that the browser logged in it."""
 
     def __init__(self, page: Page, base: str) -> None:
         self.page = page
@@ -89,14 +89,14 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def context(browse: Browse) -> Iterator[BrowserContext]:
-    """A browser for tests that ask for nothing special."""
+    """Yield a browser with the default options."""
     with browse(viewport={"width": 1280, "height": 900}) as context:
         yield context
 
 
 @pytest.fixture
 def visit(context: BrowserContext, shown: Server) -> Iterator[Visit]:
-    """A tab of that browser, in which nothing may be complained of."""
+    """Yield a tab of that browser; the test fails if the browser logs an error."""
     page = context.new_page()
     visit = Visit(page, f"http://127.0.0.1:{shown.port}")
     yield visit

@@ -1,4 +1,4 @@
-"""The page in a real browser: what it does by itself, without JavaScript, with a keyboard alone, to any eye."""
+"""The dashboard in a real browser: updates, no JavaScript, keyboard, contrast."""
 
 from contextlib import closing
 from itertools import pairwise
@@ -23,7 +23,7 @@ PAGES = ["/ui/", "/ui/pods", "/ui/audit", A_POD, f"{A_POD}&at=", "/ui/pods?name=
 
 
 def running(visit: Visit) -> Page:
-    """Open the page of a pod that runs by now."""
+    """Open the page of a running pod."""
     page = visit.go(A_POD)
     expect(page.locator("h1")).to_contain_text("Running")
     return visit.go(A_POD)
@@ -135,7 +135,7 @@ class TestWithAKeyboard:
     @pytest.mark.parametrize("path", PAGES)
     def test_focus_order_is_reading_order(self, visit: Visit, path: str) -> None:
         page = visit.go(path)
-        visit.complaints.clear()  # of an answer of 404
+        visit.complaints.clear()  # of a 404 response
         seen: list[list[float]] = []
         for _ in range(40):
             page.keyboard.press("Tab")

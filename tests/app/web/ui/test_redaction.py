@@ -1,4 +1,4 @@
-"""A Pod as it may be shown."""
+"""The Pod as the dashboard shows it."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The course of a pod's life as it is drawn and told."""
+"""The timeline of a pod, drawn and as a table."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -45,17 +45,17 @@ def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[S
     ],
 )
 def test_statuses_are_past_current_or_scheduled(seconds: float, whens: list[str]) -> None:
-    told = timeline_entries(
+    entries = timeline_entries(
         moments(waiting("ContainerCreating"), a_status(), a_status(restarts=1)),
         at=NOW + seconds * SECOND,
         deleted_at=NOW + 30 * SECOND,
     )
 
-    assert [step.when for step in told] == whens
+    assert [step.when for step in entries] == whens
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "texts"),
     [
         ({}, waiting("ContainerCreating"), ["web: ContainerCreating"]),
         (
@@ -74,16 +74,16 @@ def test_statuses_are_past_current_or_scheduled(seconds: float, whens: list[str]
         (a_status(), {"phase": "Unknown", "containerStatuses": None}, ["phase Running → Unknown"]),
     ],
 )
-def test_a_step_says_what_it_changed(before: dict[str, Any], after: dict[str, Any], told: list[str]) -> None:
-    assert list(changes(before, after)) == told
+def test_a_step_says_what_it_changed(before: dict[str, Any], after: dict[str, Any], texts: list[str]) -> None:
+    assert list(changes(before, after)) == texts
 
 
 @pytest.mark.parametrize("count", [1, 2, MAX_BLOCKS, MAX_BLOCKS + 50])
 def test_blocks_fill_the_lane(count: int) -> None:
-    course = moments(*[a_status(restarts=number) for number in range(count)], every=timedelta(milliseconds=1))
-    told = timeline_entries(course, at=NOW + timedelta(days=100), deleted_at=None)
+    statuses = moments(*[a_status(restarts=number) for number in range(count)], every=timedelta(milliseconds=1))
+    entries = timeline_entries(statuses, at=NOW + timedelta(days=100), deleted_at=None)
 
-    for lane in lanes(told, at=NOW + timedelta(days=100)):
+    for lane in lanes(entries, at=NOW + timedelta(days=100)):
         assert len(lane.blocks) == min(count, MAX_BLOCKS)
         assert lane.blocks[0].x == 0
         for block, following in pairwise(lane.blocks):
@@ -94,10 +94,10 @@ def test_blocks_fill_the_lane(count: int) -> None:
 
 def test_every_container_has_a_lane() -> None:
     late = {"name": "debugger", "state": RUNNING, "ready": False}
-    course = moments(a_status(), {**a_status(), "ephemeralContainerStatuses": [late]})
+    statuses = moments(a_status(), {**a_status(), "ephemeralContainerStatuses": [late]})
 
     pod, web, debugger = lanes(
-        timeline_entries(course, at=NOW + 15 * SECOND, deleted_at=None), at=NOW + 15 * SECOND
+        timeline_entries(statuses, at=NOW + 15 * SECOND, deleted_at=None), at=NOW + 15 * SECOND
     )
 
     assert [lane.name for lane in (pod, web, debugger)] == ["pod", "web", "debugger"]
@@ -106,9 +106,9 @@ def test_every_container_has_a_lane() -> None:
 
 
 def test_a_failing_running_pod_is_degraded() -> None:
-    course = moments({**waiting("CrashLoopBackOff", restarts=3), "phase": "Running"})
+    statuses = moments({**waiting("CrashLoopBackOff", restarts=3), "phase": "Running"})
 
-    [step] = timeline_entries(course, at=NOW, deleted_at=None)
+    [step] = timeline_entries(statuses, at=NOW, deleted_at=None)
     pod, _ = lanes([step], at=NOW)
 
     assert step.reason == "CrashLoopBackOff"
@@ -116,13 +116,13 @@ def test_a_failing_running_pod_is_degraded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("begun", "past", "upcoming"),
+    ("started", "past", "upcoming"),
     [(1, 0, MAX_BLOCKS - 1), (8, 7, MAX_BLOCKS - 8), (40, MAX_BLOCKS - MAX_SCHEDULED - 1, MAX_SCHEDULED)],
 )
-def test_a_long_timeline_is_cut_around_now(begun: int, past: int, upcoming: int) -> None:
-    course = moments(*[a_status(restarts=number) for number in range(80)])
-    at = NOW + (10 * begun - 5) * SECOND
+def test_a_long_timeline_is_cut_around_now(started: int, past: int, upcoming: int) -> None:
+    statuses = moments(*[a_status(restarts=number) for number in range(80)])
+    at = NOW + (10 * started - 5) * SECOND
 
-    (pod, _) = lanes(timeline_entries(course, at=at, deleted_at=None), at=at)
+    (pod, _) = lanes(timeline_entries(statuses, at=at, deleted_at=None), at=at)
 
     assert [block.when for block in pod.blocks] == ["past"] * past + ["now"] + ["next"] * upcoming

@@ -1,4 +1,4 @@
-"""The page as documents: what they say, at which time, and what they never say."""
+"""The dashboard's documents: content, times, redaction."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def app(make_app: MakeApp) -> Flask:
 
 
 def get(client: FlaskClient, path: str, code: int = 200, **query: str) -> str:
-    """Get a page; give its text as one reads it."""
+    """Return the text of a page."""
     answer = client.get(path, query_string=query)
     assert answer.status_code == code, answer.text
     assert answer.content_type == "text/html; charset=utf-8"
@@ -74,7 +74,7 @@ class TestTheNode:
         assert "State at 2026-11-22 08:46:38 UTC, 1m30s ago" in page
         assert "1 of 10 in use" in page
         assert "0 of 10 in use" in get(client, "/ui/")
-        assert "Conditions" not in page  # nobody has written down what they were
+        assert "Conditions" not in page  # no recorded time of creation
         assert "default/ web" in get(client, "/ui/pods", at=then)
         assert "default/ web" not in get(client, "/ui/pods")
         assert "delete" not in get(client, "/ui/audit", at=then).partition("Code")[2]
@@ -242,7 +242,7 @@ class TestTheAudit:
 
         [earlier] = re.findall(r'href="(/ui/audit\?after=\d+)" rel="next"', client.get("/ui/audit").text)
 
-        assert client.get(earlier).text.count("<tr>") == 2  # one of them the head of the table
+        assert client.get(earlier).text.count("<tr>") == 2  # including the header
 
 
 def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestResponse]:
@@ -278,7 +278,7 @@ def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ({"at": "yesterday"}, "at: must be a time"),
         ({"at": "2026-11-22T08:46:39"}, "at: must not be in the future"),
@@ -291,8 +291,8 @@ def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
         ({"name": "a\0b"}, "name: must not contain a NUL character"),
     ],
 )
-def test_an_invalid_parameter_is_named(client: FlaskClient, query: dict[str, str], said: str) -> None:
-    assert said in get(client, "/ui/pods", 400, **query)
+def test_an_invalid_parameter_is_named(client: FlaskClient, query: dict[str, str], message: str) -> None:
+    assert message in get(client, "/ui/pods", 400, **query)
 
 
 def test_not_found_is_a_page(client: FlaskClient) -> None:

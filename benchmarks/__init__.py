@@ -1,0 +1,1 @@
+"""Benchmarks: of providers, and of nodes in a cluster."""
