@@ -90,7 +90,7 @@ def test_a_changed_lock_file_is_installed_over(make: Make, tmp_path: Path) -> No
     assert (made(tmp_path), len((tmp_path / "pip.log").read_text().splitlines())) == (["3.11"], 2)
 
 
-def test_an_installation_that_broke_off_begins_anew(make: Make, tmp_path: Path) -> None:
+def test_an_installation_that_broke_off_starts_again(make: Make, tmp_path: Path) -> None:
     (tmp_path / "breaks-off").touch()
     assert make(python3="3.11").returncode != 0
     (tmp_path / "breaks-off").unlink()
