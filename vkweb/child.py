@@ -1,4 +1,4 @@
-"""Child processes: a step of a command with signals passed on, and the end of a child with its parent."""
+"""Run a step of a command in a child process with signals passed on; end a child with its parent."""
 
 import ctypes
 import os

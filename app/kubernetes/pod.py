@@ -76,10 +76,14 @@ class Lifecycle(_Object, frozen=True):
 
 
 class Container(_Object, frozen=True):
+    """`env` and `env_from` are not validated; :mod:`app.kubernetes.env` reads them."""
+
     name: str
     image: str | None = None
     command: list[str] | None = None
     args: list[str] | None = None
+    env: Any = None
+    env_from: Any = None
     ports: list[ContainerPort] | None = None
     resources: ResourceRequirements | None = None
     resize_policy: list[ContainerResizePolicy] | None = None

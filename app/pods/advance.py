@@ -22,6 +22,7 @@ from app.db.statement import Row, Statement
 from app.kubernetes.resources import ResourceRequests, pod_requests
 from app.kubernetes.status import Transition
 from app.pods.node_clock import NodeClock
+from app.pods.takeover import Takeover
 from app.pods.transaction import DUE, FOREVER, OF_LIVE_POD, SELECT_POD_ROW, NodeTransaction, last_transition
 from app.pods.writer import accepted_pod
 from app.runtimes import Runtime
@@ -79,9 +80,15 @@ class TimelineAdvancer:
         self._runtime = runtime
         self._node_name = runtime.settings.node_name
         self._clock = clock
+        self._takeover = Takeover(database, runtime, clock=clock)
+
+    def take_over(self) -> None:
+        """Take over the pods of another runtime, once in each process."""
+        self._takeover.ensure()
 
     def advance_all(self) -> None:
         """Compute all overdue statuses."""
+        self.take_over()
         now, after = self._clock(), 0
         while self._is_any_overdue(now) and (pods := self._overdue(now, after=after)):
             self._advance(pods, now)

@@ -203,6 +203,7 @@ class PodService:
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""
+        self._node.timelines.take_over()
         now = self._node.clock()
         if self._node.clock.is_ahead:
             self._node.timelines.advance_all()
@@ -211,7 +212,7 @@ class PodService:
         if row and row.continues_at and row.continues_at <= now:
             self._node.timelines.advance(row.id)
             with self._node.database.read() as connection:
-                row = query.first(connection, **self._key(namespace, name, now=now))
+                row = query.first(connection, **self._key(namespace, name, now=self._node.clock()))
         if row is None:
             raise _not_found(namespace, name)
         return row

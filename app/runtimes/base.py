@@ -94,6 +94,9 @@ class Runtime(ABC):
     has_pod_network: ClassVar[bool] = True
     """Whether each pod gets an address from POD_CIDR. Otherwise pods have the node's addresses."""
 
+    computes_ahead: ClassVar[bool] = True
+    """Whether it can return statuses ahead of their time, and complete timelines of pods that have not ended."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 

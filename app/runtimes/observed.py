@@ -57,12 +57,14 @@ class ObservedContainer(msgspec.Struct, frozen=True):
         run: the last run; None before the first.
         previous: the run before the last.
         pause: the seconds of back-off before the next restart; None where no restart is pending.
+        waiting: why it cannot be started; None where it can, or has been.
     """
 
     runs: int = 0
     run: ContainerRun | None = None
     previous: ContainerRun | None = None
     pause: float | None = None
+    waiting: ContainerStateWaiting | None = None
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -231,13 +233,15 @@ def _states(
     run, previous = observed.run, observed.previous
     if run is None:
         reason = initial_waiting_reason(pod.manifest.pod.spec)
-        return ContainerState(waiting=ContainerStateWaiting(reason=reason)), _NO_STATE
+        return ContainerState(waiting=observed.waiting or ContainerStateWaiting(reason=reason)), _NO_STATE
     last = _NO_STATE
     if previous:
         last = _ended(previous, _container_id(pod, name, observed.runs - 1, scheme))
     if run.finished is None:
         return ContainerState(running=ContainerStateRunning(started_at=rfc3339(run.started))), last
     ended = _ended(run, _container_id(pod, name, observed.runs, scheme))
+    if observed.waiting:
+        return ContainerState(waiting=observed.waiting), ended
     if observed.pause is None:
         return ended, last
     full_name = pod.manifest.pod.metadata.full_name

@@ -1,11 +1,23 @@
 """All checks: one function each; its docstring states the rule of the contract and the reason for it."""
 
 from conformance.check import Check
-from conformance.checks import access, changes, errors, extensions, http, logs, node, reads, statuses, writes
+from conformance.checks import (
+    access,
+    changes,
+    environments,
+    errors,
+    extensions,
+    http,
+    logs,
+    node,
+    reads,
+    statuses,
+    writes,
+)
 
 ALL: tuple[Check, ...] = tuple(
     found
-    for module in (node, reads, writes, statuses, logs, http, errors, access, extensions, changes)
+    for module in (node, reads, writes, statuses, logs, http, errors, access, extensions, changes, environments)
     for found in vars(module).values()
     if isinstance(found, Check)
 )

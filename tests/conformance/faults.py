@@ -297,6 +297,15 @@ CHANGES = {
     ),
 }
 
+ENVIRONMENTS = {
+    "unresolved-environment-holds-one-container": Fault(
+        "the container does not wait; the reason is None", faulty.runs_every_container
+    ),
+    "update-with-the-environment-starts-the-container": Fault(
+        "containerStatuses does not show every container as running", returning_status(200, on("/updatePod"))
+    ),
+}
+
 FAULTS = {
     f"{group}.{name}": fault
     for group, faults in (
@@ -310,6 +319,7 @@ FAULTS = {
         ("access", ACCESS),
         ("extensions", EXTENSIONS),
         ("changes", CHANGES),
+        ("environments", ENVIRONMENTS),
     )
     for name, fault in faults.items()
 }

@@ -15,7 +15,8 @@ LOG = "".join(f"line {number}\n" for number in range(1, 6))
 
 def complete_provider() -> StubProvider:
     """Return a provider that implements the contract and every extension, and requires `TOKEN`."""
-    ways = Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=("podStatuses", "logs"))
+    extensions = ("podStatuses", "logs", "containerEnvironments")
+    ways = Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=extensions)
     stub = StubProvider(ways)
     stub.log = LOG
     return stub

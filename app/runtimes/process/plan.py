@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from app.core.errors import InvalidRequest
+from app.kubernetes.env import missing_object
 from app.kubernetes.pod import Manifest
 from app.runtimes.base import Placement
 
@@ -35,6 +36,13 @@ class _FieldRef(_Object, frozen=True):
 
 class _ValueFrom(_Object, frozen=True):
     field_ref: _FieldRef | None = None
+    config_map_key_ref: Any = None
+    secret_key_ref: Any = None
+
+    @property
+    def is_for_broker(self) -> bool:
+        """Whether the broker resolves it once the object exists."""
+        return self.config_map_key_ref is not None or self.secret_key_ref is not None
 
 
 class _EnvVar(_Object, frozen=True):
@@ -66,7 +74,6 @@ class ContainerSpec(_Object, frozen=True):
     args: list[str] | None = None
     working_dir: str | None = None
     env: list[_EnvVar] | None = None
-    env_from: list[msgspec.Raw] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
     restart_policy_rules: list[msgspec.Raw] | None = None
     volume_mounts: list[_VolumeMount] | None = None
@@ -93,8 +100,8 @@ class Spec(_Object, frozen=True):
     def fixed(self) -> tuple[object, ...]:
         """Return the fields that cannot change while the pod runs.
 
-        Environments are not among them: the client resolves them again for each request, and a container keeps
-        the environment with which it was started.
+        Environments are not among them: the client resolves them again for each request. A container keeps the
+        environment with which it was started until it is started again.
         """
         containers = [
             [msgspec.structs.replace(c, env=None) for c in group]
@@ -177,6 +184,7 @@ def plan(
         back_off: the first and the longest pause before a container is run again.
     """
     spec = read(manifest)
+    missing = missing_objects(manifest)
     return {
         "mark": mark,
         "grace": manifest.pod.spec.grace.total_seconds(),
@@ -185,6 +193,7 @@ def plan(
             {
                 "name": container.name,
                 "kind": kind,
+                "missing": missing[container.name],
                 "policy": container.restart_policy or spec.policy,
                 "cwd": container.working_dir or "/",
                 **_command(container, placement, host_name=manifest.pod.metadata.name),
@@ -192,6 +201,11 @@ def plan(
             for container, kind, _ in entries(spec)
         ],
     }
+
+
+def missing_objects(manifest: Manifest) -> dict[str, str | None]:
+    """Return container → the message for an object that its environment refers to and that does not exist yet."""
+    return {container.name: missing_object(container) for container in manifest.pod.spec.all_containers}
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
@@ -206,7 +220,8 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def _command(container: ContainerSpec, placement: Placement, *, host_name: str) -> dict[str, Any]:
-    env = {variable.name: _value(variable, placement) or "" for variable in container.env or ()}
+    values = ((variable.name, _value(variable, placement)) for variable in container.env or ())
+    env = {name: value for name, value in values if value is not None}
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     words = [*(container.command or ()), *(container.args or ())]
     return {
@@ -240,10 +255,9 @@ def _check_container(container: ContainerSpec, field: str) -> None:
         within = f"{field}.env[{index}]"
         if not variable.name or "=" in variable.name:
             raise InvalidRequest("cannot name a variable", field=f"{within}.name")
-        if _value(variable, _NOWHERE) is None:
+        is_for_broker = variable.value_from is not None and variable.value_from.is_for_broker
+        if _value(variable, _NOWHERE) is None and not is_for_broker:
             raise InvalidRequest("must be resolved before the pod comes here", field=f"{within}.valueFrom")
-    if container.env_from:
-        raise InvalidRequest("must be resolved before the pod comes here", field=f"{field}.envFrom")
     if container.restart_policy_rules:
         raise InvalidRequest("are not known here", field=f"{field}.restartPolicyRules")
     if container.volume_devices:

@@ -1,7 +1,7 @@
 """The directory of a pod instance on this machine, and the shim that works in it.
 
     RUNTIME_DIRECTORY/<pod's UID>/lock
-    RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/state.json, stop.json, stop.fifo, shim.log
+    RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/state.json, stop.json, stop.fifo, plan.socket, shim.log
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/<container>/<run>.<segment>.log
 
 A UID that is deleted and created again is a new instance of the pod, with its own directory under the same UID.
@@ -30,7 +30,7 @@ import msgspec
 from app.core.errors import Unavailable
 from app.runtimes.base import AcceptedPod
 from app.runtimes.observed import Observation
-from app.runtimes.process.shim.record import STATE, STOP, WAKE_FIFO, Stop, replace
+from app.runtimes.process.shim.record import STATE, STOP, WAKE_FIFO, Stop, replace, send_plan
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
 _NEEDED_BY_PYTHON = ("LD_LIBRARY_PATH",)
@@ -135,6 +135,17 @@ class PodDirectory:
                 return True
         except OSError as exc:
             raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
+
+    def send_plan(self, plan: dict[str, Any]) -> None:
+        """Send a plan to the pod's shim, if one runs.
+
+        Raises:
+            ShimError: the shim does not read it.
+        """
+        try:
+            send_plan(str(self.path), plan)
+        except OSError as exc:
+            raise ShimError(f"{self.path}: {exc.strerror or 'the shim does not read its plan'}") from exc
 
     def request_stop(self, stop: Stop) -> None:
         """Write `stop.json`, which makes the current or the next shim end the pod.

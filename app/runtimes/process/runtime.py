@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
 
 from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
+from app.kubernetes.env import CONFIG_ERROR
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
@@ -26,7 +27,7 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.process.logs import read_log
-from app.runtimes.process.plan import check, plan, read
+from app.runtimes.process.plan import check, missing_objects, plan, read
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
 
@@ -47,6 +48,7 @@ class ProcessRuntime(Runtime):
     """
 
     has_pod_network = False
+    computes_ahead = False
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
 
@@ -81,7 +83,7 @@ class ProcessRuntime(Runtime):
         return Timeline([Transition(now, status)], continues_at=now)
 
     def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
-        """Accept a change that affects no process: labels, images, the active deadline, the grace period.
+        """Accept a change that affects no running process: labels, images, environments, deadline, grace period.
 
         Raises:
             InvalidRequest: the change affects a process.
@@ -96,12 +98,15 @@ class ProcessRuntime(Runtime):
         return Timeline([], continues_at=now)
 
     def sync(self, pod: AcceptedPod) -> None:
-        """Start the pod's shim, or request its stop if the pod is deleted.
+        """Start the pod's shim or send it the changed pod, or request its stop if the pod is deleted.
 
         Raises:
             ShimError: the files cannot be written, or the shim could not be started.
         """
-        self._ensure_shim(PodDirectory.of(pod, root=self._root), pod, may_start=pod.deleted_at is None)
+        directory = PodDirectory.of(pod, root=self._root)
+        if pod.deleted_at is None and directory.has_shim:
+            directory.send_plan(self._plan(pod, directory))
+        self._ensure_shim(directory, pod, may_start=pod.deleted_at is None)
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
         """Return the transitions of new observations; start the shim if it is missing. None if nothing changed."""
@@ -119,12 +124,14 @@ class ProcessRuntime(Runtime):
         directory = PodDirectory.of(pod, root=self._root)
         observations = directory.observations()
         if not _is_final(observations):
-            # A pod that has run and lost its state file is not run again.
-            may_start = pod.deleted_at is None and not has_started(current.status)
+            # A pod that has run and lost its state file is not run again, nor is one of another runtime.
+            may_start = pod.deleted_at is None and not has_started(current.status) and _can_run(pod.manifest)
             has_shim = self._ensure_shim(directory, pod, may_start=may_start)
             observations = directory.observations()
             if has_shim and not observations:
                 return None
+            if has_shim and _waits_in_vain(observations[-1], pod.manifest):
+                directory.send_plan(self._plan(pod, directory))
         transitions = list(observed_transitions(pod, observations, current=current, scheme=_SCHEME))
         if not observations:
             at = max(now, current.effective_at + _TICK)
@@ -173,14 +180,32 @@ class ProcessRuntime(Runtime):
         elif deadline is not None:
             at = microseconds(pod.accepted_at + timedelta(seconds=deadline))
             directory.request_stop(Stop(at=at, grace=grace.total_seconds(), reason="DeadlineExceeded"))
-        return directory.ensure_shim(
-            lambda: plan(pod.manifest, pod.placement, mark=directory.mark, back_off=self.back_off),
-            may_start=may_start,
-        )
+        return directory.ensure_shim(lambda: self._plan(pod, directory), may_start=may_start)
+
+    def _plan(self, pod: AcceptedPod, directory: PodDirectory) -> dict[str, Any]:
+        return plan(pod.manifest, pod.placement, mark=directory.mark, back_off=self.back_off)
+
+
+def _can_run(manifest: Manifest) -> bool:
+    """Return whether the containers can run as processes; a pod that another runtime accepted may not."""
+    try:
+        check(manifest, user=os.geteuid())
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _is_final(observations: tuple[Observation, ...]) -> bool:
     return bool(observations) and observations[-1].final
+
+
+def _waits_in_vain(observation: Observation, manifest: Manifest) -> bool:
+    """Return whether a container waits for an environment that the manifest has: its shim missed an update."""
+    missing = missing_objects(manifest)
+    return any(
+        container.waiting is not None and container.waiting.reason == CONFIG_ERROR and not missing[name]
+        for name, container in observation.containers.items()
+    )
 
 
 def _last(observations: tuple[Observation, ...], container: str) -> ObservedContainer:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from app.core.timestamps import parse_rfc3339, rfc3339
 from app.kubernetes import container_status, restart
+from app.kubernetes.env import CONFIG_ERROR, missing_object
 from app.kubernetes.restart import should_restart
 from app.kubernetes.status import (
     ContainerStateRunning,
@@ -117,12 +118,16 @@ def _reconcile_waiting(
 def _start(
     pod: SimulatedPod, container: SimulatedContainer, status: ContainerStatus, *, at: datetime, since: datetime
 ) -> ContainerUpdate:
-    """Start a container, or report the failure to start that its annotations request."""
-    if container.overrides.fail in _START_FAILURES:
+    """Start a container, or let it wait for its image or for an object that its environment refers to."""
+    fail = container.overrides.fail
+    if fail in _PULL_FAILURES:
         ended = status.state.terminated or status.last_state.terminated
         if ended and ended.finished_at:
             since = parse_rfc3339(ended.finished_at)
-        return _start_failure(container, status, at=at, since=since)
+        return _pull_failure(container, status, at=at, since=since)
+    missing = f'configmap "{container.spec.name}" not found' if fail == CONFIG_ERROR else None
+    if missing := missing or missing_object(container.spec):
+        return ContainerUpdate(_waiting(container, status, CONFIG_ERROR, missing))
     started = container_status.running(
         container.spec,
         pod_uid=pod.uid,
@@ -133,34 +138,33 @@ def _start(
     return reconcile_container(pod, container, started, at=at, since=since)
 
 
-def _start_failure(
+def _pull_failure(
     container: SimulatedContainer, status: ContainerStatus, *, at: datetime, since: datetime
 ) -> ContainerUpdate:
-    """Return the status of a container that cannot be started.
+    """Return the status of a container whose image cannot be pulled.
 
     Source: `EnsureImageExists` of the kubelet; the messages are containerd's and the kubelet's.
     """
     image = container.spec.image or ""
-    due = None
-    if container.overrides.fail not in _PULL_FAILURES:
-        reason, message = "CreateContainerConfigError", f'configmap "{container.spec.name}" not found'
-    else:
-        reference = container_status.image_reference(image)
-        reason, message = (
-            "ErrImagePull",
-            f'failed to pull and unpack image "{reference}": failed to resolve reference "{reference}": '
-            f"{reference}: not found",
-        )
-        elapsed = (at - since) // SECOND
-        last_attempt, next_attempt = restart.pull_attempts(max(0, elapsed))
-        due = since + (last_attempt + 1) * SECOND
-        if elapsed > last_attempt:
-            due = since + next_attempt * SECOND
-            reason, message = "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {message}'
-    waiting = container_status.waiting(
-        container.spec, reason=reason, message=message, before=status, started=_not_started(container)
+    reference = container_status.image_reference(image)
+    reason, message = (
+        "ErrImagePull",
+        f'failed to pull and unpack image "{reference}": failed to resolve reference "{reference}": '
+        f"{reference}: not found",
     )
-    return ContainerUpdate(waiting, due)
+    elapsed = (at - since) // SECOND
+    last_attempt, next_attempt = restart.pull_attempts(max(0, elapsed))
+    due = since + (last_attempt + 1) * SECOND
+    if elapsed > last_attempt:
+        due = since + next_attempt * SECOND
+        reason, message = "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {message}'
+    return ContainerUpdate(_waiting(container, status, reason, message), due)
+
+
+def _waiting(container: SimulatedContainer, before: ContainerStatus, reason: str, message: str) -> ContainerStatus:
+    return container_status.waiting(
+        container.spec, reason=reason, message=message, before=before, started=_not_started(container)
+    )
 
 
 def _reconcile_running(

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from app.core.settings import Settings
+from app.kubernetes.container_status import RUNTIME
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
+from app.runtimes.observed import build_lost_status
 from app.runtimes.synthetic import timeline
 from app.runtimes.synthetic.logs import synthetic_lines
 from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
@@ -38,7 +40,12 @@ class SyntheticRuntime(Runtime):
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
         """Return the next part of a timeline without an end; the timeline of a deleted pod is complete."""
-        return None if pod.deleted_at else timeline.advance(self._simulate(pod), current=current, now=now)
+        if pod.deleted_at:
+            return None
+        if _is_of_another_runtime(current.status):
+            at = max(now, current.effective_at + datetime.resolution)
+            return Timeline([Transition(at, build_lost_status(pod, at=at, previous=current.status))])
+        return timeline.advance(self._simulate(pod), current=current, now=now)
 
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
@@ -54,3 +61,9 @@ class SyntheticRuntime(Runtime):
             accepted_at=pod.accepted_at,
             defaults=self._defaults,
         )
+
+
+def _is_of_another_runtime(status: PodStatus) -> bool:
+    """Return whether another runtime has started a container of the pod, which is not simulated further."""
+    ids = [container.container_id for container in status.all_containers if container.container_id]
+    return not status.is_terminal and any(not id_.startswith(f"{RUNTIME}://") for id_ in ids)

@@ -5,6 +5,7 @@ from flask import Blueprint
 from app.web.responses import Response, json_response
 
 EXTENSIONS = {
+    "containerEnvironments": 1,
     "logs": 1,
     "podStatuses": 1,
 }

@@ -55,7 +55,8 @@ class Container:
     """A container of a shim. It has at most one run at a time.
 
     Args:
-        spec: from the plan: `name`, `kind` (init, sidecar or main), `policy`, `argv`, `env`, `cwd`.
+        spec: from the plan: `name`, `kind` (init, sidecar or main), `policy`, `argv`, `env`, `cwd`; `missing` is
+            the message of a container that waits for an object to which its environment refers.
         directory: the directory of the pod instance.
         mark: the mark of its processes.
         back_off: the delay before its restarts.
@@ -77,7 +78,7 @@ class Container:
         self.kind: str = spec["kind"]
         self.pid: int | None = None
         self.has_started = False
-        self._spec = spec
+        self.spec = spec
         self._directory = os.path.join(directory, self.name)
         self._mark = mark
         self._back_off = back_off
@@ -101,7 +102,7 @@ class Container:
     @property
     def restarts(self) -> bool:
         """Whether it restarts after its last run."""
-        policy = self._spec["policy"]
+        policy = self.spec["policy"]
         if self.kind == "init" and policy == "Always":
             policy = "OnFailure"  # an init container runs until it succeeds
         return policy == "Always" or (policy == "OnFailure" and not self.succeeded)
@@ -112,8 +113,8 @@ class Container:
         return self._run is not None and self.pid is None and not self.restarts
 
     def due(self) -> float | None:
-        """Return the monotonic time of its next run; None if it runs or is done."""
-        if self.pid is not None or self.done:
+        """Return the monotonic time of its next run; None if it runs, is done or waits for its environment."""
+        if self.pid is not None or self.done or self.spec["missing"]:
             return None
         return self._ended + self._back_off.pause(self._ended) if self._run else float("-inf")
 
@@ -125,7 +126,16 @@ class Container:
         """
         has_ended = self._run is not None and self._run["finished"] is not None
         pause = self._back_off.pause(self._ended) if resting and has_ended and self.restarts else 0.0
-        return {"runs": self._runs, "run": self._run, "previous": self._previous, "pause": pause or None}
+        waiting = None
+        if resting and self.spec["missing"] and self.pid is None and not self.done:
+            waiting = {"reason": "CreateContainerConfigError", "message": self.spec["missing"]}
+        return {
+            "runs": self._runs,
+            "run": self._run,
+            "previous": self._previous,
+            "pause": pause or None,
+            "waiting": waiting,
+        }
 
     def begin(self) -> None:
         """Record a new run. The caller saves the state before :meth:`execute`."""
@@ -146,9 +156,9 @@ class Container:
         ends = [os.pipe(), os.pipe()]
         try:
             process = subprocess.Popen(  # noqa: S603 - running the pod's command is the purpose
-                self._spec["argv"],
-                env={**self._spec["env"], MARK: self._mark},
-                cwd=self._spec["cwd"],
+                self.spec["argv"],
+                env={**self.spec["env"], MARK: self._mark},
+                cwd=self.spec["cwd"],
                 stdin=subprocess.DEVNULL,
                 stdout=ends[0][1],
                 stderr=ends[1][1],
@@ -158,7 +168,7 @@ class Container:
             )
         except (OSError, ValueError) as exc:
             # Name the field and the error only: the command may contain a secret.
-            field = "workingDir" if getattr(exc, "filename", None) == self._spec["cwd"] else "command"
+            field = "workingDir" if getattr(exc, "filename", None) == self.spec["cwd"] else "command"
             problem = getattr(exc, "strerror", None) or "not a valid argument of a process"
             self._finish(128, now, reason="StartError", message=f"{field}: {problem}")
             for reading, _ in ends:

@@ -4,6 +4,7 @@
   atomically, and before it acts: a container is recorded as running before it runs.
 * `stop.json`: the request to end the pod, with its time and reason. The provider writes it.
 * `stop.fifo`: the provider writes to it after `stop.json`, so that the shim need not poll.
+* `plan.socket`: the provider sends it the plan of a changed pod. A plan contains secrets, so it is in no file.
 
 Times are RFC 3339 with microseconds.
 """
@@ -11,13 +12,18 @@ Times are RFC 3339 with microseconds.
 import contextlib
 import json
 import os
+import socket
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 STATE = "state.json"
 STOP = "stop.json"
 WAKE_FIFO = "stop.fifo"
+PLAN_SOCKET = "plan.socket"
 
+_PLAN_TIMEOUT_SECONDS = 1.0
+"""How long a plan may take to arrive: the provider sends it at once."""
 _OBSERVATION_LIMIT = 100
 """How many observations are kept. A provider that reads too seldom misses older ones."""
 
@@ -54,6 +60,7 @@ class Record:
             os.mkfifo(self._path(WAKE_FIFO), 0o600)
         # Also open for writing: otherwise the pipe is at its end whenever no provider has it open.
         self.wake_fifo = os.open(self._path(WAKE_FIFO), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.plan_socket = _listen(directory)
 
     @property
     def containers(self) -> dict[str, Any]:
@@ -96,8 +103,61 @@ class Record:
             return None
         return Stop(at=stop["at"], grace=stop["grace"], reason=stop["reason"])
 
+    def receive_plan(self) -> Any:
+        """Read the plan that a provider sends; None if it is incomplete: the provider sends it again."""
+        try:
+            connection, _ = self.plan_socket.accept()
+            with connection, connection.makefile("rb") as file:
+                connection.settimeout(_PLAN_TIMEOUT_SECONDS)
+                return json.load(file)
+        except (OSError, ValueError):
+            return None
+
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
+
+
+def send_plan(directory: str, plan: dict[str, Any]) -> None:
+    """Send a plan to the shim of an instance, if one listens.
+
+    Raises:
+        OSError: the shim does not read it.
+    """
+    # If no shim listens, the next one starts with this plan.
+    with (
+        contextlib.suppress(FileNotFoundError, ConnectionRefusedError),
+        _short_path(directory) as path,
+        _unix_socket() as connection,
+    ):
+        connection.settimeout(_PLAN_TIMEOUT_SECONDS)
+        connection.connect(path)
+        connection.sendall(json.dumps(plan).encode())
+
+
+def _listen(directory: str) -> socket.socket:
+    listener = _unix_socket()
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, PLAN_SOCKET))
+    with _short_path(directory) as path:
+        listener.bind(path)
+        os.chmod(path, 0o600)
+    listener.listen()
+    listener.setblocking(False)
+    return listener
+
+
+def _unix_socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+@contextlib.contextmanager
+def _short_path(directory: str) -> Iterator[str]:
+    """Yield a path of the plan's socket that is short enough for an address, at most 107 bytes."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{PLAN_SOCKET}"
+    finally:
+        os.close(fd)
 
 
 def rfc3339_micro(microseconds: int) -> str:

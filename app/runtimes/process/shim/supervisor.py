@@ -81,6 +81,14 @@ class Supervisor:
         while not self._try_save_state(over=True):
             time.sleep(_RETRY_SECONDS)
 
+    def _take_plan(self, plan: Any) -> None:
+        """Use the plan of a changed pod for the next run of each container."""
+        if plan:
+            self._grace = plan["grace"]
+            specs = {spec["name"]: spec for spec in plan["containers"]}
+            for container in self._containers:
+                container.spec = specs[container.name]
+
     def _reconcile(self, now: float) -> float | None:
         """Start or end due containers. Return the time of the next action; None to wait for an event."""
         self._set_deadline_if_ending(now)
@@ -175,8 +183,9 @@ class Supervisor:
         return True
 
     def _listen(self) -> None:
-        """Register the events that wake the shim: the pipe, SIGCHLD and SIGTERM."""
+        """Register the events that wake the shim: the pipe, the socket, SIGCHLD and SIGTERM."""
         self._selector.register(self._record.wake_fifo, selectors.EVENT_READ)
+        self._selector.register(self._record.plan_socket, selectors.EVENT_READ)
         self._woken, wakeup = os.pipe()
         for fd in (self._woken, wakeup):
             os.set_blocking(fd, False)
@@ -198,6 +207,8 @@ class Supervisor:
                     key.data.release()
             elif key.fd == self._record.wake_fifo:
                 self._stop = self._record.stop()
+            elif key.fileobj is self._record.plan_socket:
+                self._take_plan(self._record.receive_plan())
             else:
                 os.read(self._woken, select.PIPE_BUF)
 

@@ -93,7 +93,7 @@ class Driven:
         if sync:
             self.sync()
 
-    def change(self, *, generation: int = 2, **spec: Any) -> None:
+    def change(self, *, generation: int = 2, sync: bool = True, **spec: Any) -> None:
         """Change the pod's specification."""
         before = self.pod.manifest
         document = orjson.loads(before.text)
@@ -103,7 +103,8 @@ class Driven:
         self.pod = self._accept(Manifest.parse(orjson.dumps(document)), self.pod.accepted_at)
         timeline = self.runtime.update(self.pod, before=before, current=self.timeline[-1], now=now)
         self._store(timeline.transitions, timeline.continues_at)
-        self.sync()
+        if sync:
+            self.sync()
 
     def read(self, *, after: timedelta = timedelta(0)) -> PodStatus:
         """Advance the timeline where it is overdue, and return the last status."""

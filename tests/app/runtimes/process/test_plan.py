@@ -88,11 +88,10 @@ def test_the_examples_in_a_module_are_true() -> None:
         ({"env": [{"name": "A=B", "value": SECRET}]}, {}, "spec.containers[0].env[0].name"),
         ({"env": [{"name": "A", "value": SECRET + "\0"}]}, {}, "spec.containers[0]"),
         (
-            {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
+            {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
             {},
             "spec.containers[0].env[0].valueFrom",
         ),
-        ({"envFrom": [{"secretRef": {"name": "a"}}]}, {}, "spec.containers[0].envFrom"),
         ({"volumeMounts": [TOKEN, {"name": "a", "mountPath": "/a"}]}, {}, "spec.containers[0].volumeMounts[1]"),
         (
             {"volumeMounts": [{"name": "a", "mountPath": "/a"}]},

@@ -171,3 +171,35 @@ def test_pods_have_the_address_of_the_node(client: Client) -> None:
 def test_the_page_about_this_runtime_is_true(serve_processes: ServeProcesses, tmp_path: Path) -> None:
     with serve_processes() as server:
         run_examples(page("docs/process-runtime.md"), port=server.port, cwd=tmp_path)
+
+
+def test_pods_of_the_synthetic_runtime_are_lost(serve: Serve, serve_processes: ServeProcesses) -> None:
+    """A pod that runs, one that has yet to start and cannot run here, and one that can."""
+    annotation = {"annotations": {"synthetic.virtual-kubelet.io/start-delay": "1h"}}
+    with serve() as server, closing(server.client()) as client:
+        created(client, shell("exec sleep 60"), initContainers=[shell("exit 0", "setup")])
+        created(client, {"name": "web", "image": "nginx"}, name="later", metadata=annotation)
+        created(client, shell("exit 0"), name="startable", metadata=annotation, restartPolicy="Never")
+        assert status(client)["phase"] == "Running"
+    with serve_processes() as server, closing(server.client()) as client:
+        lost = status(client)
+        assert lost["phase"] == "Failed"
+        assert lost["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+        terminated = lost["containerStatuses"][0]["state"]["terminated"]
+        assert (terminated["exitCode"], terminated["reason"]) == (137, "ContainerStatusUnknown")
+        assert status(client, "later")["phase"] == "Failed"
+        assert until_over(client, "startable")["phase"] == "Succeeded"
+        assert {pod["status"]["phase"] for pod in client.get("/getPods").json()} == {"Failed", "Succeeded"}
+        assert status(client) == lost
+
+
+def test_pods_of_processes_are_lost_to_the_synthetic_runtime(
+    serve: Serve, serve_processes: ServeProcesses
+) -> None:
+    with serve_processes() as server, closing(server.client()) as client:
+        created(client, shell("exec sleep 60"))
+        eventually(lambda: status(client)["phase"] == "Running")
+    with serve() as server, closing(server.client()) as client:
+        lost = status(client)
+        assert lost["phase"] == "Failed"
+        assert lost["containerStatuses"][0]["state"]["terminated"]["reason"] == "ContainerStatusUnknown"

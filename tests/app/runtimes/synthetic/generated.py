@@ -22,6 +22,13 @@ _probe = st.fixed_dictionaries(
 )
 _hook = st.sampled_from([{"sleep": {"seconds": 3}}, {"sleep": {"seconds": 50}}, {"exec": {"command": ["true"]}}])
 _lifecycle = st.fixed_dictionaries({}, optional={"preStop": _hook})
+_env = st.sampled_from(
+    [
+        [{"name": "A", "value": "1"}],
+        [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}],
+        [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b", "optional": True}}}],
+    ]
+)
 _rules = st.lists(
     st.fixed_dictionaries(
         {
@@ -74,6 +81,7 @@ def _container(name: str, policies: list[str | None]) -> st.SearchStrategy[dict[
                     [{"requests": {"cpu": "1"}}, {"limits": {"cpu": 2, "memory": "1Gi"}}]
                 ),
                 "lifecycle": _lifecycle,
+                "env": _env,
                 "resizePolicy": st.just([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]),
             },
         ),
@@ -144,7 +152,7 @@ def changes(draw: st.DrawFn, pod: dict[str, Any]) -> dict[str, Any]:
     """Draw an update of a pod that an API server allows."""
     metadata, spec = dict(pod["metadata"]), dict(pod["spec"])
     metadata["generation"] += draw(st.integers(0, 1))
-    what = draw(st.sampled_from(["labels", "annotations", "image", "resources", "deadline", "debug"]))
+    what = draw(st.sampled_from(["labels", "annotations", "image", "env", "resources", "deadline", "debug"]))
     first = dict(spec["containers"][0])
     if what == "labels":
         metadata["labels"] = {"app": "another"}
@@ -152,6 +160,8 @@ def changes(draw: st.DrawFn, pod: dict[str, Any]) -> dict[str, Any]:
         metadata["annotations"] = draw(annotations)
     elif what == "image":
         first["image"] = draw(st.sampled_from(["nginx:1.27", "nginx:1.28"]))
+    elif what == "env":
+        first["env"] = draw(_env)
     elif what == "resources":
         first["resources"] = draw(st.sampled_from([{"requests": {"cpu": "2"}}, {"requests": {"cpu": "5000"}}]))
     elif what == "deadline":

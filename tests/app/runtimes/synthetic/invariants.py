@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from app.core.timestamps import parse_rfc3339, rfc3339
+from app.kubernetes.env import CONFIG_ERROR, missing_object
 from app.kubernetes.pod import Container, Pod
 from app.kubernetes.restart import should_restart
 from app.kubernetes.status import (
@@ -47,6 +48,9 @@ def check_history(history: list[Entry], *, leaps: Collection[datetime] = ()) -> 
     """
     for pod, transition in history:
         _check_status(pod, transition)
+    pod, first = history[0]
+    for entry in first.status.all_containers:
+        _check_environment(_spec(pod, entry.name), None, entry)
     for (_, before), (pod, after) in pairwise(history):
         assert before.effective_at < after.effective_at, "times increase"
         assert before.status != after.status, "consecutive statuses differ"
@@ -108,6 +112,19 @@ def _check_container(entry: ContainerStatus, effective_at: datetime) -> None:
     assert all(parse_rfc3339(time) <= effective_at for time in times), "no time is later than the status"
 
 
+def _check_environment(spec: Container, before: ContainerStatus | None, entry: ContainerStatus) -> None:
+    """A container whose environment is incomplete is not started."""
+    message = missing_object(spec)
+    if message and (before is None or not before.state.running):
+        assert not entry.state.running
+        waiting = entry.state.waiting
+        assert not (
+            waiting
+            and waiting.reason == CONFIG_ERROR
+            and waiting.message not in (message, f'configmap "{spec.name}" not found')
+        )
+
+
 def _check_conditions(pod: Pod, status: PodStatus, conditions: dict[str, PodCondition]) -> None:
     kubelets = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
     assert [condition.type for condition in status.conditions][-5:] == kubelets
@@ -161,6 +178,8 @@ def _check_move(pod: Pod, earlier: Transition, later: Transition, *, leaps: bool
         assert condition.last_transition_time == since or is_missed, "transition times move only with their status"
     for entry in after.all_containers:
         known_entry = before.container(entry.name)
+        if not leaps:
+            _check_environment(_spec(pod, entry.name), known_entry, entry)
         if known_entry:
             _check_container_move(pod, known_entry, entry)
 
@@ -177,10 +196,10 @@ def _check_container_move(pod: Pod, before: ContainerStatus, after: ContainerSta
         assert after.container_id != before.container_id
     ended = before.state.terminated
     spec = _spec(pod, after.name)
-    if ended and spec and after.image == before.image:
+    if ended and after.image == before.image:
         restartable = should_restart(spec, pod.spec, exit_code=ended.exit_code)
         assert after.state.terminated or restartable, "what has ended for good does not come back"
 
 
-def _spec(pod: Pod, name: str) -> Container | None:
-    return next((spec for spec in pod.spec.all_containers if spec.name == name), None)
+def _spec(pod: Pod, name: str) -> Container:
+    return next(spec for spec in pod.spec.all_containers if spec.name == name)

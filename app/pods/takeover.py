@@ -1,0 +1,56 @@
+"""Take over the pods of another runtime, after the setting `RUNTIME` was changed.
+
+The problem: the synthetic runtime stores statuses ahead of time. After a change to a runtime that observes real
+work, these statuses would become due although nothing runs, and the runtime would never be asked about the pods.
+
+The rule: a runtime that does not compute statuses ahead is asked about each of its live pods, again and again,
+until the pod has ended. So a live pod that it would not be asked about, and that has not ended, was left by
+another runtime. Its upcoming statuses are deleted, and the runtime is asked about it when it is next read.
+"""
+
+from sqlalchemy import bindparam, or_
+
+from app.db.engine import Database
+from app.db.models import Pod
+from app.db.statement import Row
+from app.pods.node_clock import NodeClock
+from app.pods.transaction import SELECT_POD_ROW, NodeTransaction, last_transition
+from app.runtimes import Runtime
+
+_SELECT_UNOBSERVED = SELECT_POD_ROW.where(
+    Pod.deleted_at.is_(None), or_(Pod.continues_at.is_(None), Pod.continues_at > bindparam("now"))
+)
+
+
+class Takeover:
+    """Takes over the pods of a node once in each process."""
+
+    def __init__(self, database: Database, runtime: Runtime, *, clock: NodeClock) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._clock = clock
+        self._is_done = runtime.computes_ahead
+
+    def ensure(self) -> None:
+        """Take over the pods that another runtime left, unless this process has done so.
+
+        Raises:
+            DatabaseUnavailable: nothing has changed; the next call tries again.
+        """
+        if self._is_done:
+            return
+        node_name = self._runtime.settings.node_name
+        if self._left_pods(node_name):
+            with self._database.write() as connection:
+                transaction = NodeTransaction(connection, node_name=node_name, clock=self._clock)
+                for row in self._left_pods(node_name):
+                    now, _ = transaction.next_timestamp(row)
+                    transaction.delete_statuses_from(row.id, at=now)
+                    transaction.update_pod(row, continues_at=now)
+        self._is_done = True
+
+    def _left_pods(self, node_name: str) -> list[Row]:
+        now = self._clock()
+        with self._database.read() as connection:
+            rows = connection.execute(_SELECT_UNOBSERVED, {"node_name": node_name, "now": now}).all()
+            return [row for row in rows if not last_transition(connection, row.id, until=now).status.is_terminal]

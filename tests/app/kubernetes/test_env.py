@@ -1,0 +1,41 @@
+"""References that a container's environment still has, and the message with which it waits."""
+
+from typing import Any
+
+import pytest
+
+from app.kubernetes.env import missing_object
+from tests.app.simulation import SECRET, parse_pod
+from tests.pods import a_container, a_pod
+
+
+def key_of(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"name": SECRET, "valueFrom": {f"{kind}KeyRef": {"name": name, "key": SECRET, **more}}}
+
+
+def all_of(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"prefix": SECRET, f"{kind}Ref": {"name": name, **more}}
+
+
+FIELD = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, None),
+        ({"env": None, "envFrom": None}, None),
+        ({"env": [{"name": "A", "value": SECRET}, FIELD]}, None),
+        ({"env": [FIELD, key_of("secret", "a"), key_of("configMap", "b")]}, 'secret "a" not found'),
+        ({"env": [key_of("configMap", "b")]}, 'configmap "b" not found'),
+        ({"env": [key_of("secret", "a", optional=True), key_of("secret", "b")]}, 'secret "b" not found'),
+        ({"env": [key_of("secret", "a", optional=True)]}, None),
+        ({"envFrom": [all_of("configMap", "a", optional=True)]}, None),
+        ({"envFrom": [all_of("secret", "a")], "env": [key_of("secret", "b")]}, 'secret "a" not found'),
+        ({"envFrom": [all_of("configMap", "a", optional=False)]}, 'configmap "a" not found'),
+        ({"env": [None, 1, {}], "envFrom": "nonsense"}, None),
+    ],
+)
+def test_the_first_mandatory_reference_is_named(fields: dict[str, Any], message: str | None) -> None:
+    (container,) = parse_pod(a_pod(containers=[a_container(**fields)])).spec.containers
+    assert missing_object(container) == message
