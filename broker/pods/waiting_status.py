@@ -25,7 +25,7 @@ def waiting_status(pod: Object, waiting: Mapping[str, str]) -> Object:
     spec = pod["spec"]
     init = [container["name"] for container in spec.get("initContainers") or ()]
     others = {"reason": "PodInitializing" if init else "ContainerCreating"}
-    status: Object = {"phase": "Pending"}
+    status: Object = {"phase": "Pending", "observedGeneration": pod["metadata"].get("generation")}
     for kind, statuses in _STATUSES.items():
         if containers := spec.get(kind):
             status[statuses] = [

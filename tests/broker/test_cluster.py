@@ -127,7 +127,14 @@ async def test_a_pod_waits_for_its_config_map(stage: Stage, corner: Corner) -> N
         event = await corner.event("MandatoryConfigMapNotFound")
         assert event["involvedObject"]["uid"] == pod["metadata"]["uid"]
         assert event["type"] == "Warning"
-        assert stage.at_provider() == {}
+
+        async def waits() -> bool:
+            status = (await corner.read(f"{corner.pods}/web") or {})["status"]
+            states = [container["state"] for container in status.get("containerStatuses") or ()]
+            missing = {"reason": "CreateContainerConfigError", "message": 'configmap "settings" not found'}
+            return "startTime" in status and states == [{"waiting": missing}]
+
+        await corner.until(waits)
         settings = {"metadata": {"name": "settings"}, "data": {"shade": "teal"}}
         await corner.client.create(f"/api/v1/namespaces/{corner.namespace}/configmaps", settings)
         await corner.ready(f"{corner.pods}/web")

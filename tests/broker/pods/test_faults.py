@@ -122,6 +122,17 @@ async def test_a_pod_too_large_waits_with_back_off(
             assert creates == ["web-0", "web-1"]
 
 
+async def test_a_pod_too_large_can_be_deleted(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound())
+    with stub.failing("/createPod", 413):
+        async with controlling(stub):
+            await api.until(lambda: events(api, "ProviderCreateFailed"))
+            api.store.delete("pods", "web-0", "default")
+            await api.until(lambda: phase(api) is None)
+
+
 async def test_an_update_too_large_is_retried(
     api: ApiServer, stub: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ async def test_a_waiting_pod_has_a_complete_status(
         await api.until(lambda: phase(api) == "Running")
     assert status["phase"] == "Pending"
     assert status["startTime"]
+    assert status["observedGeneration"] == 1
     assert [c["state"]["waiting"] for c in [*status["initContainerStatuses"], *status["containerStatuses"]]] == [
         {"reason": "PodInitializing"},
         {"reason": "CreateContainerConfigError", "message": 'secret "password" not found'},
