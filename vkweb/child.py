@@ -14,7 +14,7 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
 def end_with_parent() -> None:
-    """Have this process receive SIGTERM when the process that PARENT names ends; without PARENT, do nothing.
+    """Request a SIGTERM for the time when the process that PARENT names ends; without PARENT, do nothing.
 
     `vkweb up` stops its parts when it ends, except when SIGKILL ends it. Only Linux can do this.
     """
