@@ -64,9 +64,9 @@ class GracefulProvider(StubProvider):
     def _delete(self, request: Request) -> Reply:
         metadata = request.pod["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
-        pod = self.pods[key] if key in self.pods else None
-        if pod is None or pod["metadata"]["uid"] != metadata.get("uid"):
+        if key not in self.pods or self.pods[key]["metadata"]["uid"] != metadata.get("uid"):
             return super()._delete(request)
+        pod = self.pods[key]
         seconds = float((pod["metadata"].get("annotations") or {}).get(STOP_AFTER, "0s").rstrip("s"))
         if not seconds:
             self.statuses[key] = _ended(self.statuses[key])
