@@ -1,7 +1,7 @@
 """End-to-end: a node of a cluster whose pods run at the real provider.
 
-Each runs on the fake API server; with `pytest -m cluster` also on the cluster that KUBECONFIG names, in which
-nothing is changed but what a test has made itself, and nothing is left.
+Each runs on the fake API server; with `pytest -m cluster` also on the cluster of KUBECONFIG. There a test
+changes only the objects that it creates, and deletes them.
 """
 
 import os
@@ -21,7 +21,7 @@ CONFIG_MAP = {"name": "SHADE", "valueFrom": {"configMapKeyRef": {"name": "settin
 
 
 class Stage:
-    """A corner of a cluster, the provider, and the nodes between them."""
+    """A part of a cluster, the provider, and the nodes between them."""
 
     def __init__(self, corner: Corner, provider: Server) -> None:
         self.corner = corner
