@@ -12,9 +12,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from app.core.errors import InvalidRequest
+from app.kubernetes.container_status import initial_waiting_reason
 from app.kubernetes.env import missing_object
 from app.kubernetes.pod import Manifest
 from app.runtimes.base import Placement
+from app.runtimes.process.hooks import Lifecycle, Port, hook_command
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
@@ -79,6 +81,8 @@ class ContainerSpec(_Object, frozen=True):
     volume_mounts: list[_VolumeMount] | None = None
     volume_devices: list[msgspec.Raw] | None = None
     security_context: _SecurityContext | None = None
+    lifecycle: Lifecycle | None = None
+    ports: list[Port] | None = None
 
 
 class Spec(_Object, frozen=True):
@@ -193,7 +197,10 @@ def plan(
             {
                 "name": container.name,
                 "kind": kind,
+                "grace": manifest.pod.spec.grace.total_seconds(),
                 "missing": missing[container.name],
+                "waiting_reason": initial_waiting_reason(manifest.pod.spec),
+                **_hooks(container, placement),
                 "policy": container.restart_policy or spec.policy,
                 "cwd": container.working_dir or "/",
                 **_command(container, placement, host_name=manifest.pod.metadata.name),
@@ -227,6 +234,14 @@ def _command(container: ContainerSpec, placement: Placement, *, host_name: str) 
     return {
         "argv": [expand(word, env) for word in words],
         "env": {**inherited, "HOSTNAME": host_name, **env},
+    }
+
+
+def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
+    lifecycle, ports = container.lifecycle or Lifecycle(), container.ports or []
+    return {
+        "post_start": hook_command(lifecycle.post_start, ports, placement),
+        "pre_stop": hook_command(lifecycle.pre_stop, ports, placement),
     }
 
 

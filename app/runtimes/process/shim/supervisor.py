@@ -24,8 +24,6 @@ from .record import Record, Stop
 _MAX_SLEEP_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
 """The delay before a failed write is repeated."""
-_LEAST_GRACE_SECONDS = 2.0
-"""The least time from SIGTERM to SIGKILL, as in a kubelet."""
 
 
 class Supervisor:
@@ -103,6 +101,8 @@ class Supervisor:
                 due = container.due()
             if due is not None:
                 wakes.append(due)
+            if container.stop_by is not None:
+                wakes.append(container.stop(now, container.stop_by, is_turn=True))
             if container.kind == "init" and not container.succeeded:
                 break
             if container.kind == "sidecar" and not container.has_started:
@@ -146,23 +146,15 @@ class Supervisor:
         if not alive or self._deadline is None:
             return None
         turn = [container for container in alive if container.kind != "sidecar"] or alive[-1:]
-        for container in turn if now < self._deadline else alive:
-            container.terminate(now)
-        wakes = [self._deadline]
-        for container in alive:
-            if container.terminated_at is not None:
-                kill_at = max(self._deadline, container.terminated_at + _LEAST_GRACE_SECONDS)
-                if kill_at <= now:
-                    container.kill()
-                    kill_at = now + _RETRY_SECONDS
-                wakes.append(kill_at)
-        return min(wake for wake in wakes if wake > now)
+        return min(container.stop(now, self._deadline, is_turn=container in turn) for container in alive)
 
     def _reap(self, now: float) -> None:
         while ended := _ended_child():
             for container in self._containers:
-                if container.pid == ended.si_pid:
-                    exited = ended.si_code == os.CLD_EXITED
+                exited = ended.si_code == os.CLD_EXITED
+                if container.hook_pid == ended.si_pid:
+                    container.end_hook(now, succeeded=exited and ended.si_status == 0)
+                elif container.pid == ended.si_pid:
                     container.end(ended.si_status if exited else 128 + ended.si_status, now)
             os.waitpid(ended.si_pid, 0)
 
