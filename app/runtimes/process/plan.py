@@ -68,6 +68,16 @@ class _Volume(_Object, frozen=True):
     host_path: _HostPath | None = None
 
 
+class _ExitCodes(_Object, frozen=True):
+    operator: str
+    values: list[int] | None = None
+
+
+class _RestartRule(_Object, frozen=True):
+    action: str
+    exit_codes: _ExitCodes | None = None
+
+
 class ContainerSpec(_Object, frozen=True):
     """The fields of a Container that a process needs."""
 
@@ -77,7 +87,7 @@ class ContainerSpec(_Object, frozen=True):
     working_dir: str | None = None
     env: list[_EnvVar] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
-    restart_policy_rules: list[msgspec.Raw] | None = None
+    restart_policy_rules: list[_RestartRule] | None = None
     volume_mounts: list[_VolumeMount] | None = None
     volume_devices: list[msgspec.Raw] | None = None
     security_context: _SecurityContext | None = None
@@ -202,6 +212,11 @@ def plan(
                 "waiting_reason": initial_waiting_reason(manifest.pod.spec),
                 **_hooks(container, placement),
                 "policy": container.restart_policy or spec.policy,
+                "rules": [
+                    [rule.action, rule.exit_codes.operator, rule.exit_codes.values or []]
+                    for rule in container.restart_policy_rules or ()
+                    if rule.exit_codes
+                ],
                 "cwd": container.working_dir or "/",
                 **_command(container, placement, host_name=manifest.pod.metadata.name),
             }
@@ -273,8 +288,6 @@ def _check_container(container: ContainerSpec, field: str) -> None:
         is_for_broker = variable.value_from is not None and variable.value_from.is_for_broker
         if _value(variable, _NOWHERE) is None and not is_for_broker:
             raise InvalidRequest("must be resolved before the pod comes here", field=f"{within}.valueFrom")
-    if container.restart_policy_rules:
-        raise InvalidRequest("are not known here", field=f"{field}.restartPolicyRules")
     if container.volume_devices:
         raise InvalidRequest("cannot be given to a process", field=f"{field}.volumeDevices")
     if "\0" in "".join(_words(container)):

@@ -21,6 +21,13 @@ LOST = {
 }
 """The end of a run whose exit was not observed."""
 
+RESET = {
+    "code": 137,
+    "reason": "RestartingAllContainers",
+    "message": "The container is removed because RestartAllContainers in place",
+}
+"""The end of a run in the status of a container that is restarted because of another one, as in a kubelet."""
+
 _LEAST_GRACE_SECONDS = 2.0
 """The least time from SIGTERM to SIGKILL, as in a kubelet."""
 _CHUNK = 64 * 1024
@@ -110,8 +117,36 @@ class Container:
         return self._run is not None and self._run["finished"] is not None and self._run["code"] == 0
 
     @property
+    def _action(self) -> str | None:
+        """The action of the first restart rule that matches its exit code; None while that is not known."""
+        if self._run is None or self._run["reason"] not in ("Completed", "Error", "StartError"):
+            return None
+        for action, operator, codes in self.spec["rules"]:
+            if (operator == "In") == (self._run["code"] in codes):
+                return str(action)
+        return None
+
+    @property
+    def restarts_all(self) -> bool:
+        """Whether its end restarts all containers of the pod."""
+        return self.pid is None and self._action == "RestartAllContainers"
+
+    @property
+    def _is_reset(self) -> bool:
+        return self._run is not None and self._run["reason"] == RESET["reason"]
+
+    def reset(self) -> None:
+        """Make it run as if for the first time, because all containers of the pod are restarted."""
+        if self._run:
+            self._run = {**self._run, **RESET}
+            self._ended = float("-inf")
+            self.has_started = False
+
+    @property
     def restarts(self) -> bool:
         """Whether it restarts after its last run."""
+        if self._is_reset or self._action in ("Restart", "RestartAllContainers"):
+            return True
         policy = self.spec["policy"]
         if self.kind == "init" and policy == "Always":
             policy = "OnFailure"  # an init container runs until it succeeds
@@ -139,6 +174,8 @@ class Container:
         waiting = None
         if self._run and not has_ended and self.spec["post_start"] and not self.has_started:
             waiting = {"reason": self.spec["waiting_reason"], "message": None}
+        elif resting and self._is_reset:
+            waiting = {"reason": RESET["reason"], "message": RESET["message"]}
         elif resting and has_ended and self._hook_failed and self.restarts:
             waiting = {
                 "reason": "PostStartHookError",

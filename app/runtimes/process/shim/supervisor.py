@@ -57,6 +57,7 @@ class Supervisor:
         self._deadline: float | None = None  # monotonic end of the grace period; None until the pod is being ended
         self._reason: str | None = None
         self._handing_over = False
+        self._restart_by: float | None = None  # monotonic time from which all containers are ended for a restart
         self._save_state()
 
     def run(self) -> None:
@@ -92,6 +93,8 @@ class Supervisor:
         self._set_deadline_if_ending(now)
         if self._deadline is not None:
             return self._end_containers(now)
+        if any(container.restarts_all for container in self._containers):
+            return self._restart_all(now)
         wakes = [now + max(0, self._stop.at / 1e6 - time.time())] if self._stop else []
         for container in self._containers:  # in their order
             due = container.due()
@@ -110,6 +113,17 @@ class Supervisor:
         if self._is_done():  # because a command could not be started
             return self._reconcile(now)
         return min(wakes, default=None)
+
+    def _restart_all(self, now: float) -> float | None:
+        """End all containers without a grace period, then begin again with the first init container."""
+        alive = [container for container in self._containers if container.pid is not None]
+        if alive:
+            self._restart_by = now if self._restart_by is None else self._restart_by
+            return min(container.stop(now, self._restart_by, is_turn=True) for container in alive)
+        self._restart_by = None
+        for container in self._containers:
+            container.reset()
+        return self._reconcile(now)
 
     def _start(self, container: Container, now: float) -> bool:
         """Save that a container runs, then run it: a shim that is killed in between never runs it twice."""
