@@ -37,7 +37,8 @@ from prometheus_client.multiprocess import mark_process_dead
 from app import SERVING_SINCE
 from app.core.errors import ConfigurationError
 from app.core.settings import Settings
-from app.web.gunicorn import Logger, Worker, check_database, check_port, log_start
+from app.web.gunicorn import Logger, check_database, check_port, log_start
+from app.web.worker import Worker, connection_limit
 from vkweb.child import run_in_child
 
 try:
@@ -57,6 +58,7 @@ bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port i
 worker_class = Worker  # gunicorn's gthread
 workers = settings.workers
 threads = settings.threads
+worker_connections = connection_limit()
 # Each worker has its own socket, and the kernel distributes connections among them. With one shared socket, one
 # worker could accept all keep-alive connections of a client.
 reuse_port = True

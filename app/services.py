@@ -8,7 +8,7 @@ from flask import current_app
 
 from app.audit.service import AuditLog
 from app.core.clock import Clock
-from app.core.settings import Settings
+from app.core.settings import HEALTH_THREADS, Settings
 from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
@@ -52,7 +52,7 @@ class Services:
         Raises:
             ConfigurationError: the runtime of the settings cannot be imported.
         """
-        database = Database(settings.database, pool_size=settings.threads, head=head())
+        database = Database(settings.database, pool_size=settings.threads + HEALTH_THREADS, head=head())
         runtime = load_runtime(settings)
         node_clock = NodeClock(database, settings.node_name, clock=clock)
         timelines = TimelineAdvancer(database, runtime, clock=node_clock)

@@ -21,6 +21,8 @@ from app.core.quantity import parse_quantity
 from app.core.timestamps import format_duration, parse_duration
 
 _ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
+HEALTH_THREADS = 4
+"""Threads of each worker process for `/healthz` and `/readyz`, beside THREADS."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -125,6 +127,11 @@ class Settings(BaseSettings):
     max_content_length: Annotated[int, Field(ge=1024, le=1024**3)] = Field(
         default=32 * 1024 * 1024, description="maximum size of a request body, in bytes"
     )
+    request_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(seconds=30),
+        description="time for a request to arrive, and for a client to take the response; each may take 1 s more "
+        "per 64 KiB",
+    )
     min_free_disk: str | None = Field(
         default=None,
         description="free disk space below which pods are not created or updated, such as 64Mi; "
@@ -198,7 +205,7 @@ class Settings(BaseSettings):
         """Return all settings by variable name, as text for the environment; secrets are redacted."""
         dumped = self.model_dump(mode="json")
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
-        for name in ("start_delay", "init_duration", "job_duration"):
+        for name in ("start_delay", "init_duration", "job_duration", "request_timeout"):
             dumped[name] = format_duration(getattr(self, name))
         dumped["cors_origins"] = ",".join(self.cors_origins)
         return {
@@ -266,7 +273,7 @@ class Settings(BaseSettings):
     def _is_level(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("start_delay", "init_duration", "job_duration", mode="before")
+    @field_validator("start_delay", "init_duration", "job_duration", "request_timeout", mode="before")
     @classmethod
     def _is_duration(cls, value: object) -> object:
         return parse_duration(value) if isinstance(value, str) else value

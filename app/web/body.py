@@ -81,6 +81,8 @@ def _read_body() -> bytes:
     g.body = body
     if len(body) > limit:
         raise RequestEntityTooLarge
+    if len(body) < (content_length or 0):
+        raise InvalidRequest(f"the body is incomplete: {len(body)} of {content_length} bytes")
     return body
 
 

@@ -1,13 +1,11 @@
-"""Gunicorn's logger and worker class, and the checks before the start."""
+"""Gunicorn's logger, and the checks before the start."""
 
-import select
 import socket
 from pathlib import Path
 from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger as GunicornLogger
-from gunicorn.workers.gthread import TConn, ThreadWorker
 from sqlalchemy import text
 
 from app.core import logging_config as log
@@ -15,9 +13,6 @@ from app.core.errors import DatabaseUnavailable, DatabaseUnusable
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.migrate import head
-from app.web.long_poll import release_all
-
-_NEXT_REQUEST_MILLISECONDS = 2
 
 
 class Logger(GunicornLogger):
@@ -41,45 +36,6 @@ class Logger(GunicornLogger):
         if msg.startswith("Invalid request"):
             msg = msg.partition(": ")[0]
         super().warning(msg, *args, **kwargs)  # type: ignore[no-untyped-call]
-
-
-class Worker(ThreadWorker):
-    """Gunicorn's threaded worker, with two changes.
-
-    A thread waits 2 ms for the next request on its connection, since a client often sends it at once. Passing the
-    connection to the main thread and back takes longer than the application needs for a request.
-
-    The worker closes its listening socket as soon as it stops. With `reuse_port`, each worker has a socket of its
-    own. Gunicorn keeps it open until the last request is done, and the kernel queues connections there that are
-    never accepted.
-    """
-
-    def handle(self, conn: TConn) -> object:
-        """Serve requests of a connection as long as the next one arrives within 2 ms."""
-        again = super().handle(conn)  # type: ignore[no-untyped-call]
-        while again is True and self.alive and self.nr_conns <= self.cfg.threads and _is_readable(conn.sock):
-            again = super().handle(conn)  # type: ignore[no-untyped-call]
-        return again
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or stop accepting connections; when stopping, accept the queued ones and close the socket."""
-        super().set_accept_enabled(enabled)  # type: ignore[no-untyped-call]
-        if enabled or self.alive:
-            return
-        release_all(self.wsgi)
-        for listener in self.sockets:
-            accepted = -1
-            while self.nr_conns != accepted:
-                accepted = self.nr_conns
-                self.accept(listener)  # type: ignore[no-untyped-call]
-            listener.close()
-
-
-def _is_readable(connection: socket.socket) -> bool:
-    """Return whether a connection has data to read within 2 ms."""
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(_NEXT_REQUEST_MILLISECONDS))
 
 
 def check_port(host: str, port: int) -> None:

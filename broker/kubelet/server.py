@@ -24,6 +24,9 @@ from broker.settings import Settings
 
 STOP_TIMEOUT = 1.0
 """Seconds for open requests when the server stops; followed logs have no end."""
+REQUEST_TIMEOUT = 30.0
+"""Seconds for a request to arrive, and without a byte of a response that the client takes. A TLS handshake has the
+60 seconds of asyncio, and an unread body the 10 seconds of aiohttp."""
 
 
 class KubeletServer:
@@ -114,7 +117,13 @@ async def _listen(
     app: web.Application, host: str | None, port: int, context: ssl.SSLContext | None = None
 ) -> web.AppRunner:
     # The handler of a client that disconnects is cancelled, and with it the request to the provider.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_TIMEOUT)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=STOP_TIMEOUT,
+        keepalive_timeout=REQUEST_TIMEOUT,  # for a request that is incomplete too
+    )
     await runner.setup()
     try:
         await web.SockSite(runner, _socket(host, port), ssl_context=context).start()
@@ -127,6 +136,11 @@ async def _listen(
 def _socket(host: str | None, port: int) -> socket.socket:
     """Open one socket for both address families where no host is given, so that port 0 selects one port."""
     if host is None and socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
-    return socket.create_server((host or "", port), family=family)
+        listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    else:
+        family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
+        listener = socket.create_server((host or "", port), family=family)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
+        # The kernel ends a connection whose client takes nothing for that long.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REQUEST_TIMEOUT * 1000))
+    return listener

@@ -1,0 +1,311 @@
+"""Gunicorn's threaded worker, for clients that are slow or never finish.
+
+Gunicorn's worker gives a connection to a thread as soon as a byte arrives. The thread then waits for the rest of
+the request, and for the client to take the response: a few clients that do neither hold all threads. Here a
+connection is in the hands of a thread only while there is something to do:
+
+1. The main thread collects the bytes of a request. When the request is complete, a thread gets it.
+2. The thread sends the response. What a slow client does not take is kept in memory, and the thread is free.
+3. The main thread sends the rest when the client takes it, then waits for the next request, or for the client to
+   close the connection.
+
+Each wait has a deadline. The memory that waiting connections hold is limited: beyond the limit, the connection
+that holds most is closed. Their number is limited too: beyond the limit, the connection that has waited longest is
+closed. `/healthz` and `/readyz` have threads of their own.
+
+Example: 1,000 clients that send half a request occupy 1,000 sockets for REQUEST_TIMEOUT, and no thread.
+"""
+
+import errno
+import resource
+import selectors
+import socket
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+from gunicorn import http
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+
+from app.core.settings import HEALTH_THREADS, Settings
+from app.web.connection import Connection, Stage
+from app.web.long_poll import release_all
+
+_MAX_CONNECTIONS = 4096
+_OTHER_FILES = 128
+"""Open files that are no connections: databases, logs, listening sockets."""
+_MAX_HELD_BYTES = 128 * 1024 * 1024
+_DISCARD_BYTES = 256 * 1024
+_CLOSE_SECONDS = 2.0
+_SWEEP_SECONDS = 0.5
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TIMEOUT_BODY = b'{"error":{"code":408,"message":"the request has not arrived in time"}}'
+_TIMEOUT = (
+    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_TIMEOUT_BODY), _TIMEOUT_BODY)
+)
+
+
+class Worker(ThreadWorker):
+    """The worker. All methods but `handle` run in the main thread.
+
+    It closes its listening socket as soon as it stops. With `reuse_port`, each worker has a socket of its own.
+    Gunicorn keeps it open until the last request is done, and the kernel queues connections there that are never
+    accepted.
+    """
+
+    tpool: ThreadPoolExecutor
+    poller: selectors.BaseSelector
+
+    def init_process(self) -> None:
+        """Prepare and run the worker."""
+        self._health_pool = ThreadPoolExecutor(HEALTH_THREADS)
+        self._parked: dict[Connection, None] = {}  # in the order of their parking
+        self._held_bytes = 0
+        self._next_sweep = 0.0
+        super().init_process()  # type: ignore[no-untyped-call]
+
+    def load_wsgi(self) -> None:
+        """Load the application, and the limits from its settings."""
+        super().load_wsgi()  # type: ignore[no-untyped-call]
+        settings: Settings = self.wsgi.extensions["services"].settings
+        self._max_body_bytes = settings.max_content_length
+        self._timeout = settings.request_timeout.total_seconds()
+        self._max_held_bytes = max(_MAX_HELD_BYTES, 4 * self._max_body_bytes)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Start or stop accepting connections; when stopping, accept the queued ones and close the socket."""
+        super().set_accept_enabled(enabled)  # type: ignore[no-untyped-call]
+        if enabled or self.alive:
+            return
+        release_all(self.wsgi)
+        for listener in self.sockets:
+            accepted = -1
+            while self.nr_conns != accepted:
+                accepted = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, and wait for its request."""
+        try:
+            accepted, client = listener.accept()
+        except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE):
+                self._close_oldest()
+            elif exc.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                raise
+            return
+        self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._close_oldest()
+        connection = Connection(
+            self.cfg,
+            accepted,
+            client,
+            server=listener.getsockname(),
+            max_body_bytes=self._max_body_bytes,
+            timeout=self._timeout,
+        )
+        connection.receive()  # most clients have sent their request by now
+        self._await_request(connection, idle=self._timeout)
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """Submit the complete request of a connection to a thread."""
+        pool = self._health_pool if conn.incoming.is_for_health else self.tpool
+        future = pool.submit(self.handle, conn)
+        future.add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)  # type: ignore[no-untyped-call]
+        )
+
+    def handle(self, conn: Connection) -> bool:
+        """Handle requests of a connection, as long as the next one arrives within 2 ms.
+
+        Clients often send it at once. Passing the connection to the main thread and back takes longer than the
+        application needs for a request.
+        """
+        self._handle_one(conn)
+        while (
+            conn.keep_alive
+            and not conn.sock.unsent
+            and self.alive
+            and self.nr_conns <= self.cfg.threads
+            and conn.receive_next()
+            and not conn.incoming.is_for_health
+        ):
+            self._handle_one(conn)
+        return conn.keep_alive
+
+    def _handle_one(self, conn: Connection) -> None:
+        complete = conn.incoming.complete and not conn.incoming.too_large
+        conn.parser = http.get_parser(self.cfg, conn.take_request(), conn.client)  # type: ignore[no-untyped-call]
+        conn.keep_alive = bool(super().handle(conn)) and complete  # type: ignore[no-untyped-call]
+
+    def finish_request(self, conn: Connection, fs: Future[bool]) -> None:
+        """Send the rest of the response, then wait for the next request or close the connection."""
+        if failure := fs.exception():
+            self.log.error("connection closed after an error", exc_info=failure)
+            self._close(conn)
+        elif conn.sock.unsent:
+            self._park(conn, Stage.RESPONSE, conn.sock.deadline)
+        else:
+            self._end_response(conn)
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close the connections whose deadline has passed, or all."""
+        now = time.monotonic()
+        if now < self._next_sweep and not force:
+            return
+        self._next_sweep = now + _SWEEP_SECONDS
+        for conn in [conn for conn in self._parked if force or conn.deadline <= now]:
+            self._unpark(conn)
+            if conn.stage is Stage.REQUEST and conn.incoming.size and not force:
+                with suppress(OSError):
+                    conn.sock.send(_TIMEOUT, socket.MSG_DONTWAIT)
+                self._await_close(conn)
+            else:
+                self._abort(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Close idle connections by a deadline, because the worker stops."""
+        for conn in self._parked:
+            if conn.stage is Stage.REQUEST:
+                conn.deadline = min(conn.deadline, deadline)
+
+    def _await_request(self, conn: Connection, *, idle: float) -> None:
+        """Wait for a complete request.
+
+        Args:
+            conn: the connection.
+            idle: seconds for the first byte to arrive.
+        """
+        if conn.incoming.complete:
+            self.enqueue_req(conn)
+            return
+        self._continue(conn)
+        now = time.monotonic()
+        deadline = conn.request_deadline or now + idle
+        self._park(conn, Stage.REQUEST, deadline if self.alive else min(deadline, now + STOP_KEEPALIVE_LINGER))
+
+    def _continue(self, conn: Connection) -> None:
+        """Ask for the body, if the client waits for that."""
+        if conn.incoming.expects_continue:
+            conn.incoming.expects_continue = False
+            with suppress(OSError):
+                conn.sock.send(_CONTINUE, socket.MSG_DONTWAIT)
+
+    def _await_close(self, conn: Connection) -> None:
+        """End the response, and wait for the client to close the connection, longer after a refused body."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(conn)
+        else:
+            seconds = self._timeout if conn.refused_body else _CLOSE_SECONDS
+            self._park(conn, Stage.CLOSE, time.monotonic() + seconds)
+
+    def _end_response(self, conn: Connection) -> None:
+        if conn.keep_alive:
+            self._await_request(conn, idle=self.cfg.keepalive)
+        else:
+            self._await_close(conn)
+
+    def _proceed(self, conn: Connection, _: object) -> None:
+        """Do what a parked connection has waited for."""
+        if conn.stage is Stage.REQUEST:
+            self._receive(conn)
+        elif conn.stage is Stage.RESPONSE:
+            self._send(conn)
+        else:
+            self._discard(conn)
+
+    def _receive(self, conn: Connection) -> None:
+        is_open = conn.receive()
+        if conn.incoming.complete or (conn.incoming.size and not is_open):
+            self._unpark(conn)
+            self.enqueue_req(conn)
+            return
+        if not is_open:
+            self._unpark(conn)
+            self._close(conn)
+            return
+        self._continue(conn)
+        if self.alive:
+            conn.deadline = conn.request_deadline or conn.deadline
+        self._count(conn)
+
+    def _send(self, conn: Connection) -> None:
+        try:
+            is_sent = conn.sock.flush()
+        except OSError:
+            self._unpark(conn)
+            self._close(conn)
+            return
+        if is_sent:
+            self._unpark(conn)
+            self._end_response(conn)
+        else:
+            conn.deadline = conn.sock.deadline
+            self._count(conn)
+
+    def _discard(self, conn: Connection) -> None:
+        try:
+            is_open = bool(conn.sock.recv(_DISCARD_BYTES, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            is_open = True
+        except OSError:
+            is_open = False
+        if not is_open:
+            self._unpark(conn)
+            self._close(conn)
+
+    def _park(self, conn: Connection, stage: Stage, deadline: float) -> None:
+        """Register a connection with the main thread's poller."""
+        conn.stage, conn.deadline = stage, deadline
+        event = selectors.EVENT_WRITE if stage is Stage.RESPONSE else selectors.EVENT_READ
+        self.poller.register(conn.sock, event, partial(self._proceed, conn))
+        self._parked[conn] = None
+        self._count(conn)
+
+    def _unpark(self, conn: Connection) -> None:
+        self.poller.unregister(conn.sock)
+        del self._parked[conn]
+        self._held_bytes -= conn.counted_bytes
+        conn.counted_bytes = 0
+
+    def _count(self, conn: Connection) -> None:
+        """Count the memory of a connection; close the largest one where all hold too much."""
+        self._held_bytes += conn.held_bytes - conn.counted_bytes
+        conn.counted_bytes = conn.held_bytes
+        if self._held_bytes > self._max_held_bytes:
+            largest = max(self._parked, key=lambda parked: parked.counted_bytes)
+            self.log.warning("connection closed: slow clients hold too much memory")
+            self._unpark(largest)
+            self._abort(largest)
+
+    def _close_oldest(self) -> None:
+        """Make room for a connection: close the one that has waited longest."""
+        if self._parked:
+            oldest = next(iter(self._parked))
+            self._unpark(oldest)
+            self._abort(oldest)
+
+    def _abort(self, conn: Connection) -> None:
+        """Close a connection that is not to be waited for."""
+        self.nr_conns -= 1
+        if conn.sock.unsent:
+            conn.sock.abort()
+        else:
+            conn.close()  # type: ignore[no-untyped-call]
+
+    def _close(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        conn.close()  # type: ignore[no-untyped-call]
+
+
+def connection_limit() -> int:
+    """Return the number of connections of a worker, for which the process may open enough files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MAX_CONNECTIONS if files == resource.RLIM_INFINITY else files - _OTHER_FILES
+    return max(_OTHER_FILES, min(_MAX_CONNECTIONS, most))
