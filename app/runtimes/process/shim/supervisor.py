@@ -138,8 +138,8 @@ class Supervisor:
 
     def _set_deadline_if_ending(self, now: float) -> None:
         """Set the end of the grace period if a stop is due or the pod is done."""
-        if self._stop and self._stop.at <= time.time_ns() // 1000:
-            grace, reason = self._stop.grace, self._stop.reason
+        if self._stop and self._stop.is_due(time.time()):
+            grace, reason = self._stop.remaining_grace(time.time()), self._stop.reason
         elif self._handing_over or self._is_done():
             grace, reason = self._grace, None
         else:
