@@ -86,7 +86,7 @@ def tail(*, count: int, follow: bool, as_json: bool, **filters: Any) -> None:
 @click.option("--name", help="Name of the pod.")
 @as_json
 def query(*, report: str | None, as_json: bool, **values: Any) -> None:
-    """Run a report (see docs/audit.md); without REPORT, list the reports."""
+    """Run a report; without REPORT, list the reports."""
     if report is None:
         table(("REPORT", "DESCRIPTION"), ((name, known.asks) for name, known in REPORTS.items()))
         return

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from broker.kubernetes.objects import Object, key
+from broker.kubernetes.objects import key
 from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
 from broker.pods.provider_payload import Environment, digest, environment_in
 from broker.pods.resize import Allocation, allocation_in
 from broker.pods.status_merge import TERMINAL
 from broker.pods.store import PodStore
+from broker.types import Object
 
 _MISSES = 2
 """Number of consecutive polls without a status after which a pod is lost: one may fall into a provider's

@@ -18,7 +18,8 @@ import structlog
 from broker.backoff import Backoff
 from broker.pods.provider_state import ProviderStates
 from broker.pods.workqueue import WorkQueue
-from broker.provider import Changes, PodReference, ProviderClient, ProviderError
+from broker.provider import Changes, ProviderClient, ProviderError
+from broker.types import PodReference
 
 _WAIT = 50.0
 """Seconds for which the provider may hold a long poll open."""

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.kubernetes.objects import Metadata, Object, RawObject, controller
+from broker.kubernetes.objects import Metadata, RawObject, controller
 from broker.pods.actions import active_deadline
 from broker.pods.status_merge import TERMINAL
+from broker.types import Object
 
 _MIRROR = "kubernetes.io/config.mirror"
 

@@ -11,7 +11,7 @@ import pytest
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError, Forbidden, NotFound
-from broker.kubernetes.objects import Object
+from broker.types import Object
 from tests.pods import a_container
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid
-from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
+from broker.types import Object
 from tests.broker.cluster import Corner
 
 STATUS = {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}

@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
-from broker.kubernetes.objects import Object
 from broker.node import lease as module
 from broker.node.lease import Lease
 from broker.node_info import NodeInfo
+from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of
 from tests.conftest import Clock

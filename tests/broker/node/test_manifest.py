@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from broker.kubernetes.objects import Object
 from broker.node.manifest import (
     NodeReport,
     NotReady,
@@ -19,6 +18,7 @@ from broker.node.manifest import (
     status_patch,
     with_own_taint,
 )
+from broker.types import Object
 from tests.broker.nodes import settings_of_a_node
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.kubernetes.client import Client
-from broker.kubernetes.objects import Object
 from broker.node import status as module
 from broker.node.manifest import NotReady
 from broker.node.status import NodeStatus, own_ip
 from broker.node_info import NodeInfo
 from broker.provider import ProviderClient
+from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
