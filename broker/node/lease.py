@@ -120,7 +120,7 @@ class Lease:
                 return
 
     async def release(self) -> None:
-        """Let another process take the lease at once. The time of the last renewal stays.
+        """Remove the holder, so that another process takes the lease at once; `renewTime` stays.
 
         Raises:
             ApiError: the lease was not released.
