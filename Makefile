@@ -3,6 +3,7 @@
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 BIN := .venv/bin
+VENV = PYTHON='$(PYTHON)' PYTHON_IS_GIVEN='$(filter environment command,$(origin PYTHON))' .ci/venv
 
 .PHONY: help
 help: ## List the commands
@@ -25,11 +26,12 @@ test: .venv/dev ## Run all tests; those of PostgreSQL and Chromium if these are 
 	$(BIN)/pytest
 
 .PHONY: lint
-lint: .venv/dev ## Check style, types and import layers
+lint: .venv/dev ## Check style, types, import layers, and that the lock files match pyproject.toml
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_locks.py
 
 .PHONY: format
 format: .venv/dev ## Format the code
@@ -74,13 +76,11 @@ lock: .venv/dev ## Compile requirements.txt and requirements-dev.txt from pyproj
 clean: ## Remove the virtual environment and the files of tools; keep data/
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.venv/run: requirements.txt Makefile
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@printf '#!/bin/sh\nexec "%s/python" "%s/vkweb" "$$@"\n' '$(CURDIR)/$(BIN)' '$(CURDIR)' > $(BIN)/vkweb
-	@chmod +x $(BIN)/vkweb
-	@touch $@
+.venv/run .venv/dev: FORCE
+FORCE:
 
-.venv/dev: requirements-dev.txt .venv/run
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@touch $@
+.venv/run:
+	@$(VENV) requirements.txt
+
+.venv/dev: .venv/run
+	@$(VENV) requirements-dev.txt

@@ -24,8 +24,8 @@ from broker.errors import ConfigurationError
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import load
 from broker.kubernetes.errors import ApiError, Forbidden
-from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
+from broker.types import Object
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STALLED_AFTER = 300.0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from broker.kubernetes.objects import Object
+from broker.types import Object
 
 
 @dataclass

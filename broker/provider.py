@@ -15,8 +15,8 @@ import aiohttp
 import msgspec
 
 from broker.errors import BrokerError
+from broker.types import Object, PodReference
 
-Object = dict[str, Any]
 T = TypeVar("T")
 
 _MESSAGE_LIMIT = 1000
@@ -71,14 +71,6 @@ class ProviderRefused(ProviderError):
         413 is not: the limit is a setting of the provider, and the ConfigMaps of an environment can shrink.
         """
         return self.code in _PERMANENT
-
-
-class PodReference(msgspec.Struct, frozen=True):
-    """Namespace, name and UID of a pod."""
-
-    namespace: str
-    name: str
-    uid: str = ""
 
 
 class StatusChange(PodReference, frozen=True, kw_only=True):

@@ -18,6 +18,22 @@ _STATEMENT = re.compile(r"^>>> (.*\n)((?:\.\.\. .*\n)*)", re.MULTILINE)
 """A statement with its continuation lines. The interpreter needs an empty line after those; documents omit it."""
 
 
+EXAMPLES: dict[str, dict[str, str]] = {
+    "README.md": {},
+    "docs/audit.md": {},
+    "docs/shell.md": {},
+    "docs/synthetic.md": {},
+    "docs/conformance.md": {},
+    "docs/operations.md": {},
+    "docs/process-runtime.md": {"RUNTIME": "app.runtimes.process:ProcessRuntime"},
+    "docs/writing-a-runtime.md": {"RUNTIME": "queue_runtime:QueueRuntime"},
+}
+"""The documents with examples, in the order of a reader, and the settings with which each starts the provider."""
+
+FILE = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+"""A file that the reader saves, below `/tmp`."""
+
+
 def page(path: str) -> str:
     """Read a document; `path` is relative to the root of the repository."""
     return (ROOT / path).read_text()

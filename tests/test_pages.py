@@ -11,7 +11,6 @@ import pytest
 from app.core.settings import Settings
 from broker.metrics import Metrics
 from docs.configuration import page as configuration
-from tests.conftest import Serve
 from tests.documents import page, run_examples
 from tests.server import ROOT
 
@@ -43,13 +42,6 @@ def test_every_command_is_tested_or_marked(path: str) -> None:
             assert found, f"neither marked nor a target of the Makefile: {line}"
             assert found[2] in targets
             assert set(re.findall(r"(\w+)=", found[1])) <= SETTINGS | {"PYTHONPATH"}
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_a_sqlite_backup_is_restored(serve: Serve, tmp_path: Path) -> None:
-    need("sqlite3")
-    with serve() as server:
-        run_examples(page("docs/operations.md"), port=server.port, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])

@@ -1,12 +1,29 @@
-"""A step of a command in a process of its own, with signals passed on."""
+"""Run a step of a command in a child process with signals passed on; end a child with its parent."""
 
+import ctypes
 import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
 
+PARENT = "_VKWEB_PARENT"
+"""The environment variable with the ID of the process that a child is to end with."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FORWARDED = (signal.SIGTERM, signal.SIGINT)
+
+
+def end_with_parent() -> None:
+    """Request a SIGTERM for the time when the process that PARENT names ends; without PARENT, do nothing.
+
+    `vkweb up` stops its parts when it ends, except when SIGKILL ends it. Only Linux can do this.
+    """
+    parent = os.environ.pop(PARENT, None)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it ended before
+        sys.exit(128 + signal.SIGTERM)
 
 
 def run_in_child(run: Callable[[], object]) -> None:

@@ -78,7 +78,8 @@ def _create_app(*_: object) -> "Flask":
 def cli() -> None:
     """Virtual Kubelet: Web, a Kubernetes node in Python with a web provider.
 
-    The environment configures each command: see `vkweb config` and docs/configuration.md.
+    The environment configures each command: `vkweb config` prints the provider's settings, `vkweb broker --help`
+    lists those of the broker.
     """
 
 
@@ -92,8 +93,11 @@ def provider(ctx: click.Context, options: tuple[str, ...], *, no_migrate: bool) 
     PORT, HOST, DATABASE_URL, WORKERS and other settings are environment variables. Options of gunicorn are passed
     on.
     """
-    from vkweb.server import serve
+    from vkweb.child import end_with_parent
+    from vkweb.server import check_options, serve
 
+    end_with_parent()
+    check_options(options)
     if not no_migrate:
         _migrate(ctx)
     serve(options)
@@ -106,6 +110,9 @@ def provider(ctx: click.Context, options: tuple[str, ...], *, no_migrate: bool) 
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def broker(options: tuple[str, ...]) -> None:
     """Run a node of the cluster in the kubeconfig; all options are those of the broker."""
+    from vkweb.child import end_with_parent
+
+    end_with_parent()
     module = import_module("broker.__main__")
     sys.argv[1:] = options
     sys.exit(module.main())

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.config import Config
 
 from vkweb import LIBRARY
 
+_USAGE, _PROGRAM = "%(prog)s [-- OPTIONS]", "vkweb provider"
 _CONFIGURATION = LIBRARY / "gunicorn.conf.py"
 
 
@@ -23,7 +25,7 @@ class _Gunicorn(WSGIApplication):
 
     def __init__(self, options: Sequence[str]) -> None:
         self._options = options
-        super().__init__("%(prog)s [-- OPTIONS]", prog="vkweb provider")  # type: ignore[no-untyped-call]
+        super().__init__(_USAGE, prog=_PROGRAM)  # type: ignore[no-untyped-call]
 
     def chdir(self) -> None:
         """Add the current folder to the end of the import path, where gunicorn would add it to the front."""
@@ -39,6 +41,15 @@ class _Gunicorn(WSGIApplication):
             super().load_config()  # type: ignore[no-untyped-call]
         finally:
             sys.argv = command_line
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Parse gunicorn's options, without effect.
+
+    Raises:
+        SystemExit: an option is unknown or invalid, which is printed.
+    """
+    Config(_USAGE, prog=_PROGRAM).parser().parse_args(list(options))  # type: ignore[no-untyped-call]
 
 
 def serve(options: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from vkweb.child import PARENT
 from vkweb.log import copy_lines
 
 _MAIN = Path(__file__).with_name("__main__.py")
@@ -19,7 +20,8 @@ _STOP_TIMEOUT = 30.0
 class _Part:
     """The provider or the broker: a child process in a process group of its own.
 
-    Ctrl-C at a terminal reaches the process group of `vkweb up` only, so that the parts are stopped in order.
+    It ends when `vkweb up` ends, even by SIGKILL. Ctrl-C at a terminal reaches the process group of `vkweb up`
+    only, so that the parts are stopped in order.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
@@ -33,7 +35,7 @@ class _Part:
         """Start `vkweb NAME OPTIONS`."""
         process = await asyncio.create_subprocess_exec(
             *[sys.executable, str(_MAIN), name, *options],
-            env=environment,
+            env={**environment, PARENT: str(os.getpid())},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

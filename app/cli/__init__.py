@@ -1,7 +1,7 @@
 """The commands of `flask`: a module a group.
 
 By default a command prints a table; with `--json`, one JSON object a line. Exit codes: 0 success; 1 not found, an
-invalid request or a broken hash chain; 2 invalid usage; 3 the database cannot be reached.
+invalid request or a broken hash chain; 2 invalid usage; 3 the database cannot be reached, or no hash chain exists.
 """
 
 from flask import Flask

@@ -4,7 +4,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from app.audit import Caller
 from app.audit.reports import REPORTS
 from app.audit.retention import line, new_file
 from app.audit.service import AuditFilter
-from app.cli.output import Group, Time, as_json, bar, lines, printable, table
+from app.cli.output import Group, Time, as_json, bar, lines, printable, report_values, table
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent
 from app.services import get_services
@@ -86,12 +86,11 @@ def tail(*, count: int, follow: bool, as_json: bool, **filters: Any) -> None:
 @click.option("--name", help="Name of the pod.")
 @as_json
 def query(*, report: str | None, as_json: bool, **values: Any) -> None:
-    """Run a report (see docs/audit.md); without REPORT, list the reports."""
+    """Run a report; without REPORT, list the reports."""
     if report is None:
         table(("REPORT", "DESCRIPTION"), ((name, known.asks) for name, known in REPORTS.items()))
         return
-    now = get_services().clock()
-    given = {"at": now, "since": now - timedelta(days=1), "until": now, **{k: v for k, v in values.items() if v}}
+    given = report_values(values, now=get_services().clock())
     parameters = REPORTS[report].parameters
     if missing := [name for name in parameters if name not in given]:
         raise click.UsageError(f"report {report} needs --{missing[0]}")
@@ -120,17 +119,26 @@ def export(*, output: Path | None, **filters: Any) -> None:
             step(1)
 
 
+class _NoHashChain(click.ClickException):
+    """Nothing can be verified, which is neither a success nor a broken chain."""
+
+    exit_code = 3
+
+
 @audit.command()
 @click.option("--noted", metavar="HASH", help="The last hash of an earlier run, which must be in the chain.")
 @as_json
 def verify(*, noted: str | None, as_json: bool) -> None:
-    """Verify the hash chain (AUDIT_HASH_CHAIN); print the first event that breaks it."""
+    """Verify the hash chain (AUDIT_HASH_CHAIN); print the first event that breaks it.
+
+    Exit status: 0 if the chain is unbroken, 1 if it is broken, 3 if there is none.
+    """
     audit_log = get_services().audit
     with bar(audit_log.count(AuditFilter()), "verifying") as step:
         found = audit_log.verify(noted=noted, progress=step)
     broken = found.broken
     if not found.events and broken is None:
-        raise click.ClickException("there is no hash chain: AUDIT_HASH_CHAIN was never set")
+        raise _NoHashChain("there is no hash chain: AUDIT_HASH_CHAIN was never set")
     if as_json:
         lines([{**found._asdict(), "broken": broken and broken._asdict()}])
     else:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.cli.output import Group, as_json, at, lines, table
-from app.core.quantity import parse_quantity
+from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import rfc3339
 from app.services import get_services
 
@@ -34,7 +34,7 @@ def show(*, at: datetime | None, as_json: bool) -> None:
         "at": rfc3339(time),
         "revision": services.history.revision(),
         "capacity": services.runtime.capacity(),
-        "promised": requested,
+        "requested": requested,
         "pods": snapshot.pods_by_phase,
         "conditions": services.node_conditions(),
         "addresses": services.runtime.addresses(),
@@ -48,19 +48,24 @@ def show(*, at: datetime | None, as_json: bool) -> None:
     click.echo()
     table(
         ("RESOURCE", "CAPACITY", "REQUESTED", ""),
-        (
-            (name, amount, requested.get(name), _share(requested.get(name), amount))
-            for name, amount in document["capacity"].items()
-        ),
+        (_row(name, capacity, requested.get(name)) for name, capacity in document["capacity"].items()),
     )
     click.echo()
     table(
-        ("CONDITION", "STATUS", "REASON"), ((c["type"], c["status"], c["reason"]) for c in document["conditions"])
+        ("CONDITION", "STATUS", "REASON", "MESSAGE"),
+        ((c["type"], c["status"], c["reason"], c["message"]) for c in document["conditions"]),
     )
 
 
-def _share(part: str | None, whole: str) -> str:
-    """Return a quantity in percent of another; empty where there is no part or the whole is 0."""
-    if part is None or not parse_quantity(whole):
-        return ""
-    return f"{parse_quantity(part) / parse_quantity(whole):.1%}"
+def _row(resource: str, capacity: str, requested: str | None) -> tuple[object, ...]:
+    """Return a resource with its capacity and what pods request of it, in the units of the dashboard."""
+    whole = float(parse_quantity(capacity))
+    if requested is None:
+        return resource, format_amount(whole, resource), None, ""
+    part = float(parse_quantity(requested))
+    return (
+        resource,
+        format_amount(whole, resource),
+        format_amount(part, resource),
+        f"{percentage(part, whole):.1f} %",
+    )

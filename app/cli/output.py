@@ -1,9 +1,9 @@
 """Shared by the commands: tables and JSON, times, errors, the progress bar."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -43,17 +43,34 @@ class Time(click.ParamType[datetime]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Parse a time or a duration."""
-        if isinstance(value, datetime):
-            return value
         try:
-            return get_services().clock() - parse_duration(value)
+            return parse_time(value, now=get_services().clock())
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+def parse_time(value: datetime | str, *, now: datetime) -> datetime:
+    """Return a time from an ISO 8601 time, UTC without a time zone, or from a duration before now, such as `90m`.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    if isinstance(value, str):
+        try:
+            return now - parse_duration(value)
         except ValueError:
             pass
         try:
-            time = datetime.fromisoformat(value)
+            value = datetime.fromisoformat(value)
         except ValueError:
-            self.fail("not a time such as 2026-11-22T08:46:38Z, nor a duration such as 90m", param, ctx)
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
+            raise ValueError("not a time such as 2026-11-22T08:46:38Z, nor a duration such as 90m") from None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def report_values(values: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
+    """Return the values of a report's parameters; defaults are now, the last day and the namespace `default`."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return {"at": now, "since": now - timedelta(days=1), "until": now, "namespace": "default", **given}
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")

@@ -8,7 +8,7 @@ import click
 from app.cli.output import Group, as_json, at, lines, printable, table
 from app.core.errors import InvalidRequest
 from app.core.timestamps import format_age, rfc3339
-from app.pods.explain import StatusInterval, readiness, restarts, summary
+from app.pods.explain import StatusInterval, summary
 from app.pods.history import PodRecord, PodSnapshot
 from app.services import get_services
 
@@ -103,9 +103,9 @@ def _row(pod: PodSnapshot, time: datetime) -> tuple[object, ...]:
     return (
         pod.namespace,
         pod.name,
-        readiness(pod.status),
-        "Deleted" if is_gone else pod.reason or pod.phase,
-        restarts(pod.status),
+        pod.columns.ready,
+        "Deleted" if is_gone else pod.columns.status,
+        pod.columns.format_restarts(time),
         format_age(time - pod.created_at),
         pod.status.get("podIP"),
         pod.uid,
@@ -117,7 +117,7 @@ def _show(pod: PodRecord, interval: StatusInterval, time: datetime) -> None:
     facts = {
         "Pod": f"{pod.namespace}/{pod.name}",
         "UID": pod.uid,
-        "Status": f"{summary(interval.status)}, since {rfc3339(interval.since)} ({age})",
+        "Status": f"{summary(interval, at=time)}, since {rfc3339(interval.since)} ({age})",
         "IP": interval.status.get("podIP"),
         "Created": pod.created_at,
         "Updated": pod.updated_at,

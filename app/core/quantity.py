@@ -14,6 +14,7 @@ _SUFFIXES = {
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
     **{suffix: Decimal(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
 }
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?:(?P<exponent>[eE][+-]?\d{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
     re.ASCII,
@@ -35,3 +36,23 @@ def parse_quantity(text: str) -> Decimal:
     if match["exponent"]:
         return Decimal(match["number"] + match["exponent"])
     return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
+
+
+def format_amount(value: float, resource: str) -> str:
+    """Format an amount of a resource for people, with the suffixes of Kubernetes, to two decimals.
+
+    >>> format_amount(12.5, "cpu"), format_amount(1.5 * 2**30, "memory"), format_amount(1000, "pods")
+    ('12.5', '1.5Gi', '1,000')
+    """
+    suffix = ""
+    if resource in ("memory", "ephemeral-storage"):
+        power = 0
+        while abs(value) >= 1024 and power < len(_BINARY) - 1:
+            value, power = value / 1024, power + 1
+        suffix = _BINARY[power]
+    return f"{value:,.2f}".rstrip("0").rstrip(".") + suffix
+
+
+def percentage(part: float, whole: float) -> float:
+    """Return a part of a whole in percent, at most 100; 0 where the whole is 0."""
+    return round(min(100 * part / whole, 100), 2) if whole > 0 else 0

@@ -1,5 +1,6 @@
 """Times and durations as the Kubernetes API writes them."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,19 @@ _MICROSECONDS = {
 }
 _LONGEST = timedelta(days=365)
 _CENTURY_SECONDS = 100 * 365 * 24 * 3600
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+_AGES = (
+    (120, "s", ""),
+    (600, "m", "s"),
+    (3 * 3600, "m", ""),
+    (8 * 3600, "h", "m"),
+    (48 * 3600, "h", ""),
+    (8 * 86400, "d", "h"),
+    (2 * 365 * 86400, "d", ""),
+    (8 * 365 * 86400, "y", "d"),
+    (math.inf, "y", ""),
+)
+"""Ages below a number of seconds, and the units in which kubectl prints them."""
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
 
 
@@ -87,15 +101,13 @@ def format_duration(duration: timedelta) -> str:
 
 
 def format_age(duration: timedelta) -> str:
-    """Format a duration for people, in its two largest units.
+    """Format a duration for people, as kubectl does: the longer it is, the fewer units.
 
-    >>> format_age(timedelta(hours=25, minutes=3)), format_age(timedelta(seconds=0.4))
-    ('1d1h', '0s')
+    >>> [format_age(timedelta(seconds=s)) for s in (0.4, 119, 150, 600, 12600, 90000, 262800)]
+    ['0s', '119s', '2m30s', '10m', '3h30m', '25h', '3d1h']
     """
     seconds = max(0, int(duration.total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            smaller, per = {"d": ("h", 3600), "h": ("m", 60), "m": ("s", 1)}[unit]
-            rest = seconds % size // per
-            return f"{seconds // size}{unit}" + (f"{rest}{smaller}" if rest else "")
-    return f"{seconds}s"
+    _, unit, smaller = next(row for row in _AGES if seconds < row[0])
+    count, rest = divmod(seconds, _SECONDS[unit])
+    lesser = rest // _SECONDS[smaller] if smaller else 0
+    return f"{count}{unit}{lesser}{smaller}" if lesser else f"{count}{unit}"

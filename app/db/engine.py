@@ -104,7 +104,7 @@ class Database:
         """
         engine = self.engine if streaming else self._reader  # a PostgreSQL cursor needs a transaction
         measured = metrics.database("stream" if streaming else "read").time()
-        with measured, self._translated(), engine.connect() as connection:
+        with measured, self.translated(), engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -115,7 +115,7 @@ class Database:
             DatabaseUnavailable: as for :meth:`read`; nothing was written.
         """
         measured = metrics.database("write").time()
-        with measured, self._translated(), self._write_lock(), self.engine.connect() as connection:
+        with measured, self.translated(), self._write_lock(), self.engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
@@ -159,7 +159,7 @@ class Database:
         )
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
         """Translate exceptions of the database driver: those of PostgreSQL contain the rejected rows.
 
         Raises:

@@ -62,7 +62,14 @@ class SleepAction(_Object, frozen=True):
 
 
 class LifecycleHandler(_Object, frozen=True):
+    exec: Any = None
+    http_get: Any = None
     sleep: SleepAction | None = None
+
+    @property
+    def can_succeed(self) -> bool:
+        """Whether it has a handler that a kubelet runs; one with `tcpSocket` alone fails."""
+        return bool(self.exec or self.http_get or self.sleep)
 
     @property
     def seconds(self) -> int:

@@ -100,7 +100,7 @@ class PodStatus(_Status, frozen=True, kw_only=True):
 
     @property
     def summary(self) -> str | None:
-        """The reason shown in the STATUS column of `kubectl get pods`; None for a pod that is running.
+        """The reason that the database stores beside the phase, for queries; None for a pod that is running.
 
         The pod's own reason has precedence, then the reason of a waiting container, then that of a failed one.
         """

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from app.core.timestamps import format_age, rfc3339
+from app.kubernetes.printer import PodColumns, PodOutline, print_pod
 
 _MAX_UPCOMING = 5
 
@@ -18,11 +19,17 @@ class StatusInterval(NamedTuple):
 
     Attributes:
         until: when the next status begins or the pod is deleted; None where neither is known.
+        pod: the Pod as last received.
     """
 
     since: datetime
     until: datetime | None
     status: dict[str, Any]
+    pod: PodOutline
+
+    def columns(self, at: datetime | None = None) -> PodColumns:
+        """Return the columns of `kubectl get pods` at a time; at the beginning of the status where None."""
+        return print_pod(self.pod, self.status, at=at or self.since)
 
 
 class PodHistory(NamedTuple):
@@ -66,10 +73,10 @@ def explain(history: PodHistory, *, now: datetime) -> Iterator[str]:
     if not current:
         yield f"It is not there yet: it comes at {rfc3339(history.statuses[0].since)}."
         return
-    since, _, status = current[-1]
+    since, status = current[-1].since, current[-1].status
     deleted_at = history.deletion_before(now)
     is_or_was = "is" if deleted_at is None else "was last"
-    yield f"It {is_or_was} {summary(status)}, since {rfc3339(since)} ({format_age(now - since)})."
+    yield f"It {is_or_was} {summary(current[-1], at=now)}, since {rfc3339(since)} ({format_age(now - since)})."
     yield from _reasons(status, is_deleted=deleted_at is not None)
     if deleted_at:
         yield f"It was deleted at {rfc3339(deleted_at)}."
@@ -77,39 +84,20 @@ def explain(history: PodHistory, *, now: datetime) -> Iterator[str]:
     yield from _next(history, upcoming, now=now, is_deleted=deleted_at is not None)
 
 
-def summary(status: dict[str, Any]) -> str:
+def summary(interval: StatusInterval, *, at: datetime | None = None) -> str:
     """Return a status in one line: `Running, CrashLoopBackOff, 0/1 ready, 2 restarts`.
 
-    >>> summary({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]})
-    'Pending, ErrImagePull, 0/1 ready'
+    Args:
+        interval: the status.
+        at: the time at which it is described; its beginning where None.
     """
-    words = [str(status.get("phase", "Unknown"))]
-    if reason := waits_for(status):
-        words.append(reason)
-    if status.get("containerStatuses"):
-        words.append(f"{readiness(status)} ready")
-    if count := restarts(status):
-        words.append(f"{count} restart{'s' if count > 1 else ''}")
-    return ", ".join(words)
-
-
-def waits_for(status: dict[str, Any]) -> str | None:
-    """Return the reason that `kubectl get pods` shows: the pod's, or that of the first waiting container."""
-    if status.get("reason"):
-        return str(status["reason"])
-    states = [container.get("state") or {} for container in _containers(status)]
-    return next((str(state["waiting"].get("reason")) for state in states if state.get("waiting")), None)
-
-
-def readiness(status: dict[str, Any]) -> str:
-    """Return the ready containers and all containers: `1/2`."""
-    containers = status.get("containerStatuses") or []
-    return f"{sum(1 for container in containers if container.get('ready'))}/{len(containers)}"
-
-
-def restarts(status: dict[str, Any]) -> int:
-    """Return the sum of the restarts of all containers."""
-    return sum(int(container.get("restartCount") or 0) for container in _containers(status))
+    phase, columns = str(interval.status.get("phase", "Unknown")), interval.columns(at)
+    words = [phase, columns.reason(phase)]
+    if interval.status.get("containerStatuses"):
+        words.append(f"{columns.ready} ready")
+    if columns.restarts:
+        words.append(f"{columns.restarts} restart{'s' if columns.restarts > 1 else ''}")
+    return ", ".join(word for word in words if word)
 
 
 def _containers(status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -164,7 +152,7 @@ def _next(
 ) -> Iterator[str]:
     for interval in upcoming[:_MAX_UPCOMING]:
         age = format_age(interval.since - now)
-        yield f"At {rfc3339(interval.since)}, in {age}, it becomes {summary(interval.status)}."
+        yield f"At {rfc3339(interval.since)}, in {age}, it becomes {summary(interval)}."
     if len(upcoming) > _MAX_UPCOMING:
         last = rfc3339(upcoming[-1].since)
         yield f"{len(upcoming) - _MAX_UPCOMING} more changes follow, the last at {last}."

@@ -11,6 +11,7 @@ from sqlalchemy import and_, func, select
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
 from app.db.models import Node, Pod, PodStatus
+from app.kubernetes.printer import PodColumns, PodOutline, print_pod
 from app.kubernetes.redact import redact_pod
 from app.pods.context import NodeContext
 from app.pods.explain import PodHistory, explain, summary
@@ -26,6 +27,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         since: when the status began to hold.
         deleted_at: when the pod was deleted, or deleted first after that status; None while it is live.
         status: the PodStatus as JSON.
+        columns: READY, STATUS and RESTARTS as `kubectl get pods` prints them.
     """
 
     namespace: str
@@ -37,6 +39,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     deleted_at: datetime | None
     status: dict[str, Any]
+    columns: PodColumns
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +116,7 @@ class History:
         query = self._queries.pods_at(
             at, Pod.namespace, Pod.name, Pod.uid, PodStatus.phase, PodStatus.reason,
             PodStatus.effective_at.label("since"), Pod.created_at,
-            func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status,
+            func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status, Pod.pod,
             include_deleted=deleted,
         ).order_by(Pod.namespace, Pod.name, Pod.id)  # fmt: skip
         if namespace:
@@ -126,7 +129,10 @@ class History:
             connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
         ):
             for row in rows:
-                yield PodSnapshot(**{**row._asdict(), "status": orjson.loads(row.status)})
+                values = row._asdict()
+                values["status"], pod = orjson.loads(row.status), PodOutline.parse(values.pop("pod"))
+                columns = print_pod(pod, values["status"], at=at or self._node.clock())
+                yield PodSnapshot(**values, columns=columns)
 
     def pod(self, *, namespace: str | None = None, name: str | None = None, uid: str | None = None) -> PodRecord:
         """Return the pod with a UID, or the live pod with a name, or the last that had the name.
@@ -171,8 +177,8 @@ class History:
     def steps(self, pod: PodRecord) -> list[HistoryEntry]:
         """Return the requests and statuses of a pod in order, upcoming statuses included."""
         statuses = [
-            HistoryEntry(at=since, summary=summary(status), status=status)
-            for since, _, status in pod.history.statuses
+            HistoryEntry(at=interval.since, summary=summary(interval), status=interval.status)
+            for interval in pod.history.statuses
         ]
         return sorted([*self._requests(pod), *statuses], key=lambda entry: entry.at)
 

@@ -25,6 +25,7 @@ from sqlalchemy.orm import aliased
 from app.core.errors import InvalidRequest, NotFound
 from app.db.models import AuditEvent, Pod, PodStatus
 from app.db.statement import Row
+from app.kubernetes.printer import PodOutline
 from app.pods.context import NodeContext
 from app.pods.explain import StatusInterval
 
@@ -168,7 +169,7 @@ class PodQueries:
         Raises:
             InvalidRequest: no pod has the ID `after`.
         """
-        query = self.pods_at(at, *_RECORD, *_STATUS)
+        query = self.pods_at(at, *_RECORD, *_STATUS, Pod.pod)
         if wanted.namespace:
             query = query.where(Pod.namespace == wanted.namespace)
         if wanted.name:
@@ -197,7 +198,7 @@ class PodQueries:
         """Return the statuses of a pod in order, upcoming ones included.
 
         Args:
-            pod: a row with `id` and `deleted_at`.
+            pod: a row with `id`, `pod` and `deleted_at`.
             limit: only so many of the last statuses; all where None.
         """
         query = (
@@ -208,11 +209,12 @@ class PodQueries:
         )
         with self._node.database.read() as connection:
             rows = connection.execute(query).all()[::-1]
+        outline = PodOutline.parse(pod.pod)
         ends = [row.left_at or following.effective_at for row, following in pairwise(rows)]
         if rows:
             ends.append(pod.deleted_at if pod.deleted_at and pod.deleted_at > rows[-1].effective_at else None)
         return [
-            StatusInterval(row.effective_at, end, orjson.loads(row.status))
+            StatusInterval(row.effective_at, end, orjson.loads(row.status), outline)
             for row, end in zip(rows, ends, strict=True)
         ]
 

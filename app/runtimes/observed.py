@@ -212,12 +212,15 @@ def _container_status(
     pod: AcceptedPod, container: Container, observed: ObservedContainer, *, scheme: str, is_init: bool
 ) -> ContainerStatus:
     state, last_state = _states(pod, container.name, observed, scheme=scheme)
-    is_completed = state.terminated is not None and state.terminated.exit_code == 0
+    if is_init and container.restart_policy != "Always":  # ready when it has succeeded; a sidecar while it runs
+        is_ready = state.terminated is not None and state.terminated.exit_code == 0
+    else:
+        is_ready = state.running is not None
     return ContainerStatus(
         name=container.name,
         state=state,
         last_state=last_state,
-        ready=state.running is not None or (is_init and is_completed),
+        ready=is_ready,
         restart_count=max(observed.runs - 1, 0),
         image=container.image or "",
         image_id="",  # no image is pulled

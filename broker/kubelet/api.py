@@ -12,9 +12,9 @@ from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.schema import Pods
 from broker.kubelet.stats import Summary, Usage, exposition, summarize
-from broker.kubernetes.objects import Object
 from broker.pods.status_merge import TERMINAL
 from broker.provider import ProviderError
+from broker.types import Object
 
 _UNSUPPORTED = ("exec", "attach", "run", "portForward")
 """Routes of a kubelet for which the provider contract has no request."""

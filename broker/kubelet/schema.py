@@ -6,6 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from broker.types import PodReference
+
 
 class Pods(Protocol):
     """The pods that Kubernetes has on this node, in JSON with their statuses."""
@@ -21,14 +23,6 @@ class Pods(Protocol):
 
 class _Schema(msgspec.Struct, rename="camel", frozen=True):
     pass
-
-
-class PodReference(_Schema, frozen=True):
-    """Name, namespace and UID of a pod, as in the stats API."""
-
-    name: str
-    namespace: str
-    uid: str
 
 
 class Container(_Schema, frozen=True):

@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from broker.kubelet.schema import Pod, PodReference, parse_pod
+from broker.kubelet.schema import Pod, parse_pod
+from broker.types import PodReference
 
 _STATM = Path("/proc/self/statm")
 

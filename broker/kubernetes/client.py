@@ -10,7 +10,8 @@ import msgspec
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError, Unreachable, error_from
-from broker.kubernetes.objects import Object, RawObject
+from broker.kubernetes.objects import RawObject
+from broker.types import Object
 
 _JSON = "application/json"
 _PATCH = "application/strategic-merge-patch+json"

@@ -1,12 +1,13 @@
 """Kubernetes objects as plain JSON, so that fields of a newer API version are preserved."""
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-Object = dict[str, Any]
-"""A Kubernetes object: decoded JSON."""
+from broker.types import Object
+
+__all__ = ["Metadata", "Object", "RawObject", "controller", "from_time", "key", "to_micro_time", "to_time"]
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):

@@ -20,7 +20,8 @@ from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
-from broker.kubernetes.objects import Object, from_time, to_micro_time
+from broker.kubernetes.objects import from_time, to_micro_time
+from broker.types import Object
 
 DURATION = 40
 """`leaseDurationSeconds`: the kubelet's default, as the other constants here."""

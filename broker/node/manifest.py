@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from broker import __version__
-from broker.kubernetes.objects import Object, to_time
+from broker.kubernetes.objects import to_time
 from broker.kubernetes.quantity import parse_quantity
 from broker.settings import Settings
+from broker.types import Object
 
 ROLE_LABEL = "kubernetes.io/role"
 _NEEDED = ("cpu", "memory", "pods")

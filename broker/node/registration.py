@@ -11,10 +11,10 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
-from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
 from broker.node.manifest import ROLE_LABEL, new_node, own_labels, with_own_taint
 from broker.node.status import PERIOD, NodeStatus
+from broker.types import Object
 
 _RETRY, _RETRY_LIMIT = 0.1, 7.0
 """Seconds: the kubelet's."""

@@ -14,7 +14,6 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError
-from broker.kubernetes.objects import Object
 from broker.node.manifest import (
     NodeReport,
     NotReady,
@@ -26,6 +25,7 @@ from broker.node.manifest import (
     status_patch,
 )
 from broker.provider import ProviderError
+from broker.types import Object
 
 PERIOD = 10.0
 """Seconds between two polls of the provider, and the longest duration of one."""

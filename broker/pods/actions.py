@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
-from broker.kubernetes.objects import Object, from_time
+from broker.kubernetes.objects import from_time
+from broker.types import Object
 
 
 class PodVersion(NamedTuple):

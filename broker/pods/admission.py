@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from broker.kubernetes.objects import Object
 from broker.kubernetes.quantity import Amounts, amounts, largest, total, whole
 from broker.node_info import NodeInfo
 from broker.pods.host_ports import HostPort, has_conflict, host_ports
 from broker.pods.node_affinity import matches_node
 from broker.pods.taints import tolerates_no_execute
+from broker.types import Object
 
 PODS = "pods"
 _ORDER = (PODS, "cpu", "memory", "ephemeral-storage")

@@ -13,7 +13,6 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
-from broker.kubernetes.objects import Object
 from broker.pods.accounting import ResourceLedger, Usage
 from broker.pods.actions import UNKNOWN, PodVersion
 from broker.pods.admission import NODE_AFFINITY, Rejection, admit, mismatches, requests, shortages, unsupported
@@ -34,6 +33,7 @@ from broker.pods.resize import (
 from broker.pods.status_merge import RESIZE_PENDING
 from broker.pods.store import PodSnapshot, PodStore
 from broker.pods.workqueue import RetryLater, WorkQueue
+from broker.types import Object
 
 RESIZE_RETRY = 180.0
 """Seconds after which a resize is considered again although no pod has left: a kubelet's `retryDelay`."""

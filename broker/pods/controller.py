@@ -15,7 +15,7 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.objects import Object, RawObject
+from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.actions import Action, PodVersion, decide, grace_period
 from broker.pods.admission import Rejection
@@ -35,6 +35,7 @@ from broker.pods.termination import PodTermination
 from broker.pods.waiting_status import waiting_status, with_messages
 from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderError
+from broker.types import Object
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
 _ROOM_DELAY = 10.0

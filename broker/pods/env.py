@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from broker.kubernetes.objects import Object
 from broker.kubernetes.quantity import parse_quantity, whole
 from broker.node_info import NodeInfo
+from broker.types import Object
 
 CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
 Kind = Literal["ConfigMap", "Secret"]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from broker.dependencies import Dependencies
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, NotFound
-from broker.kubernetes.objects import Object
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.env import Data, Reference, Unreadable
 from broker.pods.service_env import Service, parse_service, variables
+from broker.types import Object
 
 _PATHS = {
     "ConfigMap": "configmaps",

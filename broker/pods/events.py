@@ -15,7 +15,8 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError, NotFound
-from broker.kubernetes.objects import Object, to_time
+from broker.kubernetes.objects import to_time
+from broker.types import Object
 
 COMPONENT = "virtual-kubelet-web"
 _MESSAGE_LIMIT = 1024

@@ -6,7 +6,7 @@ Source: `GetHostPorts` in `pkg/scheduler/util` and `HostPortInfo` in `kube-sched
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from broker.kubernetes.objects import Object
+from broker.types import Object
 
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - compared, not listened on
 

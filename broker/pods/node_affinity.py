@@ -6,8 +6,8 @@ Source: `component-helpers/scheduling/corev1/nodeaffinity`.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from broker.kubernetes.objects import Object
 from broker.node_info import NodeInfo
+from broker.types import Object
 
 
 def matches_node(pod: Object, node: NodeInfo) -> bool:

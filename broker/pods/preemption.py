@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
-from broker.kubernetes.objects import Object
 from broker.kubernetes.quantity import Amounts
 from broker.pods.admission import Rejection, Shortage, in_units
+from broker.types import Object
 
 PREEMPTED = Rejection("Preempting", "Preempted in order to admit critical pod")
 DISRUPTION: Object = {

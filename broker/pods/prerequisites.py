@@ -10,13 +10,13 @@ Source: `makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`, and `SyncPo
 from collections.abc import Mapping
 
 from broker.dependencies import Dependencies
-from broker.kubernetes.objects import Object
 from broker.pods.env import ContainerEnvironment, Environments, containers, references, resolve
 from broker.pods.env_sources import ServiceWatcher, read_sources
 from broker.pods.events import EventRecorder
 from broker.pods.provider_state import ProviderState
 from broker.pods.volumes import VolumeChecker
 from broker.pods.workqueue import RetryLater
+from broker.types import Object
 
 _MISSING_DELAY = 10.0
 """Longest delay in seconds between two attempts to read an object that does not exist yet."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from broker.kubernetes.objects import Object
 from broker.pods.env import CONTAINER_KINDS, ContainerEnvironment, Environments, Variables, containers, is_resolved
+from broker.types import Object
 
 _BOOKKEEPING = ("managedFields", "resourceVersion")
 Environment = Mapping[str, Variables]

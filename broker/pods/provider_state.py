@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from broker.kubernetes.objects import Object, key
+from broker.kubernetes.objects import key
 from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
 from broker.pods.provider_payload import Environment, digest, environment_in
 from broker.pods.resize import Allocation, allocation_in
 from broker.pods.status_merge import TERMINAL
 from broker.pods.store import PodStore
+from broker.types import Object
 
 _MISSES = 2
 """Number of consecutive polls without a status after which a pod is lost: one may fall into a provider's
@@ -320,6 +321,13 @@ class ProviderStates:
             and not stored.is_terminating
             and not stored.has_ended
         ]
+
+    def any_left_unseen(self) -> bool:
+        """Return whether a pod that is being deleted has left the provider without a status known here."""
+        return any(
+            (state := self.get(stored.key)).pod is None and state.status(stored.uid) is None
+            for stored in self._store.terminating()
+        )
 
     def record_status(self, key: str, uid: str, status: bytes) -> bool:
         """Record the reported status of a pod; return whether it is a change of a pod that Kubernetes has."""

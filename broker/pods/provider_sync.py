@@ -6,7 +6,6 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.objects import Object
 from broker.pods.actions import Action, PodVersion, decide
 from broker.pods.events import EventRecorder
 from broker.pods.prerequisites import PodWaits, Prerequisites
@@ -16,6 +15,7 @@ from broker.pods.status_source import StatusSource
 from broker.pods.store import PodSnapshot
 from broker.pods.workqueue import RetryLater
 from broker.provider import ProviderError, ProviderRefused
+from broker.types import Object
 
 _NO_UPDATES = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 

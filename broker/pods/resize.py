@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from broker.kubernetes.objects import Object
 from broker.kubernetes.quantity import Amounts, amounts
 from broker.node_info import NodeInfo
 from broker.pods.admission import Rejection, admit, in_units, requests
 from broker.pods.host_ports import HostPort
 from broker.pods.status_merge import RESIZE_PENDING
+from broker.types import Object
 
 DEFERRED, INFEASIBLE = "Deferred", "Infeasible"
 _KINDS = ("initContainers", "containers")

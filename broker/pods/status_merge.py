@@ -9,7 +9,8 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
-from broker.kubernetes.objects import Object, to_time
+from broker.kubernetes.objects import to_time
+from broker.types import Object
 
 PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 TERMINAL = ("Succeeded", "Failed")

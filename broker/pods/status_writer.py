@@ -4,10 +4,10 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
-from broker.kubernetes.objects import Object
 from broker.pods.provider_state import ProviderState
 from broker.pods.status_merge import merge_status, status_patch
 from broker.pods.store import PodSnapshot, PodStore
+from broker.types import Object
 
 log = structlog.get_logger()
 

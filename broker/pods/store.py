@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.kubernetes.objects import Metadata, Object, RawObject, controller
+from broker.kubernetes.objects import Metadata, RawObject, controller
 from broker.pods.actions import active_deadline
 from broker.pods.status_merge import TERMINAL
+from broker.types import Object
 
 _MIRROR = "kubernetes.io/config.mirror"
 
@@ -129,6 +130,10 @@ class PodStore:
     def all(self) -> Iterable[bytes]:
         """Return every pod in JSON."""
         return [stored.raw for stored in self._pods.values()]
+
+    def terminating(self) -> list[StoredPod]:
+        """Return the pods that are being deleted and have no terminal phase yet."""
+        return [stored for stored in self._pods.values() if stored.is_terminating and not stored.has_ended]
 
     def put(self, obj: RawObject) -> PodSnapshot | None:
         """Store a pod that was added or modified.

@@ -5,7 +5,7 @@ Source: `ToleratesTaint` in `k8s.io/api/core/v1/toleration.go`.
 
 from collections.abc import Iterable
 
-from broker.kubernetes.objects import Object
+from broker.types import Object
 
 _NO_EXECUTE = "NoExecute"
 

@@ -5,7 +5,7 @@ Source: `convertToAPIContainerStatuses` in `pkg/kubelet/kubelet_pods.go`.
 
 from collections.abc import Mapping
 
-from broker.kubernetes.objects import Object
+from broker.types import Object
 
 _CONFIG_ERROR = "CreateContainerConfigError"
 _STATUSES = {

@@ -1,7 +1,7 @@
 """End-to-end: a node of a cluster whose pods run at the real provider.
 
-Each runs on the fake API server; with `pytest -m cluster` also on the cluster that KUBECONFIG names, in which
-nothing is changed but what a test has made itself, and nothing is left.
+Each runs on the fake API server; with `pytest -m cluster` also on the cluster of KUBECONFIG. There a test
+changes only the objects that it creates, and deletes them.
 """
 
 import os
@@ -14,13 +14,14 @@ from broker.runner import Node
 from tests.broker.cluster import REAL, Corner
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.conftest import Serve
+from tests.pods import a_container
 from tests.server import Server
 
 CONFIG_MAP = {"name": "SHADE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "shade"}}}
 
 
 class Stage:
-    """A corner of a cluster, the provider, and the nodes between them."""
+    """A part of a cluster, the provider, and the nodes between them."""
 
     def __init__(self, corner: Corner, provider: Server) -> None:
         self.corner = corner
@@ -137,6 +138,26 @@ async def test_a_pod_waits_for_its_config_map(stage: Stage, corner: Corner) -> N
         await corner.until(waits)
         settings = {"metadata": {"name": "settings"}, "data": {"shade": "teal"}}
         await corner.client.create(f"/api/v1/namespaces/{corner.namespace}/configmaps", settings)
+        await corner.ready(f"{corner.pods}/web")
+
+
+async def test_a_container_waits_alone(stage: Stage, corner: Corner) -> None:
+    async with stage.node():
+        setup, good, bad = a_container("setup"), a_container("good"), a_container("bad", env=[CONFIG_MAP])
+        await corner.create_pod("web", initContainers=[setup], containers=[good, bad])
+        settings = {"metadata": {"name": "settings"}, "data": {"other": "1"}}
+        config_maps = f"/api/v1/namespaces/{corner.namespace}/configmaps"
+        await corner.client.create(config_maps, settings)
+
+        async def waits() -> bool:
+            status = (await corner.read(f"{corner.pods}/web") or {})["status"]
+            states = {container["name"]: container["state"] for container in status.get("containerStatuses") or ()}
+            message = states.get("bad", {}).get("waiting", {}).get("message")
+            key = f"couldn't find key shade in ConfigMap {corner.namespace}/settings"
+            return "running" in states.get("good", {}) and message == key
+
+        await corner.until(waits)
+        await corner.client.patch(f"{config_maps}/settings", {"data": {"shade": "teal"}})
         await corner.ready(f"{corner.pods}/web")
 
 

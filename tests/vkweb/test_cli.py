@@ -86,6 +86,18 @@ def test_an_error_is_one_line(
     assert done.stderr.startswith(message)
 
 
+def test_a_wrong_option_is_refused_before_the_migration(tmp_path: Path) -> None:
+    done = vkweb("provider", "--bogus", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unrecognized arguments: --bogus" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", [[], ["provider"], ["broker"], ["audit", "query"], ["conformance"]])
+def test_help_names_no_file_of_the_checkout(tmp_path: Path, command: list[str]) -> None:
+    assert "docs/" not in vkweb(*command, "--help", cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_printed(tmp_path: Path, shell: str) -> None:
     printed = vkweb("completion", shell, cwd=tmp_path).stdout

@@ -24,6 +24,11 @@ from tests.server import CLEAN, ROOT
 __all__ = ["api", "authority"]  # fixtures
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the IDs of the children of a process."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Up:
     """A process `vkweb up`, and its log."""
 
@@ -33,8 +38,7 @@ class Up:
 
     def children(self) -> list[int]:
         """Return the IDs of its children: the provider, then the broker."""
-        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in found.split()]
+        return children_of(self.process.pid)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to `vkweb up` alone."""
@@ -130,6 +134,18 @@ async def test_the_end_of_one_ends_the_other(api: ApiServer, start: Start, part:
         os.kill(children[part], signal.SIGKILL)
         assert await up.ended() == 128 + signal.SIGKILL
     assert await eventually(lambda: not any(is_running(pid) for pid in children))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+async def test_parts_end_when_the_command_is_killed(api: ApiServer, start: Start) -> None:
+    async with start() as up:
+        await is_ready(api)
+        children = up.children()
+        workers = [pid for child in children for pid in children_of(child)]
+        assert (len(children), len(workers)) == (2, 1)
+        up.signal(signal.SIGKILL)
+        await up.ended()
+        assert await eventually(lambda: not any(is_running(pid) for pid in [*children, *workers]), seconds=40)
 
 
 async def test_a_broker_that_cannot_start_ends_the_provider(start: Start) -> None:

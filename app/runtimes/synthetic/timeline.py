@@ -23,6 +23,7 @@ from app.kubernetes.status import Transition
 from app.runtimes.base import Timeline
 from app.runtimes.synthetic.fast_forward import fast_forward
 from app.runtimes.synthetic.pod import SECOND, SimulatedPod
+from app.runtimes.synthetic.restart_all import restart_all_at, skip_restarts
 from app.runtimes.synthetic.sync import SyncResult, sync_pod
 from app.runtimes.synthetic.termination import stop_containers
 
@@ -111,6 +112,7 @@ def _catch_up(pod: SimulatedPod, current: Transition, *, now: datetime) -> _Caug
     missed: deque[Transition] = deque(maxlen=MAX_MISSED)
     status, due = current.status, sync_pod(pod, current.status, at=current.effective_at).due
     consistent_at = current.effective_at
+    reset: Transition | None = None
     while due and due <= now:
         at = due
         if skipped := fast_forward(pod, status, at=at, until=now):
@@ -118,6 +120,12 @@ def _catch_up(pod: SimulatedPod, current: Transition, *, now: datetime) -> _Caug
             missed.clear()
         before = status
         status, due = sync_pod(pod, before, at=at)
+        if (restart_at := restart_all_at(pod, before)) and restart_at <= at:
+            if reset and (moved := skip_restarts(pod, reset, Transition(at, status), until=now)):
+                at, status = moved
+                due = sync_pod(pod, status, at=at).due
+                missed.clear()
+            reset = Transition(at, status)
         if status != before and at > consistent_at:
             missed.append(Transition(at, status))
     return _CaughtUp(list(missed), SyncResult(status, due))

@@ -5,10 +5,8 @@ from datetime import UTC, datetime, timedelta
 import orjson
 from flask import Flask
 
-from app.core.quantity import parse_quantity
+from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import format_age
-
-_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
 
 
 def init_app(app: Flask) -> None:
@@ -18,18 +16,18 @@ def init_app(app: Flask) -> None:
         clock=clock,
         iso=iso,
         precise=precise,
-        amount=amount,
-        share=share,
+        amount=format_amount,
+        share=percentage,
         quantity=quantity,
         pretty=pretty,
     )
 
 
 def age(duration: timedelta) -> str:
-    """Format a duration: in milliseconds below one second, else in its two largest units.
+    """Format a duration: in milliseconds below one second, else as kubectl does.
 
     >>> age(timedelta(milliseconds=250)), age(timedelta(hours=25))
-    ('250ms', '1d1h')
+    ('250ms', '25h')
     """
     milliseconds = round(duration.total_seconds() * 1000)
     return f"{milliseconds}ms" if 0 < milliseconds < 1000 else format_age(duration)
@@ -62,34 +60,11 @@ def iso(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def amount(value: float, resource: str) -> str:
-    """Format an amount of a resource with the suffixes of Kubernetes, to two decimals.
-
-    >>> amount(12.5, "cpu"), amount(1.5 * 2**30, "memory"), amount(1000, "pods")
-    ('12.5', '1.5Gi', '1,000')
-    """
-    if resource in ("memory", "ephemeral-storage"):
-        power = 0
-        while abs(value) >= 1024 and power < len(_BINARY) - 1:
-            value, power = value / 1024, power + 1
-        return f"{_digits(value)}{_BINARY[power]}"
-    return _digits(value)
-
-
 def quantity(text: str) -> float:
     """Parse a Kubernetes quantity."""
     return float(parse_quantity(text))
 
 
-def share(part: float, whole: float) -> float:
-    """Return a part of a whole in percent, at most 100; 0 where the whole is 0."""
-    return round(min(100 * part / whole, 100), 2) if whole > 0 else 0
-
-
 def pretty(document: object) -> str:
     """Format a JSON document with indentation."""
     return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.2f}".rstrip("0").rstrip(".")

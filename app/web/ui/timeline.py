@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from app.pods.explain import StatusInterval, waits_for
+from app.kubernetes.printer import PodColumns
+from app.pods.explain import StatusInterval
 
 MAX_BLOCKS = 16
 MAX_SCHEDULED = 6
@@ -49,6 +50,7 @@ class TimelineEntry(NamedTuple):
     Attributes:
         until: when the status ends; None where no end is known.
         changes: the differences from the status before, a phrase each.
+        columns: the columns of `kubectl get pods` for this status.
     """
 
     since: datetime
@@ -56,11 +58,12 @@ class TimelineEntry(NamedTuple):
     when: When
     status: dict[str, Any]
     changes: list[str]
+    columns: PodColumns
 
     @property
     def reason(self) -> str | None:
-        """The reason that `kubectl get pods` shows in place of the phase; None without one."""
-        return waits_for(self.status)
+        """The status that `kubectl get pods` shows in place of the phase; None where it shows the phase."""
+        return self.columns.reason(str(self.status.get("phase")))
 
 
 def timeline_entries(
@@ -69,10 +72,12 @@ def timeline_entries(
     """Return the statuses of a pod in order, each marked as past, current or scheduled at a time."""
     entries: list[TimelineEntry] = []
     before: dict[str, Any] = {}
-    for since, end, status in intervals:
+    for interval in intervals:
+        since, end, status = interval.since, interval.until, interval.status
         until = end or (deleted_at if deleted_at and deleted_at > since else None)
         when: When = "next" if since > at else "past" if until and until <= at else "now"
-        entries.append(TimelineEntry(since, until, when, status, list(changes(before, status))))
+        columns = interval.columns(at if when == "now" else None)
+        entries.append(TimelineEntry(since, until, when, status, list(changes(before, status)), columns))
         before = status
     return entries
 

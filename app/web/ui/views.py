@@ -11,9 +11,10 @@ from werkzeug.exceptions import HTTPException
 
 from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.db.statement import Row
+from app.kubernetes.printer import PodOutline, print_pod
 from app.kubernetes.redact import redact_pod
 from app.kubernetes.status import Phase
-from app.pods.explain import PodHistory, explain, readiness, restarts
+from app.pods.explain import PodHistory, explain
 from app.pods.logs import LogOptions
 from app.pods.queries import MAX_STATUSES, EventFilter, PodFilter, Sort
 from app.services import get_services
@@ -133,12 +134,13 @@ def pods() -> Response:
     sort = query.sort or "name"
     wanted = PodFilter(namespace=query.namespace, name=query.name, phase=query.phase)
     found = get_services().queries.pods(wanted, at=query.at, sort=sort, after=query.after, limit=_PODS_PER_PAGE)
-    statuses = [orjson.loads(row.status) for row in found.rows]
+    at = query.at or get_services().clock()
+    columns = [print_pod(PodOutline.parse(row.pod), orjson.loads(row.status), at=at) for row in found.rows]
     return _page(
         "pods.html",
         wanted=wanted,
         sort=sort,
-        pods=list(zip(found.rows, statuses, strict=True)),
+        pods=list(zip(found.rows, columns, strict=True)),
         after=found.after,
         phases=get_args(Phase),
     )
@@ -242,8 +244,6 @@ def _page(template: str, *, code: int = 200, **context: Any) -> Response:
         shown_at=g.get("at") or now,
         at=g.get("at"),
         node_name=get_services().settings.node_name,
-        readiness=readiness,
-        restarts=restarts,
         **context,
     )
     return html_response(html, code=code)

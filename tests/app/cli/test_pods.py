@@ -26,8 +26,8 @@ def test_the_pods_that_are_there_are_listed(run: Run) -> None:
         ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "UID"],
         ["lab", "tool-0", "0/1", "ContainerCreating", "0", "1s", "198.18.0.9", "tool-0"],
         ["shop", "slow-0", "1/1", "Running", "0", "2m51s", "198.18.0.5", "slow-0"],
-        ["shop", "web-0", "1/1", "Running", "0", "1m21s", "198.18.0.7", "web-0-b"],
-        ["shop", "worker-0", "1/1", "Running", "2", "3m11s", "198.18.0.3", "worker-0"],
+        ["shop", "web-0", "1/1", "Running", "0", "81s", "198.18.0.7", "web-0-b"],
+        ["shop", "worker-0", "1/1", "Running", "2 (2m53s ago)", "3m11s", "198.18.0.3", "worker-0"],
     ]
 
 
@@ -125,7 +125,7 @@ EXPLANATIONS = {
     "runs": (
         ["shop/web-0"],
         [
-            "It is Running, 1/1 ready, since 2026-11-22T08:48:40Z (1m19s).",
+            "It is Running, 1/1 ready, since 2026-11-22T08:48:40Z (79s).",
             "All of its containers run and are ready.",
             "It stays so until it is changed or deleted.",
         ],
@@ -168,11 +168,12 @@ def test_a_pod_is_explained_in_words(run: Run, arguments: list[str], sentences: 
 
 def test_node_shows_requested_resources(run: Run) -> None:
     shown = run("node", "show").stdout
-    assert ["cpu", "100", "1900m", "1.9%"] in table(shown)
-    assert ["pods", "1000", "4", "0.4%"] in table(shown)
+    assert ["cpu", "100", "1.9", "1.9 %"] in table(shown)
+    assert ["memory", "1Ti", "1.34Gi", "0.1 %"] in table(shown)
+    assert ["pods", "1,000", "4", "0.4 %"] in table(shown)
     assert "1 Pending, 3 Running" in shown
     [node] = objects(run("node", "show", "--at", at(61).isoformat(), "--json").stdout)
-    assert node["promised"] == {"cpu": "2100m", "memory": str((256 + 1024 + 128 + 64) * 2**20), "pods": "4"}
+    assert node["requested"] == {"cpu": "2100m", "memory": str((256 + 1024 + 128 + 64) * 2**20), "pods": "4"}
     assert node["revision"] == 8
 
 

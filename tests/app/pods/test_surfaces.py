@@ -97,7 +97,7 @@ def test_every_surface_counts_the_same_pods(
 
     assert (node.pods, node.cpu_millicores, node.memory_bytes) == usage
     assert tuple(value or 0 for value in row) == usage
-    assert shown["promised"] == {
+    assert shown["requested"] == {
         "cpu": f"{usage.cpu_millicores}m", "memory": str(usage.memory_bytes), "pods": str(usage.pods)
     }  # fmt: skip
     assert shown["pods"] == node.pods_by_phase

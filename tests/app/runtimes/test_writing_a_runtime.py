@@ -1,6 +1,5 @@
 """The runtime and the commands of `docs/writing-a-runtime.md` work as described."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,12 @@ from sqlalchemy import select
 from app.db.engine import Database
 from app.db.models import Pod, PodStatus
 from tests.conftest import Serve
-from tests.documents import page, run_examples
+from tests.documents import FILE, page
 from tests.pods import a_pod
 from tests.server import Client
 
 PAGE = page("docs/writing-a-runtime.md")
-((NAME, SOURCE),) = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+((NAME, SOURCE),) = FILE.findall(PAGE)
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
 
@@ -27,11 +26,6 @@ def settings(tmp_path: Path) -> dict[str, str]:
         "RUNTIME": "queue_runtime:QueueRuntime",
         "RUNTIME_DIRECTORY": str(tmp_path / "data" / "queue"),
     }
-
-
-def test_the_page_leads_to_a_node(serve: Serve, settings: dict[str, str], tmp_path: Path) -> None:
-    with serve(**settings) as server:
-        run_examples(PAGE, port=server.port, cwd=tmp_path)
 
 
 def job(tmp_path: Path) -> Path:

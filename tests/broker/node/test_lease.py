@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
-from broker.kubernetes.objects import Object
 from broker.node import lease as module
 from broker.node.lease import Lease, LeaseLost
 from broker.node_info import NodeInfo
+from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
@@ -185,7 +185,7 @@ async def test_a_lost_response_is_no_second_broker(api: ApiServer, lease: Lease,
 
 
 async def renewals(lease: Lease, times: int, pause: Callable[[float], None]) -> None:
-    """Run the lease until it has paused so many times; `pause` takes the place of each."""
+    """Run the lease for a number of pauses; `pause` is called instead of each."""
     enough = asyncio.Event()
     left = iter(range(times, 0, -1))
 

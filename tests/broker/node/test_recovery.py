@@ -8,13 +8,13 @@ import pytest
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
-from broker.kubernetes.objects import Object
 from broker.node import registration as registration_module
 from broker.node import status as status_module
 from broker.node.registration import Registration
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
 from broker.provider import ProviderClient
+from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
@@ -24,7 +24,7 @@ THEIRS = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
 
 
 class Parts:
-    """Registration and status of one node, which is registered."""
+    """Registration and status of a registered node."""
 
     def __init__(self, registration: Registration, status: NodeStatus) -> None:
         self.registration = registration
@@ -32,7 +32,7 @@ class Parts:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run both for the time of a block."""
+        """Run both for the duration of the block."""
         tasks = [asyncio.create_task(part.run()) for part in (self.registration, self.status)]
         try:
             yield

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from broker.kubernetes.client import Client
-from broker.kubernetes.objects import Object
 from broker.node.registration import Registration
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
 from broker.provider import ProviderClient
+from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.broker.waiting import eventually

@@ -14,7 +14,6 @@ from app.db.engine import Database
 from app.db.models import Pod, PodStatus
 from tests.app.runtimes.process import processes, shell, shims
 from tests.conftest import Serve
-from tests.documents import page, run_examples
 from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually
@@ -165,12 +164,6 @@ def test_a_pod_that_has_no_command_is_refused(client: Client) -> None:
 def test_pods_have_the_address_of_the_node(client: Client) -> None:
     created(client, shell("sleep 60"))
     assert status(client)["podIP"] == status(client)["hostIP"] == "127.0.0.1"
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_the_page_about_this_runtime_is_true(serve_processes: ServeProcesses, tmp_path: Path) -> None:
-    with serve_processes() as server:
-        run_examples(page("docs/process-runtime.md"), port=server.port, cwd=tmp_path)
 
 
 def test_pods_of_the_synthetic_runtime_are_lost(serve: Serve, serve_processes: ServeProcesses) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from app.kubernetes.printer import PodOutline
 from app.pods.explain import StatusInterval
 from app.web.ui.timeline import MAX_BLOCKS, MAX_SCHEDULED, changes, lanes, timeline_entries
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+POD = PodOutline.parse('{"metadata": {}, "spec": {"containers": [{"name": "web"}]}}')
 RUNNING = {"running": {"startedAt": "2026-11-22T08:46:38Z"}}
 
 
@@ -27,7 +29,7 @@ def waiting(reason: str, restarts: int = 0) -> dict[str, Any]:
 def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[StatusInterval]:
     times = [NOW + number * every for number in range(len(statuses))]
     return [
-        StatusInterval(since, until, status)
+        StatusInterval(since, until, status, POD)
         for (since, until), status in zip(pairwise([*times, None]), statuses, strict=True)
         if since
     ]
