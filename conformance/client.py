@@ -172,10 +172,10 @@ class ProviderClient:
         return Connection(self.target.port, self.target.host, timeout=PATIENCE_SECONDS)
 
     def clean_up(self) -> None:
-        """Delete every pod of this check, as far as the provider is able to."""
+        """Delete every pod of this check without a grace period, as far as the provider is able to."""
         for pod in self._pods:
             with suppress(OSError, WireError):
-                self.delete(pod)
+                self.delete({**pod, "metadata": {**pod["metadata"], "deletionGracePeriodSeconds": 0}})
         with suppress(
             OSError, WireError, ValueError, TypeError, KeyError, AttributeError
         ):  # the list has entries that are not pods

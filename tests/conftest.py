@@ -1,4 +1,4 @@
-"""What every test has at hand. A test that takes `database_url` runs on SQLite and on PostgreSQL."""
+"""Fixtures of all tests. A test with the fixture `database_url` runs on SQLite and on PostgreSQL."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ _numbers = count()
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that a test sets; its time does not change otherwise."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC)
@@ -37,7 +37,7 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move the time, forth or back."""
+        """Change the time by a number of seconds, which may be negative."""
         self.now += timedelta(seconds=seconds)
 
 
@@ -48,7 +48,7 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A server, and in it a migrated database `template` to copy."""
+    """Yield a server with a migrated database `template` to copy."""
     binaries = find_binaries()
     if binaries is None:
         if os.environ.get("CI"):
@@ -66,7 +66,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file to copy."""
+    """Return a migrated SQLite file to copy."""
     path = tmp_path_factory.mktemp("template") / "provider.db"
     upgrade(make_url(f"sqlite:///{path}"))
     return path
@@ -74,14 +74,14 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """On which database a test runs: on each in turn."""
+    """Return the database of the test: each one in a run of its own."""
     kind: str = request.param
     return kind
 
 
 @pytest.fixture
 def empty_database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database without tables; for SQLite, without a file."""
+    """Yield the URL of a database without tables; for SQLite, without a file."""
     if database_kind == "sqlite":
         yield f"sqlite:///{tmp_path}/data/provider.db"
     else:
@@ -90,7 +90,7 @@ def empty_database_url(database_kind: str, request: pytest.FixtureRequest, tmp_p
 
 @pytest.fixture
 def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated database of this test's own."""
+    """Yield the URL of a migrated database."""
     if database_kind == "sqlite":
         (tmp_path / "data").mkdir(mode=0o700)
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "data" / "provider.db")
@@ -108,7 +108,7 @@ def _postgres_database(server: PostgresServer, *, template: str = "template0") -
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """The database of the test, to look into beside the application."""
+    """Yield the database of the test, beside that of the application."""
     database = Database(make_url(database_url), head=head())
     yield database
     database.dispose()
@@ -119,7 +119,7 @@ MakeApp = Callable[..., Flask]
 
 @pytest.fixture
 def make_app(database_url: str, clock: Clock) -> Iterator[MakeApp]:
-    """Make an application on the test's database and clock, with more settings where given."""
+    """Yield a function that creates an application on the test's database and clock."""
     made: list[Flask] = []
 
     def make(**settings: object) -> Flask:
@@ -134,13 +134,13 @@ def make_app(database_url: str, clock: Clock) -> Iterator[MakeApp]:
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Flask:
-    """An application with the default settings."""
+    """Return an application with the default settings."""
     return make_app()
 
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """A client of the application, without a socket between."""
+    """Return a client of the application, without a socket."""
     return app.test_client()
 
 
@@ -149,7 +149,7 @@ Serve = Callable[..., AbstractContextManager[Server]]
 
 @pytest.fixture
 def serve(database_url: str, tmp_path: Path) -> Serve:
-    """A function that runs the provider under gunicorn on the test's database, for a `with`."""
+    """Return a function that runs the provider under gunicorn on the test's database."""
 
     def run(**settings: str) -> AbstractContextManager[Server]:
         port = int(settings.pop("PORT", "") or free_port())
@@ -160,6 +160,6 @@ def serve(database_url: str, tmp_path: Path) -> Serve:
 
 @pytest.fixture
 def server(serve: Serve) -> Iterator[Server]:
-    """The provider under gunicorn, with the default settings."""
+    """Yield the provider under gunicorn, with the default settings."""
     with serve() as server:
         yield server

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 
 def a_container(name: str = "web", **fields: Any) -> dict[str, Any]:
-    """A container as an API server gives it."""
+    """Return a container as an API server returns it."""
     return {"name": name, "image": "nginx:1.27", "env": [], "resources": {}, **fields}
 
 
@@ -18,7 +18,7 @@ def a_pod(
     metadata: dict[str, Any] | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
-    """A Pod as the original broker sends it: no kind, a status of its own; every call another UID."""
+    """Return a Pod as the original broker sends it: without kind, with a status; each has another UID."""
     return {
         "metadata": {
             "name": name,

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, from the binaries that are on the machine."""
+"""A PostgreSQL server for the tests, from the installed binaries."""
 
 import os
 import shutil
@@ -12,23 +12,23 @@ import psycopg
 
 
 def find_binaries() -> Path | None:
-    """Find the directory with `initdb` and `postgres`, the newest version where there are several."""
+    """Return the directory with `initdb` and `postgres` of the newest version; None if there is none."""
     found = [Path(command).resolve() for name in ("initdb",) if (command := shutil.which(name))]
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version, reverse=True)
     return next((path.parent for path in found if (path.parent / "postgres").exists()), None)
 
 
 class PostgresServer:
-    """A server on a free loopback port, its data in a directory of its own.
+    """A server on a free loopback port, with a data directory of its own.
 
-    PostgreSQL refuses to run as root, so as root this runs it as the user `postgres`.
+    PostgreSQL refuses to run as root, so root runs it as the user `postgres`.
     """
 
     def __init__(self, binaries: Path, *, durable: bool = False) -> None:
         self._binaries = binaries
         self._durable = durable
         self._user = "postgres" if os.getuid() == 0 else None
-        # In memory, unless what is on the disk is what matters.
+        # In memory, unless a test needs durability.
         parent = "/dev/shm" if not durable and Path("/dev/shm").is_dir() else None
         self._directory = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent))
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,11 +42,11 @@ class PostgresServer:
         return self._directory / "data"
 
     def url(self, database: str = "postgres") -> str:
-        """Give the URL of a database, as DATABASE_URL takes it."""
+        """Return the URL of a database, for DATABASE_URL."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start, and return when it takes connections."""
+        """Start the server, and wait until it accepts connections."""
         unsafe = [] if self._durable else ["-c", "fsync=off", "-c", "synchronous_commit=off"]
         self._process = subprocess.Popen(
             [
@@ -65,14 +65,14 @@ class PostgresServer:
         self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "1", attempts=200)
 
     def stop(self) -> None:
-        """Stop as an administrator does: connections are ended, nothing that was committed is lost."""
+        """Stop the server (mode `fast`): connections are closed, committed data are kept."""
         if self._process:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(30)
             self._process = None
 
     def remove(self) -> None:
-        """Stop, and leave nothing behind."""
+        """Stop the server and delete its data."""
         self.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -99,7 +99,7 @@ class PostgresServer:
 
 
 def free_port() -> int:
-    """Find a port on which nothing listens."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

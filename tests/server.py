@@ -1,4 +1,4 @@
-"""The provider as users run it: real gunicorn, real sockets."""
+"""The provider under gunicorn, and a client over sockets."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 
 ROOT = Path(__file__).parent.parent
 CLEAN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-"""An environment with no settings in it."""
+"""The environment without settings."""
 
 
 class Answer(NamedTuple):
-    """What came back: the status line's code and phrase, the headers, the body."""
+    """A response: code and phrase of the status line, headers, body."""
 
     code: int
     phrase: str
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
     @property
     def status_line(self) -> str:
-        """What the original broker compares: `404 Not Found`."""
+        """The status, which the original broker compares: `404 Not Found`."""
         return f"{self.code} {self.phrase}"
 
     def json(self) -> Any:
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One connection, kept alive; made again when the server has closed it."""
+    """A connection that is kept alive, and opened again if the server has closed it."""
 
     def __init__(self, port: int, *, timeout: float = 30) -> None:
         self._connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -53,7 +53,7 @@ class Client:
         query: dict[str, object] | None = None,
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """Send a request and read the whole answer."""
+        """Send a request and read the response."""
         response = self.open(method, path, body, query=query, headers=headers)
         return Answer(response.status, response.reason, dict(response.headers), response.read())
 
@@ -66,7 +66,7 @@ class Client:
         query: dict[str, object] | None = None,
         headers: dict[str, str] | None = None,
     ) -> HTTPResponse:
-        """Send a request; the body of the answer is there to read."""
+        """Send a request; return the response with its body unread."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         target = f"{path}?{urlencode(query)}" if query else path
         self._connection.request(method, target, data, {"Content-Type": "application/json", **(headers or {})})
@@ -77,17 +77,17 @@ class Client:
         self._connection.close()
 
     def get(self, path: str, **query: object) -> Answer:
-        """GET with a query."""
+        """Send a GET request with a query."""
         return self.request("GET", path, query=query)
 
 
 class Server:
-    """Gunicorn and its workers, as a process group of their own.
+    """Gunicorn and its workers, in a process group.
 
     Args:
-        port: where it listens.
+        port: port to listen on.
         settings: environment variables.
-        log: file that gets what it writes to standard error.
+        log: file for standard error.
     """
 
     def __init__(self, port: int, settings: dict[str, str], log: Path) -> None:
@@ -107,7 +107,7 @@ class Server:
         return Client(self.port)
 
     def wait_until_it_answers(self) -> None:
-        """Return when `/healthz` answers; fail where the process ends first."""
+        """Wait until `/healthz` responds; fail if the process ends before."""
         while True:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()}")
@@ -116,35 +116,35 @@ class Server:
                 client.get("/healthz")
                 client.close()
             except OSError:
-                time.sleep(0.01)  # and do not take the processor from what one waits for
+                time.sleep(0.01)  # leave the CPU to the server
             else:
                 return
 
     def signal(self, signal_: signal.Signals) -> None:
-        """Send a signal to gunicorn's master."""
+        """Send a signal to the gunicorn master."""
         self.process.send_signal(signal_)
 
     def kill(self) -> None:
-        """Kill master and workers at once, as `kill -9` or a power cut would."""
+        """Kill master and workers at once, as a power cut does."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         for memory in ("/dev/shm", tempfile.gettempdir()):
             shutil.rmtree(f"{memory}/virtual-kubelet-web-{self.process.pid}", ignore_errors=True)
 
     def stop(self) -> int:
-        """Stop gracefully and give the exit status."""
+        """Stop gracefully and return the exit status."""
         self.signal(signal.SIGTERM)
         return self.process.wait(40)
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Read the log."""
-        whole, _, _ = self.log.read_bytes().rpartition(b"\n")  # the last line may be half written
+        whole, _, _ = self.log.read_bytes().rpartition(b"\n")  # the last line may be incomplete
         return [json.loads(line) for line in whole.split(b"\n") if line]
 
 
 @contextmanager
 def serving(port: int, settings: dict[str, str], log: Path) -> Iterator[Server]:
-    """Run a server for the time of a block; nothing of it is left afterwards."""
+    """Run a server for the duration of the block; kill its processes at the end."""
     server = Server(port, settings, log)
     try:
         server.wait_until_it_answers()

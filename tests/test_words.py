@@ -149,6 +149,8 @@ def findings(paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
         text = VOCABULARY.sub(lambda table: "\n" * table[0].count("\n"), path.read_text().lower())
         for phrase, regex in phrases.items():
+            if phrase.split()[0] not in text:
+                continue
             for match in regex.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1
                 yield f'{path.relative_to(ROOT)}:{line}: "{phrase}"; write: {PLAIN[phrase]}'

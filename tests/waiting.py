@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread does: for a condition, never for a time."""
+"""Wait for conditions in other processes and threads, never for a fixed time."""
 
 import multiprocessing
 import sqlite3
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T | None], *, seconds: float = 30) -> T:
-    """Ask until the answer is true, and give it; fail loudly where it never is."""
+    """Call a function until its result is true, and return it; fail after a deadline."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
@@ -29,7 +29,7 @@ def eventually(condition: Callable[[], T | None], *, seconds: float = 30) -> T:
 
 
 def booted(server: Server, workers: int) -> list[int]:
-    """Wait until so many workers have been started in all; give their process IDs in that order."""
+    """Wait until a number of workers have been started in total; return their process IDs in that order."""
     line = "Booting worker with pid: "
 
     def pids() -> list[int]:
@@ -40,7 +40,7 @@ def booted(server: Server, workers: int) -> list[int]:
 
 
 def together(count: int, function: Callable[[int], T]) -> list[T]:
-    """Call a function in so many threads at once, each with its number; give what they return, in order."""
+    """Call a function with 0, 1, … in a number of threads at once; return the results in order."""
     barrier = Barrier(count)
 
     def call(number: int) -> T:
@@ -52,10 +52,10 @@ def together(count: int, function: Callable[[int], T]) -> list[T]:
 
 
 def together_in_processes(count: int, function: Callable[[int, str], T], argument: str) -> list[T]:
-    """Like :func:`together`, in as many processes, each with connections of its own.
+    """Call a function as :func:`together` does, in processes, each with connections of its own.
 
     Args:
-        function: one at the top of a module, for another process to find.
+        function: a function at module level, which other processes can import.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.conftest"])
@@ -82,7 +82,7 @@ def _report(barrier: Any, results: Any, number: int, call: Callable[[], object])
 
 @contextmanager
 def write_under_way(database_url: str) -> Iterator[None]:
-    """Be a writer that takes its time: every other write has to wait until the block ends."""
+    """Hold a write transaction, so that every other write waits until the end of the block."""
     if database_url.startswith("sqlite"):
         path = make_url(database_url).database or ""
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -4,10 +4,11 @@ Source: `pkg/kubelet/status/generate.go` and `generateAPIPodStatus` in Kubernete
 documentation. The order is the one a kubelet writes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from app.kubernetes.phase import ContainerPair
 from app.kubernetes.pod import PodSpec
+from app.kubernetes.restart import can_restart_all, restarts_all
 from app.kubernetes.status import ConditionStatus, PodCondition
 
 ReasonAndMessage = tuple[str, str | None]
@@ -65,7 +66,26 @@ def build_conditions(
         condition("Ready", gates, holds=gates is None),
         condition("ContainersReady", unready, holds=unready is None),
         condition("PodScheduled"),
+        *_restarting_all(spec, phase, (*init, *regular), condition),
     )
+
+
+def _restarting_all(
+    spec: PodSpec, phase: str, pairs: Sequence[ContainerPair], condition: Callable[..., PodCondition]
+) -> Iterator[PodCondition]:
+    """Yield the condition of a pod whose containers can all be restarted by the end of one."""
+    if not can_restart_all(spec):
+        return
+    reason = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase)
+    is_restarting = any(
+        status.state.terminated and restarts_all(container, exit_code=status.state.terminated.exit_code)
+        for container, status in pairs
+    )
+    if reason or not is_restarting:
+        yield condition("AllContainersRestarting", (reason, None) if reason else None, holds=False)
+    else:
+        why = "RestartAllContainersStarted", "container exited with restart policy rule"
+        yield condition("AllContainersRestarting", why)
 
 
 def _unready(

@@ -9,6 +9,7 @@ from functools import lru_cache
 from msgspec.structs import replace
 
 from app.kubernetes.pod import Container, PodSpec
+from app.kubernetes.restart import RESTARTING_ALL
 from app.kubernetes.status import (
     ContainerState,
     ContainerStateRunning,
@@ -39,7 +40,7 @@ def waiting(
 ) -> ContainerStatus:
     """Return the status of a container that waits: for its first run, or for a restart after `before`."""
     state = ContainerState(waiting=ContainerStateWaiting(reason, message))
-    if before and before.container_id:
+    if before and (before.container_id or before.restart_count):
         return replace(before, state=state, last_state=_last_state(before), ready=False, started=started)
     return ContainerStatus(
         name=container.name,
@@ -62,9 +63,9 @@ def running(
     resources: ResourceStatus | None = None,
 ) -> ContainerStatus:
     """Return the status of a container that starts at `at`, for the first time or after the status `before`."""
-    restart_count, last = 0, _NO_STATE
+    restart_count, last = (before.restart_count, before.last_state) if before else (0, _NO_STATE)
     if before and before.container_id:
-        restart_count, last = before.restart_count + 1, _last_state(before)
+        restart_count, last = restart_count + 1, _last_state(before)
     return ContainerStatus(
         name=container.name,
         state=ContainerState(running=ContainerStateRunning(at)),
@@ -122,6 +123,28 @@ def lost(status: ContainerStatus) -> ContainerStatus:
         message="The container could not be located when the pod was terminated",
     )
     return _ended(status, state)
+
+
+def reset(status: ContainerStatus) -> ContainerStatus:
+    """Return the status of a container that is removed because all containers of its pod are restarted.
+
+    Source: `convertToAPIContainerStatuses` of the kubelet.
+    """
+    if not status.container_id:
+        return status
+    message = "The container is removed because RestartAllContainers in place"
+    removed = terminated_state(exit_code=KILLED, reason=RESTARTING_ALL, message=message)
+    return replace(
+        status,
+        state=ContainerState(waiting=ContainerStateWaiting(RESTARTING_ALL, message)),
+        last_state=status.last_state if status.state.waiting else removed,
+        ready=False,
+        started=False,
+        restart_count=status.restart_count + 1,
+        container_id=None,
+        allocated_resources=None,
+        resources=None,
+    )
 
 
 def _last_state(before: ContainerStatus) -> ContainerState:

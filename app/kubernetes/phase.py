@@ -6,7 +6,7 @@ Source: `getPhase` of the kubelet, "Pod phase" in the Kubernetes documentation.
 from collections.abc import Iterable
 
 from app.kubernetes.pod import Container, PodSpec
-from app.kubernetes.restart import should_restart
+from app.kubernetes.restart import RESTARTING_ALL, should_restart
 from app.kubernetes.status import ContainerStateTerminated, ContainerStatus, Phase
 
 ContainerPair = tuple[Container, ContainerStatus]
@@ -31,7 +31,7 @@ def pod_phase(spec: PodSpec, *, init: Iterable[ContainerPair], regular: Iterable
             is_pending |= not has_started and not (status.started if status.state.running else ended)
         elif status.state.running or ended is None:
             is_pending = True
-        elif ended.exit_code and not should_restart(container, spec, exit_code=ended.exit_code):
+        elif ended.exit_code and not _restarts(container, spec, ended):
             return "Failed"
         else:
             is_pending |= bool(ended.exit_code) and not has_started
@@ -46,6 +46,10 @@ def pod_phase(spec: PodSpec, *, init: Iterable[ContainerPair], regular: Iterable
             is_pending = True
     if is_pending:
         return "Pending"
-    if is_running or any(should_restart(container, spec, exit_code=end.exit_code) for container, end in ends):
+    if is_running or any(_restarts(container, spec, end) for container, end in ends):
         return "Running"
     return "Failed" if any(end.exit_code for _, end in ends) else "Succeeded"
+
+
+def _restarts(container: Container, spec: PodSpec, ended: ContainerStateTerminated) -> bool:
+    return ended.reason == RESTARTING_ALL or should_restart(container, spec, exit_code=ended.exit_code)

@@ -62,7 +62,14 @@ class SleepAction(_Object, frozen=True):
 
 
 class LifecycleHandler(_Object, frozen=True):
+    exec: Any = None
+    http_get: Any = None
     sleep: SleepAction | None = None
+
+    @property
+    def can_succeed(self) -> bool:
+        """Whether it has a handler that a kubelet runs; one with `tcpSocket` alone fails."""
+        return bool(self.exec or self.http_get or self.sleep)
 
     @property
     def seconds(self) -> int:
@@ -199,12 +206,20 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def with_uid(self, uid: str) -> "Manifest":
         """Return a copy with a UID, for a pod that was received without one."""
+        pod = msgspec.structs.replace(self.pod, metadata=msgspec.structs.replace(self.pod.metadata, uid=uid))
+        return Manifest(pod=pod, text=self._with_metadata(uid=uid), digest=self.digest)
+
+    def with_deletion(self, timestamp: str, grace_seconds: int) -> "Manifest":
+        """Return a copy with `deletionTimestamp` and `deletionGracePeriodSeconds`."""
+        text = self._with_metadata(deletionTimestamp=timestamp, deletionGracePeriodSeconds=grace_seconds)
+        return Manifest(pod=self.pod, text=text, digest=self.digest)
+
+    def _with_metadata(self, **fields: str | int) -> str:
         document = _DECODER.decode(self.text)
         metadata = _DECODER.decode(document["metadata"])
-        metadata["uid"] = msgspec.Raw(msgspec.json.encode(uid))
+        metadata.update((name, msgspec.Raw(msgspec.json.encode(value))) for name, value in fields.items())
         document["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
-        pod = msgspec.structs.replace(self.pod, metadata=msgspec.structs.replace(self.pod.metadata, uid=uid))
-        return Manifest(pod=pod, text=msgspec.json.encode(document).decode(), digest=self.digest)
+        return msgspec.json.encode(document).decode()
 
 
 def parse_reference(body: bytes) -> PodReference:

@@ -18,6 +18,10 @@ from app.core.timestamps import parse_duration, parse_rfc3339
 from app.kubernetes.pod import Container, ContainerRestartRule, PodSpec
 from app.kubernetes.status import ContainerStateTerminated
 
+RESTART_ALL = "RestartAllContainers"
+RESTARTING_ALL = "RestartingAllContainers"
+"""The reason in the status of a container that is restarted because of another one."""
+_ACTIONS = ("Restart", RESTART_ALL)
 LONGEST = 300
 RESET_AFTER = 600
 _STEPS = (10, 20, 40, 80, 160, LONGEST)
@@ -28,14 +32,29 @@ def should_restart(container: Container, spec: PodSpec, *, exit_code: int) -> bo
     """Return whether a container that ended with `exit_code` is restarted.
 
     The container's rules have precedence, then its own policy, then the pod's policy, whose default is Always.
-    The rules apply only if the container has a policy of its own. `RestartAllContainers` restarts the container
-    that has the rule, and no other.
+    The rules apply only if the container has a policy of its own.
     """
     policy = container.restart_policy or spec.restart_policy
-    rules = container.restart_policy_rules if container.restart_policy else None
-    if rules and any(_applies(rule, exit_code) for rule in rules):
+    if container.restart_policy and _matching_action(container, exit_code) in _ACTIONS:
         return True
     return exit_code != 0 if policy == "OnFailure" else policy != "Never"
+
+
+def restarts_all(container: Container, *, exit_code: int) -> bool:
+    """Return whether the end of a container restarts all containers of its pod, init containers included.
+
+    Source: `ShouldAllContainersRestart` of the kubelet.
+    """
+    return _matching_action(container, exit_code) == RESTART_ALL
+
+
+def can_restart_all(spec: PodSpec) -> bool:
+    """Return whether a container of a pod has a rule that restarts all of them."""
+    return any(
+        rule.action == RESTART_ALL
+        for container in (*(spec.init_containers or ()), *spec.containers)
+        for rule in container.restart_policy_rules or ()
+    )
 
 
 def backoff_after(ended: ContainerStateTerminated, before: ContainerStateTerminated | None) -> int:
@@ -60,6 +79,15 @@ def next_backoff(*, waited: int) -> int:
     [10, 10, 20, 40, 300, 300]
     """
     return next((step for step in _STEPS if step > waited), LONGEST)
+
+
+def nth_backoff(restarts: int) -> int:
+    """Return the back-off after a failure that follows so many restarts, without a long run among them.
+
+    >>> [nth_backoff(restarts) for restarts in (0, 1, 2, 6, 100)]
+    [0, 10, 20, 300, 300]
+    """
+    return _STEPS[min(restarts, len(_STEPS)) - 1] if restarts else 0
 
 
 def backoff_message(seconds: int, *, container: str, pod: str) -> str:
@@ -107,8 +135,13 @@ def _seconds(start: str, end: str) -> int:
     return (parse_rfc3339(end) - parse_rfc3339(start)) // timedelta(seconds=1)
 
 
-def _applies(rule: ContainerRestartRule, exit_code: int) -> bool:
-    if rule.exit_codes is None or rule.action not in ("Restart", "RestartAllContainers"):
+def _matching_action(container: Container, exit_code: int) -> str | None:
+    """Return the action of the first rule that matches an exit code; None if none does."""
+    return next((rule.action for rule in container.restart_policy_rules or () if _matches(rule, exit_code)), None)
+
+
+def _matches(rule: ContainerRestartRule, exit_code: int) -> bool:
+    if rule.exit_codes is None:
         return False
     is_listed = exit_code in (rule.exit_codes.values or ())
     return is_listed if rule.exit_codes.operator == "In" else rule.exit_codes.operator == "NotIn" and not is_listed

@@ -21,11 +21,12 @@ from app.db.models import Node, Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.resources import ResourceRequests, pod_requests
 from app.kubernetes.status import Transition
+from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.node_clock import NodeClock
+from app.pods.removal import SELECT_ENDING, end, is_ending
 from app.pods.takeover import Takeover
 from app.pods.transaction import DUE, FOREVER, OF_LIVE_POD, SELECT_POD_ROW, NodeTransaction, last_transition
-from app.pods.writer import accepted_pod
-from app.runtimes import Runtime
+from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 
 log = structlog.get_logger("app")
@@ -98,11 +99,17 @@ class TimelineAdvancer:
             self._store_if_possible([])
 
     def advance(self, pod_id: int) -> None:
-        """Compute the overdue statuses of one pod."""
+        """Compute the overdue statuses of one pod; if it waits for another pod of its name, those of the other."""
+        now = self._clock()
         with self._database.read() as connection:
             row = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=pod_id)
-            last = last_transition(connection, pod_id, until=FOREVER)
-        self._advance([(row, last)], self._clock())
+            if row.starts_at is None:
+                key = {"node_name": self._node_name, "namespace": row.namespace, "name": row.name}
+                row = SELECT_ENDING.first(connection, **key)
+            if row is None or row.continues_at is None or row.continues_at > now:
+                return
+            last = last_transition(connection, row.id, until=FOREVER)
+        self._advance([(row, last)], now)
 
     def publish_due(self) -> NodeProgress:
         """Compute all overdue statuses, publish the statuses that became due, and return the node's state."""
@@ -155,8 +162,12 @@ class TimelineAdvancer:
         """Ask the runtime for further statuses, outside of any transaction, and store those that are new."""
         advanced = []
         for row, last in pods:
+            if row.starts_at is None:
+                continue  # it is started when the other pod of its name is removed
             pod = accepted_pod(self._runtime, row)
-            if timeline := self._runtime.advance(pod, current=last, now=now):
+            has_ended = is_ending(row) and last.status.is_terminal
+            timeline = Timeline([]) if has_ended else self._runtime.advance(pod, current=last, now=now)
+            if timeline:
                 advanced.append((row, pod_requests(pod.manifest.pod.spec), last, timeline))
         if advanced:
             self._store_if_possible(advanced)
@@ -170,14 +181,34 @@ class TimelineAdvancer:
             return None
 
     def _store(self, advanced: list[tuple[Row, ResourceRequests, Transition, Timeline]]) -> int:
-        """Insert further statuses, publish due statuses, and return the node's revision."""
+        """Insert statuses, remove pods that have ended, publish due statuses, and return the node's revision."""
+        started: list[AcceptedPod] = []
         with self._database.write() as connection:
             transaction = NodeTransaction(connection, node_name=self._node_name, clock=self._clock)
             for row, requested, last, timeline in advanced:
                 # Skip a pod that another process advanced, or a request changed, since its row was read.
                 fresh = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=row.id)
                 current = last_transition(connection, row.id, until=FOREVER)
-                if (fresh.updated_at, current.effective_at) == (row.updated_at, last.effective_at):
-                    transaction.insert_statuses(row.id, requested, timeline.transitions)
+                if (_version(fresh), current.effective_at) != (_version(row), last.effective_at):
+                    continue
+                transaction.insert_statuses(row.id, requested, timeline.transitions)
+                if not is_ending(fresh):
                     transaction.update_pod(fresh, continues_at=timeline.continues_at)
+                    continue
+                current = (timeline.transitions or [current])[-1]
+                ended = end(
+                    transaction,
+                    self._runtime,
+                    fresh,
+                    last=current,
+                    continues_at=timeline.continues_at,
+                    now=transaction.now,
+                )
+                started += ended.started
+        sync_pods(self._runtime, started)
         return transaction.revision
+
+
+def _version(row: Row) -> tuple[datetime, datetime | None]:
+    """Return the times that every change of a pod by a request or a removal changes."""
+    return row.updated_at, row.deleted_at

@@ -6,7 +6,7 @@ that are read here.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from app.core.timestamps import format_age, rfc3339
 from app.kubernetes.printer import PodColumns, PodOutline, print_pod
@@ -39,11 +39,25 @@ class PodHistory(NamedTuple):
         statuses: in order, upcoming ones included.
         deleted_at: when the pod was deleted; None while it is live.
         continues_at: when the runtime is next asked for statuses; None where it is not.
+        deletion_requested_at: when the deletion was requested; None while it is not.
+        grace_ends_at: when the grace period of the deletion ends.
     """
 
     statuses: Sequence[StatusInterval]
     deleted_at: datetime | None
     continues_at: datetime | None
+    deletion_requested_at: datetime | None = None
+    grace_ends_at: datetime | None = None
+
+    @classmethod
+    def of(cls, pod: Any, statuses: Sequence[StatusInterval]) -> Self:
+        """Return the history of a pod's row, with its statuses."""
+        return cls(statuses, pod.deleted_at, pod.continues_at, pod.deletion_requested_at, pod.grace_ends_at)
+
+    def is_ending(self, at: datetime) -> bool:
+        """Return whether the pod is being deleted at a time: its deletion was requested, and it is not gone."""
+        is_requested = self.deletion_requested_at is not None and self.deletion_requested_at <= at
+        return is_requested and (self.deleted_at is None or self.deleted_at > at)
 
     def deletion_before(self, at: datetime) -> datetime | None:
         """Return when the pod was deleted, if it does not exist at a time; None where it does.
@@ -80,6 +94,9 @@ def explain(history: PodHistory, *, now: datetime) -> Iterator[str]:
     yield from _reasons(status, is_deleted=deleted_at is not None)
     if deleted_at:
         yield f"It was deleted at {rfc3339(deleted_at)}."
+    elif history.is_ending(now) and history.deletion_requested_at and history.grace_ends_at:
+        requested_at, ends_at = rfc3339(history.deletion_requested_at), rfc3339(history.grace_ends_at)
+        yield f"It is being deleted since {requested_at}; its grace period ends at {ends_at}."
     upcoming = [status for status in history.statuses if status.since > now]
     yield from _next(history, upcoming, now=now, is_deleted=deleted_at is not None)
 
@@ -158,6 +175,8 @@ def _next(
         yield f"{len(upcoming) - _MAX_UPCOMING} more changes follow, the last at {last}."
     if history.deleted_at and not is_deleted:
         yield f"At {rfc3339(history.deleted_at)}, in {format_age(history.deleted_at - now)}, it is deleted."
+    elif history.is_ending(now) and upcoming:
+        yield "Then it is gone."
     elif history.continues_at:
         continues_at = rfc3339(history.continues_at)
         yield f"How it goes on is decided at {continues_at}, or when somebody reads it after that."

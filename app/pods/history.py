@@ -16,6 +16,7 @@ from app.kubernetes.redact import redact_pod
 from app.pods.context import NodeContext
 from app.pods.explain import PodHistory, explain, summary
 from app.pods.queries import PodQueries
+from app.pods.transaction import NEWEST_FIRST
 
 _ROWS_PER_CHUNK = 200
 
@@ -144,14 +145,15 @@ class History:
         query = (
             select(Pod.__table__)
             .where(Pod.node_name == self._node.node_name, Pod.uid == uid if uid else names)
-            .order_by(Pod.deleted_at.is_(None).desc(), Pod.updated_at.desc())
+            .order_by(Pod.deleted_at.is_(None).desc(), *NEWEST_FIRST, Pod.updated_at.desc())
             .limit(1)
         )
         with self._node.database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFound(f"no pod {f'with the UID {uid}' if uid else f'{namespace}/{name}'} is recorded")
-        if row.continues_at and row.continues_at <= self._node.clock():
+        is_waiting = row.starts_at is None and row.deleted_at is None
+        if is_waiting or (row.continues_at and row.continues_at <= self._node.clock()):
             self._node.timelines.advance(row.id)
             with self._node.database.read() as connection:
                 row = connection.execute(query).one()
@@ -162,7 +164,7 @@ class History:
             pod=redact_pod(orjson.loads(row.pod)),
             created_at=row.created_at,
             updated_at=row.updated_at,
-            history=PodHistory(self._queries.statuses(row), row.deleted_at, row.continues_at),
+            history=PodHistory.of(row, self._queries.statuses(row)),
         )
 
     def find(self, pod: str) -> PodRecord:

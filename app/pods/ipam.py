@@ -13,6 +13,10 @@ _ARE_TAKEN = select(Pod.pod_ip).where(*_LIVE, Pod.pod_ip.in_(bindparam("pod_ips"
 _WINDOW = 256
 
 
+class NoFreeAddress(Unavailable):
+    """Every address of POD_CIDR is taken."""
+
+
 def free_address(connection: Connection, *, node_name: str, network: IPNetwork, start: int) -> str:
     """Return an address that no live pod of the node has.
 
@@ -24,7 +28,7 @@ def free_address(connection: Connection, *, node_name: str, network: IPNetwork, 
             addresses are allocated one after another, and a released address is reused as late as possible.
 
     Raises:
-        Unavailable: every address is taken.
+        NoFreeAddress: every address is taken.
     """
     usable = network.num_addresses - 2  # without the network address and the broadcast address
     first = str(network[1 + start % usable])
@@ -39,4 +43,4 @@ def free_address(connection: Connection, *, node_name: str, network: IPNetwork, 
         for candidate in candidates:
             if candidate not in taken:
                 return candidate
-    raise Unavailable(f"no address is free in {network}: it is too small for the pods of this node (POD_CIDR)")
+    raise NoFreeAddress(f"no address is free in {network}: it is too small for the pods of this node (POD_CIDR)")

@@ -4,8 +4,9 @@ A pod is one row of `pods`; each of its statuses is a row of `pod_statuses` with
 status at T is therefore the last row with `effective_at <= T`. Every read of the package selects it by
 :func:`status_at`, and selects the pods that existed at T by :func:`existed_at`, so that all reads agree:
 
-* A pod does not exist from its deletion on. One that was deleted and created again with the same UID does not
-  exist between the two: `left_at` of the statuses from the deletion on holds the time of that deletion.
+* A pod does not exist from `deleted_at` on: its deletion was requested, and its containers have ended. One that
+  was created again with the same UID does not exist between the two: `left_at` of the statuses from the end of the
+  deletion on holds the time of that end.
 * A read of the present ignores the clock where the row is newer than the clock. A pod that another process has
   just written may be dated some milliseconds ahead of this process's clock and must not be hidden.
 
@@ -40,8 +41,8 @@ _KEYS: dict[Sort, tuple[Any, ...]] = {
     "oldest": (Pod.created_at, Pod.id),
 }
 _RECORD = (
-    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.updated_at, Pod.deleted_at,
-    Pod.continues_at,
+    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.updated_at,
+    Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
 )  # fmt: skip
 _STATUS = (PodStatus.effective_at, PodStatus.phase, PodStatus.reason, PodStatus.status)
 

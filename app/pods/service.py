@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-import structlog
 from sqlalchemy import bindparam, select
 
 from app import audit
@@ -20,14 +19,16 @@ from app.core.timestamps import seconds
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.pod import Manifest, PodReference
+from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.context import NodeContext
+from app.pods.ipam import NoFreeAddress
 from app.pods.queries import status_at
-from app.pods.writer import PodWriter, accepted_pod
+from app.pods.removal import is_ending
+from app.pods.transaction import NEWEST_FIRST
+from app.pods.writer import PodWriter
 from app.runtimes import AcceptedPod
 
 _ROWS_PER_CHUNK = 200
-
-log = structlog.get_logger("app")
 
 _LIVE = (
     Pod.node_name == bindparam("node_name"),
@@ -37,20 +38,29 @@ _LIVE = (
 )
 _HOLDS_NOW = status_at(bindparam("now"), or_written=True)
 
-_SELECT_STATUS = Statement(select(PodStatus.status, Pod.id, Pod.continues_at).join(Pod).where(*_LIVE, _HOLDS_NOW))
+_SELECT_STATUS = Statement(
+    select(PodStatus.status, Pod.id, Pod.starts_at, Pod.continues_at)
+    .join(Pod)
+    .where(*_LIVE, _HOLDS_NOW)
+    .order_by(*NEWEST_FIRST)
+    .limit(1)
+)
 _SELECT_POD = Statement(
     select(
-        Pod.pod, Pod.digest, PodStatus.status, Pod.id, Pod.continues_at, Pod.pod_ip, Pod.created_at, Pod.deleted_at
+        Pod.pod, Pod.digest, PodStatus.status, Pod.id, Pod.continues_at, Pod.pod_ip, Pod.created_at, Pod.starts_at,
+        Pod.deletion_requested_at, Pod.grace_ends_at,
     )
     .join(PodStatus)
     .where(*_LIVE, _HOLDS_NOW)
-)
-_SELECT_DIGEST = Statement(select(Pod.uid, Pod.digest).where(*_LIVE))
+    .order_by(*NEWEST_FIRST)
+    .limit(1)
+)  # fmt: skip
+_SELECT_DIGEST = Statement(select(Pod.uid, Pod.digest).where(*_LIVE).order_by(*NEWEST_FIRST).limit(1))
 _SELECT_PODS = (
     select(Pod.pod, PodStatus.status)
     .join(PodStatus)
     .where(Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None), _HOLDS_NOW)
-    .order_by(Pod.namespace, Pod.name)
+    .order_by(Pod.namespace, Pod.name, Pod.id)
 )
 
 
@@ -67,9 +77,15 @@ class PodService:
         """Create a pod.
 
         A request with the UID of the live pod is an update, and changes nothing where nothing differs: a client
-        that lost the answer repeats the request. A request with another UID replaces the pod that has the name.
+        that lost the answer repeats the request. A request with another UID replaces the pod that has the name:
+        the new pod starts when the replaced one has ended. A request with the UID of a pod that is being deleted
+        changes nothing, since no request cancels a deletion.
         """
-        self._put(manifest, caller, verb="create")
+        try:
+            self._put(manifest, caller, verb="create")
+        except NoFreeAddress:
+            self._node.timelines.advance_all()  # pods whose containers have ended give their addresses back
+            self._put(manifest, caller, verb="create")
 
     def update(self, manifest: Manifest, caller: Caller) -> None:
         """Update a pod; change nothing where only the order of its environment differs.
@@ -90,23 +106,28 @@ class PodService:
         self._put(manifest, caller, verb="update")
 
     def delete(self, pod: PodReference, caller: Caller) -> None:
-        """Delete a pod; keep its history.
+        """Begin the deletion of a pod, or shorten its grace period; keep its history.
+
+        The pod is gone when its containers have ended; see :mod:`app.pods.removal`. A repeated request changes
+        nothing.
 
         Raises:
-            NotFound: no live pod has the name, or it has another UID than the request.
+            NotFound: no pod has the name, or none with that UID.
         """
         grace = pod.deletion_grace_period_seconds
         with self._writing(caller, "delete") as writer:
-            live = writer.find_live(pod.namespace, pod.name)
-            if live is None or pod.uid not in (None, "", live.uid):
+            found = writer.find(pod.namespace, pod.name)
+            if found and pod.uid and pod.uid != found.uid:
+                found = writer.find_ending(pod.namespace, pod.name, pod.uid)
+            if found is None:
                 raise _not_found(pod.namespace, pod.name)
-            writer.delete(live, grace=None if grace is None else seconds(grace))
+            writer.delete(found, grace=None if grace is None else seconds(grace))
 
     def get(self, namespace: str, name: str) -> str:
         """Return a pod with its status, as JSON.
 
         Raises:
-            NotFound: no live pod has the name.
+            NotFound: no pod has the name.
         """
         row = self._read(_SELECT_POD, namespace, name)
         return _with_status(row.pod, row.status)
@@ -130,7 +151,7 @@ class PodService:
         return accepted_pod(self._node.runtime, row), row.status
 
     def list(self) -> Generator[str, None, None]:
-        """Yield every live pod with its status, by namespace and name, as pieces of one JSON array.
+        """Yield every pod that is not gone with its status, by namespace and name, as pieces of one JSON array.
 
         All pods are from one snapshot. Rows are read as the pieces are consumed, so memory does not grow with
         them.
@@ -167,18 +188,22 @@ class PodService:
     def _put(self, manifest: Manifest, caller: Caller, *, verb: Verb) -> None:
         metadata = manifest.pod.metadata
         with self._writing(caller, verb) as writer:
-            live = writer.find_live(metadata.namespace, metadata.name)
-            if live is None and verb == "update":
+            found = writer.find(metadata.namespace, metadata.name)
+            if found is None and verb == "update":
                 raise _not_found(metadata.namespace, metadata.name)
+            live = None if found is None or is_ending(found) else found
             if not metadata.uid:
-                manifest = manifest.with_uid(live.uid if live else str(uuid4()))
+                named = found if verb == "update" else live
+                manifest = manifest.with_uid(named.uid if named else str(uuid4()))
             uid = manifest.pod.metadata.uid or ""
-            if live and live.uid == uid:
-                if live.digest == manifest.digest:
+            if found and found.uid != uid:
+                found = writer.find_ending(metadata.namespace, metadata.name, uid)
+            if found and found.uid == uid:
+                if found.digest == manifest.digest or (verb == "create" and is_ending(found)):
                     writer.rollback()
                 else:
                     self._node.disk.check(len(manifest.text))
-                    writer.update(live, manifest)
+                    writer.update(found, manifest)
                 return
             self._node.disk.check(len(manifest.text))
             if live:
@@ -195,11 +220,7 @@ class PodService:
         with self._node.database.write() as connection:
             writer = PodWriter(connection, self._node.runtime, clock=self._node.clock, caller=caller, verb=verb)
             yield writer
-        for pod in writer.touched:
-            try:
-                self._node.runtime.sync(pod)
-            except Exception:  # the write is committed; the runtime catches up when it is next asked
-                log.exception("the runtime failed to sync a pod", uid=pod.manifest.pod.metadata.uid)
+        sync_pods(self._node.runtime, writer.touched)
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""
@@ -209,7 +230,7 @@ class PodService:
             self._node.timelines.advance_all()
         with self._node.database.read() as connection:
             row = query.first(connection, **self._key(namespace, name, now=now))
-        if row and row.continues_at and row.continues_at <= now:
+        if row and (row.starts_at is None or (row.continues_at and row.continues_at <= now)):
             self._node.timelines.advance(row.id)
             with self._node.database.read() as connection:
                 row = query.first(connection, **self._key(namespace, name, now=self._node.clock()))

@@ -16,14 +16,18 @@ from app.kubernetes.resources import ResourceRequests
 from app.kubernetes.status import Transition
 from app.pods.node_clock import NodeClock
 
-_TICK = timedelta(microseconds=1)
+TICK = timedelta(microseconds=1)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 SELECT_POD_ROW = select(
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
-    Pod.updated_at, Pod.deleted_at, Pod.continues_at, Pod.revision,
+    Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
+    Pod.revision,
 ).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
 """The columns of a pod that writers and runtimes need."""
+
+NEWEST_FIRST = (Pod.deletion_requested_at.is_(None).desc(), Pod.created_at.desc())
+"""The order of the pods of one name: the one that is not being deleted is first."""
 
 OF_LIVE_POD = (
     select(Pod.id)
@@ -72,7 +76,10 @@ _MARK_LEFT = Statement(
     )
     .values(left_at=case((PodStatus.effective_at > _LEFT_AT, PodStatus.effective_at), else_=_LEFT_AT))
 )
-_CHANGEABLE = ("pod", "digest", "pod_ip", "created_at", "updated_at", "deleted_at", "continues_at")
+_CHANGEABLE = (
+    "pod", "digest", "pod_ip", "created_at", "updated_at", "starts_at", "deletion_requested_at", "grace_ends_at",
+    "deleted_at", "continues_at",
+)  # fmt: skip
 _UPDATE_POD = Statement(
     update(Pod).where(Pod.id == bindparam("pod_id")).values(parameters(*_CHANGEABLE, "revision"))
 )
@@ -116,7 +123,7 @@ class NodeTransaction:
         """
         now = max(self.now, row.updated_at)
         current = last_transition(self.connection, row.id, until=now)
-        return max(now, current.effective_at + _TICK), current
+        return max(now, current.effective_at + TICK), current
 
     def delete_statuses_from(self, pod_id: int, *, at: datetime) -> None:
         """Delete the statuses that hold from a time or later."""

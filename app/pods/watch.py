@@ -1,7 +1,7 @@
 """Changes of the pods of a node since a revision: one request instead of a poll of every pod."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import orjson
 from sqlalchemy import bindparam, select
@@ -38,7 +38,11 @@ _SELECT_CHANGED = (
     .join(PodStatus)
     .where(*_SINCE, Pod.deleted_at.is_(None), status_at(bindparam("now"), or_written=True))
 )
-_SELECT_DELETED = select(Pod.namespace, Pod.name, Pod.uid).where(*_SINCE, Pod.deleted_at.is_not(None))
+_SELECT_DELETED = (
+    select(Pod.namespace, Pod.name, Pod.uid, PodStatus.status)
+    .join(PodStatus)
+    .where(*_SINCE, Pod.deleted_at.is_not(None), status_at(bindparam("now"), or_written=True))
+)
 
 
 class StatusWatch:
@@ -51,7 +55,7 @@ class StatusWatch:
         """Yield the status of every pod that changed since a revision, as pieces of one JSON object.
 
         `{"revision", "statuses": [{"namespace", "name", "uid", "status"}, …], "deleted": [{"namespace", "name",
-        "uid"}, …]}`.
+        "uid", "status"}, …]}`. The status of a deleted pod is its last one.
         A client that continues from the `revision` of an answer misses no change: revisions are committed in
         order, and a status that becomes due gets a revision of its own.
 
@@ -69,14 +73,14 @@ class StatusWatch:
             yield f'{{"revision":{reached},"statuses":['
             separator = ""
             for chunk in rows.partitions():
-                yield separator + ",".join(f'{_open_object(row)},"status":{row[3]}}}' for row in chunk)
+                yield separator + ",".join(map(_change, chunk))
                 separator = ","
             yield '],"deleted":['
             if seen:
                 separator = ""
                 rows = connection.execute(_SELECT_DELETED, key, execution_options={"yield_per": _ROWS_PER_CHUNK})
                 for chunk in rows.partitions():
-                    yield separator + ",".join(_open_object(row) + "}" for row in chunk)
+                    yield separator + ",".join(map(_change, chunk))
                     separator = ","
             yield "]}"
 
@@ -95,14 +99,13 @@ class StatusWatch:
 
     def _quiet_seconds(self, state: NodeProgress) -> float:
         """Return the seconds during which only a request can change a pod."""
-        if state.is_overdue:
-            return _OVERDUE_SECONDS
+        longest = _OVERDUE_SECONDS if state.is_overdue else _CONNECTION_SECONDS
         if state.next_at is None:
-            return _CONNECTION_SECONDS
-        return min(_CONNECTION_SECONDS, (state.next_at - self._node.clock()).total_seconds())
+            return longest
+        return min(longest, (state.next_at - self._node.clock()).total_seconds())
 
 
-def _open_object(row: tuple[str, ...]) -> str:
-    """Return the beginning of a pod's JSON object, without its closing brace."""
+def _change(row: Sequence[str]) -> str:
+    """Return a pod with its status as a JSON object."""
     namespace, name, uid = (orjson.dumps(part).decode() for part in row[:3])
-    return f'{{"namespace":{namespace},"name":{name},"uid":{uid}'
+    return f'{{"namespace":{namespace},"name":{name},"uid":{uid},"status":{row[3]}}}'

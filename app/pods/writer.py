@@ -10,22 +10,28 @@ from app import audit
 from app.audit import Caller, Event, Verb
 from app.audit.diff import diff
 from app.core.errors import InvalidRequest
+from app.core.timestamps import rfc3339
 from app.db.models import Pod
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes import status as statuses
 from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
+from app.pods.accepted import accepted_pod
 from app.pods.ipam import free_address
 from app.pods.node_clock import NodeClock
-from app.pods.transaction import SELECT_POD_ROW, NodeTransaction
+from app.pods.removal import SELECT_ENDING, end, is_ending, waiting_status
+from app.pods.transaction import FOREVER, NEWEST_FIRST, SELECT_POD_ROW, NodeTransaction, last_transition
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
+from app.runtimes.observed import build_lost_status
 
-_SELECT_LIVE = Statement(
+_SELECT_NEWEST = Statement(
     SELECT_POD_ROW.where(
         Pod.namespace == bindparam("namespace"), Pod.name == bindparam("name"), Pod.deleted_at.is_(None)
     )
+    .order_by(*NEWEST_FIRST)
+    .limit(1)
 )
 _SELECT_BY_UID = Statement(SELECT_POD_ROW.where(Pod.uid == bindparam("uid")))
 _INSERT_POD = Statement(
@@ -33,7 +39,7 @@ _INSERT_POD = Statement(
     .values(
         parameters(
             "node_name", "namespace", "name", "uid", "pod", "digest", "pod_ip", "created_at", "updated_at",
-            "deleted_at", "continues_at", "revision",
+            "starts_at", "deletion_requested_at", "grace_ends_at", "deleted_at", "continues_at", "revision",
         )
     )
     .returning(Pod.id)
@@ -69,12 +75,23 @@ class PodWriter:
         self._verb = verb
         self.touched: list[AcceptedPod] = []
 
-    def find_live(self, namespace: str, name: str) -> Row | None:
-        """Return the row of the live pod with a name; None where there is none."""
-        return self._find(_SELECT_LIVE, namespace=namespace, name=name)
+    def find(self, namespace: str, name: str) -> Row | None:
+        """Return the row of the newest pod with a name that is not gone; None where there is none."""
+        row = self._find(_SELECT_NEWEST, namespace=namespace, name=name)
+        if row is None or (row.starts_at and not is_ending(row)):
+            return row
+        ending = row if is_ending(row) else self._find(SELECT_ENDING, namespace=namespace, name=name)
+        if ending is None or not self._has_ended(ending):
+            return row
+        return self._find(_SELECT_NEWEST, namespace=namespace, name=name)
+
+    def find_ending(self, namespace: str, name: str, uid: str) -> Row | None:
+        """Return the row of the pod with a name and UID that is being deleted; None where there is none."""
+        row = self._find(SELECT_ENDING, namespace=namespace, name=name)
+        return row if row and row.uid == uid else None
 
     def find_by_uid(self, uid: str) -> Row | None:
-        """Return the row of the pod with a UID, live or deleted; None where there is none."""
+        """Return the row of the pod with a UID, gone or not; None where there is none."""
         return self._find(_SELECT_BY_UID, uid=uid)
 
     def rollback(self) -> None:
@@ -82,15 +99,14 @@ class PodWriter:
         self._transaction.rollback()
 
     def create(self, manifest: Manifest, *, replaced: str | None = None) -> None:
-        """Insert a new pod and its statuses.
+        """Insert a new pod and its statuses. It waits if another pod of its name has not ended.
 
         Args:
             replaced: the UID of the pod that had the name until now, for the audit log.
         """
         now = self._transaction.now
         metadata = manifest.pod.metadata
-        pod = self._accept(manifest, self._address(manifest), now)
-        timeline = self._runtime.create(pod, now=now)
+        pod, timeline = self._begin(manifest, now=now)
         row = _INSERT_POD.one(
             self._transaction.connection,
             node_name=self._transaction.node_name,
@@ -102,6 +118,9 @@ class PodWriter:
             pod_ip=pod.placement.pod_ip,
             created_at=now,
             updated_at=now,
+            starts_at=pod.starts_at,
+            deletion_requested_at=None,
+            grace_ends_at=None,
             deleted_at=None,
             continues_at=timeline.continues_at,
             revision=self._transaction.revision,
@@ -110,7 +129,7 @@ class PodWriter:
         self._record(metadata, {"replaced": replaced}, timeline)
 
     def restore(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
-        """Restore a deleted pod, for a create request with its UID.
+        """Restore a pod that is gone, for a create request with its UID, as :meth:`create`.
 
         Raises:
             InvalidRequest: the UID belongs to a pod with another name.
@@ -119,8 +138,7 @@ class PodWriter:
         if row.deleted_at is None or (row.namespace, row.name) != (metadata.namespace, metadata.name):
             raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
         now, _ = self._transaction.next_timestamp(row)
-        pod = self._accept(manifest, self._address(manifest), now)
-        timeline = self._runtime.create(pod, now=now)
+        pod, timeline = self._begin(manifest, now=now)
         self._transaction.delete_statuses_from(row.id, at=now)
         self._transaction.mark_left(row.id, left_at=row.deleted_at)
         self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
@@ -131,27 +149,35 @@ class PodWriter:
             pod_ip=pod.placement.pod_ip,
             created_at=now,
             updated_at=now,
+            starts_at=pod.starts_at,
+            deletion_requested_at=None,
+            grace_ends_at=None,
             deleted_at=None,
             continues_at=timeline.continues_at,
         )
         self._record(row, {"revived": row.uid, "replaced": replaced}, timeline)
 
     def update(self, row: Row, manifest: Manifest) -> None:
-        """Update a live pod. The runtime continues from its current status."""
+        """Update a pod that is not gone. The runtime continues from its current status.
+
+        The timeline of a pod that is being deleted does not change.
+        """
         now, current = self._transaction.next_timestamp(row)
         before = Manifest.stored(row.pod, digest=row.digest)
-        pod = self._accept(manifest, row.pod_ip, row.created_at)
-        timeline = self._runtime.update(pod, before=before, current=current, now=now)
-        upcoming = timeline.transitions or [Transition(now, current.status)]
-        is_same = statuses.encode_status(upcoming[0].status) == statuses.encode_status(current.status)
-        requested = pod_requests(manifest.pod.spec)
-        if is_same and pod_requests(before.pod.spec) == requested:
-            upcoming = upcoming[1:]  # the stored status holds on, with the time from which it holds
-        self._transaction.delete_statuses_from(row.id, at=now)
-        self._transaction.insert_statuses(row.id, requested, upcoming)
-        self._transaction.update_pod(
-            row, pod=manifest.text, digest=manifest.digest, updated_at=now, continues_at=timeline.continues_at
-        )
+        if is_ending(row):
+            manifest = _with_deletion_of(row, manifest)
+        row_after = row._replace(pod=manifest.text, digest=manifest.digest, updated_at=now)
+        timeline = self._updated_timeline(row_after, before=before, current=current, now=now)
+        if not is_ending(row):
+            upcoming = timeline.transitions or [Transition(now, current.status)]
+            is_same = statuses.encode_status(upcoming[0].status) == statuses.encode_status(current.status)
+            requested = pod_requests(manifest.pod.spec)
+            if is_same and pod_requests(before.pod.spec) == requested:
+                upcoming = upcoming[1:]  # the stored status holds on, with the time from which it holds
+            self._transaction.delete_statuses_from(row.id, at=now)
+            self._transaction.insert_statuses(row.id, requested, upcoming)
+            row_after = row_after._replace(continues_at=timeline.continues_at)
+        self._transaction.update_pod(row_after)
         changed = diff(orjson.loads(row.pod), orjson.loads(manifest.text))
         self._record(
             row,
@@ -160,43 +186,77 @@ class PodWriter:
         )
 
     def delete(self, row: Row, *, grace: timedelta | None = None) -> None:
-        """Delete a pod; keep its row and its past statuses, and insert those of its termination.
+        """Begin the deletion of a pod, or shorten its grace period; insert the statuses of its termination.
 
         Args:
+            row: a pod that is not gone.
             grace: the grace period of its containers; None for that of the pod's spec.
         """
         now, current = self._transaction.next_timestamp(row)
         manifest = Manifest.stored(row.pod, digest=row.digest)
-        pod = self._accept(manifest, row.pod_ip, row.created_at, deleted_at=now, grace=grace)
-        timeline = self._runtime.delete(
-            pod,
-            current=current,
-            grace=manifest.pod.spec.grace if grace is None else grace,
-            now=now,
+        grace = manifest.pod.spec.grace if grace is None else grace
+        requested_at, grace_ends_at = row.deletion_requested_at or now, now + grace
+        shortens = is_ending(row)
+        if shortens and grace_ends_at >= row.grace_ends_at:
+            self._transaction.rollback()
+            return
+        manifest = manifest.with_deletion(rfc3339(grace_ends_at), int(grace.total_seconds()))
+        row = row._replace(
+            pod=manifest.text, updated_at=now, deletion_requested_at=requested_at, grace_ends_at=grace_ends_at
         )
+        pod = accepted_pod(self._runtime, row)
+        if row.starts_at:
+            self.touched.append(pod)
+            timeline = self._runtime.delete(pod, current=current, grace=grace_ends_at - requested_at, now=now)
+        else:  # it has waited for another pod of its name, and no container has run
+            timeline = Timeline([Transition(now, build_lost_status(pod, at=now, previous=current.status))])
         self._transaction.delete_statuses_from(row.id, at=now)
         self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
-        self._transaction.update_pod(row, updated_at=now, deleted_at=now, continues_at=timeline.continues_at)
+        last = (timeline.transitions or [current])[-1]
+        self._end(row, last, continues_at=timeline.continues_at, now=now)
         if self._verb == "delete":
-            self._record(row)
+            self._record(row, {"gracePeriodSeconds": int(grace.total_seconds())} if shortens else None)
+
+    def _begin(self, manifest: Manifest, *, now: datetime) -> tuple[AcceptedPod, Timeline]:
+        """Return a new pod and its timeline. One that waits has no `starts_at`; the runtime only validates it."""
+        metadata = manifest.pod.metadata
+        waits = self._find(SELECT_ENDING, namespace=metadata.namespace, name=metadata.name) is not None
+        pod = self._runtime.accepted(
+            manifest, pod_ip=self._address(manifest), accepted_at=now, starts_at=None if waits else now
+        )
+        timeline = self._runtime.create(pod, now=now)
+        if waits:
+            timeline = Timeline([Transition(now, waiting_status(pod, at=now))], problems=timeline.problems)
+        else:
+            self.touched.append(pod)
+        return pod, timeline
+
+    def _updated_timeline(self, row: Row, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
+        pod = accepted_pod(self._runtime, row)
+        if row.starts_at is None:
+            problems = self._runtime.create(pod, now=now).problems
+            status = waiting_status(pod, at=now, previous=current.status)
+            return Timeline([Transition(now, status)], problems=problems)
+        self.touched.append(pod)
+        return self._runtime.update(pod, before=before, current=current, now=now)
+
+    def _has_ended(self, row: Row) -> bool:
+        """Remove a pod whose stored end has passed; return whether it was removed."""
+        last = last_transition(self._transaction.connection, row.id, until=FOREVER)
+        now = self._transaction.now
+        return (
+            last.status.is_terminal
+            and last.effective_at <= now
+            and self._end(row, last, continues_at=None, now=now)
+        )
+
+    def _end(self, row: Row, last: Transition, *, continues_at: datetime | None, now: datetime) -> bool:
+        ended = end(self._transaction, self._runtime, row, last=last, continues_at=continues_at, now=now)
+        self.touched += ended.started
+        return ended.is_gone
 
     def _find(self, statement: Statement, **key: object) -> Row | None:
         return statement.first(self._transaction.connection, node_name=self._transaction.node_name, **key)
-
-    def _accept(
-        self,
-        manifest: Manifest,
-        pod_ip: str | None,
-        accepted_at: datetime,
-        *,
-        deleted_at: datetime | None = None,
-        grace: timedelta | None = None,
-    ) -> AcceptedPod:
-        pod = self._runtime.accepted(
-            manifest, pod_ip=pod_ip, accepted_at=accepted_at, deleted_at=deleted_at, grace=grace
-        )
-        self.touched.append(pod)
-        return pod
 
     def _address(self, manifest: Manifest) -> str | None:
         if manifest.pod.spec.host_network or not self._runtime.has_pod_network:
@@ -228,11 +288,7 @@ class PodWriter:
         audit.insert_event(self._transaction.connection, event, after=after)
 
 
-def accepted_pod(runtime: Runtime, row: Row) -> AcceptedPod:
-    """Return the pod of a row as runtimes take it. The row has `pod`, `digest`, `pod_ip` and the times."""
-    return runtime.accepted(
-        Manifest.stored(row.pod, digest=row.digest),
-        pod_ip=row.pod_ip,
-        accepted_at=row.created_at,
-        deleted_at=row.deleted_at,
-    )
+def _with_deletion_of(row: Row, manifest: Manifest) -> Manifest:
+    """Return a manifest with the deletion timestamp and grace period of a stored pod."""
+    metadata = orjson.loads(row.pod)["metadata"]
+    return manifest.with_deletion(metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"])

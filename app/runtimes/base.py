@@ -46,14 +46,17 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
         manifest: the pod as it was received; its UID is set.
         placement: the addresses of the node and of the pod.
         accepted_at: the time of its acceptance.
-        deleted_at: the time of its deletion; None while it is live.
-        grace: the grace period of its deletion; None if the deletion has none.
+        starts_at: the time from which its containers may start: later than its acceptance if another pod had its
+            name and had to end first. None means `accepted_at`.
+        deletion_requested_at: the time of its first delete request; None while there is none.
+        grace: the grace period of its deletion, from that request on; None while there is none.
     """
 
     manifest: Manifest
     placement: Placement
     accepted_at: datetime
-    deleted_at: datetime | None = None
+    starts_at: datetime | None = None
+    deletion_requested_at: datetime | None = None
     grace: timedelta | None = None
 
 
@@ -104,6 +107,9 @@ class Runtime(ABC):
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Return the timeline of a new pod.
 
+        For a pod whose name another pod still has, this is called twice: at the request, to refuse an invalid
+        pod, and once the other pod has ended, with `pod.starts_at`. Only the second timeline is stored.
+
         Returns:
             At least one transition, the first at `now`.
 
@@ -130,13 +136,16 @@ class Runtime(ABC):
 
     @abstractmethod
     def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
-        """Return the timeline of a deleted pod. The pod is no longer live; its history records how it ended.
+        """Return the timeline of a pod whose deletion was requested: how its containers end.
+
+        The pod is reported until its last status is terminal or, without one, until the timeline is complete.
+        Then it is gone. Called again if a later request shortens the grace period.
 
         Args:
-            pod: the pod, with `deleted_at` set to `now`.
+            pod: the pod, with `deletion_requested_at`.
             current: the status until now.
-            grace: the grace period of its containers.
-            now: the time of the deletion.
+            grace: the grace period of its containers, from `pod.deletion_requested_at` on.
+            now: the time of this request.
         """
 
     @abstractmethod
@@ -146,7 +155,7 @@ class Runtime(ABC):
         Called outside of any transaction, possibly by several processes at once; the first result is stored.
 
         Args:
-            pod: the pod, which may be deleted.
+            pod: the pod, whose deletion may have been requested.
             current: the last status that is stored.
             now: the current time.
 
@@ -160,7 +169,8 @@ class Runtime(ABC):
         *,
         pod_ip: str | None,
         accepted_at: datetime,
-        deleted_at: datetime | None = None,
+        starts_at: datetime | None = None,
+        deletion_requested_at: datetime | None = None,
         grace: timedelta | None = None,
     ) -> AcceptedPod:
         """Return the pod that a row of the database describes."""
@@ -168,7 +178,8 @@ class Runtime(ABC):
             manifest=manifest,
             placement=Placement(host_ips=self.settings.host_ips, pod_ip=pod_ip),
             accepted_at=accepted_at,
-            deleted_at=deleted_at,
+            starts_at=starts_at,
+            deletion_requested_at=deletion_requested_at,
             grace=grace,
         )
 

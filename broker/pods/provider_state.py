@@ -322,6 +322,13 @@ class ProviderStates:
             and not stored.has_ended
         ]
 
+    def any_left_unseen(self) -> bool:
+        """Return whether a pod that is being deleted has left the provider without a status known here."""
+        return any(
+            (state := self.get(stored.key)).pod is None and state.status(stored.uid) is None
+            for stored in self._store.terminating()
+        )
+
     def record_status(self, key: str, uid: str, status: bytes) -> bool:
         """Record the reported status of a pod; return whether it is a change of a pod that Kubernetes has."""
         stored, state = self._store.get(key), self.get(key)

@@ -25,6 +25,8 @@ _WAIT = 50.0
 """Seconds for which the provider may hold a long poll open."""
 _BATCH = 0.02
 """Seconds between an answer and the next long poll, so that simultaneous changes arrive in one answer."""
+_LOOK_BACK = 10_000
+"""Number of revisions before the first answer among which pods that have left are looked for."""
 _CONCURRENT_POLLS = 8
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 
@@ -63,6 +65,7 @@ class StatusSource:
         self._revision: int | str = 0
         self._before_outage: int | str = 0
         self._has_answered = False
+        self._has_looked_back = False
 
     async def run(self) -> None:
         """Follow statuses, until cancelled."""
@@ -85,6 +88,11 @@ class StatusSource:
     def supports_push(self) -> bool:
         """Whether the provider reports changes by long poll."""
         return self._has_answered
+
+    @property
+    def has_looked_back(self) -> bool:
+        """Whether the last statuses of pods that left before this process started have been looked for."""
+        return self._has_looked_back
 
     async def poll(self, key: str, uid: str) -> Poll:
         """Read the status of one pod and record it.
@@ -109,11 +117,14 @@ class StatusSource:
         self._has_answered = changes is not None
         if changes is None:
             self._revision = 0
+            self._has_looked_back = True
             await self._poll_all()
             return self._interval
         if _has_restarted(changes, self._revision):
             self._revision, self._has_answered = 0, False
             return 0
+        if not self._has_looked_back:
+            await self._look_back(changes.revision)
         self._revision = changes.revision
         self._record(changes)
         reported = {change.uid for change in changes.statuses}
@@ -129,6 +140,14 @@ class StatusSource:
         if changes and not _has_restarted(changes, self._before_outage):
             self._record(changes)
         self._before_outage = 0
+
+    async def _look_back(self, revision: int | str) -> None:
+        """Read the last statuses of pods that left while no broker ran: the complete answer has no such pods."""
+        if isinstance(revision, int) and revision > 1 and self._states.any_left_unseen():
+            changes = await self._provider.statuses_since(max(revision - _LOOK_BACK, 1), wait=0)
+            if changes:
+                self._record(changes)
+        self._has_looked_back = True
 
     def _record(self, changes: Changes) -> None:
         for change in changes.statuses:

@@ -4,6 +4,7 @@ from conformance.check import Check
 from conformance.checks import (
     access,
     changes,
+    deletion,
     environments,
     errors,
     extensions,
@@ -17,7 +18,20 @@ from conformance.checks import (
 
 ALL: tuple[Check, ...] = tuple(
     found
-    for module in (node, reads, writes, statuses, logs, http, errors, access, extensions, changes, environments)
+    for module in (
+        node,
+        reads,
+        writes,
+        statuses,
+        logs,
+        http,
+        errors,
+        access,
+        extensions,
+        changes,
+        deletion,
+        environments,
+    )
     for found in vars(module).values()
     if isinstance(found, Check)
 )

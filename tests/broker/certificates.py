@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, and what it signs."""
+"""Certificates for tests: a CA, and the certificates that it signs."""
 
 import ipaddress
 import ssl
@@ -44,15 +44,15 @@ class Authority:
 
     @property
     def pem(self) -> str:
-        """The authority's certificate."""
+        """The certificate of the CA."""
         return _pem(self._certificate)
 
     def server(self, name: str = "127.0.0.1") -> Signed:
-        """Sign for a server on 127.0.0.1."""
+        """Return the certificate of a server on 127.0.0.1."""
         return self._sign(_name(name), ExtendedKeyUsageOID.SERVER_AUTH)
 
     def client(self, user: str, *groups: str) -> Signed:
-        """Sign for a client: the user is its common name, each group an organization."""
+        """Return the certificate of a client: the user is the common name, each group an organization."""
         return self._sign(_name(user, *groups), ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _sign(self, subject: x509.Name, usage: x509.ObjectIdentifier) -> Signed:
@@ -79,7 +79,7 @@ class Authority:
 
 
 def server_context(signed: Signed) -> ssl.SSLContext:
-    """Make a TLS server of a certificate."""
+    """Return the TLS context of a server."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     load(context, signed)
     return context

@@ -1,4 +1,4 @@
-"""A corner of a cluster, fake or real, for one test: a namespace and a node of its own, seen through the API."""
+"""A part of a cluster, fake or real, for one test: a namespace and a node, accessed through the API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,16 +17,16 @@ from tests.pods import a_container
 T = TypeVar("T")
 
 REAL = pytest.mark.parametrize("config", [pytest.param("real", marks=pytest.mark.cluster)], indirect=True)
-"""Marks a test that needs more of a cluster than the fake one has."""
+"""Marks a test that needs a real cluster."""
 
 
 class Corner:
-    """What a test does in a cluster.
+    """The actions of a test in a cluster.
 
     Attributes:
-        config: how to reach it.
-        client: for what is not below.
-        namespace: this test's.
+        config: connection settings.
+        client: for all other requests.
+        namespace: the namespace of this test.
         node: the name of this test's node.
     """
 
@@ -53,13 +53,13 @@ class Corner:
         async def created() -> Object | None:
             try:
                 return await self.client.create(self.pods, pod)
-            except Forbidden:  # a new namespace has no service account for a moment
+            except Forbidden:  # the service account of a new namespace is created later
                 return None
 
         return await self.until(created)
 
     async def delete_pod(self, name: str, **options: Any) -> None:
-        """Delete a pod; it may take its time."""
+        """Delete a pod; do not wait for its end."""
         await self.client.delete(f"{self.pods}/{name}", options or None)
 
     async def read(self, path: str) -> Object | None:
@@ -74,11 +74,11 @@ class Corner:
         return await self.until(lambda: self._in_condition(path, "True"))
 
     async def not_ready(self, path: str) -> Object:
-        """Wait until a pod, or the node, is there and not ready."""
+        """Wait until a pod, or the node, exists and is not ready."""
         return await self.until(lambda: self._in_condition(path, "False"))
 
     async def gone(self, path: str) -> None:
-        """Wait until there is no such object."""
+        """Wait until an object does not exist."""
 
         async def is_gone() -> bool:
             return await self.read(path) is None
@@ -114,7 +114,7 @@ class Corner:
 
 @asynccontextmanager
 async def corner_of(config: ClusterConfig) -> AsyncIterator[Corner]:
-    """Yield a corner of a cluster; delete its objects at the end."""
+    """Yield a part of a cluster; delete its objects at the end."""
     client = Client(config)
     corner = Corner(config, client)
     try:

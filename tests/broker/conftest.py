@@ -14,13 +14,13 @@ from tests.broker.certificates import Authority, server_context
 from tests.broker.cluster import Corner, corner_of
 from tests.server import Server
 
-# Asked for a loop where none was ever set, Python 3.11 makes one; pytest-asyncio asks, and never closes it.
+# Python 3.11 creates an event loop on request if none was set; pytest-asyncio requests one and never closes it.
 asyncio.set_event_loop(None)
 
 
 @pytest.fixture
 def database_kind() -> str:
-    """The broker knows the provider through HTTP alone: one database is enough here."""
+    """Use SQLite: the broker uses the provider through HTTP only."""
     return "sqlite"
 
 
@@ -56,7 +56,7 @@ async def client(cluster: ClusterConfig) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def provider(server: Server) -> Server:
-    """The real provider, which keeps its pods in SQLite."""
+    """The real provider, on SQLite."""
     return server
 
 

@@ -16,7 +16,7 @@ from broker.settings import Settings
 
 
 def settings_of_a_node(provider_url: str, **settings: Any) -> Settings:
-    """Settings with which many nodes can run beside each other on one machine."""
+    """Return settings with which many nodes can run on one machine."""
     given = {"node_name": "node", "kubelet_host": "127.0.0.1", "kubelet_port": 0, "pod_ip": "127.0.0.1"}
     return Settings.model_validate({**given, "web_endpoint_url": provider_url, **settings})
 
@@ -29,7 +29,7 @@ def dependencies_of(
     settings: Settings | None = None,
     clock: Clock = utc_now,
 ) -> Dependencies:
-    """Dependencies of the parts of a node; without a provider, requests to the provider fail."""
+    """Return the dependencies of a node; without a provider, requests to it fail."""
     url = "http://127.0.0.1:1"
     return Dependencies(
         settings=settings or settings_of_a_node(url, node_name=node.name),
@@ -43,7 +43,7 @@ def dependencies_of(
 
 @asynccontextmanager
 async def running_node(settings: Settings, config: ClusterConfig) -> AsyncIterator[Node]:
-    """Run a node for the time of a block, then stop it."""
+    """Run a node for the duration of the block."""
     node = Node(settings, config, random=Random(1))
     stop = asyncio.Event()
     task = asyncio.create_task(node.run(stop), name="the node under test")

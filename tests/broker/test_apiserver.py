@@ -187,7 +187,7 @@ async def test_an_ended_pod_is_deleted_at_once(corner: Corner) -> None:
 
 
 async def test_a_watch_with_selector_adds_and_deletes(corner: Corner, pod: Object) -> None:
-    told: list[str] = []
+    types: list[str] = []
     arrived = asyncio.Event()
 
     async def listen() -> None:
@@ -200,12 +200,12 @@ async def test_a_watch_with_selector_adds_and_deletes(corner: Corner, pod: Objec
         )
         async with aclosing(events):
             async for event in events:
-                told.append(event.type)
+                types.append(event.type)
                 arrived.set()
 
     async def hear(event: str) -> None:
         async with asyncio.timeout(30):
-            while event not in told:
+            while event not in types:
                 arrived.clear()
                 await arrived.wait()
 
@@ -219,7 +219,7 @@ async def test_a_watch_with_selector_adds_and_deletes(corner: Corner, pod: Objec
     finally:
         task.cancel()
         await asyncio.wait([task])
-    assert told == ["SYNCED", "ADDED", "DELETED"]
+    assert types == ["SYNCED", "ADDED", "DELETED"]
     assert (await corner.client.get(path(corner)))["metadata"]["uid"] == pod["metadata"]["uid"]
 
 

@@ -54,7 +54,7 @@ class Broker:
         self.log = log
 
     def send(self, how: signal.Signals) -> None:
-        """Send a signal, if the process still runs."""
+        """Send a signal if the process runs."""
         with suppress(ProcessLookupError):
             os.kill(
                 self.process.pid, how
@@ -146,21 +146,21 @@ async def test_a_second_signal_exits_at_once(api: ApiServer, start: Start, stub:
         with stub.hanging("/createPod") as fault:
             api.store.create("pods", a_pod("web", nodeName="node"))
             await stub.until(lambda: fault.met)
-            while broker.process.returncode is None:  # the first may still be on its way
+            while broker.process.returncode is None:  # the first may not have arrived yet
                 broker.send(signal.SIGTERM)
                 await asyncio.sleep(0.01)
     assert broker.process.returncode == -signal.SIGTERM
 
 
 async def test_a_killed_broker_resumes_after_a_restart(api: ApiServer, start: Start, stub: StubProvider) -> None:
-    async with start() as broker:
+    async with start(LEASE_IDENTITY="pod-uid") as broker:
         await is_ready(api)
         api.store.create("pods", a_pod("web", nodeName="node"))
         await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
         assert await broker.stop(signal.SIGKILL) == -signal.SIGKILL
     created = api.store.get("pods", "web", "default")
     stub.requests.clear()
-    async with start():
+    async with start(LEASE_IDENTITY="pod-uid"):
         api.store.create("pods", a_pod("another", nodeName="node"))
         await api.until(lambda: api.store.get("pods", "another", "default")["status"]["phase"] == "Running")
     assert [request.body["metadata"]["name"] for request in stub.requests_to("/createPod")] == ["another"]
@@ -205,9 +205,9 @@ async def test_logs_and_events_contain_no_secret(api: ApiServer, start: Start, s
         await broker.stop()
     sent = stub.pods["default/web"]["spec"]["containers"][0]["env"]
     assert {"name": "KEY", "value": "hunter2048"} in sent
-    told = broker.log.read_text() + json.dumps([api.store.list("events"), api.store.list("pods")])
+    output = broker.log.read_text() + json.dumps([api.store.list("events"), api.store.list("pods")])
     for value in ("hunter2048", "aHVudGVyMjA0OA", "token-of-the-provider"):
-        assert value not in told
+        assert value not in output
 
 
 async def test_the_metrics_of_a_running_broker(api: ApiServer, start: Start) -> None:
@@ -217,16 +217,18 @@ async def test_the_metrics_of_a_running_broker(api: ApiServer, start: Start) -> 
         api.store.create("pods", a_pod("web", nodeName="node"))
         await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
         created = 'virtual_kubelet_web_kubernetes_request_seconds_count{code="201",method="POST"}'
-        told: dict[str, str] = {}
+        samples: dict[str, str] = {}
         async with asyncio.timeout(30):
-            while float(told.get(created, 0)) < 2:  # the Node and its Lease; the second may be under way
+            while (
+                float(samples.get(created, 0)) < 2
+            ):  # the Node and its Lease; the second may not have arrived yet
                 async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
                     lines = (await response.text()).splitlines()
-                told = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    assert told["virtual_kubelet_web_pods"] == "1.0"
-    assert told["virtual_kubelet_web_node_ready"] == "1.0"
-    assert float(told["virtual_kubelet_web_last_sync_timestamp_seconds"]) > 0
-    assert float(told['virtual_kubelet_web_provider_request_seconds_count{call="/createPod",code="200"}']) == 1
+                samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert samples["virtual_kubelet_web_pods"] == "1.0"
+    assert samples["virtual_kubelet_web_node_ready"] == "1.0"
+    assert float(samples["virtual_kubelet_web_last_sync_timestamp_seconds"]) > 0
+    assert float(samples['virtual_kubelet_web_provider_request_seconds_count{call="/createPod",code="200"}']) == 1
 
 
 async def test_a_failing_task_stops_the_node(

@@ -195,14 +195,16 @@ async def test_a_connection_is_reused_after_any_response() -> None:
 
 
 async def test_every_request_is_observed_with_its_status(stub: StubProvider) -> None:
-    told: list[tuple[str, int]] = []
-    provider = ProviderClient(stub.url, timeout=0.2, observe=lambda path, code, seconds: told.append((path, code)))
+    observed: list[tuple[str, int]] = []
+    provider = ProviderClient(
+        stub.url, timeout=0.2, observe=lambda path, code, seconds: observed.append((path, code))
+    )
     await provider.create(a_pod())
     await provider.status("default", "none")
     with stub.hanging("/getPods"), pytest.raises(ProviderUnavailable):
         await provider.pods()
     await provider.close()
-    assert told == [("/createPod", 200), ("/getPodStatus", 404), ("/getPods", 0)]
+    assert observed == [("/createPod", 200), ("/getPodStatus", 404), ("/getPods", 0)]
 
 
 async def test_statuses_since_waits_for_changes() -> None:

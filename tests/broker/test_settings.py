@@ -129,10 +129,10 @@ def test_help_lists_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as caught:
         Settings.load(["--help"], {})
     assert caught.value.code == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in Settings.model_fields:
-        assert variable(name) in told
-        assert flag(name) in told or name == "provider_token"
+        assert variable(name) in output
+        assert flag(name) in output or name == "provider_token"
 
 
 def test_invalid_settings_exit_with_status_2() -> None:

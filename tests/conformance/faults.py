@@ -297,6 +297,25 @@ CHANGES = {
     ),
 }
 
+DELETION = {
+    "deleted-pod-is-reported-until-its-end": Fault("returns 404 Not Found, not 200", faulty.ends_at_once),
+    "deleted-entry-has-the-last-status": Fault(
+        "status is null, not an object",
+        changing(
+            "/podStatuses",
+            lambda reply: json_reply(
+                {**reply.data, "deleted": [{**entry, "status": None} for entry in reply.data["deleted"]]}
+            ),
+        ),
+    ),
+    "repeated-delete-succeeds": Fault("DELETE /deletePod returns 409 Conflict", faulty.rejects_repeated_delete),
+    "later-delete-shortens-the-grace-period": Fault("/getPods still lists the pod", faulty.ignores_shorter_grace),
+    "another-uid-starts-after-the-end": Fault(
+        "the new pod runs before the old one has ended", faulty.starts_beside_the_ending_pod
+    ),
+    "create-does-not-cancel-a-deletion": Fault("/getPods still lists the pod", faulty.cancels_a_deletion),
+}
+
 ENVIRONMENTS = {
     "unresolved-environment-holds-one-container": Fault(
         "the container does not wait; the reason is None", faulty.runs_every_container
@@ -319,6 +338,7 @@ FAULTS = {
         ("access", ACCESS),
         ("extensions", EXTENSIONS),
         ("changes", CHANGES),
+        ("deletion", DELETION),
         ("environments", ENVIRONMENTS),
     )
     for name, fault in faults.items()

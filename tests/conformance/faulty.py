@@ -7,6 +7,7 @@ from typing import Any
 
 from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import Object, Reply, Request, StubProvider, json_reply, running
+from tests.stub_provider.graceful import GracefulProvider
 from tests.stub_provider.provider import FACTS
 
 Faulty = Callable[[StubProvider, Request], Awaitable[Reply]]
@@ -216,6 +217,38 @@ async def deletes_by_name(stub: StubProvider, request: Request) -> Reply:
     return Reply(200)
 
 
+async def ends_at_once(stub: StubProvider, request: Request) -> Reply:
+    """Report a deleted pod as gone, whatever its container does."""
+    reply = await stub.answer(request)
+    assert isinstance(stub, GracefulProvider)
+    stub.ending.clear()
+    return reply
+
+
+async def rejects_repeated_delete(stub: StubProvider, request: Request) -> Reply:
+    """Reject the delete of a pod that is being deleted."""
+    return Reply(409) if _is_ending(stub, request) else await stub.answer(request)
+
+
+async def ignores_shorter_grace(stub: StubProvider, request: Request) -> Reply:
+    """Ignore a delete of a pod that is being deleted."""
+    return Reply(200) if _is_ending(stub, request) else await stub.answer(request)
+
+
+async def starts_beside_the_ending_pod(stub: StubProvider, request: Request) -> Reply:
+    """Start a pod although another of its name has not ended."""
+    assert isinstance(stub, GracefulProvider)
+    stub.starts_at_once = True
+    return await stub.answer(request)
+
+
+async def cancels_a_deletion(stub: StubProvider, request: Request) -> Reply:
+    """Let a create cancel a deletion."""
+    assert isinstance(stub, GracefulProvider)
+    stub.cancels = True
+    return await stub.answer(request)
+
+
 async def stores_the_status_of_an_update(stub: StubProvider, request: Request) -> Reply:
     """Store the status of an update."""
     reply = await stub.answer(request)
@@ -262,6 +295,11 @@ async def no_chunks() -> AsyncGenerator[bytes, None]:
     """Yield nothing: a chunked body without content."""
     return
     yield b""
+
+
+def _is_ending(stub: StubProvider, request: Request) -> bool:
+    assert isinstance(stub, GracefulProvider)
+    return request.path == "/deletePod" and request.pod["metadata"]["uid"] in stub.ending
 
 
 def _creates_an_existing_pod(stub: StubProvider, request: Request) -> bool:

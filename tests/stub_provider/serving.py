@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from conformance.client import Target
+from tests.stub_provider.graceful import GracefulProvider
 from tests.stub_provider.provider import StubProvider, Ways
 from tests.stub_provider.server import Reply, Request
 
@@ -13,11 +14,10 @@ TOKEN = "a-token-of-the-stub"
 LOG = "".join(f"line {number}\n" for number in range(1, 6))
 
 
-def complete_provider() -> StubProvider:
+def complete_provider() -> GracefulProvider:
     """Return a provider that implements the contract and every extension, and requires `TOKEN`."""
-    extensions = ("podStatuses", "logs", "containerEnvironments")
-    ways = Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=extensions)
-    stub = StubProvider(ways)
+    extensions = ("containerEnvironments", "gracefulDelete", "logs", "podStatuses")
+    stub = GracefulProvider(Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=extensions))
     stub.log = LOG
     return stub
 

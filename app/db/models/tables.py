@@ -50,6 +50,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 _IS_LIVE = text("deleted_at IS NULL")
+_IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
 _IS_PRUNING = text("pruned_through IS NOT NULL")
 # SQLite generates keys only for a column that is declared INTEGER.
@@ -107,8 +108,16 @@ class Pod(Base):
     """The time of its creation on this node, or of its last recreation after a deletion."""
     updated_at: Mapped[datetime]
     """The time of its last creation, update or deletion."""
+    starts_at: Mapped[datetime | None]
+    """The time from which its containers may start: its creation, or the end of the pod that had its name before;
+    null while that pod has not ended."""
+    deletion_requested_at: Mapped[datetime | None]
+    """The time of the first delete request; null while there is none."""
+    grace_ends_at: Mapped[datetime | None]
+    """The time at which the grace period of its deletion is over; null while no deletion is requested."""
     deleted_at: Mapped[datetime | None]
-    """The time of its deletion; null while the pod exists."""
+    """The time from which it does not exist: its deletion was requested, and its containers have ended; null until
+    then."""
     continues_at: Mapped[datetime | None]
     """The time at which the runtime is to continue the timeline; null if the timeline is complete."""
     revision: Mapped[int]
@@ -131,6 +140,14 @@ class Pod(Base):
             "namespace",
             "name",
             unique=True,
+            sqlite_where=_IS_WANTED,
+            postgresql_where=_IS_WANTED,
+        ),
+        Index(
+            "ix_pods_live_name",
+            "node_name",
+            "namespace",
+            "name",
             sqlite_where=_IS_LIVE,
             postgresql_where=_IS_LIVE,
         ),

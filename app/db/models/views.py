@@ -76,7 +76,8 @@ FROM pods p JOIN pod_statuses s ON s.pod_id = p.id
 def _current_pods(now: str) -> str:
     return f"""
 SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since, p.pod_ip,
-       p.created_at, p.updated_at, p.revision, s.cpu_millicores, s.memory_bytes, s.status
+       p.created_at, p.updated_at, p.revision, s.cpu_millicores, s.memory_bytes, s.status,
+       p.deletion_requested_at, p.grace_ends_at
 FROM nodes n JOIN pods p ON p.node_name = n.name JOIN pod_statuses s ON s.pod_id = p.id
 WHERE p.deleted_at IS NULL AND s.effective_at = (
     SELECT max(c.effective_at) FROM pod_statuses c

@@ -12,9 +12,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from app.core.errors import InvalidRequest
+from app.kubernetes.container_status import initial_waiting_reason
 from app.kubernetes.env import missing_object
 from app.kubernetes.pod import Manifest
 from app.runtimes.base import Placement
+from app.runtimes.process.hooks import Lifecycle, Port, hook_command
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
@@ -66,6 +68,16 @@ class _Volume(_Object, frozen=True):
     host_path: _HostPath | None = None
 
 
+class _ExitCodes(_Object, frozen=True):
+    operator: str
+    values: list[int] | None = None
+
+
+class _RestartRule(_Object, frozen=True):
+    action: str
+    exit_codes: _ExitCodes | None = None
+
+
 class ContainerSpec(_Object, frozen=True):
     """The fields of a Container that a process needs."""
 
@@ -75,10 +87,12 @@ class ContainerSpec(_Object, frozen=True):
     working_dir: str | None = None
     env: list[_EnvVar] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
-    restart_policy_rules: list[msgspec.Raw] | None = None
+    restart_policy_rules: list[_RestartRule] | None = None
     volume_mounts: list[_VolumeMount] | None = None
     volume_devices: list[msgspec.Raw] | None = None
     security_context: _SecurityContext | None = None
+    lifecycle: Lifecycle | None = None
+    ports: list[Port] | None = None
 
 
 class Spec(_Object, frozen=True):
@@ -193,8 +207,16 @@ def plan(
             {
                 "name": container.name,
                 "kind": kind,
+                "grace": manifest.pod.spec.grace.total_seconds(),
                 "missing": missing[container.name],
+                "waiting_reason": initial_waiting_reason(manifest.pod.spec),
+                **_hooks(container, placement),
                 "policy": container.restart_policy or spec.policy,
+                "rules": [
+                    [rule.action, rule.exit_codes.operator, rule.exit_codes.values or []]
+                    for rule in container.restart_policy_rules or ()
+                    if rule.exit_codes
+                ],
                 "cwd": container.working_dir or "/",
                 **_command(container, placement, host_name=manifest.pod.metadata.name),
             }
@@ -230,6 +252,14 @@ def _command(container: ContainerSpec, placement: Placement, *, host_name: str) 
     }
 
 
+def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
+    lifecycle, ports = container.lifecycle or Lifecycle(), container.ports or []
+    return {
+        "post_start": hook_command(lifecycle.post_start, ports, placement),
+        "pre_stop": hook_command(lifecycle.pre_stop, ports, placement),
+    }
+
+
 def _value(variable: _EnvVar, placement: Placement) -> str | None:
     """Return the value of a variable; None if its source is not known to the provider."""
     if variable.value_from is None:
@@ -258,8 +288,6 @@ def _check_container(container: ContainerSpec, field: str) -> None:
         is_for_broker = variable.value_from is not None and variable.value_from.is_for_broker
         if _value(variable, _NOWHERE) is None and not is_for_broker:
             raise InvalidRequest("must be resolved before the pod comes here", field=f"{within}.valueFrom")
-    if container.restart_policy_rules:
-        raise InvalidRequest("are not known here", field=f"{field}.restartPolicyRules")
     if container.volume_devices:
         raise InvalidRequest("cannot be given to a process", field=f"{field}.volumeDevices")
     if "\0" in "".join(_words(container)):

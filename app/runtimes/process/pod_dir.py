@@ -150,7 +150,7 @@ class PodDirectory:
     def request_stop(self, stop: Stop) -> None:
         """Write `stop.json`, which makes the current or the next shim end the pod.
 
-        A request without a reason is a deletion and is never replaced.
+        A request without a reason is a deletion: only one with a shorter grace period replaces it.
 
         Raises:
             ShimError: the file cannot be written.
@@ -158,7 +158,9 @@ class PodDirectory:
         path = self.path / STOP
         try:
             before = json.loads(path.read_bytes()) if path.exists() else None
-            if before == stop._asdict() or (before and not before["reason"]):
+            if before and before["reason"] is None and (stop.reason or stop.grace >= before["grace"]):
+                return
+            if before == stop._asdict():
                 return
             for directory in (self._pod_directory, self.path):
                 directory.mkdir(mode=0o700, exist_ok=True)

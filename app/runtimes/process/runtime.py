@@ -104,9 +104,9 @@ class ProcessRuntime(Runtime):
             ShimError: the files cannot be written, or the shim could not be started.
         """
         directory = PodDirectory.of(pod, root=self._root)
-        if pod.deleted_at is None and directory.has_shim:
+        if pod.deletion_requested_at is None and directory.has_shim:
             directory.send_plan(self._plan(pod, directory))
-        self._ensure_shim(directory, pod, may_start=pod.deleted_at is None)
+        self._ensure_shim(directory, pod, may_start=pod.deletion_requested_at is None)
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
         """Return the transitions of new observations; start the shim if it is missing. None if nothing changed."""
@@ -116,7 +116,7 @@ class ProcessRuntime(Runtime):
             log.warning("cannot reconcile a pod", uid=pod.manifest.pod.metadata.uid, problem=str(exc))
             at = max(now, current.effective_at + _TICK)
             status = build_problem_status(pod, str(exc), at=at, previous=current.status)
-            if pod.deleted_at or has_started(current.status) or status == current.status:
+            if pod.deletion_requested_at or has_started(current.status) or status == current.status:
                 return None
             return Timeline([Transition(at, status)], continues_at=now)
 
@@ -125,7 +125,9 @@ class ProcessRuntime(Runtime):
         observations = directory.observations()
         if not _is_final(observations):
             # A pod that has run and lost its state file is not run again, nor is one of another runtime.
-            may_start = pod.deleted_at is None and not has_started(current.status) and _can_run(pod.manifest)
+            may_start = (
+                pod.deletion_requested_at is None and not has_started(current.status) and _can_run(pod.manifest)
+            )
             has_shim = self._ensure_shim(directory, pod, may_start=may_start)
             observations = directory.observations()
             if has_shim and not observations:
@@ -139,9 +141,9 @@ class ProcessRuntime(Runtime):
             transitions = [Transition(at, lost)] if lost != current.status else []
         if observations and not _is_final(observations):
             return Timeline(transitions, continues_at=now) if transitions else None
-        if pod.deleted_at is None:
+        if pod.deletion_requested_at is None:
             return Timeline(transitions)
-        remove_at = pod.deleted_at + _KEPT
+        remove_at = pod.deletion_requested_at + _KEPT
         if transitions or now < remove_at:
             return Timeline(transitions, continues_at=remove_at)
         return Timeline([]) if directory.remove() else None
@@ -175,8 +177,9 @@ class ProcessRuntime(Runtime):
         """Request a due stop and start a missing shim. Return whether a shim runs."""
         deadline = read(pod.manifest).active_deadline_seconds
         grace = pod.manifest.pod.spec.grace if pod.grace is None else pod.grace
-        if pod.deleted_at:
-            directory.request_stop(Stop(at=0, grace=grace.total_seconds(), reason=None))
+        if pod.deletion_requested_at:
+            at = microseconds(pod.deletion_requested_at)
+            directory.request_stop(Stop(at=at, grace=grace.total_seconds(), reason=None))
         elif deadline is not None:
             at = microseconds(pod.accepted_at + timedelta(seconds=deadline))
             directory.request_stop(Stop(at=at, grace=grace.total_seconds(), reason="DeadlineExceeded"))

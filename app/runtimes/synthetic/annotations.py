@@ -20,7 +20,9 @@ from app.kubernetes.pod import Container, Pod
 
 DOMAIN = "synthetic.virtual-kubelet.io"
 StartFailure = Literal["ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError"]
-RunFailure = Literal["CrashLoopBackOff", "OOMKilled", "StartupProbe", "ReadinessProbe", "LivenessProbe"]
+RunFailure = Literal[
+    "CrashLoopBackOff", "OOMKilled", "StartupProbe", "ReadinessProbe", "LivenessProbe", "PostStartHook"
+]
 PodFailureReason = Literal["Evicted", "NodeLost"]
 _PROBES = {"StartupProbe": "startup_probe", "ReadinessProbe": "readiness_probe", "LivenessProbe": "liveness_probe"}
 _CONTAINER_FAILURES = get_args(StartFailure) + get_args(RunFailure)
@@ -135,7 +137,7 @@ class _AnnotationReader:
         elif name in PER_CONTAINER:
             known = PER_CONTAINER[name](value)
             if name == "fail" and not any(_can_fail(self._containers[c], known) for c in self._regular):
-                raise ValueError("no container has such a probe")
+                raise ValueError("no container has such a probe or hook")
             self._of_all[_field(name)] = known
         else:
             raise ValueError(_unknown(name, [*POD_ONLY, *PER_CONTAINER]))
@@ -151,7 +153,7 @@ class _AnnotationReader:
             raise ValueError(f"that happens to the whole pod: {DOMAIN}/{name}")
         known = PER_CONTAINER[name](value)
         if name == "fail" and not _can_fail(self._containers[container], known):
-            raise ValueError("the container has no such probe")
+            raise ValueError("the container has no such probe or hook")
         self._of_one.setdefault(container, {})[_field(name)] = known
 
 
@@ -160,7 +162,9 @@ def _field(annotation: str) -> str:
 
 
 def _can_fail(container: Container, fail: str | None) -> bool:
-    """Return whether a container can have a failure: a probe failure requires the probe."""
+    """Return whether a container can have a failure: that of a probe or a hook requires the probe or the hook."""
+    if fail == "PostStartHook":
+        return container.lifecycle is not None and container.lifecycle.post_start is not None
     return fail not in _PROBES or getattr(container, _PROBES[fail]) is not None
 
 

@@ -32,6 +32,8 @@ from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.probes import ENDLESS
 
 _PULL_FAILURES = ("ErrImagePull", "ImagePullBackOff")
+HOOK_ERROR = "PostStartHookError"
+_HOOK_MESSAGE = "postStart hook started at "
 _START_FAILURES = get_args(StartFailure)
 
 
@@ -105,6 +107,13 @@ def _reconcile_waiting(
     """Reconcile a container that waits for an init container, for its image, or for its back-off to end."""
     ended = status.last_state.terminated
     is_changed = status.image != (container.spec.image or "")
+    if waiting.reason == HOOK_ERROR and ended and ended.finished_at and not is_changed:
+        restart_at = parse_rfc3339(ended.finished_at) + SECOND
+        if at < restart_at:
+            return ContainerUpdate(status, restart_at)
+        return _restart(
+            pod, container, status, at=at, since=restart_at, backoff=restart.nth_backoff(status.restart_count)
+        )
     if waiting.reason == "CrashLoopBackOff" and ended and ended.finished_at and not is_changed:
         due = parse_rfc3339(ended.finished_at) + restart.parse_backoff(waiting.message) * SECOND
         if at < due:
@@ -128,14 +137,51 @@ def _start(
     missing = f'configmap "{container.spec.name}" not found' if fail == CONFIG_ERROR else None
     if missing := missing or missing_object(container.spec):
         return ContainerUpdate(_waiting(container, status, CONFIG_ERROR, missing))
-    started = container_status.running(
-        container.spec,
-        pod_uid=pod.uid,
-        at=rfc3339(at),
-        before=status,
-        resources=resize.resources(container.spec),
-    )
+    begun = hook_started_at(status) or at
+    plan = container.plan
+    hook_due = begun.replace(microsecond=0) + SECOND * (plan.ends or 0 if plan.failed_hook else plan.hook_ends)
+    if at < hook_due:
+        reason = container_status.initial_waiting_reason(pod.spec)
+        return ContainerUpdate(_waiting(container, status, reason, f"{_HOOK_MESSAGE}{rfc3339(begun)}"), hook_due)
+    started = start_run(pod, container, status, at=begun)
+    if plan.failed_hook:
+        return _fail_hook(pod, container, started, at=at)
     return reconcile_container(pod, container, started, at=at, since=since)
+
+
+def start_run(
+    pod: SimulatedPod, container: SimulatedContainer, before: ContainerStatus, *, at: datetime
+) -> ContainerStatus:
+    """Return the status of a container that starts at a time."""
+    return container_status.running(
+        container.spec, pod_uid=pod.uid, at=rfc3339(at), before=before, resources=resize.resources(container.spec)
+    )
+
+
+def hook_started_at(status: ContainerStatus) -> datetime | None:
+    """Return the time at which a container started whose postStart hook runs; None if none runs.
+
+    A kubelet reports such a container as waiting. The time is in the message.
+    """
+    message = status.state.waiting.message if status.state.waiting else None
+    if message is None or not message.startswith(_HOOK_MESSAGE):
+        return None
+    return parse_rfc3339(message.removeprefix(_HOOK_MESSAGE))
+
+
+def _fail_hook(
+    pod: SimulatedPod, container: SimulatedContainer, status: ContainerStatus, *, at: datetime
+) -> ContainerUpdate:
+    """End a container whose postStart hook has failed.
+
+    Source: `startContainer` of the kubelet.
+    """
+    plan = container.plan
+    ended = container_status.terminated(status, at=rfc3339(at), exit_code=plan.exit_code, reason=plan.reason)
+    if has_ended_for_good(pod, container, ended):
+        return ContainerUpdate(ended)
+    message = f"postStart hook of container {container.spec.name} in pod {pod.metadata.full_name} failed"
+    return reconcile_container(pod, container, _waiting(container, ended, HOOK_ERROR, message), at=at, since=at)
 
 
 def _pull_failure(
@@ -248,11 +294,24 @@ def _reconcile_terminated(
     if at < restart_at:
         return ContainerUpdate(status, restart_at)
     backoff = restart.backoff_after(ended, status.last_state.terminated)
+    return _restart(pod, container, status, at=at, since=restart_at, backoff=backoff)
+
+
+def _restart(
+    pod: SimulatedPod,
+    container: SimulatedContainer,
+    status: ContainerStatus,
+    *,
+    at: datetime,
+    since: datetime,
+    backoff: int,
+) -> ContainerUpdate:
+    """Restart a container that has ended, or let it wait in back-off of so many seconds."""
     if backoff == 0 or container.overrides.fail in _START_FAILURES:
-        return _start(pod, container, status, at=at, since=restart_at)
+        return _start(pod, container, status, at=at, since=since)
     message = restart.backoff_message(backoff, container=container.spec.name, pod=pod.metadata.full_name)
     waiting = container_status.waiting(container.spec, reason="CrashLoopBackOff", message=message, before=status)
-    return reconcile_container(pod, container, waiting, at=at, since=restart_at)
+    return reconcile_container(pod, container, waiting, at=at, since=since)
 
 
 def _not_started(container: SimulatedContainer) -> bool | None:

@@ -25,7 +25,7 @@ from app.core.timestamps import parse_rfc3339, rfc3339
 from app.kubernetes import restart
 from app.kubernetes.container_status import container_id
 from app.kubernetes.status import ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus
-from app.runtimes.synthetic.container import has_ended_for_good
+from app.runtimes.synthetic.container import HOOK_ERROR, has_ended_for_good, hook_started_at
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.termination import statuses_of
 
@@ -106,7 +106,8 @@ def _is_final(pod: SimulatedPod, container: SimulatedContainer, status: Containe
     if status.state.terminated:
         return has_ended_for_good(pod, container, status)
     if status.state.waiting:
-        return status.state.waiting.reason != "CrashLoopBackOff"
+        is_restarting = status.state.waiting.reason in ("CrashLoopBackOff", HOOK_ERROR)
+        return not is_restarting and hook_started_at(status) is None
     running = status.state.running
     if running is None:
         return True

@@ -109,8 +109,18 @@ class SimulatedPod(msgspec.Struct, frozen=True, kw_only=True):
         return self.definition.spec
 
 
-def simulate(pod: Pod, *, placement: Placement, accepted_at: datetime, defaults: Defaults) -> SimulatedPod:
+def simulate(
+    pod: Pod,
+    *,
+    placement: Placement,
+    accepted_at: datetime,
+    defaults: Defaults,
+    starts_from: datetime | None = None,
+) -> SimulatedPod:
     """Return the simulation of a pod.
+
+    Args:
+        starts_from: the time from which its start delay counts; None for `accepted_at`.
 
     Raises:
         InvalidRequest: a resource quantity is invalid.
@@ -120,7 +130,8 @@ def simulate(pod: Pod, *, placement: Placement, accepted_at: datetime, defaults:
     delay = defaults.start_delay if overrides.start_delay is None else overrides.start_delay
     if overrides.jitter:
         delay += overrides.jitter * jitter(uid, "start")
-    starts_at = accepted_at + delay
+    starts_from = starts_from or accepted_at
+    starts_at = starts_from + delay
     accepted = accepted_at.replace(microsecond=0)
     start_second = starts_at.replace(microsecond=0)
     spec = pod.spec
@@ -138,7 +149,7 @@ def simulate(pod: Pod, *, placement: Placement, accepted_at: datetime, defaults:
         accepted_at=accepted_at,
         starts_at=starts_at,
         start_second=start_second,
-        sandbox_at=accepted_at + min(delay, SECOND),
+        sandbox_at=starts_from + min(delay, SECOND),
         init=simulated(spec.init_containers, "init"),
         regular=simulated(spec.containers, "regular"),
         ephemeral=simulated(spec.ephemeral_containers, "ephemeral"),

@@ -28,6 +28,8 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
         ends: the time at which it ends by itself, or is killed because a probe fails.
         exit_code: its exit code.
         reason: the reason of its termination.
+        hook_ends: the time at which its postStart hook ends; until then it is reported as waiting.
+        failed_hook: whether the hook fails, because of which it is killed.
         failed_probe: the probe because of which it is killed: `startup` or `liveness`; None if it ends by itself.
     """
 
@@ -38,6 +40,8 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     reason: str = "Completed"
     failed_probe: str | None = None
+    hook_ends: int = 0
+    failed_hook: bool = False
 
     def is_started(self, elapsed: int) -> bool:
         """Return whether its startup probe has succeeded `elapsed` seconds after its start."""
@@ -77,14 +81,22 @@ def plan_run(
     """
     if overrides.run_for is not None:
         duration = overrides.run_for
+    hook = container.lifecycle.post_start if container.lifecycle else None
+    if hook and (overrides.fail == "PostStartHook" or not hook.can_succeed):
+        return _failing_hook(hook.seconds, overrides, grace=grace)
+    hook_ends = hook.seconds if hook else 0
     ends, code, reason = _planned_end(overrides, None if duration is None else duration + extra)
     startup, readiness, liveness = container.startup_probe, container.readiness_probe, container.liveness_probe
     if startup is None and readiness is None and liveness is None:
-        return ENDLESS if ends is None else RunPlan(ends=ends, exit_code=code, reason=reason)
+        if ends is None and not hook_ends:
+            return ENDLESS
+        return RunPlan(
+            started=hook_ends, ready=hook_ends, ends=ends, exit_code=code, reason=reason, hook_ends=hook_ends
+        )
     fails_after = overrides.fail_after or FAIL_AFTER
     failed_probe = None
     kill_at = None
-    started: int | None = _delay(startup)
+    started: int | None = max(hook_ends, _delay(startup))
     if startup and overrides.fail == "StartupProbe":
         started, kill_at = None, _killed_at(startup, first_failure=_delay(startup), grace=grace)
         failed_probe = "startup"
@@ -111,6 +123,21 @@ def plan_run(
         exit_code=code,
         reason=reason,
         failed_probe=failed_probe,
+        hook_ends=hook_ends,
+    )
+
+
+def _failing_hook(hook_ends: int, overrides: ContainerOverrides, *, grace: int) -> RunPlan:
+    """Return the plan of a container that is stopped because its postStart hook fails after so many seconds."""
+    in_time = overrides.stop_after <= max(grace, 2)
+    return RunPlan(
+        started=None,
+        ready=None,
+        ends=hook_ends + min(overrides.stop_after, max(grace, 2)),
+        exit_code=143 if in_time else KILLED,
+        reason="Error",
+        hook_ends=hook_ends,
+        failed_hook=True,
     )
 
 

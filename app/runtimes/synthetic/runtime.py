@@ -36,15 +36,24 @@ class SyntheticRuntime(Runtime):
 
     def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
         """Return the complete timeline of the pod's termination."""
-        return timeline.delete(self._simulate(pod), current=current, grace=grace, now=now)
+        requested_at = pod.deletion_requested_at
+        return timeline.delete(
+            self._simulate(pod),
+            current=current,
+            grace=grace,
+            now=now,
+            requested_at=None if requested_at == now else requested_at,
+        )
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
-        """Return the next part of a timeline without an end; the timeline of a deleted pod is complete."""
-        if pod.deleted_at:
-            return None
-        if _is_of_another_runtime(current.status):
+        """Return the next part of a timeline without an end; the timeline of a deletion is complete."""
+        # The timeline of a deletion is complete, unless another runtime began it.
+        is_left = pod.deletion_requested_at is not None and not current.status.is_terminal
+        if is_left or _is_of_another_runtime(current.status):
             at = max(now, current.effective_at + datetime.resolution)
             return Timeline([Transition(at, build_lost_status(pod, at=at, previous=current.status))])
+        if pod.deletion_requested_at:
+            return None
         return timeline.advance(self._simulate(pod), current=current, now=now)
 
     def logs(
@@ -59,6 +68,7 @@ class SyntheticRuntime(Runtime):
             (manifest or pod.manifest).pod,
             placement=pod.placement,
             accepted_at=pod.accepted_at,
+            starts_from=pod.starts_at or pod.accepted_at,
             defaults=self._defaults,
         )
 

@@ -27,6 +27,7 @@ from app.kubernetes.status import ContainerStatus, PodStatus
 from app.runtimes.synthetic.container import ContainerUpdate, has_ended_for_good, reconcile_container
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.resize import IN_PROGRESS, resources
+from app.runtimes.synthetic.restart_all import reset_containers, restart_all_at
 from app.runtimes.synthetic.status import build_pod_status
 from app.runtimes.synthetic.stop_order import ContainersByKind, plan_stops
 from app.runtimes.synthetic.termination import apply_failure, stop_container, without_restart
@@ -53,6 +54,8 @@ def sync_pod(pod: SimulatedPod, before: PodStatus | None, *, at: datetime) -> Sy
         return SyncResult(before, None)
     if before and pod.failure and at >= pod.failure.at:
         return SyncResult(*apply_failure(pod, pod.failure, before, at=at))
+    if before and (restart_at := restart_all_at(pod, before)) and at >= restart_at:
+        before = reset_containers(before)
     init, regular, ephemeral = _PodSync(pod, before, at).updates()
     status = build_pod_status(
         pod,
@@ -66,6 +69,8 @@ def sync_pod(pod: SimulatedPod, before: PodStatus | None, *, at: datetime) -> Sy
         return SyncResult(status, None)
     dues = [update.due for updates in (init, regular, ephemeral) for update in updates if update.due]
     dues += [time for time in (pod.sandbox_at, pod.starts_at) if time > at]
+    if restart_at := restart_all_at(pod, status):
+        dues.append(restart_at)
     if pod.failure:
         dues.append(pod.failure.at)
     return SyncResult(status, min(dues, default=None))

@@ -19,7 +19,7 @@ from app.core.timestamps import rfc3339
 from app.kubernetes import container_status
 from app.kubernetes.conditions import ReasonAndMessage
 from app.kubernetes.status import ContainerState, ContainerStatus, PodStatus
-from app.runtimes.synthetic.container import first_status
+from app.runtimes.synthetic.container import first_status, hook_started_at, start_run
 from app.runtimes.synthetic.pod import PodFailure, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.status import Statuses, build_pod_status
 from app.runtimes.synthetic.stop_order import ContainersByKind, Pairs, Stop, plan_stops
@@ -65,7 +65,7 @@ def stop_containers(
     """
     if before.phase == "Unknown":
         return _failed(pod, before, at=at), None
-    pairs = statuses_of(pod, before)
+    pairs = _with_hooks_as_running(pod, statuses_of(pod, before))
     stops = plan_stops(pairs, stopped_at=stopped_at.replace(microsecond=0), grace=grace)
     init, regular, ephemeral = (
         tuple([
@@ -115,6 +115,16 @@ def statuses_of(pod: SimulatedPod, before: PodStatus) -> ContainersByKind:
         return [(c, known.get(c.spec.name) or first_status(pod, c)) for c in containers]
 
     return ContainersByKind(pairs(pod.init), pairs(pod.regular), pairs(pod.ephemeral))
+
+
+def _with_hooks_as_running(pod: SimulatedPod, pairs: ContainersByKind) -> ContainersByKind:
+    """Report each container whose postStart hook runs as running, since it is stopped as such."""
+
+    def running(container: SimulatedContainer, status: ContainerStatus) -> ContainerStatus:
+        started_at = hook_started_at(status)
+        return status if started_at is None else start_run(pod, container, status, at=started_at)
+
+    return ContainersByKind(*([(c, running(c, status)) for c, status in kind] for kind in pairs))
 
 
 def without_restart(status: ContainerStatus) -> ContainerStatus:

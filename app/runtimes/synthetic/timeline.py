@@ -23,6 +23,7 @@ from app.kubernetes.status import Transition
 from app.runtimes.base import Timeline
 from app.runtimes.synthetic.fast_forward import fast_forward
 from app.runtimes.synthetic.pod import SECOND, SimulatedPod
+from app.runtimes.synthetic.restart_all import restart_all_at, skip_restarts
 from app.runtimes.synthetic.sync import SyncResult, sync_pod
 from app.runtimes.synthetic.termination import stop_containers
 
@@ -74,24 +75,36 @@ def advance(pod: SimulatedPod, *, current: Transition, now: datetime) -> Timelin
     return upcoming._replace(transitions=missed + upcoming.transitions[1:])
 
 
-def delete(pod: SimulatedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
-    """Return the complete timeline of the termination of a deleted pod.
+def delete(
+    pod: SimulatedPod,
+    *,
+    current: Transition,
+    grace: timedelta,
+    now: datetime,
+    requested_at: datetime | None = None,
+) -> Timeline:
+    """Return the complete timeline of the termination of a pod whose deletion was requested.
 
     Args:
         pod: the pod.
         current: the last status that is stored; the statuses missed since then are computed first.
-        grace: the grace period; whole seconds count.
-        now: the time of the deletion.
+        grace: the grace period from SIGTERM on; it ends at a whole second.
+        now: the time of the request.
+        requested_at: the time of the first request, and of SIGTERM, if this one shortens its grace period.
 
     Returns:
         Transitions from `now` on; none if the pod has already ended.
     """
-    status = _catch_up(pod, current, now=now - datetime.resolution).result.status
+    status = current.status
+    if requested_at is None:
+        status = _catch_up(pod, current, now=now - datetime.resolution).result.status
+    stopped_at = requested_at or now
+    seconds = ((stopped_at + grace).replace(microsecond=0) - stopped_at.replace(microsecond=0)) // SECOND
     transitions: list[Transition] = []
     at: datetime | None = now
     while at and not status.is_terminal:
         before, since = status, at
-        status, at = stop_containers(pod, before, stopped_at=now, grace=max(0, grace // SECOND), at=since)
+        status, at = stop_containers(pod, before, stopped_at=stopped_at, grace=seconds, at=since)
         if status != before:
             transitions.append(Transition(since, status))
     return Timeline(transitions)
@@ -111,6 +124,7 @@ def _catch_up(pod: SimulatedPod, current: Transition, *, now: datetime) -> _Caug
     missed: deque[Transition] = deque(maxlen=MAX_MISSED)
     status, due = current.status, sync_pod(pod, current.status, at=current.effective_at).due
     consistent_at = current.effective_at
+    reset: Transition | None = None
     while due and due <= now:
         at = due
         if skipped := fast_forward(pod, status, at=at, until=now):
@@ -118,6 +132,12 @@ def _catch_up(pod: SimulatedPod, current: Transition, *, now: datetime) -> _Caug
             missed.clear()
         before = status
         status, due = sync_pod(pod, before, at=at)
+        if (restart_at := restart_all_at(pod, before)) and restart_at <= at:
+            if reset and (moved := skip_restarts(pod, reset, Transition(at, status), until=now)):
+                at, status = moved
+                due = sync_pod(pod, status, at=at).due
+                missed.clear()
+            reset = Transition(at, status)
         if status != before and at > consistent_at:
             missed.append(Transition(at, status))
     return _CaughtUp(list(missed), SyncResult(status, due))

@@ -6,6 +6,7 @@ from app.web.responses import Response, json_response
 
 EXTENSIONS = {
     "containerEnvironments": 1,
+    "gracefulDelete": 1,
     "logs": 1,
     "podStatuses": 1,
 }

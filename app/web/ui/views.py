@@ -155,7 +155,7 @@ def pod() -> Response:
     queries = get_services().queries
     record = queries.pod(query.uid)
     intervals = queries.statuses(record, limit=MAX_STATUSES)
-    history = PodHistory(intervals, record.deleted_at, record.continues_at)
+    history = PodHistory.of(record, intervals)
     entries = timeline_entries(intervals, at=shown_at, deleted_at=record.deleted_at)
     current = next((entry for entry in reversed(entries) if entry.since <= shown_at), None)
     document = orjson.loads(record.pod)

@@ -170,13 +170,16 @@ def test_the_database_itself_refuses(filled: Connection, table: str, row: dict[s
         filled.execute(insert(Base.metadata.tables[table]), row)
 
 
+GONE = {"deletion_requested_at": NOW, "deleted_at": NOW}
+
+
 @pytest.mark.parametrize(
     "row",
     [
         pytest.param(ANOTHER_POD, id="another_pod"),
         pytest.param({**ANOTHER_POD, "namespace": "other", "name": "web-0"}, id="a_name_in_another_namespace"),
         pytest.param(
-            {**ANOTHER_POD, "name": "web-0", "pod_ip": "198.18.0.1", "deleted_at": NOW},
+            {**ANOTHER_POD, "name": "web-0", "pod_ip": "198.18.0.1", **GONE},
             id="a_name_and_an_address_of_a_pod_that_is_gone",
         ),
     ],

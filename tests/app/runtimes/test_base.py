@@ -152,7 +152,7 @@ def test_sync_follows_every_committed_change(client: FlaskClient, script: type[S
     client.put("/updatePod", json=pod | {"metadata": {**pod["metadata"], "labels": {"app": "other"}}})
     client.delete("/deletePod", json=pod)
 
-    assert [synced.deleted_at is None for synced in script.synced] == [True, True, False]
+    assert [synced.deletion_requested_at is None for synced in script.synced] == [True, True, False]
 
 
 def test_replacing_a_pod_stops_the_old_one(client: FlaskClient, script: type[ScriptedRuntime]) -> None:
@@ -161,7 +161,7 @@ def test_replacing_a_pod_stops_the_old_one(client: FlaskClient, script: type[Scr
     script.synced.clear()
     put_on(client, new)
 
-    assert [(s.manifest.pod.metadata.uid, s.deleted_at is None) for s in script.synced] == [
+    assert [(s.manifest.pod.metadata.uid, s.deletion_requested_at is None) for s in script.synced] == [
         (old["metadata"]["uid"], False),
         (new["metadata"]["uid"], True),
     ]

@@ -258,7 +258,7 @@ def test_a_failed_write_is_rolled_back(
 
 
 def refuse_rows(database: Database, kind: str, table: str) -> None:
-    """Let the database refuse every change of a table, so that the transaction is rolled back."""
+    """Create a trigger that refuses every change of a table, so that the transaction is rolled back."""
     with database.write() as connection:
         if kind == "sqlite":
             for event in ("INSERT", "UPDATE"):

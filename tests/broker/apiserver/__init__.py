@@ -1,3 +1,3 @@
-"""A fake API server that behaves as a real one does where it matters to a node."""
+"""A fake API server that behaves as a real one does for the requests of a node."""
 
 from tests.broker.apiserver.server import ApiServer as ApiServer

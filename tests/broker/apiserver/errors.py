@@ -4,7 +4,7 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """A request that the API server answers with a `Status`."""
+    """An error, to which the API server responds with a `Status`."""
 
     def __init__(self, code: int, reason: str, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)

@@ -14,12 +14,12 @@ class Fault:
     """A fault that replaces the response to matching requests.
 
     Attributes:
-        method: of the requests; any by default.
-        path: regular expression, to be found in the path.
-        error: the answer; None holds the request until the fault is lifted.
-        times: to how many requests; None: to all while it lasts.
-        lost: whether the request is carried out first, so that only its answer is lost.
-        met: how many requests it has been done to.
+        method: method of the requests; any by default.
+        path: regular expression that matches a part of the path.
+        error: the response; None holds the request until the fault ends.
+        times: number of requests to affect; None for all.
+        lost: whether the request is executed first, so that only its response is lost.
+        met: number of affected requests.
     """
 
     method: str = ""

@@ -1,7 +1,7 @@
 """The strategic merge patch of Kubernetes, as far as nodes and pods need it.
 
-Which list is merged by which key is what `patchMergeKey` says in k8s.io/api/core/v1/types.go; a list that is not
-named there is replaced as a whole.
+Lists are merged by the key of their `patchMergeKey` in k8s.io/api/core/v1/types.go; a list without one
+is replaced.
 """
 
 from copy import deepcopy

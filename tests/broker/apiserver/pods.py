@@ -1,6 +1,6 @@
-"""What an API server does with pods and with no other object.
+"""The rules of an API server that apply to pods only.
 
-Tried against Kubernetes 1.36, and read in pkg/registry/core/pod/strategy.go and pkg/apis/core/validation.
+Compared with Kubernetes 1.36. Source: pkg/registry/core/pod/strategy.go, pkg/apis/core/validation.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ Object = dict[str, Any]
 
 
 def set_defaults(pod: Object) -> None:
-    """Fill in what a new pod leaves out, and take from it what is not its author's to say."""
+    """Set the defaults of a new pod, and remove the fields that a client may not set."""
     spec = pod["spec"]
     for field, value in {
         "restartPolicy": "Always",
@@ -40,7 +40,7 @@ def set_defaults(pod: Object) -> None:
 
 
 def grace_of(pod: Object, asked: int | None) -> int:
-    """Give the grace period of a deletion, in seconds: none where no kubelet has anything to stop."""
+    """Return the grace period of a deletion, in seconds; 0 if no kubelet has containers to stop."""
     if not pod["spec"].get("nodeName") or pod["status"].get("phase") in ("Succeeded", "Failed"):
         return 0
     return max(pod["spec"]["terminationGracePeriodSeconds"] if asked is None else asked, 0)

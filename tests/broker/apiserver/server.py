@@ -1,4 +1,4 @@
-"""An API server that behaves: over TLS, with authentication, the verbs, watches, reviews, and faults to inject."""
+"""The fake API server: TLS, authentication, verbs, watches, access reviews, and injected faults."""
 
 import asyncio
 import re
@@ -46,14 +46,14 @@ class Target(NamedTuple):
 
 
 class ApiServer:
-    """A cluster's API server; `store` has its objects, which tests change as `kubectl` would.
+    """The API server of a cluster. Tests change the objects in `store` as `kubectl` does.
 
     Attributes:
         store: the objects.
-        tokens: bearer token → user, of those whom it knows.
-        authorize: answers a SubjectAccessReview's `spec`; no by default.
-        requests: what was asked, in order; watches and lists included.
-        watchers: the watches that are open.
+        tokens: bearer token → user.
+        authorize: decides on the `spec` of a SubjectAccessReview; denies by default.
+        requests: the received requests in order, with watches and lists.
+        watchers: the open watches.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:
@@ -128,7 +128,7 @@ class ApiServer:
     def hanging(
         self, *, method: str = "", path: str = "", times: int | None = None
     ) -> AbstractContextManager[Fault]:
-        """Hold requests without an answer."""
+        """Hold requests without a response."""
         return self._faults.inject(Fault(method=method, path=path, times=times))
 
     @contextmanager

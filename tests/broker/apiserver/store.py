@@ -1,4 +1,4 @@
-"""The objects of a cluster and the history of their changes: what etcd and the watch cache are."""
+"""The objects of a cluster and the history of their changes, as in etcd and the watch cache."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -24,13 +24,13 @@ RESOURCES = {
     "namespaces": ("v1", "Namespace"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
 }
-"""Those that are known: plural → apiVersion and kind."""
+"""The known resources: plural → apiVersion and kind."""
 _CLUSTER_WIDE = ("nodes", "namespaces")
 _WITH_GENERATION = ("pods",)
 
 
 class Change(NamedTuple):
-    """One write: the object before and after it; None for there was, or is, none."""
+    """A write: the object before and after it; None where it does not exist."""
 
     version: int
     resource: str
@@ -39,7 +39,7 @@ class Change(NamedTuple):
 
 
 def select(text: str) -> Selector:
-    """Make a field selector of its text; any field that is a string can be named.
+    """Parse a field selector; any field with a string value can be selected.
 
     Raises:
         Refusal: 400.
@@ -64,9 +64,9 @@ def _field(obj: Any, path: str) -> str:
 
 
 class Store:
-    """Objects by resource, namespace and name. What is given and taken are copies.
+    """Objects by resource, namespace and name. Arguments and results are copied.
 
-    `kubectl` of the tests: they write with these methods as any other client would with requests.
+    Tests write with these methods as `kubectl` does by requests.
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -87,11 +87,11 @@ class Store:
         return deepcopy(self._find(resource, name, namespace))
 
     def find(self, resource: str, name: str, namespace: str = "") -> Object | None:
-        """Read an object that may not be there."""
+        """Return an object; None if it does not exist."""
         return deepcopy(self._objects.get((resource, namespace, name)))
 
     def list(self, resource: str, namespace: str = "", selector: Selector = lambda _: True) -> list[Object]:
-        """Read all objects of a resource, of one namespace or of all, in the order of their keys."""
+        """Return the objects of a resource, of one namespace or of all, in the order of their keys."""
         return [
             deepcopy(obj)
             for (kind, there, _), obj in sorted(self._objects.items(), key=lambda item: item[0])
@@ -102,7 +102,7 @@ class Store:
         """Create an object.
 
         Raises:
-            Refusal: 409 where there is one of its name; 400 where it has none.
+            Refusal: 409 if the name exists; 400 without a name.
         """
         obj = deepcopy(obj)
         metadata = obj.setdefault("metadata", {})
@@ -123,10 +123,10 @@ class Store:
         return self._put(resource, None, obj)
 
     def update(self, resource: str, new: Object, *, subresource: str = "") -> Object:
-        """Replace an object, or one side of it: a status is not changed with the rest, nor the rest with it.
+        """Replace an object: either its status, or everything else.
 
         Raises:
-            Refusal: 404; 409 where `metadata.resourceVersion` is given and not the newest; 422.
+            Refusal: 404; 409 if `metadata.resourceVersion` is set and not the latest; 422.
         """
         new = deepcopy(new)
         metadata = new["metadata"]
@@ -159,19 +159,19 @@ class Store:
             if kept in old:
                 new[kept] = deepcopy(old[kept])
         if new == old:
-            return new  # as with etcd: what changes nothing has no version of its own
+            return new  # as in etcd, a write without a change has no version
         if resource in _WITH_GENERATION and new["spec"] != old["spec"]:
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
         return self._put(resource, old, new)
 
     def delete(self, resource: str, name: str, namespace: str = "", options: Object | None = None) -> Object:
-        """Delete an object; a pod that a node has gets its grace first.
+        """Delete an object; mark a pod of a node for deletion with its grace period.
 
         Args:
             options: a `DeleteOptions`.
 
         Raises:
-            Refusal: 404; 409 where a precondition does not hold.
+            Refusal: 404; 409 if a precondition fails.
         """
         options = options or {}
         old = self._find(resource, name, namespace)
@@ -199,22 +199,22 @@ class Store:
         return self._put("pods", old, new)
 
     def history(self, resource: str, after: int) -> Iterator[Change]:
-        """Give the changes of a resource since a version.
+        """Return the changes of a resource since a version.
 
         Raises:
-            Refusal: 410 where they are no longer known.
+            Refusal: 410 if they are no longer stored.
         """
         if after < self._forgotten:
             raise gone(f"too old resource version: {after} ({self._forgotten})")
         return (change for change in self._history if change.version > after and change.resource == resource)
 
     def listen(self, listener: Callable[[Change], None]) -> Callable[[], None]:
-        """Have a function called after each change; call what is given to end it."""
+        """Call a function after each change; return a function that ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def compact(self) -> None:
-        """Forget how the objects came to be as they are."""
+        """Drop the history of changes."""
         self._forgotten = self.version = next(self._versions)
         self._history.clear()
 

@@ -1,4 +1,4 @@
-"""The watch of a collection, as an endless answer."""
+"""The watch of a collection: a response without an end."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.broker.apiserver.store import RESOURCES, Change, Object, Selector, St
 
 
 class Watcher:
-    """One watch: what is still to be sent, and its end."""
+    """A watch: the events to send, and its end."""
 
     def __init__(self, store: Store, resource: str, namespace: str, selector: Selector) -> None:
         self._store = store
@@ -22,10 +22,10 @@ class Watcher:
         self.bookmarks = False
 
     async def run(self, request: web.Request, after: int, seconds: float) -> web.StreamResponse:
-        """Answer a request with the changes after a version, for so many seconds at most.
+        """Stream the changes after a version, up to a number of seconds.
 
         Raises:
-            Refusal: 410 where the version is too old.
+            Refusal: 410 if the version is too old.
         """
         for change in self._store.history(self._resource, after):
             self._notice(change)
@@ -45,7 +45,7 @@ class Watcher:
         return response
 
     def bookmark(self) -> None:
-        """Tell the newest version alone."""
+        """Send a bookmark with the latest version."""
         if self.bookmarks:
             version, kind = RESOURCES[self._resource]
             metadata = {"resourceVersion": str(self._store.version), "creationTimestamp": None}
@@ -61,7 +61,7 @@ class Watcher:
         self._outbox.put_nowait(b'{"type":"MODIFIED","object":{"kind":"Pod","metad')
 
     def end(self) -> None:
-        """End the watch as a server does after a while."""
+        """End the watch as a server does at its timeout."""
         self._outbox.put_nowait(None)
 
     def _notice(self, change: Change) -> None:
@@ -70,7 +70,7 @@ class Watcher:
                 self._send(type_, obj)
 
     def _events(self, change: Change) -> Iterator[tuple[str, Object]]:
-        """Tell a change as the selector shows it: what comes into view is ADDED, what leaves it DELETED."""
+        """Yield a change as the selector shows it: ADDED if an object begins to match, DELETED if it ceases."""
         before = change.before is not None and self._sees(change.before)
         after = change.after is not None and self._sees(change.after)
         if after:

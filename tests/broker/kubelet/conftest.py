@@ -89,7 +89,7 @@ class Kubelet:
 
 @pytest.fixture
 def node() -> Node:
-    """A node with a pod `shop/web` that runs."""
+    """A node with a running pod `shop/web`."""
     return Node()
 
 

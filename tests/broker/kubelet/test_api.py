@@ -40,7 +40,7 @@ async def test_a_node_without_pods_returns_empty_lists(kubelet: Kubelet, node: N
 
 
 def held(name: str, phase: str) -> dict[str, Any]:
-    """A pod as a provider has it: its secrets resolved."""
+    """Return a pod as stored by a provider, with resolved secrets."""
     env = [{"name": "PASSWORD", "value": SECRET}]
     return {
         "metadata": {"namespace": "shop", "name": name, "uid": f"uid-of-{name}", "annotations": {"a": SECRET}},
@@ -145,7 +145,7 @@ async def test_readyz_requires_recent_sync_and_ready_provider(
 ) -> None:
     node.health = state
     assert (await kubelet.get("/readyz")).status == status
-    assert (await kubelet.get("/livez")).status == 200  # a restart would mend nothing
+    assert (await kubelet.get("/livez")).status == 200  # a restart would not help
     assert (await kubelet.get("/healthz")).status == 200
 
 

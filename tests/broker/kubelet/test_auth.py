@@ -19,7 +19,7 @@ TOKEN = "token-of-alice"
 
 
 def allow(api: ApiServer, *allowed: tuple[str, str]) -> None:
-    """Allow users to get subresources of the node."""
+    """Permit users to get subresources of the node."""
     api.authorize = lambda spec: (
         (spec["user"], spec["resourceAttributes"]["subresource"]) in allowed
         and spec["resourceAttributes"]["verb"] == "get"
@@ -131,15 +131,15 @@ async def test_the_access_review_names_this_node(guarded: Kubelet, api: ApiServe
 
 async def test_the_access_review_contains_all_user_fields() -> None:
     api = create_autospec(Client)
-    told = {"username": "alice", "uid": "7", "groups": ["dev"], "extra": {"scope": ["a", "b"]}}
-    api.create.return_value = {"status": {"authenticated": True, "allowed": True, "user": told}}
+    fields = {"username": "alice", "uid": "7", "groups": ["dev"], "extra": {"scope": ["a", "b"]}}
+    api.create.return_value = {"status": {"authenticated": True, "allowed": True, "user": fields}}
     request = create_autospec(aiohttp.web.Request, headers={"Authorization": f"Bearer {TOKEN}"})
     request.get_extra_info.return_value = None
     user = await Authenticator(api, lambda: 0.0).user(request)
     assert user is not None
     assert await Authorizer(api, "node-1", lambda: 0.0).allows(user, "get", "stats")
     spec = api.create.call_args.args[1]["spec"]
-    assert (spec["user"], spec["uid"], spec["groups"], spec["extra"]) == tuple(told.values())
+    assert (spec["user"], spec["uid"], spec["groups"], spec["extra"]) == tuple(fields.values())
 
 
 @pytest.mark.parametrize("path", ["/", "*", "", "/metricsandmore", "//metrics", "/podsandmore", "/logs/"])
@@ -212,7 +212,7 @@ async def test_the_client_ca_is_read_from_the_cluster(
     kubelet = await start()
     async with asyncio.timeout(30):
         while (answer := await kubelet.get("/pods")).status == 401:
-            pass  # it is read while the API serves
+            pass  # the file is read again while the API runs
     assert answer.status == 200
 
 
@@ -262,22 +262,22 @@ class TestReviewCache:
     ) -> None:
         numbers = iter(range(10))
 
-        async def ask() -> tuple[int, float]:
+        async def review() -> tuple[int, float]:
             return next(numbers), 30.0
 
-        assert [await cache.get(1, ask), await cache.get(1, ask)] == [0, 0]
+        assert [await cache.get(1, review), await cache.get(1, review)] == [0, 0]
         now[0] += 29.9
-        assert await cache.get(1, ask) == 0
+        assert await cache.get(1, review) == 0
         now[0] += 0.1
-        assert await cache.get(1, ask) == 1
+        assert await cache.get(1, review) == 1
 
     async def test_the_oldest_reviews_are_evicted(self, cache: ReviewCache[int, int]) -> None:
-        asked = []
+        reviews = []
 
-        async def ask() -> tuple[int, float]:
-            asked.append(1)
+        async def review() -> tuple[int, float]:
+            reviews.append(1)
             return 0, 30.0
 
         for key in [*range(ReviewCache.SIZE + 1), ReviewCache.SIZE, 1, 0]:
-            await cache.get(key, ask)
-        assert len(asked) == ReviewCache.SIZE + 2
+            await cache.get(key, review)
+        assert len(reviews) == ReviewCache.SIZE + 2

@@ -87,7 +87,7 @@ async def test_an_incomplete_rotation_keeps_the_previous_certificate(
     handshake: Handshake, files: Files, authority: Authority, other_authority: Authority
 ) -> None:
     fresh = other_authority.server()
-    files.certificate.write_text(fresh.certificate)  # and the key is not there yet
+    files.certificate.write_text(fresh.certificate)  # and the key does not exist yet
     assert await handshake(authority.pem) == "nobody"
     files.key.unlink()
     assert await handshake(authority.pem) == "nobody"
@@ -99,7 +99,7 @@ async def test_a_client_certificate_of_the_ca_is_accepted(
     handshake: Handshake, files: Files, authority: Authority
 ) -> None:
     files.ca.write_text(authority.pem)
-    await handshake(authority.pem)  # whoever is connecting while the CA changes is not asked yet
+    await handshake(authority.pem)  # a client that connects during the change is not authenticated yet
     assert await handshake(authority.pem, client=authority.client("kubectl")) == "kubectl"
     assert await handshake(authority.pem) == "nobody"
 

@@ -35,12 +35,12 @@ def published(pem: str) -> dict[str, object]:
 
 async def test_the_callback_runs_after_each_read(api: ApiServer, client: Client) -> None:
     authority = ClientCA(client)
-    told: asyncio.Queue[bytes] = asyncio.Queue()
+    received: asyncio.Queue[bytes] = asyncio.Queue()
     api.store.create("configmaps", published("one"))
-    async with watching(authority, lambda: told.put_nowait(authority.pem)), asyncio.timeout(30):
-        assert await told.get() == b"one"
+    async with watching(authority, lambda: received.put_nowait(authority.pem)), asyncio.timeout(30):
+        assert await received.get() == b"one"
         api.store.update("configmaps", published("two"))
-        while await told.get() != b"two":
+        while await received.get() != b"two":
             pass
 
 

@@ -39,7 +39,7 @@ async def test_limit_bytes_limits_the_response(kubelet: Kubelet, stub: LogProvid
 
 @with_extensions
 @pytest.mark.parametrize(
-    ("asked", "passed_on"),
+    ("query", "passed_on"),
     [
         ({}, {}),
         ({"tailLines": "3"}, {"tail": "3"}),
@@ -50,9 +50,9 @@ async def test_limit_bytes_limits_the_response(kubelet: Kubelet, stub: LogProvid
     ],
 )
 async def test_options_are_forwarded_to_a_provider_with_extensions(
-    kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], passed_on: dict[str, str]
+    kubelet: Kubelet, stub: LogProvider, query: dict[str, str], passed_on: dict[str, str]
 ) -> None:
-    assert (await kubelet.logs(**asked)).status == 200
+    assert (await kubelet.logs(**query)).status == 200
     assert stub.queries == [{"namespace": "shop", "podName": "web", "containerName": "app", **passed_on}]
 
 
@@ -189,7 +189,7 @@ async def test_new_lines_beyond_the_window_are_all_returned(
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"),
+    ("query", "text"),
     [
         ({"timestamps": "true"}, STAMPED),
         ({"sinceSeconds": "15"}, STAMPED.partition("one\n")[2]),
@@ -199,14 +199,14 @@ async def test_new_lines_beyond_the_window_are_all_returned(
     ],
 )
 async def test_times_are_read_from_the_lines(
-    kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], text: str
+    kubelet: Kubelet, stub: LogProvider, query: dict[str, str], text: str
 ) -> None:
     stub.log = STAMPED
-    assert (await kubelet.logs(**asked)).body.decode() == text
+    assert (await kubelet.logs(**query)).body.decode() == text
 
 
 @pytest.mark.parametrize(
-    ("asked", "word"),
+    ("query", "reason"),
     [
         ({"previous": "true"}, "previous: not supported"),
         ({"timestamps": "true"}, "has no times"),
@@ -215,12 +215,12 @@ async def test_times_are_read_from_the_lines(
     ],
 )
 async def test_unsupported_options_return_400_with_the_reason(
-    kubelet: Kubelet, stub: LogProvider, asked: dict[str, str], word: str
+    kubelet: Kubelet, stub: LogProvider, query: dict[str, str], reason: str
 ) -> None:
     stub.log = "no time\n"
-    answer = await kubelet.logs(**asked)
+    answer = await kubelet.logs(**query)
     assert answer.status == 400
-    assert word in answer.body.decode()
+    assert reason in answer.body.decode()
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ async def test_invalid_options_are_rejected(kubelet: Kubelet, status: int, query
 
 @both_kinds
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         ((404, "no such pod"), (400, "does not have the pod yet")),
         (
@@ -259,12 +259,12 @@ async def test_invalid_options_are_rejected(kubelet: Kubelet, status: int, query
     ],
 )
 async def test_an_error_of_the_provider_is_reported(
-    kubelet: Kubelet, stub: LogProvider, answer: tuple[int, str], told: tuple[int, str]
+    kubelet: Kubelet, stub: LogProvider, answer: tuple[int, str], expected: tuple[int, str]
 ) -> None:
     stub.answer = answer
     status, body, _ = await kubelet.logs()
-    assert status == told[0]
-    assert told[1] in body.decode()
+    assert status == expected[0]
+    assert expected[1] in body.decode()
     assert "stack trace" not in body.decode()
 
 

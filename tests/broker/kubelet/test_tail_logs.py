@@ -17,7 +17,7 @@ def lines(text: str) -> list[bytes]:
     [
         ("a b", "a b", ""),
         ("a b", "a b c d", "c d"),
-        ("a b c", "b c d", "d"),  # the provider forgets old lines
+        ("a b c", "b c d", "d"),  # the provider drops old lines
         ("a b c", "c d e", "d e"),
         ("a a", "a a a", "a"),  # the same line again is a new line
         ("a b a b", "a b a b a b", "a b"),

@@ -7,7 +7,7 @@ from tests.server import Server
 
 
 async def start_with_a_pod(start: Start, node: Node, provider: Server) -> Kubelet:
-    """Start the API; the pod `shop/web` is with the provider, too."""
+    """Start the API of a node whose pod `shop/web` exists at the provider."""
     with closing(provider.client()) as client:
         client.request("POST", "/createPod", node.by_name["shop", "web"])
     return await start(

@@ -37,7 +37,7 @@ async def test_create_get_patch_replace_and_delete(api: ApiServer, client: Clien
 
 
 @pytest.mark.parametrize(
-    ("told", "kind"),
+    ("response", "kind"),
     [
         ((401, "Unauthorized"), errors.Unauthorized),
         ((403, "Forbidden"), errors.Forbidden),
@@ -51,9 +51,9 @@ async def test_create_get_patch_replace_and_delete(api: ApiServer, client: Clien
     ],
 )
 async def test_each_error_status_has_its_exception(
-    api: ApiServer, client: Client, told: tuple[int, str], kind: type[errors.ApiError]
+    api: ApiServer, client: Client, response: tuple[int, str], kind: type[errors.ApiError]
 ) -> None:
-    code, reason = told
+    code, reason = response
     with api.failing(code, reason=reason), pytest.raises(errors.ApiError) as caught:
         await client.get(POD)
     assert type(caught.value) is kind

@@ -1,4 +1,4 @@
-"""The watch: whatever fails, the events lead to the objects of the server."""
+"""The watch: after any failure, the events lead to the objects of the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests need not wait between attempts."""
+    """Disable the delays of the back-off."""
     monkeypatch.setattr(watch, "_BACKOFF", 0.001)
 
 
@@ -32,17 +32,17 @@ class Listener:
 
     def __init__(self, api: ApiServer) -> None:
         self.api = api
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.there: dict[str, str] = {}
         self.synced: list[datetime] = []
         self._heard = asyncio.Event()
 
     def hear(self, event: Event) -> None:
         if event.object is None:
-            self.told.append("SYNCED")
+            self.events.append("SYNCED")
         else:
             metadata = event.object.metadata
-            self.told.append(f"{event.type} {metadata.name}")
+            self.events.append(f"{event.type} {metadata.name}")
             if event.type == "DELETED":
                 del self.there[event.object.key]
             else:
@@ -54,7 +54,7 @@ class Listener:
         self.synced.append(now)
         self._heard.set()
 
-    async def hears(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
             while not condition():
                 self._heard.clear()
@@ -68,7 +68,7 @@ class Listener:
             for pod in pods
             if pod["spec"].get("nodeName") == "node"
         }
-        await self.hears(lambda: self.there == actual)
+        await self.wait_until(lambda: self.there == actual)
 
 
 @asynccontextmanager
@@ -123,15 +123,15 @@ async def test_existing_objects_are_followed_by_each_change(api: ApiServer, clie
         create(api, "b")
         change(api, "a")
         delete(api, "b")
-        await listener.hears(lambda: len(listener.told) == 5)
-    assert listener.told == ["ADDED a", "SYNCED", "ADDED b", "MODIFIED a", "DELETED b"]
+        await listener.wait_until(lambda: len(listener.events) == 5)
+    assert listener.events == ["ADDED a", "SYNCED", "ADDED b", "MODIFIED a", "DELETED b"]
     assert set(listener.synced) == {NOW}
 
 
 async def test_a_quiet_watch_is_in_sync(api: ApiServer, client: Client) -> None:
     async with listening(api, client) as listener:
-        await listener.hears(lambda: len(listener.synced) == 2)
-        assert listener.told == ["SYNCED"], "once for the list, once for the watch, and nothing has happened"
+        await listener.wait_until(lambda: len(listener.synced) == 2)
+        assert listener.events == ["SYNCED"], "once for the list, once for the watch, and nothing has happened"
 
 
 async def test_a_watch_requests_bookmarks_and_a_timeout(api: ApiServer, client: Client) -> None:
@@ -151,7 +151,7 @@ async def test_a_watch_resumes_from_the_last_event(api: ApiServer, client: Clien
         await api.until(lambda: len(api.requests_to("GET")) == 3 and api.watchers)
         create(api, "b")
         await listener.catches_up()
-    assert listener.told == ["SYNCED", "ADDED a", "ADDED b"]
+    assert listener.events == ["SYNCED", "ADDED a", "ADDED b"]
 
 
 async def test_a_watch_resumes_from_the_last_bookmark(api: ApiServer, client: Client) -> None:
@@ -159,13 +159,13 @@ async def test_a_watch_resumes_from_the_last_bookmark(api: ApiServer, client: Cl
         await a_watch_is_open(api)
         create(api, "of-another-node", "other")
         version = str(api.store.version)
-        told = len(listener.synced)
+        events = len(listener.synced)
         api.bookmark()
-        await listener.hears(lambda: len(listener.synced) > told)
+        await listener.wait_until(lambda: len(listener.synced) > events)
         api.end_watches()
         await api.until(lambda: len(api.requests_to("GET")) == 3 and api.watchers)
         assert api.requests_to("GET")[-1].query["resourceVersion"] == version
-    assert listener.told == ["SYNCED"]
+    assert listener.events == ["SYNCED"]
 
 
 async def test_a_truncated_line_is_read_again(api: ApiServer, client: Client) -> None:
@@ -176,7 +176,7 @@ async def test_a_truncated_line_is_read_again(api: ApiServer, client: Client) ->
         change(api, "a")
         await listener.catches_up()
         await a_watch_is_open(api)
-    assert listener.told == ["ADDED a", "SYNCED", "MODIFIED a"]
+    assert listener.events == ["ADDED a", "SYNCED", "MODIFIED a"]
 
 
 async def test_changes_during_a_server_restart_are_reported(api: ApiServer, client: Client) -> None:
@@ -188,7 +188,7 @@ async def test_changes_during_a_server_restart_are_reported(api: ApiServer, clie
         delete(api, "a")
         await api.start()
         await listener.catches_up()
-    assert sorted(listener.told) == ["ADDED a", "ADDED b", "DELETED a", "SYNCED"]
+    assert sorted(listener.events) == ["ADDED a", "ADDED b", "DELETED a", "SYNCED"]
 
 
 async def test_an_expired_version_causes_a_new_list(api: ApiServer, client: Client) -> None:
@@ -204,9 +204,9 @@ async def test_an_expired_version_causes_a_new_list(api: ApiServer, client: Clie
             create(api, "new")
             api.store.compact()
         await listener.catches_up()
-    told = listener.told[4:]
-    assert told[:3] == ["DELETED deleted", "MODIFIED changed", "ADDED new"]
-    assert told[3:] == ["SYNCED"]
+    events = listener.events[4:]
+    assert events[:3] == ["DELETED deleted", "MODIFIED changed", "ADDED new"]
+    assert events[3:] == ["SYNCED"]
 
 
 async def test_an_expired_watch_causes_a_new_list(api: ApiServer, client: Client) -> None:
@@ -214,10 +214,10 @@ async def test_an_expired_watch_causes_a_new_list(api: ApiServer, client: Client
     async with listening(api, client) as listener:
         await a_watch_is_open(api)
         api.expire_watches()
-        await listener.hears(lambda: listener.told.count("SYNCED") == 2)
+        await listener.wait_until(lambda: listener.events.count("SYNCED") == 2)
         create(api, "b")
         await listener.catches_up()
-    assert listener.told == ["ADDED a", "SYNCED", "SYNCED", "ADDED b"]
+    assert listener.events == ["ADDED a", "SYNCED", "SYNCED", "ADDED b"]
 
 
 async def test_a_replaced_object_is_deleted_and_added(api: ApiServer, client: Client) -> None:
@@ -232,7 +232,7 @@ async def test_a_replaced_object_is_deleted_and_added(api: ApiServer, client: Cl
             api.store.compact()
         await listener.catches_up()
     assert old["metadata"]["uid"] != new["metadata"]["uid"]
-    assert listener.told[2:] == ["DELETED a", "ADDED a", "SYNCED"]
+    assert listener.events[2:] == ["DELETED a", "ADDED a", "SYNCED"]
 
 
 @pytest.mark.parametrize("code", [401, 403, 429, 500, 503])
@@ -251,7 +251,7 @@ async def test_retry_after_of_the_server_is_observed(
     monkeypatch.setattr(asyncio, "sleep", lambda seconds: _note(waits, seconds))
     with api.failing(429, times=1, retry_after=7):
         async with listening(api, client) as listener:
-            await listener.hears(lambda: bool(listener.told))
+            await listener.wait_until(lambda: bool(listener.events))
     assert waits == [7]
 
 
@@ -263,7 +263,7 @@ async def test_retry_delays_increase_up_to_30_seconds(
     monkeypatch.setattr(asyncio, "sleep", lambda seconds: _note(waits, seconds))
     with api.failing(500, times=9):
         async with listening(api, client) as listener:
-            await listener.hears(lambda: bool(listener.told))
+            await listener.wait_until(lambda: bool(listener.events))
     for wait, base in zip(waits, [0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30], strict=True):
         assert base / 2 <= wait <= base
 

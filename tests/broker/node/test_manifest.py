@@ -77,19 +77,19 @@ def test_a_disabled_taint_is_removed() -> None:
 
 
 def test_capacity_and_allocatable_come_from_the_provider() -> None:
-    told = status()
-    assert told["capacity"] == told["allocatable"] == CAPACITY
-    assert told["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
-    assert told["features"] == {"supplementalGroupsPolicy": False}
-    assert condition(told, "Ready")["status"] == "True"
-    assert condition(told, "NetworkUnavailable")["status"] == "False"
+    found = status()
+    assert found["capacity"] == found["allocatable"] == CAPACITY
+    assert found["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert found["features"] == {"supplementalGroupsPolicy": False}
+    assert condition(found, "Ready")["status"] == "True"
+    assert condition(found, "NetworkUnavailable")["status"] == "False"
 
 
 @pytest.mark.parametrize("missing", ["cpu", "memory", "pods"])
 def test_a_node_requires_cpu_memory_and_pods(missing: str) -> None:
-    told = status(NodeReport({name: value for name, value in CAPACITY.items() if name != missing}))
-    assert condition(told, "Ready")["status"] == "False"
-    assert missing in condition(told, "Ready")["message"]
+    found = status(NodeReport({name: value for name, value in CAPACITY.items() if name != missing}))
+    assert condition(found, "Ready")["status"] == "False"
+    assert missing in condition(found, "Ready")["message"]
 
 
 def test_conditions_of_the_provider_are_reported() -> None:
@@ -98,18 +98,18 @@ def test_conditions_of_the_provider_are_reported() -> None:
         {"type": "DiskPressure", "status": "true"},
         {"type": "NetworkUnavailable", "status": "maybe"},
     )
-    told = status(NodeReport(CAPACITY, conditions))
-    ready = condition(told, "Ready")
+    found = status(NodeReport(CAPACITY, conditions))
+    ready = condition(found, "Ready")
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "Maintenance", "until noon")
-    assert condition(told, "DiskPressure")["status"] == "True"
-    assert condition(told, "NetworkUnavailable")["status"] == "Unknown"
+    assert condition(found, "DiskPressure")["status"] == "True"
+    assert condition(found, "NetworkUnavailable")["status"] == "Unknown"
 
 
 def test_not_ready_overrides_the_condition_of_the_provider() -> None:
-    told = status(not_ready=NotReady("ProviderUnavailable", "no answer"))
-    ready = condition(told, "Ready")
+    found = status(not_ready=NotReady("ProviderUnavailable", "no answer"))
+    ready = condition(found, "Ready")
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "ProviderUnavailable", "no answer")
-    assert told["capacity"] == CAPACITY
+    assert found["capacity"] == CAPACITY
 
 
 def test_the_transition_time_changes_with_the_status() -> None:
@@ -118,16 +118,16 @@ def test_the_transition_time_changes_with_the_status() -> None:
         {"type": "Ready", "status": "True", "lastTransitionTime": earlier},
         {"type": "NetworkUnavailable", "status": "True", "lastTransitionTime": earlier},
     ]
-    told = status(before=before)
-    assert condition(told, "Ready")["lastTransitionTime"] == earlier
-    assert condition(told, "NetworkUnavailable")["lastTransitionTime"] == "2026-11-22T08:46:38Z"
-    assert {c["lastHeartbeatTime"] for c in told["conditions"]} == {"2026-11-22T08:46:38Z"}
+    found = status(before=before)
+    assert condition(found, "Ready")["lastTransitionTime"] == earlier
+    assert condition(found, "NetworkUnavailable")["lastTransitionTime"] == "2026-11-22T08:46:38Z"
+    assert {c["lastHeartbeatTime"] for c in found["conditions"]} == {"2026-11-22T08:46:38Z"}
 
 
 def test_a_transition_time_never_goes_back() -> None:
     ahead = "2026-11-22T10:46:38Z"
-    told = status(before=[{"type": "Ready", "status": "Unknown", "lastTransitionTime": ahead}])
-    assert condition(told, "Ready")["lastTransitionTime"] == ahead
+    found = status(before=[{"type": "Ready", "status": "Unknown", "lastTransitionTime": ahead}])
+    assert condition(found, "Ready")["lastTransitionTime"] == ahead
 
 
 def test_an_observed_older_transition_is_ignored() -> None:
@@ -146,16 +146,16 @@ def test_heartbeats_are_ignored_in_comparisons() -> None:
 
 
 def test_another_notation_of_a_quantity_is_stored() -> None:
-    told = status(NodeReport({**CAPACITY, "memory": "8192Mi"}))
-    assert is_stored(told, {**told, "capacity": CAPACITY, "allocatable": CAPACITY})
+    found = status(NodeReport({**CAPACITY, "memory": "8192Mi"}))
+    assert is_stored(found, {**found, "capacity": CAPACITY, "allocatable": CAPACITY})
 
 
 def test_fields_of_other_clients_are_no_difference() -> None:
-    told = status()
+    found = status()
     theirs = {"type": "KernelDeadlock", "status": "False"}
-    assert is_stored(told, {**told, "conditions": [*told["conditions"], theirs]})
-    assert is_stored(told, {**told, "capacity": {**CAPACITY, "example.com/dongle": "4"}})
-    assert is_stored(told, {**told, "nodeInfo": {**told["nodeInfo"], "swap": {"capacity": 0}}})
+    assert is_stored(found, {**found, "conditions": [*found["conditions"], theirs]})
+    assert is_stored(found, {**found, "capacity": {**CAPACITY, "example.com/dongle": "4"}})
+    assert is_stored(found, {**found, "nodeInfo": {**found["nodeInfo"], "swap": {"capacity": 0}}})
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_fields_of_other_clients_are_no_difference() -> None:
     ],
 )
 def test_a_changed_field_of_the_broker_is_noticed(changed: Object) -> None:
-    told = status()
-    assert not is_stored(told, {**told, **changed})
+    found = status()
+    assert not is_stored(found, {**found, **changed})
 
 
 def test_unreported_pressures_are_removed() -> None:

@@ -24,7 +24,7 @@ THEIRS = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
 
 
 class Parts:
-    """Registration and status of one node, which is registered."""
+    """Registration and status of a registered node."""
 
     def __init__(self, registration: Registration, status: NodeStatus) -> None:
         self.registration = registration
@@ -32,7 +32,7 @@ class Parts:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run both for the time of a block."""
+        """Run both for the duration of the block."""
         tasks = [asyncio.create_task(part.run()) for part in (self.registration, self.status)]
         try:
             yield

@@ -140,16 +140,16 @@ async def test_a_status_is_written_on_change_or_heartbeat(
     api: ApiServer, status: NodeStatus, stub: StubProvider, *, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each `one_pass` runs the loop of the status once."""
-    turn, passed = asyncio.Event(), asyncio.Event()
+    gate, passed = asyncio.Event(), asyncio.Event()
 
     async def wait(_: float) -> None:
         passed.set()
-        await turn.wait()
-        turn.clear()
+        await gate.wait()
+        gate.clear()
 
     async def one_pass() -> int:
         passed.clear()
-        turn.set()
+        gate.set()
         await passed.wait()
         return len(api.requests_to("PATCH"))
 
@@ -162,7 +162,7 @@ async def test_a_status_is_written_on_change_or_heartbeat(
     assert await one_pass() == 1  # nothing has changed
     with stub.failing("/capacity", 500):
         assert [await one_pass() for _ in range(4)] == [1, 1, 2, 2]
-    assert await one_pass() == 3  # it is back
+    assert await one_pass() == 3  # it is available again
     monkeypatch.setattr(module, "HEARTBEAT", 0.0)
     assert await one_pass() == 4
     task.cancel()

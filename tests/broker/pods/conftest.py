@@ -1,4 +1,4 @@
-"""A controller of pods between the fake API server and a stub provider."""
+"""Fixtures: a pod controller between the fake API server and a stub provider."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ Object = dict[str, Any]
 
 @pytest.fixture
 def info() -> NodeInfo:
-    """A node that is registered."""
+    """A registered node."""
     return NodeInfo(
         NODE,
         uid="node-uid",
@@ -37,7 +37,7 @@ def info() -> NodeInfo:
 
 @pytest.fixture
 async def stub() -> AsyncIterator[StubProvider]:
-    """A provider that has the ten endpoints and nothing else."""
+    """A provider with the ten endpoints and no extension."""
     async with providing() as provider:
         yield provider
 
@@ -71,7 +71,7 @@ def controlling(client: Client, info: NodeInfo) -> Controlling:
 def bound(
     name: str = "web-0", *, namespace: str = "default", metadata: Object | None = None, **spec: Any
 ) -> Object:
-    """A pod that the scheduler has put on the node."""
+    """Return a pod that is bound to the node."""
     spec.setdefault("containers", [a_container()])
     return {
         "metadata": {"name": name, "namespace": namespace, **(metadata or {})},
@@ -80,13 +80,13 @@ def bound(
 
 
 def phase(api: ApiServer, name: str = "web-0", namespace: str = "default") -> str | None:
-    """The phase of a pod; None where there is none."""
+    """Return the phase of a pod; None if it has none."""
     pod = api.store.find("pods", name, namespace)
     return pod["status"]["phase"] if pod else None
 
 
 def container_status(api: ApiServer, container: str, name: str = "web-0") -> Object:
-    """The status of a container; empty before it is written."""
+    """Return the status of a container; empty before it is written."""
     pod = api.store.find("pods", name, "default") or {"status": {}}
     statuses = [
         s for field in ("initContainerStatuses", "containerStatuses") for s in pod["status"].get(field) or ()
@@ -95,11 +95,11 @@ def container_status(api: ApiServer, container: str, name: str = "web-0") -> Obj
 
 
 def condition(api: ApiServer, type_: str, name: str = "web-0") -> Object | None:
-    """A condition of a pod."""
+    """Return a condition of a pod."""
     pod = api.store.find("pods", name, "default") or {"status": {}}
     return next((c for c in pod["status"].get("conditions") or () if c["type"] == type_), None)
 
 
 def events(api: ApiServer, reason: str) -> list[Object]:
-    """The events with a reason."""
+    """Return the events with a reason."""
     return [event for event in api.store.list("events") if event["reason"] == reason]

@@ -215,7 +215,7 @@ async def test_pods_unknown_to_kubernetes_are_deleted_after_sync(
     stub.pods[POD], stub.statuses[POD] = known, running(known)
     stranger = {**bound("stranger"), "metadata": {"namespace": "default", "name": "stranger", "uid": "uid-9"}}
     nameless = {**bound("nameless"), "metadata": {"namespace": "default", "name": "nameless"}}
-    stub.pods["default/nameless"] = nameless  # of which the provider does not say which pod it is
+    stub.pods["default/nameless"] = nameless  # whose namespace and name the provider does not report
     stub.statuses["default/nameless"] = running(nameless)
     stub.pods["default/stranger"], stub.statuses["default/stranger"] = stranger, running(stranger)
     with api.failing(500, path="/api/v1/pods$", times=1):
@@ -239,7 +239,7 @@ async def test_an_environment_is_resolved_once_per_pod(
     api.store.delete("configmaps", "config", "default")
     pod = api.store.get("pods", "web-0", "default")
     pod["metadata"]["labels"] = {"new": "1"}
-    async with controlling(stub):  # another broker, that has never resolved anything
+    async with controlling(stub):  # another broker, which has resolved nothing yet
         api.store.update("pods", pod)
         await stub.until(lambda: stub.requests_to("/updatePod"))
     (sent,) = asked(stub, "/updatePod")

@@ -157,6 +157,21 @@ async def test_a_restarted_broker_continues_a_deletion(
     assert len(graceful.requests_to("/createPod")) == 1
 
 
+async def test_an_end_without_a_broker_is_known(
+    api: ApiServer, graceful: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("pods", bound(metadata=WATCHED))
+    async with controlling(graceful):
+        await api.until(lambda: phase(api) == "Running")
+        api.store.delete("pods", "web-0", "default")
+        await graceful.until(lambda: graceful.requests_to("/deletePod"))
+    graceful.end(POD, 3)
+    async with controlling(graceful):
+        await api.until(lambda: api.requests_to("DELETE", "/pods/web-0"))
+        assert exit_code(api) == 3
+    assert len(graceful.requests_to("/createPod")) == len(graceful.requests_to("/deletePod")) == 1
+
+
 async def test_an_end_during_an_outage_is_known(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:

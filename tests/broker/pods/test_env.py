@@ -153,7 +153,7 @@ RESOURCES = {"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"memory":
         pytest.param("requests.cpu", "0", "1", id="rounded up"),
         pytest.param("requests.memory", "1Mi", "64", id="request"),
         pytest.param("limits.memory", "1k", "100000", id="limit"),
-        pytest.param("limits.cpu", "1", "4", id="no limit: what the node has"),
+        pytest.param("limits.cpu", "1", "4", id="no limit: the capacity of the node"),
         pytest.param("requests.ephemeral-storage", "1", "0", id="no request: nothing"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_resource_may_be_of_another_container() -> None:
 
 
 def of_config(*, optional: bool = False, key: str | None = None) -> tuple[list[Object], list[Object]]:
-    """What refers to the ConfigMap: `env` and `envFrom`."""
+    """The references to the ConfigMap: `env` and `envFrom`."""
     reference: Object = {"name": "config", **({"optional": True} if optional else {})}
     if key:
         return [variable("A", "configMapKeyRef", key=key, **reference)], []

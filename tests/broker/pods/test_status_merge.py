@@ -15,7 +15,7 @@ HOST = ["192.0.2.1", "2001:db8::1"]
 
 
 def pod(status: Object | None = None, **spec: Any) -> Object:
-    """A pod with what Kubernetes has of its status."""
+    """Return a pod with its status in Kubernetes."""
     made = a_pod(uid="uid-1", metadata={"generation": 3, "resourceVersion": "7"}, **spec)
     return {**made, "status": {"phase": "Pending", "qosClass": "BestEffort", **(status or {})}}
 

@@ -32,11 +32,11 @@ class Scripted(ProviderClient):
         super().__init__("http://127.0.0.1:1")
         self.answers = list(answers)
         self.of_one = status
-        self.asked: list[tuple[float, int | str, float]] = []
+        self.requests: list[tuple[float, int | str, float]] = []
         self.asked_for_one: list[float] = []
 
     async def statuses_since(self, revision: int | str, *, wait: float) -> Changes | None:
-        self.asked.append((round(asyncio.get_running_loop().time(), 3), revision, wait))
+        self.requests.append((round(asyncio.get_running_loop().time(), 3), revision, wait))
         if not self.answers:
             await asyncio.get_running_loop().create_future()
         match self.answers.pop(0):
@@ -53,7 +53,7 @@ class Scripted(ProviderClient):
 
 
 class Followed:
-    """A pod that a provider has, with its source of statuses."""
+    """A pod of a provider, with its source of statuses."""
 
     def __init__(self, provider: Scripted) -> None:
         store = PodStore()
@@ -64,7 +64,7 @@ class Followed:
         self.statuses = StatusSource(provider, self.states, self.queue, interval=5)
 
     def provider_pod(self) -> ProviderPod:
-        """The pod that the provider is known to have."""
+        """The pod that the provider has."""
         return self.states.get(KEY).pod
 
     @asynccontextmanager
@@ -84,7 +84,7 @@ async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
     provider = Scripted(changes(7, '{"phase":"Pending"}'), changes(8, '{"phase":"Running"}'))
     followed = Followed(provider)
     async with followed.running(1):
-        assert [question[1:] for question in provider.asked] == [(0, 0), (7, 50), (8, 50)]
+        assert [question[1:] for question in provider.requests] == [(0, 0), (7, 50), (8, 50)]
         assert followed.states.get(KEY).status(UID) == b'{"phase":"Running"}'
         assert len(followed.queue) == 1
         assert followed.statuses.supports_push
@@ -94,8 +94,8 @@ async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
 async def test_immediate_empty_responses_are_polled_each_second() -> None:
     provider = Scripted(*[changes(0)] * 10)
     async with Followed(provider).running(4.5):
-        assert [time for time, *_ in provider.asked] == [0, 0.02, 1.02, 2.02, 3.02, 4.02]
-        assert [wait for *_, wait in provider.asked] == [0, 50, 50, 50, 50, 50]
+        assert [time for time, *_ in provider.requests] == [0, 0.02, 1.02, 2.02, 3.02, 4.02]
+        assert [wait for *_, wait in provider.requests] == [0, 50, 50, 50, 50, 50]
 
 
 async def test_a_provider_without_push_is_polled_per_pod() -> None:
@@ -132,7 +132,7 @@ async def test_a_lower_revision_causes_a_full_list() -> None:
     provider = Scripted(changes(7, "{}"), changes(2), changes(2))
     followed = Followed(provider)
     async with followed.running(2):
-        assert [question[1] for question in provider.asked] == [0, 7, 0, 2]
+        assert [question[1] for question in provider.requests] == [0, 7, 0, 2]
         assert followed.provider_pod() is UNKNOWN
 
 
@@ -148,11 +148,13 @@ async def test_an_outage_causes_a_full_list_and_retries() -> None:
 
     working = asyncio.create_task(followed.queue.run(fail, workers=1))
     followed.queue.add("default/other")
-    await asyncio.sleep(1000)  # by now it is tried every five minutes
+    await asyncio.sleep(1000)  # the back-off has reached five minutes
     before = len(tried)
     async with followed.running(2):
-        assert [question[1] for question in provider.asked] == [0, 7, 7, 7, 7, 0, 10]
-        pauses = [after[0] - one[0] for one, after in zip(provider.asked[1:], provider.asked[2:], strict=False)]
+        assert [question[1] for question in provider.requests] == [0, 7, 7, 7, 7, 0, 10]
+        pauses = [
+            after[0] - one[0] for one, after in zip(provider.requests[1:], provider.requests[2:], strict=False)
+        ]
         assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
         assert len(tried) > before
     working.cancel()
@@ -162,5 +164,5 @@ async def test_an_outage_during_polling_is_backed_off() -> None:
     provider = Scripted(*[None] * 4, status=DOWN)
     followed = Followed(provider)
     async with followed.running(0.5):
-        assert [time for time, *_ in provider.asked] == [0, 0.1, 0.3]
+        assert [time for time, *_ in provider.requests] == [0, 0.1, 0.3]
         assert followed.provider_pod() == TAKEN_ON

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker.errors import BrokerError
+from broker.kubernetes.errors import TooManyRequests
 from broker.pods.workqueue import RetryLater, Work, WorkQueue
 
 pytestmark = pytest.mark.looptime
@@ -92,8 +93,7 @@ async def test_a_success_resets_the_delay() -> None:
 
 
 async def test_retry_after_is_observed() -> None:
-    error = BrokerError("busy")
-    error.retry_after = 7.0  # type: ignore[attr-defined]  # as errors of the API server and the provider have it
+    error = TooManyRequests(429, "TooManyRequests", "busy", retry_after=7)
     queue, work = WorkQueue(), Recorder(error)
     queue.add("a")
     async with working(queue, work):

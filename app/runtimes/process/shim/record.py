@@ -32,14 +32,23 @@ class Stop(NamedTuple):
     """A request to end the pod.
 
     Attributes:
-        at: the time to end it, in microseconds since 1970.
-        grace: the grace period in seconds.
-        reason: the reason in its status; None for a deletion.
+        at: the time to end it, in microseconds since 1970; 0 for now.
+        grace: the grace period from then on, in seconds.
+        reason: the reason in its status; None for a deletion, which is due at once.
     """
 
     at: int
     grace: float
     reason: str | None
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the pod is to be ended at a time, in seconds since 1970."""
+        return self.reason is None or self.at / 1e6 <= now
+
+    def remaining_grace(self, now: float) -> float:
+        """Return the seconds that are left of the grace period at a time; a restarted shim adds none."""
+        passed = max(0.0, now - self.at / 1e6) if self.at else 0.0
+        return max(0.0, self.grace - passed)
 
 
 class Record:

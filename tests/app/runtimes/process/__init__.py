@@ -85,7 +85,7 @@ class Driven:
         self.pod = self._accept(
             self.pod.manifest,
             self.pod.accepted_at,
-            deleted_at=now,
+            deletion_requested_at=now,
             grace=None if grace is None else timedelta(seconds=grace),
         )
         timeline = self.runtime.delete(self.pod, current=self.timeline[-1], grace=timedelta(0), now=now)

@@ -138,6 +138,7 @@ def test_a_final_init_failure_fails_the_pod(run: Run, tmp_path: Path) -> None:
     assert terminated
     assert waiting
     assert (terminated.exit_code, waiting.reason) == (4, "PodInitializing")
+    assert {ready(status)["Initialized"] for _, status in pod.timeline} == {("False", "ContainersNotInitialized")}
     assert not (tmp_path / "ran").exists()
 
 

@@ -52,6 +52,10 @@ def until_over(client: Client, name: str = "web-0") -> dict[str, Any]:
     return eventually(over)
 
 
+def until_gone(client: Client, name: str = "web-0") -> None:
+    eventually(lambda: client.get("/getPodStatus", namespace="default", name=name).code == 404)
+
+
 def log(client: Client, name: str = "web-0", **query: object) -> bytes:
     return client.get("/getContainerLogs", namespace="default", podName=name, containerName="web", **query).body
 
@@ -102,17 +106,46 @@ def test_how_a_deleted_pod_ended_is_on_record(client: Client, database: Database
     pod = created(client, shell("trap 'exit 7' TERM; echo begun; while :; do sleep 0.01; done"))
     eventually(lambda: log(client) == b"begun\n")
     assert client.request("DELETE", "/deletePod", pod).code == 200
-    assert client.get("/getPodStatus", namespace="default", name="web-0").code == 404
+    until_gone(client)
 
-    def last() -> dict[str, Any]:
-        client.get("/getPods")
-        query = select(PodStatus.status).join(Pod).order_by(PodStatus.effective_at.desc()).limit(1)
-        with database.read() as connection:
-            found: dict[str, Any] = json.loads(connection.scalars(query).one())
-        return found
+    query = select(PodStatus.status).join(Pod).order_by(PodStatus.effective_at.desc()).limit(1)
+    with database.read() as connection:
+        last = json.loads(connection.scalars(query).one())
+    assert last["phase"] == "Failed"
+    assert last["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
 
-    eventually(lambda: last()["phase"] == "Failed")
-    assert last()["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
+
+def test_a_deletion_survives_a_kill_of_the_server(serve_processes: ServeProcesses, tmp_path: Path) -> None:
+    """The pod is reported until its process has ended; only then another UID of its name starts."""
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"
+    stop = f"echo term >> {tmp_path}/runs; {wait}; echo end >> {tmp_path}/runs; exit 7"
+    old = shell(f"trap '{stop}' TERM; echo begun; while :; do sleep 0.01; done")
+    with serve_processes() as server, closing(server.client()) as client:
+        pod = created(client, old, terminationGracePeriodSeconds=60)
+        eventually(lambda: log(client) == b"begun\n")
+        assert client.request("DELETE", "/deletePod", pod).code == 200
+        new = created(client, shell(f"echo start >> {tmp_path}/runs"), restartPolicy="Never")
+        assert status(client)["phase"] == "Pending"
+        server.kill()
+    with serve_processes() as server, closing(server.client()) as client:
+        found = {pod["metadata"]["uid"]: pod["status"]["phase"] for pod in client.get("/getPods").json()}
+        assert found == {pod["metadata"]["uid"]: "Running", new["metadata"]["uid"]: "Pending"}
+        revision = client.get("/podStatuses").json()["revision"]
+        (tmp_path / "go").touch()
+        assert until_over(client)["phase"] == "Succeeded"
+        (gone,) = client.get("/podStatuses", since=revision).json()["deleted"]
+    assert gone["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
+    assert (tmp_path / "runs").read_text().split() == ["term", "end", "start"]
+
+
+def test_a_shortened_grace_kills_the_process(client: Client) -> None:
+    pod = created(client, shell("trap '' TERM; echo begun; while :; do sleep 0.01; done"))
+    eventually(lambda: log(client) == b"begun\n")
+    assert client.request("DELETE", "/deletePod", pod).code == 200
+    assert client.get("/getPod", namespace="default", name="web-0").json()["metadata"]["deletionTimestamp"]
+    pod["metadata"]["deletionGracePeriodSeconds"] = 0
+    assert client.request("DELETE", "/deletePod", pod).code == 200
+    until_gone(client)
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])

@@ -21,7 +21,7 @@ _probe = st.fixed_dictionaries(
     },
 )
 _hook = st.sampled_from([{"sleep": {"seconds": 3}}, {"sleep": {"seconds": 50}}, {"exec": {"command": ["true"]}}])
-_lifecycle = st.fixed_dictionaries({}, optional={"preStop": _hook})
+_lifecycle = st.fixed_dictionaries({}, optional={"preStop": _hook, "postStart": _hook})
 _env = st.sampled_from(
     [
         [{"name": "A", "value": "1"}],
@@ -53,6 +53,7 @@ _fails = st.sampled_from(
         "StartupProbe",
         "ReadinessProbe",
         "LivenessProbe",
+        "PostStartHook",
         "nonsense",
     ]
 )

@@ -86,9 +86,9 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
             f"{DOMAIN}/fail",
             "Crash",
             "must be one of ErrImagePull, ImagePullBackOff, CreateContainerConfigError, CrashLoopBackOff, "
-            "OOMKilled, StartupProbe, ReadinessProbe, LivenessProbe, Evicted, NodeLost",
+            "OOMKilled, StartupProbe, ReadinessProbe, LivenessProbe, PostStartHook, Evicted, NodeLost",
         ),
-        (f"{DOMAIN}/fail", "ReadinessProbe", "no container has such a probe"),
+        (f"{DOMAIN}/fail", "ReadinessProbe", "no container has such a probe or hook"),
         (f"{DOMAIN}/runfor", "1s", "no such annotation; is it run-for?"),
         (
             f"{DOMAIN}/x",
@@ -100,7 +100,7 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
         (f"run-for.{DOMAIN}/web", "soon", "not a duration such as 500ms, 10s or 1m30s"),
         (f"jitter.{DOMAIN}/web", "1s", f"is for the whole pod: {DOMAIN}/jitter"),
         (f"fail.{DOMAIN}/web", "Evicted", f"that happens to the whole pod: {DOMAIN}/fail"),
-        (f"fail.{DOMAIN}/log", "LivenessProbe", "the container has no such probe"),
+        (f"fail.{DOMAIN}/log", "LivenessProbe", "the container has no such probe or hook"),
         (f"color.{DOMAIN}/log", "red",
          "no such annotation; there are run-for, exit-code, fail, fail-after, stop-after, logs"),
     ],

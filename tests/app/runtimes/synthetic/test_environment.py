@@ -29,7 +29,7 @@ def pod(init: Any = (), good: Any = (), bad: Any = REFERENCE, **spec: Any) -> di
 
 
 def states(status: PodStatus, *names: str) -> list[str]:
-    """Give the state of each container: the reason where it waits, else the name of the state."""
+    """Return the state of each container: the reason where it waits, else the name of the state."""
     found = []
     for name in names:
         state = container(status, name).state

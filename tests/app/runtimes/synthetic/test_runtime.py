@@ -20,8 +20,13 @@ def a_runtime(**settings: Any) -> Runtime:
     return SyntheticRuntime(Settings.model_validate(settings))
 
 
-def accepted(pod: dict[str, Any], *, deleted_at: datetime | None = None) -> AcceptedPod:
-    return AcceptedPod(manifest=parse_manifest(pod), placement=PLACEMENT, accepted_at=NOW, deleted_at=deleted_at)
+def accepted(pod: dict[str, Any], **times: Any) -> AcceptedPod:
+    return AcceptedPod(
+        manifest=parse_manifest(pod),
+        placement=PLACEMENT,
+        accepted_at=NOW,
+        **times,
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,11 +87,11 @@ def test_a_deletion_returns_the_complete_timeline() -> None:
     pod = annotated(stop_after="10s")
     runtime = a_runtime()
     (first,) = runtime.create(accepted(pod), now=NOW).transitions
-    deleted = accepted(pod, deleted_at=after(60))
+    deleted = accepted(pod, deletion_requested_at=after(60))
     ended = runtime.delete(deleted, current=first, grace=timedelta(seconds=30), now=after(60))
     assert [(at, status.phase) for at, status in ended.transitions] == [(after(70), "Succeeded")]
     assert ended.continues_at is None
-    assert runtime.advance(deleted, current=first, now=after(100)) is None
+    assert runtime.advance(deleted, current=ended.transitions[-1], now=after(100)) is None
 
 
 def test_a_log_is_lines_with_timestamps() -> None:

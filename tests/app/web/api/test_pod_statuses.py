@@ -63,7 +63,9 @@ def test_a_revision_returns_later_changes_only(client: FlaskClient) -> None:
 
     found = changes(client, revision)
     assert names(found["statuses"]) == ["changed", "new"]
-    assert found["deleted"] == [{"namespace": "default", "name": "gone", "uid": gone["metadata"]["uid"]}]
+    (deleted,) = found["deleted"]
+    assert (deleted["name"], deleted["uid"]) == ("gone", gone["metadata"]["uid"])
+    assert deleted["status"]["phase"] == "Succeeded"
     assert changes(client, found["revision"])["statuses"] == []
     assert kept
 

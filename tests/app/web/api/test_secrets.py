@@ -68,7 +68,7 @@ REFUSED: dict[str, Any] = {
 
 
 def refuse_pods(database: Database, kind: str) -> None:
-    """Let the database refuse changes of pods by an error that quotes the row, as PostgreSQL does."""
+    """Create a trigger that refuses changes of pods by an error that quotes the row, as PostgreSQL does."""
     with database.write() as connection:
         if kind == "sqlite":
             connection.execute(

@@ -1,0 +1,424 @@
+"""A deletion begins with the request and ends with the pod's last container; until then the pod is reported."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import make_url
+
+from app import create_app
+from app.core.settings import Settings
+from app.core.timestamps import rfc3339
+from app.db.engine import Database
+from app.db.migrate import upgrade
+from app.db.models import AuditEvent, Pod
+from app.runtimes.base import Timeline
+from app.services import Services
+from tests.app.runtimes.scripted import ScriptedRuntime
+from tests.app.web.conftest import rows
+from tests.conftest import Clock, MakeApp
+from tests.pods import a_pod
+
+STOP_AFTER = "synthetic.virtual-kubelet.io/stop-after"
+
+
+def slow_pod(name: str = "web-0", *, stop_after: str = "10s", **fields: Any) -> dict[str, Any]:
+    """Return a pod whose container ends some time after SIGTERM."""
+    return a_pod(name, metadata={"annotations": {STOP_AFTER: stop_after}}, **fields)
+
+
+def create(client: FlaskClient, pod: dict[str, Any]) -> dict[str, Any]:
+    assert client.post("/createPod", json=pod).status_code == 200
+    return pod
+
+
+def delete(client: FlaskClient, pod: dict[str, Any], *, grace: int | None = None) -> int:
+    metadata = {key: pod["metadata"][key] for key in ("namespace", "name", "uid")}
+    return client.delete(
+        "/deletePod", json={"metadata": {**metadata, "deletionGracePeriodSeconds": grace}}
+    ).status_code
+
+
+def by_name(client: FlaskClient, name: str = "web-0") -> Any:
+    """Return the answer of `/getPod`; None for 404."""
+    answer = client.get("/getPod", query_string={"namespace": "default", "name": name})
+    return answer.get_json() if answer.status_code == 200 else None
+
+
+def listed(client: FlaskClient) -> dict[str, Any]:
+    """Return the status of each listed pod by UID."""
+    return {pod["metadata"]["uid"]: pod["status"] for pod in client.get("/getPods").get_json()}
+
+
+def phases(client: FlaskClient) -> dict[str, str]:
+    """Return the phase of each listed pod by UID."""
+    return {uid: status["phase"] for uid, status in listed(client).items()}
+
+
+def changes(client: FlaskClient, since: int) -> Any:
+    return client.get("/podStatuses", query_string={"since": since}).get_json()
+
+
+def terminated(status: dict[str, Any]) -> tuple[str, int, str]:
+    """Return the phase of a pod, and the exit code and end of its container."""
+    state = status["containerStatuses"][0]["state"]["terminated"]
+    return status["phase"], state["exitCode"], state["finishedAt"]
+
+
+def services(app: Flask) -> Services:
+    found: Services = app.extensions["services"]
+    return found
+
+
+def test_a_pod_stays_until_its_container_ends(client: FlaskClient, clock: Clock) -> None:
+    pod = create(client, slow_pod())
+    uid = pod["metadata"]["uid"]
+    revision = changes(client, 0)["revision"]
+    assert delete(client, pod) == 200
+
+    clock.advance(9)
+    assert by_name(client)["status"]["phase"] == listed(client)[uid]["phase"] == "Running"
+    assert changes(client, revision)["deleted"] == []
+
+    clock.advance(1)
+    assert by_name(client) is None
+    assert client.get("/getPods").get_json() == []
+    (gone,) = changes(client, revision)["deleted"]
+    assert gone["uid"] == uid
+    assert terminated(gone["status"]) == ("Succeeded", 0, "2026-11-22T08:46:48Z")
+    assert delete(client, pod) == 404
+
+
+def test_what_ends_at_once_is_gone_at_once(client: FlaskClient, database: Database) -> None:
+    pod = create(client, a_pod())
+    assert delete(client, pod) == 200
+
+    (stored,) = rows(database, Pod)
+    assert stored["deleted_at"] == stored["deletion_requested_at"] is not None
+    assert by_name(client) is None
+
+
+def test_a_completed_pod_is_gone_at_once(client: FlaskClient, clock: Clock) -> None:
+    annotations = {"synthetic.virtual-kubelet.io/run-for": "5s", STOP_AFTER: "20s"}
+    pod = create(client, a_pod(metadata={"annotations": annotations}, restartPolicy="Never"))
+    clock.advance(5)
+    assert by_name(client)["status"]["phase"] == "Succeeded"
+
+    assert delete(client, pod) == 200
+    assert by_name(client) is None
+
+
+def test_the_grace_period_ends_with_sigkill(client: FlaskClient, clock: Clock) -> None:
+    pod = create(client, slow_pod(stop_after="1h", terminationGracePeriodSeconds=20))
+    revision = changes(client, 0)["revision"]
+    delete(client, pod)
+
+    clock.advance(19)
+    assert by_name(client)["status"]["phase"] == "Running"
+    clock.advance(1)
+    (gone,) = changes(client, revision)["deleted"]
+    assert terminated(gone["status"]) == ("Failed", 137, "2026-11-22T08:46:58Z")
+
+
+def test_the_answer_has_the_deletion_timestamp(client: FlaskClient, clock: Clock) -> None:
+    pod = create(client, slow_pod())
+    assert "deletionTimestamp" not in by_name(client)["metadata"]
+    delete(client, pod, grace=20)
+
+    for metadata in (by_name(client)["metadata"], client.get("/getPods").get_json()[0]["metadata"]):
+        assert metadata["deletionTimestamp"] == rfc3339(clock.now + timedelta(seconds=20))
+        assert metadata["deletionGracePeriodSeconds"] == 20
+
+
+def test_a_repeated_delete_changes_nothing(client: FlaskClient, clock: Clock, database: Database) -> None:
+    pod = create(client, slow_pod())
+    delete(client, pod, grace=20)
+    before = rows(database, Pod), rows(database, AuditEvent)
+
+    clock.advance(3)
+    assert delete(client, pod, grace=20) == delete(client, pod, grace=60) == delete(client, pod) == 200
+    assert (rows(database, Pod), rows(database, AuditEvent)) == before
+
+
+@pytest.mark.parametrize(
+    ("grace", "ends_after", "exit_code"),
+    [(0, 4, 137), (3, 7, 137), (8, 10, 0)],
+    ids=["forced", "shorter", "enough"],
+)
+def test_a_later_delete_shortens_the_grace_period(
+    client: FlaskClient, clock: Clock, grace: int, ends_after: int, exit_code: int
+) -> None:
+    pod = create(client, slow_pod())
+    revision = changes(client, 0)["revision"]
+    delete(client, pod, grace=30)
+    clock.advance(4)
+    assert delete(client, pod, grace=grace) == 200
+
+    clock.advance(ends_after - 4)
+    (gone,) = changes(client, revision)["deleted"]
+    ended_at = rfc3339(datetime.fromisoformat("2026-11-22T08:46:38Z") + timedelta(seconds=ends_after))
+    assert terminated(gone["status"])[1:] == (exit_code, ended_at)
+
+
+def test_every_request_has_one_audit_event(client: FlaskClient, clock: Clock, database: Database) -> None:
+    pod = create(client, slow_pod())
+    delete(client, pod, grace=30)
+    delete(client, pod, grace=5)
+    clock.advance(5)
+    assert by_name(client) is None
+
+    events = [(event["verb"], orjson.loads(event["change"] or "{}")) for event in rows(database, AuditEvent)]
+    assert events == [("create", {}), ("delete", {}), ("delete", {"gracePeriodSeconds": 5})]
+
+
+def test_no_create_cancels_a_deletion(client: FlaskClient, clock: Clock) -> None:
+    pod = create(client, slow_pod())
+    delete(client, pod)
+    create(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})
+    assert by_name(client)["metadata"]["labels"] == {"app": "web"}
+
+    clock.advance(10)
+    assert by_name(client) is None
+    create(client, pod)
+    assert by_name(client)["status"]["phase"] == "Running"
+
+
+def test_an_update_does_not_cancel_a_deletion(client: FlaskClient, clock: Clock) -> None:
+    pod = create(client, slow_pod())
+    delete(client, pod)
+    pod["metadata"] |= {"labels": {"app": "other"}, "annotations": {STOP_AFTER: "1h"}}
+    assert client.put("/updatePod", json=pod).status_code == 200
+    metadata = by_name(client)["metadata"]
+    assert metadata["labels"] == {"app": "other"}
+    assert metadata["deletionTimestamp"]
+
+    clock.advance(10)
+    assert by_name(client) is None
+
+
+def test_another_uid_starts_after_the_end(client: FlaskClient, clock: Clock) -> None:
+    old, new = slow_pod(), a_pod()
+    create(client, old)
+    delete(client, old)
+    clock.advance(1)
+    create(client, new)
+    assert by_name(client)["metadata"]["uid"] == new["metadata"]["uid"]
+
+    clock.advance(8)
+    assert by_name(client)["status"]["phase"] == "Pending"
+    assert phases(client) == {old["metadata"]["uid"]: "Running", new["metadata"]["uid"]: "Pending"}
+
+    clock.advance(1)
+    status = by_name(client)["status"]
+    assert (status["phase"], status["startTime"]) == ("Running", "2026-11-22T08:46:39Z")
+    assert status["containerStatuses"][0]["state"]["running"]["startedAt"] == "2026-11-22T08:46:48Z"
+    assert list(listed(client)) == [new["metadata"]["uid"]]
+
+
+def test_a_replaced_pod_ends_before_its_successor_starts(client: FlaskClient, clock: Clock) -> None:
+    old, new = slow_pod(), a_pod()
+    create(client, old)
+    create(client, new)
+    assert set(phases(client).values()) == {"Running", "Pending"}
+
+    clock.advance(10)
+    assert phases(client) == {new["metadata"]["uid"]: "Running"}
+
+
+def test_the_address_is_free_after_the_end(make_app: MakeApp, clock: Clock) -> None:
+    client = make_app(pod_cidr="198.18.0.0/30").test_client()  # two addresses
+    old = create(client, slow_pod())
+    create(client, a_pod("other"))
+    delete(client, old)
+    assert client.post("/createPod", json=a_pod("third")).status_code == 503
+
+    clock.advance(10)
+    create(client, a_pod("third"))
+
+
+def test_a_waiting_pod_can_be_updated_and_deleted(client: FlaskClient, clock: Clock) -> None:
+    old, new = slow_pod(), a_pod()
+    create(client, old)
+    create(client, new)
+    new["metadata"]["generation"] = 2
+    assert client.put("/updatePod", json=new).status_code == 200
+    assert by_name(client)["status"]["observedGeneration"] == 2
+    assert by_name(client)["status"]["phase"] == "Pending"
+
+    assert delete(client, new) == 200
+    assert by_name(client)["metadata"]["uid"] == old["metadata"]["uid"]
+    third = create(client, a_pod())
+    clock.advance(10)
+    assert phases(client) == {third["metadata"]["uid"]: "Running"}
+
+
+def test_a_delete_by_uid_finds_the_ending_pod(client: FlaskClient, clock: Clock) -> None:
+    old, new = slow_pod(), a_pod()
+    create(client, old)
+    create(client, new)
+    assert delete(client, old, grace=0) == 200
+
+    clock.advance(2)  # between SIGTERM and SIGKILL
+    assert by_name(client)["status"]["phase"] == "Running"
+    assert delete(client, old) == 404
+
+
+def test_a_late_create_of_the_ending_pod_is_ignored(client: FlaskClient, clock: Clock) -> None:
+    old, new = slow_pod(), a_pod()
+    create(client, old)
+    create(client, new)
+    create(client, old)
+
+    clock.advance(10)
+    assert list(listed(client)) == [new["metadata"]["uid"]]
+
+
+@pytest.mark.parametrize("write", ["create", "delete"])
+def test_a_write_notices_an_end_first(client: FlaskClient, clock: Clock, write: str) -> None:
+    pod = create(client, slow_pod())
+    delete(client, pod)
+    clock.advance(10)
+
+    if write == "delete":
+        assert delete(client, pod) == 404
+    else:
+        create(client, pod)
+        assert by_name(client)["status"]["phase"] == "Running"
+
+
+def test_another_worker_continues_a_deletion(make_app: MakeApp, clock: Clock) -> None:
+    one, other = (make_app().test_client() for _ in range(2))
+    old, new = slow_pod(), a_pod()
+    create(one, old)
+    delete(one, old)
+    create(other, new)
+
+    clock.advance(10)
+    assert [by_name(client)["status"]["phase"] for client in (other, one)] == ["Running", "Running"]
+    assert listed(one) == listed(other)
+
+
+def test_an_advance_by_two_workers_is_stored_once(make_app: MakeApp, clock: Clock, database: Database) -> None:
+    one, other = (services(make_app()) for _ in range(2))
+    client = make_app().test_client()
+    create(client, old := slow_pod())
+    create(client, a_pod())
+    clock.advance(10)
+    (overdue, *_) = one.pods._node.timelines._overdue(clock.now, after=0), None
+    other.pods._node.timelines.advance_all()
+    before = rows(database, Pod)
+
+    one.pods._node.timelines._advance(overdue, clock.now)
+    kept = [{**row, "revision": 0} for row in rows(database, Pod)]
+    assert kept == [{**row, "revision": 0} for row in before]
+    assert old["metadata"]["uid"] not in listed(client)
+
+
+def test_a_wait_ends_when_a_pod_is_gone(client: FlaskClient, app: Flask, clock: Clock) -> None:
+    pod = create(client, slow_pod())
+    delete(client, pod)
+    revision = changes(client, 0)["revision"]
+
+    def pause(seconds: float) -> bool:
+        clock.advance(seconds)
+        return True
+
+    found = orjson.loads("".join(services(app).watch.since(revision, wait=60, pause=pause)))
+    assert [entry["uid"] for entry in found["deleted"]] == [pod["metadata"]["uid"]]
+
+
+def test_history_has_the_pod_until_its_end(client: FlaskClient, app: Flask, clock: Clock) -> None:
+    pod = create(client, slow_pod())
+    clock.advance(5)
+    requested_at = clock.now
+    delete(client, pod)
+    clock.advance(30)
+
+    history = services(app).history
+
+    def phases_after(seconds: int) -> list[str]:
+        return [found.phase for found in history.pods(at=requested_at + timedelta(seconds=seconds))]
+
+    assert [phases_after(seconds) for seconds in (0, 9, 10)] == [["Running"], ["Running"], []]
+    record = history.pod(uid=pod["metadata"]["uid"])
+    sentences = history.explain(record, at=requested_at + timedelta(seconds=9))
+    assert (
+        "It is being deleted since 2026-11-22T08:46:43Z; its grace period ends at 2026-11-22T08:47:13Z."
+        in sentences
+    )
+
+
+def test_resources_are_promised_until_the_end(client: FlaskClient, app: Flask, clock: Clock) -> None:
+    pod = create(client, slow_pod())
+    delete(client, pod)
+    assert services(app).history.node().pods == 1
+    assert 'provider_pods{phase="Running"} 1.0' in client.get("/metrics").get_data(as_text=True)
+
+    clock.advance(10)
+    assert services(app).history.node().pods == 0
+    assert 'provider_pods{phase="Running"} 0.0' in client.get("/metrics").get_data(as_text=True)
+
+
+class EndlessRuntime(ScriptedRuntime):
+    """A runtime that returns an incomplete timeline for a deletion, then a terminal status."""
+
+    def delete(self, pod: Any, *, current: Any, grace: timedelta, now: datetime) -> Timeline:
+        return Timeline([], continues_at=now)
+
+
+def test_an_observed_end_removes_the_pod(make_app: MakeApp, clock: Clock) -> None:
+    EndlessRuntime.play("Running", "Running", "Failed")
+    client = make_app(runtime=f"{__name__}:EndlessRuntime").test_client()
+    pod = create(client, a_pod())
+    clock.advance(1)
+    assert delete(client, pod) == 200
+    assert by_name(client)["metadata"]["deletionTimestamp"]
+
+    for _ in range(3):
+        clock.advance(1)
+        client.get("/getPods")
+    assert by_name(client) is None
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("create"), st.sampled_from(["a", "b"]), st.sampled_from([0, 4])),
+        st.tuples(st.just("delete"), st.sampled_from(["a", "b"]), st.sampled_from([0, 2, 30])),
+        st.tuples(st.just("advance"), st.just(""), st.sampled_from([1, 3])),
+    ),
+    max_size=14,
+)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS)
+def test_a_pod_is_listed_or_gone(
+    steps: list[tuple[str, str, int]], tmp_path_factory: Any, database_kind: str
+) -> None:
+    """At any time at most one pod of a name has running containers, and no pod that is ending has ended."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('any')}/provider.db"
+    upgrade(make_url(url))
+    clock = Clock()
+    app = create_app(Settings.model_validate({"database_url": url}), clock=clock)
+    client = app.test_client()
+    for verb, uid, number in steps:
+        pod = slow_pod(uid=uid, stop_after=f"{number}s")
+        if verb == "create":
+            create(client, pod)
+        elif verb == "delete":
+            assert delete(client, pod, grace=number) in (200, 404)
+        else:
+            clock.advance(number)
+        found = client.get("/getPods").get_json()
+        running = [entry for entry in found if entry["status"]["phase"] == "Running"]
+        assert len(running) <= 1
+        ending = [entry for entry in found if "deletionTimestamp" in entry["metadata"]]
+        assert all(entry["status"]["phase"] not in ("Succeeded", "Failed") for entry in ending)
+        assert len({entry["metadata"]["uid"] for entry in found}) == len(found)
+    services(app).database.dispose()
