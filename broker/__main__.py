@@ -13,6 +13,7 @@ import structlog
 from broker import logging_config
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig, load
+from broker.node.lease import LeaseLost
 from broker.runner import Node
 from broker.settings import Settings
 
@@ -30,6 +31,9 @@ def main() -> int:
         return 2
     except OSError as exc:
         print(f"vkweb broker: {exc.strerror or exc}", file=sys.stderr)  # noqa: T201
+        return 1
+    except LeaseLost as exc:
+        structlog.get_logger().error("stopped: started again, it waits for the lease", reason=str(exc))
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -16,7 +16,7 @@ from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError
 from broker.metrics import Metrics
-from broker.node.lease import Lease
+from broker.node.lease import Lease, LeaseLost
 from broker.node.manifest import NotReady
 from broker.node.registration import Registration
 from broker.node.status import NodeStatus, own_ip
@@ -61,6 +61,7 @@ class Node:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - jitter is no secret
         self._last_sync: datetime | None = None
+        self._lease: Lease | None = None
         self.info = NodeInfo(settings.node_name, settings.operating_system)
         self.port: int | None = None
 
@@ -69,6 +70,7 @@ class Node:
 
         Raises:
             ConfigurationError: a certificate is invalid.
+            LeaseLost: another broker has taken over the node.
             OSError: a port cannot be opened.
         """
         settings = self._settings
@@ -78,7 +80,7 @@ class Node:
             ip = await asyncio.to_thread(own_ip, self._cluster.server)
         async with self._connect(metrics) as dependencies, AsyncExitStack() as stack:
             server = await serve(
-                dependencies, pods=store, health=self._health, addresses=[ip], registry=metrics.registry
+                dependencies, pods=store, health=lambda: self.health, addresses=[ip], registry=metrics.registry
             )
             stack.push_async_callback(server.close)
             self.port = server.port
@@ -95,14 +97,17 @@ class Node:
                 provider=settings.web_endpoint_url,
                 kubelet_port=server.port,
             )
-            node = asyncio.create_task(_run_node(dependencies, status), name="node")
-            pods = asyncio.create_task(controller.run(), name="pods")
+            registration = Registration(dependencies, status)
+            self._lease = lease = Lease(dependencies, on_recovery=registration.refresh)
+            acquired = asyncio.Event()
+            node = asyncio.create_task(_run_node(status, registration, lease, acquired=acquired), name="node")
+            pods = asyncio.create_task(_run_pods(controller, acquired), name="pods")
             await self._wait_for_stop(stop, node, pods)
             controller.stop()
-            await _finish(pods, timeout=DRAIN_TIMEOUT)
+            await _finish(pods, timeout=DRAIN_TIMEOUT if acquired.is_set() else 0)
             await _finish(node, timeout=0)
             if self.info.uid:
-                await _write_shutdown_status(status)
+                await _hand_over(status, lease)
             log.info("stopped", node=settings.node_name)
 
     @asynccontextmanager
@@ -122,8 +127,10 @@ class Node:
             stack.push_async_callback(provider.close)
             yield Dependencies(settings, client, provider, self.info, self._clock, self._random)
 
-    def _health(self) -> NodeHealth:
-        return NodeHealth(self._last_sync, self.info.ready)
+    @property
+    def health(self) -> NodeHealth:
+        """Connection of the node to the API server and to the provider."""
+        return NodeHealth(self._last_sync, self.info.ready, self._lease.other if self._lease else None)
 
     def _record_sync(self, now: datetime) -> None:
         self._last_sync = now
@@ -146,16 +153,33 @@ class Node:
             stopping.cancel()
 
 
-async def _run_node(dependencies: Dependencies, status: NodeStatus) -> None:
-    """Register the node, then keep its registration, status and lease up to date."""
-    registration = Registration(dependencies, status)
-    lease = Lease(dependencies, on_recovery=registration.refresh)
+async def _run_node(
+    status: NodeStatus, registration: Registration, lease: Lease, *, acquired: asyncio.Event
+) -> None:
+    """Wait for the lease, register the node, then keep its registration, status and lease up to date.
+
+    The Node is registered before the lease is written, because the Node owns the lease.
+
+    Raises:
+        LeaseLost: another broker has taken the lease.
+    """
+    await lease.wait_until_free()
     await status.poll_provider()
     await registration.register()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(registration.run(), name="registration")
-        group.create_task(status.run(), name="node status")
-        group.create_task(lease.run(), name="lease")
+    await lease.acquire()
+    acquired.set()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(registration.run(), name="registration")
+            group.create_task(status.run(), name="node status")
+            group.create_task(lease.run(), name="lease")
+    except* LeaseLost as lost:
+        raise lost.exceptions[0] from None
+
+
+async def _run_pods(controller: PodController, acquired: asyncio.Event) -> None:
+    await acquired.wait()
+    await controller.run()
 
 
 async def _finish(task: asyncio.Task[None], *, timeout: float) -> None:
@@ -167,10 +191,12 @@ async def _finish(task: asyncio.Task[None], *, timeout: float) -> None:
         log.error("task failed while the node stopped", task=task.get_name(), exc_info=failure)
 
 
-async def _write_shutdown_status(status: NodeStatus) -> None:
-    """Mark the node not ready at once; Kubernetes would notice by the lease after 40 seconds."""
+async def _hand_over(status: NodeStatus, lease: Lease) -> None:
+    """Mark the node not ready, and release its lease; Kubernetes and another broker would notice after 40 s."""
     try:
         async with asyncio.timeout(_LAST_STATUS_TIMEOUT):
+            await lease.renew()  # the node may have been taken over during a pause
             await status.write(status.current(_SHUTDOWN))
-    except (ApiError, TimeoutError) as exc:
+            await lease.release()
+    except (ApiError, LeaseLost, TimeoutError) as exc:
         log.warning("node not marked as stopped", error=str(exc) or "no answer in time")

@@ -71,6 +71,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     """
 
     node_name: str = Field(default="virtual-kubelet-web", max_length=253, description="name of the node")
+    lease_identity: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
+        description="identity of this broker in the lease of the node; one that starts again with the same "
+        "identity does not wait for the lease; default: a new one for each start",
+    )
     web_endpoint_url: str = Field(description="URL of the provider, such as http://127.0.0.1:3000")
     provider_token: SecretStr | None = Field(
         default=None, description="bearer token for requests to the provider; none by default"

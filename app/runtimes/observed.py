@@ -57,7 +57,7 @@ class ObservedContainer(msgspec.Struct, frozen=True):
         run: the last run; None before the first.
         previous: the run before the last.
         pause: the seconds of back-off before the next restart; None where no restart is pending.
-        waiting: why it cannot be started; None where it can, or has been.
+        waiting: why it is reported as waiting: it cannot be started, or its postStart hook runs.
     """
 
     runs: int = 0
@@ -199,7 +199,7 @@ def has_started(status: PodStatus) -> bool:
 
 
 def _has_run(status: ContainerStatus) -> bool:
-    return status.state.waiting is None or status.last_state.terminated is not None
+    return status.state.waiting is None or bool(status.last_state.terminated or status.container_id)
 
 
 def _in_spec_order(pod: AcceptedPod, status: PodStatus) -> list[ContainerStatus]:
@@ -240,6 +240,8 @@ def _states(
     last = _NO_STATE
     if previous:
         last = _ended(previous, _container_id(pod, name, observed.runs - 1, scheme))
+    if run.finished is None and observed.waiting:
+        return ContainerState(waiting=observed.waiting), last
     if run.finished is None:
         return ContainerState(running=ContainerStateRunning(started_at=rfc3339(run.started))), last
     ended = _ended(run, _container_id(pod, name, observed.runs, scheme))
@@ -268,7 +270,13 @@ def _phase(pod: AcceptedPod, observation: Observation) -> Phase:
     if observation.final:
         succeeded = all(container.run and container.run.code == 0 for container in observed)
         return "Succeeded" if succeeded and not observation.reason else "Failed"
-    return "Running" if all(container.runs for container in observed) else "Pending"
+    return "Running" if all(map(_has_been_running, observed)) else "Pending"
+
+
+def _has_been_running(container: ObservedContainer) -> bool:
+    """Return whether a container runs or ran; in its first run, one whose postStart hook runs does not count."""
+    is_in_hook = container.waiting is not None and container.run is not None and container.run.finished is None
+    return container.runs > int(is_in_hook)
 
 
 def _pod_status(

@@ -18,19 +18,25 @@ class NodeHealth(NamedTuple):
     Attributes:
         last_sync: when the list of pods on this node was last known to be complete; None: never.
         provider_ready: whether the provider answers.
+        waits_for: identity of the broker that runs this node at present; None where that is this one.
     """
 
     last_sync: datetime | None
     provider_ready: bool
+    waits_for: str | None = None
 
 
 def is_ready(health: NodeHealth, now: datetime) -> bool:
     """Return whether the API server and the provider both answer."""
+    if health.waits_for:
+        return False
     return health.provider_ready and health.last_sync is not None and now - health.last_sync <= SYNC_LIMIT
 
 
 def report(health: NodeHealth, now: datetime) -> str:
     """Return a text with one line for the pods and one for the provider."""
+    if health.waits_for:
+        return f"waiting: broker {health.waits_for} holds the lease of this node\n"
     if health.last_sync is None:
         sync = "never synced"
     else:

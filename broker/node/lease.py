@@ -1,16 +1,24 @@
 """The node's Lease. Kubernetes marks the node unhealthy when the lease is not renewed.
 
+The lease also keeps a second broker with the name of this node out. Its `holderIdentity` names a process, not a
+node. A broker waits, and writes nothing, while another one holds the lease. It takes over when the other one has
+released the lease, which it does when it stops, or has not renewed it for 40 seconds. These seconds are measured
+here, as by client-go's leader election: the clocks of two machines may differ. A broker that finds the lease in
+other hands, for example after it was paused, stops.
+
 https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
+from broker.errors import BrokerError
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.kubernetes.objects import from_time, to_micro_time
 from broker.types import Object
@@ -23,8 +31,14 @@ LATE = 2 * PERIOD
 """Seconds between two renewals after which the node controller may have set conditions to Unknown."""
 _JITTER = 1.04
 _RETRY, _RETRY_LIMIT = 0.2, 7.0
+WAIT_PERIOD = 2.0
+"""Seconds between two reads of a lease that another process holds."""
 
 log = structlog.get_logger()
+
+
+class LeaseLost(BrokerError):
+    """Another process holds the lease of this node."""
 
 
 class Lease:
@@ -35,6 +49,10 @@ class Lease:
     Args:
         dependencies: of the node.
         on_recovery: is called when the lease was renewed after an interruption; an ApiError of it is retried.
+
+    Attributes:
+        identity: `holderIdentity` of this process.
+        other: identity of the process that this one waits for; None where it does not wait.
     """
 
     def __init__(self, dependencies: Dependencies, *, on_recovery: Callable[[], Awaitable[None]]) -> None:
@@ -48,11 +66,77 @@ class Lease:
         self._collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         self._path = f"{self._collection}/{self._node.name}"
         self._last: Object | None = None
-        self._attempts: list[str] = []
-        """Every `renewTime` that this broker may have written last; any other is from a second broker."""
+        self.identity = f"{self._node.name}_{dependencies.settings.lease_identity or uuid4()}"
+        self.other: str | None = None
+
+    async def wait_until_free(self) -> None:
+        """Return when no other process holds the lease, or has not renewed it for 40 seconds."""
+        backoff, time = Backoff(_RETRY, _RETRY_LIMIT), asyncio.get_running_loop().time
+        seen, since = "", time()
+        while True:
+            try:
+                lease = await self._client.get(self._path)
+                backoff.reset()
+                delay = WAIT_PERIOD
+            except NotFound:
+                break
+            except ApiError as exc:
+                delay = backoff.after(exc)
+                log.warning("node lease not read", error=str(exc), retry_in=delay)
+            else:
+                if (other := self._other_holder(lease)) is None:
+                    break
+                if other != self.other:
+                    log.warning(
+                        "another broker runs this node; waiting until it stops or has not renewed its lease for "
+                        f"{DURATION} s",
+                        node=self._node.name,
+                        holder=other,
+                    )
+                    self.other = other
+                if (renewed := lease["metadata"]["resourceVersion"]) != seen:
+                    seen, since = renewed, time()
+                elif time() - since > DURATION:
+                    self._last = lease  # a precondition: of several that wait, one takes over
+                    break
+            await asyncio.sleep(delay)
+        self.other = None
+
+    async def acquire(self) -> None:
+        """Take the lease; retry until that succeeds.
+
+        Raises:
+            LeaseLost: another process has taken it.
+        """
+        backoff = Backoff(_RETRY, _RETRY_LIMIT)
+        while True:
+            try:
+                await self.renew()
+            except ApiError as exc:
+                delay = backoff.after(exc)
+                log.warning("node lease not acquired", error=str(exc), retry_in=delay)
+                await asyncio.sleep(delay)
+            else:
+                self._renewed_at = self._clock()
+                return
+
+    async def release(self) -> None:
+        """Remove the holder, so that another process takes the lease at once; `renewTime` stays.
+
+        Raises:
+            ApiError: the lease was not released.
+        """
+        if self._last is not None:
+            spec = {name: value for name, value in self._last["spec"].items() if name != "holderIdentity"}
+            await self._client.replace(self._path, {**self._last, "spec": spec})
+            self._last = None
 
     async def run(self) -> None:
-        """Renew the lease periodically, until cancelled."""
+        """Renew the lease periodically, until cancelled.
+
+        Raises:
+            LeaseLost: another process has taken it.
+        """
         backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
@@ -72,6 +156,7 @@ class Lease:
 
         Raises:
             ApiError: the lease was not renewed.
+            LeaseLost: another process holds it.
         """
         if self._last is not None:
             try:
@@ -86,8 +171,8 @@ class Lease:
         except NotFound:
             self._last = await self._client.create(self._collection, self._renewed({}))
             return
-        if self._attempts and found.get("spec", {}).get("renewTime") not in self._attempts:
-            log.warning("node lease renewed by another process: does a second broker use this node name?")
+        if other := self._other_holder(found):
+            raise LeaseLost(f"another broker has taken over node {self._node.name}: {other}")
         await self._replace(found)
 
     async def _recover(self) -> None:
@@ -101,10 +186,12 @@ class Lease:
             self._interrupted = False
 
     async def _replace(self, lease: Object) -> None:
-        renewed = self._renewed(lease)
-        self._attempts.append(renewed["spec"]["renewTime"])
-        self._last = await self._client.replace(self._path, renewed)
-        self._attempts = self._attempts[-1:]
+        self._last = await self._client.replace(self._path, self._renewed(lease))
+
+    def _other_holder(self, lease: Object) -> str | None:
+        """Return the identity of the holder, None if it is this process or there is none."""
+        holder: str | None = lease.get("spec", {}).get("holderIdentity")
+        return holder if holder and holder != self.identity else None
 
     def _renewed(self, lease: Object) -> Object:
         """Return a lease with the current time, owned by the Node so that both are deleted together."""
@@ -120,7 +207,7 @@ class Lease:
             },
             "spec": {
                 **lease.get("spec", {}),
-                "holderIdentity": self._node.name,
+                "holderIdentity": self.identity,
                 "leaseDurationSeconds": DURATION,
                 "renewTime": self._renew_time(lease),
             },

@@ -153,14 +153,14 @@ async def test_a_second_signal_exits_at_once(api: ApiServer, start: Start, stub:
 
 
 async def test_a_killed_broker_resumes_after_a_restart(api: ApiServer, start: Start, stub: StubProvider) -> None:
-    async with start() as broker:
+    async with start(LEASE_IDENTITY="pod-uid") as broker:
         await is_ready(api)
         api.store.create("pods", a_pod("web", nodeName="node"))
         await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
         assert await broker.stop(signal.SIGKILL) == -signal.SIGKILL
     created = api.store.get("pods", "web", "default")
     stub.requests.clear()
-    async with start():
+    async with start(LEASE_IDENTITY="pod-uid"):
         api.store.create("pods", a_pod("another", nodeName="node"))
         await api.until(lambda: api.store.get("pods", "another", "default")["status"]["phase"] == "Running")
     assert [request.body["metadata"]["name"] for request in stub.requests_to("/createPod")] == ["another"]

@@ -219,7 +219,7 @@ def test_the_broker_accepts_its_environment() -> None:
         variables = environment(render(values).container("broker"))
         variables.pop("POD_INDEX", None)
         assert variables.keys() <= {variable(name) for name in BrokerSettings.model_fields}
-        given = variables | {"VKUBELET_POD_IP": "192.0.2.1"}
+        given = variables | {"VKUBELET_POD_IP": "192.0.2.1", "LEASE_IDENTITY": "the-uid-of-the-pod"}
         given["NODE_NAME"] = given["NODE_NAME"].replace("$(POD_INDEX)", "0")
         settings = BrokerSettings.load([], given)
         assert (settings.taint is None) == (not values.get("node", {}).get("taint", {}).get("enabled", True))

@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 from broker.node import lease as module
-from broker.node.lease import Lease
+from broker.node.lease import Lease, LeaseLost
 from broker.node_info import NodeInfo
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
-from tests.broker.nodes import dependencies_of
+from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
 
 PATH = "leases/node"
@@ -32,23 +32,31 @@ def recovered() -> AsyncMock:
 
 @pytest.fixture
 def lease(client: Client, info: NodeInfo, clock: Clock, *, recovered: AsyncMock) -> Lease:
-    return Lease(dependencies_of(client, info, clock=clock), on_recovery=recovered)
+    return lease_of(client, info, "first", clock=clock, recovered=recovered)
+
+
+@pytest.fixture
+def second(client: Client, info: NodeInfo, clock: Clock) -> Lease:
+    """The lease as another broker with the same node name sees it."""
+    return lease_of(client, info, "second", clock=clock)
+
+
+def lease_of(
+    client: Client, info: NodeInfo, identity: str, *, clock: Clock, recovered: AsyncMock | None = None
+) -> Lease:
+    settings = settings_of_a_node("http://127.0.0.1:1", lease_identity=identity)
+    dependencies = dependencies_of(client, info, settings=settings, clock=clock)
+    return Lease(dependencies, on_recovery=recovered or AsyncMock())
 
 
 def stored(api: ApiServer) -> Object:
     return api.store.get("leases", "node", "kube-node-lease")
 
 
-def renewed_elsewhere(api: ApiServer) -> None:
-    obj = stored(api)
-    obj["spec"]["renewTime"] = "2026-11-22T08:50:00.000000Z"
-    api.store.update("leases", obj)
-
-
 async def test_a_missing_lease_is_created(api: ApiServer, lease: Lease) -> None:
     await lease.renew()
     assert stored(api)["spec"] == {
-        "holderIdentity": "node",
+        "holderIdentity": "node_first",
         "leaseDurationSeconds": 40,
         "renewTime": "2026-11-22T08:46:38.123456Z",
     }
@@ -86,14 +94,82 @@ async def test_a_deleted_lease_is_recreated_with_current_owner(
     assert stored(api)["metadata"]["ownerReferences"][0]["uid"] == "another"
 
 
-async def test_a_second_broker_with_the_name_is_logged(api: ApiServer, lease: Lease) -> None:
+async def test_a_free_lease_is_not_waited_for(lease: Lease, second: Lease) -> None:
+    await lease.wait_until_free()
+    await lease.acquire()
+    await lease.wait_until_free()
+    await lease.release()
+    await second.wait_until_free()
+    await second.acquire()
+
+
+async def test_a_held_lease_is_only_read(
+    api: ApiServer, lease: Lease, second: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAIT_PERIOD", 0.01)
     await lease.renew()
-    await lease.renew()
-    renewed_elsewhere(api)
+    api.requests.clear()
     with capture_logs() as logs:
+        waiting = asyncio.create_task(second.wait_until_free())
+        await api.until(lambda: len(api.requests) > 3)
+        assert second.other == "node_first"
+        await lease.release()
+        await waiting
+    assert second.other is None
+    assert {request.method for request in api.requests} == {"GET", "PUT"}
+    assert len(api.requests_to("PUT")) == 1
+    assert [entry["holder"] for entry in logs] == ["node_first"]
+
+
+async def test_an_unrenewed_lease_is_taken_over(
+    api: ApiServer, lease: Lease, second: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAIT_PERIOD", 0.01)
+    monkeypatch.setattr(module, "DURATION", 1)
+    await lease.renew()
+    waiting = asyncio.create_task(second.wait_until_free())
+    for _ in range(5):
+        await api.until(lambda: second.other)
         await lease.renew()
-    assert stored(api)["spec"]["renewTime"] == "2026-11-22T08:50:00.000001Z"
-    assert [entry["log_level"] for entry in logs] == ["warning"]
+    assert not waiting.done()
+    await waiting
+    await second.acquire()
+    assert stored(api)["spec"]["holderIdentity"] == "node_second"
+    with pytest.raises(LeaseLost, match="node_second"):
+        await lease.renew()
+    assert stored(api)["spec"]["holderIdentity"] == "node_second"
+
+
+async def test_one_of_two_waiting_brokers_takes_over(
+    api: ApiServer, lease: Lease, second: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAIT_PERIOD", 0.01)
+    monkeypatch.setattr(module, "DURATION", 0.05)
+    third = {
+        "metadata": {"name": "node", "namespace": "kube-node-lease"},
+        "spec": {"holderIdentity": "node_third"},
+    }
+    api.store.create("leases", third)
+    await asyncio.gather(lease.wait_until_free(), second.wait_until_free())
+    results = await asyncio.gather(lease.acquire(), second.acquire(), return_exceptions=True)
+    assert [type(result) for result in results if result] == [LeaseLost]
+
+
+async def test_the_same_identity_does_not_wait(
+    client: Client, info: NodeInfo, clock: Clock, *, lease: Lease
+) -> None:
+    await lease.renew()
+    restarted = lease_of(client, info, "first", clock=clock)
+    await restarted.wait_until_free()
+    await restarted.acquire()
+
+
+async def test_waiting_survives_an_outage(api: ApiServer, lease: Lease) -> None:
+    with api.failing(503, times=2):
+        await lease.wait_until_free()
+    with api.failing(503, times=2):
+        await lease.acquire()
+    assert stored(api)["spec"]["holderIdentity"] == "node_first"
 
 
 async def test_a_lost_response_is_no_second_broker(api: ApiServer, lease: Lease, clock: Clock) -> None:

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import Any
 
+from .hook import start_hook
 from .log import Lines, Log
 from .processes import MARK, die_with, in_session, kill_all, marked
 from .record import rfc3339_micro
@@ -20,6 +21,15 @@ LOST = {
 }
 """The end of a run whose exit was not observed."""
 
+RESET = {
+    "code": 137,
+    "reason": "RestartingAllContainers",
+    "message": "The container is removed because RestartAllContainers in place",
+}
+"""The end of a run in the status of a container that is restarted because of another one, as in a kubelet."""
+
+_LEAST_GRACE_SECONDS = 2.0
+"""The least time from SIGTERM to SIGKILL, as in a kubelet."""
 _CHUNK = 64 * 1024
 _LARGEST_PIPE = 1024 * 1024
 
@@ -56,7 +66,8 @@ class Container:
 
     Args:
         spec: from the plan: `name`, `kind` (init, sidecar or main), `policy`, `argv`, `env`, `cwd`; `missing` is
-            the message of a container that waits for an object to which its environment refers.
+            the message of a container that waits for an object to which its environment refers; `post_start` and
+            `pre_stop` are its hooks, None without one.
         directory: the directory of the pod instance.
         mark: the mark of its processes.
         back_off: the delay before its restarts.
@@ -91,6 +102,12 @@ class Container:
         """The monotonic time of SIGTERM."""
         self._pipes: list[Pipe] = []
         self._log: Log | None = None
+        self.hook_pid: int | None = None
+        self._hook: str | None = None
+        """The hook that runs, or has run last in this run: `post_start` or `pre_stop`."""
+        self.stop_by: float | None = None
+        """The monotonic end of the grace period of a container whose postStart hook failed."""
+        self._hook_failed = False
         if self._run and self._run["finished"] is None:
             self._run = {**self._run, "finished": _wall(), **LOST}
 
@@ -100,8 +117,36 @@ class Container:
         return self._run is not None and self._run["finished"] is not None and self._run["code"] == 0
 
     @property
+    def _action(self) -> str | None:
+        """The action of the first restart rule that matches its exit code; None while that is not known."""
+        if self._run is None or self._run["reason"] not in ("Completed", "Error", "StartError"):
+            return None
+        for action, operator, codes in self.spec["rules"]:
+            if (operator == "In") == (self._run["code"] in codes):
+                return str(action)
+        return None
+
+    @property
+    def restarts_all(self) -> bool:
+        """Whether its end restarts all containers of the pod."""
+        return self.pid is None and self._action == "RestartAllContainers"
+
+    @property
+    def _is_reset(self) -> bool:
+        return self._run is not None and self._run["reason"] == RESET["reason"]
+
+    def reset(self) -> None:
+        """Make it run as if for the first time, because all containers of the pod are restarted."""
+        if self._run:
+            self._run = {**self._run, **RESET}
+            self._ended = float("-inf")
+            self.has_started = False
+
+    @property
     def restarts(self) -> bool:
         """Whether it restarts after its last run."""
+        if self._is_reset or self._action in ("Restart", "RestartAllContainers"):
+            return True
         policy = self.spec["policy"]
         if self.kind == "init" and policy == "Always":
             policy = "OnFailure"  # an init container runs until it succeeds
@@ -127,7 +172,16 @@ class Container:
         has_ended = self._run is not None and self._run["finished"] is not None
         pause = self._back_off.pause(self._ended) if resting and has_ended and self.restarts else 0.0
         waiting = None
-        if resting and self.spec["missing"] and self.pid is None and not self.done:
+        if self._run and not has_ended and self.spec["post_start"] and not self.has_started:
+            waiting = {"reason": self.spec["waiting_reason"], "message": None}
+        elif resting and self._is_reset:
+            waiting = {"reason": RESET["reason"], "message": RESET["message"]}
+        elif resting and has_ended and self._hook_failed and self.restarts:
+            waiting = {
+                "reason": "PostStartHookError",
+                "message": f"postStart hook of container {self.name} failed",
+            }
+        elif resting and self.spec["missing"] and self.pid is None and not self.done:
             waiting = {"reason": "CreateContainerConfigError", "message": self.spec["missing"]}
         return {
             "runs": self._runs,
@@ -140,6 +194,7 @@ class Container:
     def begin(self) -> None:
         """Record a new run. The caller saves the state before :meth:`execute`."""
         self._before = self._runs, self._run, self._previous
+        self.has_started = self.has_started and self.spec["post_start"] is None
         run = {"started": _wall(), "finished": None, "code": None, "reason": None, "message": None}
         self._runs, self._run, self._previous = self._runs + 1, run, self._run
 
@@ -151,7 +206,8 @@ class Container:
         """Start the process. A command that cannot be started is a failed run with exit code 128."""
         if self._runs > 1:
             self._back_off.restart(self._ended, now)
-        self.terminated_at = None
+        self.terminated_at = self.stop_by = self._hook = None
+        self._hook_failed = False
         self._log = Log(self._directory, self._runs - 1)
         ends = [os.pipe(), os.pipe()]
         try:
@@ -176,11 +232,55 @@ class Container:
         else:
             process.returncode = 0  # the shim reaps its children itself
             self.pid = process.pid
-            self.has_started = True
+            self.has_started = self.spec["post_start"] is None
+            if not self.has_started:
+                self._start_hook("post_start", now)
             for stream, (reading, _) in zip(("stdout", "stderr"), ends, strict=True):
                 self._pipes.append(Pipe(reading, stream, self._log, self._selector))
         for _, writing in ends:
             os.close(writing)
+
+    def _start_hook(self, name: str, now: float) -> None:
+        self._hook = name
+        self.hook_pid = start_hook(self.spec[name], self.spec, mark=self._mark)
+        if self.hook_pid is None:
+            self.end_hook(now, succeeded=False)
+
+    def end_hook(self, now: float, *, succeeded: bool) -> None:
+        """Record the end of a hook. A postStart hook that fails stops the container."""
+        self.hook_pid = None
+        if self._hook != "post_start":
+            return
+        if succeeded:
+            self.has_started = True
+        else:
+            self._hook_failed = True
+            self.stop_by = now + self.spec["grace"]
+
+    def stop(self, now: float, deadline: float, *, is_turn: bool) -> float:
+        """Run its preStop hook, then send SIGTERM, then SIGKILL, each when it is due.
+
+        Args:
+            now: the current time, monotonic.
+            deadline: the end of the grace period, monotonic.
+            is_turn: whether it need not wait for other containers.
+
+        Returns:
+            The time of the next action.
+        """
+        if self._hook != "pre_stop" and self.spec["pre_stop"] and now < deadline:
+            if self.hook_pid is not None:
+                kill_all(in_session(self.hook_pid))
+            self._start_hook("pre_stop", now)
+        is_hooking = self._hook == "pre_stop" and self.hook_pid is not None
+        if now < deadline and (is_hooking or not is_turn):
+            return deadline
+        self.terminate(now)
+        kill_at = max(deadline, (self.terminated_at or now) + _LEAST_GRACE_SECONDS)
+        if kill_at > now:
+            return kill_at
+        self.kill()
+        return now + 1.0
 
     def terminate(self, now: float) -> None:
         """Send SIGTERM to its process group, once."""
@@ -197,7 +297,7 @@ class Container:
     def end(self, code: int, now: float) -> None:
         """Record the exit of its process, which is still a zombie, so that its process ID is not reused yet."""
         self.kill()
-        self.pid = None
+        self.pid = self.hook_pid = self.stop_by = None
         for pipe in self._pipes:
             pipe.release()
         self._finish(code, now, reason="Error" if code else "Completed")

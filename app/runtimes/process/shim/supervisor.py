@@ -24,8 +24,6 @@ from .record import Record, Stop
 _MAX_SLEEP_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
 """The delay before a failed write is repeated."""
-_LEAST_GRACE_SECONDS = 2.0
-"""The least time from SIGTERM to SIGKILL, as in a kubelet."""
 
 
 class Supervisor:
@@ -59,6 +57,7 @@ class Supervisor:
         self._deadline: float | None = None  # monotonic end of the grace period; None until the pod is being ended
         self._reason: str | None = None
         self._handing_over = False
+        self._restart_by: float | None = None  # monotonic time from which all containers are ended for a restart
         self._save_state()
 
     def run(self) -> None:
@@ -94,6 +93,8 @@ class Supervisor:
         self._set_deadline_if_ending(now)
         if self._deadline is not None:
             return self._end_containers(now)
+        if any(container.restarts_all for container in self._containers):
+            return self._restart_all(now)
         wakes = [now + max(0, self._stop.at / 1e6 - time.time())] if self._stop else []
         for container in self._containers:  # in their order
             due = container.due()
@@ -103,6 +104,8 @@ class Supervisor:
                 due = container.due()
             if due is not None:
                 wakes.append(due)
+            if container.stop_by is not None:
+                wakes.append(container.stop(now, container.stop_by, is_turn=True))
             if container.kind == "init" and not container.succeeded:
                 break
             if container.kind == "sidecar" and not container.has_started:
@@ -110,6 +113,17 @@ class Supervisor:
         if self._is_done():  # because a command could not be started
             return self._reconcile(now)
         return min(wakes, default=None)
+
+    def _restart_all(self, now: float) -> float | None:
+        """End all containers without a grace period, then begin again with the first init container."""
+        alive = [container for container in self._containers if container.pid is not None]
+        if alive:
+            self._restart_by = now if self._restart_by is None else self._restart_by
+            return min(container.stop(now, self._restart_by, is_turn=True) for container in alive)
+        self._restart_by = None
+        for container in self._containers:
+            container.reset()
+        return self._reconcile(now)
 
     def _start(self, container: Container, now: float) -> bool:
         """Save that a container runs, then run it: a shim that is killed in between never runs it twice."""
@@ -146,23 +160,15 @@ class Supervisor:
         if not alive or self._deadline is None:
             return None
         turn = [container for container in alive if container.kind != "sidecar"] or alive[-1:]
-        for container in turn if now < self._deadline else alive:
-            container.terminate(now)
-        wakes = [self._deadline]
-        for container in alive:
-            if container.terminated_at is not None:
-                kill_at = max(self._deadline, container.terminated_at + _LEAST_GRACE_SECONDS)
-                if kill_at <= now:
-                    container.kill()
-                    kill_at = now + _RETRY_SECONDS
-                wakes.append(kill_at)
-        return min(wake for wake in wakes if wake > now)
+        return min(container.stop(now, self._deadline, is_turn=container in turn) for container in alive)
 
     def _reap(self, now: float) -> None:
         while ended := _ended_child():
             for container in self._containers:
-                if container.pid == ended.si_pid:
-                    exited = ended.si_code == os.CLD_EXITED
+                exited = ended.si_code == os.CLD_EXITED
+                if container.hook_pid == ended.si_pid:
+                    container.end_hook(now, succeeded=exited and ended.si_status == 0)
+                elif container.pid == ended.si_pid:
                     container.end(ended.si_status if exited else 128 + ended.si_status, now)
             os.waitpid(ended.si_pid, 0)
 

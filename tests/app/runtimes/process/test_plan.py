@@ -99,7 +99,6 @@ def test_the_examples_in_a_module_are_true() -> None:
             "spec.containers[0].volumeMounts[0]",
         ),
         ({"volumeDevices": [{"name": "a", "devicePath": "/a"}]}, {}, "spec.containers[0].volumeDevices"),
-        ({"restartPolicyRules": [{"action": "Restart"}]}, {}, "spec.containers[0].restartPolicyRules"),
         ({"securityContext": {"runAsUser": 12345}}, {}, "spec.containers[0].securityContext.runAsUser"),
         ({}, {"securityContext": {"runAsUser": 12345}}, "spec.containers[0].securityContext.runAsUser"),
         ({}, {"ephemeralContainers": [shell("true", "debug")]}, "spec.ephemeralContainers"),

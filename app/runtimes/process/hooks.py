@@ -1,0 +1,88 @@
+"""Lifecycle hooks of a container, as commands for its shim."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.runtimes.base import Placement
+from app.runtimes.process.shim import http_get
+
+_PYTHON = (sys.executable, "-s", "-P", "-X", "utf8")
+
+
+class _Object(msgspec.Struct, rename="camel", frozen=True):
+    pass
+
+
+class _ExecAction(_Object, frozen=True):
+    command: list[str] | None = None
+
+
+class _HttpHeader(_Object, frozen=True):
+    name: str
+    value: str | None = None
+
+
+class _HttpGetAction(_Object, frozen=True):
+    port: int | str
+    host: str | None = None
+    path: str | None = None
+    scheme: str | None = None
+    http_headers: list[_HttpHeader] | None = None
+
+
+class _SleepAction(_Object, frozen=True):
+    seconds: int
+
+
+class Hook(_Object, frozen=True):
+    """A lifecycle handler; `tcpSocket` is not one of Kubernetes' hooks and fails."""
+
+    exec: _ExecAction | None = None
+    http_get: _HttpGetAction | None = None
+    sleep: _SleepAction | None = None
+
+
+class Lifecycle(_Object, frozen=True):
+    """The hooks of a container."""
+
+    post_start: Hook | None = None
+    pre_stop: Hook | None = None
+
+
+class Port(_Object, frozen=True):
+    """A port of a container, to which a hook can refer by name."""
+
+    container_port: int
+    name: str | None = None
+
+
+def hook_command(hook: Hook | None, ports: list[Port], placement: Placement) -> dict[str, Any] | None:
+    """Return a hook as `argv` and `env`; None without a hook. Without an `argv`, the hook fails."""
+    if hook is None:
+        return None
+    argv: list[str] = []
+    env: dict[str, str] = {}
+    if hook.exec:
+        argv = hook.exec.command or []
+    elif hook.http_get:
+        argv = [*_PYTHON, str(Path(http_get.__file__))]
+        env = {http_get.REQUEST: json.dumps(_request(hook.http_get, ports, placement))}
+    elif hook.sleep:
+        argv = [*_PYTHON, "-c", f"import time; time.sleep({hook.sleep.seconds})"]
+    return {"argv": argv, "env": env}
+
+
+def _request(action: _HttpGetAction, ports: list[Port], placement: Placement) -> dict[str, Any]:
+    port = next((port.container_port for port in ports if port.name == action.port), action.port)
+    host = action.host or placement.pod_ips[0]
+    if ":" in host:
+        host = f"[{host}]"
+    path = (action.path or "").lstrip("/")
+    return {
+        "url": f"{(action.scheme or 'HTTP').lower()}://{host}:{port}/{path}",
+        "headers": [[header.name, header.value or ""] for header in action.http_headers or ()],
+    }
