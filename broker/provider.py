@@ -9,68 +9,21 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import aiohttp
 import msgspec
 
-from broker.errors import BrokerError
+from broker.errors import ProviderRefused, ProviderUnavailable
+from broker.provider_answer import NO_SUCH_PATH, Answer, check, decode, is_outage, is_success
 from broker.types import Object, PodReference
 
-T = TypeVar("T")
-
-_MESSAGE_LIMIT = 1000
-_SHORTEST_SECRET = 4
-_NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
-_PERMANENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-_TOO_LARGE_DELAY = 5.0
-"""Least delay in seconds before a body that was refused as too large is sent again: it has many megabytes."""
 _NOT_YET = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 _WITH_POD_STATUSES = ("podStatuses", "logs")
 """The extensions that a provider with `/podStatuses` has, where it has no `/extensions`."""
 # Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
 # one.
 _IDLE = 3.0
-
-
-class ProviderError(BrokerError):
-    """The provider did not carry out a request."""
-
-
-class ProviderUnavailable(ProviderError):
-    """No connection, a timeout, 429, 5xx or an invalid body. The request may have been carried out.
-
-    Attributes:
-        retry_after: seconds after which the provider asks to retry; None where it does not say.
-    """
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class ProviderRefused(ProviderError):
-    """Any other status than 2xx.
-
-    Attributes:
-        code: HTTP status.
-        message: the provider's message, in which values of environment variables are replaced by `…`.
-        retry_after: least delay in seconds before a repetition; None: no limit.
-    """
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"the provider answers {code}: {message}" if message else f"the provider answers {code}")
-        self.code = code
-        self.message = message
-        self.retry_after = _TOO_LARGE_DELAY if code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
-
-    @property
-    def is_permanent(self) -> bool:
-        """Whether the request is invalid itself: a repetition would be refused too.
-
-        413 is not: the limit is a setting of the provider, and the ConfigMaps of an environment can shrink.
-        """
-        return self.code in _PERMANENT
 
 
 class StatusChange(PodReference, frozen=True, kw_only=True):
@@ -149,7 +102,7 @@ class ProviderClient:
         body = await self._find("/getPod", namespace, name)
         if body is None:
             return None
-        pod = _decoded(body, dict[str, Any], "/getPod")
+        pod = decode(body, dict[str, Any], "/getPod")
         if not _is_pod(pod):
             raise ProviderUnavailable("the provider's answer to /getPod is not a pod")
         return pod
@@ -158,7 +111,7 @@ class ProviderClient:
         """Read the status of a pod, in JSON; None where the provider has no such pod."""
         body = await self._find("/getPodStatus", namespace, name)
         if body is not None:
-            _decoded(body, dict[str, msgspec.Raw], "/getPodStatus")
+            decode(body, dict[str, msgspec.Raw], "/getPodStatus")
         return body
 
     async def pods(self) -> list[Object]:
@@ -167,7 +120,7 @@ class ProviderClient:
 
     async def capacity(self) -> dict[str, str]:
         """Read the capacity of the node: resource name → quantity."""
-        return _decoded(await self._get("/capacity"), dict[str, str], "/capacity")
+        return decode(await self._get("/capacity"), dict[str, str], "/capacity")
 
     async def conditions(self) -> list[Object]:
         """Read the conditions of the node, each a `NodeCondition`."""
@@ -190,10 +143,10 @@ class ProviderClient:
         query = {"since": str(revision), "wait": f"{wait:g}"}
         answer = await self._request("GET", "/podStatuses", query=query, timeout=self._timeout + wait)
         changes = None
-        if answer.status not in _NO_SUCH_PATH:
-            _check(answer)
+        if answer.status not in NO_SUCH_PATH:
+            check(answer)
             with suppress(ProviderUnavailable):  # a server that answers every path with some page
-                changes = _decoded(answer.body, Changes, "/podStatuses")
+                changes = decode(answer.body, Changes, "/podStatuses")
         self._has_pod_statuses = changes is not None
         return changes
 
@@ -235,7 +188,7 @@ class ProviderClient:
                         )
                     )
                     if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-                        _check(_Answer(response.status, "", await response.read()))
+                        check(Answer(response.status, "", await response.read()))
             yield _chunks(response)
 
     async def close(self) -> None:
@@ -246,33 +199,33 @@ class ProviderClient:
     async def _read_extensions(self) -> Mapping[str, Any]:
         """Read `/extensions`: name → version; empty where the provider has no such path."""
         answer = await self._request("GET", "/extensions")
-        if answer.status in _NOT_YET or _is_outage(answer.status):
-            _check(answer)
-        if _is_success(answer.status):
+        if answer.status in _NOT_YET or is_outage(answer.status):
+            check(answer)
+        if is_success(answer.status):
             with suppress(ProviderUnavailable):  # a server that answers every path with some page
-                return _decoded(answer.body, dict[str, Any], "/extensions")
+                return decode(answer.body, dict[str, Any], "/extensions")
         return {}
 
     async def _write(self, method: str, path: str, pod: Object) -> None:
-        _check(await self._request(method, path, body=pod), sent=pod)
+        check(await self._request(method, path, body=pod), sent=pod)
 
     async def _find(self, path: str, namespace: str, name: str) -> bytes | None:
         """Read an object of a pod; None for 404, and for a success with an empty body, as from some providers."""
         answer = await self._request("GET", path, query={"namespace": namespace, "name": name})
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        _check(answer)
+        check(answer)
         return answer.body if answer.body.strip() not in (b"", b"null") else None
 
     async def _get(self, path: str) -> bytes:
         answer = await self._request("GET", path)
-        _check(answer)
+        check(answer)
         return answer.body
 
     async def _list(self, path: str) -> list[Object]:
         body = await self._get(path)
         # Go encodes a nil slice as `null`.
-        return _decoded(body, list[dict[str, Any]], path) if body.strip() != b"null" else []
+        return decode(body, list[dict[str, Any]], path) if body.strip() != b"null" else []
 
     async def _request(
         self,
@@ -282,7 +235,7 @@ class ProviderClient:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         timeout: float | None = None,
-    ) -> "_Answer":
+    ) -> Answer:
         limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
         began, status = monotonic(), 0
         try:
@@ -290,9 +243,9 @@ class ProviderClient:
                 async with self._send(method, path, query=query, body=body, timeout=limit) as response:
                     # Read even for a write: a connection with an unread body cannot be reused.
                     content, status = await response.read(), response.status
-                    return _Answer(status, response.headers.get("Retry-After", ""), content)
+                    return Answer(status, response.headers.get("Retry-After", ""), content)
         finally:
-            if status == 0 or _is_outage(status):
+            if status == 0 or is_outage(status):
                 self._extensions = self._has_pod_statuses = None
             self._observe(path, status, monotonic() - began)
 
@@ -319,12 +272,6 @@ class ProviderClient:
         )
 
 
-class _Answer(NamedTuple):
-    status: int
-    retry_after: str
-    body: bytes
-
-
 @contextmanager
 def _translated(request: str) -> Iterator[None]:
     """Raise timeouts and errors of the connection as :class:`ProviderUnavailable`."""
@@ -342,65 +289,6 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _check(answer: _Answer, *, sent: Object | None = None) -> None:
-    """Raise the error of an answer other than 2xx.
-
-    Args:
-        answer: the answer.
-        sent: the pod in the request; values of its environment variables are removed from the error.
-    """
-    if _is_success(answer.status):
-        return
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        seconds = float(answer.retry_after) if answer.retry_after.isdigit() else None
-        raise ProviderUnavailable(f"the provider answers {answer.status}", seconds)
-    message = _message(answer.body)
-    for value in sorted(_environment_values(sent or {}), key=len, reverse=True):
-        message = message.replace(value, "…")
-    raise ProviderRefused(answer.status, " ".join(message.split())[:_MESSAGE_LIMIT])
-
-
-def _is_success(status: int) -> bool:
-    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-
-
-def _is_outage(status: int) -> bool:
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _NO_SUCH_PATH
-
-
-def _message(body: bytes) -> str:
-    """Return the message in a body: of `{"error": {"message": …}}`, `{"message": …}`, or any text but HTML."""
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        text = body.decode(errors="replace")
-        return "" if text.lstrip().startswith("<") else text
-    for key in ("error", "message", "detail"):
-        if isinstance(found, dict):
-            found = found.get(key, found)
-    return found if isinstance(found, str) else ""
-
-
-def _environment_values(pod: Object) -> frozenset[str]:
-    """Return the values of a pod's environment variables that are long enough not to occur in other text."""
-    lists = [field for field in (pod.get("spec") or {}).values() if isinstance(field, list)]
-    return frozenset(
-        value
-        for containers in lists
-        for container in containers
-        if isinstance(container, dict)
-        for variable in container.get("env") or ()
-        if len(value := str(variable.get("value") or "")) >= _SHORTEST_SECRET
-    )
-
-
 def _is_pod(pod: Object) -> bool:
     metadata = pod.get("metadata")
     return isinstance(metadata, dict) and bool(metadata.get("name") and metadata.get("namespace"))
-
-
-def _decoded(body: bytes, type_: type[T], path: str) -> T:
-    try:
-        return msgspec.json.decode(body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ProviderUnavailable(f"the provider's answer to {path} does not follow the contract: {exc}") from exc

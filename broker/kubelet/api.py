@@ -8,12 +8,12 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from broker.dependencies import Dependencies
+from broker.errors import ProviderError
 from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.schema import Pods
 from broker.kubelet.stats import Summary, Usage, exposition, summarize
 from broker.pods.status_merge import TERMINAL
-from broker.provider import ProviderError
 from broker.types import Object
 
 _UNSUPPORTED = ("exec", "attach", "run", "portForward")

@@ -8,12 +8,12 @@ import structlog
 from aiohttp import web
 
 from broker.dependencies import Dependencies
+from broker.errors import ProviderError, ProviderRefused
 from broker.kubelet.log_options import LogOptions, LogsError, parse_options
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.tail_logs import TailLogs
 from broker.kubernetes.objects import to_micro_time
 from broker.pods.status_merge import TERMINAL
-from broker.provider import ProviderError, ProviderRefused
 
 log = structlog.get_logger()
 

@@ -17,9 +17,10 @@ from http import HTTPStatus
 
 import structlog
 
+from broker.errors import ProviderRefused, ProviderUnavailable
 from broker.kubelet.log_options import LogOptions, LogsError
 from broker.kubernetes.objects import from_time
-from broker.provider import ProviderClient, ProviderRefused, ProviderUnavailable
+from broker.provider import ProviderClient
 
 log = structlog.get_logger()
 

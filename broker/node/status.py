@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from broker.dependencies import Dependencies
+from broker.errors import ProviderError
 from broker.kubernetes.errors import ApiError
 from broker.node.manifest import (
     NodeReport,
@@ -24,7 +25,6 @@ from broker.node.manifest import (
     node_status,
     status_patch,
 )
-from broker.provider import ProviderError
 from broker.types import Object
 
 PERIOD = 10.0

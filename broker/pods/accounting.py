@@ -40,7 +40,6 @@ class Usage(NamedTuple):
 class _Claim(NamedTuple):
     key: str
     requested: Amounts
-    ports: frozenset[HostPort]
 
 
 class ResourceLedger:
@@ -55,6 +54,7 @@ class ResourceLedger:
         self._claims: dict[str, _Claim] = {}
         self._by_key: dict[str, set[str]] = {}
         self._used: dict[str, Decimal] = {}
+        self._host_ports: dict[str, frozenset[HostPort]] = {}  # of the pods that have any
         self._leaving: set[str] = set()
 
     def __contains__(self, uid: str) -> bool:
@@ -63,7 +63,7 @@ class ResourceLedger:
     @property
     def usage(self) -> Usage:
         """Resources and host ports of all admitted pods."""
-        return Usage(self._used, self._ports(self._claims))
+        return Usage(self._used, frozenset().union(*self._host_ports.values()))
 
     @property
     def staying(self) -> Usage:
@@ -72,7 +72,8 @@ class ResourceLedger:
         for uid in self._leaving:
             for name, amount in self._claims[uid].requested.items():
                 used[name] -= amount
-        return Usage(used, self._ports(self._claims.keys() - self._leaving))
+        staying = (ports for uid, ports in self._host_ports.items() if uid not in self._leaving)
+        return Usage(used, frozenset().union(*staying))
 
     @property
     def running(self) -> dict[str, str]:
@@ -93,8 +94,10 @@ class ResourceLedger:
             ports: host ports.
         """
         self._drop(uid)
-        self._claims[uid] = _Claim(key, requested, ports)
+        self._claims[uid] = _Claim(key, requested)
         self._by_key.setdefault(key, set()).add(uid)
+        if ports:
+            self._host_ports[uid] = ports
         self._used = total((self._used, requested))
 
     def mark_leaving(self, uid: str) -> None:
@@ -119,13 +122,11 @@ class ResourceLedger:
         for uid in self._by_key.get(key, set()).difference(known):
             self.release(uid)
 
-    def _ports(self, uids: Collection[str]) -> frozenset[HostPort]:
-        return frozenset(port for uid in uids for port in self._claims[uid].ports)
-
     def _drop(self, uid: str) -> None:
         claim = self._claims.pop(uid, None)
         if claim is None:
             return
+        self._host_ports.pop(uid, None)
         for name, amount in claim.requested.items():
             self._used[name] -= amount
         of_key = self._by_key[claim.key]

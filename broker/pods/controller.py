@@ -14,7 +14,7 @@ import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
-from broker.errors import BrokerError
+from broker.errors import BrokerError, ProviderError
 from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.actions import Action, PodVersion, decide, grace_period
@@ -34,12 +34,9 @@ from broker.pods.store import PodSnapshot, PodStore, pod_path
 from broker.pods.termination import PodTermination
 from broker.pods.waiting_status import waiting_status, with_messages
 from broker.pods.workqueue import WorkQueue
-from broker.provider import ProviderError
 from broker.types import Object
 
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
-_ROOM_DELAY = 10.0
-"""Longest delay in seconds between two looks at a pod that waits for room; the release itself causes one."""
 _STUBBORN_DELAY = 1.0
 """Seconds between two attempts to end a pod that outlives its grace period."""
 _DEADLINE_EXCEEDED = Rejection("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")

@@ -5,7 +5,7 @@ from http import HTTPStatus
 import structlog
 
 from broker.dependencies import Dependencies
-from broker.errors import BrokerError
+from broker.errors import BrokerError, ProviderError, ProviderRefused
 from broker.pods.actions import Action, PodVersion, decide
 from broker.pods.events import EventRecorder
 from broker.pods.prerequisites import PodWaits, Prerequisites
@@ -14,7 +14,6 @@ from broker.pods.provider_state import ProviderState
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodSnapshot
 from broker.pods.workqueue import RetryLater
-from broker.provider import ProviderError, ProviderRefused
 from broker.types import Object
 
 _NO_UPDATES = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import structlog
 
 from broker.backoff import Backoff
+from broker.errors import ProviderError
 from broker.pods.provider_state import ProviderStates
 from broker.pods.workqueue import WorkQueue
-from broker.provider import Changes, ProviderClient, ProviderError
+from broker.provider import Changes, ProviderClient
 from broker.types import PodReference
 
 _WAIT = 50.0

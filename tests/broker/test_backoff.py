@@ -1,7 +1,7 @@
 """The delays between attempts."""
 
 from broker.backoff import Backoff
-from broker.provider import ProviderUnavailable
+from broker.errors import ProviderUnavailable
 
 FAILURE = ProviderUnavailable("down")
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from broker.provider import ProviderClient, ProviderError, ProviderRefused, ProviderUnavailable
+from broker.errors import ProviderError, ProviderRefused, ProviderUnavailable
+from broker.provider import ProviderClient
 from tests.pods import a_container, a_pod
 from tests.stub_provider import StubProvider, Ways, providing
 

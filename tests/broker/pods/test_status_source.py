@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from broker.errors import ProviderError, ProviderUnavailable
 from broker.kubernetes.objects import RawObject
 from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
 from broker.pods.provider_state import ProviderStates
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
-from broker.provider import Changes, DeletedPod, ProviderClient, ProviderError, ProviderUnavailable, StatusChange
+from broker.provider import Changes, DeletedPod, ProviderClient, StatusChange
 from tests.pods import a_pod
 
 pytestmark = pytest.mark.looptime

@@ -1,0 +1,94 @@
+"""Answers of a provider: success, refusal or outage, and the message of a refusal."""
+
+from http import HTTPStatus
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from broker.errors import ProviderRefused, ProviderUnavailable
+from broker.types import Object
+
+T = TypeVar("T")
+
+NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+"""The statuses of a provider that does not have a path."""
+_MESSAGE_LIMIT = 1000
+_SHORTEST_SECRET = 4
+
+
+class Answer(NamedTuple):
+    """The answer to a request: its HTTP status, the header `Retry-After` (empty: none), and the body."""
+
+    status: int
+    retry_after: str
+    body: bytes
+
+
+def check(answer: Answer, *, sent: Object | None = None) -> None:
+    """Raise the error of an answer other than 2xx.
+
+    Args:
+        answer: the answer.
+        sent: the pod in the request; values of its environment variables are removed from the error.
+
+    Raises:
+        ProviderUnavailable: 429 or 5xx.
+        ProviderRefused: any other status.
+    """
+    if is_success(answer.status):
+        return
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        seconds = float(answer.retry_after) if answer.retry_after.isdigit() else None
+        raise ProviderUnavailable(f"the provider answers {answer.status}", seconds)
+    message = _message(answer.body)
+    for value in sorted(_environment_values(sent or {}), key=len, reverse=True):
+        message = message.replace(value, "…")
+    raise ProviderRefused(answer.status, " ".join(message.split())[:_MESSAGE_LIMIT])
+
+
+def is_success(status: int) -> bool:
+    """Return whether the provider has carried out the request."""
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def is_outage(status: int) -> bool:
+    """Return whether the provider is out of order; one without the path is not."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in NO_SUCH_PATH
+
+
+def _message(body: bytes) -> str:
+    """Return the message in a body: of `{"error": {"message": …}}`, `{"message": …}`, or any text but HTML."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = body.decode(errors="replace")
+        return "" if text.lstrip().startswith("<") else text
+    for key in ("error", "message", "detail"):
+        if isinstance(found, dict):
+            found = found.get(key, found)
+    return found if isinstance(found, str) else ""
+
+
+def _environment_values(pod: Object) -> frozenset[str]:
+    """Return the values of a pod's environment variables that are long enough not to occur in other text."""
+    lists = [field for field in (pod.get("spec") or {}).values() if isinstance(field, list)]
+    return frozenset(
+        value
+        for containers in lists
+        for container in containers
+        if isinstance(container, dict)
+        for variable in container.get("env") or ()
+        if len(value := str(variable.get("value") or "")) >= _SHORTEST_SECRET
+    )
+
+
+def decode(body: bytes, type_: type[T], path: str) -> T:
+    """Decode the JSON of an answer.
+
+    Raises:
+        ProviderUnavailable: the body has another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ProviderUnavailable(f"the provider's answer to {path} does not follow the contract: {exc}") from exc
