@@ -24,6 +24,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "docs/shell.md": {},
     "docs/synthetic.md": {},
     "docs/conformance.md": {},
+    "docs/extensions.md": {},
     "docs/operations.md": {},
     "docs/process-runtime.md": {"RUNTIME": "app.runtimes.process:ProcessRuntime"},
     "docs/writing-a-runtime.md": {"RUNTIME": "queue_runtime:QueueRuntime"},

@@ -7,11 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from app.core.settings import Settings
+from app.db.migrate import upgrade
 from broker.metrics import Metrics
 from docs.configuration import page as configuration
 from tests.documents import page, run_examples
+from tests.postgres import PostgresServer
 from tests.server import ROOT
 
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
@@ -51,6 +54,19 @@ def test_a_postgresql_backup_is_readable(database_url: str, tmp_path: Path) -> N
     text = text.replace("<!-- test: postgresql -->", "<!-- test -->")
     text = text.replace("postgresql://provider:secret@db.example/provider", database_url)
     run_examples(text, port=0, cwd=tmp_path)
+
+
+def test_postgresql_is_set_up_by_two_statements(postgres: PostgresServer) -> None:
+    """The role owns its database, so that it can create tables in it."""
+    statements = re.search(r"```sql\n(CREATE ROLE.*?)```", page("docs/operations.md"), re.DOTALL)
+    assert statements
+    for statement in statements[1].strip().splitlines():
+        postgres.execute(statement)
+    try:
+        upgrade(make_url(postgres.url("provider")).set(username="provider", password="secret"))
+    finally:
+        postgres.execute("DROP DATABASE provider")
+        postgres.execute("DROP ROLE provider")
 
 
 def test_metrics_have_the_names_of_the_broker() -> None:

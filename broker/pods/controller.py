@@ -133,7 +133,10 @@ class PodController:
             self._states.discard(key)
             return None
         if snapshot.stored.is_terminating:
-            return await self._deletion.advance(snapshot, state)
+            delay = await self._deletion.advance(snapshot, state)
+            if state.pod is None:  # finalizers may keep the Pod object for long
+                self._ledger.release(snapshot.stored.uid)
+            return delay
         if snapshot.stored.of_daemon_set and not self._settings.daemon_sets:
             return None
         problem, delay = None, None

@@ -141,7 +141,7 @@ _VARIABLE = re.compile(r"\$(\$|\(([^)]*)\))")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?")
 
 
-def read(manifest: Manifest) -> Spec:
+def decode_spec(manifest: Manifest) -> Spec:
     """Decode the fields of a pod that processes need.
 
     Raises:
@@ -153,7 +153,7 @@ def read(manifest: Manifest) -> Spec:
         raise InvalidRequest(str(exc)) from exc
 
 
-def entries(spec: Spec) -> Iterator[Entry]:
+def ordered_containers(spec: Spec) -> Iterator[Entry]:
     """Yield the containers in the order in which they start."""
     for index, container in enumerate(spec.init_containers or ()):
         kind: Literal["init", "sidecar"] = "sidecar" if container.restart_policy == "Always" else "init"
@@ -162,7 +162,7 @@ def entries(spec: Spec) -> Iterator[Entry]:
         yield Entry(container, "main", f"spec.containers[{index}]")
 
 
-def check(manifest: Manifest, *, user: int) -> Spec:
+def validate_spec(manifest: Manifest, *, user: int) -> Spec:
     """Decode a pod, and check that every container can run as a process.
 
     Args:
@@ -171,14 +171,14 @@ def check(manifest: Manifest, *, user: int) -> Spec:
     Raises:
         InvalidRequest: they cannot; the message names the field and has no value of it.
     """
-    spec = read(manifest)
+    spec = decode_spec(manifest)
     # It names a directory.
     if not _FILE_NAME.fullmatch(manifest.pod.metadata.uid or ""):
         raise InvalidRequest("must have letters, digits and hyphens only", field="metadata.uid")
     if spec.ephemeral_containers:
         raise InvalidRequest("cannot be added to processes that run", field="spec.ephemeralContainers")
     volumes = {volume.name: volume for volume in spec.volumes or ()}
-    for container, _, field in entries(spec):
+    for container, _, field in ordered_containers(spec):
         _check_container(container, field)
         _check_user(container.security_context or spec.security_context, user=user, field=field)
         for index, mount in enumerate(container.volume_mounts or ()):
@@ -197,7 +197,7 @@ def plan(
         mark: what its processes are marked with, before the name of the container.
         back_off: the first and the longest pause before a container is run again.
     """
-    spec = read(manifest)
+    spec = decode_spec(manifest)
     missing = missing_objects(manifest)
     return {
         "mark": mark,
@@ -220,7 +220,7 @@ def plan(
                 "cwd": container.working_dir or "/",
                 **_command(container, placement, host_name=manifest.pod.metadata.name),
             }
-            for container, kind, _ in entries(spec)
+            for container, kind, _ in ordered_containers(spec)
         ],
     }
 
@@ -273,7 +273,7 @@ def _value(variable: _EnvVar, placement: Placement) -> str | None:
     return addresses.get(variable.value_from.field_ref.field_path) if variable.value_from.field_ref else None
 
 
-_NOWHERE = Placement(host_ips=("",), pod_ip=None)
+_ANY_PLACEMENT = Placement(host_ips=("",), pod_ip=None)
 
 
 def _check_container(container: ContainerSpec, field: str) -> None:
@@ -286,7 +286,7 @@ def _check_container(container: ContainerSpec, field: str) -> None:
         if not variable.name or "=" in variable.name:
             raise InvalidRequest("cannot name a variable", field=f"{within}.name")
         is_for_broker = variable.value_from is not None and variable.value_from.is_for_broker
-        if _value(variable, _NOWHERE) is None and not is_for_broker:
+        if _value(variable, _ANY_PLACEMENT) is None and not is_for_broker:
             raise InvalidRequest("must be resolved before the pod comes here", field=f"{within}.valueFrom")
     if container.volume_devices:
         raise InvalidRequest("cannot be given to a process", field=f"{field}.volumeDevices")

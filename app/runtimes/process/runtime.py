@@ -27,7 +27,7 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.process.logs import read_log
-from app.runtimes.process.plan import check, missing_objects, plan, read
+from app.runtimes.process.plan import decode_spec, missing_objects, plan, validate_spec
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
 
@@ -78,7 +78,7 @@ class ProcessRuntime(Runtime):
         Raises:
             InvalidRequest: a field is not supported.
         """
-        check(pod.manifest, user=os.geteuid())
+        validate_spec(pod.manifest, user=os.geteuid())
         status = build_observed_status(pod, Observation(now), at=now, scheme=_SCHEME)
         return Timeline([Transition(now, status)], continues_at=now)
 
@@ -88,8 +88,8 @@ class ProcessRuntime(Runtime):
         Raises:
             InvalidRequest: the change affects a process.
         """
-        spec = check(pod.manifest, user=os.geteuid())
-        if spec.fixed() != read(before).fixed():
+        spec = validate_spec(pod.manifest, user=os.geteuid())
+        if spec.fixed() != decode_spec(before).fixed():
             raise InvalidRequest("a running pod cannot be changed; delete and create it again", field="spec")
         return Timeline([Transition(now, _observed(current.status, pod.manifest))], continues_at=now)
 
@@ -175,7 +175,7 @@ class ProcessRuntime(Runtime):
 
     def _ensure_shim(self, directory: PodDirectory, pod: AcceptedPod, *, may_start: bool) -> bool:
         """Request a due stop and start a missing shim. Return whether a shim runs."""
-        deadline = read(pod.manifest).active_deadline_seconds
+        deadline = decode_spec(pod.manifest).active_deadline_seconds
         grace = pod.manifest.pod.spec.grace if pod.grace is None else pod.grace
         if pod.deletion_requested_at:
             at = microseconds(pod.deletion_requested_at)
@@ -192,7 +192,7 @@ class ProcessRuntime(Runtime):
 def _can_run(manifest: Manifest) -> bool:
     """Return whether the containers can run as processes; a pod that another runtime accepted may not."""
     try:
-        check(manifest, user=os.geteuid())
+        validate_spec(manifest, user=os.geteuid())
     except InvalidRequest:
         return False
     return True

@@ -21,8 +21,9 @@ from app import create_app
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.migrate import MIGRATIONS, downgrade, head, upgrade
-from app.db.models import Base
-from tests.conftest import Serve
+from app.db.models import Base, Pod
+from tests.app.web.conftest import rows
+from tests.conftest import Clock, Serve
 from tests.pods import a_pod
 from tests.server import CLEAN, ROOT
 from tests.waiting import together_in_processes
@@ -215,6 +216,30 @@ def test_migration_0003_keeps_the_audit_log(client: FlaskClient, database: Datab
 
     with database.read() as connection:
         assert connection.execute(statement).all() == events
+
+
+def test_migration_0006_keeps_pods_and_deletions(
+    client: FlaskClient, database: Database, database_url: str, clock: Clock
+) -> None:
+    """A pod that was deleted before stays gone; one that is being deleted is gone before the revision."""
+    annotations = {"synthetic.virtual-kubelet.io/stop-after": "10s"}
+    gone, ending = a_pod("gone", uid="gone"), a_pod("ending", uid="ending", metadata={"annotations": annotations})
+    for pod in (gone, ending, a_pod("stays", uid="stays")):
+        assert client.post("/createPod", json=pod).status_code == 200
+    for pod in (gone, ending):
+        assert client.delete("/deletePod", json=pod).status_code == 200
+    assert [pod["metadata"]["uid"] for pod in client.get("/getPods").get_json()] == ["ending", "stays"]
+    database.dispose()
+
+    downgrade(make_url(database_url), "0005")
+    upgrade(make_url(database_url))
+
+    assert [pod["metadata"]["uid"] for pod in client.get("/getPods").get_json()] == ["stays"]
+    for row in rows(database, Pod):
+        assert row["starts_at"] == row["created_at"]
+        assert row["deletion_requested_at"] == row["deleted_at"]
+    clock.advance(10)
+    assert client.post("/createPod", json=ending).status_code == 200
 
 
 def test_two_migrations_can_run_at_once(blank: Database, empty_database_url: str) -> None:

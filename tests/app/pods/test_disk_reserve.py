@@ -128,8 +128,15 @@ def fill_and_empty() -> None:
     assert created > 40, "most of the disk is used"
     assert client.post("/createPod", json=large_pod("one-more")).status_code == 503
 
+    small = 0
+    while client.post("/createPod", json=a_pod(f"small-{small}", uid=f"small-{small}")).status_code == 200:
+        small += 1
+
     for number in range(created):
         assert client.delete("/deletePod", json=large_pod(f"pod-{number}")).status_code == 200
+    for number in range(small):
+        assert client.delete("/deletePod", json=a_pod(f"small-{number}", uid=f"small-{number}")).status_code == 200
+    assert client.get("/getPods").get_json() == []
     assert client.get("/readyz").status_code == 503
     assert disk_pressure(client)["status"] == "True"
 

@@ -17,13 +17,6 @@ def needing(name: str, cores: int = CORES, **spec: Any) -> Object:
     return bound(name, containers=[container], restartPolicy="Never", **spec)
 
 
-def fail(api: ApiServer, name: str) -> None:
-    """Set a pod to Failed, as the pod garbage collector does."""
-    pod = api.store.get("pods", name, "default")
-    pod["status"] |= {"phase": "Failed", "reason": "NodeLost"}
-    api.store.update("pods", pod, subresource="status")
-
-
 async def test_a_completed_pod_gives_its_room_back(
     api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
 ) -> None:
@@ -82,3 +75,17 @@ async def test_a_pod_waits_for_a_force_deleted_pod(
             await stub.until(lambda: len(stub.requests_to("/deletePod")) > 3)
             assert phase(api, "preemptor") == "Pending"
         await api.until(lambda: phase(api, "preemptor") == "Running")
+
+
+async def test_a_finalizer_holds_no_room(
+    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+) -> None:
+    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+    async with controlling(stub):
+        api.store.create("pods", needing("first", metadata={"finalizers": ["batch.kubernetes.io/job-tracking"]}))
+        await api.until(lambda: phase(api, "first") == "Running")
+        api.store.delete("pods", "first", "default")
+        await api.until(lambda: phase(api, "first") == "Failed")
+        api.store.create("pods", needing("second"))
+        await api.until(lambda: phase(api, "second") == "Running")
+        assert phase(api, "first") == "Failed"
