@@ -113,6 +113,7 @@ class NodeStatus:
     def adopt(self, status: Object) -> None:
         """Continue from the status in Kubernetes, written by the registration or by an earlier process."""
         self._written = status
+        self._conditions = []  # computed for a Node that was not created
         self.observe(status)
 
     def observe(self, status: Object) -> None:

@@ -174,3 +174,14 @@ async def test_an_identity_without_permission_tries_once(api: ApiServer, parts: 
         for _ in range(2):
             await parts.registration.refresh()
     assert fault.met == 1
+
+
+async def test_a_restart_is_no_transition(api: ApiServer, parts: Parts, clock: Clock) -> None:
+    before = condition(api, "NetworkUnavailable")
+    clock.advance(60)
+    await parts.registration.register()
+    await parts.status.write(parts.status.current())
+    after = condition(api, "NetworkUnavailable")
+    assert before is not None
+    assert after is not None
+    assert after["lastTransitionTime"] == before["lastTransitionTime"]
