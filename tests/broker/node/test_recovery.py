@@ -44,8 +44,9 @@ class Parts:
                     await task
 
 
-@pytest.fixture
-async def parts(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
+@asynccontextmanager
+async def starting(client: Client, clock: Clock) -> AsyncIterator[Parts]:
+    """Start the parts of a broker, and register the node or adopt the one that is there."""
     async with providing() as stub:
         provider = ProviderClient(stub.url)
         dependencies = dependencies_of(
@@ -54,11 +55,17 @@ async def parts(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -
         status = NodeStatus(dependencies, port=10250, own_ip="127.0.0.1")
         registration = Registration(dependencies, status)
         await status.poll_provider()
-        for module in (registration_module, status_module):
-            monkeypatch.setattr(module, "PERIOD", 0.2)
         await registration.register()
         yield Parts(registration, status)
         await provider.close()
+
+
+@pytest.fixture
+async def parts(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
+    for module in (registration_module, status_module):
+        monkeypatch.setattr(module, "PERIOD", 0.2)
+    async with starting(client, clock) as parts:
+        yield parts
 
 
 def stored(api: ApiServer) -> Object:
@@ -176,11 +183,12 @@ async def test_an_identity_without_permission_tries_once(api: ApiServer, parts: 
     assert fault.met == 1
 
 
-async def test_a_restart_is_no_transition(api: ApiServer, parts: Parts, clock: Clock) -> None:
-    before = condition(api, "NetworkUnavailable")
+async def test_a_restart_is_no_transition(api: ApiServer, client: Client, clock: Clock) -> None:
+    async with starting(client, clock):
+        before = condition(api, "NetworkUnavailable")
     clock.advance(60)
-    await parts.registration.register()
-    await parts.status.write(parts.status.current())
+    async with starting(client, clock) as restarted:
+        await restarted.status.write(restarted.status.current())
     after = condition(api, "NetworkUnavailable")
     assert before is not None
     assert after is not None
