@@ -129,17 +129,29 @@ OPENERS = {
 VOCABULARY = re.compile(r"^## vocabulary$.*?^## ", re.MULTILINE | re.DOTALL)
 """The section of CONTRIBUTING that lists words not to use."""
 
+FOLDERS = ("app", "benchmarks", "broker", "conformance", "docs", "helm", "migrations", "tests", "vkweb")
 SCANNED = [
     *ROOT.glob("*.md"),
     ROOT / "Makefile",
     ROOT / "Dockerfile",
     *(
         path
-        for folder in ("app", "benchmarks", "broker", "conformance", "docs", "helm", "migrations", "vkweb")
+        for folder in (
+            "app",
+            "benchmarks",
+            "broker",
+            "conformance",
+            "docs",
+            "helm",
+            "migrations",
+            "tests",
+            "vkweb",
+        )
         for path in sorted((ROOT / folder).rglob("*"))
         if path.suffix in {".md", ".py", ".html", ".yaml", ".tpl", ".txt", ".json"}
+        and path != Path(__file__)
+        and "data" not in path.parent.parts
     ),
-    *(ROOT / "tests" / f"{name}.py" for name in ("documents", "test_docs", "test_pages", "test_workflows")),
 ]
 
 

@@ -243,7 +243,7 @@ async def starts_beside_the_ending_pod(stub: StubProvider, request: Request) -> 
 
 
 async def cancels_a_deletion(stub: StubProvider, request: Request) -> Reply:
-    """Let a create cancel a deletion."""
+    """Cancel a deletion by a create."""
     assert isinstance(stub, GracefulProvider)
     stub.cancels = True
     return await stub.answer(request)

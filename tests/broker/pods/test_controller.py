@@ -15,7 +15,7 @@ from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
 POD = "default/web-0"
 
 
-def asked(stub: StubProvider, path: str) -> list[Any]:
+def bodies(stub: StubProvider, path: str) -> list[Any]:
     """Return the bodies sent to a path."""
     return [request.body for request in stub.requests_to(path)]
 
@@ -34,7 +34,7 @@ async def test_a_pod_runs_and_ends_with_any_provider(api: ApiServer, controlling
         await api.until(lambda: phase(api) is None)
         assert stub.pods == {}
         await api.until(lambda: events(api, "ProviderCreateSuccess") and events(api, "ProviderDeleteSuccess"))
-        assert len(asked(stub, "/createPod")) == len(asked(stub, "/deletePod")) == 1
+        assert len(bodies(stub, "/createPod")) == len(bodies(stub, "/deletePod")) == 1
         assert stub.requests_to("/updatePod") == []
 
 
@@ -52,7 +52,7 @@ async def test_the_payload_contains_the_resolved_environment(
     )
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
-    (sent,) = asked(stub, "/createPod")
+    (sent,) = bodies(stub, "/createPod")
     (container,) = sent["spec"]["containers"]
     values = {variable["name"]: variable["value"] for variable in container["env"]}
     assert (values["A"], values["P"], values["DB_SERVICE_HOST"]) == ("1", "hunter2", "10.0.0.2")
@@ -74,7 +74,7 @@ async def test_a_foreign_condition_causes_no_update(
         api.store.update("pods", pod)
         await stub.until(lambda: stub.requests_to("/updatePod"))
         await api.until(lambda: events(api, "ProviderUpdateSuccess"))
-    (sent,) = asked(stub, "/updatePod")
+    (sent,) = bodies(stub, "/updatePod")
     assert sent["metadata"]["labels"] == {"new": "1"}
     gate = condition(api, "example.com/gate")
     assert gate
@@ -158,7 +158,7 @@ async def test_deletion_waits_until_the_pod_has_ended(api: ApiServer, controllin
         stub.report(POD, {"phase": "Succeeded", "containerStatuses": [terminated]})
         await api.until(lambda: phase(api) == "Succeeded")
         await api.until(lambda: api.requests_to("DELETE", "/pods/web-0"))
-        assert len(asked(stub, "/deletePod")) == 1
+        assert len(bodies(stub, "/deletePod")) == 1
 
 
 async def test_a_shortened_grace_period_is_sent_and_observed(api: ApiServer, controlling: Controlling) -> None:
@@ -169,7 +169,7 @@ async def test_a_shortened_grace_period_is_sent_and_observed(api: ApiServer, con
         await stub.until(lambda: stub.requests_to("/deletePod"))
         api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 1})
         await api.until(lambda: phase(api) is None)
-        graces = [body["metadata"]["deletionGracePeriodSeconds"] for body in asked(stub, "/deletePod")]
+        graces = [body["metadata"]["deletionGracePeriodSeconds"] for body in bodies(stub, "/deletePod")]
     assert graces == [3600, 1, 1]
 
 
@@ -183,8 +183,8 @@ async def test_force_deletion_deletes_at_the_provider(
         with stub.failing("/deletePod", 503, times=2):
             api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 0})
             await stub.until(lambda: not stub.pods)
-    assert [body["metadata"]["uid"] for body in asked(stub, "/deletePod")] == [uid] * 3
-    assert asked(stub, "/deletePod")[0]["spec"]["containers"]
+    assert [body["metadata"]["uid"] for body in bodies(stub, "/deletePod")] == [uid] * 3
+    assert bodies(stub, "/deletePod")[0]["spec"]["containers"]
 
 
 async def test_a_recreated_pod_waits_for_the_old_one(
@@ -222,7 +222,7 @@ async def test_pods_unknown_to_kubernetes_are_deleted_after_sync(
         async with controlling(stub):
             await stub.until(lambda: stub.pods.keys() == {POD})
             await api.until(lambda: phase(api) == "Running")
-    deleted = [body["metadata"]["name"] for body in asked(stub, "/deletePod")]
+    deleted = [body["metadata"]["name"] for body in bodies(stub, "/deletePod")]
     assert sorted(deleted) == ["nameless", "stranger"]
     assert POD in stub.pods
     listed = [request for request in stub.requests if request.path == "/getPods"]
@@ -242,7 +242,7 @@ async def test_an_environment_is_resolved_once_per_pod(
     async with controlling(stub):  # another broker, which has resolved nothing yet
         api.store.update("pods", pod)
         await stub.until(lambda: stub.requests_to("/updatePod"))
-    (sent,) = asked(stub, "/updatePod")
+    (sent,) = bodies(stub, "/updatePod")
     assert sent["spec"]["containers"][0]["env"] == [{"name": "A", "value": "1"}]
 
 
@@ -252,12 +252,12 @@ async def test_a_restarted_broker_writes_nothing_if_nothing_changed(
     api.store.create("pods", bound())
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
-    writes = len(asked(stub, "/createPod"))
+    writes = len(bodies(stub, "/createPod"))
     patches = len(api.requests_to("PATCH", "/pods"))
     asked_before = len(stub.requests_to("/getPodStatus"))
     async with controlling(stub):
         await stub.until(lambda: len(stub.requests_to("/getPodStatus")) > asked_before + 2)
-    assert len(asked(stub, "/createPod")) == writes
+    assert len(bodies(stub, "/createPod")) == writes
     assert not stub.requests_to("/updatePod")
     assert len(api.requests_to("PATCH", "/pods")) == patches
 
@@ -279,7 +279,7 @@ async def test_a_pod_beyond_capacity_is_rejected(
         await api.until(lambda: phase(api, "web-0") is None)
         api.store.create("pods", bound("web-2"))
         await api.until(lambda: phase(api, "web-2") == "Running")
-    assert {body["metadata"]["name"] for body in asked(stub, "/createPod")} == {"web-0", "web-2"}
+    assert {body["metadata"]["name"] for body in bodies(stub, "/createPod")} == {"web-0", "web-2"}
 
 
 async def test_running_pods_are_admitted_before_new_pods(
@@ -347,7 +347,7 @@ async def test_pods_of_daemon_sets_run_unless_disabled(
             await api.until(lambda: phase(api, "daemon") == "Running")
         api.store.delete("pods", "daemon", "default")
         await api.until(lambda: phase(api, "daemon") is None)
-    created = {body["metadata"]["name"] for body in asked(stub, "/createPod")}
+    created = {body["metadata"]["name"] for body in bodies(stub, "/createPod")}
     assert created == ({"web-0", "daemon"} if daemon_sets else {"web-0"})
 
 
@@ -361,7 +361,7 @@ async def test_mirror_pods_of_nobody_are_removed(
         async with controlling(stub):
             await api.until(lambda: phase(api, "mirror") is None)
             await api.until(lambda: phase(api, "web-0") == "Running")
-    assert [body["metadata"]["name"] for body in asked(stub, "/createPod")] == ["web-0"]
+    assert [body["metadata"]["name"] for body in bodies(stub, "/createPod")] == ["web-0"]
     assert not stub.requests_to("/deletePod")
     delete = api.requests_to("DELETE", "/pods/mirror")[-1]
     assert (delete.body["gracePeriodSeconds"], delete.body["preconditions"]) == (0, {"uid": uid})

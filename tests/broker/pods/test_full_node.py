@@ -55,7 +55,7 @@ class Simulation:
         asyncio.get_running_loop().call_soon(self.schedule)
 
     async def step(self) -> None:
-        """Let a pod end in one of many ways, if there is one, and wait until the provider gets a request."""
+        """End a pod in one of many ways, if there is one, and wait until the provider gets a request."""
         asked = len(self.stub.requests)
         active = [key for key, status in self.stub.statuses.items() if status["phase"] == "Running"]
         ending = [key for key in active if self.stub.pods[key]["metadata"]["uid"] in self.deleted]
