@@ -81,7 +81,6 @@ class Retention:
                 sum(_each(self._batches(rows, table, file), progress))
                 for rows, table in zip(self._rows(), _TABLES, strict=True)
             ]
-        self._database.checkpoint()
         return Pruned(*pruned)
 
     def _insert_event(self, path: Path, *, now: datetime, caller: Caller, chained: bool) -> None:

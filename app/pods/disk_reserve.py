@@ -13,16 +13,16 @@ is refused: it takes twice its size, in SQLite's write-ahead log and in the data
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.core.clock import Clock
-from app.core.errors import DiskShortage
+from app.core.errors import DatabaseUnavailable, DiskShortage
 from app.core.quantity import parse_quantity
 from app.core.timestamps import rfc3339
 from app.db.engine import Database
-from app.db.sqlite_file import reusable_bytes
 from app.runtimes import Runtime
 
 _DEFAULT_BYTES = 64 * 1024**2
@@ -48,10 +48,10 @@ class DiskReserve:
     def __init__(self, database: Database, runtime: Runtime, *, clock: Clock) -> None:
         minimum = runtime.settings.min_free_disk
         self._minimum = None if minimum is None else int(parse_quantity(minimum))
-        self._database = database.path if database.is_sqlite else None
+        self._database = database
         self._places = [_Place(path, "the runtime directory") for path in runtime.directories()]
-        if self._database:
-            self._places.append(_Place(self._database.parent, "the database"))
+        if database.is_sqlite:
+            self._places.append(_Place(database.path.parent, "the database"))
         self._clock = clock
         self._changed_at: datetime | None = None
         self._is_short = False
@@ -90,14 +90,19 @@ class DiskReserve:
             except OSError:  # requests that need the path report it
                 continue
             free = disk.f_bavail * disk.f_frsize
-            if self._database and path == self._database.parent:
-                free += reusable_bytes(self._database)
             minimum = self._minimum
             if minimum is None:
                 minimum = min(_DEFAULT_BYTES, disk.f_blocks * disk.f_frsize // _DEFAULT_SHARE)
+            if free - needed < minimum and self._database.is_sqlite and path == self._database.path.parent:
+                free += self._reusable_bytes()
             if free - needed < minimum:
                 more = f", {_mebibytes(needed)} needed" if needed else ""
                 yield f"the disk of {name} has {_mebibytes(free)} free, {_mebibytes(minimum)} reserved{more}"
+
+    def _reusable_bytes(self) -> int:
+        with suppress(DatabaseUnavailable):  # requests that need the database report it
+            return self._database.free_bytes()
+        return 0
 
 
 def _mebibytes(size: int) -> str:

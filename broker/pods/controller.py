@@ -271,7 +271,8 @@ class PodController:
                 self._queue.add(obj.key)
             return
         stored = snapshot.stored
-        if stored.phase == "Running" and stored.uid not in self._ledger:
+        ended = self._states.get(obj.key).has_ended(stored.uid)  # known here before the watch reports it
+        if stored.phase == "Running" and not ended and stored.uid not in self._ledger:
             # After a restart, running pods are counted before any new pod is admitted.
             self._allocator.count(snapshot)
         if stored.is_terminating or stored.has_ended:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -201,6 +203,27 @@ def test_a_killed_worker_is_replaced_without_data_loss(serve: Serve, database: D
             eventually(lambda: acknowledged(writers) >= so_far + 100)
     assert_every_promise_is_kept(writers, stored(database))
     assert_nothing_is_half_written(database)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_readers_in_other_processes_lose_no_writes(serve: Serve, database: Database, database_url: str) -> None:
+    read = [
+        sys.executable,
+        "-c",
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM pods')",
+    ]
+    path = str(make_url(database_url).database)
+    for minimum in ("0", "8Ei"):  # without and with a shortage of disk space
+        with serve(MIN_FREE_DISK=minimum) as server, closing(server.client()) as client:
+            for number in range(2):
+                created = client.request("POST", "/createPod", a_pod(f"pod-{minimum}-{number}"))
+                assert created.code == (200 if minimum == "0" else 503)
+                for probe in ("/nodeConditions", "/readyz", "/getPods"):
+                    client.get(probe)
+                subprocess.run([sys.executable, "-c", script, path], check=True)
+                assert Path(f"{path}-wal").exists(), "SQLite deletes it when the last process closes the database"
+            server.kill()
+    assert stored(database).keys() == {"pod-0-0", "pod-0-1"}
 
 
 @pytest.fixture

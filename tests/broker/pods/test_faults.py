@@ -136,7 +136,7 @@ async def test_a_pod_too_large_can_be_deleted(
 async def test_an_update_too_large_is_retried(
     api: ApiServer, stub: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.provider._TOO_LARGE_DELAY", 0.05)
+    monkeypatch.setattr("broker.errors._TOO_LARGE_DELAY", 0.05)
     api.store.create("pods", bound())
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")

@@ -89,3 +89,22 @@ async def test_a_finalizer_holds_no_room(
         api.store.create("pods", needing("second"))
         await api.until(lambda: phase(api, "second") == "Running")
         assert phase(api, "first") == "Failed"
+
+
+async def test_a_late_event_counts_no_ended_pod(api: ApiServer, controlling: Controlling, info: NodeInfo) -> None:
+    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+    async with providing(Ways(reports_changes=True)) as stub, controlling(stub):
+        api.store.create("pods", needing("first"))
+        await api.until(lambda: phase(api, "first") == "Running")
+        with api.failing(500, method="PATCH", path="/first/status"):
+            stub.report("default/first", {"phase": "Succeeded"})
+            await api.until(lambda: len(api.requests_to("PATCH", "/first/status")) > 1)
+            pod = api.store.get("pods", "first", "default")
+            pod["metadata"].setdefault("labels", {})["late"] = "yes"
+            api.store.update("pods", pod)
+            patches = len(api.requests_to("PATCH", "/first/status"))
+            await api.until(lambda: len(api.requests_to("PATCH", "/first/status")) > patches)
+        await api.until(lambda: phase(api, "first") == "Succeeded")
+        api.store.create("pods", needing("second"))
+        await api.until(lambda: phase(api, "second") != "Pending")
+        assert phase(api, "second") == "Running"
