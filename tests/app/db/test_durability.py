@@ -207,11 +207,7 @@ def test_a_killed_worker_is_replaced_without_data_loss(serve: Serve, database: D
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_readers_in_other_processes_lose_no_writes(serve: Serve, database: Database, database_url: str) -> None:
-    read = [
-        sys.executable,
-        "-c",
-        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM pods')",
-    ]
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM pods')"
     path = str(make_url(database_url).database)
     for minimum in ("0", "8Ei"):  # without and with a shortage of disk space
         with serve(MIN_FREE_DISK=minimum) as server, closing(server.client()) as client:
