@@ -90,7 +90,8 @@ def explain(history: PodHistory, *, now: datetime) -> Iterator[str]:
     since, status = current[-1].since, current[-1].status
     deleted_at = history.deletion_before(now)
     is_or_was = "is" if deleted_at is None else "was last"
-    yield f"It {is_or_was} {summary(current[-1], at=now if deleted_at is None else None)}, since {rfc3339(since)} ({format_age(now - since)})."
+    text = summary(current[-1], at=now if deleted_at is None else None)
+    yield f"It {is_or_was} {text}, since {rfc3339(since)} ({format_age(now - since)})."
     yield from _reasons(status, is_deleted=deleted_at is not None)
     if deleted_at:
         yield f"It was deleted at {rfc3339(deleted_at)}."
