@@ -4,7 +4,7 @@ Everything here can be read again from Kubernetes and the provider, so nothing i
 :class:`ProviderState` is changed by its own methods alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -322,12 +322,17 @@ class ProviderStates:
             and not stored.has_ended
         ]
 
-    def any_left_unseen(self) -> bool:
-        """Return whether a pod that is being deleted has left the provider without a status known here."""
-        return any(
-            (state := self.get(stored.key)).pod is None and state.status(stored.uid) is None
-            for stored in self._store.terminating()
-        )
+    def any_left_unseen(self, reported: Collection[str]) -> bool:
+        """Return whether a pod that is to end has left the provider without a last status known here.
+
+        Args:
+            reported: UIDs of the pods in the provider's complete answer.
+        """
+        to_end = {stored.key: stored.uid for stored in self._store.terminating()}
+        for name, state in self._states.items():
+            if (stored := self._store.get(name)) and state.is_terminating(stored.uid):
+                to_end[name] = stored.uid
+        return any(uid not in reported and not self.get(name).has_ended(uid) for name, uid in to_end.items())
 
     def record_status(self, key: str, uid: str, status: bytes) -> bool:
         """Record the reported status of a pod; return whether it is a change of a pod that Kubernetes has."""

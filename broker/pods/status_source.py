@@ -3,14 +3,15 @@
 A provider with `/podStatuses` answers as soon as any status changes. The revision of its answer is the position
 from which the next request continues; revision 0 asks for the status of every pod. The position is reset to 0
 
-* after a failure, since the provider may have restarted without its pods; the statuses of pods that have left in
-  the meantime are read from the last position first, and
+* after a failure, since the provider may have restarted without its pods, and
 * where the provider's revision is lower than the last one: it has lost its pods.
 
-A pod that Kubernetes has and the complete answer has not is lost, and created again.
+A pod that Kubernetes has and a complete answer has not is lost, and created again. If it was to end, it has left:
+its last status is read among the latest changes, which a request from an earlier position returns.
 """
 
 import asyncio
+from collections.abc import Collection
 from typing import NamedTuple
 
 import structlog
@@ -27,7 +28,7 @@ _WAIT = 50.0
 _BATCH = 0.02
 """Seconds between an answer and the next long poll, so that simultaneous changes arrive in one answer."""
 _LOOK_BACK = 10_000
-"""Number of revisions before the first answer among which pods that have left are looked for."""
+"""Number of revisions before a complete answer among which pods that have left are looked for."""
 _CONCURRENT_POLLS = 8
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 
@@ -64,7 +65,6 @@ class StatusSource:
         self._queue = queue
         self._interval = interval
         self._revision: int | str = 0
-        self._before_outage: int | str = 0
         self._has_answered = False
         self._has_looked_back = False
 
@@ -76,8 +76,7 @@ class StatusSource:
                 delay = await self._follow()
             except ProviderError as exc:
                 delay = backoff.after(exc)
-                self._before_outage, self._revision = self._revision or self._before_outage, 0
-                self._has_answered = False
+                self._revision, self._has_answered = 0, False
                 log.info("statuses could not be read from the provider", error=str(exc), retry_in=delay)
             else:
                 if backoff.failures:
@@ -109,8 +108,6 @@ class StatusSource:
 
     async def _follow(self) -> float:
         """Make one pass; return the seconds until the next."""
-        if self._before_outage:
-            await self._catch_up()
         expected = self._states.active() if self._revision == 0 else []
         started = asyncio.get_running_loop().time()
         wait = _WAIT if self._has_answered else 0
@@ -124,27 +121,20 @@ class StatusSource:
         if _has_restarted(changes, self._revision):
             self._revision, self._has_answered = 0, False
             return 0
-        if not self._has_looked_back:
-            await self._look_back(changes.revision)
+        reported = {change.uid for change in changes.statuses}
+        if self._revision == 0:
+            await self._look_back(changes.revision, reported)
         self._revision = changes.revision
         self._record(changes)
-        reported = {change.uid for change in changes.statuses}
         for key, uid in expected:
             if uid not in reported and self._states.record_missing(key, uid, certain=True):
                 self._queue.add(key)
         quick = wait and asyncio.get_running_loop().time() - started < 1
         return _BATCH if changes.statuses or changes.deleted or not quick else 1
 
-    async def _catch_up(self) -> None:
-        """Read the last statuses of pods that have left during an outage: the complete answer has no such pods."""
-        changes = await self._provider.statuses_since(self._before_outage, wait=0)
-        if changes and not _has_restarted(changes, self._before_outage):
-            self._record(changes)
-        self._before_outage = 0
-
-    async def _look_back(self, revision: int | str) -> None:
-        """Read the last statuses of pods that left while no broker ran: the complete answer has no such pods."""
-        if isinstance(revision, int) and revision > 1 and self._states.any_left_unseen():
+    async def _look_back(self, revision: int | str, reported: Collection[str]) -> None:
+        """Read the last statuses of pods that have left: a complete answer has no such pods."""
+        if isinstance(revision, int) and revision > 1 and self._states.any_left_unseen(reported):
             changes = await self._provider.statuses_since(max(revision - _LOOK_BACK, 1), wait=0)
             if changes:
                 self._record(changes)

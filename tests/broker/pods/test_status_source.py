@@ -11,7 +11,7 @@ import pytest
 from broker.errors import ProviderError, ProviderUnavailable
 from broker.kubernetes.objects import RawObject
 from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
-from broker.pods.provider_state import ProviderStates
+from broker.pods.provider_state import ProviderStates, Termination
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
@@ -129,6 +129,17 @@ async def test_a_pod_absent_from_the_list_is_lost() -> None:
         assert followed.provider_pod() is UNKNOWN
 
 
+async def test_the_last_status_of_an_absent_pod_is_read() -> None:
+    left = Changes(3, [], [DeletedPod("default", "web-0", UID, status=msgspec.Raw(b'{"phase":"Failed"}'))])
+    provider = Scripted(changes(0, "{}"), changes(3), left)  # the pod leaves while the provider is at revision 0
+    followed = Followed(provider)
+    followed.states.get(KEY).begin_termination(Termination(UID, 30))
+    async with followed.running(2):
+        assert [request[1:] for request in provider.requests] == [(0, 0), (0, 50), (1, 0), (3, 50)]
+        assert followed.provider_pod() is None
+        assert followed.states.get(KEY).status(UID) == b'{"phase":"Failed"}'
+
+
 async def test_a_lower_revision_causes_a_full_list() -> None:
     provider = Scripted(changes(7, "{}"), changes(2), changes(2))
     followed = Followed(provider)
@@ -138,8 +149,7 @@ async def test_a_lower_revision_causes_a_full_list() -> None:
 
 
 async def test_an_outage_causes_a_full_list_and_retries() -> None:
-    last, everything = changes(9, '{"phase":"Running"}'), changes(10, '{"phase":"Running"}')
-    provider = Scripted(changes(7, "{}"), DOWN, DOWN, DOWN, last, everything)
+    provider = Scripted(changes(7, "{}"), DOWN, DOWN, DOWN, changes(10, '{"phase":"Running"}'))
     followed = Followed(provider)
     tried: list[float] = []
 
@@ -152,7 +162,7 @@ async def test_an_outage_causes_a_full_list_and_retries() -> None:
     await asyncio.sleep(1000)  # the back-off has reached five minutes
     before = len(tried)
     async with followed.running(2):
-        assert [question[1] for question in provider.requests] == [0, 7, 7, 7, 7, 0, 10]
+        assert [question[1] for question in provider.requests] == [0, 7, 0, 0, 0, 10]
         pauses = [
             after[0] - one[0] for one, after in zip(provider.requests[1:], provider.requests[2:], strict=False)
         ]
