@@ -88,4 +88,4 @@ def post_worker_init(worker: Any) -> None:
 
 def child_exit(_: object, worker: Any) -> None:
     """Remove the gauges of a worker that has exited."""
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(worker.pid)

@@ -25,7 +25,7 @@ class _Gunicorn(WSGIApplication):
 
     def __init__(self, options: Sequence[str]) -> None:
         self._options = options
-        super().__init__(_USAGE, prog=_PROGRAM)  # type: ignore[no-untyped-call]
+        super().__init__(_USAGE, prog=_PROGRAM)
 
     def chdir(self) -> None:
         """Add the current folder to the end of the import path, where gunicorn would add it to the front."""
@@ -38,7 +38,7 @@ class _Gunicorn(WSGIApplication):
         command_line = sys.argv
         sys.argv = [command_line[0], "--config", str(_CONFIGURATION), *self._options]
         try:
-            super().load_config()  # type: ignore[no-untyped-call]
+            super().load_config()
         finally:
             sys.argv = command_line
 
@@ -49,7 +49,7 @@ def check_options(options: Sequence[str]) -> None:
     Raises:
         SystemExit: an option is unknown or invalid, which is printed.
     """
-    Config(_USAGE, prog=_PROGRAM).parser().parse_args(list(options))  # type: ignore[no-untyped-call]
+    Config(_USAGE, prog=_PROGRAM).parser().parse_args(list(options))
 
 
 def serve(options: Sequence[str]) -> None:
@@ -58,4 +58,4 @@ def serve(options: Sequence[str]) -> None:
     Args:
         options: command-line options of gunicorn, which override the configuration file.
     """
-    _Gunicorn(options).run()  # type: ignore[no-untyped-call]
+    _Gunicorn(options).run()

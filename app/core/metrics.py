@@ -71,7 +71,8 @@ class _AllWorkers(Collector):
 
     def collect(self) -> Iterable[Metric]:
         files = Path(os.environ[MULTIPROCESS_DIRECTORY]).glob("*.db")
-        return MultiProcessCollector.merge([str(file) for file in files if _has_content(file)])  # type: ignore[no-untyped-call, no-any-return]
+        merged: Iterable[Metric] = MultiProcessCollector.merge([str(file) for file in files if _has_content(file)])
+        return merged
 
 
 def _has_content(file: Path) -> bool:

@@ -88,7 +88,7 @@ def _prepare(clause: Any, dialect: Dialect) -> _Prepared:
         (index, column.type.dialect_impl(dialect).result_processor(dialect, None))
         for index, column in enumerate(columns)
     ]
-    row_type = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]
+    row_type = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]  # dynamic fields
     return _Prepared(
         text=str(compiled),
         names=tuple(compiled.positiontup) if compiled.positional else None,

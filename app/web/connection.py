@@ -138,7 +138,7 @@ class Connection(TConn):
     def __init__(
         self, cfg: Any, accepted: socket.socket, client: Any, *, server: Any, max_body_bytes: int, timeout: float
     ) -> None:
-        super().__init__(cfg, ClientSocket(accepted, timeout=timeout), client, server)  # type: ignore[no-untyped-call]
+        super().__init__(cfg, ClientSocket(accepted, timeout=timeout), client, server)
         self.initialized = True  # the parser is made for each request
         self.incoming = RequestBuffer(max_body_bytes)
         self.stage = Stage.REQUEST

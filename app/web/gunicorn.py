@@ -26,7 +26,7 @@ class Logger(GunicornLogger):
     def info(self, msg: str, *args: object, **kwargs: object) -> None:
         """Log an event, except gunicorn's list of addresses: with `reuse_port` it is empty. See `log_start`."""
         if not msg.startswith("Listening at"):
-            super().info(msg, *args, **kwargs)  # type: ignore[no-untyped-call]
+            super().info(msg, *args, **kwargs)
 
     def access(self, *_: object) -> None:
         """Log nothing: the middleware logs each request."""
@@ -35,7 +35,7 @@ class Logger(GunicornLogger):
         """Log a warning, without the bytes of a malformed request that gunicorn quotes: they may be of a body."""
         if msg.startswith("Invalid request"):
             msg = msg.partition(": ")[0]
-        super().warning(msg, *args, **kwargs)  # type: ignore[no-untyped-call]
+        super().warning(msg, *args, **kwargs)
 
 
 def check_port(host: str, port: int) -> None:

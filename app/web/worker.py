@@ -64,11 +64,11 @@ class Worker(ThreadWorker):
         self._parked: dict[Connection, None] = {}  # in the order of their parking
         self._held_bytes = 0
         self._next_sweep = 0.0
-        super().init_process()  # type: ignore[no-untyped-call]
+        super().init_process()
 
     def load_wsgi(self) -> None:
         """Load the application, and the limits from its settings."""
-        super().load_wsgi()  # type: ignore[no-untyped-call]
+        super().load_wsgi()
         settings: Settings = self.wsgi.extensions["services"].settings
         self._max_body_bytes = settings.max_content_length
         self._timeout = settings.request_timeout.total_seconds()
@@ -76,7 +76,7 @@ class Worker(ThreadWorker):
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting connections; when stopping, accept the queued ones and close the socket."""
-        super().set_accept_enabled(enabled)  # type: ignore[no-untyped-call]
+        super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
         release_all(self.wsgi)
@@ -115,9 +115,7 @@ class Worker(ThreadWorker):
         """Submit the complete request of a connection to a thread."""
         pool = self._health_pool if conn.incoming.is_for_health else self.tpool
         future = pool.submit(self.handle, conn)
-        future.add_done_callback(
-            lambda done: self.method_queue.defer(self.finish_request, conn, done)  # type: ignore[no-untyped-call]
-        )
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def handle(self, conn: Connection) -> bool:
         """Handle requests of a connection, as long as the next one arrives within 2 ms.
@@ -139,8 +137,8 @@ class Worker(ThreadWorker):
 
     def _handle_one(self, conn: Connection) -> None:
         complete = conn.incoming.complete and not conn.incoming.too_large
-        conn.parser = http.get_parser(self.cfg, conn.take_request(), conn.client)  # type: ignore[no-untyped-call]
-        conn.keep_alive = bool(super().handle(conn)) and complete  # type: ignore[no-untyped-call]
+        conn.parser = http.get_parser(self.cfg, conn.take_request(), conn.client)
+        conn.keep_alive = bool(super().handle(conn)) and complete
 
     def finish_request(self, conn: Connection, fs: Future[bool]) -> None:
         """Send the rest of the response, then wait for the next request or close the connection."""
@@ -297,11 +295,11 @@ class Worker(ThreadWorker):
         if conn.sock.unsent:
             conn.sock.abort()
         else:
-            conn.close()  # type: ignore[no-untyped-call]
+            conn.close()
 
     def _close(self, conn: Connection) -> None:
         self.nr_conns -= 1
-        conn.close()  # type: ignore[no-untyped-call]
+        conn.close()
 
 
 def connection_limit() -> int:

@@ -16,5 +16,5 @@ for _dialect in ("sqlite", "postgresql"):
         *GUARDS[_dialect],
         *(f"CREATE VIEW {name} AS{query}" for name, query in views(_dialect).items()),
     ):
-        _ddl = DDL(_statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+        _ddl = DDL(_statement.replace("%", "%%"))
         event.listen(Base.metadata, "after_create", _ddl.execute_if(dialect=_dialect))
