@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import msgspec
 
-from app.core.timestamps import format_age, parse_rfc3339, seconds
+from app.core.timestamps import format_age, parse_rfc3339
 
 Status = Mapping[str, Any]
 """A PodStatus as JSON, or a part of it."""
@@ -33,11 +33,6 @@ class _Schema(msgspec.Struct, rename="camel", frozen=True):
 class _Container(_Schema, frozen=True):
     name: str
     restart_policy: str | None = None
-
-
-class _Metadata(_Schema, frozen=True):
-    deletion_timestamp: str | None = None
-    deletion_grace_period_seconds: int | None = None
 
 
 class _Spec(_Schema, frozen=True):
@@ -53,20 +48,12 @@ class _Spec(_Schema, frozen=True):
 class PodOutline(_Schema, frozen=True):
     """The fields of a Pod on which its columns depend: no value from inside a container."""
 
-    metadata: _Metadata
     spec: _Spec
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Decode the stored text of a Pod."""
         return msgspec.json.decode(text, type=cls)
-
-    def is_deleted(self, at: datetime) -> bool:
-        """Return whether the deletion was requested by a time; `deletionTimestamp` includes the grace period."""
-        if not self.metadata.deletion_timestamp:
-            return False
-        grace = seconds(self.metadata.deletion_grace_period_seconds or 0)
-        return parse_rfc3339(self.metadata.deletion_timestamp) - grace <= at
 
 
 class PodColumns(msgspec.Struct, frozen=True):
@@ -95,13 +82,16 @@ class PodColumns(msgspec.Struct, frozen=True):
         return None if self.status in (phase, "Completed") else self.status
 
 
-def print_pod(pod: PodOutline, status: Status, *, at: datetime) -> PodColumns:
+def print_pod(
+    pod: PodOutline, status: Status, *, at: datetime, deletion_requested_at: datetime | None
+) -> PodColumns:
     """Return the columns of a pod with a status at a time.
 
     Args:
         pod: the Pod.
         status: the PodStatus.
         at: the time; a deletion that was requested later is ignored.
+        deletion_requested_at: when the deletion of the pod was requested; None while it is not.
     """
     init = _Init(pod.spec, status.get("initContainerStatuses") or ())
     conditions = {condition.get("type"): condition for condition in status.get("conditions") or ()}
@@ -114,9 +104,10 @@ def print_pod(pod: PodOutline, status: Status, *, at: datetime) -> PodColumns:
         text = _status_of_containers(containers, text, is_ready=_is_true(conditions, "Ready"))
         ready += sum(1 for container in containers if container.get("ready") and _state(container, "running"))
         counted = [*init.sidecar_statuses, *containers]
-    if pod.is_deleted(at) and status.get("reason") == "NodeLost":
+    is_deleted = deletion_requested_at is not None and deletion_requested_at <= at
+    if is_deleted and status.get("reason") == "NodeLost":
         text = "Unknown"
-    elif pod.is_deleted(at) and status.get("phase") not in ("Succeeded", "Failed"):
+    elif is_deleted and status.get("phase") not in ("Succeeded", "Failed"):
         text = "Terminating"
     return PodColumns(
         ready=f"{ready}/{len(pod.spec.containers) + len(pod.spec.sidecars)}",

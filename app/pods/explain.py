@@ -20,16 +20,20 @@ class StatusInterval(NamedTuple):
     Attributes:
         until: when the next status begins or the pod is deleted; None where neither is known.
         pod: the Pod as last received.
+        deletion_requested_at: when the deletion of the pod was requested; None while it is not.
     """
 
     since: datetime
     until: datetime | None
     status: dict[str, Any]
     pod: PodOutline
+    deletion_requested_at: datetime | None = None
 
     def columns(self, at: datetime | None = None) -> PodColumns:
         """Return the columns of `kubectl get pods` at a time; at the beginning of the status where None."""
-        return print_pod(self.pod, self.status, at=at or self.since)
+        return print_pod(
+            self.pod, self.status, at=at or self.since, deletion_requested_at=self.deletion_requested_at
+        )
 
 
 class PodHistory(NamedTuple):
@@ -178,7 +182,7 @@ def _next(
         yield f"At {rfc3339(history.deleted_at)}, in {format_age(history.deleted_at - now)}, it is deleted."
     elif history.is_ending(now) and upcoming:
         yield "Then it is gone."
-    elif history.continues_at:
+    elif history.continues_at and not is_deleted:
         continues_at = rfc3339(history.continues_at)
         yield f"How it goes on is decided at {continues_at}, or when somebody reads it after that."
     elif not is_deleted:

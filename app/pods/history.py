@@ -118,6 +118,7 @@ class History:
             at, Pod.namespace, Pod.name, Pod.uid, PodStatus.phase, PodStatus.reason,
             PodStatus.effective_at.label("since"), Pod.created_at,
             func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status, Pod.pod,
+            Pod.deletion_requested_at,
             include_deleted=deleted,
         ).order_by(Pod.namespace, Pod.name, Pod.id)  # fmt: skip
         if namespace:
@@ -132,7 +133,12 @@ class History:
             for row in rows:
                 values = row._asdict()
                 values["status"], pod = orjson.loads(row.status), PodOutline.parse(values.pop("pod"))
-                columns = print_pod(pod, values["status"], at=at or self._node.clock())
+                columns = print_pod(
+                    pod,
+                    values["status"],
+                    at=at or self._node.clock(),
+                    deletion_requested_at=values.pop("deletion_requested_at"),
+                )
                 yield PodSnapshot(**values, columns=columns)
 
     def pod(self, *, namespace: str | None = None, name: str | None = None, uid: str | None = None) -> PodRecord:

@@ -199,7 +199,7 @@ class PodQueries:
         """Return the statuses of a pod in order, upcoming ones included.
 
         Args:
-            pod: a row with `id`, `pod` and `deleted_at`.
+            pod: a row with `id`, `pod`, `deletion_requested_at` and `deleted_at`.
             limit: only so many of the last statuses; all where None.
         """
         query = (
@@ -215,7 +215,7 @@ class PodQueries:
         if rows:
             ends.append(pod.deleted_at if pod.deleted_at and pod.deleted_at > rows[-1].effective_at else None)
         return [
-            StatusInterval(row.effective_at, end, orjson.loads(row.status), outline)
+            StatusInterval(row.effective_at, end, orjson.loads(row.status), outline, pod.deletion_requested_at)
             for row, end in zip(rows, ends, strict=True)
         ]
 

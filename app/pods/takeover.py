@@ -8,7 +8,9 @@ until the pod has ended. So a live pod that it would not be asked about, and tha
 another runtime. Its upcoming statuses are deleted, and the runtime is asked about it when it is next read.
 """
 
-from sqlalchemy import bindparam, or_
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, or_
 
 from app.db.engine import Database
 from app.db.models import Pod
@@ -40,17 +42,19 @@ class Takeover:
         if self._is_done:
             return
         node_name = self._runtime.settings.node_name
-        if self._left_pods(node_name):
+        now = self._clock()
+        with self._database.read() as connection:
+            is_any_left = bool(_left_pods(connection, node_name, now=now))
+        if is_any_left:
             with self._database.write() as connection:
                 transaction = NodeTransaction(connection, node_name=node_name, clock=self._clock)
-                for row in self._left_pods(node_name):
+                for row in _left_pods(connection, node_name, now=transaction.now):
                     now, _ = transaction.next_timestamp(row)
                     transaction.delete_statuses_from(row.id, at=now)
                     transaction.update_pod(row, continues_at=now)
         self._is_done = True
 
-    def _left_pods(self, node_name: str) -> list[Row]:
-        now = self._clock()
-        with self._database.read() as connection:
-            rows = connection.execute(_SELECT_UNOBSERVED, {"node_name": node_name, "now": now}).all()
-            return [row for row in rows if not last_transition(connection, row.id, until=now).status.is_terminal]
+
+def _left_pods(connection: Connection, node_name: str, *, now: datetime) -> list[Row]:
+    rows = connection.execute(_SELECT_UNOBSERVED, {"node_name": node_name, "now": now}).all()
+    return [row for row in rows if not last_transition(connection, row.id, until=now).status.is_terminal]

@@ -113,17 +113,8 @@ class PodWriter:
             namespace=metadata.namespace,
             name=metadata.name,
             uid=metadata.uid,
-            pod=manifest.text,
-            digest=manifest.digest,
-            pod_ip=pod.placement.pod_ip,
-            created_at=now,
-            updated_at=now,
-            starts_at=pod.starts_at,
-            deletion_requested_at=None,
-            grace_ends_at=None,
-            deleted_at=None,
-            continues_at=timeline.continues_at,
             revision=self._transaction.revision,
+            **_new_pod(pod, timeline, now=now),
         )
         self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
         self._record(metadata, {"replaced": replaced}, timeline)
@@ -142,19 +133,7 @@ class PodWriter:
         self._transaction.delete_statuses_from(row.id, at=now)
         self._transaction.mark_left(row.id, left_at=row.deleted_at)
         self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
-        self._transaction.update_pod(
-            row,
-            pod=manifest.text,
-            digest=manifest.digest,
-            pod_ip=pod.placement.pod_ip,
-            created_at=now,
-            updated_at=now,
-            starts_at=pod.starts_at,
-            deletion_requested_at=None,
-            grace_ends_at=None,
-            deleted_at=None,
-            continues_at=timeline.continues_at,
-        )
+        self._transaction.update_pod(row, **_new_pod(pod, timeline, now=now))
         self._record(row, {"revived": row.uid, "replaced": replaced}, timeline)
 
     def update(self, row: Row, manifest: Manifest) -> None:
@@ -286,6 +265,22 @@ class PodWriter:
         )
         after = self._transaction.last_hash if self._settings.audit_hash_chain else None
         audit.insert_event(self._transaction.connection, event, after=after)
+
+
+def _new_pod(pod: AcceptedPod, timeline: Timeline, *, now: datetime) -> dict[str, Any]:
+    """Return the columns of a pod that was created at a time, without those that identify it."""
+    return {
+        "pod": pod.manifest.text,
+        "digest": pod.manifest.digest,
+        "pod_ip": pod.placement.pod_ip,
+        "created_at": now,
+        "updated_at": now,
+        "starts_at": pod.starts_at,
+        "deletion_requested_at": None,
+        "grace_ends_at": None,
+        "deleted_at": None,
+        "continues_at": timeline.continues_at,
+    }
 
 
 def _with_deletion_of(row: Row, manifest: Manifest) -> Manifest:

@@ -135,7 +135,15 @@ def pods() -> Response:
     wanted = PodFilter(namespace=query.namespace, name=query.name, phase=query.phase)
     found = get_services().queries.pods(wanted, at=query.at, sort=sort, after=query.after, limit=_PODS_PER_PAGE)
     at = query.at or get_services().clock()
-    columns = [print_pod(PodOutline.parse(row.pod), orjson.loads(row.status), at=at) for row in found.rows]
+    columns = [
+        print_pod(
+            PodOutline.parse(row.pod),
+            orjson.loads(row.status),
+            at=at,
+            deletion_requested_at=row.deletion_requested_at,
+        )
+        for row in found.rows
+    ]
     return _page(
         "pods.html",
         wanted=wanted,

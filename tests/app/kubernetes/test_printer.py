@@ -24,18 +24,21 @@ def container(name: str, state: dict[str, Any], restarts: int = 0, **also: Any) 
     return {"name": name, "state": state, "ready": state == RUNNING, "restartCount": restarts, **also}
 
 
-def a_pod(init: str = "", **metadata: Any) -> dict[str, Any]:
+def a_pod(init: str = "") -> dict[str, Any]:
     """Return a Pod with containers a and b, and init containers of one letter each; capitals are sidecars."""
     spec: dict[str, Any] = {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": None}
     if init:
         spec["initContainers"] = [
             {"name": name, "restartPolicy": "Always" if name.isupper() else None} for name in init
         ]
-    return {"metadata": metadata, "spec": spec}
+    return {"spec": spec}
 
 
-def columns(pod: dict[str, Any], status: dict[str, Any]) -> PodColumns:
-    return print_pod(PodOutline.parse(orjson.dumps(pod).decode()), status, at=NOW)
+def columns(
+    pod: dict[str, Any], status: dict[str, Any], *, deletion_requested_at: datetime | None = None
+) -> PodColumns:
+    outline = PodOutline.parse(orjson.dumps(pod).decode())
+    return print_pod(outline, status, at=NOW, deletion_requested_at=deletion_requested_at)
 
 
 def condition(kind: str, status: str, reason: str | None = None) -> dict[str, Any]:
@@ -247,13 +250,13 @@ def test_ready_and_status_are_those_of_kubectl(init: str, status: dict[str, Any]
         (-5, {"phase": "Pending"}, "Terminating"),
         (-5, {"phase": "Succeeded"}, "Succeeded"),
         (-5, {"phase": "Running", "reason": "NodeLost"}, "Unknown"),
-        (1, {"phase": "Running"}, "Running"),
+        (0, {"phase": "Running"}, "Terminating"),
+        (0.001, {"phase": "Running"}, "Running"),
     ],
 )
-def test_a_pod_terminates_from_its_deletion(requested: int, status: dict[str, Any], text: str) -> None:
-    deletion = NOW + timedelta(seconds=requested + 30)
-    pod = a_pod(deletionTimestamp=deletion.isoformat(), deletionGracePeriodSeconds=30)
-    assert columns(pod, status).status == text
+def test_a_pod_terminates_from_its_deletion(requested: float, status: dict[str, Any], text: str) -> None:
+    requested_at = NOW + timedelta(seconds=requested)
+    assert columns(a_pod(), status, deletion_requested_at=requested_at).status == text
 
 
 def last(minutes: int) -> dict[str, Any]:
