@@ -1,8 +1,8 @@
 """The image: the subcommands of vkweb as its entry points, their signals, and the pinned libraries."""
 
 import json
-import os
 import signal
+import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -59,13 +59,14 @@ def test_a_failed_migration_prevents_the_start(image: Image, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("command", ["migrate", "provider"])
 def test_sigterm_ends_a_migration_that_hangs(image: Image, tmp_path: Path, command: str) -> None:
-    fifo = tmp_path / "provider.db"
-    os.mkfifo(fifo)  # opening it blocks, like a database that does not answer
-    with image.running(command, log=tmp_path / "log", DATABASE_URL=f"sqlite:///{fifo}") as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        eventually(children.read_text)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 128 + signal.SIGTERM
+    path = tmp_path / "provider.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # the migration waits for its end
+        with image.running(command, log=tmp_path / "log", DATABASE_URL=f"sqlite:///{path}") as process:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            eventually(children.read_text)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(40) == 128 + signal.SIGTERM
 
 
 async def test_the_broker_runs_a_node_until_sigterm(
