@@ -22,7 +22,8 @@ PAGE = """\
 
 `make docs` writes this page. An invalid value stops the start with a line that names the setting, and so does a
 variable whose name is very similar to that of a setting, such as `DATABSE_URL`. Other unknown variables are
-ignored: the log of a start lists the settings that differ from the defaults, secrets redacted.
+ignored, a misspelt short name such as `PROT` too: the log of a start lists the settings that differ from the
+defaults, secrets redacted.
 
 ## The provider
 
