@@ -4,6 +4,7 @@ Source: `convertToAPIContainerStatuses` of the kubelet.
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 from msgspec.structs import replace
@@ -123,6 +124,44 @@ def lost(status: ContainerStatus) -> ContainerStatus:
         message="The container could not be located when the pod was terminated",
     )
     return _ended(status, state)
+
+
+def without_restart(status: ContainerStatus) -> ContainerStatus:
+    """Replace the state of a container that waits for a restart by its last termination."""
+    if not (status.state.waiting and status.last_state.terminated):
+        return status
+    return replace(status, state=status.last_state, last_state=_NO_STATE)
+
+
+def with_lost_containers(
+    spec: PodSpec, init: Sequence[ContainerStatus], regular: Sequence[ContainerStatus]
+) -> tuple[tuple[ContainerStatus, ...], tuple[ContainerStatus, ...]]:
+    """Return the statuses of a pod that has ended: each container that still waits is lost.
+
+    Containers that were not reached, because an init container before them was not done, keep waiting.
+    Source: `TerminatePod` of the kubelet.
+
+    Args:
+        spec: the pod's spec.
+        init: the statuses of its init containers, in the order of the spec.
+        regular: the statuses of its containers.
+    """
+    init, regular = tuple(map(without_restart, init)), tuple(map(without_restart, regular))
+    reached = max((index for index, status in enumerate(init) if not status.state.waiting), default=0)
+    init = tuple(
+        lost(status) if status.state.waiting and index <= reached else status for index, status in enumerate(init)
+    )
+    if _is_initialized(spec, init, regular):
+        regular = tuple(lost(status) if status.state.waiting else status for status in regular)
+    return init, regular
+
+
+def _is_initialized(spec: PodSpec, init: Sequence[ContainerStatus], regular: Sequence[ContainerStatus]) -> bool:
+    """Return whether a container has started, or could have: the last init container has succeeded, if any."""
+    if not spec.init_containers or any(not status.state.waiting for status in regular):
+        return True
+    ended = init[-1].state.terminated
+    return spec.init_containers[-1].restart_policy != "Always" and ended is not None and ended.exit_code == 0
 
 
 def reset(status: ContainerStatus) -> ContainerStatus:

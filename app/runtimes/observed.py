@@ -15,7 +15,12 @@ import msgspec
 
 from app.core.timestamps import rfc3339
 from app.kubernetes import restart
-from app.kubernetes.container_status import initial_waiting_reason, lost, terminated_state
+from app.kubernetes.container_status import (
+    initial_waiting_reason,
+    lost,
+    terminated_state,
+    with_lost_containers,
+)
 from app.kubernetes.pod import Container
 from app.kubernetes.pod_status import DEADLINE_EXCEEDED_MESSAGE, ContainerStatuses, StatusBase, assemble_pod_status
 from app.kubernetes.resources import qos_class
@@ -171,7 +176,7 @@ def build_problem_status(pod: AcceptedPod, problem: str, *, at: datetime, previo
 
 
 def build_lost_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus) -> PodStatus:
-    """Return the status of a pod of which no trace is left: every container that was running has failed.
+    """Return the status of a pod of which no trace is left: every container that has not ended has failed.
 
     A pod with a terminal status keeps it.
     """
@@ -181,13 +186,19 @@ def build_lost_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus) ->
     def ended(status: ContainerStatus) -> ContainerStatus:
         return lost(status) if _has_run(status) and not status.state.terminated else status
 
+    init, regular = with_lost_containers(
+        pod.manifest.pod.spec,
+        [ended(status) for status in previous.init_container_statuses],
+        [ended(status) for status in _in_spec_order(pod, previous)],
+    )
+
     return _pod_status(
         pod,
         phase="Failed",
         reason=None,
         sandbox=False,
-        init=[ended(status) for status in previous.init_container_statuses],
-        regular=[ended(status) for status in _in_spec_order(pod, previous)],
+        init=init,
+        regular=regular,
         at=at,
         previous=previous,
     )

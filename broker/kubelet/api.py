@@ -13,7 +13,7 @@ from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.schema import Pods
 from broker.kubelet.stats import Summary, Usage, exposition, summarize
-from broker.pods.status_merge import TERMINAL
+from broker.pods.phase import TERMINAL
 from broker.types import Object
 
 _UNSUPPORTED = ("exec", "attach", "run", "portForward")

@@ -13,7 +13,7 @@ from broker.kubelet.log_options import LogOptions, LogsError, parse_options
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.tail_logs import TailLogs
 from broker.kubernetes.objects import to_micro_time
-from broker.pods.status_merge import TERMINAL
+from broker.pods.phase import TERMINAL
 
 log = structlog.get_logger()
 

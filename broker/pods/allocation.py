@@ -16,6 +16,7 @@ from broker.kubernetes.errors import NotFound
 from broker.pods.accounting import ResourceLedger, Usage
 from broker.pods.actions import UNKNOWN, PodVersion
 from broker.pods.admission import NODE_AFFINITY, Rejection, admit, mismatches, requests, shortages, unsupported
+from broker.pods.conditions import RESIZE_PENDING
 from broker.pods.events import EventRecorder
 from broker.pods.host_ports import host_ports
 from broker.pods.preemption import Candidate, is_critical, pods_to_preempt
@@ -30,7 +31,6 @@ from broker.pods.resize import (
     summary,
     with_allocation,
 )
-from broker.pods.status_merge import RESIZE_PENDING
 from broker.pods.store import PodSnapshot, PodStore
 from broker.pods.workqueue import RetryLater, WorkQueue
 from broker.types import Object

@@ -11,7 +11,8 @@ from broker.dependencies import Dependencies
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.kubernetes.objects import Metadata
-from broker.pods.provider_state import ProviderState, is_terminal
+from broker.pods.phase import is_terminal
+from broker.pods.provider_state import ProviderState
 from broker.pods.status_merge import terminal_status
 from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot

@@ -6,15 +6,14 @@ Everything here can be read again from Kubernetes and the provider, so nothing i
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from broker.kubernetes.objects import key
 from broker.pods.actions import UNKNOWN, PodVersion, ProviderPod
+from broker.pods.phase import is_terminal
 from broker.pods.provider_payload import Environment, digest, environment_in
 from broker.pods.resize import Allocation, allocation_in
-from broker.pods.status_merge import TERMINAL
 from broker.pods.store import PodStore
 from broker.types import Object
 
@@ -250,18 +249,6 @@ class ProviderState:
         if ends:
             self._terminal = uid
         return changed
-
-
-class _Phase(msgspec.Struct):
-    phase: Any = None
-
-
-def is_terminal(status: bytes) -> bool:
-    """Return whether a PodStatus in JSON has a terminal phase."""
-    try:
-        return msgspec.json.decode(status, type=_Phase).phase in TERMINAL
-    except msgspec.DecodeError:
-        return False
 
 
 class ProviderStates:

@@ -14,8 +14,8 @@ import msgspec
 from broker.kubernetes.quantity import Amounts, amounts
 from broker.node_info import NodeInfo
 from broker.pods.admission import Rejection, admit, in_units, requests
+from broker.pods.conditions import RESIZE_PENDING
 from broker.pods.host_ports import HostPort
-from broker.pods.status_merge import RESIZE_PENDING
 from broker.types import Object
 
 DEFERRED, INFEASIBLE = "Deferred", "Infeasible"

@@ -13,7 +13,7 @@ import msgspec
 
 from broker.kubernetes.objects import Metadata, RawObject, controller
 from broker.pods.actions import active_deadline
-from broker.pods.status_merge import TERMINAL
+from broker.pods.phase import TERMINAL
 from broker.types import Object
 
 _MIRROR = "kubernetes.io/config.mirror"

@@ -16,7 +16,8 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.objects import Object, key
-from broker.pods.provider_state import ProviderState, Termination, is_terminal
+from broker.pods.phase import is_terminal
+from broker.pods.provider_state import ProviderState, Termination
 from broker.pods.provider_sync import ProviderSync
 from broker.pods.status_source import StatusSource
 

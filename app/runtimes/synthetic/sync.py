@@ -22,7 +22,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from app.core.timestamps import parse_rfc3339, rfc3339
-from app.kubernetes.container_status import running, terminated
+from app.kubernetes.container_status import running, terminated, without_restart
 from app.kubernetes.status import ContainerStatus, PodStatus
 from app.runtimes.synthetic.container import ContainerUpdate, has_ended_for_good, reconcile_container
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
@@ -30,7 +30,7 @@ from app.runtimes.synthetic.resize import IN_PROGRESS, resources
 from app.runtimes.synthetic.restart_all import reset_containers, restart_all_at
 from app.runtimes.synthetic.status import build_pod_status
 from app.runtimes.synthetic.stop_order import ContainersByKind, plan_stops
-from app.runtimes.synthetic.termination import apply_failure, stop_container, without_restart
+from app.runtimes.synthetic.termination import apply_failure, stop_container
 
 Updates = list[ContainerUpdate]
 

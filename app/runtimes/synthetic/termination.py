@@ -16,12 +16,12 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from app.core.timestamps import rfc3339
-from app.kubernetes import container_status
 from app.kubernetes.conditions import ReasonAndMessage
-from app.kubernetes.status import ContainerState, ContainerStatus, PodStatus
+from app.kubernetes.container_status import lost, terminated, with_lost_containers, without_restart
+from app.kubernetes.status import ContainerStatus, PodStatus
 from app.runtimes.synthetic.container import first_status, hook_started_at, start_run
 from app.runtimes.synthetic.pod import PodFailure, SimulatedContainer, SimulatedPod
-from app.runtimes.synthetic.status import Statuses, build_pod_status
+from app.runtimes.synthetic.status import build_pod_status
 from app.runtimes.synthetic.stop_order import ContainersByKind, Pairs, Stop, plan_stops
 
 
@@ -82,7 +82,7 @@ def stop_containers(
             pod, before=before, at=at, init=init, regular=regular, ephemeral=ephemeral, phase=before.phase
         )
         return status, min(upcoming)
-    init, regular = _with_lost_containers(pod, init, regular)
+    init, regular = with_lost_containers(pod.definition.spec, init, regular)
     has_succeeded = why is None and all(
         status.state.terminated and status.state.terminated.exit_code == 0 for status in regular
     )
@@ -103,7 +103,7 @@ def stop_container(
     container: SimulatedContainer, status: ContainerStatus, stop: Stop, *, at: datetime
 ) -> ContainerStatus:
     """Return the status of a running container that ends at `at` because it was stopped."""
-    ended = container_status.terminated(status, at=rfc3339(at), exit_code=stop.exit_code, reason=stop.reason)
+    ended = terminated(status, at=rfc3339(at), exit_code=stop.exit_code, reason=stop.reason)
     return replace(ended, ready=container.kind == "init" and stop.exit_code == 0)
 
 
@@ -127,37 +127,6 @@ def _with_hooks_as_running(pod: SimulatedPod, pairs: ContainersByKind) -> Contai
     return ContainersByKind(*([(c, running(c, status)) for c, status in kind] for kind in pairs))
 
 
-def without_restart(status: ContainerStatus) -> ContainerStatus:
-    """Replace the state of a container that waits for a restart by its last termination."""
-    if not (status.state.waiting and status.last_state.terminated):
-        return status
-    return replace(status, state=status.last_state, last_state=ContainerState())
-
-
-def _with_lost_containers(pod: SimulatedPod, init: Statuses, regular: Statuses) -> tuple[Statuses, Statuses]:
-    """Report each container that is still waiting as lost, as a kubelet does that cannot locate the container.
-
-    Containers that were not reached, because an init container before them was not done, keep waiting.
-    """
-    init, regular = tuple(map(without_restart, init)), tuple(map(without_restart, regular))
-    reached = max((index for index, status in enumerate(init) if not status.state.waiting), default=0)
-    init = tuple(
-        container_status.lost(status) if status.state.waiting and index <= reached else status
-        for index, status in enumerate(init)
-    )
-    is_initialized = (
-        not init or any(not status.state.waiting for status in regular) or _last_init_succeeded(pod, init)
-    )
-    if is_initialized:
-        regular = tuple(container_status.lost(status) if status.state.waiting else status for status in regular)
-    return init, regular
-
-
-def _last_init_succeeded(pod: SimulatedPod, init: Statuses) -> bool:
-    ended = init[-1].state.terminated
-    return pod.init[-1].kind == "init" and ended is not None and ended.exit_code == 0
-
-
 def _evicted(pod: SimulatedPod, failure: PodFailure, before: PodStatus, *, at: datetime) -> PodStatus:
     """Return the status of an evicted pod: every container is killed at once, and the pod has failed."""
     also = [("DisruptionTarget", ("TerminationByKubelet", failure.message))]
@@ -174,7 +143,7 @@ def _failed(
 ) -> PodStatus:
     """Return the status of a failed pod. The exit codes of containers that had not ended are unknown."""
     known = {
-        status.name: status if status.state.terminated else container_status.lost(without_restart(status))
+        status.name: status if status.state.terminated else lost(without_restart(status))
         for status in before.all_containers
     }
     init, regular, ephemeral = (

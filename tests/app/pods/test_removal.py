@@ -252,6 +252,10 @@ def test_a_waiting_pod_can_be_updated_and_deleted(client: FlaskClient, clock: Cl
 
     assert delete(client, new) == 200
     assert by_name(client)["metadata"]["uid"] == old["metadata"]["uid"]
+    (gone,) = client.get("/podStatuses?since=1").get_json()["deleted"]
+    assert gone["status"]["phase"] == "Failed"
+    terminated = gone["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (terminated["exitCode"], terminated["reason"]) == (137, "ContainerStatusUnknown")
     third = create(client, a_pod())
     clock.advance(10)
     assert phases(client) == {third["metadata"]["uid"]: "Running"}

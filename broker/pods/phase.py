@@ -1,0 +1,28 @@
+"""The phases of a pod."""
+
+from typing import Any
+
+import msgspec
+
+PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
+TERMINAL = ("Succeeded", "Failed")
+
+
+def merge_phase(current: str | None, reported: object) -> str:
+    """Return the phase that follows on the one in Kubernetes; an invalid one is ignored."""
+    if not isinstance(reported, str) or reported not in PHASES:
+        return current or "Pending"
+    # A pod that is created again at the provider starts as Pending; in Kubernetes, a running pod stays Running.
+    return "Running" if current == "Running" and reported == "Pending" else reported
+
+
+class _Phase(msgspec.Struct):
+    phase: Any = None
+
+
+def is_terminal(status: bytes) -> bool:
+    """Return whether a PodStatus in JSON has a terminal phase."""
+    try:
+        return msgspec.json.decode(status, type=_Phase).phase in TERMINAL
+    except msgspec.DecodeError:
+        return False
