@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import logs
 from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
+from tests.stub_provider.statuses import NOW, Object, ended, running
 
-Object = dict[str, Any]
 T = TypeVar("T")
-NOW = "2026-11-22T08:46:38Z"
 LARGEST_BODY = 2 * 1024 * 1024
 
 
@@ -86,47 +85,6 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.headers = headers
-
-
-def waits(container: Object) -> bool:
-    """Return whether a container has a variable that is not resolved."""
-    return bool(container.get("envFrom")) or any(
-        "valueFrom" in variable for variable in container.get("env") or ()
-    )
-
-
-def running(pod: Object, started: str = NOW) -> Object:
-    """Return the status of a pod all of whose containers run, except those that wait for their environment."""
-    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "not resolved"}}
-    containers = [
-        {
-            "name": container["name"],
-            "image": container["image"],
-            "ready": not waits(container),
-            "restartCount": 0,
-            "state": waiting if waits(container) else {"running": {"startedAt": started}},
-        }
-        for container in pod["spec"]["containers"]
-    ]
-    is_running = not any(map(waits, pod["spec"]["containers"]))
-    conditions = [
-        {"type": type_, "status": str(is_running or type_ != "Ready"), "lastTransitionTime": started}
-        for type_ in ("PodScheduled", "Initialized", "Ready")
-    ]
-    return {
-        "phase": "Running" if is_running else "Pending",
-        "startTime": started,
-        "podIP": "10.0.0.7",
-        "conditions": conditions,
-        "containerStatuses": containers,
-    }
-
-
-def ended(status: Object, exit_code: int) -> Object:
-    """Return the status of a pod whose containers have ended."""
-    state = {"terminated": {"exitCode": exit_code, "reason": "Error" if exit_code else "Completed"}}
-    containers = [{**container, "ready": False, "state": state} for container in status["containerStatuses"]]
-    return {**status, "phase": "Failed" if exit_code else "Succeeded", "containerStatuses": containers}
 
 
 class StubProvider(ProviderServer):

@@ -1,13 +1,11 @@
 """The migrations: they create the schema of the models, and no failure leaves a partial schema."""
 
-import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,7 @@ from app.db.engine import Database
 from app.db.migrate import MIGRATIONS, downgrade, head, upgrade
 from app.db.models import Base, Pod
 from tests.app.web.conftest import rows
-from tests.conftest import Clock, Serve
+from tests.conftest import Clock
 from tests.pods import a_pod
 from tests.server import CLEAN, ROOT
 from tests.waiting import together_in_processes
@@ -106,10 +104,6 @@ def blank(empty_database_url: str) -> Iterator[Database]:
 def schema(database: Database) -> Catalog:
     with database.read() as connection:
         return catalog(connection)
-
-
-def mode(path: Path) -> str:
-    return oct(stat.S_IMODE(path.stat().st_mode))
 
 
 def test_the_migrated_schema_equals_the_models(blank: Database) -> None:
@@ -343,7 +337,7 @@ def test_a_newer_database_is_an_error(database: Database, database_url: str) -> 
 
 @ON_SQLITE
 def test_a_file_that_is_no_database_is_kept(empty_database_url: str) -> None:
-    path = sqlite_file(empty_database_url)
+    path = Path(str(make_url(empty_database_url).database))
     path.parent.mkdir()
     path.write_bytes(b"Dear diary, " * 1000)
     assert refusal(empty_database_url) == (
@@ -354,64 +348,8 @@ def test_a_file_that_is_no_database_is_kept(empty_database_url: str) -> None:
 
 @ON_SQLITE
 def test_an_impossible_directory_is_named_in_one_line(empty_database_url: str) -> None:
-    directory = sqlite_file(empty_database_url).parent
+    directory = Path(str(make_url(empty_database_url).database)).parent
     directory.write_text("a file where a directory should be")
     line = refusal(empty_database_url)
     assert str(directory) in line
     assert line.count("\n") == 1
-
-
-def sqlite_file(database_url: str) -> Path:
-    return Path(make_url(database_url).database or "")
-
-
-@ON_SQLITE
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
-def test_database_files_are_private_under_any_umask(empty_database_url: str, umask: int) -> None:
-    path = sqlite_file(empty_database_url)
-    with the_umask(umask):
-        upgrade(make_url(empty_database_url))
-    assert {file.name: mode(file) for file in path.parent.iterdir()} == {
-        "provider.db": "0o600",
-        "provider.db.lock": "0o600",
-    }
-    assert mode(path.parent) == "0o700"
-
-
-@ON_SQLITE
-def test_a_directory_that_others_share_keeps_its_mode(empty_database_url: str) -> None:
-    path = sqlite_file(empty_database_url)
-    path.parent.mkdir()
-    path.parent.chmod(0o755)
-    upgrade(make_url(empty_database_url))
-    assert (mode(path.parent), mode(path)) == ("0o755", "0o600")
-
-
-@ON_SQLITE
-def test_a_file_that_others_can_read_is_narrowed(database_url: str) -> None:
-    path = sqlite_file(database_url)
-    path.chmod(0o644)
-    upgrade(make_url(database_url))
-    assert mode(path) == "0o600"
-
-
-@ON_SQLITE
-def test_database_files_stay_private_while_serving(database_url: str, serve: Serve) -> None:
-    path = sqlite_file(database_url)
-    path.chmod(0o600)
-    with the_umask(0), serve() as server:
-        with closing(server.client()) as client:
-            assert client.request("POST", "/createPod", a_pod()).code == 200
-        modes = {file.name: mode(file) for file in path.parent.iterdir()}
-    assert modes == dict.fromkeys(
-        ("provider.db", "provider.db-wal", "provider.db-shm", "provider.db.lock"), "0o600"
-    )
-
-
-@contextmanager
-def the_umask(mask: int) -> Iterator[None]:
-    before = os.umask(mask)
-    try:
-        yield
-    finally:
-        os.umask(before)

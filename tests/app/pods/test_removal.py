@@ -18,61 +18,21 @@ from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Pod
 from app.runtimes.base import Timeline
-from app.services import Services
+from tests.app.pods.deletions import (
+    STOP_AFTER,
+    by_name,
+    changes,
+    create,
+    delete,
+    listed,
+    services,
+    slow_pod,
+    terminated,
+)
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import rows
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
-
-STOP_AFTER = "synthetic.virtual-kubelet.io/stop-after"
-
-
-def slow_pod(name: str = "web-0", *, stop_after: str = "10s", **fields: Any) -> dict[str, Any]:
-    """Return a pod whose container ends some time after SIGTERM."""
-    return a_pod(name, metadata={"annotations": {STOP_AFTER: stop_after}}, **fields)
-
-
-def create(client: FlaskClient, pod: dict[str, Any]) -> dict[str, Any]:
-    assert client.post("/createPod", json=pod).status_code == 200
-    return pod
-
-
-def delete(client: FlaskClient, pod: dict[str, Any], *, grace: int | None = None) -> int:
-    metadata = {key: pod["metadata"][key] for key in ("namespace", "name", "uid")}
-    return client.delete(
-        "/deletePod", json={"metadata": {**metadata, "deletionGracePeriodSeconds": grace}}
-    ).status_code
-
-
-def by_name(client: FlaskClient, name: str = "web-0") -> Any:
-    """Return the answer of `/getPod`; None for 404."""
-    answer = client.get("/getPod", query_string={"namespace": "default", "name": name})
-    return answer.get_json() if answer.status_code == 200 else None
-
-
-def listed(client: FlaskClient) -> dict[str, Any]:
-    """Return the status of each listed pod by UID."""
-    return {pod["metadata"]["uid"]: pod["status"] for pod in client.get("/getPods").get_json()}
-
-
-def phases(client: FlaskClient) -> dict[str, str]:
-    """Return the phase of each listed pod by UID."""
-    return {uid: status["phase"] for uid, status in listed(client).items()}
-
-
-def changes(client: FlaskClient, since: int) -> Any:
-    return client.get("/podStatuses", query_string={"since": since}).get_json()
-
-
-def terminated(status: dict[str, Any]) -> tuple[str, int, str]:
-    """Return the phase of a pod, and the exit code and end of its container."""
-    state = status["containerStatuses"][0]["state"]["terminated"]
-    return status["phase"], state["exitCode"], state["finishedAt"]
-
-
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
 
 
 def test_a_pod_stays_until_its_container_ends(client: FlaskClient, clock: Clock) -> None:
@@ -199,87 +159,6 @@ def test_an_update_does_not_cancel_a_deletion(client: FlaskClient, clock: Clock)
 
     clock.advance(10)
     assert by_name(client) is None
-
-
-def test_another_uid_starts_after_the_end(client: FlaskClient, clock: Clock) -> None:
-    old, new = slow_pod(), a_pod()
-    create(client, old)
-    delete(client, old)
-    clock.advance(1)
-    create(client, new)
-    assert by_name(client)["metadata"]["uid"] == new["metadata"]["uid"]
-
-    clock.advance(8)
-    assert by_name(client)["status"]["phase"] == "Pending"
-    assert phases(client) == {old["metadata"]["uid"]: "Running", new["metadata"]["uid"]: "Pending"}
-
-    clock.advance(1)
-    status = by_name(client)["status"]
-    assert (status["phase"], status["startTime"]) == ("Running", "2026-11-22T08:46:39Z")
-    assert status["containerStatuses"][0]["state"]["running"]["startedAt"] == "2026-11-22T08:46:48Z"
-    assert list(listed(client)) == [new["metadata"]["uid"]]
-
-
-def test_a_replaced_pod_ends_before_its_successor_starts(client: FlaskClient, clock: Clock) -> None:
-    old, new = slow_pod(), a_pod()
-    create(client, old)
-    create(client, new)
-    assert set(phases(client).values()) == {"Running", "Pending"}
-
-    clock.advance(10)
-    assert phases(client) == {new["metadata"]["uid"]: "Running"}
-
-
-def test_the_address_is_free_after_the_end(make_app: MakeApp, clock: Clock) -> None:
-    client = make_app(pod_cidr="198.18.0.0/30").test_client()  # two addresses
-    old = create(client, slow_pod())
-    create(client, a_pod("other"))
-    delete(client, old)
-    assert client.post("/createPod", json=a_pod("third")).status_code == 503
-
-    clock.advance(10)
-    create(client, a_pod("third"))
-
-
-def test_a_waiting_pod_can_be_updated_and_deleted(client: FlaskClient, clock: Clock) -> None:
-    old, new = slow_pod(), a_pod()
-    create(client, old)
-    create(client, new)
-    new["metadata"]["generation"] = 2
-    assert client.put("/updatePod", json=new).status_code == 200
-    assert by_name(client)["status"]["observedGeneration"] == 2
-    assert by_name(client)["status"]["phase"] == "Pending"
-
-    assert delete(client, new) == 200
-    assert by_name(client)["metadata"]["uid"] == old["metadata"]["uid"]
-    (gone,) = client.get("/podStatuses?since=1").get_json()["deleted"]
-    assert gone["status"]["phase"] == "Failed"
-    terminated = gone["status"]["containerStatuses"][0]["state"]["terminated"]
-    assert (terminated["exitCode"], terminated["reason"]) == (137, "ContainerStatusUnknown")
-    third = create(client, a_pod())
-    clock.advance(10)
-    assert phases(client) == {third["metadata"]["uid"]: "Running"}
-
-
-def test_a_delete_by_uid_finds_the_ending_pod(client: FlaskClient, clock: Clock) -> None:
-    old, new = slow_pod(), a_pod()
-    create(client, old)
-    create(client, new)
-    assert delete(client, old, grace=0) == 200
-
-    clock.advance(2)  # between SIGTERM and SIGKILL
-    assert by_name(client)["status"]["phase"] == "Running"
-    assert delete(client, old) == 404
-
-
-def test_a_late_create_of_the_ending_pod_is_ignored(client: FlaskClient, clock: Clock) -> None:
-    old, new = slow_pod(), a_pod()
-    create(client, old)
-    create(client, new)
-    create(client, old)
-
-    clock.advance(10)
-    assert list(listed(client)) == [new["metadata"]["uid"]]
 
 
 @pytest.mark.parametrize("write", ["create", "delete"])

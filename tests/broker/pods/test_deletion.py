@@ -19,8 +19,6 @@ WATCHED = {"finalizers": ["example.com/watched"]}
 async def graceful() -> AsyncIterator[StubProvider]:
     """A provider whose deleted pods end when the test ends them."""
     async with providing(Ways(extensions=("gracefulDelete", "podStatuses"), reports_changes=True)) as provider:
-        provider.pods["default/earlier"], provider.statuses["default/earlier"] = bound("earlier"), {}
-        provider.remove("default/earlier")  # revision 0 has no changes to continue from
         yield provider
 
 
@@ -50,14 +48,19 @@ def exit_code(api: ApiServer) -> int | None:
     return code
 
 
+async def delete_running(api: ApiServer, stub: StubProvider) -> None:
+    """Create a pod with a finalizer, and delete it when it runs; wait until the provider has the request."""
+    api.store.create("pods", bound(metadata=WATCHED))
+    await api.until(lambda: phase(api) == "Running")
+    api.store.delete("pods", "web-0", "default")
+    await stub.until(lambda: stub.requests_to("/deletePod"))
+
+
 async def test_a_deleted_pod_stays_until_it_ends(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(metadata=WATCHED))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
-        api.store.delete("pods", "web-0", "default")
-        await graceful.until(lambda: graceful.requests_to("/deletePod"))
+        await delete_running(api, graceful)
         graceful.report(POD, {**running(graceful.pods[POD]), "message": "stopping"})
         await api.until(lambda: status(api).get("message") == "stopping")
         assert not api.requests_to("DELETE", "/pods/web-0")
@@ -144,11 +147,8 @@ async def test_only_a_shorter_grace_is_sent_again(
 async def test_a_restarted_broker_continues_a_deletion(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(metadata=WATCHED))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
-        api.store.delete("pods", "web-0", "default")
-        await graceful.until(lambda: graceful.requests_to("/deletePod"))
+        await delete_running(api, graceful)
     async with controlling(graceful):
         await graceful.until(lambda: len(graceful.requests_to("/deletePod")) == 2)
         graceful.end(POD, 3)
@@ -160,11 +160,8 @@ async def test_a_restarted_broker_continues_a_deletion(
 async def test_an_end_without_a_broker_is_known(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(metadata=WATCHED))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
-        api.store.delete("pods", "web-0", "default")
-        await graceful.until(lambda: graceful.requests_to("/deletePod"))
+        await delete_running(api, graceful)
     graceful.end(POD, 3)
     async with controlling(graceful):
         await api.until(lambda: api.requests_to("DELETE", "/pods/web-0"))
@@ -175,11 +172,8 @@ async def test_an_end_without_a_broker_is_known(
 async def test_an_end_during_an_outage_is_known(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(metadata=WATCHED))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
-        api.store.delete("pods", "web-0", "default")
-        await graceful.until(lambda: graceful.requests_to("/deletePod"))
+        await delete_running(api, graceful)
         await graceful.stop()
         graceful.end(POD, 143)
         await graceful.start()
@@ -207,11 +201,8 @@ async def test_a_pod_lost_while_it_ends_has_ended(
     api: ApiServer, graceful: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(termination, "_LAST_STATUS_TIMEOUT", 0.1)
-    api.store.create("pods", bound(metadata=WATCHED))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
-        api.store.delete("pods", "web-0", "default")
-        await graceful.until(lambda: graceful.requests_to("/deletePod"))
+        await delete_running(api, graceful)
         await graceful.stop()
         graceful.forget()
         await graceful.start()

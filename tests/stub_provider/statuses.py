@@ -1,0 +1,47 @@
+"""Pods and statuses as the stub provider reports them."""
+
+from typing import Any
+
+Object = dict[str, Any]
+NOW = "2026-11-22T08:46:38Z"
+
+
+def waits(container: Object) -> bool:
+    """Return whether a container has a variable that is not resolved."""
+    return bool(container.get("envFrom")) or any(
+        "valueFrom" in variable for variable in container.get("env") or ()
+    )
+
+
+def running(pod: Object, started: str = NOW) -> Object:
+    """Return the status of a pod all of whose containers run, except those that wait for their environment."""
+    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": "not resolved"}}
+    containers = [
+        {
+            "name": container["name"],
+            "image": container["image"],
+            "ready": not waits(container),
+            "restartCount": 0,
+            "state": waiting if waits(container) else {"running": {"startedAt": started}},
+        }
+        for container in pod["spec"]["containers"]
+    ]
+    is_running = not any(map(waits, pod["spec"]["containers"]))
+    conditions = [
+        {"type": type_, "status": str(is_running or type_ != "Ready"), "lastTransitionTime": started}
+        for type_ in ("PodScheduled", "Initialized", "Ready")
+    ]
+    return {
+        "phase": "Running" if is_running else "Pending",
+        "startTime": started,
+        "podIP": "10.0.0.7",
+        "conditions": conditions,
+        "containerStatuses": containers,
+    }
+
+
+def ended(status: Object, exit_code: int) -> Object:
+    """Return the status of a pod whose containers have ended."""
+    state = {"terminated": {"exitCode": exit_code, "reason": "Error" if exit_code else "Completed"}}
+    containers = [{**container, "ready": False, "state": state} for container in status["containerStatuses"]]
+    return {**status, "phase": "Failed" if exit_code else "Succeeded", "containerStatuses": containers}
