@@ -22,8 +22,8 @@ up: .venv/run ## Run provider and broker together, as a node of the cluster in t
 	@exec $(BIN)/vkweb up $(ARGS)
 
 .PHONY: test
-test: .venv/dev ## Run all tests; those of PostgreSQL and Chromium if these are installed
-	$(BIN)/pytest
+test: .venv/dev ## Run all tests, on all CPUs; those of PostgreSQL and Chromium if these are installed
+	$(BIN)/pytest -n auto --dist loadfile
 
 .PHONY: lint
 lint: .venv/dev ## Check style, types, import layers, and that the lock files match pyproject.toml

@@ -37,8 +37,10 @@ def run_in_child(run: Callable[[], object]) -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # until there are handlers that know the child
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         run()
         sys.exit(0)
     status = _wait(child)
@@ -56,6 +58,7 @@ def _wait(child: int) -> int:
 
     for each in _FORWARDED:
         signal.signal(each, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     for each in _FORWARDED:
         signal.signal(each, _exit)

@@ -54,7 +54,7 @@ class DiskReserve:
             self._places.append(_Place(database.path.parent, "the database"))
         self._clock = clock
         self._changed_at: datetime | None = None
-        self._is_short = False
+        self._shortage: str | None = None
 
     def check(self, size: int = 0) -> None:
         """Check that a pod can be stored.
@@ -71,16 +71,17 @@ class DiskReserve:
     def with_pressure(self, conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return node conditions in which DiskPressure is True while there is a shortage. Never fails.
 
-        Each process sees the beginning and the end of a shortage when it is asked for the conditions.
+        Each process sees the beginning and the end of a shortage when it is asked for the conditions. The message
+        is that of the beginning: one that changes with the free space would be a change of the Node each time.
         """
-        message = next(self._shortages(0), None)
-        if self._is_short != (message is not None):
-            self._is_short, self._changed_at = not self._is_short, self._clock()
+        shortage = next(self._shortages(0), None)
+        if (self._shortage is None) != (shortage is None):
+            self._shortage, self._changed_at = shortage, self._clock()
         if self._changed_at is None:
             return conditions
         changed = {"lastTransitionTime": rfc3339(self._changed_at)}
-        if message:
-            changed |= {"status": "True", "reason": "ProviderHasDiskPressure", "message": message}
+        if self._shortage:
+            changed |= {"status": "True", "reason": "ProviderHasDiskPressure", "message": self._shortage}
         return [{**c, **changed} if c["type"] == "DiskPressure" else c for c in conditions]
 
     def _shortages(self, needed: int) -> Iterator[str]:

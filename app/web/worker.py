@@ -87,6 +87,11 @@ class Worker(ThreadWorker):
                 self.accept(listener)
             listener.close()
 
+    def is_parent_alive(self) -> bool:
+        """Return whether gunicorn's master process runs; without it, stop as after SIGTERM."""
+        self.alive = self.alive and bool(super().is_parent_alive())
+        return self.alive
+
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, and wait for its request."""
         try:

@@ -218,6 +218,20 @@ def test_sigterm_finishes_open_requests(serve: Serve) -> None:
 
 
 @ON_SQLITE
+def test_a_worker_without_its_master_answers_long_polls(serve: Serve) -> None:
+    with serve(WORKERS="1") as server, closing(server.client()) as client:
+        (worker,) = booted(server, 1)
+        assert client.request("POST", "/createPod", a_pod("web")).code == 200
+        revision = client.get("/podStatuses", since=0).json()["revision"]
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=40)) as waiting:
+            waiting.request("GET", f"/podStatuses?since={revision}&wait=60")
+            assert client.get("/healthz").code == 200
+            os.kill(server.process.pid, signal.SIGKILL)
+            assert waiting.getresponse().status == 200
+        eventually(lambda: not Path(f"/proc/{worker}").exists())
+
+
+@ON_SQLITE
 def test_sighup_replaces_the_workers_while_everybody_is_served(serve: Serve) -> None:
     with serve(WORKERS="2") as server:
         old = booted(server, 2)
