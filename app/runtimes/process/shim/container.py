@@ -4,14 +4,12 @@ import contextlib
 import os
 import selectors
 import signal
-import subprocess
 import time
-from functools import partial
 from typing import Any
 
 from .hook import start_hook
 from .log import Lines, Log
-from .processes import MARK, die_with, in_session, kill_all, marked
+from .processes import in_session, kill_all, marked, start
 from .record import rfc3339_micro
 
 LOST = {
@@ -211,16 +209,13 @@ class Container:
         self._log = Log(self._directory, self._runs - 1)
         ends = [os.pipe(), os.pipe()]
         try:
-            process = subprocess.Popen(  # noqa: S603 - running the pod's command is the purpose
+            pid = start(
                 self.spec["argv"],
-                env={**self.spec["env"], MARK: self._mark},
+                env=self.spec["env"],
                 cwd=self.spec["cwd"],
-                stdin=subprocess.DEVNULL,
+                mark=self._mark,
                 stdout=ends[0][1],
                 stderr=ends[1][1],
-                start_new_session=True,
-                umask=0o022,
-                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - there are no threads in a shim
             )
         except (OSError, ValueError) as exc:
             # Name the field and the error only: the command may contain a secret.
@@ -230,8 +225,7 @@ class Container:
             for reading, _ in ends:
                 os.close(reading)
         else:
-            process.returncode = 0  # the shim reaps its children itself
-            self.pid = process.pid
+            self.pid = pid
             self.has_started = self.spec["post_start"] is None
             if not self.has_started:
                 self._start_hook("post_start", now)

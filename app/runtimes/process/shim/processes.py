@@ -11,8 +11,10 @@ requires root. Three other mechanisms find them:
 import ctypes
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 MARK = "VIRTUAL_KUBELET_CONTAINER"
 """The environment variable that names the container: the pod's directory and the container's name."""
@@ -32,7 +34,37 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
-def die_with(parent: int) -> None:
+def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str,
+    mark: str,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+) -> int:
+    """Start a process of a container in a session of its own; return its process ID.
+
+    Raises:
+        OSError: the command or the working directory cannot be used.
+        ValueError: an argument or a variable cannot be passed to a process.
+    """
+    process = subprocess.Popen(  # noqa: S603 - running the pod's command is the purpose
+        argv,
+        env={**env, MARK: mark},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        umask=0o022,
+        preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - there are no threads in a shim
+    )
+    process.returncode = 0  # the shim reaps its children itself
+    return process.pid
+
+
+def _die_with(parent: int) -> None:
     """Make the kernel kill this process when its parent ends, so that no container outlives its shim."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the parent ended before the call
