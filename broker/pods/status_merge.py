@@ -111,7 +111,8 @@ def terminal_status(
 ) -> Object:
     """Return the status of a pod that has ended.
 
-    A container whose end the provider has not reported has failed with exit code 137, as in a kubelet.
+    A container whose end the provider has not reported has failed with exit code 137, as in a kubelet. Containers
+    that were not reached, because an init container before them was not done, keep their status.
 
     Args:
         pod: the pod.
@@ -122,11 +123,15 @@ def terminal_status(
     """
     current: Object = pod.get("status") or {}
     status: Object = {**(reported or {}), "reason": reason, "message": message}
-    for statuses, _ in _CONTAINERS:
-        if containers := status.get(statuses) or current.get(statuses):
-            status[statuses] = [_ended_container(container, to_time(now)) for container in containers]
-    codes = [c["state"]["terminated"].get("exitCode", 0) for c in status.get("containerStatuses") or ()]
-    succeeded = reason is None and codes and not any(codes)
+    listed: dict[str, list[Object]] = {
+        name: status.get(name) or current.get(name) or [] for name, _ in _CONTAINERS
+    }
+    unreached = _unreached(pod["spec"], listed["initContainerStatuses"], listed["containerStatuses"])
+    for name, containers in listed.items():
+        if containers:
+            status[name] = [c if c["name"] in unreached else _ended_container(c, to_time(now)) for c in containers]
+    codes = [_exit_code(container) for container in status.get("containerStatuses") or ()]
+    succeeded = reason is None and codes and not any(code != 0 for code in codes)
     return {**status, "phase": "Succeeded" if succeeded else "Failed"}
 
 
@@ -182,6 +187,34 @@ def _is_forbidden_restart(before: Object, after: Object, spec: Object, container
         return False
     policy = spec.get("restartPolicy", "Always")
     return policy == "Never" or (policy == "OnFailure" and not ended.get("exitCode"))
+
+
+def _unreached(spec: Object, init: Sequence[Object], regular: Sequence[Object]) -> set[str]:
+    """Return the names of the containers that were not reached: an init container before them was not done."""
+    last_run = max((index for index, container in enumerate(init) if _has_run(container)), default=0)
+    unreached = {container["name"] for container in init[last_run + 1 :]}
+    is_initialized = (
+        not spec.get("initContainers") or any(map(_has_run, regular)) or (init and _is_done(spec, init[-1]))
+    )
+    return unreached if is_initialized else unreached | {container["name"] for container in regular}
+
+
+def _is_done(spec: Object, last_init: Object) -> bool:
+    """Return whether the last init container has succeeded, or is a sidecar that has started."""
+    if spec["initContainers"][-1].get("restartPolicy") == "Always":
+        return bool((last_init.get("state") or {}).get("running") and last_init.get("started"))
+    return _exit_code(last_init) == 0
+
+
+def _has_run(container: Object) -> bool:
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    return bool(state.get("running") or state.get("terminated") or last.get("terminated"))
+
+
+def _exit_code(container: Object) -> int | None:
+    """Return the exit code of a container; None where it has not ended."""
+    terminated = (container.get("state") or {}).get("terminated")
+    return terminated.get("exitCode", 0) if terminated else None
 
 
 def _ended_container(container: Object, now: str) -> Object:

@@ -249,6 +249,34 @@ def test_a_container_without_known_end_has_failed() -> None:
     }
 
 
+WAITS: Object = {"waiting": {"reason": "PodInitializing"}}
+
+
+@pytest.mark.parametrize(
+    ("init", "regular", "ended"),
+    [
+        pytest.param([WAITS, WAITS], [WAITS], {"one"}, id="nothing has run"),
+        pytest.param([container()["state"], WAITS], [WAITS], {"one"}, id="the first runs"),
+        pytest.param([ENDED, FAILED], [WAITS], {"one", "two"}, id="the last has failed"),
+        pytest.param([ENDED, ENDED], [WAITS], {"one", "two", "web"}, id="all have succeeded"),
+        pytest.param([ENDED, WAITS], [FAILED], {"one", "web"}, id="a container has run"),
+    ],
+)
+def test_unreached_containers_keep_waiting(init: list[Object], regular: list[Object], ended: set[str]) -> None:
+    names = ("one", "two")
+    of = pod(
+        {
+            "initContainerStatuses": [container(*pair) for pair in zip(names, init, strict=True)],
+            "containerStatuses": [container("web", state) for state in regular],
+        },
+        initContainers=[a_container(name) for name in names],
+    )
+    status = terminal_status(of, now=NOW)
+    containers = [*status["initContainerStatuses"], *status["containerStatuses"]]
+    assert {c["name"] for c in containers if "terminated" in c["state"]} == ended
+    assert status["phase"] == "Failed"
+
+
 def test_a_terminal_status_may_have_a_reason() -> None:
     of = pod({"phase": "Running", "containerStatuses": [container("web", ENDED)]})
     status = merged(of, terminal_status(of, now=NOW, reason="DeadlineExceeded", message="too long"))

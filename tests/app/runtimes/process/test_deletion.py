@@ -126,7 +126,9 @@ def test_a_pod_deleted_before_its_start_never_runs(runtime: ProcessRuntime, tmp_
     live = pod.pod
     pod.delete()
     assert pod.until_over().phase == "Failed"
-    assert pod.container().state.waiting
+    terminated = pod.container().state.terminated
+    assert terminated
+    assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
     runtime.sync(live)  # of the create, which is late
     eventually(lambda: not pod.directory.has_shim)
     assert not (tmp_path / "ran").exists()
