@@ -56,7 +56,8 @@ class KubeletApi:
             web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
             web.get("/pods", self.list_pods),
             web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients omit the slash
-            web.route("*", "/run/{tail:.*}", self.refuse_run),
+            web.route("*", "/run/{tail:.*}", self.refuse),
+            web.route("*", "/portForward/{tail:.*}", self.refuse),
             *ContainerStreams(self._dependencies, self._pods, self._sessions).routes(),
         ]
 
@@ -92,9 +93,11 @@ class KubeletApi:
         body = msgspec.json.encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
-    async def refuse_run(self, _: web.Request) -> web.Response:
-        """Refuse the old form of exec without streams, which no client uses."""
-        raise web.HTTPNotImplemented(text=f"run is not supported on node {self._node_name}: use exec")
+    async def refuse(self, request: web.Request) -> web.Response:
+        """Answer 501 for a route without a request in the provider contract, before a protocol upgrade."""
+        verb = request.path.split("/")[1]
+        text = f"{verb} is not supported on node {self._node_name}: its provider has no such request"
+        raise web.HTTPNotImplemented(text=text)
 
     async def stats(self, _: web.Request) -> web.Response:
         """Return usage of node, pods and containers, as JSON."""
