@@ -19,6 +19,7 @@ from app.runtimes.observed import (
     has_started,
     observed_transitions,
 )
+from app.runtimes.usage import PodUsage
 
 __all__ = [
     "AcceptedPod",
@@ -29,6 +30,7 @@ __all__ = [
     "Observation",
     "ObservedContainer",
     "Placement",
+    "PodUsage",
     "Runtime",
     "Settings",
     "Timeline",
