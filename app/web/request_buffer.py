@@ -102,7 +102,7 @@ class RequestBuffer:
             self.complete = True
 
     def _read_framing(self) -> None:
-        lengths, codings = set(), b""
+        lengths, codings = set(), bytearray()
         for line in self._head.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
             if name.lower() == b"content-length":
