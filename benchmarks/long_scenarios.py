@@ -66,7 +66,7 @@ def measure_idle(options: argparse.Namespace, targets: list[Target]) -> Iterator
 
 
 def measure_growth(options: argparse.Namespace, targets: list[Target]) -> Iterator[Table]:
-    """Measure a single new pod among 500 and among 10,000: createPod, and create until the watch reports it as Running."""
+    """Measure a single new pod among 500 and among 10,000: createPod, and until it is Running."""
     for target in _watchable(targets):
         table = Table(f"growth, {target.label}", ["10,000 pods", "500 pods"])
         for column, size in (("500 pods", 500), ("10,000 pods", 10_000)):
