@@ -29,7 +29,7 @@ class TooManySessions(BrokerError):
 
 
 class Target(NamedTuple):
-    """What a session is for: `exec`, `attach` or `portForward`, and a container or a port of a pod."""
+    """The kind of a session (`exec`, `attach` or `portForward`), and the container or port of a pod."""
 
     kind: str
     namespace: str
@@ -57,7 +57,7 @@ class Session:
     """A place among the sessions.
 
     Attributes:
-        target: what the session is for.
+        target: kind and container, or port, of the session.
         ended: its result ends the session with this status.
     """
 
