@@ -24,7 +24,7 @@ def has_disconnected(transport: asyncio.BaseTransport) -> bool:
 
 
 def keep_open(connection: socket.socket | None) -> None:
-    """Let a connection be idle or unread for any time, and find a peer that is gone within a minute."""
+    """Set the options of a connection that may be idle or unread for any time; a peer that is lost is found."""
     if connection is None or not hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux only
         return
     for level, option, value in (
