@@ -3,6 +3,7 @@
 from conformance.check import Check
 from conformance.checks import (
     access,
+    batches,
     changes,
     deletion,
     environments,
@@ -31,6 +32,7 @@ ALL: tuple[Check, ...] = tuple(
         changes,
         deletion,
         environments,
+        batches,
     )
     for found in vars(module).values()
     if isinstance(found, Check)

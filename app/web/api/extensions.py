@@ -5,6 +5,7 @@ from flask import Blueprint
 from app.web.responses import Response, json_response
 
 EXTENSIONS = {
+    "batch": 1,
     "containerEnvironments": 1,
     "gracefulDelete": 1,
     "logs": 1,
