@@ -30,7 +30,7 @@ CONFIG = schemathesis.Config.from_dict(
             {"include-path": "/updatePod", "phases": {"coverage": {"enabled": False}}},
             {
                 # An item that is not valid has its code in the response, which is 200.
-                "include-path-regex": "/(create|delete)Pods",
+                "include-path": "/deletePods",
                 "phases": {"coverage": {"enabled": False}},
                 "checks": {"negative_data_rejection": {"enabled": False}},
             },
@@ -38,7 +38,8 @@ CONFIG = schemathesis.Config.from_dict(
     }
 )
 CONTRACT = orjson.loads(document())
-schema = schemathesis.openapi.from_dict(CONTRACT, config=CONFIG)
+# The items of /createPods are those of /createPod; arrays of whole Pods take long to generate.
+schema = schemathesis.openapi.from_dict(CONTRACT, config=CONFIG).exclude(path="/createPods")
 
 
 @schema.hook
