@@ -7,12 +7,17 @@ import structlog
 from flask import Flask, g
 from werkzeug.exceptions import HTTPException
 
-from app.core.errors import InvalidRequest, NotFound, ProviderError, Unavailable
+from app.core.errors import InvalidRequest, NotFound, NotSupported, ProviderError, Unavailable
 from app.web.responses import Response
 
 RETRY_AFTER_SECONDS = 1
 
-STATUS_CODES: dict[type[ProviderError], int] = {InvalidRequest: 400, NotFound: 404, Unavailable: 503}
+STATUS_CODES: dict[type[ProviderError], int] = {
+    InvalidRequest: 400,
+    NotFound: 404,
+    NotSupported: 501,
+    Unavailable: 503,
+}
 """The status code of an error: that of its class, or of the nearest base class in this table."""
 
 log = structlog.get_logger("app")
@@ -49,7 +54,7 @@ def describe(exc: Exception) -> tuple[int, str]:
         # The traceback is formatted here: an unconfigured logger prints local variables with it, such as a pod.
         log.error("internal error", exception="".join(traceback.format_exception(exc)), request_id=request_id)
         return code, f"internal error; see request {request_id} in the provider's log"
-    if code > 500:
+    if code == 503:
         log.warning("unavailable", problem=str(exc), request_id=request_id)
     return code, str(exc)
 

@@ -14,6 +14,7 @@ from conformance.checks import (
     node,
     reads,
     statuses,
+    usage,
     writes,
 )
 
@@ -33,6 +34,7 @@ ALL: tuple[Check, ...] = tuple(
         deletion,
         environments,
         batches,
+        usage,
     )
     for found in vars(module).values()
     if isinstance(found, Check)
