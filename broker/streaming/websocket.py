@@ -75,7 +75,12 @@ _CODECS = {
 PROTOCOLS = tuple(name for name in _CODECS if name)
 
 
-class _ChannelSocket:
+def codec_of(protocol: str | None) -> _Codec:
+    """Return the codec of a subprotocol; None: a client that names none."""
+    return _CODECS[protocol]
+
+
+class ChannelSocket:
     """Channels in the messages of a WebSocket."""
 
     def __init__(
@@ -115,7 +120,7 @@ class _ChannelSocket:
             raise PeerGone("the WebSocket is closed") from exc
 
 
-class WebSocketClient(_ChannelSocket):
+class WebSocketClient(ChannelSocket):
     """The client of an exec or attach over WebSocket: a :class:`~broker.streaming.peer.ClientPeer`."""
 
     def __init__(self, ws: "web.WebSocketResponse[bool]", request: web.Request, requested: Requested) -> None:
@@ -187,7 +192,7 @@ class WebSocketClient(_ChannelSocket):
             self._transport.abort()
 
 
-class WebSocketProvider(_ChannelSocket):
+class WebSocketProvider(ChannelSocket):
     """The provider's end of a session: a :class:`~broker.streaming.peer.ProviderPeer`."""
 
     def __init__(self, ws: "aiohttp.ClientWebSocketResponse[bool]") -> None:

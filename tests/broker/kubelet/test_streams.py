@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from tests.broker.kubelet.conftest import Kubelet, Node
+from tests.broker.waiting import eventually
 from tests.stub_provider.streams import Socket, StreamProvider, exit_status
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
@@ -116,3 +117,32 @@ async def test_the_providers_refusal_comes_before_the_upgrade(streams: Client, s
     assert await streams.refusal() == (500, "no shell: none")
     stub.refusal = 401, "no token"
     assert await streams.refusal() == (502, "no token")
+
+
+async def test_ports_share_one_websocket(streams: Client, stub: StreamProvider) -> None:
+    ws = await streams.connect("/portForward/shop/web", protocols=(V4,), ports="80,443")
+    assert [await ws.receive_bytes() for _ in range(4)] == [
+        b"\x00P\x00",
+        b"\x01P\x00",
+        b"\x02\xbb\x01",
+        b"\x03\xbb\x01",
+    ]
+    await ws.send_bytes(b"\x02hello")
+    assert await ws.receive_bytes() == b"\x02hello"
+    await ws.send_bytes(b"\x00hi")
+    assert await ws.receive_bytes() == b"\x00hi"
+    await ws.close()
+    await eventually(lambda: stub.open == 0)
+    asked = sorted(dict(query)["port"] for _, query, _ in stub.requests)
+    assert (asked, {path for path, _, _ in stub.requests}) == (["443", "80"], {"/portForward"})
+
+
+async def test_a_refused_port_leaves_the_others(streams: Client, stub: StreamProvider) -> None:
+    stub.refusal = 404, "nothing listens"
+    ws = await streams.connect("/portForward/shop/web", protocols=(V4,), ports="80")
+    assert await everything(ws) == [b"\x00P\x00", b"\x01P\x00", b"\x01nothing listens"]
+
+
+@pytest.mark.parametrize("ports", ["", "web", "0", "65536", "80,"])
+async def test_invalid_ports_are_refused(streams: Client, ports: str) -> None:
+    assert (await streams.refusal("/portForward/shop/web", ports=ports))[0] == 400
