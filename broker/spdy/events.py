@@ -1,4 +1,4 @@
-"""What a peer has sent."""
+"""Events: frames that a peer has sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
