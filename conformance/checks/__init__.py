@@ -13,6 +13,7 @@ from conformance.checks import (
     node,
     reads,
     statuses,
+    usage,
     writes,
 )
 
@@ -31,6 +32,7 @@ ALL: tuple[Check, ...] = tuple(
         changes,
         deletion,
         environments,
+        usage,
     )
     for found in vars(module).values()
     if isinstance(found, Check)

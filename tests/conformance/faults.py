@@ -325,6 +325,27 @@ ENVIRONMENTS = {
     ),
 }
 
+USAGE = {
+    "usage-lists-the-running-containers": Fault(
+        "the containers are none", faulty.changing_usage(lambda entry: entry.update(containers=[]))
+    ),
+    "usage-has-times-and-numbers": Fault(
+        "cpu.time is not in RFC 3339 format",
+        faulty.changing_usage(lambda entry: entry["cpu"].update(time="2026-11-22 08:46")),
+    ),
+    "pod-usage-is-the-sum-of-its-containers": Fault(
+        "cpu.usageNanoCores of the pod is not the sum",
+        faulty.changing_usage(lambda entry: entry["cpu"].update(usageNanoCores=1)),
+    ),
+    "total-usage-never-falls": Fault(
+        "the total falls",
+        faulty.changing_usage(
+            lambda entry: entry["cpu"].update(usageCoreNanoSeconds=10**15 - entry["cpu"]["usageCoreNanoSeconds"])
+        ),
+    ),
+    "deleted-pod-has-no-usage": Fault("/podStats has an entry for the deleted pod", faulty.keeps_usage),
+}
+
 FAULTS = {
     f"{group}.{name}": fault
     for group, faults in (
@@ -340,6 +361,7 @@ FAULTS = {
         ("changes", CHANGES),
         ("deletion", DELETION),
         ("environments", ENVIRONMENTS),
+        ("usage", USAGE),
     )
     for name, fault in faults.items()
 }

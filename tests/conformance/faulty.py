@@ -113,6 +113,24 @@ def changing_status(change: Callable[[Object], object]) -> Faulty:
     return answer
 
 
+def changing_usage(change: Callable[[Object], object]) -> Faulty:
+    """Change every entry of `/podStats`."""
+
+    def changed(reply: Reply) -> Reply:
+        entries: Any = reply.data
+        for entry in entries:
+            change(entry)
+        return json_reply(entries)
+
+    return changing("/podStats", changed)
+
+
+async def keeps_usage(stub: StubProvider, request: Request) -> Reply:
+    """Return the usage of pods that are gone."""
+    reply = await stub.answer(request)
+    return json_reply(list(stub.usage.values())) if request.path == "/podStats" else reply
+
+
 async def runs_every_container(stub: StubProvider, request: Request) -> Reply:
     """Ignore references that are not resolved."""
     reply = await stub.answer(request)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import logs
 from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
-from tests.stub_provider.statuses import NOW, Object, ended, running
+from tests.stub_provider.statuses import NOW, Object, ended, pod_stats, running
 
 T = TypeVar("T")
 LARGEST_BODY = 2 * 1024 * 1024
@@ -94,6 +94,7 @@ class StubProvider(ProviderServer):
         pods: namespace/name → pod as sent.
         statuses: namespace/name → reported status.
         log: log of every container.
+        usage: UID → last entry of `/podStats`.
         override: returns the response instead of :meth:`answer`; None for no override.
     """
 
@@ -103,10 +104,12 @@ class StubProvider(ProviderServer):
         self.pods: dict[str, Object] = {}
         self.statuses: dict[str, Object] = {}
         self.log = "one\ntwo\n"
+        self.usage: dict[str, Object] = {}
         self.override: Callable[[StubProvider, Request], Awaitable[Reply]] | None = None
         self._faults: list[Fault] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._revision = 0
+        self._seconds = 0
         self._changes: list[tuple[int, str, str, bool]] = []
         self._last_statuses: dict[str, Object] = {}
 
@@ -220,6 +223,8 @@ class StubProvider(ProviderServer):
             handlers["/updatePod"] = self._update
         if self.ways.extensions:
             handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
+        if "podStats" in self.ways.extensions:
+            handlers["/podStats"] = self._pod_stats
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
@@ -285,6 +290,12 @@ class StubProvider(ProviderServer):
             raise Refused(400, message)
         text = logs.selected_log(self.log, query)
         return Reply(200, self._followed(text, key) if "follow" in query else text, logs.PLAIN_TEXT)
+
+    def _pod_stats(self, _: Request) -> Reply:
+        self._seconds += 1
+        entries = [pod_stats(self.pods[key], self.statuses[key], self._seconds) for key in self.pods]
+        self.usage.update({entry["podRef"]["uid"]: entry for entry in entries})
+        return json_reply([entry for entry in entries if entry["containers"]])
 
     async def _followed(self, text: bytes, key: str) -> AsyncGenerator[bytes, None]:
         yield text
