@@ -32,8 +32,8 @@ directions that close apart, each by a FIN flag of its sender; a RST_STREAM clos
     both        RST_STREAM by either side, or both FINs: the stream is forgotten
 
 The side that opens a stream may send at once. The other side may send after its SYN_REPLY only: Go's peer drops
-data that comes earlier, and reports nothing. Frames cross: one that arrives for a stream that was open once is ignored; one for a
-stream that was never opened is an error of the peer.
+data that comes earlier, and reports nothing. Frames cross: one that arrives for a stream that was open once is
+ignored; one for a stream that was never opened is an error of the peer.
 
 Header blocks
 =============
