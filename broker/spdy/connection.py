@@ -169,7 +169,7 @@ class Connection:
         return _control(_Type.RST_STREAM, _PAIR.pack(stream_id, status))
 
     def ping(self, ping_id: int) -> bytes:
-        """Return PING: a question of this side, or the answer to one of the peer."""
+        """Return PING: a ping of this side, or the answer to one of the peer."""
         return _control(_Type.PING, _LONG.pack(ping_id))
 
     def go_away(self, status: GoAwayStatus) -> bytes:
