@@ -107,7 +107,7 @@ class _TakenOver:
         self._response = response
         self._reader = asyncio.StreamReader(_BUFFER)  # pauses the transport at twice as many bytes
         self._reader.set_transport(self._transport)
-        request.protocol.keep_alive(False)
+        response.force_close()
         request.protocol.set_parser(cast("Any", self))
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
