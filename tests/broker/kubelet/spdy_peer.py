@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Self
 from urllib.parse import urlencode, urlsplit
@@ -19,6 +19,10 @@ from broker.spdy import (
 )
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
+
+
+_CHUNK = 256 << 10
+"""Bytes after which a sender waits for the connection: TLS accepts any number at once."""
 
 
 class Refused(Exception):
@@ -54,7 +58,10 @@ class Stream:
 
     async def send(self, data: bytes, *, fin: bool = False) -> None:
         """Send bytes."""
-        await self._peer.write(self._peer.codec.send_data(self._id, data, fin=fin))
+        for start in range(0, len(data), _CHUNK):
+            await self._peer.write(self._peer.codec.send_data(self._id, data[start : start + _CHUNK]))
+        if fin:
+            await self._peer.write(self._peer.codec.send_data(self._id, b"", fin=True))
 
     async def reset(self) -> None:
         """Reset the stream."""
@@ -99,9 +106,9 @@ class SpdyPeer:
         self.reading = asyncio.Event()
         self.reading.set()
 
-    async def open(self, *, fin: bool = False, **headers: str) -> Stream:
+    async def open(self, headers: Mapping[str, str] | None = None, *, fin: bool = False, **more: str) -> Stream:
         """Open a stream."""
-        stream_id, frame = self.codec.open_stream(headers, fin=fin)
+        stream_id, frame = self.codec.open_stream({**(headers or {}), **more}, fin=fin)
         stream = self.streams[stream_id] = Stream(self, stream_id)
         await self.write(frame)
         return stream
@@ -132,7 +139,8 @@ class SpdyPeer:
     async def run(self) -> None:
         """Read until the kubelet ends the connection."""
         try:
-            while await self.reading.wait() and (data := await self._reader.read(1 << 16)):
+            while data := await self._reader.read(1 << 16):
+                await self.reading.wait()
                 self.bytes_received += len(data)
                 for event in self.codec.receive(data):
                     self._handle(event)

@@ -11,7 +11,7 @@ import pytest
 
 from broker.spdy import Connection, DataReceived, Role, StreamReplied
 from broker.streaming import spdy_ports
-from tests.broker.kubelet.conftest import Kubelet
+from tests.broker.kubelet.conftest import Kubelet, Start
 from tests.broker.kubelet.spdy_peer import Refused, SpdyPeer, Stream, connect
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import Socket, StreamProvider, until_closed
@@ -101,7 +101,7 @@ async def test_a_refusal_is_that_of_one_connection(peer: SpdyPeer, stub: StreamP
     ],
 )
 async def test_streams_without_a_port_are_refused(peer: SpdyPeer, headers: dict[str, str]) -> None:
-    assert (await (await peer.open(**headers)).replied()).is_reset
+    assert (await (await peer.open(headers)).replied()).is_reset
 
 
 async def test_a_second_stream_of_a_kind_is_refused(peer: SpdyPeer) -> None:
@@ -138,7 +138,7 @@ async def test_a_stalled_connection_gives_way(
 
 
 async def test_a_reset_ends_the_connection_to_the_pod(peer: SpdyPeer, stub: StreamProvider) -> None:
-    stub.script = until_closed  # type: ignore[assignment]
+    stub.script = until_closed
     _, data = await pair(peer, 1)
     await eventually(lambda: stub.open == 1)
     await data.reset()
@@ -147,19 +147,18 @@ async def test_a_reset_ends_the_connection_to_the_pod(peer: SpdyPeer, stub: Stre
 
 
 async def test_a_stop_is_said_on_each_error_stream(peer: SpdyPeer, kubelet: Kubelet, stub: StreamProvider) -> None:
-    stub.script = until_closed  # type: ignore[assignment]
+    stub.script = until_closed
     errors = [(await pair(peer, number))[0] for number in range(2)]
     await eventually(lambda: stub.open == 2)
     stopping = asyncio.create_task(kubelet.server.close())
     for error in errors:
         assert await error.rest() == b"error forwarding port 80: the node is shutting down"
     await peer.closed()
-    assert peer.went_away
     await stopping
 
 
-async def test_an_unused_connection_is_ended(start: Callable[..., object], trust: ssl.SSLContext) -> None:
-    kubelet = await start(authentication=False, stream_idle_timeout=0.05)  # type: ignore[misc]
+async def test_an_unused_connection_is_ended(start: Start, trust: ssl.SSLContext) -> None:
+    kubelet = await start(authentication=False, authorization=False, stream_idle_timeout=0.05)
     async with connect(kubelet.url + FORWARD, trust=trust, protocols=[PORTFORWARD]) as peer:
         await peer.closed()
 
