@@ -21,6 +21,10 @@ class NotFound(ProviderError):
     """The pod, or the container in the pod, does not exist."""
 
 
+class NotSupported(ProviderError):
+    """The runtime, or this server, cannot do what the request asks for; no retry helps."""
+
+
 class Unavailable(ProviderError):
     """The request is valid and cannot be served now; a retry may succeed."""
 

@@ -6,7 +6,7 @@ The setting `RUNTIME=package.module:Class` selects the class. Authors of runtime
 
 from importlib import import_module
 
-from app.core.errors import ConfigurationError, InvalidRequest
+from app.core.errors import ConfigurationError, InvalidRequest, NotFound, NotSupported, Unavailable
 from app.core.settings import Settings
 from app.runtimes.base import AcceptedPod, LogLine, Placement, Runtime, Timeline
 from app.runtimes.observed import (
@@ -19,25 +19,35 @@ from app.runtimes.observed import (
     has_started,
     observed_transitions,
 )
+from app.runtimes.streams import Files, Session, StreamOptions, set_window_size, start_command, start_function
 
 __all__ = [
     "AcceptedPod",
     "ConfigurationError",
     "ContainerRun",
+    "Files",
     "InvalidRequest",
     "LogLine",
+    "NotFound",
+    "NotSupported",
     "Observation",
     "ObservedContainer",
     "Placement",
     "Runtime",
+    "Session",
     "Settings",
+    "StreamOptions",
     "Timeline",
+    "Unavailable",
     "build_lost_status",
     "build_observed_status",
     "build_problem_status",
     "has_started",
     "load_runtime",
     "observed_transitions",
+    "set_window_size",
+    "start_command",
+    "start_function",
 ]
 
 

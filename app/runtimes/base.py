@@ -1,17 +1,20 @@
 """The interface of a runtime, and the types that it exchanges with the provider."""
 
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import msgspec
 
+from app.core.errors import NotSupported
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus, Transition
+from app.runtimes.streams import Session, StreamOptions
 
 _NODE_CONDITIONS = (
     ("Ready", "True", "ProviderReady", "the provider answers"),
@@ -206,6 +209,43 @@ class Runtime(ABC):
             Every line so far; then None for each step at which no further line is available. The iterator ends
             after the last line of a container that has ended. A reader that does not follow stops at None.
         """
+
+    def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
+        """Start a command in a container that is running.
+
+        Called outside of any transaction, in a thread of a request; the session outlasts the request. See
+        :mod:`app.runtimes.streams` for ways to make one.
+
+        Raises:
+            InvalidRequest: the command cannot be started.
+            NotSupported: this runtime has no commands.
+        """
+        raise NotSupported("the runtime of this provider does not support exec")
+
+    def attach(
+        self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
+    ) -> Session:
+        """Attach to the streams of a container that is running; called as :meth:`exec`.
+
+        A hang-up detaches, and the container goes on. The session ends with the container, with exit code 0.
+
+        Args:
+            status: reads the pod's current status.
+
+        Raises:
+            InvalidRequest: the container has no such stream.
+            NotSupported: this runtime cannot attach.
+        """
+        raise NotSupported("the runtime of this provider does not support attach")
+
+    def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
+        """Return a socket that is connected to a TCP port of a pod; called as :meth:`exec`.
+
+        Raises:
+            NotSupported: this runtime forwards no ports.
+            Unavailable: nothing accepts the connection.
+        """
+        raise NotSupported("the runtime of this provider does not support port-forward")
 
     def capacity(self) -> dict[str, str]:
         """Return the node's capacity, resource → quantity. Must not fail or wait for a database."""

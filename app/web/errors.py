@@ -7,12 +7,17 @@ import structlog
 from flask import Flask, g
 from werkzeug.exceptions import HTTPException
 
-from app.core.errors import InvalidRequest, NotFound, ProviderError, Unavailable
+from app.core.errors import InvalidRequest, NotFound, NotSupported, ProviderError, Unavailable
 from app.web.responses import Response
 
 RETRY_AFTER_SECONDS = 1
 
-STATUS_CODES: dict[type[ProviderError], int] = {InvalidRequest: 400, NotFound: 404, Unavailable: 503}
+STATUS_CODES: dict[type[ProviderError], int] = {
+    InvalidRequest: 400,
+    NotFound: 404,
+    NotSupported: 501,
+    Unavailable: 503,
+}
 """The status code of an error: that of its class, or of the nearest base class in this table."""
 
 log = structlog.get_logger("app")
@@ -46,7 +51,7 @@ def _provider_error(exc: ProviderError) -> Response:
     code = status_code(exc)
     if code == 500:
         return _internal_error(exc)
-    if code > 500:
+    if code == 503:
         log.warning("unavailable", problem=str(exc), request_id=g.caller.request_id)
     return error_response(code, str(exc), field=getattr(exc, "field", None))
 
