@@ -142,7 +142,7 @@ class Driven:
 
     def sh(self, script: str, **streams: bool) -> Session:
         """Start a shell command."""
-        return self.exec("/bin/sh", "-c", script, **streams)
+        return self.exec("/bin/sh", "-c", script, container="web", **streams)
 
     def attach(self, container: str = "web", **streams: bool) -> Session:
         """Attach to a container; to standard output and error unless streams are named."""

@@ -13,7 +13,8 @@ from tests.waiting import eventually
 LISTEN = """
 import socket, sys
 for address in sys.argv[1:]:
-    listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family, reuse_port=True)
     print(listener.getsockname()[1], flush=True)
     sockets = globals().setdefault("sockets", []) + [listener]
 while True:
@@ -27,9 +28,8 @@ while True:
 def listening(run: Run, *addresses: str, wrapper: tuple[str, ...] = ()) -> tuple[Driven, list[int]]:
     """Start a pod that listens on addresses, and answers one connection to each in their order."""
     pod = run({"name": "web", "command": [*wrapper, sys.executable, "-c", LISTEN, *addresses]})
-    return pod, [
-        int(line) for line in eventually(lambda: lines if len(lines := pod.log()) == len(addresses) else None)
-    ]
+    lines = eventually(lambda: found if len(found := pod.log()) == len(addresses) else None)
+    return pod, [int(line) for line in lines]
 
 
 def echo(pod: Driven, port: int) -> bytes:
@@ -46,7 +46,7 @@ def test_a_port_is_reached_where_it_listens(run: Run) -> None:
 
 
 def test_processes_without_environment_belong_to_a_pod(run: Run) -> None:
-    pod, (port,) = listening(run, "127.0.0.1", wrapper=("setsid", "env", "-i"))
+    pod, (port,) = listening(run, "127.0.0.1", wrapper=("/bin/sh", "-c", 'setsid env -i "$@" & wait', "sh"))
     assert echo(pod, port) == b"HELLO"
 
 
@@ -62,7 +62,10 @@ def test_other_ports_of_the_machine_are_refused(run: Run) -> None:
 
 
 def test_a_port_shared_with_others_is_refused(run: Run) -> None:
-    pod, (port,) = listening(run, "::")
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(Unavailable):
-        if pod.runtime.port_forward(pod.pod, port).family == socket.AF_INET6:
-            raise Unavailable
+    pod, (port,) = listening(run, "127.0.0.1")
+    with (
+        socket.create_server(("127.0.0.1", port), reuse_port=True),
+        pytest.raises(Unavailable, match="connection refused"),
+    ):
+        pod.runtime.port_forward(pod.pod, port)
+    assert echo(pod, port) == b"HELLO"
