@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 """The statuses of a provider that does not have a path."""
+NOT_NOW = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+"""The statuses of a provider that would answer otherwise with another token, or later."""
 _MESSAGE_LIMIT = 1000
 _SHORTEST_SECRET = 4
 
@@ -54,6 +56,11 @@ def is_success(status: int) -> bool:
 def is_outage(status: int) -> bool:
     """Return whether the provider is out of order; one without the path is not."""
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in NO_SUCH_PATH
+
+
+def is_refusal(status: int) -> bool:
+    """Return whether the provider has refused the request for what is in it, not for its sender or its rate."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in NOT_NOW
 
 
 def _message(body: bytes) -> str:

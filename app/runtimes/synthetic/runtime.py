@@ -12,10 +12,14 @@ from app.runtimes.observed import build_lost_status
 from app.runtimes.synthetic import timeline
 from app.runtimes.synthetic.logs import synthetic_lines
 from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
+from app.runtimes.synthetic.usage.defaults import UsageDefaults
+from app.runtimes.synthetic.usage.measure import SyntheticUsage, usage_of
 
 
 class SyntheticRuntime(Runtime):
     """Simulates pods from their manifest, the time of their acceptance and their current status."""
+
+    reports_usage = True
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -25,6 +29,7 @@ class SyntheticRuntime(Runtime):
             job_duration=settings.job_duration // SECOND,
             capacity=settings.capacity,
         )
+        self._usage_defaults = UsageDefaults(settings.usage_cpu, settings.usage_memory)
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Return the timeline of a new pod, or its first part if it has no end."""
@@ -62,6 +67,10 @@ class SyntheticRuntime(Runtime):
         """Yield the simulated log of a container."""
         for line in synthetic_lines(self._simulate(pod), container, previous=previous, status=status):
             yield line and LogLine(line[0], line[1].encode())
+
+    def usage(self, pod: AcceptedPod) -> SyntheticUsage:
+        """Return what computes the usage of a pod."""
+        return usage_of(pod.manifest.pod, defaults=self._usage_defaults)
 
     def _simulate(self, pod: AcceptedPod, manifest: Manifest | None = None) -> SimulatedPod:
         return simulate(

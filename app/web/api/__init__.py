@@ -3,7 +3,7 @@
 from flask import Flask
 
 from app.web import errors, long_poll, middleware
-from app.web.api import extensions, health, index, logs, metrics, node, openapi, pod_statuses, pods
+from app.web.api import extensions, health, index, logs, metrics, node, openapi, pod_stats, pod_statuses, pods
 from app.web.responses import Response
 
 __all__ = ["Response", "init_app"]
@@ -18,5 +18,5 @@ def init_app(app: Flask) -> None:
     long_poll.init_app(app)
     middleware.init_app(app)
     errors.init_app(app)
-    for resource in (index, extensions, openapi, health, metrics, node, pods, pod_statuses, logs):
+    for resource in (index, extensions, openapi, health, metrics, node, pods, pod_stats, pod_statuses, logs):
         app.register_blueprint(resource.blueprint)

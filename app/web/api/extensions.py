@@ -2,12 +2,15 @@
 
 from flask import Blueprint
 
+from app.services import get_services
 from app.web.responses import Response, json_response
 
 EXTENSIONS = {
+    "batch": 1,
     "containerEnvironments": 1,
     "gracefulDelete": 1,
     "logs": 1,
+    "podStats": 1,
     "podStatuses": 1,
 }
 """Extension → version. `docs/extensions.md` describes each."""
@@ -18,4 +21,7 @@ blueprint = Blueprint("extensions", __name__)
 @blueprint.get("/extensions")
 def extensions() -> Response:
     """Return a map of extension → version. It does not need the database."""
-    return json_response(EXTENSIONS)
+    offered = dict(EXTENSIONS)
+    if not get_services().usage.is_available:
+        del offered["podStats"]
+    return json_response(offered)
