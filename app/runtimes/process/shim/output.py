@@ -132,7 +132,7 @@ class Sink:
         return self._progress_at + STALL_SECONDS if self._rest else None
 
     def write(self, data: bytes) -> None:
-        """Give bytes to the client, and keep those that it does not take yet."""
+        """Write bytes to the client, and keep those that it does not take yet."""
         if not self.is_open or not data:
             return
         was_behind = self.is_behind
@@ -145,7 +145,7 @@ class Sink:
             self._selector.register(self._fd, selectors.EVENT_WRITE, self.on_writable)
 
     def on_writable(self) -> None:
-        """Give the client more of the bytes that wait for it."""
+        """Write more of the bytes that wait for the client."""
         if not self.is_behind:
             return
         self._take()

@@ -64,7 +64,7 @@ class Session(ABC):
             self._is_listening = True
 
     def end(self, **result: Any) -> None:
-        """Tell the provider how it ended, and close the connection."""
+        """Send the provider the result, and close the connection."""
         if self.is_over:
             return
         self.is_over = True

@@ -160,7 +160,7 @@ class Driven:
 
 
 class Ended(NamedTuple):
-    """What a session has written, and its exit code."""
+    """The output of a session, and its exit code."""
 
     stdout: bytes
     stderr: bytes
