@@ -3,9 +3,9 @@
 A repeated event is counted in the existing Event object, as in `client-go/tools/record`, and written at most once
 a minute. So an error that repeats for every pod of a node does not load the API server.
 
-Events are less urgent than statuses: they wait while statuses are to be written. Of those that wait, each type has a
-limit; the oldest are dropped, and counted. So a thousand pods that start do not displace the warning about one that
-cannot.
+Events are less urgent than statuses: they wait while statuses are to be written. Of those that wait, each type has
+a limit; the oldest are dropped, and counted. So a thousand pods that start do not displace the warning about one
+that cannot.
 """
 
 import asyncio
