@@ -36,6 +36,36 @@ class Metrics:
         """Count an event of a type, Normal or Warning, that was not written."""
         self._dropped.labels(type_).inc()
 
+        name = "virtual_kubelet_web_stream"
+        self._streams_open = Gauge(
+            f"{name}_sessions_open", "Sessions of exec, attach and port-forward.", ["kind"], registry=self.registry
+        )
+        self._streams = Counter(
+            f"{name}_sessions",
+            "Sessions that have ended, by outcome: success, failure or disconnected.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self._stream_bytes = Counter(
+            f"{name}_bytes",
+            "Bytes of sessions; in: from the client, out: to the client.",
+            ["kind", "direction"],
+            registry=self.registry,
+        )
+
+    def stream_opened(self, kind: str) -> None:
+        """Count a session that begins: `exec`, `attach` or `portForward`."""
+        self._streams_open.labels(kind).inc()
+
+    def stream_ended(self, kind: str, outcome: str) -> None:
+        """Count a session that has ended."""
+        self._streams_open.labels(kind).dec()
+        self._streams.labels(kind, outcome).inc()
+
+    def stream_bytes(self, kind: str, direction: str, size: int) -> None:
+        """Count bytes that are carried."""
+        self._stream_bytes.labels(kind, direction).inc(size)
+
     def kubernetes_request(self, method: str, code: int, seconds: float) -> None:
         """Count a request to the API server; code 0 without an answer."""
         self._kubernetes.labels(method, code).observe(seconds)
