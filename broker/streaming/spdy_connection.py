@@ -49,7 +49,7 @@ _GOAWAY_TIMEOUT = 0.5
 
 
 class Wire(Protocol):
-    """What carries the bytes of a SPDY connection. Reads and writes are each in one task."""
+    """The connection that carries SPDY: TCP, or a WebSocket. Reads and writes are each in one task."""
 
     async def read(self) -> bytes:
         """Return the next bytes; empty at the end of the connection."""
@@ -102,7 +102,7 @@ class Inbox:
         return event
 
     def wake(self) -> None:
-        """Let :meth:`get` find that the connection has ended."""
+        """Wake :meth:`get`, which finds that the connection has ended."""
         self._arrived.set()
 
     def close(self) -> None:
