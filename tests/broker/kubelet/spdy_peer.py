@@ -57,8 +57,10 @@ class Stream:
         self.is_replied = self.is_finished = self.is_reset = False
 
     async def send(self, data: bytes, *, fin: bool = False) -> None:
-        """Send bytes."""
+        """Send bytes, until the kubelet resets the stream."""
         for start in range(0, len(data), _CHUNK):
+            if self.is_reset:
+                return
             await self._peer.write(self._peer.codec.send_data(self._id, data[start : start + _CHUNK]))
         if fin:
             await self._peer.write(self._peer.codec.send_data(self._id, b"", fin=True))
