@@ -28,8 +28,8 @@ class SyntheticRuntime(Runtime):
             init_duration=settings.init_duration // SECOND,
             job_duration=settings.job_duration // SECOND,
             capacity=settings.capacity,
+            usage=UsageDefaults(settings.usage_cpu, settings.usage_memory),
         )
-        self._usage_defaults = UsageDefaults(settings.usage_cpu, settings.usage_memory)
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Return the timeline of a new pod, or its first part if it has no end."""
@@ -70,7 +70,7 @@ class SyntheticRuntime(Runtime):
 
     def usage(self, pod: AcceptedPod) -> SyntheticUsage:
         """Return what computes the usage of a pod."""
-        return usage_of(pod.manifest.pod, defaults=self._usage_defaults)
+        return usage_of(pod.manifest.pod, defaults=self._defaults.usage)
 
     def _simulate(self, pod: AcceptedPod, manifest: Manifest | None = None) -> SimulatedPod:
         return simulate(

@@ -2,21 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
 
 from app.core.timestamps import parse_rfc3339, rfc3339
 from app.kubernetes.pod import Pod
 from app.kubernetes.stats import ContainerStats, CPUStats, MemoryStats
 from app.kubernetes.status import ContainerStatus, PodStatus
+from app.runtimes.synthetic.annotations import NO_OVERRIDES, parse_annotations
+from app.runtimes.synthetic.usage.container import ContainerUsage, container_usage
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 from app.runtimes.usage import PodUsage
-
-
-class ContainerUsage(NamedTuple):
-    """The usage of a container while it runs, in cores and bytes."""
-
-    cpu: float
-    memory: float
 
 
 class SyntheticUsage(PodUsage):
@@ -37,18 +31,26 @@ class SyntheticUsage(PodUsage):
     def _container(self, status: ContainerStatus, started_at: str, *, at: datetime, time: str) -> ContainerStats:
         usage = self._containers[status.name]
         elapsed = max(0.0, (at - parse_rfc3339(started_at)).total_seconds())
-        memory = round(usage.memory)
+        cores, total, memory = usage.cores(elapsed), usage.core_seconds(0, elapsed), usage.bytes(elapsed)
         return ContainerStats(
             status.name,
             started_at,
-            CPUStats(time, round(usage.cpu * 1e9), round(usage.cpu * elapsed * 1e6) * 1000),
+            CPUStats(time, round(cores * 1e9), _microseconds(total)),
             MemoryStats(time, memory, memory, memory),
         )
 
 
+def _microseconds(core_seconds: float) -> int:
+    """Return a total in nanoseconds, to the microsecond as from a cgroup: rounding errors cannot make it fall."""
+    return round(core_seconds * 1e6) * 1000
+
+
 def usage_of(pod: Pod, *, defaults: UsageDefaults) -> SyntheticUsage:
     """Return what computes the usage of a pod."""
+    overrides = parse_annotations(pod).containers
     return SyntheticUsage({
-        container.name: ContainerUsage(defaults.amount("cpu", container), defaults.amount("memory", container))
+        container.name: container_usage(
+            container, overrides.get(container.name, NO_OVERRIDES), pod, defaults=defaults
+        )
         for container in pod.spec.all_containers
     })  # fmt: skip
