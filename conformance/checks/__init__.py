@@ -3,6 +3,7 @@
 from conformance.check import Check
 from conformance.checks import (
     access,
+    batches,
     changes,
     deletion,
     environments,
@@ -32,6 +33,7 @@ ALL: tuple[Check, ...] = tuple(
         changes,
         deletion,
         environments,
+        batches,
         usage,
     )
     for found in vars(module).values()

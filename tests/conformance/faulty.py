@@ -1,6 +1,7 @@
 """Faulty responses: each function returns the stub provider's response with one change."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -138,6 +139,23 @@ async def runs_every_container(stub: StubProvider, request: Request) -> Reply:
         containers = [{**container, "env": []} for container in pod["spec"]["containers"]]
         stub.statuses[key] = running({"spec": {"containers": containers}})
     return reply
+
+
+async def creates_only_the_first(stub: StubProvider, request: Request) -> Reply:
+    """Create one pod of a batch."""
+    if request.path != "/createPods":
+        return await stub.answer(request)
+    await stub.answer(request._replace(content=json.dumps(request.body[:1]).encode()))
+    return json_reply([{"code": 200, "message": ""} for _ in request.body])
+
+
+async def rejects_repeated_batch(stub: StubProvider, request: Request) -> Reply:
+    """Reject a pod of a batch that exists."""
+    known = set(stub.pods)
+    reply = await stub.answer(request)
+    if request.path != "/createPods" or reply.code != 200 or not known:
+        return reply
+    return json_reply([{"code": 409, "message": "the pod exists"} for _ in request.body])
 
 
 async def without_extensions(stub: StubProvider, request: Request) -> Reply:

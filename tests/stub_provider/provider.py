@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import orjson
+
 from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import logs
 from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
@@ -30,7 +32,8 @@ class Ways:
         log_options: whether it implements and validates all options of `/getContainerLogs`, not only `tail`.
         token: bearer token that it requires; None for none.
         extensions: names in the response of `/extensions`; without any, it has no such path. With
-            `gracefulDelete`, a deleted pod whose containers run ends by :meth:`StubProvider.end`.
+            `gracefulDelete`, a deleted pod whose containers run ends by :meth:`StubProvider.end`; with `batch`, it
+            takes batches.
     """
 
     not_found: str = "Not Found"
@@ -63,6 +66,10 @@ FACTS: dict[str, Any] = {
     "/openapi.json": {"openapi": "3.1.0", "paths": {path: {verb.lower(): {}} for verb, path in ENDPOINTS}},
 }
 """Constant responses: path → JSON value."""
+
+
+BATCHES = {"/createPods": "/createPod", "/deletePods": "/deletePod"}
+"""Path of a batch → path of the single request."""
 
 
 @dataclass(eq=False)
@@ -193,6 +200,8 @@ class StubProvider(ProviderServer):
         """Return the response that the contract prescribes."""
         try:
             self._check_access(request)
+            if request.path in BATCHES and "batch" in self.ways.extensions:
+                return await self._batch(request)
             return await self._route(request)
         except Refused as exc:
             reply = json_reply({"error": {"code": exc.code, "message": str(exc)}}, exc.code, exc.headers)
@@ -233,6 +242,22 @@ class StubProvider(ProviderServer):
         if request.method != method:
             raise Refused(405, "wrong method", {"Allow": method})
         return handlers[path](request)
+
+    async def _batch(self, request: Request) -> Reply:
+        try:
+            items = orjson.loads(request.content)
+        except ValueError:
+            items = None
+        if not isinstance(items, list):
+            raise Refused(400, "the body is not an array")
+        single = request._replace(path=BATCHES[request.path])
+        replies = [await self.answer(single._replace(content=orjson.dumps(item))) for item in items]
+        return json_reply(
+            [
+                {"code": reply.code, "message": reply.data["error"]["message"] if reply.code >= 400 else ""}
+                for reply in replies
+            ]
+        )
 
     def _create(self, request: Request) -> Reply:
         pod = _parsed(request)

@@ -6,6 +6,7 @@ from app.services import get_services
 from app.web.responses import Response, json_response
 
 EXTENSIONS = {
+    "batch": 1,
     "containerEnvironments": 1,
     "gracefulDelete": 1,
     "logs": 1,
