@@ -94,7 +94,7 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
             f"{DOMAIN}/x",
             "1s",
             "no such annotation; there are start-delay, jitter, run-for, exit-code, fail, fail-after, stop-after, "
-            "logs",
+            "logs, usage-cpu, usage-memory",
         ),
         (f"run-for.{DOMAIN}/db", "1s", "the pod has no such container"),
         (f"run-for.{DOMAIN}/web", "soon", "not a duration such as 500ms, 10s or 1m30s"),

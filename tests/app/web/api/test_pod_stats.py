@@ -6,10 +6,11 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339
-from tests.app.web.conftest import change, named, put_on
+from tests.app.web.conftest import change, named, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 
+pytestmark = on_sqlite_alone
 Usage = dict[str, dict[str, Any]]
 
 
@@ -100,6 +101,7 @@ def test_usage_changes_with_a_resize(client: FlaskClient, clock: Clock) -> None:
     clock.advance(5)
     pod["spec"]["containers"] = [with_requests(cpu="2")]
     change(client, pod)
+    clock.advance(1)
     assert usage(client)["web-0"]["cpu"]["usageNanoCores"] == 2 * 10**8
 
 
