@@ -13,7 +13,10 @@ from app.runtimes.process.shim.record import USAGE
 from app.runtimes.usage import PodUsage, ReadyHistory
 
 _OLDEST_SECONDS = 60
-"""A measurement that is older is not reported: nobody has asked, and a rate since then would be an average."""
+"""The longest time between a measurement and the time for which it is reported.
+
+An older one was made before a time at which nobody asked, and a rate since then would be an average.
+"""
 
 
 class _Container(msgspec.Struct, frozen=True):
@@ -52,7 +55,7 @@ class ProcessUsage(PodUsage):
         except (OSError, msgspec.DecodeError):
             return []
         measured_at = datetime.fromtimestamp(usage.at, UTC)
-        if (at - measured_at).total_seconds() > _OLDEST_SECONDS:
+        if abs((at - measured_at).total_seconds()) > _OLDEST_SECONDS:
             return []
         return list(_stats(status, usage.containers, time=rfc3339(measured_at)))
 

@@ -1,5 +1,6 @@
 """Usage that depends on other pods, and on what a pod was before."""
 
+from datetime import timedelta
 from math import ceil
 from typing import Any
 from uuid import uuid4
@@ -127,6 +128,19 @@ def test_usage_of_the_past_is_what_it_was(client: FlaskClient, clock: Clock) -> 
     clock.advance(60)
     found = services.usage.pods(then)
     assert {stats.pod_ref.name: stats.cpu.usage_core_nano_seconds for stats in found} == expected
+
+
+def test_kills_because_of_memory_are_on_record(client: FlaskClient, clock: Clock) -> None:
+    services: Services = client.application.extensions["services"]
+    at_a_second(clock)
+    started = clock.now
+    metadata = {"annotations": {"synthetic.virtual-kubelet.io/usage-memory": "ramp(0,100Mi,100s)"}}
+    containers = [a_container(resources={"limits": {"memory": "50Mi"}}), a_container("other")]
+    pod = put_on(client, a_pod("web", metadata=metadata, containers=containers))
+    clock.advance(120)
+    found = services.audit.run_report("oom-kills", since=started, until=clock.now)
+    times = [started + timedelta(seconds=seconds) for seconds in (51, 103)]
+    assert found.rows == [(time, "default", "web", pod["metadata"]["uid"], "web", "nginx:1.27") for time in times]
 
 
 @on_sqlite_alone
