@@ -129,7 +129,7 @@ def simulate(
     Raises:
         InvalidRequest: a resource quantity is invalid.
     """
-    uid = pod.metadata.uid or ""
+    uid, qos = pod.metadata.uid or "", qos_class(pod.spec)
     overrides = parse_annotations(pod)
     delay = defaults.start_delay if overrides.start_delay is None else overrides.start_delay
     if overrides.jitter:
@@ -159,7 +159,7 @@ def simulate(
         ephemeral=simulated(spec.ephemeral_containers, "ephemeral"),
         failure=_first_failure(pod, overrides, accepted=accepted, start=start_second),
         grace=grace,
-        qos=qos_class(spec),
+        qos=qos,
         problems=overrides.problems,
         capacity=defaults.capacity,
     )
