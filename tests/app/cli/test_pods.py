@@ -75,7 +75,7 @@ def test_top_shows_the_usage_of_running_pods(run: Run) -> None:
         ["shop", "worker-0", "100m", "102Mi"],
     ]
     [row] = table(run("pods", "top", "--containers", "--at", "2026-11-22T08:46:45").stdout)[1:]
-    assert row == ["shop", "web-0", "main", "50m", "25Mi"]
+    assert row == ["shop", "web-0", "web", "50m", "25Mi"]
     [pod] = objects(run("pods", "top", "--json", "--at", "2026-11-22T08:46:45").stdout)
     assert pod["pod_ref"] == {"name": "web-0", "namespace": "shop", "uid": "web-0-a"}
 
