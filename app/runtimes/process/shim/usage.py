@@ -26,7 +26,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Process(NamedTuple):
-    """What a process has used: CPU time in microseconds, its ended children included, and resident bytes."""
+    """The CPU time of a process in microseconds, its ended children included, and its resident bytes."""
 
     cpu: int
     memory: int
