@@ -60,7 +60,7 @@ class Services:
         timelines = TimelineAdvancer(database, runtime, clock=node_clock)
         disk = DiskReserve(database, runtime, clock=clock)
         node = NodeContext(database, runtime, timelines, node_clock, disk)
-        pods, queries = PodService(node), PodQueries(node)
+        pods, queries, usage = PodService(node), PodQueries(node), UsageService(node)
         audit = AuditLog(database, settings, clock=node_clock)
         return cls(
             settings=settings,
@@ -69,10 +69,10 @@ class Services:
             pods=pods,
             watch=StatusWatch(node),
             logs=Logs(node, pods),
-            history=History(node, queries, audit),
+            history=History(node, queries, audit, usage),
             audit=audit,
             queries=queries,
-            usage=UsageService(node),
+            usage=usage,
             clock=node_clock,
             disk=disk,
             serving_since=serving_since,
