@@ -1,11 +1,11 @@
 """A lean HTTP/1.1 client for one server: a pool of connections, one request at a time on each.
 
 A node makes some five requests to the API server for each pod. In a general client such as aiohttp's, each costs
-more than all that the broker does for it: URLs, cookies, redirects, proxies, compression and tracing are handled for
-every request. None of that is needed here (docs/decisions/0035), and httptools parses the responses in C.
+more than all that the broker does for it: URLs, cookies, redirects, proxies, compression and tracing are handled
+for every request. None of that is needed here (docs/decisions/0035), and httptools parses the responses in C.
 
-A server closes connections that are idle for long, perhaps in the moment in which a request is sent. A request that
-may be repeated without harm is then sent once more, on a new connection.
+A server closes connections that are idle for long, perhaps in the moment in which a request is sent. A request
+that may be repeated without harm is then sent once more, on a new connection.
 """
 
 import asyncio
@@ -85,11 +85,10 @@ class HttpPool:
         Raises:
             OSError: no connection, or it was closed before the response was complete.
         """
+        url = quote(self._prefix + target, safe=_SAFE)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
-        head = f"{method} {self._prefix}{quote(target, safe=_SAFE)} HTTP/1.1\r\n{self._head}{lines}{length}\r\n".encode(
-            "latin-1"
-        )
+        head = f"{method} {url} HTTP/1.1\r\n{self._head}{lines}{length}\r\n".encode("latin-1")
         message = head + (body or b"")
         async with self._free:
             if self._idle:
@@ -208,10 +207,10 @@ class _Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """Return the response."""
-        if not self._parser.should_keep_alive():
-            self.close()
+        """Return the response; a further one that was not requested ends the connection."""
         response, self._response = self._response, None
+        if response is None or not self._parser.should_keep_alive():
+            self.close()
         if response is not None and not response.done():
             status = self._parser.get_status_code()
             response.set_result(Response(status, self._retry_after, b"".join(self._body)))
