@@ -127,7 +127,7 @@ class Client:
         """
         return _decoded(await self._request("PATCH", path, body, content_type=_PATCH))
 
-    async def delete(self, path: str, body: Object | None = None) -> Object:
+    async def delete(self, path: str, body: Object | None = None) -> None:
         """Delete an object.
 
         Args:
@@ -137,7 +137,7 @@ class Client:
         Raises:
             Conflict: a precondition failed.
         """
-        return _decoded(await self._request("DELETE", path, body))
+        await self._request("DELETE", path, body)
 
     @asynccontextmanager
     async def stream(
