@@ -31,11 +31,6 @@ class Metrics:
             ["type"],
             registry=self.registry,
         )
-
-    def event_dropped(self, type_: str) -> None:
-        """Count an event of a type, Normal or Warning, that was not written."""
-        self._dropped.labels(type_).inc()
-
         name = "virtual_kubelet_web_stream"
         self._streams_open = Gauge(
             f"{name}_sessions_open", "Sessions of exec, attach and port-forward.", ["kind"], registry=self.registry
@@ -52,6 +47,10 @@ class Metrics:
             ["kind", "direction"],
             registry=self.registry,
         )
+
+    def event_dropped(self, type_: str) -> None:
+        """Count an event of a type, Normal or Warning, that was not written."""
+        self._dropped.labels(type_).inc()
 
     def stream_opened(self, kind: str) -> None:
         """Count a session that begins: `exec`, `attach` or `portForward`."""

@@ -4,7 +4,10 @@ The provider's side is opened first, so that its refusal reaches the client as t
 refusal is a `Status` in JSON: kubectl reads any other text as YAML, and prints nothing for one with a colon.
 """
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -17,8 +20,13 @@ from broker.kubelet.schema import Container, Pod, Pods, parse_pod
 from broker.streaming.connection import keep_open
 from broker.streaming.peer import ClientPeer, PeerGone, Requested
 from broker.streaming.sessions import Sessions, Target, TooManySessions
+from broker.streaming.spdy_client import SpdyClient
+from broker.streaming.spdy_ports import serve_spdy_ports
+from broker.streaming.spdy_upgrade import accepted_versions, is_tunnel
 from broker.streaming.status import Status
 from broker.streaming.websocket import WebSocketClient
+from broker.streaming.websocket_ports import parse_ports, serve_ports
+from broker.types import PodReference
 
 
 class Refused(Exception):
@@ -51,7 +59,12 @@ class ContainerStreams:
     def routes(self) -> Iterable[web.RouteDef]:
         """Yield the routes. A path with a UID is that of a client that means this very pod."""
         container = ("/{namespace}/{pod}/{container}", "/{namespace}/{pod}/{uid}/{container}")
-        for verb, paths, handler in (("exec", container, self.exec), ("attach", container, self.attach)):
+        pod = ("/{namespace}/{pod}", "/{namespace}/{pod}/{uid}")
+        for verb, paths, handler in (
+            ("exec", container, self.exec),
+            ("attach", container, self.attach),
+            ("portForward", pod, self.port_forward),
+        ):
             for path in paths:
                 yield web.get(f"/{verb}{path}", handler, allow_head=False)
                 yield web.post(f"/{verb}{path}", handler)
@@ -69,6 +82,38 @@ class ContainerStreams:
         container, target = self._find(request, "attach")
         return await self._serve(request, target, requested, _query(target, requested._replace(tty=container.tty)))
 
+    async def port_forward(self, request: web.Request) -> web.StreamResponse:
+        """Connect to ports of a pod. The provider is asked for each connection, after the upgrade."""
+        pod = self._find_pod(request)
+        if pod is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "pod not found")
+        await self._check_support()
+        keep_open(request.get_extra_info("socket"))
+        forward = partial(self._forward, pod.metadata, request.transport)
+        if request.method == "POST" or is_tunnel(request):
+            try:
+                return await serve_spdy_ports(request, forward, idle_timeout=self._sessions.idle_timeout)
+            except PeerGone:
+                return web.Response()  # for nobody: the client has disconnected
+        try:
+            ports = parse_ports(request.query.getall("ports", []))
+        except ValueError as exc:
+            raise Refused(HTTPStatus.BAD_REQUEST, str(exc)) from exc
+        return await serve_ports(request, ports, forward)
+
+    async def _forward(
+        self, pod: PodReference, transport: asyncio.Transport | None, port: int, client: ClientPeer
+    ) -> None:
+        """Serve a connection to a port of a pod; a refusal is its failure, and not that of other connections."""
+        target = Target("portForward", pod.namespace, pod.name, str(port))
+        query = [("namespace", pod.namespace), ("podName", pod.name), ("port", str(port))]
+        try:
+            with self._sessions.open(target) as session:
+                provider = await self._provider.stream("/portForward", query)
+                await session.relay(client, provider, transport)
+        except (TooManySessions, ProviderError) as exc:
+            await client.finish(Status.failure(_message(exc)))
+
     async def _serve(
         self, request: web.Request, target: Target, requested: Requested, query: list[tuple[str, str]]
     ) -> web.StreamResponse:
@@ -76,23 +121,25 @@ class ContainerStreams:
         with self._sessions.open(target) as session:
             provider = await self._provider.stream(f"/{target.kind}", query)
             try:
-                response, client = await self._accept(request, requested)
-                await session.relay(client, provider, request.transport)
+                async with self._accept(request, requested) as (response, client):
+                    await session.relay(client, provider, request.transport)
             except PeerGone:
                 return web.Response()  # for nobody: the client has disconnected
             finally:
                 await provider.close()
         return response
 
-    async def _accept(self, request: web.Request, requested: Requested) -> tuple[web.StreamResponse, ClientPeer]:
+    @asynccontextmanager
+    async def _accept(
+        self, request: web.Request, requested: Requested
+    ) -> AsyncIterator[tuple[web.StreamResponse, ClientPeer]]:
         """Answer the upgrade in the protocol that the client asks for."""
         keep_open(request.get_extra_info("socket"))
-        match request.headers.get("Upgrade", "").lower():
-            case "websocket":
-                timeout = self._sessions.idle_timeout
-                return await WebSocketClient.accept(request, requested, close_timeout=timeout)
-            case _:
-                raise Refused(HTTPStatus.BAD_REQUEST, "unable to upgrade: WebSocket is required")
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            yield await WebSocketClient.accept(request, requested, close_timeout=self._sessions.idle_timeout)
+        else:
+            async with SpdyClient.accept(request, requested) as accepted:
+                yield accepted
 
     async def _check_support(self) -> None:
         if not await self._provider.supports("streams"):
@@ -156,10 +203,14 @@ async def refuse_with_status(request: web.Request, handler: Handler) -> web.Stre
     try:
         return await handler(request)
     except web.HTTPException as exc:
-        return _answer(exc.status, (exc.text or exc.reason).strip())
+        return _answer(exc.status, (exc.text or exc.reason).strip(), accepted_versions(exc.headers))
     except (Refused, TooManySessions, ProviderError) as exc:
-        message = exc.message if isinstance(exc, ProviderRefused) else ""
-        return _answer(_status_of(exc), message or str(exc))
+        return _answer(_status_of(exc), _message(exc))
+
+
+def _message(error: Exception) -> str:
+    """Return the text of a refusal for the client; the provider's own text where it gives one."""
+    return (error.message if isinstance(error, ProviderRefused) else "") or str(error)
 
 
 def _status_of(error: Exception) -> int:
@@ -176,6 +227,6 @@ def _status_of(error: Exception) -> int:
             return HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _answer(status: int, message: str) -> web.Response:
+def _answer(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> web.Response:
     body = Status.failure(message, status).raw
-    return web.Response(status=status, body=body, content_type="application/json")
+    return web.Response(status=status, body=body, headers=[("Content-Type", "application/json"), *headers])
