@@ -31,6 +31,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 from app.core.settings import HEALTH_THREADS, Settings
 from app.web.connection import Connection, Stage
 from app.web.long_poll import release_all
+from app.web.streams.server import StreamServer, Upgrade, keep_alive
 
 _MAX_CONNECTIONS = 4096
 _OTHER_FILES = 128
@@ -39,6 +40,8 @@ _MAX_HELD_BYTES = 128 * 1024 * 1024
 _DISCARD_BYTES = 256 * 1024
 _CLOSE_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
+_STOP_SECONDS = 1.5
+"""Before the end of the grace period, after which gunicorn kills the worker, streams end with a Failure."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TIMEOUT_BODY = b'{"error":{"code":408,"message":"the request has not arrived in time"}}'
 _TIMEOUT = (
@@ -80,6 +83,8 @@ class Worker(ThreadWorker):
         if enabled or self.alive:
             return
         release_all(self.wsgi)
+        streams: StreamServer = self.wsgi.extensions["streams"]
+        streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
         for listener in self.sockets:
             accepted = -1
             while self.nr_conns != accepted:
@@ -132,6 +137,7 @@ class Worker(ThreadWorker):
         while (
             conn.keep_alive
             and not conn.sock.unsent
+            and not conn.sock.upgrade
             and self.alive
             and self.nr_conns <= self.cfg.threads
             and conn.receive_next()
@@ -201,6 +207,7 @@ class Worker(ThreadWorker):
     def _await_close(self, conn: Connection) -> None:
         """End the response, and wait for the client to close the connection, longer after a refused body."""
         try:
+            self._cancel_upgrade(conn)
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._close(conn)
@@ -209,10 +216,28 @@ class Worker(ThreadWorker):
             self._park(conn, Stage.CLOSE, time.monotonic() + seconds)
 
     def _end_response(self, conn: Connection) -> None:
-        if conn.keep_alive:
+        if conn.keep_alive and conn.sock.upgrade:
+            self._upgrade(conn, conn.sock.upgrade)
+        elif conn.keep_alive:
             self._await_request(conn, idle=self.cfg.keepalive)
         else:
             self._await_close(conn)
+
+    def _upgrade(self, conn: Connection, upgrade: Upgrade) -> None:
+        """Give a connection to the event loop of the streams. It counts until the stream has ended."""
+        conn.sock.upgrade = None
+        client = socket.socket(fileno=conn.sock.detach())
+        keep_alive(client)
+        upgrade.start(client, partial(self.method_queue.defer, self._count_ended))
+
+    def _count_ended(self) -> None:
+        self.nr_conns -= 1
+
+    def _cancel_upgrade(self, conn: Connection) -> None:
+        """End the session of a connection that is closed instead."""
+        if conn.sock.upgrade:
+            conn.sock.upgrade.cancel()
+            conn.sock.upgrade = None
 
     def _proceed(self, conn: Connection, _: object) -> None:
         """Do what a parked connection has waited for."""
@@ -297,6 +322,7 @@ class Worker(ThreadWorker):
     def _abort(self, conn: Connection) -> None:
         """Close a connection that is not to be waited for."""
         self.nr_conns -= 1
+        self._cancel_upgrade(conn)
         if conn.sock.unsent:
             conn.sock.abort()
         else:
@@ -304,6 +330,7 @@ class Worker(ThreadWorker):
 
     def _close(self, conn: Connection) -> None:
         self.nr_conns -= 1
+        self._cancel_upgrade(conn)
         conn.close()
 
 

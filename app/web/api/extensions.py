@@ -2,6 +2,7 @@
 
 from flask import Blueprint
 
+from app.services import get_services
 from app.web.responses import Response, json_response
 
 EXTENSIONS = {
@@ -9,6 +10,7 @@ EXTENSIONS = {
     "gracefulDelete": 1,
     "logs": 1,
     "podStatuses": 1,
+    "streams": 1,
 }
 """Extension → version. `docs/extensions.md` describes each."""
 
@@ -18,4 +20,7 @@ blueprint = Blueprint("extensions", __name__)
 @blueprint.get("/extensions")
 def extensions() -> Response:
     """Return a map of extension → version. It does not need the database."""
-    return json_response(EXTENSIONS)
+    settings = get_services().settings
+    return json_response(
+        {name: version for name, version in EXTENSIONS.items() if name != "streams" or settings.streams}
+    )
