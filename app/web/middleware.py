@@ -30,6 +30,10 @@ WRITES: dict[str | None, Verb] = {
 }
 """The Flask endpoints that write, and the verb of each in the audit log."""
 
+_GUARDED = frozenset({*WRITES, "streams.exec_", "streams.attach", "streams.port_forward"})
+"""The Flask endpoints that a web page may use only if its origin is allowed."""
+_COMMANDS = re.compile(r"(^|&)command=[^&]*")
+
 _UNRECORDED = frozenset({401, 403, 503})
 """Refusals without an audit row: unauthorized clients must not fill the database, and 503 means there is none."""
 
@@ -72,8 +76,9 @@ def _before_request() -> None:
     if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
         _authenticate(settings.provider_token.get_secret_value())
     origin = environ.get("HTTP_ORIGIN")
-    if origin and request.endpoint in WRITES and not {origin, "*"} & set(settings.cors_origins):
-        # CORS alone does not stop this: a page may send a POST to any origin, it only cannot read the response.
+    if origin and request.endpoint in _GUARDED and not {origin, "*"} & set(settings.cors_origins):
+        # CORS alone does not stop this: a page may send a POST to any origin, it only cannot read the response,
+        # and a WebSocket is not subject to CORS at all.
         abort(403, "this origin may not write; CORS_ORIGINS lists the origins that may")
 
 
@@ -125,7 +130,7 @@ def _log_request(environ: "WSGIEnvironment", sender: Caller, path: str, code: in
         request_id=sender.request_id,
         method=environ["REQUEST_METHOD"],
         path=environ["PATH_INFO"],
-        query=environ["QUERY_STRING"],
+        query=_COMMANDS.sub(r"\1command=…", environ["QUERY_STRING"]),  # a command may contain a secret
         code=code,
         milliseconds=round(seconds * 1000, 2),
         address=sender.address,

@@ -67,11 +67,16 @@ class Worker(ThreadWorker):
         self._parked: dict[Connection, None] = {}  # in the order of their parking
         self._held_bytes = 0
         self._next_sweep = 0.0
-        super().init_process()
+        try:
+            super().init_process()
+        finally:
+            if self.wsgi:
+                self._streams.close()
 
     def load_wsgi(self) -> None:
         """Load the application, and the limits from its settings."""
         super().load_wsgi()
+        self._streams: StreamServer = self.wsgi.extensions["streams"]
         settings: Settings = self.wsgi.extensions["services"].settings
         self._max_body_bytes = settings.max_content_length
         self._timeout = settings.request_timeout.total_seconds()
@@ -83,8 +88,7 @@ class Worker(ThreadWorker):
         if enabled or self.alive:
             return
         release_all(self.wsgi)
-        streams: StreamServer = self.wsgi.extensions["streams"]
-        streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
+        self._streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
         for listener in self.sockets:
             accepted = -1
             while self.nr_conns != accepted:

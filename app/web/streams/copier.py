@@ -90,6 +90,10 @@ class Copier:
         """End the session with a Failure, because the provider stops."""
         self._stopping.set()
 
+    def hang_up(self) -> None:
+        """End the session at once, in any thread."""
+        self._session.hang_up()
+
     async def run(self) -> Ending:
         """Copy until the end; then close everything."""
         began = time.monotonic()

@@ -62,6 +62,11 @@ class StreamServer:
         if self._loop:
             self._loop.call_soon_threadsafe(self._loop.call_later, after, self._stop_all)
 
+    def close(self) -> None:
+        """Hang up the sessions that are left, because the process ends."""
+        for copier in tuple(self._copiers):
+            copier.hang_up()
+
     def _stop_all(self) -> None:
         for copier in self._copiers:
             copier.stop()
