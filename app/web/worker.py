@@ -64,19 +64,20 @@ class Worker(ThreadWorker):
     def init_process(self) -> None:
         """Prepare and run the worker."""
         self._health_pool = ThreadPoolExecutor(HEALTH_THREADS)
+        self._streams: StreamServer | None = None
         self._parked: dict[Connection, None] = {}  # in the order of their parking
         self._held_bytes = 0
         self._next_sweep = 0.0
         try:
             super().init_process()
         finally:
-            if self.wsgi:
+            if self._streams:
                 self._streams.close()
 
     def load_wsgi(self) -> None:
         """Load the application, and the limits from its settings."""
         super().load_wsgi()
-        self._streams: StreamServer = self.wsgi.extensions["streams"]
+        self._streams = self.wsgi.extensions["streams"]
         settings: Settings = self.wsgi.extensions["services"].settings
         self._max_body_bytes = settings.max_content_length
         self._timeout = settings.request_timeout.total_seconds()
@@ -88,7 +89,8 @@ class Worker(ThreadWorker):
         if enabled or self.alive:
             return
         release_all(self.wsgi)
-        self._streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
+        if self._streams:
+            self._streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
         for listener in self.sockets:
             accepted = -1
             while self.nr_conns != accepted:
