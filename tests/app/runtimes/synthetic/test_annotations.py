@@ -102,7 +102,7 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
         (f"fail.{DOMAIN}/web", "Evicted", f"that happens to the whole pod: {DOMAIN}/fail"),
         (f"fail.{DOMAIN}/log", "LivenessProbe", "the container has no such probe or hook"),
         (f"color.{DOMAIN}/log", "red",
-         "no such annotation; there are run-for, exit-code, fail, fail-after, stop-after, logs"),
+         "no such annotation; there are run-for, exit-code, fail, fail-after, stop-after, logs, exec"),
     ],
 )  # fmt: skip
 def test_an_invalid_annotation_is_reported_as_a_problem(key: str, value: str | None, problem: str) -> None:
