@@ -19,7 +19,11 @@ from app.pods.logs import Logs
 from app.pods.node_clock import NodeClock
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
+<<<<<<< HEAD
 from app.pods.streams import Streams
+=======
+from app.pods.usage import UsageService
+>>>>>>> main
 from app.pods.watch import StatusWatch
 from app.runtimes import Runtime, load_runtime
 
@@ -43,6 +47,7 @@ class Services:
     history: History
     audit: AuditLog
     queries: PodQueries
+    usage: UsageService
     clock: NodeClock
     disk: DiskReserve
     serving_since: datetime
@@ -73,6 +78,7 @@ class Services:
             history=History(node, queries, audit),
             audit=audit,
             queries=queries,
+            usage=UsageService(node),
             clock=node_clock,
             disk=disk,
             serving_since=serving_since,

@@ -15,16 +15,23 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-VERBS = {"createPod": "POST", "deletePod": "DELETE", "updatePod": "PUT"}  # all others: GET
+from benchmarks.processes import Process, cpu_seconds
+
+VERBS = {"createPod": "POST", "deletePod": "DELETE", "updatePod": "PUT"}
+BATCHES = {"createPods": "POST", "deletePods": "DELETE"}
+_METHODS = VERBS | BATCHES  # all others: GET
 READS = {"getPod": "name=", "getPodStatus": "name=", "getContainerLogs": "tail=10&containerName=server&podName="}
 NOT_OFFERED = (404, 405, 501)
 STALLED_AFTER = 120.0
+_SOCKET_BUFFER = 64 * 1024
+_IN_FLIGHT = 64
+"""Reads leave out so many of the oldest and of the newest pods, which a request may be deleting or creating."""
 log = functools.partial(print, file=sys.stderr, flush=True)
 
 
@@ -54,10 +61,11 @@ def pod_template(run: str) -> str:
 
 @dataclass
 class Run:
-    """Result of one drive of a server: times in seconds, one per response, and the last response."""
+    """Result of one drive of a server: times in seconds, one per response, also by call; the last response."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    latencies_of: dict[str, list[float]] = field(default_factory=dict)
     first_bytes: list[float] = field(default_factory=list)
     status: int = 0
     body: bytes | bytearray = b""
@@ -87,31 +95,48 @@ class Target:
         self.template = pod_template(self.run)
         self.numbers = itertools.count(1)  # numbers of pods and revisions: unique in a run
         self.stored: deque[int] = deque()
+        self.leaving: deque[int] = deque()  # deletes that may not be answered yet
+        self.batch: int = options.batch
         self.missing: set[str] = set()  # calls that the server does not implement
         self.accepted: tuple[int, ...] = ()  # statuses, besides 2xx, that do not stop the run
 
-    def request(self, call: str, index: int, revision: int) -> bytes:
-        """Return the bytes of a request; for calls about a pod, about the pod with this index."""
+    def request(self, call: str, indexes: list[int], revision: int) -> bytes:
+        """Return the bytes of a request; for calls about pods, about the pods with these indexes."""
         query, length, body = "", "", ""
-        if call in VERBS:
-            body = self.template.replace("@INDEX@", f"{index:08}").replace("@REVISION@", str(revision))
+        if call in _METHODS:
+            pods = [self.template.replace("@INDEX@", f"{index:08}") for index in indexes]
+            body = f"[{','.join(pods)}]" if call in BATCHES else pods[0]
+            body = body.replace("@REVISION@", str(revision))
             length = f"Content-Length: {len(body)}\r\n"
         elif call in READS:
-            query = f"?namespace=benchmark&{READS[call]}bench-{self.run}-{index:08}"
-        line = f"{VERBS.get(call, 'GET')} {self.base}/{call}{query} HTTP/1.1"
+            query = f"?namespace=benchmark&{READS[call]}bench-{self.run}-{indexes[0]:08}"
+        line = f"{_METHODS.get(call, 'GET')} {self.base}/{call}{query} HTTP/1.1"
         return f"{line}\r\n{self.headers}{length}\r\n{body}".encode()
 
-    def requests(self, call: str, count: int) -> Iterator[bytes]:
-        """Yield `count` requests: creates of new pods, deletes of the oldest, other calls about random pods."""
-        stored = list(self.stored) or [0]
-        for place, number in enumerate(itertools.islice(self.numbers, count)):
-            index = stored[place] if call == "deletePod" else random.choice(stored)
-            if call == "createPod":
-                self.stored.append(index := number)
-            yield self.request(call, index, number)
+    def requests(self, calls: Sequence[str], count: int) -> Iterator[tuple[str, bytes]]:
+        """Yield `count` requests, of each call in turn."""
+        for call in itertools.islice(itertools.cycle(calls), count):
+            number = next(self.numbers)
+            yield call, self.request(call, self._indexes(call, number), number)
+
+    def _indexes(self, call: str, number: int) -> list[int]:
+        """Return the pods of a request: new ones for a create, the oldest for a delete, else a random one."""
+        size = self.batch if call in BATCHES else 1
+        if call.startswith("createPod"):
+            created = [number, *itertools.islice(self.numbers, size - 1)]
+            self.stored.extend(created)
+            return created
+        if call.startswith("deletePod"):
+            deleted = [self.stored.popleft() for _ in range(min(size, len(self.stored)))] or [0]
+            self.leaving.extend(deleted)
+            return deleted
+        margin = _IN_FLIGHT if len(self.stored) > 4 * _IN_FLIGHT else 0
+        return [self.stored[random.randrange(margin, len(self.stored) - margin)] if self.stored else 0]
 
     def fill(self, count: int) -> None:
         """Create pods, or delete the oldest, until exactly `count` pods of this run are stored."""
+        self.stored.extendleft(reversed(self.leaving))
+        self.leaving.clear()
         change = count - len(self.stored)
         call = "createPod" if change > 0 else "deletePod"
         if abs(change) >= 5000:
@@ -122,10 +147,13 @@ class Target:
         """Detect the calls that the server does not implement."""
         self.fill(1)
         self.accepted = NOT_OFFERED
-        for call in ("", *READS, "updatePod"):
+        for call in ("", *READS, "updatePod", "podStatuses", *BATCHES):
+            before = self.stored.copy()
             if (run := drive(self, call, 1)).status in NOT_OFFERED:
                 self.missing.add(call)
-                log(f"{self.label}: {VERBS.get(call, 'GET')} /{call} returns {run.status}: not measured")
+                self.stored = before
+                method = _METHODS.get(call, "GET")
+                log(f"{self.label}: {method} /{call} returns {run.status}: not measured")
         self.accepted = ()
         self.fill(0)
 
@@ -144,30 +172,42 @@ def read_reply() -> Generator[None, bytes, tuple[bytes, bytearray, float]]:
     return head, data, first_byte or time.perf_counter()
 
 
-def drive(target: Target, call: str, count: int, *, connections: int = 1, seconds: float = float("inf")) -> Run:
-    """Send `count` calls, or until the time is up; an unexpected status stops the benchmark."""
-    run, begun, requests = Run(), time.perf_counter(), target.requests(call, count)
-    upcoming = iter(lambda: next(requests, None) if run.seconds < seconds else None, None)
+def drive(
+    target: Target,
+    calls: str | tuple[str, ...],
+    count: int,
+    *,
+    connections: int = 1,
+    seconds: float = float("inf"),
+) -> Run:
+    """Send `count` requests, or until the time is up; an unexpected status stops the benchmark."""
+    run, begun = Run(), time.perf_counter()
+    requests = target.requests((calls,) if isinstance(calls, str) else calls, count)
+    nothing = ("", b"")
+
+    def next_request() -> tuple[str, bytes]:
+        return next(requests, nothing) if run.seconds < seconds else nothing
 
     def lane(number: int) -> Generator[None, bytes, None]:
         """Send requests one after the other; a latency includes the time to open the connection, if needed."""
-        request, sent = next(upcoming, None), time.perf_counter()
+        (call, request), sent = next_request(), time.perf_counter()
         while request:
             with socket.create_connection(target.address, STALLED_AFTER) as connection:
                 connection.setblocking(False)
                 selector.register(connection, selectors.EVENT_READ, (connection, number))
                 head = b""
                 while request and not (b"\r\nconnection: close" in head or head.startswith(b"http/1.0")):
-                    connection.send(request)  # the socket buffer is larger than one request
+                    _send(connection, request)
                     head, run.body, first_byte = yield from read_reply()
                     now = time.perf_counter()
                     run.seconds, run.status = now - begun, int(head[9:12])
                     run.latencies.append(now - sent)
+                    run.latencies_of.setdefault(call, []).append(now - sent)
                     run.first_bytes.append(first_byte - sent)
                     if not 200 <= run.status < 300 and run.status not in target.accepted:
                         line = request.partition(b" HTTP/")[0].decode()
                         raise BenchmarkError(f"{line} got {run.status}: {run.body[:300].decode(errors='replace')}")
-                    request, sent = next(upcoming, None), time.perf_counter()
+                    (call, request), sent = next_request(), time.perf_counter()
                 selector.unregister(connection)
 
     with selectors.DefaultSelector() as selector:
@@ -186,23 +226,30 @@ def drive(target: Target, call: str, count: int, *, connections: int = 1, second
                         lanes[number].send(data)
         except (BenchmarkError, OSError) as error:
             raise BenchmarkError(f"{target.url}: {error}") from error
-    for _ in range(count if call == "deletePod" else 0):
-        target.stored.popleft()
+    target.leaving.clear()
     return run
 
 
-def server_processes(target: Target) -> list[tuple[float, float]]:
-    """Return CPU time (ms) and memory (Pss, MiB) of each local process that holds the listening socket."""
+def _send(connection: socket.socket, request: bytes) -> None:
+    """Send a request; one that is larger than the socket's buffer blocks until the server has read most of it."""
+    connection.setblocking(len(request) > _SOCKET_BUFFER)
+    connection.sendall(request)
+    connection.setblocking(False)
+
+
+def server_processes(target: Target) -> list[Process]:
+    """Return the local processes that hold the listening socket, without their children."""
     tables = "".join(table.read_text() for table in Path("/proc/net").glob("tcp*"))
     inodes = re.findall(rf":{target.address[1]:04X} \S+ 0A(?: +\S+){{5}} +(\d+)", tables)
     sockets = {f"socket:[{inode}]" for inode in inodes} if target.local else set()
-    holders, usage = set(), []
+    holders = set()
     for entry in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):  # the process has exited, or belongs to another user
             if os.readlink(entry) in sockets:
-                holders.add(entry.parent.parent)
-    for process in sorted(holders, key=lambda path: int(path.name)):
-        ticks = sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
-        memory = (process / "smaps_rollup").read_text().partition("\nPss:")[2].split()[0]
-        usage.append((ticks * 1000 / os.sysconf("SC_CLK_TCK"), int(memory) / 1024))
-    return usage
+                holders.add(int(entry.parent.parent.name))
+    return [Process(f"process {number}", pid) for number, pid in enumerate(sorted(holders), 1)]
+
+
+def cpu_milliseconds(target: Target) -> float:
+    """Return the CPU time of the server's processes so far; 0 for a server on another machine."""
+    return 1000 * sum(cpu_seconds(process.pid) for process in server_processes(target))

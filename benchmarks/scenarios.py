@@ -10,46 +10,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from benchmarks.load import READS, VERBS, Target, drive, log, server_processes
+from benchmarks.load import (
+    BATCHES,
+    READS,
+    VERBS,
+    BenchmarkError,
+    Target,
+    cpu_milliseconds,
+    drive,
+    log,
+    server_processes,
+)
+from benchmarks.processes import memory_bytes
+from benchmarks.table import Table
 
 LISTS_A_ROUND = 5  # the resolution of CPU time is 10 ms
 
 
-@dataclass
-class Table:
-    """Samples, one per round, by row and column; the ratios divide the first column by each of the others."""
-
-    title: str
-    columns: list[str]
-    rows: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-    def add(self, row: str, column: str, sample: float) -> None:
-        """Add the sample of a round."""
-        self.rows.setdefault(row, {}).setdefault(column, []).append(sample)
-
-    def __str__(self) -> str:
-        lines = [["", *self.columns, *(f"{self.columns[0]}/{other}" for other in self.columns[1:])]]
-        for row, samples in self.rows.items():
-            series = [samples.get(column, []) for column in self.columns]
-            series += [[a / b for a, b in zip(series[0], other, strict=False) if b] for other in series[1:]]
-            cells = [statistics.median(values) if values else None for values in series]
-            texts = ["-" if cell is None else f"{cell:,.{0 if cell >= 1000 else 2}f}" for cell in cells]
-            lines.append([row, *texts])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
-        return "\n".join([self.title, *map("  ".join, aligned)])
-
-    def add_rate(self, target: Target, call: str, connections: int, seconds: float) -> None:
-        """Drive one call for a number of seconds; add its rate and latencies."""
-        if call not in target.missing:
-            run = drive(target, call, sys.maxsize, connections=connections, seconds=seconds)
-            cuts = statistics.quantiles(run.latencies, n=100)
-            row = f"{call or 'GET /'}, {connections} at a time: "
-            self.add(f"{row}requests/s", target.label, len(run.latencies) / run.seconds)
-            self.add(f"{row}p50 ms", target.label, cuts[49] * 1000)
-            self.add(f"{row}p99 ms", target.label, cuts[98] * 1000)
+def add_rate(table: Table, target: Target, call: str, *, connections: int, seconds: float) -> None:
+    """Drive one call for a number of seconds; add its rate, latencies and CPU time per request."""
+    if call in target.missing:
+        return
+    before = cpu_milliseconds(target)
+    run = drive(target, call, sys.maxsize, connections=connections, seconds=seconds)
+    row = f"{call or 'GET /'}, {connections} at a time: "
+    table.add(f"{row}requests/s", target.label, len(run.latencies) / run.seconds)
+    table.add_latencies(row, target.label, run.latencies)
+    if cpu := cpu_milliseconds(target) - before:
+        table.add(f"{row}CPU ms", target.label, cpu / len(run.latencies))
 
 
 @contextlib.contextmanager
@@ -75,21 +64,43 @@ def measure_create(options: argparse.Namespace, targets: list[Target]) -> Iterat
                 database.execute("INSERT INTO pods (pod) VALUES (?)", (targets[0].template,))
                 database.execute("COMMIT")
                 count += 1
-            for connections, target in itertools.product((1, options.connections), targets):
-                table.add_rate(target, "createPod", connections, options.seconds)
-                table.add_rate(target, "", connections, options.seconds)
+            for connections, target in itertools.product(options.connections, targets):
+                add_rate(table, target, "createPod", connections=connections, seconds=options.seconds)
+                add_rate(table, target, "", connections=connections, seconds=options.seconds)
                 target.fill(0)
-            for connections in (1, options.connections):
+            for connections in options.connections:
                 table.add(f"createPod, {connections} at a time: requests/s", "bare", count / elapsed)
     yield table
 
 
 def measure_status(options: argparse.Namespace, targets: list[Target]) -> Iterator[Table]:
-    """Measure getPodStatus of random stored pods."""
+    """Measure getPodStatus and getPod of random stored pods; GET / is the bound."""
     table = Table(f"status, {options.pods:,} pods stored", [target.label for target in targets])
     for _, target in itertools.product(range(options.rounds), targets):
         target.fill(options.pods)
-        table.add_rate(target, "getPodStatus", options.connections, options.seconds)
+        for call, connections in itertools.product(("", "getPodStatus", "getPod"), options.connections):
+            add_rate(table, target, call, connections=connections, seconds=options.seconds)
+    yield table
+
+
+def measure_batch(options: argparse.Namespace, targets: list[Target]) -> Iterator[Table]:
+    """Measure createPods and deletePods with --batch pods a request; "a core": per second of CPU time."""
+    table = Table(f"batch, {options.batch} pods a request", [target.label for target in targets])
+    for _, target in itertools.product(range(options.rounds), targets):
+        for call in BATCHES:
+            before, stored = cpu_milliseconds(target), len(target.stored)
+            requests = -(-stored // options.batch) if call == "deletePods" else sys.maxsize
+            if call in target.missing or not requests:
+                continue
+            run = drive(target, call, requests, seconds=options.seconds if call == "createPods" else float("inf"))
+            if refused := [item for item in run.json() if not 200 <= item["code"] < 300]:
+                raise BenchmarkError(f"{call}: {refused[0]}")
+            pods = abs(len(target.stored) - stored)
+            table.add(f"{call}: pods/s", target.label, pods / run.seconds)
+            table.add_latencies(f"{call}: ", target.label, run.latencies)
+            if cpu := cpu_milliseconds(target) - before:
+                table.add(f"{call}: pods/s a core", target.label, pods / cpu * 1000)
+        target.fill(0)
     yield table
 
 
@@ -106,10 +117,10 @@ def measure_list(options: argparse.Namespace, targets: list[Target]) -> Iterator
         database.executemany("INSERT INTO pods (pod) VALUES (?)", texts)
         for _ in range(options.rounds):
             for target in targets:
-                before = sum(cpu for cpu, _ in server_processes(target))
+                before = cpu_milliseconds(target)
                 run = drive(target, "getPods", LISTS_A_ROUND)
-                if after := sum(cpu for cpu, _ in server_processes(target)):
-                    table.add("CPU ms", target.label, (after - before) / LISTS_A_ROUND)
+                if cpu := cpu_milliseconds(target) - before:
+                    table.add("CPU ms", target.label, cpu / LISTS_A_ROUND)
                 table.add("first byte of the body, ms", target.label, statistics.median(run.first_bytes) * 1000)
                 table.add("whole response, ms", target.label, statistics.median(run.latencies) * 1000)
                 table.add("megabytes", target.label, len(run.body) / 1e6)
@@ -136,10 +147,7 @@ def measure_scale(options: argparse.Namespace, targets: list[Target]) -> Iterato
                     if warm:
                         table.add(f"{call or 'GET /'}, p50 ms", column, statistics.median(run.latencies) * 1000)
             drive(target, "getPods", LISTS_A_ROUND)
-            for number, (_, memory) in enumerate(server_processes(target), 1):
-                table.add(f"process {number}, Pss MiB", column, memory)
+            for process in server_processes(target):
+                table.add(f"{process.label}, Pss MiB", column, memory_bytes(process.pid) / 2**20)
         target.fill(0)
         yield table
-
-
-SCENARIOS = {"create": measure_create, "status": measure_status, "list": measure_list, "scale": measure_scale}

@@ -5,8 +5,9 @@ providers.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -14,11 +15,13 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from broker.batch import BatchSender
 from broker.errors import ProviderRefused, ProviderUnavailable
-from broker.provider_answer import NO_SUCH_PATH, Answer, check, decode, is_outage, is_success
+from broker.provider_answer import NO_SUCH_PATH, NOT_NOW, Answer, check, decode, is_outage, is_success, refusal
+from broker.streaming.websocket import MAX_MESSAGE, V5, WebSocketProvider
 from broker.types import Object, PodReference
 
-_NOT_YET = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_BATCH = "batch"
 _WITH_POD_STATUSES = ("podStatuses", "logs")
 """The extensions that a provider with `/podStatuses` has, where it has no `/extensions`."""
 # Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
@@ -74,27 +77,31 @@ class ProviderClient:
         self._session: aiohttp.ClientSession | None = None
         self._extensions: Mapping[str, Any] | None = None
         self._has_pod_statuses: bool | None = None
+        self._creates = self._batch_sender("POST", "/createPod")
+        self._deletes = self._batch_sender("DELETE", "/deletePod")
 
     async def create(self, pod: Object) -> None:
-        """Create a pod."""
-        await self._write("POST", "/createPod", pod)
+        """Create a pod, together with others where the provider has the extension `batch`."""
+        check(await self._creates.send(msgspec.json.encode(pod)), sent=pod)
 
     async def update(self, pod: Object) -> None:
         """Update a pod."""
-        await self._write("PUT", "/updatePod", pod)
+        check(await self._request("PUT", "/updatePod", body=msgspec.json.encode(pod)), sent=pod)
 
     async def delete(self, pod: Object) -> bool:
-        """Delete a pod.
+        """Delete a pod, together with others where the provider has the extension `batch`.
+
+        A pod may have grown past the provider's limit since its create. It is then deleted by its metadata alone.
 
         Returns:
             False where the provider has no such pod.
         """
-        try:
-            await self._write("DELETE", "/deletePod", pod)
-        except ProviderRefused as exc:
-            if exc.code == HTTPStatus.NOT_FOUND:
-                return False
-            raise
+        answer = await self._deletes.send(msgspec.json.encode(pod))
+        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            answer = await self._deletes.send(msgspec.json.encode(_reference(pod)))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return False
+        check(answer, sent=pod)
         return True
 
     async def get(self, namespace: str, name: str) -> Object | None:
@@ -191,6 +198,36 @@ class ProviderClient:
                         check(Answer(response.status, "", await response.read()))
             yield _chunks(response)
 
+    async def stream(self, path: str, query: Sequence[tuple[str, str]]) -> WebSocketProvider:
+        """Open a WebSocket for a session.
+
+        Args:
+            path: `/exec`, `/attach` or `/portForward`.
+            query: parameters, repeated ones in their order.
+
+        Raises:
+            ProviderRefused: the provider answers anything but an upgrade, with its status and message.
+            ProviderUnavailable: no answer.
+        """
+        began, status = monotonic(), 0
+        try:
+            with _translated(f"GET {path}"):
+                async with asyncio.timeout(self._timeout):
+                    ws = await self._connections.ws_connect(
+                        self._url + path,
+                        params=query,
+                        protocols=[V5],
+                        max_msg_size=MAX_MESSAGE,
+                        decode_text=False,
+                    )
+            status = HTTPStatus.SWITCHING_PROTOCOLS
+            return WebSocketProvider(ws)
+        except ProviderRefused as exc:
+            status = exc.code
+            raise
+        finally:
+            self._record(path, status, began)
+
     async def close(self) -> None:
         """Close every connection."""
         if self._session is not None:
@@ -199,15 +236,23 @@ class ProviderClient:
     async def _read_extensions(self) -> Mapping[str, Any]:
         """Read `/extensions`: name → version; empty where the provider has no such path."""
         answer = await self._request("GET", "/extensions")
-        if answer.status in _NOT_YET or is_outage(answer.status):
+        if answer.status in NOT_NOW or is_outage(answer.status):
             check(answer)
         if is_success(answer.status):
             with suppress(ProviderUnavailable):  # a server that answers every path with some page
                 return decode(answer.body, dict[str, Any], "/extensions")
         return {}
 
-    async def _write(self, method: str, path: str, pod: Object) -> None:
-        check(await self._request(method, path, body=pod), sent=pod)
+    def _batch_sender(self, method: str, path: str) -> BatchSender:
+        async def send(path: str, body: bytes) -> Answer:
+            return await self._request(method, path, body=body)
+
+        return BatchSender(
+            send, path, is_supported=partial(self.supports, _BATCH), mark_unsupported=self._forget_batch
+        )
+
+    def _forget_batch(self) -> None:
+        self._extensions = {name: version for name, version in (self._extensions or {}).items() if name != _BATCH}
 
     async def _find(self, path: str, namespace: str, name: str) -> bytes | None:
         """Read an object of a pod; None for 404, and for a success with an empty body, as from some providers."""
@@ -233,7 +278,7 @@ class ProviderClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: bytes | None = None,
         timeout: float | None = None,
     ) -> Answer:
         limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
@@ -245,9 +290,12 @@ class ProviderClient:
                     content, status = await response.read(), response.status
                     return Answer(status, response.headers.get("Retry-After", ""), content)
         finally:
-            if status == 0 or is_outage(status):
-                self._extensions = self._has_pod_statuses = None
-            self._observe(path, status, monotonic() - began)
+            self._record(path, status, began)
+
+    def _record(self, path: str, status: int, began: float) -> None:
+        if status == 0 or is_outage(status):
+            self._extensions = self._has_pod_statuses = None
+        self._observe(path, status, monotonic() - began)
 
     def _send(
         self,
@@ -255,21 +303,27 @@ class ProviderClient:
         path: str,
         *,
         query: Mapping[str, str] | None,
-        body: Object | None = None,
+        body: bytes | None = None,
         timeout: aiohttp.ClientTimeout,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
-            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
-        return self._session.request(
+        return self._connections.request(
             method,
             self._url + path,
             params=query,
-            data=None if body is None else msgspec.json.encode(body),
+            data=body,
             headers=None if body is None else {"Content-Type": "application/json"},
             timeout=timeout,
             allow_redirects=False,  # following a redirect would turn a POST into a GET
         )
+
+    @property
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, middlewares=[_read_refused_upgrade]
+            )
+        return self._session
 
 
 @contextmanager
@@ -283,10 +337,28 @@ def _translated(request: str) -> Iterator[None]:
         raise ProviderUnavailable(f"the provider is unreachable: {str(exc) or type(exc).__name__}") from exc
 
 
+async def _read_refused_upgrade(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Raise the refusal of an upgrade with its message: aiohttp's own error has none."""
+    response = await handler(request)
+    if "Upgrade" in request.headers and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        raise refusal(response.status, await response.read())
+    return response
+
+
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     with _translated("GET /getContainerLogs"):
         async for chunk in response.content.iter_any():
             yield chunk
+
+
+def _reference(pod: Object) -> Object:
+    """Return a pod that has only what a delete needs: identity and grace period."""
+    names = ("namespace", "name", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+    metadata = {name: value for name, value in pod["metadata"].items() if name in names}
+    containers = [{"name": container["name"]} for container in pod["spec"]["containers"]]
+    return {"metadata": metadata, "spec": {"containers": containers}}
 
 
 def _is_pod(pod: Object) -> bool:

@@ -1,5 +1,6 @@
 """Answers of a provider: success, refusal or outage, and the message of a refusal."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import NamedTuple, TypeVar
 
@@ -12,6 +13,8 @@ T = TypeVar("T")
 
 NO_SUCH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 """The statuses of a provider that does not have a path."""
+NOT_NOW = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+"""The statuses of a provider that would answer otherwise with another token, or later."""
 _MESSAGE_LIMIT = 1000
 _SHORTEST_SECRET = 4
 
@@ -40,10 +43,21 @@ def check(answer: Answer, *, sent: Object | None = None) -> None:
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         seconds = float(answer.retry_after) if answer.retry_after.isdigit() else None
         raise ProviderUnavailable(f"the provider answers {answer.status}", seconds)
-    message = _message(answer.body)
-    for value in sorted(_environment_values(sent or {}), key=len, reverse=True):
+    raise refusal(answer.status, answer.body, secrets=_environment_values(sent or {}))
+
+
+def refusal(status: int, body: bytes, *, secrets: Iterable[str] = ()) -> ProviderRefused:
+    """Return the error of an answer, with the provider's message.
+
+    Args:
+        status: the HTTP status.
+        body: the body.
+        secrets: values that are removed from the message.
+    """
+    message = _message(body)
+    for value in sorted(secrets, key=len, reverse=True):
         message = message.replace(value, "…")
-    raise ProviderRefused(answer.status, " ".join(message.split())[:_MESSAGE_LIMIT])
+    return ProviderRefused(status, " ".join(message.split())[:_MESSAGE_LIMIT])
 
 
 def is_success(status: int) -> bool:
@@ -54,6 +68,11 @@ def is_success(status: int) -> bool:
 def is_outage(status: int) -> bool:
     """Return whether the provider is out of order; one without the path is not."""
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in NO_SUCH_PATH
+
+
+def is_refusal(status: int) -> bool:
+    """Return whether the provider has refused the request for what is in it, not for its sender or its rate."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in NOT_NOW
 
 
 def _message(body: bytes) -> str:

@@ -80,7 +80,7 @@ class Node:
             ip = await asyncio.to_thread(own_ip, self._cluster.server)
         async with self._connect(metrics) as dependencies, AsyncExitStack() as stack:
             server = await serve(
-                dependencies, pods=store, health=lambda: self.health, addresses=[ip], registry=metrics.registry
+                dependencies, pods=store, health=lambda: self.health, addresses=[ip], metrics=metrics
             )
             stack.push_async_callback(server.close)
             self.port = server.port

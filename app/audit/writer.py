@@ -49,11 +49,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     pruned_through: int | None = None
 
 
-def insert_event(connection: Connection, event: Event, *, after: str | None) -> None:
+def insert_event(connection: Connection, event: Event, *, after: str | None) -> str | None:
     """Insert an event in the caller's transaction, so that it is committed together with the change.
 
     Args:
         after: the hash of the previous event, read while the node is locked; None without AUDIT_HASH_CHAIN.
+
+    Returns:
+        The hash of the event; None without AUDIT_HASH_CHAIN.
     """
     pod = event.pod
     content = {
@@ -74,3 +77,4 @@ def insert_event(connection: Connection, event: Event, *, after: str | None) -> 
     hash_ = None if after is None else chain.extend(connection, content, after=after)
     _INSERT.run(connection, **content, previous_hash=after, hash=hash_)
     metrics.audit_event(event.verb, event.code).inc()
+    return hash_

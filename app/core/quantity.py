@@ -38,6 +38,26 @@ def parse_quantity(text: str) -> Decimal:
     return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
 
 
+def parse_amount_or_percentage(text: str) -> tuple[Decimal, bool]:
+    """Parse a quantity that is not negative, or a percentage; return the number and whether it is a percentage.
+
+    >>> parse_amount_or_percentage("100m"), parse_amount_or_percentage("12.5%")
+    ((Decimal('0.100'), False), (Decimal('12.5'), True))
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    number = text.removesuffix("%")
+    is_percentage = number != text
+    try:
+        amount = parse_quantity(number)
+    except ValueError:
+        raise ValueError("not a quantity such as 500m or 1Gi, or a percentage such as 10%") from None
+    if amount < 0:
+        raise ValueError("must not be negative")
+    return amount, is_percentage
+
+
 def format_amount(value: float, resource: str) -> str:
     """Format an amount of a resource for people, with the suffixes of Kubernetes, to two decimals.
 

@@ -17,7 +17,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationError
-from app.core.quantity import parse_quantity
+from app.core.quantity import parse_amount_or_percentage, parse_quantity
 from app.core.timestamps import format_duration, parse_duration
 
 _ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
@@ -114,6 +114,16 @@ class Settings(BaseSettings):
     )
     job_duration: timedelta = Field(
         default=timedelta(seconds=5), description="simulated run time of a container of a Job, in whole seconds"
+    )
+    usage_cpu: str = Field(
+        default="10%",
+        description="simulated CPU usage of a container without an annotation: a quantity, or a percentage of its "
+        "request, at least 1m",
+    )
+    usage_memory: str = Field(
+        default="10%",
+        description="simulated memory usage of a container without an annotation: a quantity, or a percentage of "
+        "its request, at least 1Mi",
     )
     provider_token: SecretStr | None = Field(
         default=None, description="bearer token required on every request of the provider API; default: none"
@@ -254,6 +264,12 @@ class Settings(BaseSettings):
     def _is_size(cls, value: str) -> str:
         if parse_quantity(value) < 0:
             raise ValueError("must not be negative")
+        return value
+
+    @field_validator("usage_cpu", "usage_memory")
+    @classmethod
+    def _is_usage(cls, value: str) -> str:
+        parse_amount_or_percentage(value)
         return value
 
     @field_validator("vkubelet_pod_ip")

@@ -13,7 +13,9 @@ _INSERT = {
     "sqlite": sqlite.insert(Node).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(Node).on_conflict_do_nothing(),
 }
-_LOCK = Statement(select(Node.audit_hash).where(Node.name == bindparam("name")).with_for_update())
+_LOCK = Statement(
+    select(Node.revision, Node.settled_at, Node.audit_hash).where(Node.name == bindparam("name")).with_for_update()
+)
 
 
 def add_node(connection: Connection, name: str) -> None:
@@ -22,7 +24,7 @@ def add_node(connection: Connection, name: str) -> None:
 
 
 def lock_node(connection: Connection, name: str) -> Row:
-    """Lock a node's row until the transaction ends, and return its `audit_hash`."""
+    """Lock a node's row until the transaction ends, and return its other columns."""
     row = _LOCK.first(connection, name=name)
     if row is None:  # before the first write of the node
         add_node(connection, name)

@@ -233,6 +233,20 @@ def parse_reference(body: bytes) -> PodReference:
     return pod.metadata
 
 
+def parse_array(body: bytes) -> list[bytes]:
+    """Return the items of a JSON array, each as JSON, which is not checked further.
+
+    Raises:
+        InvalidRequest: the body is not JSON or not an array.
+    """
+    try:
+        return [bytes(item) for item in _ARRAY_DECODER.decode(body)]
+    except (msgspec.DecodeError, RecursionError):
+        if not isinstance(_load_json(body), list):
+            raise InvalidRequest("the body must be an array of Pods") from None
+        raise InvalidRequest("the body is nested too deeply") from None
+
+
 def digest(document: dict[str, Any]) -> str:
     """Return the SHA-256 (hex) of a Pod's content. A pod with an equal digest is unchanged.
 
@@ -256,6 +270,7 @@ def digest(document: dict[str, Any]) -> str:
 _T = TypeVar("_T", Pod, _ReferencedPod)
 _VOLATILE_METADATA = frozenset({"managedFields", "resourceVersion", "uid"})
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 _POD_DECODER = msgspec.json.Decoder(Pod)
 for _type in (Pod, _ReferencedPod):
     # msgspec prepares a type on first use, and a process in which two threads do so at once crashes.
@@ -264,11 +279,15 @@ _MAX_NAME_LENGTH = 253
 """The length of the longest name in Kubernetes, a DNS subdomain."""
 
 
-def _load(body: bytes) -> dict[str, Any]:
+def _load_json(body: bytes) -> Any:
     try:
-        document = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
         raise InvalidRequest(f"the body is not JSON: {exc.msg} at line {exc.lineno}") from exc
+
+
+def _load(body: bytes) -> dict[str, Any]:
+    document = _load_json(body)
     if not isinstance(document, dict):
         raise InvalidRequest("the body must be a Pod, a JSON object")
     return document

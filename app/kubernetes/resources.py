@@ -122,10 +122,10 @@ class _ContainerRequests(NamedTuple):
 
 def _containers(spec: PodSpec) -> Iterator[_ContainerRequests]:
     for index, container in enumerate(spec.init_containers or ()):
-        found = _effective_requests(container.resources, field=f"spec.initContainers[{index}].resources")
+        found = effective_requests(container.resources, field=f"spec.initContainers[{index}].resources")
         yield _ContainerRequests(found, runs_alone=container.restart_policy != "Always")
     for index, container in enumerate(spec.containers):
-        found = _effective_requests(container.resources, field=f"spec.containers[{index}].resources")
+        found = effective_requests(container.resources, field=f"spec.containers[{index}].resources")
         yield _ContainerRequests(found)
 
 
@@ -140,7 +140,12 @@ def _peak_request(name: str, containers: list[_ContainerRequests]) -> Decimal:
     return max(largest, together)
 
 
-def _effective_requests(resources: ResourceRequirements | None, *, field: str) -> _Amounts:
+def effective_requests(resources: ResourceRequirements | None, *, field: str) -> _Amounts:
+    """Return the cpu and memory requests of a container; a limit is the default of a missing request.
+
+    Raises:
+        InvalidRequest: an amount is not a quantity; the message names it within `field`.
+    """
     if resources is None:
         return {}
     return {

@@ -183,12 +183,13 @@ class TimelineAdvancer:
     def _store(self, advanced: list[tuple[Row, ResourceRequests, Transition, Timeline]]) -> int:
         """Insert statuses, remove pods that have ended, publish due statuses, and return the node's revision."""
         started: list[AcceptedPod] = []
-        with self._database.write() as connection:
-            transaction = NodeTransaction(connection, node_name=self._node_name, clock=self._clock)
+        begin = NodeTransaction.begin(self._database, node_name=self._node_name, clock=self._clock)
+        with begin as transaction, transaction.step():
+            revision = transaction.revision
             for row, requested, last, timeline in advanced:
                 # Skip a pod that another process advanced, or a request changed, since its row was read.
-                fresh = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=row.id)
-                current = last_transition(connection, row.id, until=FOREVER)
+                fresh = _SELECT_POD.one(transaction.connection, node_name=self._node_name, pod_id=row.id)
+                current = last_transition(transaction.connection, row.id, until=FOREVER)
                 if (_version(fresh), current.effective_at) != (_version(row), last.effective_at):
                     continue
                 transaction.insert_statuses(row.id, requested, timeline.transitions)
@@ -206,7 +207,7 @@ class TimelineAdvancer:
                 )
                 started += ended.started
         sync_pods(self._runtime, started)
-        return transaction.revision
+        return revision
 
 
 def _version(row: Row) -> tuple[datetime, datetime | None]:

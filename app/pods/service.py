@@ -5,27 +5,24 @@ hold. A read is therefore one query for the last status whose time has come. Onl
 as a container that crashes again and again, is computed in parts: a read advances it first where it is overdue.
 """
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from uuid import uuid4
+from collections.abc import Generator, Iterable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
 
 from app import audit
 from app.audit import Caller, Event, Verb
 from app.audit.hash_chain import last_hash
-from app.core.errors import NotFound
-from app.core.timestamps import seconds
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.pod import Manifest, PodReference
-from app.pods.accepted import accepted_pod, sync_pods
+from app.pods.accepted import accepted_pod
 from app.pods.context import NodeContext
+from app.pods.group_commit import GroupCommit
 from app.pods.ipam import NoFreeAddress
 from app.pods.queries import status_at
-from app.pods.removal import is_ending
+from app.pods.requests import DeleteRequest, PutRequest, pod_not_found
 from app.pods.transaction import NEWEST_FIRST
-from app.pods.writer import PodWriter
 from app.runtimes import AcceptedPod
 
 _ROWS_PER_CHUNK = 200
@@ -64,6 +61,20 @@ _SELECT_PODS = (
 )
 
 
+class Refusal(NamedTuple):
+    """A write request that was refused.
+
+    Attributes:
+        pod: the pod that it names; None where it names none.
+        code: the status code of the response.
+        message: the reason.
+    """
+
+    pod: PodReference | None
+    code: int
+    message: str
+
+
 class PodService:
     """Reads and writes the pods of one node.
 
@@ -72,6 +83,7 @@ class PodService:
 
     def __init__(self, node: NodeContext) -> None:
         self._node = node
+        self._writes = GroupCommit(node)
 
     def create(self, manifest: Manifest, caller: Caller) -> None:
         """Create a pod.
@@ -81,11 +93,19 @@ class PodService:
         the new pod starts when the replaced one has ended. A request with the UID of a pod that is being deleted
         changes nothing, since no request cancels a deletion.
         """
-        try:
-            self._put(manifest, caller, verb="create")
-        except NoFreeAddress:
+        _raise(self.create_all([manifest], caller)[0])
+
+    def create_all(self, manifests: Sequence[Manifest], caller: Caller) -> list[Exception | None]:
+        """Create pods in one transaction, each as :meth:`create`; return why each was refused, or None."""
+        requests = [PutRequest("create", manifest, caller) for manifest in manifests]
+        errors = self._writes.carry_out(requests)
+        without = [index for index, error in enumerate(errors) if isinstance(error, NoFreeAddress)]
+        if without:
             self._node.timelines.advance_all()  # pods whose containers have ended give their addresses back
-            self._put(manifest, caller, verb="create")
+            again = self._writes.carry_out([requests[index] for index in without])
+            for index, error in zip(without, again, strict=True):
+                errors[index] = error
+        return errors
 
     def update(self, manifest: Manifest, caller: Caller) -> None:
         """Update a pod; change nothing where only the order of its environment differs.
@@ -100,10 +120,10 @@ class PodService:
         with self._node.database.read() as connection:
             row = _SELECT_DIGEST.first(connection, **self._key(metadata.namespace, metadata.name))
         if row is None:
-            raise _not_found(metadata.namespace, metadata.name)
+            raise pod_not_found(metadata.namespace, metadata.name)
         if metadata.uid in (None, "", row.uid) and row.digest == manifest.digest:
             return
-        self._put(manifest, caller, verb="update")
+        _raise(self._writes.carry_out([PutRequest("update", manifest, caller)])[0])
 
     def delete(self, pod: PodReference, caller: Caller) -> None:
         """Begin the deletion of a pod, or shorten its grace period; keep its history.
@@ -114,14 +134,11 @@ class PodService:
         Raises:
             NotFound: no pod has the name, or none with that UID.
         """
-        grace = pod.deletion_grace_period_seconds
-        with self._writing(caller, "delete") as writer:
-            found = writer.find(pod.namespace, pod.name)
-            if found and pod.uid and pod.uid != found.uid:
-                found = writer.find_ending(pod.namespace, pod.name, pod.uid)
-            if found is None:
-                raise _not_found(pod.namespace, pod.name)
-            writer.delete(found, grace=None if grace is None else seconds(grace))
+        _raise(self.delete_all([pod], caller)[0])
+
+    def delete_all(self, pods: Sequence[PodReference], caller: Caller) -> list[Exception | None]:
+        """Delete pods in one transaction, each as :meth:`delete`; return why each was refused, or None."""
+        return self._writes.carry_out([DeleteRequest(pod, caller) for pod in pods])
 
     def get(self, namespace: str, name: str) -> str:
         """Return a pod with its status, as JSON.
@@ -166,61 +183,22 @@ class PodService:
                 separator = ","
         yield "[]" if separator == "[" else "]"
 
-    def record_refusal(
-        self, caller: Caller, *, verb: Verb, pod: PodReference | None, code: int, message: str
-    ) -> None:
-        """Insert the audit event of a write request that was refused."""
-        event = Event(
-            at=self._node.clock(),
-            node_name=self._node.node_name,
-            caller=caller,
-            verb=verb,
-            pod=pod,
-            code=code,
-            change={"refused": message},
-        )
+    def record_refusals(self, caller: Caller, verb: Verb, refusals: Iterable[Refusal]) -> None:
+        """Insert the audit events of write requests that were refused."""
+        now, chained = self._node.clock(), self._node.runtime.settings.audit_hash_chain
         with self._node.database.write() as connection:
-            chained = self._node.runtime.settings.audit_hash_chain
-            audit.insert_event(
-                connection, event, after=last_hash(connection, self._node.node_name) if chained else None
-            )
-
-    def _put(self, manifest: Manifest, caller: Caller, *, verb: Verb) -> None:
-        metadata = manifest.pod.metadata
-        with self._writing(caller, verb) as writer:
-            found = writer.find(metadata.namespace, metadata.name)
-            if found is None and verb == "update":
-                raise _not_found(metadata.namespace, metadata.name)
-            live = None if found is None or is_ending(found) else found
-            if not metadata.uid:
-                named = found if verb == "update" else live
-                manifest = manifest.with_uid(named.uid if named else str(uuid4()))
-            uid = manifest.pod.metadata.uid or ""
-            if found and found.uid != uid:
-                found = writer.find_ending(metadata.namespace, metadata.name, uid)
-            if found and found.uid == uid:
-                if found.digest == manifest.digest or (verb == "create" and is_ending(found)):
-                    writer.rollback()
-                else:
-                    self._node.disk.check(len(manifest.text))
-                    writer.update(found, manifest)
-                return
-            self._node.disk.check(len(manifest.text))
-            if live:
-                writer.delete(live)
-            replaced = live.uid if live else None
-            if known := writer.find_by_uid(uid):
-                writer.restore(known, manifest, replaced=replaced)
-            else:
-                writer.create(manifest, replaced=replaced)
-
-    @contextmanager
-    def _writing(self, caller: Caller, verb: Verb) -> Iterator[PodWriter]:
-        """Run a write request in one transaction; then call `Runtime.sync` for the pods that changed."""
-        with self._node.database.write() as connection:
-            writer = PodWriter(connection, self._node.runtime, clock=self._node.clock, caller=caller, verb=verb)
-            yield writer
-        sync_pods(self._node.runtime, writer.touched)
+            after = last_hash(connection, self._node.node_name) if chained else None
+            for refusal in refusals:
+                event = Event(
+                    at=now,
+                    node_name=self._node.node_name,
+                    caller=caller,
+                    verb=verb,
+                    pod=refusal.pod,
+                    code=refusal.code,
+                    change={"refused": refusal.message},
+                )
+                after = audit.insert_event(connection, event, after=after)
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""
@@ -235,15 +213,16 @@ class PodService:
             with self._node.database.read() as connection:
                 row = query.first(connection, **self._key(namespace, name, now=self._node.clock()))
         if row is None:
-            raise _not_found(namespace, name)
+            raise pod_not_found(namespace, name)
         return row
 
     def _key(self, namespace: str, name: str, **more: object) -> dict[str, object]:
         return {"node_name": self._node.node_name, "namespace": namespace, "name": name, **more}
 
 
-def _not_found(namespace: str, name: str) -> NotFound:
-    return NotFound(f'pod "{name}" is not in namespace "{namespace}"')
+def _raise(error: Exception | None) -> None:
+    if error:
+        raise error
 
 
 def _with_status(pod: str, status: str) -> str:

@@ -46,9 +46,9 @@ class Takeover:
         with self._database.read() as connection:
             is_any_left = bool(_left_pods(connection, node_name, now=now))
         if is_any_left:
-            with self._database.write() as connection:
-                transaction = NodeTransaction(connection, node_name=node_name, clock=self._clock)
-                for row in _left_pods(connection, node_name, now=transaction.now):
+            begin = NodeTransaction.begin(self._database, node_name=node_name, clock=self._clock)
+            with begin as transaction, transaction.step():
+                for row in _left_pods(transaction.connection, node_name, now=transaction.now):
                     now, _ = transaction.next_timestamp(row)
                     transaction.delete_statuses_from(row.id, at=now)
                     transaction.update_pod(row, continues_at=now)

@@ -1,15 +1,18 @@
 """One write transaction on the rows of a node; all other writers of the node wait until it ends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from sqlalchemy import BindParameter, Connection, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from app.audit.hash_chain import FIRST
 from app.core import metrics
+from app.db.engine import Database
 from app.db.models import Node, Pod, PodStatus, UtcDateTime
-from app.db.nodes import add_node
+from app.db.nodes import lock_node
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes import status as statuses
 from app.kubernetes.resources import ResourceRequests
@@ -39,14 +42,10 @@ DUE = select(PodStatus.pod_id).where(
 )
 """The pods whose statuses became due since the last write of the node. Few, as every write publishes them."""
 
-_NEXT_REVISION = Statement(
-    update(Node)
-    .where(Node.name == bindparam("node_name"))
-    .values(revision=Node.revision + 1)
-    .returning(Node.revision, Node.settled_at, Node.audit_hash)
-)
 _PUBLISH_PODS = Statement(update(Pod).where(Pod.id.in_(DUE)).values(parameters("revision")))
-_PUBLISH_NODE = Statement(update(Node).where(Node.name == bindparam("node_name")).values(parameters("settled_at")))
+_UPDATE_NODE = Statement(
+    update(Node).where(Node.name == bindparam("node_name")).values(parameters("revision", "settled_at"))
+)
 _SELECT_LAST = Statement(
     select(PodStatus.effective_at, PodStatus.status)
     .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
@@ -85,36 +84,74 @@ _UPDATE_POD = Statement(
 )
 
 
-class NodeTransaction:
-    """A write transaction of one node.
+class Unchanged(Exception):
+    """A request asks for what is there already: its step is rolled back, and it succeeds."""
 
-    The transaction begins by incrementing the node's revision. That locks the node's row, so every other writer of
-    the node waits until the transaction ends: rows that were read stay unchanged, and revisions are committed in
-    order. Pods whose statuses became due by now get the same revision.
+
+class NodeTransaction:
+    """A write transaction of one node, in steps that succeed or fail one by one.
+
+    The transaction begins by locking the node's row, so every other writer of the node waits until it ends: rows
+    that were read stay unchanged, and revisions are committed in order. Each step that succeeds has a revision of
+    its own. Pods whose statuses became due by now get the revision of the first step.
 
     Args:
-        connection: a connection in a transaction that the caller commits or rolls back.
+        connection: a connection in a transaction, which :meth:`begin` commits.
         clock: the node's clock.
 
     Attributes:
-        revision: the node's revision after this transaction.
+        revision: the revision of the current step.
         now: the time of the write by the node's clock, not before that of the node's last write.
         last_hash: the hash of the node's last audit event, where events are chained.
+        pod_bytes: the size of the pods that this transaction stores.
     """
 
     def __init__(self, connection: Connection, *, node_name: str, clock: NodeClock) -> None:
         self.connection = connection
         self.node_name = node_name
-        node = self._next_revision()
-        self.revision: int = node.revision
+        node = lock_node(connection, node_name)
+        self.revision: int = node.revision + 1
+        self._committed: int | None = None
         self.last_hash: str = node.audit_hash or FIRST
+        self.pod_bytes = 0
         self.now: datetime = clock.follow(node.settled_at)
-        self._publish_due(since=node.settled_at)
+        key = {"node_name": node_name, "settled_at": node.settled_at, "now": self.now}
+        _PUBLISH_PODS.run(connection, revision=self.revision, **key)
 
-    def rollback(self) -> None:
-        """Roll the transaction back, the node's revision included."""
-        if transaction := self.connection.get_transaction():
-            transaction.rollback()
+    @classmethod
+    @contextmanager
+    def begin(cls, database: Database, *, node_name: str, clock: NodeClock) -> Iterator[Self]:
+        """Yield a transaction; commit it at the end, or roll it back where no step has succeeded.
+
+        Raises:
+            DatabaseUnavailable: nothing was written.
+        """
+        with database.write() as connection:
+            transaction = cls(connection, node_name=node_name, clock=clock)
+            yield transaction
+            transaction._finish()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Make one change, which is rolled back alone where it raises."""
+        last_hash = self.last_hash
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            self.last_hash = last_hash
+            raise
+        self._committed = self.revision
+        self.revision += 1
+
+    def _finish(self) -> None:
+        """Store the node's last revision; roll back where no step has succeeded."""
+        if self._committed is None:
+            if transaction := self.connection.get_transaction():
+                transaction.rollback()
+            return
+        key = {"node_name": self.node_name, "settled_at": self.now}
+        _UPDATE_NODE.run(self.connection, revision=self._committed, **key)
 
     def next_timestamp(self, row: Row) -> tuple[datetime, Transition]:
         """Return the time of a change to a pod, and the status that holds until then.
@@ -156,19 +193,6 @@ class NodeTransaction:
         """Update columns of a pod and set its revision."""
         columns = {name: getattr(row, name) for name in _CHANGEABLE}
         _UPDATE_POD.run(self.connection, pod_id=row.id, **{**columns, **values}, revision=self.revision)
-
-    def _publish_due(self, *, since: datetime) -> None:
-        """Set the revision of pods whose statuses became due since the node's last write to this one."""
-        key = {"node_name": self.node_name, "settled_at": since, "now": self.now}
-        _PUBLISH_PODS.run(self.connection, revision=self.revision, **key)
-        _PUBLISH_NODE.run(self.connection, node_name=self.node_name, settled_at=self.now)
-
-    def _next_revision(self) -> Row:
-        row = _NEXT_REVISION.first(self.connection, node_name=self.node_name)
-        if row is None:  # the node's first write; another process may be at its first write too
-            add_node(self.connection, self.node_name)
-            row = _NEXT_REVISION.one(self.connection, node_name=self.node_name)
-        return row
 
 
 def last_transition(connection: Connection, pod_id: int, *, until: datetime) -> Transition:

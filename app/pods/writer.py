@@ -1,10 +1,10 @@
-"""The steps of a write request, all in one transaction: create, restore, update and delete a pod."""
+"""The steps of a write request: create, restore, update and delete a pod."""
 
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, insert
+from sqlalchemy import bindparam, insert
 
 from app import audit
 from app.audit import Caller, Event, Verb
@@ -18,11 +18,11 @@ from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod
+from app.pods.context import NodeContext
 from app.pods.ipam import free_address
-from app.pods.node_clock import NodeClock
 from app.pods.removal import SELECT_ENDING, end, is_ending, waiting_status
-from app.pods.transaction import FOREVER, NEWEST_FIRST, SELECT_POD_ROW, NodeTransaction, last_transition
-from app.runtimes import AcceptedPod, Runtime
+from app.pods.transaction import FOREVER, NEWEST_FIRST, SELECT_POD_ROW, NodeTransaction, Unchanged, last_transition
+from app.runtimes import AcceptedPod
 from app.runtimes.base import Timeline
 from app.runtimes.observed import build_lost_status
 
@@ -47,11 +47,11 @@ _INSERT_POD = Statement(
 
 
 class PodWriter:
-    """A write request in its transaction.
+    """The steps of one write request, in a transaction that may have others.
 
     Args:
-        connection: a connection in a transaction that the caller commits.
-        clock: the node's clock.
+        transaction: the transaction.
+        node: the node of the pods.
         caller: the client that sent the request, for the audit log.
         verb: the request, for the audit log.
 
@@ -59,18 +59,11 @@ class PodWriter:
         touched: the pods whose timelines changed, for `Runtime.sync` after the commit.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        runtime: Runtime,
-        *,
-        clock: NodeClock,
-        caller: Caller,
-        verb: Verb,
-    ) -> None:
-        self._settings = runtime.settings
-        self._runtime = runtime
-        self._transaction = NodeTransaction(connection, node_name=self._settings.node_name, clock=clock)
+    def __init__(self, transaction: NodeTransaction, node: NodeContext, *, caller: Caller, verb: Verb) -> None:
+        self._transaction = transaction
+        self._runtime = node.runtime
+        self._settings = node.runtime.settings
+        self._disk = node.disk
         self._caller = caller
         self._verb = verb
         self.touched: list[AcceptedPod] = []
@@ -94,9 +87,14 @@ class PodWriter:
         """Return the row of the pod with a UID, gone or not; None where there is none."""
         return self._find(_SELECT_BY_UID, uid=uid)
 
-    def rollback(self) -> None:
-        """Roll the transaction back."""
-        self._transaction.rollback()
+    def check_disk(self, manifest: Manifest) -> None:
+        """Check that the disk has room for a pod, besides those that earlier steps of the transaction stored.
+
+        Raises:
+            DiskShortage: it has not.
+        """
+        self._disk.check(self._transaction.pod_bytes + len(manifest.text))
+        self._transaction.pod_bytes += len(manifest.text)
 
     def create(self, manifest: Manifest, *, replaced: str | None = None) -> None:
         """Insert a new pod and its statuses. It waits if another pod of its name has not ended.
@@ -170,6 +168,9 @@ class PodWriter:
         Args:
             row: a pod that is not gone.
             grace: the grace period of its containers; None for that of the pod's spec.
+
+        Raises:
+            Unchanged: it is being deleted, and would not end sooner.
         """
         now, current = self._transaction.next_timestamp(row)
         manifest = Manifest.stored(row.pod, digest=row.digest)
@@ -177,8 +178,7 @@ class PodWriter:
         requested_at, grace_ends_at = row.deletion_requested_at or now, now + grace
         shortens = is_ending(row)
         if shortens and grace_ends_at >= row.grace_ends_at:
-            self._transaction.rollback()
-            return
+            raise Unchanged
         manifest = manifest.with_deletion(rfc3339(grace_ends_at), int(grace.total_seconds()))
         row = row._replace(
             pod=manifest.text, updated_at=now, deletion_requested_at=requested_at, grace_ends_at=grace_ends_at
@@ -264,7 +264,8 @@ class PodWriter:
             change=change,
         )
         after = self._transaction.last_hash if self._settings.audit_hash_chain else None
-        audit.insert_event(self._transaction.connection, event, after=after)
+        hash_ = audit.insert_event(self._transaction.connection, event, after=after)
+        self._transaction.last_hash = hash_ or self._transaction.last_hash
 
 
 def _new_pod(pod: AcceptedPod, timeline: Timeline, *, now: datetime) -> dict[str, Any]:

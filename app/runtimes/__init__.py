@@ -20,6 +20,7 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.streams import Files, Session, StreamOptions, set_window_size, start_command, start_function
+from app.runtimes.usage import PodUsage
 
 __all__ = [
     "AcceptedPod",
@@ -33,6 +34,7 @@ __all__ = [
     "Observation",
     "ObservedContainer",
     "Placement",
+    "PodUsage",
     "Runtime",
     "Session",
     "Settings",

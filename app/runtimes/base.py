@@ -15,6 +15,7 @@ from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.streams import Session, StreamOptions
+from app.runtimes.usage import PodUsage
 
 _NODE_CONDITIONS = (
     ("Ready", "True", "ProviderReady", "the provider answers"),
@@ -102,6 +103,9 @@ class Runtime(ABC):
 
     computes_ahead: ClassVar[bool] = True
     """Whether it can return statuses ahead of their time, and complete timelines of pods that have not ended."""
+
+    reports_usage: ClassVar[bool] = False
+    """Whether :meth:`usage` is implemented. Otherwise the provider does not have the extension `podStats`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -209,6 +213,13 @@ class Runtime(ABC):
             Every line so far; then None for each step at which no further line is available. The iterator ends
             after the last line of a container that has ended. A reader that does not follow stops at None.
         """
+
+    def usage(self, pod: AcceptedPod) -> PodUsage | None:
+        """Return what reads the usage of a pod; None if the usage of this pod is unknown.
+
+        Called once in each process for each version of a pod.
+        """
+        return None
 
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
         """Start a command in a container that is running.

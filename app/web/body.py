@@ -6,8 +6,11 @@ from flask import g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import Manifest, PodReference, parse_reference
+from app.kubernetes.pod import Manifest, PodReference, parse_array, parse_reference
 from app.services import get_services
+
+LARGEST_BATCH = 500
+"""The most items of a batch. A longer transaction would hold up other requests for too long."""
 
 _CHUNK_BYTES = 64 * 1024
 _MAX_DISCARDED_BYTES = 16 * 1024 * 1024
@@ -37,6 +40,21 @@ def read_reference() -> PodReference:
     g.pod = None  # of a body that names no pod
     g.pod = reference = parse_reference(body)
     return reference
+
+
+def read_items() -> list[bytes]:
+    """Parse the body of this request as a JSON array, and return its items undecoded.
+
+    Raises:
+        InvalidRequest: the body is incomplete, no array, or an array of more than `LARGEST_BATCH` items.
+        RequestEntityTooLarge: the body is longer than MAX_CONTENT_LENGTH.
+    """
+    body = _read_body()
+    g.pod = None
+    items = parse_array(body)
+    if len(items) > LARGEST_BATCH:
+        raise InvalidRequest(f"the array has {len(items)} items, more than {LARGEST_BATCH}")
+    return items
 
 
 def requested_pod() -> PodReference | None:

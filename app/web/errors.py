@@ -25,9 +25,8 @@ log = structlog.get_logger("app")
 
 def init_app(app: Flask) -> None:
     """Register the error handlers, for errors of every view and of unknown paths."""
-    app.register_error_handler(ProviderError, _provider_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _internal_error)
+    app.register_error_handler(Exception, _error)
 
 
 def error_response(code: int, message: str, *, field: str | None = None) -> Response:
@@ -47,13 +46,17 @@ def status_code(exc: ProviderError) -> int:
     return next((STATUS_CODES[cls] for cls in type(exc).__mro__ if cls in STATUS_CODES), 500)
 
 
-def _provider_error(exc: ProviderError) -> Response:
-    code = status_code(exc)
+def describe(exc: Exception) -> tuple[int, str]:
+    """Return the status code and the message of an error; log one that is not the client's."""
+    code = status_code(exc) if isinstance(exc, ProviderError) else 500
+    request_id = g.caller.request_id
     if code == 500:
-        return _internal_error(exc)
+        # The traceback is formatted here: an unconfigured logger prints local variables with it, such as a pod.
+        log.error("internal error", exception="".join(traceback.format_exception(exc)), request_id=request_id)
+        return code, f"internal error; see request {request_id} in the provider's log"
     if code == 503:
-        log.warning("unavailable", problem=str(exc), request_id=g.caller.request_id)
-    return error_response(code, str(exc), field=getattr(exc, "field", None))
+        log.warning("unavailable", problem=str(exc), request_id=request_id)
+    return code, str(exc)
 
 
 def _http_error(exc: HTTPException) -> Response:
@@ -62,7 +65,5 @@ def _http_error(exc: HTTPException) -> Response:
     return response
 
 
-def _internal_error(exc: Exception) -> Response:
-    # The traceback is formatted here: an unconfigured logger prints local variables with it, such as a pod.
-    log.error("internal error", exception="".join(traceback.format_exception(exc)), request_id=g.caller.request_id)
-    return error_response(500, f"internal error; see request {g.caller.request_id} in the provider's log")
+def _error(exc: Exception) -> Response:
+    return error_response(*describe(exc), field=exc.field if isinstance(exc, InvalidRequest) else None)

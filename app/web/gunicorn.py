@@ -31,12 +31,6 @@ class Logger(GunicornLogger):
     def access(self, *_: object) -> None:
         """Log nothing: the middleware logs each request."""
 
-    def warning(self, msg: str, *args: object, **kwargs: object) -> None:
-        """Log a warning, without the bytes of a malformed request that gunicorn quotes: they may be of a body."""
-        if msg.startswith("Invalid request"):
-            msg = msg.partition(": ")[0]
-        super().warning(msg, *args, **kwargs)
-
 
 def check_port(host: str, port: int) -> None:
     """Refuse a port that is in use: with `reuse_port`, both servers would receive a part of the requests.

@@ -4,6 +4,7 @@ import hmac
 import os
 import re
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from werkzeug.exceptions import Unauthorized
 from app.audit import Caller, Verb
 from app.core import metrics
 from app.core.errors import ProviderError
+from app.pods.service import Refusal
 from app.services import get_services
 from app.web.body import discard_body, requested_pod
 
@@ -27,6 +29,8 @@ WRITES: dict[str | None, Verb] = {
     "pods.create_pod": "create",
     "pods.update_pod": "update",
     "pods.delete_pod": "delete",
+    "pods.create_pods": "create",
+    "pods.delete_pods": "delete",
 }
 """The Flask endpoints that write, and the verb of each in the audit log."""
 
@@ -96,7 +100,7 @@ def _authenticate(token: str) -> None:
 def _after_request(response: "Response") -> "Response":
     if response.status_code >= 400:
         if verb := WRITES.get(request.endpoint):
-            _audit_refusal(response, verb)
+            record_refusals(verb, [Refusal(requested_pod(), response.status_code, g.error_message)])
         discard_body()
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
@@ -105,14 +109,13 @@ def _after_request(response: "Response") -> "Response":
     return response
 
 
-def _audit_refusal(response: "Response", verb: Verb) -> None:
-    """Insert the audit row of a refused write; a successful write inserts its own in its transaction."""
-    if response.status_code in _UNRECORDED:
+def record_refusals(verb: Verb, refusals: Iterable[Refusal]) -> None:
+    """Insert the audit rows of refused writes; a successful write inserts its own in its transaction."""
+    recorded = [refusal for refusal in refusals if refusal.code not in _UNRECORDED]
+    if not recorded:
         return
     try:
-        get_services().pods.record_refusal(
-            caller(), verb=verb, pod=requested_pod(), code=response.status_code, message=g.error_message
-        )
+        get_services().pods.record_refusals(caller(), verb, recorded)
     except ProviderError as exc:
         log.warning("refusal not recorded", problem=str(exc), request_id=caller().request_id)
 

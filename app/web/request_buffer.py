@@ -70,6 +70,8 @@ class RequestBuffer:
             request, rest = [_with_headers(head, b"Connection: close\r\n" + length)], b""
         elif self._head_is_complete and not self.complete:
             request[0] = _with_headers(request[0], b"Connection: close\r\n")
+        elif len(request[0]) > MAX_HEAD_BYTES:
+            request.append(b"\r\n\r\n")  # an end, for which gunicorn would wait
         self._reset()
         if rest:
             self.feed(rest)
@@ -100,15 +102,17 @@ class RequestBuffer:
             self.complete = True
 
     def _read_framing(self) -> None:
-        lengths, chunked = set(), False
+        lengths, codings = set(), bytearray()
         for line in self._head.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
             if name.lower() == b"content-length":
                 lengths.add(bytes(value.strip()))
             elif name.lower() == b"transfer-encoding":
-                chunked = True
-        if chunked:
+                codings = value.strip().lower()
+        if codings.endswith(b"chunked"):
             self._chunks = _Chunks()
+        elif codings:
+            self.complete = True  # the length of the body is not known: gunicorn answers 400 or 501
         elif lengths:
             text = lengths.pop()
             valid = text.isdigit() and len(text) <= _MAX_DIGITS and not lengths

@@ -24,7 +24,9 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 
+import orjson
 from gunicorn import http
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
@@ -43,11 +45,14 @@ _SWEEP_SECONDS = 0.5
 _STOP_SECONDS = 1.5
 """Before the end of the grace period, after which gunicorn kills the worker, streams end with a Failure."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TIMEOUT_BODY = b'{"error":{"code":408,"message":"the request has not arrived in time"}}'
-_TIMEOUT = (
-    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(_TIMEOUT_BODY), _TIMEOUT_BODY)
-)
+
+_MALFORMED = {
+    http.errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    http.errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    http.errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    http.errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+}
+"""The status codes of requests that gunicorn cannot parse; 400 for all others."""
 
 
 class Worker(ThreadWorker):
@@ -156,6 +161,21 @@ class Worker(ThreadWorker):
         complete = conn.incoming.complete and not conn.incoming.too_large
         conn.parser = http.get_parser(self.cfg, conn.take_request(), conn.client)
         conn.keep_alive = bool(super().handle(conn)) and complete
+
+    def handle_error(self, req: object, client: socket.socket, addr: tuple[str, int], exc: Exception) -> None:
+        """Answer a malformed request in the shape in which the application answers errors.
+
+        Its bytes are not logged: they may be those of a body.
+        """
+        if isinstance(exc, http.errors.ParseException):
+            code = _MALFORMED.get(type(exc), HTTPStatus.BAD_REQUEST)
+            self.log.warning("malformed request from %s: %s", addr[0], type(exc).__name__)
+            response = _error_response(code, f"malformed request: {exc}")
+        else:
+            self.log.error("connection closed after an error", exc_info=exc)
+            response = _error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+        with suppress(OSError):
+            client.sendall(response)
 
     def finish_request(self, conn: Connection, fs: Future[bool]) -> None:
         """Send the rest of the response, then wait for the next request or close the connection."""
@@ -338,6 +358,15 @@ class Worker(ThreadWorker):
         self.nr_conns -= 1
         self._cancel_upgrade(conn)
         conn.close()
+
+
+def _error_response(code: HTTPStatus, message: str) -> bytes:
+    body = orjson.dumps({"error": {"code": code, "message": message}})
+    head = f"HTTP/1.1 {code} {code.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+_TIMEOUT = _error_response(HTTPStatus.REQUEST_TIMEOUT, "the request has not arrived in time")
 
 
 def connection_limit() -> int:

@@ -3,6 +3,7 @@
 from conformance.check import Check
 from conformance.checks import (
     access,
+    batches,
     changes,
     deletion,
     environments,
@@ -13,6 +14,7 @@ from conformance.checks import (
     node,
     reads,
     statuses,
+    usage,
     writes,
 )
 
@@ -31,6 +33,8 @@ ALL: tuple[Check, ...] = tuple(
         changes,
         deletion,
         environments,
+        batches,
+        usage,
     )
     for found in vars(module).values()
     if isinstance(found, Check)

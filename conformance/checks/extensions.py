@@ -17,16 +17,17 @@ def extensions_is_a_map_of_versions(provider: ProviderClient) -> None:
 
 @extension
 def named_extensions_exist(provider: ProviderClient) -> None:
-    """`/extensions` names `podStatuses` if, and only if, `GET /podStatuses` is implemented.
+    """`/extensions` names `podStatuses` and `podStats` if, and only if, `GET` of that path is implemented.
 
     The broker uses what is named, and nothing else.
     """
-    is_named = "podStatuses" in offered(provider)
-    answer = provider.get("/podStatuses", since=0)
-    if is_named:
-        code(answer, 200)
-    else:
-        expect(not answer.is_success, "/extensions does not name podStatuses, which is implemented", answer)
+    named = offered(provider)
+    for name, query in (("podStatuses", {"since": 0}), ("podStats", {})):
+        answer = provider.get(f"/{name}", **query)
+        if name in named:
+            code(answer, 200)
+        else:
+            expect(not answer.is_success, f"/extensions does not name {name}, which is implemented", answer)
 
 
 def offered(provider: ProviderClient) -> dict[str, object]:

@@ -325,6 +325,40 @@ ENVIRONMENTS = {
     ),
 }
 
+BATCHES = {
+    "batch-creates-and-deletes-its-pods": Fault("/getPodStatus returns 404", faulty.creates_only_the_first),
+    "outcomes-are-in-the-order-of-the-items": Fault(
+        "the code of an invalid pod is 200, not 400",
+        changing("/createPods", lambda reply: json_reply(reply.data[::-1])),
+    ),
+    "repeated-batch-is-idempotent": Fault("the code of a valid pod is 409", faulty.rejects_repeated_batch),
+    "batch-that-is-not-an-array-returns-400": Fault(
+        "POST /createPods returns 200 OK, not 400",
+        returning_status(200, lambda request: request.path == "/createPods" and request.content[:1] == b"{"),
+    ),
+}
+
+USAGE = {
+    "usage-lists-the-running-containers": Fault(
+        "the containers are none", faulty.changing_usage(lambda entry: entry.update(containers=[]))
+    ),
+    "usage-has-times-and-numbers": Fault(
+        "cpu.time is not in RFC 3339 format",
+        faulty.changing_usage(lambda entry: entry["cpu"].update(time="2026-11-22 08:46")),
+    ),
+    "pod-usage-is-the-sum-of-its-containers": Fault(
+        "cpu.usageNanoCores of the pod is not the sum",
+        faulty.changing_usage(lambda entry: entry["cpu"].update(usageNanoCores=1)),
+    ),
+    "total-usage-never-falls": Fault(
+        "the total falls",
+        faulty.changing_usage(
+            lambda entry: entry["cpu"].update(usageCoreNanoSeconds=10**15 - entry["cpu"]["usageCoreNanoSeconds"])
+        ),
+    ),
+    "deleted-pod-has-no-usage": Fault("/podStats has an entry for the deleted pod", faulty.keeps_usage),
+}
+
 FAULTS = {
     f"{group}.{name}": fault
     for group, faults in (
@@ -340,6 +374,8 @@ FAULTS = {
         ("changes", CHANGES),
         ("deletion", DELETION),
         ("environments", ENVIRONMENTS),
+        ("batches", BATCHES),
+        ("usage", USAGE),
     )
     for name, fault in faults.items()
 }

@@ -1,6 +1,7 @@
 """Faulty responses: each function returns the stub provider's response with one change."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -113,6 +114,24 @@ def changing_status(change: Callable[[Object], object]) -> Faulty:
     return answer
 
 
+def changing_usage(change: Callable[[Object], object]) -> Faulty:
+    """Change every entry of `/podStats`."""
+
+    def changed(reply: Reply) -> Reply:
+        entries: Any = reply.data
+        for entry in entries:
+            change(entry)
+        return json_reply(entries)
+
+    return changing("/podStats", changed)
+
+
+async def keeps_usage(stub: StubProvider, request: Request) -> Reply:
+    """Return the usage of pods that are gone."""
+    reply = await stub.answer(request)
+    return json_reply(list(stub.usage.values())) if request.path == "/podStats" else reply
+
+
 async def runs_every_container(stub: StubProvider, request: Request) -> Reply:
     """Ignore references that are not resolved."""
     reply = await stub.answer(request)
@@ -120,6 +139,23 @@ async def runs_every_container(stub: StubProvider, request: Request) -> Reply:
         containers = [{**container, "env": []} for container in pod["spec"]["containers"]]
         stub.statuses[key] = running({"spec": {"containers": containers}})
     return reply
+
+
+async def creates_only_the_first(stub: StubProvider, request: Request) -> Reply:
+    """Create one pod of a batch."""
+    if request.path != "/createPods":
+        return await stub.answer(request)
+    await stub.answer(request._replace(content=json.dumps(request.body[:1]).encode()))
+    return json_reply([{"code": 200, "message": ""} for _ in request.body])
+
+
+async def rejects_repeated_batch(stub: StubProvider, request: Request) -> Reply:
+    """Reject a pod of a batch that exists."""
+    known = set(stub.pods)
+    reply = await stub.answer(request)
+    if request.path != "/createPods" or reply.code != 200 or not known:
+        return reply
+    return json_reply([{"code": 409, "message": "the pod exists"} for _ in request.body])
 
 
 async def without_extensions(stub: StubProvider, request: Request) -> Reply:

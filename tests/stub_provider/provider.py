@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import orjson
+
 from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import logs
 from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
-from tests.stub_provider.statuses import NOW, Object, ended, running
+from tests.stub_provider.statuses import NOW, Object, ended, pod_stats, running
 
 T = TypeVar("T")
 LARGEST_BODY = 2 * 1024 * 1024
@@ -30,7 +32,8 @@ class Ways:
         log_options: whether it implements and validates all options of `/getContainerLogs`, not only `tail`.
         token: bearer token that it requires; None for none.
         extensions: names in the response of `/extensions`; without any, it has no such path. With
-            `gracefulDelete`, a deleted pod whose containers run ends by :meth:`StubProvider.end`.
+            `gracefulDelete`, a deleted pod whose containers run ends by :meth:`StubProvider.end`; with `batch`, it
+            takes batches.
     """
 
     not_found: str = "Not Found"
@@ -65,6 +68,10 @@ FACTS: dict[str, Any] = {
 """Constant responses: path → JSON value."""
 
 
+BATCHES = {"/createPods": "/createPod", "/deletePods": "/deletePod"}
+"""Path of a batch → path of the single request."""
+
+
 @dataclass(eq=False)
 class Fault:
     """Scripted failure of the requests to a path; it holds them until `lifted` if `code` is None."""
@@ -94,6 +101,7 @@ class StubProvider(ProviderServer):
         pods: namespace/name → pod as sent.
         statuses: namespace/name → reported status.
         log: log of every container.
+        usage: UID → last entry of `/podStats`.
         override: returns the response instead of :meth:`answer`; None for no override.
     """
 
@@ -103,10 +111,12 @@ class StubProvider(ProviderServer):
         self.pods: dict[str, Object] = {}
         self.statuses: dict[str, Object] = {}
         self.log = "one\ntwo\n"
+        self.usage: dict[str, Object] = {}
         self.override: Callable[[StubProvider, Request], Awaitable[Reply]] | None = None
         self._faults: list[Fault] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._revision = 0
+        self._seconds = 0
         self._changes: list[tuple[int, str, str, bool]] = []
         self._last_statuses: dict[str, Object] = {}
 
@@ -190,6 +200,8 @@ class StubProvider(ProviderServer):
         """Return the response that the contract prescribes."""
         try:
             self._check_access(request)
+            if request.path in BATCHES and "batch" in self.ways.extensions:
+                return await self._batch(request)
             return await self._route(request)
         except Refused as exc:
             reply = json_reply({"error": {"code": exc.code, "message": str(exc)}}, exc.code, exc.headers)
@@ -220,6 +232,8 @@ class StubProvider(ProviderServer):
             handlers["/updatePod"] = self._update
         if self.ways.extensions:
             handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
+        if "podStats" in self.ways.extensions:
+            handlers["/podStats"] = self._pod_stats
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
@@ -228,6 +242,22 @@ class StubProvider(ProviderServer):
         if request.method != method:
             raise Refused(405, "wrong method", {"Allow": method})
         return handlers[path](request)
+
+    async def _batch(self, request: Request) -> Reply:
+        try:
+            items = orjson.loads(request.content)
+        except ValueError:
+            items = None
+        if not isinstance(items, list):
+            raise Refused(400, "the body is not an array")
+        single = request._replace(path=BATCHES[request.path])
+        replies = [await self.answer(single._replace(content=orjson.dumps(item))) for item in items]
+        return json_reply(
+            [
+                {"code": reply.code, "message": reply.data["error"]["message"] if reply.code >= 400 else ""}
+                for reply in replies
+            ]
+        )
 
     def _create(self, request: Request) -> Reply:
         pod = _parsed(request)
@@ -285,6 +315,12 @@ class StubProvider(ProviderServer):
             raise Refused(400, message)
         text = logs.selected_log(self.log, query)
         return Reply(200, self._followed(text, key) if "follow" in query else text, logs.PLAIN_TEXT)
+
+    def _pod_stats(self, _: Request) -> Reply:
+        self._seconds += 1
+        entries = [pod_stats(self.pods[key], self.statuses[key], self._seconds) for key in self.pods]
+        self.usage.update({entry["podRef"]["uid"]: entry for entry in entries})
+        return json_reply([entry for entry in entries if entry["containers"]])
 
     async def _followed(self, text: bytes, key: str) -> AsyncGenerator[bytes, None]:
         yield text

@@ -1,5 +1,6 @@
 """Pods and statuses as the stub provider reports them."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 Object = dict[str, Any]
@@ -45,3 +46,27 @@ def ended(status: Object, exit_code: int) -> Object:
     state = {"terminated": {"exitCode": exit_code, "reason": "Error" if exit_code else "Completed"}}
     containers = [{**container, "ready": False, "state": state} for container in status["containerStatuses"]]
     return {**status, "phase": "Failed" if exit_code else "Succeeded", "containerStatuses": containers}
+
+
+def pod_stats(pod: Object, status: Object, seconds: int) -> Object:
+    """Return the usage of a pod whose containers have each used one core for a number of seconds."""
+    time = (datetime.fromisoformat(NOW) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    running = [container for container in status["containerStatuses"] if "running" in container["state"]]
+
+    def usage(count: int) -> Object:
+        memory = dict.fromkeys(("workingSetBytes", "rssBytes", "usageBytes"), count * 2**20)
+        total = count * seconds * 10**9
+        return {
+            "cpu": {"time": time, "usageNanoCores": count * 10**9, "usageCoreNanoSeconds": total},
+            "memory": {"time": time, **memory},
+        }
+
+    return {
+        "podRef": {name: pod["metadata"][name] for name in ("namespace", "name", "uid")},
+        "startTime": status["startTime"],
+        "containers": [
+            {"name": entry["name"], "startTime": entry["state"]["running"]["startedAt"], **usage(1)}
+            for entry in running
+        ],
+        **usage(len(running)),
+    }

@@ -14,11 +14,18 @@ from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.synthetic import timeline
 from app.runtimes.synthetic.logs import synthetic_lines
 from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
+<<<<<<< HEAD
 from app.runtimes.synthetic.streams import connect, follow_log, start_shell
+=======
+from app.runtimes.synthetic.usage.defaults import UsageDefaults
+from app.runtimes.synthetic.usage.measure import SyntheticUsage, usage_of
+>>>>>>> main
 
 
 class SyntheticRuntime(Runtime):
     """Simulates pods from their manifest, the time of their acceptance and their current status."""
+
+    reports_usage = True
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -28,6 +35,7 @@ class SyntheticRuntime(Runtime):
             job_duration=settings.job_duration // SECOND,
             capacity=settings.capacity,
         )
+        self._usage_defaults = UsageDefaults(settings.usage_cpu, settings.usage_memory)
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Return the timeline of a new pod, or its first part if it has no end."""
@@ -66,6 +74,7 @@ class SyntheticRuntime(Runtime):
         for line in synthetic_lines(self._simulate(pod), container, previous=previous, status=status):
             yield line and LogLine(line[0], line[1].encode())
 
+<<<<<<< HEAD
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
         """Simulate a command."""
         return start_shell(self._simulate(pod), container, command, streams)
@@ -79,6 +88,11 @@ class SyntheticRuntime(Runtime):
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Return a connection to a page that names the pod."""
         return connect(self._simulate(pod), port)
+=======
+    def usage(self, pod: AcceptedPod) -> SyntheticUsage:
+        """Return what computes the usage of a pod."""
+        return usage_of(pod.manifest.pod, defaults=self._usage_defaults)
+>>>>>>> main
 
     def _simulate(self, pod: AcceptedPod, manifest: Manifest | None = None) -> SimulatedPod:
         return simulate(

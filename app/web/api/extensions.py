@@ -6,9 +6,11 @@ from app.services import get_services
 from app.web.responses import Response, json_response
 
 EXTENSIONS = {
+    "batch": 1,
     "containerEnvironments": 1,
     "gracefulDelete": 1,
     "logs": 1,
+    "podStats": 1,
     "podStatuses": 1,
     "streams": 1,
 }
@@ -20,7 +22,14 @@ blueprint = Blueprint("extensions", __name__)
 @blueprint.get("/extensions")
 def extensions() -> Response:
     """Return a map of extension → version. It does not need the database."""
+<<<<<<< HEAD
     settings = get_services().settings
     return json_response(
         {name: version for name, version in EXTENSIONS.items() if name != "streams" or settings.streams}
     )
+=======
+    offered = dict(EXTENSIONS)
+    if not get_services().usage.is_available:
+        del offered["podStats"]
+    return json_response(offered)
+>>>>>>> main

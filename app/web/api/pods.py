@@ -1,8 +1,10 @@
-"""Pods: create, update, delete, get."""
+"""Pods: create, update, delete, get; the batches."""
 
 from flask import Blueprint
 
+from app.kubernetes.pod import Manifest, parse_reference
 from app.services import get_services
+from app.web.batch import answer_batch
 from app.web.body import read_manifest, read_reference
 from app.web.middleware import caller
 from app.web.query import Name, Query
@@ -37,6 +39,18 @@ def delete_pod() -> Response:
     """Delete a pod, by the name and UID of the Pod in the body."""
     get_services().pods.delete(read_reference(), caller())
     return empty_response()
+
+
+@blueprint.post("/createPods")
+def create_pods() -> Response:
+    """Create each pod of an array; return the outcome of each."""
+    return answer_batch("create", Manifest.parse, get_services().pods.create_all)
+
+
+@blueprint.delete("/deletePods")
+def delete_pods() -> Response:
+    """Delete each pod of an array, by its name and UID; return the outcome of each."""
+    return answer_batch("delete", parse_reference, get_services().pods.delete_all)
 
 
 @blueprint.get("/getPod")

@@ -191,6 +191,8 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
         "RUNTIME_DIRECTORY": "data/runtime",
         "INIT_DURATION": "0s",
         "JOB_DURATION": "5s",
+        "USAGE_CPU": "10%",
+        "USAGE_MEMORY": "10%",
         "PROVIDER_TOKEN": "",
         "CORS_ORIGINS": "",
         "AUDIT_HASH_CHAIN": "false",

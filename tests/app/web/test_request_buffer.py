@@ -66,6 +66,7 @@ def test_no_bytes_are_lost_and_none_fail(pieces: list[bytes]) -> None:
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nmany\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 20_000,
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES,
     ],
     ids=[
@@ -76,6 +77,7 @@ def test_no_bytes_are_lost_and_none_fail(pieces: list[bytes]) -> None:
         "no size",
         "negative",
         "long line",
+        "no length",
         "long head",
     ],
 )

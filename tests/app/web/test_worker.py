@@ -247,3 +247,31 @@ def test_a_client_may_leave_at_any_stage(small: Server, stage: str) -> None:
 def test_a_stop_does_not_wait_for_half_requests(serve: Serve) -> None:
     with serve(**SETTINGS) as server, clients(server.port, HALF_REQUESTS["half a head"]):
         assert server.stop() == 0
+
+
+GET = b"GET /getPods HTTP/1.1\r\nHost: provider\r\n"
+MALFORMED = {
+    400: GET + b"No colon\r\n\r\n",
+    414: b"GET /%b HTTP/1.1\r\n\r\n" % (b"a" * 10_000),
+    417: GET + b"Expect: a miracle\r\n\r\n",
+    431: GET + b"Large: %b\r\n\r\n" % (b"a" * 2 * LIMIT),
+    501: GET + b"Transfer-Encoding: unknown, chunked\r\n\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("code", MALFORMED)
+def test_a_malformed_request_is_answered_in_json(small: Server, code: int) -> None:
+    with closing(opened(small.port, MALFORMED[code])) as connection:
+        head, _, body = until_closed(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % code)
+    assert b"\r\nContent-Type: application/json" in head
+    error = json.loads(body)["error"]
+    assert error["code"] == code
+    assert error["message"].startswith("malformed request: ")
+
+
+def test_a_malformed_request_is_logged_without_bytes(small: Server) -> None:
+    with closing(opened(small.port, GET + b"s3cret\r\n\r\n")) as connection:
+        until_closed(connection)
+    assert "malformed request" in small.log.read_text()
+    assert "s3cret" not in small.log.read_text()

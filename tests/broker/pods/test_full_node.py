@@ -27,6 +27,7 @@ class Simulation:
         waiting: cores of the pods that are not bound yet, in order.
         deleted: UIDs of the pods whose deletion was requested.
         overcommitted: pods created at the provider while others held their cores.
+        changed: set by each request to the provider and each change in Kubernetes.
     """
 
     def __init__(self, api: ApiServer, stub: StubProvider, random: Random) -> None:
@@ -35,6 +36,7 @@ class Simulation:
         self.bound = 0
         self.deleted: set[str] = set()
         self.overcommitted: list[str] = []
+        self.changed = asyncio.Event()
         stub.override = self._answer
         api.store.listen(self._schedule_soon)
 
@@ -52,11 +54,11 @@ class Simulation:
             )
 
     def _schedule_soon(self, _: object) -> None:
+        self.changed.set()
         asyncio.get_running_loop().call_soon(self.schedule)
 
     async def step(self) -> None:
-        """End a pod in one of many ways, if there is one, and wait until the provider gets a request."""
-        asked = len(self.stub.requests)
+        """End a pod in one of many ways, if there is one, and wait until the broker has done something."""
         active = [key for key, status in self.stub.statuses.items() if status["phase"] == "Running"]
         ending = [key for key in active if self.stub.pods[key]["metadata"]["uid"] in self.deleted]
         running = [pod for key in active if key not in ending and (pod := self._in_kubernetes(key))]
@@ -66,7 +68,9 @@ class Simulation:
             self._disturb(self.random.choice(running))
         elif ending:
             self.stub.end(ending[0])
-        await self.stub.until(lambda: len(self.stub.requests) > asked)
+        self.changed.clear()
+        async with asyncio.timeout(30):
+            await self.changed.wait()
 
     def _disturb(self, pod: Object) -> None:
         name, key = pod["metadata"]["name"], f"default/{pod['metadata']['name']}"
@@ -85,6 +89,7 @@ class Simulation:
         return self.api.store.find("pods", key.partition("/")[2], "default")
 
     async def _answer(self, stub: StubProvider, request: Request) -> Reply:
+        self.changed.set()
         if request.path == "/deletePod":
             self.deleted.add(request.pod["metadata"]["uid"])
         if request.path == "/createPod":

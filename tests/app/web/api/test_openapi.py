@@ -26,11 +26,20 @@ RULES_THAT_NO_SCHEMA_CAN_SAY = (
 CONFIG = schemathesis.Config.from_dict(
     {
         # Its body is that of /createPod, whose boundaries are all tested.
-        "operations": [{"include-path": "/updatePod", "phases": {"coverage": {"enabled": False}}}],
+        "operations": [
+            {"include-path": "/updatePod", "phases": {"coverage": {"enabled": False}}},
+            {
+                # An item that is not valid has its code in the response, which is 200.
+                "include-path": "/deletePods",
+                "phases": {"coverage": {"enabled": False}},
+                "checks": {"negative_data_rejection": {"enabled": False}},
+            },
+        ],
     }
 )
 CONTRACT = orjson.loads(document())
-schema = schemathesis.openapi.from_dict(CONTRACT, config=CONFIG)
+# The items of /createPods are those of /createPod; arrays of whole Pods take long to generate.
+schema = schemathesis.openapi.from_dict(CONTRACT, config=CONFIG).exclude(path="/createPods")
 
 
 @schema.hook

@@ -1,0 +1,91 @@
+"""The `PodStats` type: the usage of a pod's running containers, as a kubelet reports it in `/stats/summary`.
+
+Source of the names and units: `k8s.io/kubelet/pkg/apis/stats/v1alpha1`. Times are in whole seconds, as in
+`metav1.Time`; a total belongs to the time beside it.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class _Stats(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    pass
+
+
+class PodRef(_Stats, frozen=True):
+    """The pod that the values belong to."""
+
+    name: str
+    namespace: str
+    uid: str
+
+
+class CPUStats(_Stats, frozen=True):
+    """CPU: the current usage, in billionths of a core, and the total since the start, in core-nanoseconds."""
+
+    time: str
+    usage_nano_cores: int
+    usage_core_nano_seconds: int
+
+
+class MemoryStats(_Stats, frozen=True):
+    """Memory in bytes; the working set is what a kubelet compares with a limit."""
+
+    time: str
+    working_set_bytes: int
+    rss_bytes: int
+    usage_bytes: int
+
+
+class ProcessStats(_Stats, frozen=True):
+    """The number of processes."""
+
+    process_count: int = msgspec.field(name="process_count")
+
+
+class ContainerStats(_Stats, frozen=True):
+    """The usage of a running container; its totals begin at zero with each start."""
+
+    name: str
+    start_time: str
+    cpu: CPUStats
+    memory: MemoryStats
+
+
+class PodStats(_Stats, frozen=True, kw_only=True):
+    """The usage of a pod. `cpu` and `memory` are the sums over `containers`."""
+
+    pod_ref: PodRef
+    start_time: str
+    containers: Sequence[ContainerStats]
+    cpu: CPUStats
+    memory: MemoryStats
+    process_stats: ProcessStats | None = msgspec.field(name="process_stats", default=None)
+
+
+def sum_cpu(containers: Sequence[ContainerStats]) -> CPUStats:
+    """Return the CPU of at least one container together, at the latest of their times."""
+    return CPUStats(
+        max(container.cpu.time for container in containers),
+        sum(container.cpu.usage_nano_cores for container in containers),
+        sum(container.cpu.usage_core_nano_seconds for container in containers),
+    )
+
+
+def sum_memory(containers: Sequence[ContainerStats]) -> MemoryStats:
+    """Return the memory of at least one container together, at the latest of their times."""
+    return MemoryStats(
+        max(container.memory.time for container in containers),
+        sum(container.memory.working_set_bytes for container in containers),
+        sum(container.memory.rss_bytes for container in containers),
+        sum(container.memory.usage_bytes for container in containers),
+    )
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_stats(stats: PodStats) -> bytes:
+    """Return the usage of a pod as compact JSON."""
+    return _ENCODER.encode(stats)

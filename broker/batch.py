@@ -1,0 +1,162 @@
+"""Sends the pods of one kind of request together where several wait, to a provider with the extension `batch`.
+
+The first pod is sent at once, by the contract's own request. Pods that arrive before its answer are collected, and
+sent together as soon as the answer is there; those that arrive meanwhile follow in the next batch, and so on. A
+pod that comes alone therefore waits for nothing, and no timer is needed: the busier the provider, the larger the
+batches.
+
+Each pod has its own outcome. A failure of a whole batch, such as a broken connection or a 503, is that of each of
+its pods. A batch that is refused as a whole is divided: the cause may be one pod, or the size of all together.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+
+import msgspec
+
+from broker.errors import ProviderError, ProviderUnavailable
+from broker.provider_answer import NO_SUCH_PATH, Answer, decode, is_refusal, is_success
+
+_MOST_PODS = 250
+_MOST_BYTES = 1_000_000
+"""Size of the largest batch in bytes: many proxies accept 1 MiB. A larger pod is sent alone."""
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    code: int
+    message: str = ""
+
+
+class _Item(NamedTuple):
+    pod: bytes
+    answer: asyncio.Future[Answer]
+
+
+class BatchSender:
+    """Sends one kind of request: in turn and together, or each at once where the provider lacks the extension.
+
+    Args:
+        request: sends a body to a path.
+        path: path of the request for a single pod, such as `/createPod`; that for an array has an `s` after it.
+        is_supported: returns whether the provider has the extension.
+        mark_unsupported: is called where the provider does not have the path of the batch.
+    """
+
+    def __init__(
+        self,
+        request: Callable[[str, bytes], Awaitable[Answer]],
+        path: str,
+        *,
+        is_supported: Callable[[], Awaitable[bool]],
+        mark_unsupported: Callable[[], None],
+    ) -> None:
+        self._request = request
+        self._path = path
+        self._is_supported = is_supported
+        self._mark_unsupported = mark_unsupported
+        self._waiting: list[_Item] = []
+        self._is_sending = False
+        self._task: asyncio.Task[None] | None = None
+        self._most_bytes = _MOST_BYTES
+
+    async def send(self, pod: bytes) -> Answer:
+        """Send a pod in JSON, alone or with others; return the answer for this pod.
+
+        Raises:
+            ProviderError: no answer.
+        """
+        if self._is_sending and not await self._is_supported():
+            return await self._request(self._path, pod)
+        if self._is_sending:
+            item = _Item(pod, asyncio.get_running_loop().create_future())
+            self._waiting.append(item)
+            return await item.answer
+        self._is_sending = True
+        try:
+            return await self._request(self._path, pod)
+        finally:
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        self._is_sending = bool(self._waiting)
+        if self._is_sending:
+            self._task = asyncio.create_task(self._send_batch(self._take()), name=f"send {self._path}")
+
+    def _take(self) -> list[_Item]:
+        """Remove and return the pods of the next batch: as many as it may have, and at least one."""
+        size, count = 0, 0
+        for item in self._waiting[:_MOST_PODS]:
+            size += len(item.pod)
+            if count and size > self._most_bytes:
+                break
+            count += 1
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return [item for item in taken if not item.answer.cancelled()]
+
+    async def _send_batch(self, items: Sequence[_Item]) -> None:
+        try:
+            await self._send(items)
+        finally:
+            for item in items:  # only where the client is closed, or an error is unexpected
+                _set(item, ProviderUnavailable("the request was not completed"))
+            self._send_waiting()
+
+    async def _send(self, items: Sequence[_Item]) -> None:
+        """Send pods together, and set the answer of each."""
+        if len(items) < 2:
+            await self._send_each(items)
+            return
+        try:
+            answer = await self._request(f"{self._path}s", b"[%b]" % b",".join(item.pod for item in items))
+            outcomes = self._outcomes(answer, len(items))
+        except ProviderError as exc:
+            for item in items:
+                _set(item, exc)
+            return
+        if answer.status in NO_SUCH_PATH:
+            self._mark_unsupported()
+            await self._send_each(items)
+        elif is_refusal(answer.status):
+            if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                self._most_bytes = sum(len(item.pod) for item in items) - 1
+            half = len(items) // 2
+            await self._send(items[:half])
+            await self._send(items[half:])
+        else:
+            for item, outcome in zip(items, outcomes, strict=True):
+                _set(item, outcome)
+
+    async def _send_each(self, items: Sequence[_Item]) -> None:
+        """Send each pod by a request of its own, and set its answer."""
+
+        async def send(item: _Item) -> None:
+            try:
+                _set(item, await self._request(self._path, item.pod))
+            except ProviderError as exc:
+                _set(item, exc)
+
+        await asyncio.gather(*map(send, items))
+
+    def _outcomes(self, answer: Answer, count: int) -> list[Answer]:
+        """Return the answer for each pod of a batch; that of the batch where it was not carried out."""
+        if not is_success(answer.status):
+            return [answer] * count
+        outcomes = decode(answer.body, list[_Outcome], f"{self._path}s")
+        if len(outcomes) != count:
+            raise ProviderUnavailable(
+                f"the provider's answer to {self._path}s has {len(outcomes)} outcomes for {count} pods"
+            )
+        return [Answer(out.code, answer.retry_after, msgspec.json.encode(out.message)) for out in outcomes]
+
+
+def _set(item: _Item, outcome: Answer | ProviderError) -> None:
+    if item.answer.done():
+        return
+    if isinstance(outcome, ProviderError):
+        # An exception of its own for each pod: raising one in several tasks would mix up their tracebacks.
+        retry_after = getattr(outcome, "retry_after", None)
+        item.answer.set_exception(ProviderUnavailable(str(outcome), retry_after))
+    else:
+        item.answer.set_result(outcome)
