@@ -19,11 +19,8 @@ from app.pods.logs import Logs
 from app.pods.node_clock import NodeClock
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
-<<<<<<< HEAD
 from app.pods.streams import Streams
-=======
 from app.pods.usage import UsageService
->>>>>>> main
 from app.pods.watch import StatusWatch
 from app.runtimes import Runtime, load_runtime
 

@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     streams: bool = Field(
         default=True, description="serve exec, attach and port-forward; false answers them with 501"
     )
-    max_streams: Annotated[int, Field(ge=1, le=4096)] = Field(
+    stream_sessions: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=256, description="number of streams (exec, attach, port-forward) per worker process"
     )
     min_free_disk: str | None = Field(

@@ -14,12 +14,9 @@ from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.synthetic import timeline
 from app.runtimes.synthetic.logs import synthetic_lines
 from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
-<<<<<<< HEAD
 from app.runtimes.synthetic.streams import connect, follow_log, start_shell
-=======
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 from app.runtimes.synthetic.usage.measure import SyntheticUsage, usage_of
->>>>>>> main
 
 
 class SyntheticRuntime(Runtime):
@@ -74,7 +71,6 @@ class SyntheticRuntime(Runtime):
         for line in synthetic_lines(self._simulate(pod), container, previous=previous, status=status):
             yield line and LogLine(line[0], line[1].encode())
 
-<<<<<<< HEAD
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
         """Simulate a command."""
         return start_shell(self._simulate(pod), container, command, streams)
@@ -88,11 +84,10 @@ class SyntheticRuntime(Runtime):
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Return a connection to a page that names the pod."""
         return connect(self._simulate(pod), port)
-=======
+
     def usage(self, pod: AcceptedPod) -> SyntheticUsage:
         """Return what computes the usage of a pod."""
         return usage_of(pod.manifest.pod, defaults=self._usage_defaults)
->>>>>>> main
 
     def _simulate(self, pod: AcceptedPod, manifest: Manifest | None = None) -> SimulatedPod:
         return simulate(

@@ -3,11 +3,19 @@
 from flask import Flask
 
 from app.web import errors, long_poll, middleware
-<<<<<<< HEAD
-from app.web.api import extensions, health, index, logs, metrics, node, openapi, pod_statuses, pods, streams
-=======
-from app.web.api import extensions, health, index, logs, metrics, node, openapi, pod_stats, pod_statuses, pods
->>>>>>> main
+from app.web.api import (
+    extensions,
+    health,
+    index,
+    logs,
+    metrics,
+    node,
+    openapi,
+    pod_stats,
+    pod_statuses,
+    pods,
+    streams,
+)
 from app.web.responses import Response
 
 __all__ = ["Response", "init_app"]
@@ -23,9 +31,17 @@ def init_app(app: Flask) -> None:
     streams.init_app(app)
     middleware.init_app(app)
     errors.init_app(app)
-<<<<<<< HEAD
-    for resource in (index, extensions, openapi, health, metrics, node, pods, pod_statuses, logs, streams):
-=======
-    for resource in (index, extensions, openapi, health, metrics, node, pods, pod_stats, pod_statuses, logs):
->>>>>>> main
+    for resource in (
+        index,
+        extensions,
+        openapi,
+        health,
+        metrics,
+        node,
+        pods,
+        pod_stats,
+        pod_statuses,
+        logs,
+        streams,
+    ):
         app.register_blueprint(resource.blueprint)

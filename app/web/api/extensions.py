@@ -22,14 +22,10 @@ blueprint = Blueprint("extensions", __name__)
 @blueprint.get("/extensions")
 def extensions() -> Response:
     """Return a map of extension → version. It does not need the database."""
-<<<<<<< HEAD
-    settings = get_services().settings
-    return json_response(
-        {name: version for name, version in EXTENSIONS.items() if name != "streams" or settings.streams}
-    )
-=======
+    services = get_services()
     offered = dict(EXTENSIONS)
-    if not get_services().usage.is_available:
+    if not services.usage.is_available:
         del offered["podStats"]
+    if not services.settings.streams:
+        del offered["streams"]
     return json_response(offered)
->>>>>>> main

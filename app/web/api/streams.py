@@ -73,7 +73,7 @@ class UpgradeRequired(HTTPException):
 def init_app(app: Flask) -> None:
     """Create the server of this application's streams."""
     services: Services = app.extensions["services"]
-    app.extensions["streams"] = StreamServer(services.settings.max_streams)
+    app.extensions["streams"] = StreamServer(services.settings.stream_sessions)
 
 
 @blueprint.get("/exec")

@@ -40,7 +40,7 @@ class StreamServer:
         if self._is_stopping:
             raise Unavailable("the provider stops")
         if not self._slots.acquire(blocking=False):
-            raise Unavailable("too many streams are open; MAX_STREAMS sets the limit")
+            raise Unavailable("too many streams are open; STREAM_SESSIONS sets the limit")
         metrics.streams.inc()
 
     def release(self) -> None:

@@ -19,7 +19,7 @@ Exec = Callable[..., Stream]
 @pytest.fixture(scope="package")
 def shell(share: Share) -> Iterator[Server]:
     """Yield a provider with one worker of two threads, and a pod `web-0`."""
-    with share(RUNTIME=RUNTIME, WORKERS="1", THREADS="2", MAX_STREAMS="20") as server:
+    with share(RUNTIME=RUNTIME, WORKERS="1", THREADS="2", STREAM_SESSIONS="20") as server:
         create(server)
         yield server
 

@@ -39,7 +39,7 @@ def test_more_streams_than_allowed_are_refused(shell: Server) -> None:
         refused = refusal(shell.port, "/exec", query("cat"))
         assert (refused.code, refused.error["message"]) == (
             503,
-            "too many streams are open; MAX_STREAMS sets the limit",
+            "too many streams are open; STREAM_SESSIONS sets the limit",
         )
         streams[0].end_input()
         assert streams[0].finish() == (b"", b"", 0)
