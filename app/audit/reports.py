@@ -162,6 +162,16 @@ FROM audit_log
 WHERE node_name = :node_name AND outcome = 'refused' AND at >= :since AND at < :until
 ORDER BY at, id""",
     ),
+    "streams": Report(
+        "Who executed commands in the pods of a name, attached to them or reached their ports?",
+        ("namespace", "name"),
+        """\
+SELECT at, verb, uid, code, change, user_agent, address, request_id
+FROM audit_log
+WHERE node_name = :node_name AND namespace = :namespace AND name = :name
+  AND verb IN ('exec', 'attach', 'port-forward')
+ORDER BY at, id""",
+    ),
     "writers": Report(
         "Who writes to this node, and how much?",
         ("since", "until"),

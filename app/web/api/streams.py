@@ -1,8 +1,8 @@
 """Exec, attach and port-forward: requests that become WebSockets."""
 
-import os
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import structlog
 from flask import Blueprint, Flask, current_app, request
@@ -13,9 +13,13 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from werkzeug.exceptions import BadRequest, HTTPException
 
-from app.core.errors import InvalidRequest, NotSupported
-from app.runtimes import Session, StreamOptions
+from app.audit import Caller, Verb
+from app.core.errors import InvalidRequest, NotSupported, ProviderError
+from app.kubernetes.pod import PodReference
+from app.pods.streams import Stream, Streams
+from app.runtimes import StreamOptions
 from app.services import Services, get_services
+from app.web.middleware import caller
 from app.web.query import Flag, Name, Number, Query
 from app.web.responses import Response
 from app.web.streams.channels import SUBPROTOCOL
@@ -23,6 +27,9 @@ from app.web.streams.copier import Ending
 from app.web.streams.server import StreamServer, Upgrade
 
 blueprint = Blueprint("streams", __name__)
+
+_LONGEST_COMMAND = 256
+"""Of the command's first word, in the audit log; its arguments may hold secrets."""
 
 log = structlog.get_logger("app")
 
@@ -85,10 +92,13 @@ def exec_() -> Response:
     command = request.args.getlist("command")
     if not command:
         raise InvalidRequest("required", field="command")
+    details = {"container": query.container_name, "command": command[0][:_LONGEST_COMMAND], "tty": query.tty}
     return _upgrade(
-        lambda: get_services().streams.exec(
+        "exec",
+        details,
+        lambda streams: streams.exec(
             query.namespace, query.pod_name, query.container_name, command, options=options
-        )
+        ),
     )
 
 
@@ -99,7 +109,9 @@ def attach() -> Response:
     query = ContainerQuery.from_request()
     options = query.options()
     return _upgrade(
-        lambda: get_services().streams.attach(query.namespace, query.pod_name, query.container_name, options)
+        "attach",
+        {"container": query.container_name, "tty": query.tty},
+        lambda streams: streams.attach(query.namespace, query.pod_name, query.container_name, options),
     )
 
 
@@ -108,22 +120,26 @@ def attach() -> Response:
 def port_forward() -> Response:
     """Connect to a TCP port of a pod."""
     query = PortQuery.from_request()
+    return _upgrade(
+        "port-forward",
+        {"port": query.port},
+        lambda streams: streams.port_forward(query.namespace, query.pod_name, query.port),
+    )
 
-    def connect() -> Session:
-        descriptor = get_services().streams.port_forward(query.namespace, query.pod_name, query.port).detach()
-        return Session(stdin=os.dup(descriptor), stdout=descriptor, wait=lambda: 0, hang_up=lambda: None)
 
-    return _upgrade(connect, half_close=True)
-
-
-def _upgrade(start: Callable[[], Session], *, half_close: bool = False) -> Response:
+def _upgrade(verb: Verb, details: dict[str, Any], start: Callable[[Streams], Stream]) -> Response:
     """Start a session, and answer the handshake; the worker then serves the session on this connection.
+
+    Args:
+        verb: the verb in the audit log.
+        details: what the audit log says of the stream besides its end.
 
     Raises:
         NotSupported: streams are turned off, or this server is not gunicorn.
         Unavailable: there are too many streams.
     """
-    if not get_services().settings.streams:
+    services = get_services()
+    if not services.settings.streams:
         raise NotSupported("streams are turned off by STREAMS")
     response = _handshake()
     connection = request.environ.get("gunicorn.socket")
@@ -132,12 +148,33 @@ def _upgrade(start: Callable[[], Session], *, half_close: bool = False) -> Respo
     server: StreamServer = current_app.extensions["streams"]
     server.reserve()
     try:
-        session = start()
+        stream = start(services.streams)
     except BaseException:
         server.release()
         raise
-    connection.upgrade = Upgrade(server, session, _ended, half_close=half_close)
+    record = partial(
+        _record, streams=services.streams, client=caller(), verb=verb, pod=stream.pod, details=details
+    )
+    connection.upgrade = Upgrade(server, stream.session, record, half_close=verb == "port-forward")
     return response
+
+
+def _record(
+    ending: Ending, *, streams: Streams, client: Caller, verb: Verb, pod: PodReference, details: dict[str, Any]
+) -> None:
+    """Insert the audit event of a stream and log its end. Called in a thread, outside of a request."""
+    end = {
+        "ended": ending.outcome.value,
+        **({} if ending.exit_code is None or verb != "exec" else {"exitCode": ending.exit_code}),
+        "seconds": round(ending.seconds, 3),
+        "bytesReceived": ending.received,
+        "bytesSent": ending.sent,
+    }
+    log.info("stream", verb=verb, namespace=pod.namespace, name=pod.name, request_id=client.request_id, **end)
+    try:
+        streams.record(client, verb, pod, {**details, **end})
+    except ProviderError as exc:
+        log.warning("stream not recorded", problem=str(exc), request_id=client.request_id)
 
 
 def _handshake() -> Response:
@@ -157,7 +194,3 @@ def _handshake() -> Response:
     for name in ("Upgrade", "Connection", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol"):
         response.headers[name] = answer.headers[name]
     return response
-
-
-def _ended(ending: Ending) -> None:
-    log.info("stream ended", outcome=ending.outcome.value)
