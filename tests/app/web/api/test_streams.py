@@ -1,12 +1,16 @@
 """Exec, attach and port-forward: refusals before the upgrade, and what each does after it."""
 
+import json
 import socket
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from threading import Thread
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import make_url
 
 from tests.app.web.conftest import ORIGIN, Share, on_sqlite_alone
 from tests.app.web.streams.conftest import CONTAINER, POD, RUNTIME, create, open_exec, query
@@ -15,6 +19,7 @@ from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import Server
 from tests.streams import CLOSE, STATUS, STDOUT, Stream, exit_code, refusal
+from tests.waiting import eventually
 
 STREAMS = [("stdin", "true"), ("stdout", "true")]
 NAMES = [("namespace", "default"), ("podName", "web-0"), ("containerName", "web")]
@@ -186,3 +191,64 @@ def test_commands_are_not_logged(provider_: Server) -> None:
     with open_exec(provider_, "echo", "secret-of-the-command") as stream:
         stream.finish()
     assert "secret-of-the-command" not in provider_.log.read_text()
+
+
+def events(server: Server) -> list[dict[str, Any]]:
+    """Return the audit events of streams."""
+    path = make_url(server.settings["DATABASE_URL"]).database or ""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = connection.execute(
+            "SELECT * FROM audit_events WHERE verb IN ('exec', 'attach', 'port-forward') ORDER BY id"
+        )
+        return [{**row, "change": json.loads(row["change"])} for row in rows]
+
+
+def last_event(server: Server, **wanted: object) -> dict[str, Any]:
+    """Return the last event, which is inserted after the end of a stream, when its columns have these values."""
+
+    def found() -> dict[str, Any] | None:
+        last = events(server)[-1]
+        return last if {name: last[name] for name in wanted} == wanted else None
+
+    return eventually(found)
+
+
+def test_an_exec_is_audited(provider_: Server) -> None:
+    headers = {"X-Request-ID": "exec-1", "User-Agent": "kubectl"}
+    command = query("sh", "-c", "cat; echo secret; exit 3")
+    with Stream(provider_.port, "/exec", command, headers=headers) as stream:
+        stream.send(b"typed")
+        stream.end_input()
+        stream.finish()
+    event = last_event(provider_, request_id="exec-1")
+    assert (event["verb"], event["namespace"], event["name"], event["code"]) == ("exec", "default", "web-0", 101)
+    assert event["uid"]
+    seconds = event["change"]["stream"].pop("seconds")
+    assert 0 <= seconds < 60
+    assert event["change"] == {
+        "stream": {
+            "container": "web",
+            "command": "sh",
+            "tty": False,
+            "ended": "exited",
+            "exitCode": 3,
+            "bytesReceived": 5,
+            "bytesSent": 12,
+        }
+    }
+
+
+def test_a_client_that_goes_is_audited(provider_: Server) -> None:
+    stream = Stream(provider_.port, "/attach", [*CONTAINER, *STREAMS], headers={"X-Request-ID": "attach-1"})
+    stream.abort()
+    change = last_event(provider_, request_id="attach-1")["change"]["stream"]
+    assert (change["ended"], change["container"], "command" in change) == ("the client disconnected", "web", False)
+
+
+def test_a_refused_stream_is_audited(provider_: Server) -> None:
+    port = [*POD[:1], ("podName", "none"), ("port", "80")]
+    refusal(provider_.port, "/portForward", port, headers={"X-Request-ID": "port-1"})
+    event = last_event(provider_, request_id="port-1")
+    assert (event["verb"], event["name"], event["code"]) == ("port-forward", "none", 404)
+    assert event["change"] == {"refused": 'pod "none" is not in namespace "default"'}
