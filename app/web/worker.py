@@ -250,7 +250,7 @@ class Worker(ThreadWorker):
             self._await_close(conn)
 
     def _upgrade(self, conn: Connection, upgrade: Upgrade) -> None:
-        """Give a connection to the event loop of the streams. It counts until the stream has ended."""
+        """Pass a connection to the event loop of the streams. It counts until the stream has ended."""
         conn.sock.upgrade = None
         client = socket.socket(fileno=conn.sock.detach())
         keep_alive(client)

@@ -119,7 +119,7 @@ class Upgrade:
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Have the kernel detect a client whose machine or network has failed, within 90 s."""
+    """Set TCP keep-alive, so that the kernel detects within 90 s that a client or its network has failed."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         with suppress(AttributeError, OSError):
