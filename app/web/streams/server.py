@@ -32,7 +32,7 @@ class StreamServer:
         self._is_stopping = False
 
     def reserve(self) -> None:
-        """Reserve one of the streams; :meth:`release` gives it back.
+        """Reserve one of the streams, until :meth:`release`.
 
         Raises:
             Unavailable: there are as many streams as there may be, or the process stops.
@@ -44,7 +44,7 @@ class StreamServer:
         metrics.streams.inc()
 
     def release(self) -> None:
-        """Give back a reserved stream."""
+        """Release a reserved stream."""
         metrics.streams.dec()
         self._slots.release()
 
@@ -119,7 +119,7 @@ class Upgrade:
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Set TCP keep-alive, so that the kernel detects within 90 s that a client or its network has failed."""
+    """Detect within 90 s that a client or its network has failed, by TCP keep-alive."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         with suppress(AttributeError, OSError):

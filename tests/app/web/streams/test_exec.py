@@ -102,8 +102,9 @@ def test_an_invalid_size_is_ignored(shell: Server, message: bytes) -> None:
 
 
 def test_ctrl_c_interrupts_a_command(shell: Server) -> None:
-    with open_exec(shell, "sh", "-c", "echo ready; sleep 60", streams="stdin stdout tty") as stream:
-        stream.read_until(b"ready\r\n")
+    with open_exec(shell, "cat", streams="stdin stdout tty") as stream:
+        stream.send(b"typed\n")
+        stream.read_until(b"typed\r\ntyped\r\n")
         stream.send(b"\x03")
         assert stream.finish() == (b"^C", b"", 128 + signal.SIGINT)
 
