@@ -25,7 +25,12 @@ class Metrics:
         self._provider = self._histogram(
             "provider_request_seconds", "Requests to the provider; code 0: no answer.", "call", "code"
         )
-
+        self._dropped = Counter(
+            "virtual_kubelet_web_events_dropped",
+            "Events that were not written because too many waited.",
+            ["type"],
+            registry=self.registry,
+        )
         name = "virtual_kubelet_web_stream"
         self._streams_open = Gauge(
             f"{name}_sessions_open", "Sessions of exec, attach and port-forward.", ["kind"], registry=self.registry
@@ -42,6 +47,10 @@ class Metrics:
             ["kind", "direction"],
             registry=self.registry,
         )
+
+    def event_dropped(self, type_: str) -> None:
+        """Count an event of a type, Normal or Warning, that was not written."""
+        self._dropped.labels(type_).inc()
 
     def stream_opened(self, kind: str) -> None:
         """Count a session that begins: `exec`, `attach` or `portForward`."""

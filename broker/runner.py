@@ -88,7 +88,9 @@ class Node:
                 pods=lambda: len(store), ready=lambda: self.info.ready, last_sync=lambda: self._last_sync
             )
             status = NodeStatus(dependencies, port=server.port, own_ip=ip)
-            controller = PodController(dependencies, store=store, on_sync=self._record_sync)
+            controller = PodController(
+                dependencies, store=store, on_sync=self._record_sync, on_event_dropped=metrics.event_dropped
+            )
             log.info(
                 "starting",
                 node=settings.node_name,

@@ -1,4 +1,4 @@
-"""Client of a provider's streams: a WebSocket on a raw connection, where a refusal is a response like any other."""
+"""Client of a provider's streams: a WebSocket on a raw connection, where a refusal is an ordinary response."""
 
 from typing import Any, NamedTuple
 from urllib.parse import urlencode

@@ -57,7 +57,6 @@ class KubeletApi:
             web.get("/pods", self.list_pods),
             web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients omit the slash
             web.route("*", "/run/{tail:.*}", self.refuse),
-            web.route("*", "/portForward/{tail:.*}", self.refuse),
             *ContainerStreams(self._dependencies, self._pods, self._sessions).routes(),
         ]
 
@@ -93,10 +92,9 @@ class KubeletApi:
         body = msgspec.json.encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
-    async def refuse(self, request: web.Request) -> web.Response:
-        """Answer 501 for a route without a request in the provider contract, before a protocol upgrade."""
-        verb = request.path.split("/")[1]
-        text = f"{verb} is not supported on node {self._node_name}: its provider has no such request"
+    async def refuse(self, _: web.Request) -> web.Response:
+        """Refuse `/run`, the old form of exec without streams, which no client uses."""
+        text = f"run is not supported on node {self._node_name}: its provider has no such request"
         raise web.HTTPNotImplemented(text=text)
 
     async def stats(self, _: web.Request) -> web.Response:

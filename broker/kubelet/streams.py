@@ -4,7 +4,9 @@ The provider's side is opened first, so that its refusal reaches the client as t
 refusal is a `Status` in JSON: kubectl reads any other text as YAML, and prints nothing for one with a colon.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -19,6 +21,8 @@ from broker.streaming.peer import ClientPeer, PeerGone, Requested
 from broker.streaming.sessions import Sessions, Target, TooManySessions
 from broker.streaming.status import Status
 from broker.streaming.websocket import WebSocketClient
+from broker.streaming.websocket_ports import parse_ports, serve_ports
+from broker.types import PodReference
 
 
 class Refused(Exception):
@@ -51,7 +55,12 @@ class ContainerStreams:
     def routes(self) -> Iterable[web.RouteDef]:
         """Yield the routes. A path with a UID is that of a client that means this very pod."""
         container = ("/{namespace}/{pod}/{container}", "/{namespace}/{pod}/{uid}/{container}")
-        for verb, paths, handler in (("exec", container, self.exec), ("attach", container, self.attach)):
+        pod = ("/{namespace}/{pod}", "/{namespace}/{pod}/{uid}")
+        for verb, paths, handler in (
+            ("exec", container, self.exec),
+            ("attach", container, self.attach),
+            ("portForward", pod, self.port_forward),
+        ):
             for path in paths:
                 yield web.get(f"/{verb}{path}", handler, allow_head=False)
                 yield web.post(f"/{verb}{path}", handler)
@@ -68,6 +77,32 @@ class ContainerStreams:
         requested = parse_requested(request.query)
         container, target = self._find(request, "attach")
         return await self._serve(request, target, requested, _query(target, requested._replace(tty=container.tty)))
+
+    async def port_forward(self, request: web.Request) -> web.StreamResponse:
+        """Connect to ports of a pod. The provider is asked for each connection, after the upgrade."""
+        pod = self._find_pod(request)
+        if pod is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "pod not found")
+        try:
+            ports = parse_ports(request.query.getall("ports", []))
+        except ValueError as exc:
+            raise Refused(HTTPStatus.BAD_REQUEST, str(exc)) from exc
+        await self._check_support()
+        keep_open(request.get_extra_info("socket"))
+        return await serve_ports(request, ports, partial(self._forward, pod.metadata, request.transport))
+
+    async def _forward(
+        self, pod: PodReference, transport: asyncio.Transport | None, port: int, client: ClientPeer
+    ) -> None:
+        """Serve a connection to a port of a pod; a refusal is its failure, and not that of other connections."""
+        target = Target("portForward", pod.namespace, pod.name, str(port))
+        query = [("namespace", pod.namespace), ("podName", pod.name), ("port", str(port))]
+        try:
+            with self._sessions.open(target) as session:
+                provider = await self._provider.stream("/portForward", query)
+                await session.relay(client, provider, transport)
+        except (TooManySessions, ProviderError) as exc:
+            await client.finish(Status.failure(_message(exc)))
 
     async def _serve(
         self, request: web.Request, target: Target, requested: Requested, query: list[tuple[str, str]]
@@ -158,8 +193,12 @@ async def refuse_with_status(request: web.Request, handler: Handler) -> web.Stre
     except web.HTTPException as exc:
         return _answer(exc.status, (exc.text or exc.reason).strip())
     except (Refused, TooManySessions, ProviderError) as exc:
-        message = exc.message if isinstance(exc, ProviderRefused) else ""
-        return _answer(_status_of(exc), message or str(exc))
+        return _answer(_status_of(exc), _message(exc))
+
+
+def _message(error: Exception) -> str:
+    """Return the text of a refusal for the client; the provider's own text where it gives one."""
+    return (error.message if isinstance(error, ProviderRefused) else "") or str(error)
 
 
 def _status_of(error: Exception) -> int:

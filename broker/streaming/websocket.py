@@ -9,6 +9,7 @@ are text: the digit of the channel, then base64. Sources: `k8s.io/streaming/pkg/
 import asyncio
 import binascii
 import socket
+import struct
 from base64 import b64decode, b64encode
 from contextlib import suppress
 from typing import NamedTuple, Self
@@ -21,11 +22,13 @@ from broker.streaming.peer import Channel, ChannelClosed, Data, Event, PeerGone,
 from broker.streaming.status import Status
 
 V5 = "v5.channel.k8s.io"
-MAX_MESSAGE = (16 << 20) + 1
-"""Greatest size in bytes of a message that is received: 16 MiB and the channel."""
+MAX_MESSAGE = (16 << 20) + 2
+"""Size in bytes from which a message is refused: one of 16 MiB and the channel is received."""
 _CHUNK = 64 << 10
 """Greatest number of bytes of a message that is sent, without the channel."""
 _CLOSE = 255
+_RESET = struct.pack("ii", 1, 0)
+"""`struct linger`: to close a connection resets it."""
 _CLOSE_TIMEOUT = 2.0
 """Seconds for the provider's answer to a close frame."""
 
@@ -75,7 +78,12 @@ _CODECS = {
 PROTOCOLS = tuple(name for name in _CODECS if name)
 
 
-class _ChannelSocket:
+def codec_of(protocol: str | None) -> _Codec:
+    """Return the codec of a subprotocol; None: a client that names none."""
+    return _CODECS[protocol]
+
+
+class ChannelSocket:
     """Channels in the messages of a WebSocket."""
 
     def __init__(
@@ -115,12 +123,11 @@ class _ChannelSocket:
             raise PeerGone("the WebSocket is closed") from exc
 
 
-class WebSocketClient(_ChannelSocket):
+class WebSocketClient(ChannelSocket):
     """The client of an exec or attach over WebSocket: a :class:`~broker.streaming.peer.ClientPeer`."""
 
     def __init__(self, ws: "web.WebSocketResponse[bool]", request: web.Request, requested: Requested) -> None:
         super().__init__(ws, _CODECS[ws.ws_protocol])
-        self._close = ws.close
         self._transport = request.transport
         self._sends = requested.to_client()
         self._takes = requested.to_provider()
@@ -179,7 +186,7 @@ class WebSocketClient(_ChannelSocket):
                 await self.send(Channel.STATUS, status.raw)
             elif not status.success:
                 await self.send(Channel.STATUS, status.message.encode())
-            await self._close()
+            await self._ws.close()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -187,24 +194,27 @@ class WebSocketClient(_ChannelSocket):
             self._transport.abort()
 
 
-class WebSocketProvider(_ChannelSocket):
+class WebSocketProvider(ChannelSocket):
     """The provider's end of a session: a :class:`~broker.streaming.peer.ProviderPeer`."""
 
     def __init__(self, ws: "aiohttp.ClientWebSocketResponse[bool]") -> None:
         super().__init__(ws, _CODECS[V5])
-        self._close = ws.close
         self._socket: socket.socket | None = ws.get_extra_info("socket")
         keep_open(self._socket)
 
     async def close(self) -> None:
         """Send a close frame, and wait for that of the provider, for two seconds in all."""
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await self._close()
-        self.abort()
+                await self._ws.close()
+        except TimeoutError:
+            self.abort()
+        if self._ws.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
+            self.abort()
 
     def abort(self) -> None:
-        """End the connection at once, also where the provider does not read."""
+        """Reset the connection: a provider that does not read, because its command does not, is told too."""
         if self._socket:
-            with suppress(OSError):
+            with suppress(OSError):  # closed
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 self._socket.shutdown(socket.SHUT_RDWR)

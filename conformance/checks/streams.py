@@ -11,7 +11,7 @@ from conformance.streams import STATUS, STDOUT, Session, execute, refused
 
 @extension
 def exec_returns_output_and_exit_code(provider: ProviderClient) -> None:
-    """A command's output arrives on channel 1, its exit code in the Status on channel 3; then the WebSocket closes.
+    """Output arrives on channel 1 and the exit code in the Status on channel 3; then the WebSocket closes.
 
     `kubectl exec` ends with that code. An end without a Status is an error of the connection.
     """

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -78,7 +78,8 @@ class StreamProvider:
         await socket.prepare(request)
         self.open += 1
         try:
-            await self.script(socket)
+            with suppress(ConnectionError):
+                await self.script(socket)
         finally:
             self.open -= 1
         return socket

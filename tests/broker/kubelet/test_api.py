@@ -89,7 +89,7 @@ async def test_running_pods_accepts_a_minimal_pod(kubelet: Kubelet, stub: LogPro
     ],
 )
 async def test_exec_attach_run_and_port_forward_return_501(kubelet: Kubelet, method: str, path: str) -> None:
-    answer = await kubelet.get(path, method=method, command="sh", output="1")
+    answer = await kubelet.get(path, method=method, command="sh", output="1", ports="80")
     assert (answer.status, answer.json()["code"]) == (501, 501)
     assert " not supported on node node-1: its provider " in answer.json()["message"]
 
