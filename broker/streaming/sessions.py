@@ -11,7 +11,7 @@ import structlog
 
 from broker.errors import BrokerError
 from broker.streaming.connection import has_disconnected
-from broker.streaming.peer import ClientPeer, Data, Event, ProviderPeer
+from broker.streaming.peer import Channel, ClientPeer, Data, Event, ProviderPeer
 from broker.streaming.relay import relay
 from broker.streaming.status import Status
 
@@ -123,7 +123,7 @@ class Session:
 
     def _count(self, direction: str, event: Event) -> None:
         self._active = time.monotonic()
-        size = len(event.payload) if isinstance(event, Data) else 0
+        size = len(event.payload) if isinstance(event, Data) and event.channel != Channel.RESIZE else 0
         self._bytes[direction] += size
         self._counters.stream_bytes(self.target.kind, direction, size)
 
