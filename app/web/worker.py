@@ -70,6 +70,7 @@ class Worker(ThreadWorker):
         """Prepare and run the worker."""
         self._health_pool = ThreadPoolExecutor(HEALTH_THREADS)
         self._streams: StreamServer | None = None
+        self._upgraded = 0  # connections, counted in `nr_conns`, that are streams
         self._parked: dict[Connection, None] = {}  # in the order of their parking
         self._held_bytes = 0
         self._next_sweep = 0.0
@@ -150,7 +151,7 @@ class Worker(ThreadWorker):
             and not conn.sock.unsent
             and not conn.sock.upgrade
             and self.alive
-            and self.nr_conns <= self.cfg.threads
+            and self.nr_conns - self._upgraded <= self.cfg.threads
             and conn.receive_next()
             and not conn.incoming.is_for_health
         ):
@@ -251,12 +252,14 @@ class Worker(ThreadWorker):
 
     def _upgrade(self, conn: Connection, upgrade: Upgrade) -> None:
         """Pass a connection to the event loop of the streams. It counts until the stream has ended."""
+        self._upgraded += 1
         conn.sock.upgrade = None
         client = socket.socket(fileno=conn.sock.detach())
         keep_alive(client)
         upgrade.start(client, partial(self.method_queue.defer, self._count_ended))
 
     def _count_ended(self) -> None:
+        self._upgraded -= 1
         self.nr_conns -= 1
 
     def _cancel_upgrade(self, conn: Connection) -> None:

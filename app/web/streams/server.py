@@ -87,8 +87,11 @@ class StreamServer:
         finally:
             self._copiers.discard(copier)
             self.release()
-            await asyncio.to_thread(upgrade.on_end, ending)
-            ended()
+            try:
+                await asyncio.to_thread(upgrade.on_end, ending)
+            finally:
+                with suppress(OSError, ValueError):  # the worker has closed its queue
+                    ended()
 
 
 class Upgrade:
