@@ -30,7 +30,7 @@ from app.runtimes.observed import (
 )
 from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
-from app.runtimes.process.plan import decode_spec, missing_objects, plan, validate_spec
+from app.runtimes.process.plan import decode_spec, missing_objects, ordered_containers, plan, validate_spec
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
 from app.runtimes.streams import Session, StreamOptions
@@ -179,8 +179,14 @@ class ProcessRuntime(Runtime):
     def attach(
         self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
     ) -> Session:
-        """Attach to the streams that the pod's shim holds."""
-        return shim_streams.attach(self._directory(pod), container, streams)
+        """Attach to the streams that the pod's shim holds.
+
+        The end of the client's input detaches it, unless the container has `stdinOnce` and no terminal. Source:
+        `ContainerIO.Attach` of containerd.
+        """
+        containers = ordered_containers(decode_spec(pod.manifest))
+        ends_input = any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)
+        return shim_streams.attach(self._directory(pod), container, streams, ends_input=ends_input)
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Connect to a port on which a process of the pod listens."""
