@@ -92,7 +92,10 @@ class Copier:
 
     def hang_up(self) -> None:
         """End the session at once, in any thread."""
-        self._session.hang_up()
+        try:
+            self._session.hang_up()
+        except Exception:
+            log.exception("the runtime failed to hang up")
 
     async def run(self) -> Ending:
         """Copy until the end; then close everything."""
@@ -109,7 +112,7 @@ class Copier:
         finally:
             await self._cancel()
             if outcome is not Outcome.EXITED:
-                self._session.hang_up()
+                self.hang_up()
             for descriptor in set(self._descriptors()):
                 os.close(descriptor)
             self._client.close()
