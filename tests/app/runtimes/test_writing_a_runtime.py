@@ -100,7 +100,7 @@ def test_a_command_runs_in_the_directory_of_its_job(
             assert stream.finish() == (f"{job(tmp_path)}\n".encode(), b"", 0)
 
 
-def test_the_streams_of_another_runtime_work() -> None:
+def test_the_streams_of_another_runtime_work(database_kind: str) -> None:
     """Run the page's functions for a runtime that has a process or a socket."""
     (source,) = STREAMS.findall(PAGE)
     streams: dict[str, Any] = {
