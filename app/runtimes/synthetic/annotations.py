@@ -17,6 +17,7 @@ import msgspec
 
 from app.core.timestamps import parse_duration
 from app.kubernetes.pod import Container, Pod
+from app.runtimes.synthetic.curves.parse import Load, parse_cpu, parse_memory
 
 DOMAIN = "synthetic.virtual-kubelet.io"
 StartFailure = Literal["ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError"]
@@ -55,6 +56,8 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
         stop_after: the time from SIGTERM to its end.
         logs: the text of its log.
         exec: the replies to commands; the first that matches is used.
+        usage_cpu: its CPU, in cores.
+        usage_memory: its memory, in bytes.
     """
 
     run_for: int | None = None
@@ -64,6 +67,8 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
     stop_after: int = 0
     logs: str | None = None
     exec: tuple[Reply, ...] = ()
+    usage_cpu: Load | None = None
+    usage_memory: Load | None = None
 
 
 class PodOverrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,5 +258,7 @@ PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "stop-after": lambda text: _seconds(text, least=0),
     "logs": str,
     "exec": _replies,
+    "usage-cpu": parse_cpu,
+    "usage-memory": parse_memory,
 }
 """The parsers of the annotations for containers: name → parser."""

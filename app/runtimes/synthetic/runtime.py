@@ -17,6 +17,7 @@ from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
 from app.runtimes.synthetic.streams import connect, follow_log, start_shell
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 from app.runtimes.synthetic.usage.measure import SyntheticUsage, usage_of
+from app.runtimes.usage import EarlierUsage
 
 
 class SyntheticRuntime(Runtime):
@@ -31,8 +32,8 @@ class SyntheticRuntime(Runtime):
             init_duration=settings.init_duration // SECOND,
             job_duration=settings.job_duration // SECOND,
             capacity=settings.capacity,
+            usage=UsageDefaults(settings.usage_cpu, settings.usage_memory),
         )
-        self._usage_defaults = UsageDefaults(settings.usage_cpu, settings.usage_memory)
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Return the timeline of a new pod, or its first part if it has no end."""
@@ -85,9 +86,9 @@ class SyntheticRuntime(Runtime):
         """Return a connection to a page that names the pod."""
         return connect(self._simulate(pod), port)
 
-    def usage(self, pod: AcceptedPod) -> SyntheticUsage:
+    def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> SyntheticUsage:
         """Return what computes the usage of a pod."""
-        return usage_of(pod.manifest.pod, defaults=self._usage_defaults)
+        return usage_of(pod.manifest.pod, earlier, defaults=self._defaults.usage)
 
     def _simulate(self, pod: AcceptedPod, manifest: Manifest | None = None) -> SimulatedPod:
         return simulate(
