@@ -62,7 +62,7 @@ class Services:
         timelines = TimelineAdvancer(database, runtime, clock=node_clock)
         disk = DiskReserve(database, runtime, clock=clock)
         node = NodeContext(database, runtime, timelines, node_clock, disk)
-        pods, queries = PodService(node), PodQueries(node)
+        pods, queries, usage = PodService(node), PodQueries(node), UsageService(node)
         audit = AuditLog(database, settings, clock=node_clock)
         return cls(
             settings=settings,
@@ -72,10 +72,10 @@ class Services:
             watch=StatusWatch(node),
             logs=Logs(node, pods),
             streams=Streams(node, pods),
-            history=History(node, queries, audit),
+            history=History(node, queries, audit, usage),
             audit=audit,
             queries=queries,
-            usage=UsageService(node),
+            usage=usage,
             clock=node_clock,
             disk=disk,
             serving_since=serving_since,
