@@ -19,6 +19,7 @@ from app.pods.logs import Logs
 from app.pods.node_clock import NodeClock
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
+from app.pods.streams import Streams
 from app.pods.usage import UsageService
 from app.pods.watch import StatusWatch
 from app.runtimes import Runtime, load_runtime
@@ -39,6 +40,7 @@ class Services:
     pods: PodService
     watch: StatusWatch
     logs: Logs
+    streams: Streams
     history: History
     audit: AuditLog
     queries: PodQueries
@@ -69,6 +71,7 @@ class Services:
             pods=pods,
             watch=StatusWatch(node),
             logs=Logs(node, pods),
+            streams=Streams(node, pods),
             history=History(node, queries, audit, usage),
             audit=audit,
             queries=queries,

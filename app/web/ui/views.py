@@ -93,7 +93,7 @@ class AuditQuery(PageQuery):
 
     namespace: Annotated[str | None, Blank] = None
     name: Annotated[str | None, Blank] = None
-    verb: Annotated[Literal["create", "update", "delete"] | None, Blank] = None
+    verb: Annotated[Literal["create", "update", "delete", "exec", "attach", "port-forward"] | None, Blank] = None
     refused: Flag = False
     after: RowId = None
 
