@@ -134,6 +134,17 @@ FROM (SELECT DISTINCT uid, container, image, exit_code, finished_at
 GROUP BY image, exit_code
 ORDER BY failures DESC, image, exit_code""",
     ),
+    "oom-kills": Report(
+        "Which containers were killed because of their memory?",
+        ("since", "until"),
+        """\
+SELECT min(since) AS at, namespace, name, uid, container, image
+FROM pod_containers
+WHERE node_name = :node_name AND state = 'terminated' AND reason = 'OOMKilled'
+  AND since >= :since AND since < :until
+GROUP BY namespace, name, uid, container, image, restarts
+ORDER BY at, namespace, name, container""",
+    ),
     "who-deleted": Report(
         "Who deleted the pods of a name, or put others in their place?",
         ("namespace", "name"),
@@ -160,6 +171,17 @@ ORDER BY at, id, field""",
 SELECT at, verb, namespace, name, code, refusal, user_agent, request_id
 FROM audit_log
 WHERE node_name = :node_name AND outcome = 'refused' AND at >= :since AND at < :until
+  AND verb IN ('create', 'update', 'delete')
+ORDER BY at, id""",
+    ),
+    "streams": Report(
+        "Who executed commands in the pods of a name, attached to them or reached their ports?",
+        ("namespace", "name"),
+        """\
+SELECT at, verb, uid, code, change, user_agent, address, request_id
+FROM audit_log
+WHERE node_name = :node_name AND namespace = :namespace AND name = :name
+  AND verb IN ('exec', 'attach', 'port-forward')
 ORDER BY at, id""",
     ),
     "writers": Report(
@@ -171,7 +193,7 @@ SELECT user_agent, address, sum(CASE WHEN verb = 'create' THEN 1 ELSE 0 END) AS 
        sum(CASE WHEN verb = 'delete' THEN 1 ELSE 0 END) AS deletes,
        sum(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END) AS refused
 FROM audit_log
-WHERE node_name = :node_name AND at >= :since AND at < :until
+WHERE node_name = :node_name AND at >= :since AND at < :until AND verb IN ('create', 'update', 'delete')
 GROUP BY user_agent, address
 ORDER BY count(*) DESC, user_agent, address""",
     ),
