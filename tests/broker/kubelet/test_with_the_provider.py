@@ -45,3 +45,16 @@ async def test_running_pods_match_the_provider(start: Start, node: Node, provide
     kubelet = await start_with_a_pod(start, node, provider)
     (pod,) = (await kubelet.get("/runningpods/")).json()["items"]
     assert pod["metadata"] == {"namespace": "shop", "name": "web", "uid": "uid-of-web"}
+
+
+async def test_usage_matches_the_provider(start: Start, node: Node, provider: Server) -> None:
+    kubelet = await start_with_a_pod(start, node, provider)
+    with closing(provider.client()) as client:
+        (reported,) = client.get("/podStats").json()
+    (pod,) = (await kubelet.get("/stats/summary")).json()["pods"]
+    assert pod["podRef"] == reported["podRef"]
+    (container,) = pod["containers"]
+    assert container["startTime"] == reported["containers"][0]["startTime"]
+    assert container["memory"]["workingSetBytes"] == reported["containers"][0]["memory"]["workingSetBytes"] > 0
+    metrics = (await kubelet.get("/metrics/cadvisor")).body.decode()
+    assert 'container_memory_working_set_bytes{container="app",' in metrics
