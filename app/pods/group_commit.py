@@ -45,10 +45,12 @@ class GroupCommit:
 
     def _commit(self, requests: Sequence[WriteRequest]) -> list[Outcome]:
         try:
-            begin = NodeTransaction.begin(
-                self._node.database, node_name=self._node.node_name, clock=self._node.clock
-            )
-            with begin as transaction:
+            settings = self._node.runtime.settings
+            with NodeTransaction.begin(self._node.database, settings, clock=self._node.clock) as transaction:
+                pods = [request.pod for request in requests]
+                transaction.rows.load(
+                    [(pod.namespace, pod.name) for pod in pods], [pod.uid for pod in pods if pod.uid]
+                )
                 return [self._apply(request, transaction) for request in requests]
         except DatabaseUnavailable:
             raise

@@ -17,7 +17,7 @@ from app.kubernetes.status import decode_status
 from app.pods.accepted import accepted_pod
 from app.pods.context import NodeContext
 from app.pods.queries import existed_at, status_at
-from app.pods.transaction import SELECT_POD_ROW
+from app.pods.rows import SELECT_POD_ROW
 from app.runtimes import PodUsage
 
 _ROWS_PER_CHUNK = 200
