@@ -111,6 +111,7 @@ class PodRows:
         self._changes = _Changes()
         self._step: _Changes | None = None
         self._has_savepoint = False
+        self._hash_before_step = last_hash
 
     def load(self, names: Iterable[Name], uids: Iterable[str]) -> None:
         """Read the pods with these names that are not gone, and all pods with these UIDs."""
@@ -182,14 +183,13 @@ class PodRows:
         if self._step:
             if not self._has_savepoint:
                 execute(self.connection, "SAVEPOINT step")
-                self._has_savepoint = True
+                self._has_savepoint, self._hash_before_step = True, self._last_hash
             self._write(self._step)
             self._step = _Changes()
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """Collect the changes of one step; drop them, or roll them back, where it raises."""
-        last_hash = self._last_hash
         self._step, self._has_savepoint = _Changes(), False
         try:
             yield
@@ -198,7 +198,7 @@ class PodRows:
                 execute(self.connection, "ROLLBACK TO SAVEPOINT step")
                 self._named.clear()
                 self._of_uid.clear()
-                self._last_hash = last_hash
+                self._last_hash = self._hash_before_step
             raise
         else:
             self._changes.extend(self._step)
