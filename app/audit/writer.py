@@ -17,7 +17,7 @@ from app.kubernetes.pod import PodReference
 
 Verb = Literal["create", "update", "delete", "prune"]
 
-_INSERT = Statement(insert(AuditEvent).values(parameters(*chain.CONTENT, "previous_hash", "hash")))
+_INSERT = Statement(insert(AuditEvent).inline().values(parameters(*chain.CONTENT, "previous_hash", "hash")))
 _LONGEST_USER_AGENT = 256
 
 

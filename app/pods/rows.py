@@ -63,7 +63,9 @@ _SELECT_LAST = Statement(
     .order_by(PodStatus.effective_at.desc())
     .limit(1)
 )
-_INSERT_POD = Statement(insert(Pod).values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE)))
+_INSERT_POD = Statement(
+    insert(Pod).inline().values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE))
+)
 _DELETE_STATUSES = Statement(
     delete(PodStatus).where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at >= bindparam("at"))
 )
@@ -71,7 +73,9 @@ _ID_OF_POD = (
     select(Pod.id).where(Pod.node_name == bindparam("node_name"), Pod.uid == bindparam("uid")).scalar_subquery()
 )
 _INSERT_STATUS = Statement(
-    insert(PodStatus).values(
+    insert(PodStatus)
+    .inline()
+    .values(
         pod_id=_ID_OF_POD,
         **parameters("effective_at", "phase", "reason", "status", "cpu_millicores", "memory_bytes"),
     )
