@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -25,6 +25,45 @@ class Metrics:
         self._provider = self._histogram(
             "provider_request_seconds", "Requests to the provider; code 0: no answer.", "call", "code"
         )
+        self._dropped = Counter(
+            "virtual_kubelet_web_events_dropped",
+            "Events that were not written because too many waited.",
+            ["type"],
+            registry=self.registry,
+        )
+        name = "virtual_kubelet_web_stream"
+        self._streams_open = Gauge(
+            f"{name}_sessions_open", "Sessions of exec, attach and port-forward.", ["kind"], registry=self.registry
+        )
+        self._streams = Counter(
+            f"{name}_sessions",
+            "Sessions that have ended, by outcome: success, failure or disconnected.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self._stream_bytes = Counter(
+            f"{name}_bytes",
+            "Bytes of sessions; in: from the client, out: to the client.",
+            ["kind", "direction"],
+            registry=self.registry,
+        )
+
+    def event_dropped(self, type_: str) -> None:
+        """Count an event of a type, Normal or Warning, that was not written."""
+        self._dropped.labels(type_).inc()
+
+    def stream_opened(self, kind: str) -> None:
+        """Count a session that begins: `exec`, `attach` or `portForward`."""
+        self._streams_open.labels(kind).inc()
+
+    def stream_ended(self, kind: str, outcome: str) -> None:
+        """Count a session that has ended."""
+        self._streams_open.labels(kind).dec()
+        self._streams.labels(kind, outcome).inc()
+
+    def stream_bytes(self, kind: str, direction: str, size: int) -> None:
+        """Count bytes that are carried."""
+        self._stream_bytes.labels(kind, direction).inc(size)
 
     def kubernetes_request(self, method: str, code: int, seconds: float) -> None:
         """Count a request to the API server; code 0 without an answer."""

@@ -5,7 +5,7 @@ providers.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -16,8 +16,9 @@ import aiohttp
 import msgspec
 
 from broker.batch import BatchSender
-from broker.errors import ProviderUnavailable
-from broker.provider_answer import NO_SUCH_PATH, NOT_NOW, Answer, check, decode, is_outage, is_success
+from broker.errors import ProviderRefused, ProviderUnavailable
+from broker.provider_answer import NO_SUCH_PATH, NOT_NOW, Answer, check, decode, is_outage, is_success, refusal
+from broker.streaming.websocket import MAX_MESSAGE, V5, WebSocketProvider
 from broker.types import Object, PodReference
 
 _BATCH = "batch"
@@ -197,6 +198,36 @@ class ProviderClient:
                         check(Answer(response.status, "", await response.read()))
             yield _chunks(response)
 
+    async def stream(self, path: str, query: Sequence[tuple[str, str]]) -> WebSocketProvider:
+        """Open a WebSocket for a session.
+
+        Args:
+            path: `/exec`, `/attach` or `/portForward`.
+            query: parameters, repeated ones in their order.
+
+        Raises:
+            ProviderRefused: the provider answers anything but an upgrade, with its status and message.
+            ProviderUnavailable: no answer.
+        """
+        began, status = monotonic(), 0
+        try:
+            with _translated(f"GET {path}"):
+                async with asyncio.timeout(self._timeout):
+                    ws = await self._connections.ws_connect(
+                        self._url + path,
+                        params=query,
+                        protocols=[V5],
+                        max_msg_size=MAX_MESSAGE,
+                        decode_text=False,
+                    )
+            status = HTTPStatus.SWITCHING_PROTOCOLS
+            return WebSocketProvider(ws)
+        except ProviderRefused as exc:
+            status = exc.code
+            raise
+        finally:
+            self._record(path, status, began)
+
     async def close(self) -> None:
         """Close every connection."""
         if self._session is not None:
@@ -259,9 +290,12 @@ class ProviderClient:
                     content, status = await response.read(), response.status
                     return Answer(status, response.headers.get("Retry-After", ""), content)
         finally:
-            if status == 0 or is_outage(status):
-                self._extensions = self._has_pod_statuses = None
-            self._observe(path, status, monotonic() - began)
+            self._record(path, status, began)
+
+    def _record(self, path: str, status: int, began: float) -> None:
+        if status == 0 or is_outage(status):
+            self._extensions = self._has_pod_statuses = None
+        self._observe(path, status, monotonic() - began)
 
     def _send(
         self,
@@ -272,10 +306,7 @@ class ProviderClient:
         body: bytes | None = None,
         timeout: aiohttp.ClientTimeout,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
-            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
-        return self._session.request(
+        return self._connections.request(
             method,
             self._url + path,
             params=query,
@@ -284,6 +315,15 @@ class ProviderClient:
             timeout=timeout,
             allow_redirects=False,  # following a redirect would turn a POST into a GET
         )
+
+    @property
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, middlewares=[_read_refused_upgrade]
+            )
+        return self._session
 
 
 @contextmanager
@@ -295,6 +335,16 @@ def _translated(request: str) -> Iterator[None]:
         raise ProviderUnavailable(f"the provider does not answer {request} in time") from exc
     except aiohttp.ClientError as exc:
         raise ProviderUnavailable(f"the provider is unreachable: {str(exc) or type(exc).__name__}") from exc
+
+
+async def _read_refused_upgrade(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Raise the refusal of an upgrade with its message: aiohttp's own error has none."""
+    response = await handler(request)
+    if "Upgrade" in request.headers and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        raise refusal(response.status, await response.read())
+    return response
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

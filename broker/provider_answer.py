@@ -1,5 +1,6 @@
 """Answers of a provider: success, refusal or outage, and the message of a refusal."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import NamedTuple, TypeVar
 
@@ -42,10 +43,21 @@ def check(answer: Answer, *, sent: Object | None = None) -> None:
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         seconds = float(answer.retry_after) if answer.retry_after.isdigit() else None
         raise ProviderUnavailable(f"the provider answers {answer.status}", seconds)
-    message = _message(answer.body)
-    for value in sorted(_environment_values(sent or {}), key=len, reverse=True):
+    raise refusal(answer.status, answer.body, secrets=_environment_values(sent or {}))
+
+
+def refusal(status: int, body: bytes, *, secrets: Iterable[str] = ()) -> ProviderRefused:
+    """Return the error of an answer, with the provider's message.
+
+    Args:
+        status: the HTTP status.
+        body: the body.
+        secrets: values that are removed from the message.
+    """
+    message = _message(body)
+    for value in sorted(secrets, key=len, reverse=True):
         message = message.replace(value, "…")
-    raise ProviderRefused(answer.status, " ".join(message.split())[:_MESSAGE_LIMIT])
+    return ProviderRefused(status, " ".join(message.split())[:_MESSAGE_LIMIT])
 
 
 def is_success(status: int) -> bool:

@@ -80,7 +80,7 @@ class Node:
             ip = await asyncio.to_thread(own_ip, self._cluster.server)
         async with self._connect(metrics) as dependencies, AsyncExitStack() as stack:
             server = await serve(
-                dependencies, pods=store, health=lambda: self.health, addresses=[ip], registry=metrics.registry
+                dependencies, pods=store, health=lambda: self.health, addresses=[ip], metrics=metrics
             )
             stack.push_async_callback(server.close)
             self.port = server.port
@@ -88,7 +88,9 @@ class Node:
                 pods=lambda: len(store), ready=lambda: self.info.ready, last_sync=lambda: self._last_sync
             )
             status = NodeStatus(dependencies, port=server.port, own_ip=ip)
-            controller = PodController(dependencies, store=store, on_sync=self._record_sync)
+            controller = PodController(
+                dependencies, store=store, on_sync=self._record_sync, on_event_dropped=metrics.event_dropped
+            )
             log.info(
                 "starting",
                 node=settings.node_name,

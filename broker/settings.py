@@ -117,6 +117,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         default=None,
         description="address such as :10255 for metrics and stats over plain HTTP; off by default",
     )
+    stream_idle_timeout: Annotated[Seconds, Field(gt=0, le=7 * 86400)] = Field(
+        default=14400.0, description="time without a byte after which an exec, attach or port-forward is ended"
+    )
+    stream_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000, description="greatest number of exec, attach and port-forward sessions at once"
+    )
     taint_key: str = Field(
         default="virtual-kubelet.io/provider",
         description="key of the node's taint",

@@ -29,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core import metrics
 from app.core.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, DiskFull
+from app.db.changes import ChangeSignal, closed_after_writing, notified
 from app.db.sqlite_file import wal_pragmas
 
 BUSY_TIMEOUT_SECONDS = 5
@@ -73,6 +74,7 @@ class Database:
         options["pool_timeout"] = BUSY_TIMEOUT_SECONDS
         if self.is_sqlite:
             self.path = Path(url.database or "").absolute()
+            self._lock_path = Path(f"{self.path}.lock")
             if create:
                 make_private(self.path)
             options["creator"] = self._open
@@ -119,6 +121,24 @@ class Database:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def changes(self, node_name: str) -> Iterator[ChangeSignal]:
+        """Yield a signal that is set after each commit that changes a node; see :mod:`app.db.changes`.
+
+        Raises:
+            DatabaseUnavailable: as for :meth:`read`.
+        """
+        if self.is_sqlite:
+            if not self._lock_path.exists():  # before the first write
+                os.close(self._open_lock_file())
+            with closed_after_writing(self._lock_path) as signal:
+                yield signal
+            return
+        with self.translated(), self._reader.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            with notified(driver, node_name) as signal:
+                yield signal
 
     def revision(self) -> str | None:
         """Return the schema revision; None if the database has no tables."""
@@ -211,13 +231,12 @@ class Database:
     def _lock_file(self, deadline: float) -> Iterator[None]:
         """Hold the lock file beside the database, which excludes other processes.
 
+        It is opened for each write, because its closing after the commit is the signal of :meth:`changes`.
+
         Args:
             deadline: the value of `time.monotonic()` until which to wait for the lock.
         """
-        try:
-            lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as exc:
-            raise DatabaseUnusable(f"cannot write the lock file of {self.path}: {exc.strerror}") from exc
+        lock = self._open_lock_file()
         try:
             while not _try_lock(lock):
                 if time.monotonic() > deadline:
@@ -226,6 +245,12 @@ class Database:
             yield
         finally:
             os.close(lock)
+
+    def _open_lock_file(self) -> int:
+        try:
+            return os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise DatabaseUnusable(f"cannot write the lock file of {self.path}: {exc.strerror}") from exc
 
     def _inode(self) -> int | None:
         try:

@@ -1,7 +1,8 @@
 """Changes of the pods of a node since a revision: one request instead of a poll of every pod."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
+from typing import Protocol
 
 import orjson
 from sqlalchemy import bindparam, select
@@ -11,20 +12,32 @@ from app.pods.advance import NodeProgress
 from app.pods.context import NodeContext
 from app.pods.queries import status_at
 
-Waiter = Callable[[float], bool]
-"""Waits up to so many seconds; returns whether the client is still connected."""
+
+class Waiter(Protocol):
+    """Waits for a client's request."""
+
+    def __call__(self, seconds: float, fd: int | None = None, /) -> bool:
+        """Wait up to so many seconds, or until a file descriptor is readable.
+
+        Returns:
+            Whether the client is still connected.
+        """
 
 
-def never_wait(_: float) -> bool:
+def never_wait(_: float, __: int | None = None, /) -> bool:
     """Return at once: the request is not to wait."""
     return False
 
 
 _ROWS_PER_CHUNK = 200
+_SPACING_SECONDS = 0.02
+"""At least this long between two reads of the revision, so that the changes of a burst are returned together."""
 _POLL_SECONDS = 0.05
-"""Between two reads of the revision."""
-_CONNECTION_SECONDS = 5.0
-"""How long the revision is read on one connection, so that a replaced database is noticed."""
+"""Between two reads of the revision where no signal tells when to read."""
+_SAFETY_SECONDS = 1.0
+"""Between two reads of the revision although no signal was set."""
+_RECOMPUTE_SECONDS = 5.0
+"""Between two computations of what is due, although nothing is known to be."""
 _OVERDUE_SECONDS = 0.5
 """Between two calls of a runtime that expects further statuses at an unknown time."""
 
@@ -63,9 +76,12 @@ class StatusWatch:
             revision: the last revision that the client has read. 0 returns every live pod and no deleted pod; so
                 does a revision that the database has not reached, for example after a restore from a backup.
             wait: the seconds to wait for a change where there is none.
-            pause: waits between two reads of the revision.
+            pause: waits for a change.
         """
-        reached = self._wait(revision, seconds=wait, pause=pause)
+        if wait:
+            reached = self._wait(revision, seconds=wait, pause=pause)
+        else:
+            reached = self._node.timelines.publish_due().revision
         seen = revision if revision <= reached else 0
         key = {"node_name": self._node.node_name, "since": seen, "revision": reached, "now": self._node.clock()}
         with self._node.database.read(streaming=True) as connection:
@@ -85,21 +101,32 @@ class StatusWatch:
             yield "]}"
 
     def _wait(self, revision: int, *, seconds: float, pause: Waiter) -> int:
-        """Wait until the node's revision differs or the time is up; return the node's revision."""
-        deadline = time.monotonic() + seconds
-        while True:
-            state = self._node.timelines.publish_due()
-            if state.revision != revision or time.monotonic() >= deadline:
-                return state.revision
-            until = min(deadline, time.monotonic() + self._quiet_seconds(state))
-            with self._node.timelines.revision_reader() as revision_now:
-                while revision_now() == revision and (left := until - time.monotonic()) > 0:
-                    if not pause(min(_POLL_SECONDS, left)):
+        """Wait until the node's revision differs or the time is up; return the node's revision.
+
+        The revision is read when the database signals a commit: at once, unless it was read a moment ago.
+        """
+        timelines, deadline = self._node.timelines, time.monotonic() + seconds
+        with self._node.database.changes(self._node.node_name) as changes:
+            longest = _POLL_SECONDS if changes.fd is None else _SAFETY_SECONDS
+            while True:
+                changes.clear()
+                state, read_at = timelines.publish_due(), time.monotonic()
+                if state.revision != revision or read_at >= deadline:
+                    return state.revision
+                until = min(deadline, read_at + self._quiet_seconds(state))
+                while (left := until - time.monotonic()) > 0:
+                    if not pause(min(longest, left), changes.fd):
                         return revision
+                    if (early := read_at + _SPACING_SECONDS - time.monotonic()) > 0 and not pause(early):
+                        return revision
+                    changes.clear()
+                    read_at = time.monotonic()
+                    if timelines.revision() != revision:
+                        break
 
     def _quiet_seconds(self, state: NodeProgress) -> float:
         """Return the seconds during which only a request can change a pod."""
-        longest = _OVERDUE_SECONDS if state.is_overdue else _CONNECTION_SECONDS
+        longest = _OVERDUE_SECONDS if state.is_overdue else _RECOMPUTE_SECONDS
         if state.next_at is None:
             return longest
         return min(longest, (state.next_at - self._node.clock()).total_seconds())

@@ -10,6 +10,7 @@ Source of the phases: `getPhase` in `pkg/kubelet/kubelet_pods.go`; of the final 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,7 @@ from app.kubernetes.container_status import (
     initial_waiting_reason,
     lost,
     terminated_state,
+    waiting,
     with_lost_containers,
 )
 from app.kubernetes.pod import Container
@@ -92,6 +94,7 @@ _MESSAGES = {"DeadlineExceeded": DEADLINE_EXCEEDED_MESSAGE}
 _TICK = timedelta(microseconds=1)
 _NO_STATE = ContainerState()
 _NOT_RUN = ObservedContainer()
+_Kind = Literal["init", "regular", "ephemeral"]
 
 
 def observed_transitions(
@@ -136,18 +139,21 @@ def build_observed_status(
     observed = observation.containers
     has_ended = observation.final and any(observed[c.name].runs for c in spec.containers if c.name in observed)
 
-    def container_status(container: Container, *, is_init: bool = False) -> ContainerStatus:
+    def container_status(container: Container, kind: _Kind = "regular") -> ContainerStatus:
         state = observed.get(container.name, _NOT_RUN)
-        status = _container_status(pod, container, state, scheme=scheme, is_init=is_init)
-        return lost(status) if has_ended and not is_init and status.state.waiting else status
+        status = _container_status(pod, container, state, scheme=scheme, kind=kind)
+        return lost(status) if has_ended and kind == "regular" and status.state.waiting else status
 
     return _pod_status(
         pod,
         phase=_phase(pod, observation),
         reason=observation.reason,
         sandbox=bool(observed) and not observation.final,
-        init=[container_status(c, is_init=True) for c in spec.init_containers or ()],
-        regular=[container_status(c) for c in spec.containers],
+        containers=ContainerStatuses(
+            [container_status(c, "init") for c in spec.init_containers or ()],
+            [container_status(c) for c in spec.containers],
+            [container_status(c, "ephemeral") for c in spec.ephemeral_containers or ()],
+        ),
         at=at,
         previous=previous,
     )
@@ -162,14 +168,17 @@ def build_problem_status(pod: AcceptedPod, problem: str, *, at: datetime, previo
         at: the time from which the status holds.
         previous: the status until then.
     """
-    waiting = ContainerState(waiting=ContainerStateWaiting(reason="CreateContainerError", message=problem))
+    state = ContainerState(waiting=ContainerStateWaiting(reason="CreateContainerError", message=problem))
     return _pod_status(
         pod,
         phase="Pending",
         reason=None,
         sandbox=False,
-        init=previous.init_container_statuses,
-        regular=[msgspec.structs.replace(status, state=waiting) for status in _in_spec_order(pod, previous)],
+        containers=ContainerStatuses(
+            previous.init_container_statuses,
+            [msgspec.structs.replace(status, state=state) for status in _regular(pod, previous)],
+            _ephemeral(pod, previous),
+        ),
         at=at,
         previous=previous,
     )
@@ -189,19 +198,23 @@ def build_lost_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus) ->
     init, regular = with_lost_containers(
         pod.manifest.pod.spec,
         [ended(status) for status in previous.init_container_statuses],
-        [ended(status) for status in _in_spec_order(pod, previous)],
+        [ended(status) for status in _regular(pod, previous)],
     )
-
     return _pod_status(
         pod,
         phase="Failed",
         reason=None,
         sandbox=False,
-        init=init,
-        regular=regular,
+        containers=ContainerStatuses(init, regular, [ended(status) for status in _ephemeral(pod, previous)]),
         at=at,
         previous=previous,
     )
+
+
+def with_new_containers(pod: AcceptedPod, status: PodStatus) -> PodStatus:
+    """Return the status of an updated pod, in which ephemeral containers that were added wait for their start."""
+    ephemeral = tuple(sorted(_ephemeral(pod, status), key=lambda container: container.name))
+    return msgspec.structs.replace(status, ephemeral_container_statuses=ephemeral)
 
 
 def has_started(status: PodStatus) -> bool:
@@ -213,20 +226,37 @@ def _has_run(status: ContainerStatus) -> bool:
     return status.state.waiting is None or bool(status.last_state.terminated or status.container_id)
 
 
-def _in_spec_order(pod: AcceptedPod, status: PodStatus) -> list[ContainerStatus]:
+def _regular(pod: AcceptedPod, status: PodStatus) -> list[ContainerStatus]:
     """Return the statuses of the regular containers, which a status lists by name, in the order of the spec."""
     by_name = {container.name: container for container in status.container_statuses}
     return [by_name[container.name] for container in pod.manifest.pod.spec.containers]
 
 
+def _ephemeral(pod: AcceptedPod, status: PodStatus) -> list[ContainerStatus]:
+    """Return the statuses of the ephemeral containers in the order of the spec; those that were added wait."""
+    by_name = {container.name: container for container in status.ephemeral_container_statuses}
+    spec = pod.manifest.pod.spec
+    reason = initial_waiting_reason(spec)
+    return [
+        by_name.get(container.name) or waiting(container, reason=reason, started=None)
+        for container in spec.ephemeral_containers or ()
+    ]
+
+
 def _container_status(
-    pod: AcceptedPod, container: Container, observed: ObservedContainer, *, scheme: str, is_init: bool
+    pod: AcceptedPod, container: Container, observed: ObservedContainer, *, scheme: str, kind: _Kind
 ) -> ContainerStatus:
+    """Return the status of a container.
+
+    A kubelet's prober sets `ready` and `started`, and knows no ephemeral containers.
+    """
     state, last_state = _states(pod, container.name, observed, scheme=scheme)
-    if is_init and container.restart_policy != "Always":  # ready when it has succeeded; a sidecar while it runs
+    if (
+        kind == "init" and container.restart_policy != "Always"
+    ):  # ready when it has succeeded; a sidecar while it runs
         is_ready = state.terminated is not None and state.terminated.exit_code == 0
     else:
-        is_ready = state.running is not None
+        is_ready = state.running is not None and kind != "ephemeral"
     return ContainerStatus(
         name=container.name,
         state=state,
@@ -236,7 +266,7 @@ def _container_status(
         image=container.image or "",
         image_id="",  # no image is pulled
         container_id=_container_id(pod, container.name, observed.runs, scheme) if observed.runs else None,
-        started=state.running is not None,
+        started=None if kind == "ephemeral" else state.running is not None,
     )
 
 
@@ -296,15 +326,14 @@ def _pod_status(
     phase: Phase,
     reason: str | None,
     sandbox: bool,
-    init: Sequence[ContainerStatus],
-    regular: Sequence[ContainerStatus],
+    containers: ContainerStatuses,
     at: datetime,
     previous: PodStatus | None,
 ) -> PodStatus:
     definition = pod.manifest.pod
     return assemble_pod_status(
         StatusBase(definition, pod.placement.host_ips, pod.accepted_at, qos_class(definition.spec)),
-        ContainerStatuses(init, regular),
+        containers,
         phase=phase,
         sandbox=sandbox,
         pod_ips=pod.placement.pod_ips,

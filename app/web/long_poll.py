@@ -4,10 +4,14 @@ Each held request occupies a thread of its worker. A worker therefore holds at m
 threads, and answers them when the client disconnects or the worker stops.
 """
 
+import os
+import select
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import BoundedSemaphore, Event
+from functools import partial
+from threading import BoundedSemaphore
 
 from flask import Flask, current_app, request
 
@@ -17,6 +21,7 @@ from app.pods.watch import Waiter
 from app.services import Services
 
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
+_PEER_CLOSED: int = getattr(select, "POLLRDHUP", 0)  # of Linux
 
 
 class LongPollLimiter:
@@ -24,12 +29,29 @@ class LongPollLimiter:
 
     Attributes:
         slots: a semaphore of the requests that can still be held.
-        stopping: set when the process stops.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = BoundedSemaphore(slots)
-        self.stopping = Event()
+        self._stopping = False
+        self._stop_reader, self._stop_writer = os.pipe()
+        weakref.finalize(self, _close, self._stop_reader, self._stop_writer)
+
+    def stop(self) -> None:
+        """End every wait, now and later."""
+        self._stopping = True
+        os.write(self._stop_writer, b"x")  # is never read
+
+    def wait(self, client: socket.socket | None, seconds: float, fd: int | None = None) -> bool:
+        """Wait as a :class:`Waiter`; end at once when the client disconnects or the process stops."""
+        poll = select.poll()
+        poll.register(self._stop_reader, select.POLLIN)
+        if client:
+            poll.register(client, _PEER_CLOSED)
+        if fd is not None:
+            poll.register(fd, select.POLLIN)
+        ready = {found for found, _ in poll.poll(seconds * 1000)}
+        return not (self._stopping or (client and (client.fileno() in ready or _is_closed(client))))
 
 
 def init_app(app: Flask) -> None:
@@ -41,15 +63,12 @@ def init_app(app: Flask) -> None:
 def release_all(app: Flask) -> None:
     """Make every held request answer now, because the process stops."""
     limiter: LongPollLimiter = app.extensions["long_poll"]
-    limiter.stopping.set()
+    limiter.stop()
 
 
 @contextmanager
 def hold_request() -> Iterator[Waiter]:
     """Hold this request open in a `with` block; yield the function that waits.
-
-    The function waits for a number of seconds, and returns False when the client has disconnected or the process
-    stops.
 
     Raises:
         Unavailable: this process holds as many requests as it may.
@@ -60,10 +79,15 @@ def hold_request() -> Iterator[Waiter]:
         raise Unavailable("too many requests are held open; THREADS sets the limit")
     metrics.held.inc()
     try:
-        yield lambda seconds: not limiter.stopping.wait(seconds) and not (client and _is_closed(client))
+        yield partial(limiter.wait, client)
     finally:
         metrics.held.dec()
         limiter.slots.release()
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _is_closed(client: socket.socket) -> bool:

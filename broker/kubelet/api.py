@@ -1,4 +1,4 @@
-"""Routes and handlers of the kubelet API. Routes that need containers on this machine answer 501."""
+"""Routes and handlers of the kubelet API."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,11 +13,10 @@ from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.schema import Pods
 from broker.kubelet.stats import Summary, Usage, exposition, summarize
+from broker.kubelet.streams import ContainerStreams
 from broker.pods.phase import TERMINAL
+from broker.streaming.sessions import Sessions
 from broker.types import Object
-
-_UNSUPPORTED = ("exec", "attach", "run", "portForward")
-"""Routes of a kubelet for which the provider contract has no request."""
 
 
 class KubeletApi:
@@ -26,6 +25,7 @@ class KubeletApi:
     Args:
         dependencies: of the node.
         pods: the pods of the node.
+        sessions: the sessions of exec, attach and port-forward.
         health: returns the health of the node.
         registry: the metrics of this process.
     """
@@ -35,6 +35,7 @@ class KubeletApi:
         dependencies: Dependencies,
         pods: Pods,
         *,
+        sessions: Sessions,
         health: Callable[[], NodeHealth],
         registry: CollectorRegistry,
     ) -> None:
@@ -42,6 +43,7 @@ class KubeletApi:
         self._node_name = dependencies.node.name
         self._provider = dependencies.provider
         self._pods = pods
+        self._sessions = sessions
         self._health = health
         self._registry = registry
         self._clock = dependencies.clock
@@ -54,7 +56,8 @@ class KubeletApi:
             web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
             web.get("/pods", self.list_pods),
             web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients omit the slash
-            *(web.route("*", f"/{verb}/{{tail:.*}}", self.refuse) for verb in _UNSUPPORTED),
+            web.route("*", "/run/{tail:.*}", self.refuse),
+            *ContainerStreams(self._dependencies, self._pods, self._sessions).routes(),
         ]
 
     def open_routes(self) -> list[web.RouteDef]:
@@ -89,11 +92,10 @@ class KubeletApi:
         body = msgspec.json.encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
-    async def refuse(self, request: web.Request) -> web.Response:
-        """Answer 501 for a route without a request in the provider contract, before a protocol upgrade."""
-        verb = request.path.split("/")[1]
-        text = f"{verb} is not supported on node {self._node_name}: its provider has no such request\n"
-        return web.Response(status=HTTPStatus.NOT_IMPLEMENTED, text=text)
+    async def refuse(self, _: web.Request) -> web.Response:
+        """Refuse `/run`, the old form of exec without streams, which no client uses."""
+        text = f"run is not supported on node {self._node_name}: its provider has no such request"
+        raise web.HTTPNotImplemented(text=text)
 
     async def stats(self, _: web.Request) -> web.Response:
         """Return usage of node, pods and containers, as JSON."""

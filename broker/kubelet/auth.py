@@ -26,6 +26,8 @@ DENIED_TTL = 30.0
 ALWAYS_ALLOWED = frozenset({"/livez", "/readyz"})
 """Paths without authentication, as in the scheduler: probes have no credentials."""
 
+_STREAMS = frozenset({"exec", "attach", "portForward", "run"})
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -165,8 +167,14 @@ class Authorizer:
         return allowed, ALLOWED_TTL if allowed else DENIED_TTL
 
 
-def api_verb(method: str) -> str:
-    """Return the Kubernetes API verb of an HTTP method; empty for any other method."""
+def api_verb(method: str, path: str) -> str:
+    """Return the Kubernetes API verb of a request; empty for a method without one.
+
+    It is `create` for a stream whatever the method: a WebSocket is a GET, and `get` on `nodes/proxy` is granted to
+    clients that may only read.
+    """
+    if is_stream(path):
+        return "create"
     return {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(method, "")
 
 
@@ -175,7 +183,7 @@ def subresources(path: str) -> tuple[str, ...]:
 
     Source: `pkg/kubelet/server/auth.go`.
     """
-    match path.removeprefix("/").partition("/")[0]:
+    match _first_segment(path):
         case "stats":
             return ("stats",)
         case "metrics":
@@ -186,6 +194,15 @@ def subresources(path: str) -> tuple[str, ...]:
             return "healthz", "proxy"
         case _:
             return ("proxy",)
+
+
+def is_stream(path: str) -> bool:
+    """Return whether a request runs something in a pod, or connects to it."""
+    return _first_segment(path) in _STREAMS
+
+
+def _first_segment(path: str) -> str:
+    return path.removeprefix("/").partition("/")[0]
 
 
 def guard(authenticator: Authenticator, authorizer: Authorizer | None) -> Middleware:
@@ -215,7 +232,7 @@ async def _check(request: web.Request, authenticator: Authenticator, authorizer:
         raise web.HTTPUnauthorized(text="Unauthorized\n")
     if authorizer is None:
         return
-    verb, wanted = api_verb(request.method), subresources(request.path)
+    verb, wanted = api_verb(request.method, request.path), subresources(request.path)
     for subresource in wanted:
         if await authorizer.allows(user, verb, subresource):
             return

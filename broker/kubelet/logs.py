@@ -65,7 +65,7 @@ class ContainerLogs:
         raw = self._pods.find(namespace, name)
         if raw is None:
             raise UnknownContainer(f'pod "{name}" in namespace "{namespace}" is not on this node')
-        if container not in parse_pod(raw).container_names():
+        if container not in parse_pod(raw).containers():
             raise UnknownContainer(f'container "{container}" not found in pod "{name}"')
 
     @asynccontextmanager

@@ -29,6 +29,7 @@ class Container(_Schema, frozen=True):
     """A container of `spec`."""
 
     name: str
+    tty: bool = False
 
 
 class Spec(_Schema, frozen=True):
@@ -81,11 +82,11 @@ class Pod(_Schema, frozen=True):
     spec: Spec
     status: Status = Status()
 
-    def container_names(self) -> set[str]:
-        """Return the names of all containers, including init and ephemeral containers."""
+    def containers(self) -> dict[str, Container]:
+        """Return all containers by name, including init and ephemeral containers."""
         spec = self.spec
         containers = (*spec.containers, *(spec.init_containers or ()), *(spec.ephemeral_containers or ()))
-        return {container.name for container in containers}
+        return {container.name: container for container in containers}
 
     def container_statuses(self) -> Iterator[ContainerStatus]:
         """Yield the status of every container."""

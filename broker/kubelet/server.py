@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from prometheus_client import CollectorRegistry
 
 from broker.dependencies import Dependencies
 from broker.kubelet.api import KubeletApi
@@ -19,8 +18,11 @@ from broker.kubelet.certificates import Certificates, KeyPair, read_pem, self_si
 from broker.kubelet.client_ca import ClientCA
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.schema import Pods
+from broker.kubelet.streams import refuse_with_status
 from broker.kubernetes.client import Client
+from broker.metrics import Metrics
 from broker.settings import Settings
+from broker.streaming.sessions import Sessions
 
 STOP_TIMEOUT = 1.0
 """Seconds for open requests when the server stops; followed logs have no end."""
@@ -37,18 +39,22 @@ class KubeletServer:
         metrics_port: port of the plain HTTP server; None where it is disabled.
     """
 
-    def __init__(self, runners: Sequence[web.AppRunner], authority: asyncio.Task[None] | None) -> None:
+    def __init__(
+        self, runners: Sequence[web.AppRunner], sessions: Sessions, tasks: Sequence[asyncio.Task[None]]
+    ) -> None:
         self._runners = runners
-        self._authority = authority
+        self._sessions = sessions
+        self._tasks = tasks
         ports: list[int] = [runner.addresses[0][1] for runner in runners]
         self.port = ports[0]
         self.metrics_port = ports[1] if len(ports) > 1 else None
 
     async def close(self) -> None:
-        """Stop listening, and cancel the requests in progress."""
-        if self._authority:
-            self._authority.cancel()
-            await asyncio.wait([self._authority])
+        """End the sessions with a Failure, stop listening, and cancel the requests in progress."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._sessions.stop()
         for runner in self._runners:
             await runner.cleanup()
 
@@ -59,7 +65,7 @@ async def serve(
     pods: Pods,
     health: Callable[[], NodeHealth],
     addresses: Sequence[str],
-    registry: CollectorRegistry,
+    metrics: Metrics,
 ) -> KubeletServer:
     """Start the kubelet API.
 
@@ -68,20 +74,24 @@ async def serve(
         pods: the pods of the node.
         health: returns the health of the node.
         addresses: IPs and DNS names, beside the node's name, for a self-signed certificate.
-        registry: the metrics of this process.
+        metrics: the metrics of this process.
 
     Raises:
         ConfigurationError: a certificate is invalid.
         OSError: a port cannot be opened.
     """
     settings, client = dependencies.settings, dependencies.client
-    api = KubeletApi(dependencies, pods, health=health, registry=registry)
+    sessions = Sessions(
+        limit=settings.stream_sessions, idle_timeout=settings.stream_idle_timeout, counters=metrics
+    )
+    api = KubeletApi(dependencies, pods, sessions=sessions, health=health, registry=metrics.registry)
     authority = ClientCA(client)
     certificates = Certificates(
         _serving(settings, addresses, now=dependencies.clock()),
         partial(read_pem, settings.client_ca_file) if settings.client_ca_file else lambda: authority.pem,
     )
-    app = web.Application(middlewares=[_guard(settings, client)] if settings.authentication else [])
+    guards = [_guard(settings, client)] if settings.authentication else []
+    app = web.Application(middlewares=[refuse_with_status, *guards])
     app.add_routes([*api.routes(), *api.open_routes()])
     runners = [await _listen(app, settings.kubelet_host, settings.kubelet_port, certificates.context)]
     if settings.metrics_addr:
@@ -93,10 +103,10 @@ async def serve(
         except OSError:
             await runners[0].cleanup()
             raise
-    task = None
+    tasks = [asyncio.create_task(sessions.run(), name="sessions")]
     if settings.authentication and not settings.client_ca_file:
-        task = asyncio.create_task(authority.watch(certificates.reload), name="client-ca")
-    return KubeletServer(runners, task)
+        tasks.append(asyncio.create_task(authority.watch(certificates.reload), name="client-ca"))
+    return KubeletServer(runners, sessions, tasks)
 
 
 def _serving(settings: Settings, addresses: Sequence[str], *, now: datetime) -> Callable[[], KeyPair]:

@@ -19,6 +19,8 @@ _NEEDED = ("cpu", "memory", "pods")
 """Resources without which a kubelet is not ready."""
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 """Conditions that the node controller adds as Unknown to a Node without them when its lease expires."""
+_DECLARED_FEATURES = ["ExtendWebSocketsToKubelet"]
+"""Sorted. The API server sends a WebSocket of exec, attach and port-forward on as it is, instead of as SPDY."""
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
 
 
@@ -119,6 +121,7 @@ def node_status(
         "conditions": _conditions(report, not_ready, before={c["type"]: c for c in before}, now=now),
         "addresses": addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "declaredFeatures": _DECLARED_FEATURES,
         "features": {"supplementalGroupsPolicy": False},
         "nodeInfo": {
             "operatingSystem": settings.operating_system,
@@ -163,12 +166,14 @@ def status_patch(status: Object, *, written: Object, stored: Object) -> Object:
 def is_stored(status: Object, stored: Object) -> bool:
     """Return whether the status in Kubernetes has all of a status but the times of its heartbeats.
 
-    Conditions and resources that only the stored status has are those of other clients.
+    Conditions and resources that only the stored status has are those of other clients. A cluster older than
+    Kubernetes 1.36 drops `declaredFeatures`.
     """
     conditions = {condition["type"]: condition for condition in stored.get("conditions") or ()}
     return (
         all(_same_condition(condition, conditions.get(condition["type"])) for condition in status["conditions"])
         and all(_has_resources(stored.get(name), status[name]) for name in ("capacity", "allocatable"))
+        and status["declaredFeatures"] == stored.get("declaredFeatures", status["declaredFeatures"])
         and status["addresses"] == (stored.get("addresses") or [])
         and status["daemonEndpoints"] == stored.get("daemonEndpoints")
         and status["nodeInfo"].items() <= (stored.get("nodeInfo") or {}).items()

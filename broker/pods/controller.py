@@ -51,6 +51,7 @@ class PodController:
         dependencies: of the node.
         store: gets the pods of the node.
         on_sync: is called with the current time whenever the store is known to be complete.
+        on_event_dropped: is called with the type of each event that is not written because too many wait.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class PodController:
         *,
         store: PodStore,
         on_sync: Callable[[datetime], None] = lambda _: None,
+        on_event_dropped: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._dependencies = dependencies
         self._settings = dependencies.settings
@@ -67,14 +69,18 @@ class PodController:
         self._store = store
         self._on_sync = on_sync
         self._queue = WorkQueue()
-        self._events = EventRecorder(dependencies)
+        self._writer = StatusWriter(dependencies, store)
+        self._events = EventRecorder(
+            dependencies,
+            is_busy=lambda: len(self._queue) > 0 or self._writer.in_progress > 0,
+            on_drop=on_event_dropped,
+        )
         self._allocator = Allocator(dependencies, store=store, queue=self._queue, events=self._events)
         self._ledger = self._allocator.ledger
         self._states = ProviderStates(store, on_end=self._ledger.release)
         self._listed = asyncio.Event()
         self._ready = asyncio.Event()
         self._services = ServiceWatcher()
-        self._writer = StatusWriter(dependencies, store)
         self._statuses = StatusSource(
             dependencies.provider, self._states, self._queue, interval=self._settings.status_interval
         )

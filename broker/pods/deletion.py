@@ -48,10 +48,12 @@ class PodDeletion:
         """
         stored = snapshot.stored
         grace = stored.metadata.deletion_grace_period_seconds or 0
+        began_before = state.is_terminating(stored.uid)
         delay = await self._termination.advance(snapshot.pod, state, grace=grace)
         if delay is None:
             await self._finish(snapshot, state)
-        elif status := state.status(stored.uid):
+        # Most pods end within a second: for those, the status in which they begin to end is not written.
+        elif began_before and (status := state.status(stored.uid)):
             await self._writer.write(snapshot, state, msgspec.json.decode(status), is_observed=True)
         return delay
 

@@ -2,10 +2,15 @@
 
 A repeated event is counted in the existing Event object, as in `client-go/tools/record`, and written at most once
 a minute. So an error that repeats for every pod of a node does not load the API server.
+
+Events are less urgent than statuses: they wait while statuses are to be written. Of those that wait, each type has
+a limit; the oldest are dropped, and counted. So a thousand pods that start do not displace the warning about one
+that cannot.
 """
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -21,6 +26,9 @@ from broker.types import Object
 COMPONENT = "virtual-kubelet-web"
 _MESSAGE_LIMIT = 1024
 _WAITING_LIMIT = 2000
+"""Number of events of one type that may wait."""
+_PATIENCE, _INTERVAL = 1.0, 0.05
+"""Longest time in seconds for which an event waits for statuses, and the time between two looks."""
 _KNOWN_LIMIT = 4096
 _WRITE_INTERVAL = timedelta(minutes=1)
 """Least time between two writes of the same event."""
@@ -55,13 +63,26 @@ class EventRecorder:
 
     Args:
         dependencies: of the node.
+        is_busy: returns whether statuses are to be written, which come first.
+        on_drop: is called with the type of each event that is dropped because too many wait.
     """
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        *,
+        is_busy: Callable[[], bool] = lambda: False,
+        on_drop: Callable[[Kind], None] = lambda _: None,
+    ) -> None:
         self._client = dependencies.client
         self._node_name = dependencies.node.name
         self._clock = dependencies.clock
-        self._waiting: OrderedDict[_EventKey, list[datetime]] = OrderedDict()
+        self._is_busy = is_busy
+        self._on_drop = on_drop
+        self._waiting: dict[Kind, OrderedDict[_EventKey, list[datetime]]] = {
+            "Warning": OrderedDict(),
+            "Normal": OrderedDict(),
+        }
         self._wake = asyncio.Event()
         self._written: OrderedDict[_EventKey, _WrittenEvent] = OrderedDict()
 
@@ -88,9 +109,11 @@ class EventRecorder:
         if written is not None and now - written.last_write < _WRITE_INTERVAL:
             written.count += 1
             return
-        self._waiting.setdefault(key, []).append(now)
-        if len(self._waiting) > _WAITING_LIMIT:
-            self._waiting.popitem(last=False)
+        waiting = self._waiting[kind]
+        waiting.setdefault(key, []).append(now)
+        if len(waiting) > _WAITING_LIMIT:
+            waiting.popitem(last=False)
+            self._on_drop(kind)
         self._wake.set()
 
     async def run(self) -> None:
@@ -98,12 +121,18 @@ class EventRecorder:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                key, times = self._waiting.popitem(last=False)
+            while any(self._waiting.values()):
+                await self._wait_for_statuses()
+                key, times = next(filter(None, self._waiting.values())).popitem(last=False)
                 try:
                     await self._write(key, times)
                 except ApiError as exc:
                     log.info("event not written", reason=key.reason, pod=key.name, error=str(exc))
+
+    async def _wait_for_statuses(self) -> None:
+        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        while self._is_busy() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_INTERVAL)
 
     async def _write(self, key: _EventKey, times: list[datetime]) -> None:
         path = f"/api/v1/namespaces/{key.namespace}/events"

@@ -18,6 +18,9 @@ class StatusWriter:
     Args:
         dependencies: of the node.
         store: gets each pod as written.
+
+    Attributes:
+        in_progress: number of statuses that are being written.
     """
 
     def __init__(self, dependencies: Dependencies, store: PodStore) -> None:
@@ -25,6 +28,7 @@ class StatusWriter:
         self._node = dependencies.node
         self._clock = dependencies.clock
         self._store = store
+        self.in_progress = 0
 
     async def write(
         self,
@@ -63,10 +67,13 @@ class StatusWriter:
         )
         if status is None:
             return
+        self.in_progress += 1
         try:
             written = await self._client.patch(f"{stored.path}/status", status_patch(pod, status))
         except NotFound:  # deleted meanwhile; the watch reports it
             return
+        finally:
+            self.in_progress -= 1
         if is_acknowledged:  # a change of the status alone needs no update of the provider
             state.acknowledge(written["metadata"]["resourceVersion"])
         self._store.put_written(stored, written)

@@ -1,4 +1,4 @@
-"""The schema: tables, views for SQL users, and the triggers that protect the audit log.
+"""The schema: tables, views for SQL users, and triggers.
 
 `migrations/` creates the schema. A test compares the result with this package on both databases.
 """
@@ -6,7 +6,7 @@
 from sqlalchemy import DDL, event
 
 from app.db.models.tables import AuditEvent, Base, Node, Pod, PodStatus, UtcDateTime
-from app.db.models.triggers import GUARDS
+from app.db.models.triggers import GUARDS, NOTIFICATIONS
 from app.db.models.views import views
 
 __all__ = ["AuditEvent", "Base", "Node", "Pod", "PodStatus", "UtcDateTime"]
@@ -14,6 +14,7 @@ __all__ = ["AuditEvent", "Base", "Node", "Pod", "PodStatus", "UtcDateTime"]
 for _dialect in ("sqlite", "postgresql"):
     for _statement in (
         *GUARDS[_dialect],
+        *NOTIFICATIONS[_dialect],
         *(f"CREATE VIEW {name} AS{query}" for name, query in views(_dialect).items()),
     ):
         _ddl = DDL(_statement.replace("%", "%%"))

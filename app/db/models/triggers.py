@@ -1,5 +1,6 @@
-"""The triggers that keep the audit log append-only: they reject updates and deletions of events.
+"""Triggers: those that keep the audit log append-only, and one that notifies waiting readers of new revisions.
 
+The audit log rejects updates and deletions of events.
 An event can be deleted if a later `prune` event covers its ID, so that each deletion is recorded.
 `app.audit.retention` inserts these events; a user who deletes events in SQL has to insert one as well.
 """
@@ -33,3 +34,17 @@ FOR EACH ROW EXECUTE FUNCTION audit_events_refuse()""",
     ],
 }
 """The statements by dialect, in the order of execution."""
+
+NOTIFICATIONS = {
+    "sqlite": [],
+    "postgresql": [
+        """CREATE FUNCTION nodes_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('node_' || md5(NEW.name), '');
+  RETURN NULL;
+END $$""",
+        """CREATE TRIGGER nodes_notify AFTER UPDATE OF revision ON nodes
+FOR EACH ROW EXECUTE FUNCTION nodes_notify()""",
+    ],
+}
+"""The statements by dialect; SQLite has no notifications. See :mod:`app.db.changes`."""

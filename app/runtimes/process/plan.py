@@ -5,7 +5,7 @@ A field that a process of this machine cannot honor is refused with its name; no
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,8 @@ from app.runtimes.process.hooks import Lifecycle, Port, hook_command
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
 """The variables of the provider's own environment that a container inherits unless the pod sets them."""
+_SHELL = "/bin/sh"
+"""The command of an ephemeral container without one: images for debugging have a shell as their entry point."""
 
 
 class _Object(msgspec.Struct, rename="camel", frozen=True):
@@ -93,6 +95,9 @@ class ContainerSpec(_Object, frozen=True):
     security_context: _SecurityContext | None = None
     lifecycle: Lifecycle | None = None
     ports: list[Port] | None = None
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 class Spec(_Object, frozen=True):
@@ -100,7 +105,7 @@ class Spec(_Object, frozen=True):
 
     containers: list[ContainerSpec]
     init_containers: list[ContainerSpec] | None = None
-    ephemeral_containers: list[msgspec.Raw] | None = None
+    ephemeral_containers: list[ContainerSpec] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
     active_deadline_seconds: int | None = None
     volumes: list[_Volume] | None = None
@@ -117,22 +122,27 @@ class Spec(_Object, frozen=True):
         Environments are not among them: the client resolves them again for each request. A container keeps the
         environment with which it was started until it is started again.
         """
-        containers = [
-            [msgspec.structs.replace(c, env=None) for c in group]
-            for group in (self.containers, self.init_containers or ())
-        ]
+        containers = [_without_env(group) for group in (self.containers, self.init_containers or ())]
         return *containers, self.policy, self.volumes or [], self.security_context
+
+    def extends(self, before: "Spec") -> bool:
+        """Return whether it differs from an earlier one by environments and added ephemeral containers only."""
+        ephemeral = [_without_env(spec.ephemeral_containers or ()) for spec in (before, self)]
+        return self.fixed() == before.fixed() and ephemeral[1][: len(ephemeral[0])] == ephemeral[0]
 
 
 class _Pod(_Object, frozen=True):
     spec: Spec
 
 
+Kind = Literal["init", "sidecar", "main", "ephemeral"]
+
+
 class Entry(NamedTuple):
     """A container, its kind, and its path in the manifest."""
 
     container: ContainerSpec
-    kind: Literal["init", "sidecar", "main"]
+    kind: Kind
     field: str
 
 
@@ -154,12 +164,15 @@ def decode_spec(manifest: Manifest) -> Spec:
 
 
 def ordered_containers(spec: Spec) -> Iterator[Entry]:
-    """Yield the containers in the order in which they start."""
+    """Yield the containers in the order in which they start; ephemeral ones, which start at any time, are last."""
     for index, container in enumerate(spec.init_containers or ()):
-        kind: Literal["init", "sidecar"] = "sidecar" if container.restart_policy == "Always" else "init"
+        kind: Kind = "sidecar" if container.restart_policy == "Always" else "init"
         yield Entry(container, kind, f"spec.initContainers[{index}]")
     for index, container in enumerate(spec.containers):
         yield Entry(container, "main", f"spec.containers[{index}]")
+    for index, container in enumerate(spec.ephemeral_containers or ()):
+        with_command = msgspec.structs.replace(container, command=container.command or [_SHELL])
+        yield Entry(with_command, "ephemeral", f"spec.ephemeralContainers[{index}]")
 
 
 def validate_spec(manifest: Manifest, *, user: int) -> Spec:
@@ -175,8 +188,6 @@ def validate_spec(manifest: Manifest, *, user: int) -> Spec:
     # It names a directory.
     if not _FILE_NAME.fullmatch(manifest.pod.metadata.uid or ""):
         raise InvalidRequest("must have letters, digits and hyphens only", field="metadata.uid")
-    if spec.ephemeral_containers:
-        raise InvalidRequest("cannot be added to processes that run", field="spec.ephemeralContainers")
     volumes = {volume.name: volume for volume in spec.volumes or ()}
     for container, _, field in ordered_containers(spec):
         _check_container(container, field)
@@ -211,18 +222,25 @@ def plan(
                 "missing": missing[container.name],
                 "waiting_reason": initial_waiting_reason(manifest.pod.spec),
                 **_hooks(container, placement),
-                "policy": container.restart_policy or spec.policy,
+                "policy": "Never" if kind == "ephemeral" else container.restart_policy or spec.policy,
                 "rules": [
                     [rule.action, rule.exit_codes.operator, rule.exit_codes.values or []]
                     for rule in container.restart_policy_rules or ()
                     if rule.exit_codes
                 ],
                 "cwd": container.working_dir or "/",
+                "stdin": container.stdin,
+                "stdin_once": container.stdin_once,
+                "tty": container.tty,
                 **_command(container, placement, host_name=manifest.pod.metadata.name),
             }
             for container, kind, _ in ordered_containers(spec)
         ],
     }
+
+
+def _without_env(containers: Iterable[ContainerSpec]) -> list[ContainerSpec]:
+    return [msgspec.structs.replace(container, env=None) for container in containers]
 
 
 def missing_objects(manifest: Manifest) -> dict[str, str | None]:

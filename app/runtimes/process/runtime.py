@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,11 +26,14 @@ from app.runtimes.observed import (
     build_problem_status,
     has_started,
     observed_transitions,
+    with_new_containers,
 )
+from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
 from app.runtimes.process.plan import decode_spec, missing_objects, plan, validate_spec
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
+from app.runtimes.streams import Session, StreamOptions
 
 _KEPT = timedelta(minutes=10)
 """How long the files of a deleted pod are kept."""
@@ -85,13 +89,16 @@ class ProcessRuntime(Runtime):
     def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
         """Accept a change that affects no running process: labels, images, environments, deadline, grace period.
 
+        Ephemeral containers can be added.
+
         Raises:
             InvalidRequest: the change affects a process.
         """
         spec = validate_spec(pod.manifest, user=os.geteuid())
-        if spec.fixed() != decode_spec(before).fixed():
+        if not spec.extends(decode_spec(before)):
             raise InvalidRequest("a running pod cannot be changed; delete and create it again", field="spec")
-        return Timeline([Transition(now, _observed(current.status, pod.manifest))], continues_at=now)
+        status = with_new_containers(pod, _observed(current.status, pod.manifest))
+        return Timeline([Transition(now, status)], continues_at=now)
 
     def delete(self, pod: AcceptedPod, *, current: Transition, grace: timedelta, now: datetime) -> Timeline:
         """Return an empty timeline that continues at once; the end is reported when the shim observes it."""
@@ -132,7 +139,7 @@ class ProcessRuntime(Runtime):
             observations = directory.observations()
             if has_shim and not observations:
                 return None
-            if has_shim and _waits_in_vain(observations[-1], pod.manifest):
+            if has_shim and _missed_update(observations[-1], pod.manifest):
                 directory.send_plan(self._plan(pod, directory))
         transitions = list(observed_transitions(pod, observations, current=current, scheme=_SCHEME))
         if not observations:
@@ -165,6 +172,20 @@ class ProcessRuntime(Runtime):
 
         return read_log(directory.path / container, run, is_over=is_over)
 
+    def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
+        """Start a command as a child of the pod's shim; see :func:`app.runtimes.process.streams.start_command`."""
+        return shim_streams.start_command(self._directory(pod), container, command, streams)
+
+    def attach(
+        self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
+    ) -> Session:
+        """Attach to the streams that the pod's shim holds."""
+        return shim_streams.attach(self._directory(pod), container, streams)
+
+    def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
+        """Connect to a port on which a process of the pod listens."""
+        return shim_streams.connect(self._directory(pod), port)
+
     def capacity(self) -> dict[str, str]:
         """Return CAPACITY if it is set, else the capacity of this machine."""
         return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._machine)
@@ -172,6 +193,9 @@ class ProcessRuntime(Runtime):
     def directories(self) -> tuple[Path, ...]:
         """Return RUNTIME_DIRECTORY, which holds state and logs."""
         return (self._root,)
+
+    def _directory(self, pod: AcceptedPod) -> Path:
+        return PodDirectory.of(pod, root=self._root).path
 
     def _ensure_shim(self, directory: PodDirectory, pod: AcceptedPod, *, may_start: bool) -> bool:
         """Request a due stop and start a missing shim. Return whether a shim runs."""
@@ -202,10 +226,13 @@ def _is_final(observations: tuple[Observation, ...]) -> bool:
     return bool(observations) and observations[-1].final
 
 
-def _waits_in_vain(observation: Observation, manifest: Manifest) -> bool:
-    """Return whether a container waits for an environment that the manifest has: its shim missed an update."""
+def _missed_update(observation: Observation, manifest: Manifest) -> bool:
+    """Return whether a shim missed an update.
+
+    It does not know an ephemeral container, or a container waits for an environment that the manifest has.
+    """
     missing = missing_objects(manifest)
-    return any(
+    return bool(missing.keys() - observation.containers.keys()) or any(
         container.waiting is not None and container.waiting.reason == CONFIG_ERROR and not missing[name]
         for name, container in observation.containers.items()
     )

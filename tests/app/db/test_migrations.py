@@ -126,7 +126,8 @@ CHANGES = {
     "postgresql": [
         "ALTER TABLE nodes ADD CHECK (revision > 0)",
         "ALTER TABLE nodes ADD COLUMN extra TEXT",
-        "ALTER TABLE nodes ALTER revision TYPE integer",
+        "ALTER TABLE nodes ALTER audit_hash TYPE varchar(64)",
+        "DROP TRIGGER nodes_notify ON nodes",
         "ALTER TABLE pods ALTER uid DROP NOT NULL",
         "ALTER TABLE pods ALTER uid SET DEFAULT 'none'",
         "ALTER TABLE pod_statuses DROP CONSTRAINT fk_pod_statuses_pod_id_pods",

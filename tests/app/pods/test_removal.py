@@ -207,7 +207,7 @@ def test_a_wait_ends_when_a_pod_is_gone(client: FlaskClient, app: Flask, clock: 
     delete(client, pod)
     revision = changes(client, 0)["revision"]
 
-    def pause(seconds: float) -> bool:
+    def pause(seconds: float, _: int | None = None) -> bool:
         clock.advance(seconds)
         return True
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
 from broker.kubelet import tail_logs as tail
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import KubeletServer, serve
 from broker.kubernetes.client import Client
+from broker.metrics import Metrics
 from broker.node_info import NodeInfo
 from broker.provider import ProviderClient
 from broker.settings import Settings
@@ -32,7 +32,8 @@ class Node:
     def __init__(self) -> None:
         self.by_name: dict[tuple[str, str], dict[str, Any]] = {}
         self.health = NodeHealth(last_sync=NOW, provider_ready=True)
-        self.registry = CollectorRegistry()
+        self.metrics = Metrics()
+        self.registry = self.metrics.registry
         self.put()
 
     def find(self, namespace: str, name: str) -> bytes | None:
@@ -159,7 +160,7 @@ async def start(
                 pods=node,
                 health=lambda: node.health,
                 addresses=["127.0.0.1"],
-                registry=node.registry,
+                metrics=node.metrics,
             )
             stack.push_async_callback(server.close)
             # One connection per request: a client is authenticated when it connects.

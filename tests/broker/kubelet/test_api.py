@@ -89,9 +89,9 @@ async def test_running_pods_accepts_a_minimal_pod(kubelet: Kubelet, stub: LogPro
     ],
 )
 async def test_exec_attach_run_and_port_forward_return_501(kubelet: Kubelet, method: str, path: str) -> None:
-    answer = await kubelet.get(path, method=method, command="sh")
-    assert answer.status == 501
-    assert answer.body.decode().startswith(f"{path.split('/')[1]} is not supported on node node-1: ")
+    answer = await kubelet.get(path, method=method, command="sh", output="1", ports="80")
+    assert (answer.status, answer.json()["code"]) == (501, 501)
+    assert " not supported on node node-1: its provider " in answer.json()["message"]
 
 
 @pytest.mark.parametrize("protocol", ["SPDY/3.1", "websocket"])
@@ -100,7 +100,7 @@ async def test_an_upgrade_request_for_exec_returns_501(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", kubelet.server.port, ssl=trust)
     writer.write(
-        b"POST /exec/shop/web/app?command=sh HTTP/1.1\r\nHost: node-1\r\nContent-Length: 0\r\n"
+        b"POST /exec/shop/web/app?command=sh&output=1 HTTP/1.1\r\nHost: node-1\r\nContent-Length: 0\r\n"
         b"Connection: Upgrade\r\nUpgrade: " + protocol.encode() + b"\r\n\r\n"
     )
     assert await reader.readline() == b"HTTP/1.1 501 Not Implemented\r\n"

@@ -96,7 +96,6 @@ async def test_permission_for_a_subresource_allows_its_paths(
         ("/containerLogs/shop/web/app", "pods"),
         ("/stats/summary", "proxy"),
         ("/metrics", "stats"),
-        ("/exec/shop/web/app", "metrics"),
         ("/no/such/path", "metrics"),
     ],
 )
@@ -109,11 +108,23 @@ async def test_permission_for_another_subresource_returns_403(
     assert answer.body.startswith(b"Forbidden (user=alice, verb=get, resource=nodes, subresource(s)=[")
 
 
-async def test_permission_to_get_does_not_allow_post(guarded: Kubelet, api: ApiServer) -> None:
+@pytest.mark.parametrize(
+    "path", ["/exec/shop/web/app", "/attach/shop/web/app", "/portForward/shop/web", "/run/a/b/c"]
+)
+async def test_a_stream_requires_create_by_any_method(guarded: Kubelet, api: ApiServer, path: str) -> None:
     allow(api, ("alice", "proxy"))
-    assert (await guarded.get("/exec/shop/web/app", token=TOKEN)).status == 501
-    answer = await guarded.get("/exec/shop/web/app", token=TOKEN, method="POST")
-    assert (answer.status, b"verb=create" in answer.body) == (403, True)
+    for method in ("GET", "POST"):
+        answer = await guarded.get(f"/{path}", token=TOKEN, method=method, output="1")
+        assert answer.status == 403
+        assert answer.json() == {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": "Forbidden (user=alice, verb=create, resource=nodes, subresource(s)=[proxy])",
+            "reason": "Forbidden",
+            "code": 403,
+        }
 
 
 async def test_the_access_review_names_this_node(guarded: Kubelet, api: ApiServer) -> None:

@@ -81,6 +81,7 @@ def test_capacity_and_allocatable_come_from_the_provider() -> None:
     assert found["capacity"] == found["allocatable"] == CAPACITY
     assert found["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
     assert found["features"] == {"supplementalGroupsPolicy": False}
+    assert found["declaredFeatures"] == ["ExtendWebSocketsToKubelet"]
     assert condition(found, "Ready")["status"] == "True"
     assert condition(found, "NetworkUnavailable")["status"] == "False"
 
@@ -158,6 +159,12 @@ def test_fields_of_other_clients_are_no_difference() -> None:
     assert is_stored(found, {**found, "nodeInfo": {**found["nodeInfo"], "swap": {"capacity": 0}}})
 
 
+def test_an_older_cluster_drops_declared_features() -> None:
+    found = status()
+    stored = {name: value for name, value in found.items() if name != "declaredFeatures"}
+    assert is_stored(found, stored)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -167,6 +174,7 @@ def test_fields_of_other_clients_are_no_difference() -> None:
         {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
         {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}},
         {"nodeInfo": {}},
+        {"declaredFeatures": []},
     ],
 )
 def test_a_changed_field_of_the_broker_is_noticed(changed: Object) -> None:

@@ -83,6 +83,20 @@ async def test_a_pod_that_ends_at_once_leaves_at_once(api: ApiServer, controllin
     assert phase(api) is None
 
 
+async def test_a_quick_end_needs_few_requests(
+    api: ApiServer, graceful: StubProvider, controlling: Controlling
+) -> None:
+    async with controlling(graceful):
+        await graceful.until(lambda: graceful.requests_to("/podStatuses"))
+        await delete_running(api, graceful)
+        before = len(api.requests_to("PATCH", "/status")), len(graceful.requests_to("/getPodStatus"))
+        graceful.end(POD, 143)
+        await api.until(lambda: api.requests_to("DELETE", "/pods/web-0"))
+        after = len(api.requests_to("PATCH", "/status")), len(graceful.requests_to("/getPodStatus"))
+    assert exit_code(api) == 143
+    assert after == (before[0] + 1, before[1])
+
+
 async def test_a_pod_is_polled_without_pod_statuses(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(extensions=("gracefulDelete",))) as stub, controlling(stub):
         api.store.create("pods", bound(metadata=WATCHED))

@@ -7,6 +7,7 @@ import pytest
 
 from broker.kubernetes.client import Client
 from broker.node_info import NodeInfo
+from broker.pods import events as pod_events
 from broker.pods.events import EventRecorder
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of
@@ -82,3 +83,43 @@ async def test_an_event_that_cannot_be_written_is_dropped(
     recorder.record(pod, "Normal", "Second", "two")
     await api.until(lambda: events(api, "Second"))
     assert not events(api, "First")
+
+
+async def test_events_wait_for_statuses(
+    api: ApiServer, client: Client, pod: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_events, "_INTERVAL", 0)
+    looks: list[int] = []
+
+    def is_busy() -> bool:
+        looks.append(len(events(api, "Created")))
+        return len(looks) < 4
+
+    recorder = EventRecorder(dependencies_of(client, NodeInfo("web")), is_busy=is_busy)
+    recorder.record(pod, "Normal", "Created", "one")
+    task = asyncio.create_task(recorder.run())
+    await api.until(lambda: events(api, "Created"))
+    task.cancel()
+    assert looks == [0] * 4
+
+
+async def test_normal_events_displace_no_warning(
+    api: ApiServer, client: Client, pod: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_events, "_WAITING_LIMIT", 2)
+    dropped: list[str] = []
+    recorder = EventRecorder(dependencies_of(client, NodeInfo("web")), on_drop=dropped.append)
+    recorder.record(pod, "Normal", "Created", "1")
+    recorder.record(pod, "Warning", "Failed", "1")
+    for number in (2, 3):
+        recorder.record(pod, "Normal", "Created", str(number))
+    task = asyncio.create_task(recorder.run())
+    await api.until(lambda: len(events(api, "Created")) == 2)
+    task.cancel()
+    assert dropped == ["Normal"]
+    written = [request.body for request in api.requests_to("POST", "/events")]
+    assert [(event["type"], event["message"]) for event in written] == [
+        ("Warning", "1"),
+        ("Normal", "2"),
+        ("Normal", "3"),
+    ]

@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 from .hook import start_hook
-from .log import Lines, Log
+from .log import Log
+from .output import Output
 from .processes import in_session, kill_all, marked, start
 from .record import rfc3339_micro
+from .streams import STDERR, STDIN, STDOUT, TERMINAL, Streams, open_streams
 
 LOST = {
     "code": 137,
@@ -28,8 +30,6 @@ RESET = {
 
 _LEAST_GRACE_SECONDS = 2.0
 """The least time from SIGTERM to SIGKILL, as in a kubelet."""
-_CHUNK = 64 * 1024
-_LARGEST_PIPE = 1024 * 1024
 
 
 class BackOff:
@@ -63,9 +63,10 @@ class Container:
     """A container of a shim. It has at most one run at a time.
 
     Args:
-        spec: from the plan: `name`, `kind` (init, sidecar or main), `policy`, `argv`, `env`, `cwd`; `missing` is
-            the message of a container that waits for an object to which its environment refers; `post_start` and
-            `pre_stop` are its hooks, None without one.
+        spec: from the plan: `name`, `kind` (init, sidecar, main or ephemeral), `policy`, `argv`, `env`, `cwd`;
+            `stdin`, `stdin_once` and `tty` as in a Container; `missing` is the message of a container that waits
+            for an object to which its environment refers; `post_start` and `pre_stop` are its hooks, None without
+            one.
         directory: the directory of the pod instance.
         mark: the mark of its processes.
         back_off: the delay before its restarts.
@@ -88,8 +89,13 @@ class Container:
         self.pid: int | None = None
         self.has_started = False
         self.spec = spec
+        self.running = spec
+        """The `spec` with which the current run was started."""
+        self.outputs: list[Output] = []
+        self.stdin: int | None = None
+        """The descriptor that writes its standard input, or the master of its terminal; None without one."""
+        self.mark = mark
         self._directory = os.path.join(directory, self.name)
-        self._mark = mark
         self._back_off = back_off
         self._selector = selector
         self._runs: int = before["runs"] if before else 0
@@ -98,7 +104,6 @@ class Container:
         self._ended = float("-inf")
         self.terminated_at: float | None = None
         """The monotonic time of SIGTERM."""
-        self._pipes: list[Pipe] = []
         self._log: Log | None = None
         self.hook_pid: int | None = None
         self._hook: str | None = None
@@ -207,36 +212,53 @@ class Container:
         self.terminated_at = self.stop_by = self._hook = None
         self._hook_failed = False
         self._log = Log(self._directory, self._runs - 1)
-        ends = [os.pipe(), os.pipe()]
+        self.running = self.spec
+        names = [STDIN, STDOUT, STDERR] if self.spec.get(STDIN) else [STDOUT, STDERR]
         try:
-            pid = start(
-                self.spec["argv"],
-                env=self.spec["env"],
-                cwd=self.spec["cwd"],
-                mark=self._mark,
-                stdout=ends[0][1],
-                stderr=ends[1][1],
-            )
+            with open_streams(names, tty=self.spec.get("tty", False)) as streams:
+                self.pid = start(
+                    self.spec["argv"],
+                    env=self.spec["env"],
+                    cwd=self.spec["cwd"],
+                    mark=self.mark,
+                    streams=streams,
+                )
         except (OSError, ValueError) as exc:
             # Name the field and the error only: the command may contain a secret.
             field = "workingDir" if getattr(exc, "filename", None) == self.spec["cwd"] else "command"
             problem = getattr(exc, "strerror", None) or "not a valid argument of a process"
             self._finish(128, now, reason="StartError", message=f"{field}: {problem}")
-            for reading, _ in ends:
-                os.close(reading)
         else:
-            self.pid = pid
+            self._copy_output(streams, self._log)
             self.has_started = self.spec["post_start"] is None
             if not self.has_started:
                 self._start_hook("post_start", now)
-            for stream, (reading, _) in zip(("stdout", "stderr"), ends, strict=True):
-                self._pipes.append(Pipe(reading, stream, self._log, self._selector))
-        for _, writing in ends:
-            os.close(writing)
+
+    def _copy_output(self, streams: Streams, log: Log) -> None:
+        if streams.tty:
+            # Its output can end before the container does, and input and window size are set to the end.
+            self.stdin = streams.others[TERMINAL]
+            self.outputs = [Output(os.dup(self.stdin), STDOUT, log, self._selector)]
+        else:
+            self.stdin = streams.others.get(STDIN)
+            self.outputs = [
+                Output(streams.others[stream], stream, log, self._selector) for stream in (STDOUT, STDERR)
+            ]
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether its streams are a terminal."""
+        return bool(self.running.get("tty"))
+
+    def close_stdin(self) -> None:
+        """Close its standard input: its process reads the end once no client has it open either."""
+        if self.stdin is not None:
+            os.close(self.stdin)
+            self.stdin = None
 
     def _start_hook(self, name: str, now: float) -> None:
         self._hook = name
-        self.hook_pid = start_hook(self.spec[name], self.spec, mark=self._mark)
+        self.hook_pid = start_hook(self.spec[name], self.spec, mark=self.mark)
         if self.hook_pid is None:
             self.end_hook(now, succeeded=False)
 
@@ -286,57 +308,23 @@ class Container:
     def kill(self) -> None:
         """Kill all of its processes."""
         if self.pid is not None:
-            kill_all(in_session(self.pid), marked(f"{self._mark}\0"))
+            kill_all(in_session(self.pid), marked(f"{self.mark}\0"))
 
     def end(self, code: int, now: float) -> None:
         """Record the exit of its process, which is still a zombie, so that its process ID is not reused yet."""
         self.kill()
         self.pid = self.hook_pid = self.stop_by = None
-        for pipe in self._pipes:
-            pipe.release()
+        for output in self.outputs:
+            output.release()
+        self.outputs = []
+        self.close_stdin()
         self._finish(code, now, reason="Error" if code else "Completed")
 
     def _finish(self, code: int, now: float, *, reason: str, message: str | None = None) -> None:
         self._run = {**(self._run or {}), "finished": _wall(), "code": code, "reason": reason, "message": message}
         self._ended = now
-        self._pipes = []
         if self._log:
             self._log.close()
-
-
-class Pipe:
-    """Copies one stream of a container to its log."""
-
-    def __init__(self, fd: int, stream: str, log: Log, selector: selectors.BaseSelector) -> None:
-        self._fd = fd
-        self._stream = stream
-        self._log = log
-        self._selector = selector
-        self._lines = Lines()
-        self._is_open = True
-        os.set_blocking(fd, False)
-        selector.register(fd, selectors.EVENT_READ, self)
-
-    def pump(self) -> bool:
-        """Copy up to one chunk. Return False at the end of the stream."""
-        try:
-            data = os.read(self._fd, _CHUNK)
-        except BlockingIOError:
-            return True
-        self._log.write(self._stream, self._lines.feed(data))
-        return bool(data)
-
-    def release(self) -> None:
-        """Copy the remaining bytes, at most a full pipe, and close it: a stray process might write forever."""
-        if not self._is_open:
-            return
-        for _ in range(_LARGEST_PIPE // _CHUNK):
-            if not self.pump():
-                break
-        self._log.write(self._stream, self._lines.end())
-        self._selector.unregister(self._fd)
-        os.close(self._fd)
-        self._is_open = False
 
 
 def _wall() -> str:

@@ -8,13 +8,18 @@ requires root. Three other mechanisms find them:
 * The shim is their *subreaper*: an orphaned process becomes a child of the shim.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+
+from .streams import NO_STREAMS, Streams
 
 MARK = "VIRTUAL_KUBELET_CONTAINER"
 """The environment variable that names the container: the pod's directory and the container's name."""
@@ -40,10 +45,11 @@ def start(
     env: Mapping[str, str],
     cwd: str,
     mark: str,
-    stdout: int = subprocess.DEVNULL,
-    stderr: int = subprocess.DEVNULL,
+    streams: Streams = NO_STREAMS,
 ) -> int:
     """Start a process of a container in a session of its own; return its process ID.
+
+    With a terminal, `TERM` is `xterm` unless the container sets it, as with containerd.
 
     Raises:
         OSError: the command or the working directory cannot be used.
@@ -51,21 +57,26 @@ def start(
     """
     process = subprocess.Popen(  # noqa: S603 - running the pod's command is the purpose
         argv,
-        env={**env, MARK: mark},
+        env={**({"TERM": "xterm"} if streams.tty else {}), **env, MARK: mark},
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
+        stdin=streams.stdin,
+        stdout=streams.stdout,
+        stderr=streams.stderr,
         start_new_session=True,
         umask=0o022,
-        preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - there are no threads in a shim
+        preexec_fn=partial(_prepare, os.getpid(), tty=streams.tty),  # noqa: PLW1509 - a shim has no threads
     )
     process.returncode = 0  # the shim reaps its children itself
     return process.pid
 
 
-def _die_with(parent: int) -> None:
-    """Make the kernel kill this process when its parent ends, so that no container outlives its shim."""
+def _prepare(parent: int, *, tty: bool) -> None:
+    """Make the kernel kill this process when its parent ends, so that no container outlives its shim.
+
+    Its standard input becomes the controlling terminal of its session if it is one.
+    """
+    if tty:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)
@@ -98,6 +109,21 @@ def child(pid: int) -> bool:
     return parent == os.getpid() and state not in "ZX"
 
 
+def descendants() -> set[int]:
+    """Return the processes of the pod: all descendants of this process, whatever their session and environment."""
+    children: dict[int, list[int]] = {}
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # it has ended
+            children.setdefault(_stat(pid)[1], []).append(pid)
+    found: set[int] = set()
+    parents = [os.getpid()]
+    while parents:
+        below = children.get(parents.pop(), [])
+        found.update(below)
+        parents += below
+    return found
+
+
 def kill_all(*belong: Callable[[int], bool]) -> None:
     """Kill all processes that match any test, and repeat until none is left or two seconds have passed."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
@@ -114,16 +140,20 @@ def kill_all(*belong: Callable[[int], bool]) -> None:
 
 def _find(*belong: Callable[[int], bool]) -> Iterator[int]:
     own = os.getpid()
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == own:
+    for pid in _pids():
+        if pid == own:
             continue
         for belongs in belong:
             try:
-                if belongs(int(name)):
-                    yield int(name)
+                if belongs(pid):
+                    yield pid
                     break
             except OSError:  # ended, or owned by another user
                 continue
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
 def _stat(pid: int) -> tuple[str, int, int, int]:

@@ -5,6 +5,7 @@
 * `stop.json`: the request to end the pod, with its time and reason. The provider writes it.
 * `stop.fifo`: the provider writes to it after `stop.json`, so that the shim need not poll.
 * `plan.socket`: the provider sends it the plan of a changed pod. A plan contains secrets, so it is in no file.
+* `streams.socket`: the provider opens sessions by it; see :mod:`shim.sessions`.
 
 Times are RFC 3339 with microseconds.
 """
@@ -21,6 +22,7 @@ STATE = "state.json"
 STOP = "stop.json"
 WAKE_FIFO = "stop.fifo"
 PLAN_SOCKET = "plan.socket"
+STREAMS_SOCKET = "streams.socket"
 
 _PLAN_TIMEOUT_SECONDS = 1.0
 """How long a plan may take to arrive: the provider sends it at once."""
@@ -69,7 +71,8 @@ class Record:
             os.mkfifo(self._path(WAKE_FIFO), 0o600)
         # Also open for writing: otherwise the pipe is at its end whenever no provider has it open.
         self.wake_fifo = os.open(self._path(WAKE_FIFO), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.plan_socket = _listen(directory)
+        self.plan_socket = _listen(directory, PLAN_SOCKET)
+        self.streams_socket = _listen(directory, STREAMS_SOCKET)
 
     @property
     def containers(self) -> dict[str, Any]:
@@ -135,19 +138,39 @@ def send_plan(directory: str, plan: dict[str, Any]) -> None:
     # If no shim listens, the next one starts with this plan.
     with (
         contextlib.suppress(FileNotFoundError, ConnectionRefusedError),
-        _short_path(directory) as path,
-        _unix_socket() as connection,
+        connect(directory, PLAN_SOCKET, timeout=_PLAN_TIMEOUT_SECONDS) as connection,
     ):
-        connection.settimeout(_PLAN_TIMEOUT_SECONDS)
-        connection.connect(path)
         connection.sendall(json.dumps(plan).encode())
 
 
-def _listen(directory: str) -> socket.socket:
+def connect(directory: str, name: str, *, timeout: float) -> socket.socket:
+    """Return a connection to a socket of the shim of an instance.
+
+    Args:
+        name: PLAN_SOCKET or STREAMS_SOCKET.
+        timeout: the seconds that each operation may take.
+
+    Raises:
+        FileNotFoundError: there is no such socket.
+        ConnectionRefusedError: no shim listens.
+        OSError: the shim does not answer.
+    """
+    connection = _unix_socket()
+    try:
+        connection.settimeout(timeout)
+        with _short_path(directory, name) as path:
+            connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _listen(directory: str, name: str) -> socket.socket:
     listener = _unix_socket()
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(directory, PLAN_SOCKET))
-    with _short_path(directory) as path:
+        os.unlink(os.path.join(directory, name))
+    with _short_path(directory, name) as path:
         listener.bind(path)
         os.chmod(path, 0o600)
     listener.listen()
@@ -160,11 +183,11 @@ def _unix_socket() -> socket.socket:
 
 
 @contextlib.contextmanager
-def _short_path(directory: str) -> Iterator[str]:
-    """Yield a path of the plan's socket that is short enough for an address, at most 107 bytes."""
+def _short_path(directory: str, name: str) -> Iterator[str]:
+    """Yield a path of a socket that is short enough for an address, at most 107 bytes."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{fd}/{PLAN_SOCKET}"
+        yield f"/proc/self/fd/{fd}/{name}"
     finally:
         os.close(fd)
 

@@ -5,7 +5,10 @@ Init containers run one after another, each until it succeeds. Sidecars (init co
 ends when no main container runs again, when an init container fails without a restart, or when a stop is
 requested. Then the main containers are ended, and after them the sidecars in reverse order, in one grace period.
 
-Source: "Init Containers", "Sidecar Containers" and "Pod Lifecycle" in the Kubernetes documentation.
+Ephemeral containers are added while the pod runs. They start at once, run once, and end with the main containers.
+
+Source: "Init Containers", "Sidecar Containers", "Ephemeral Containers" and "Pod Lifecycle" in the Kubernetes
+documentation.
 """
 
 import os
@@ -18,8 +21,9 @@ from types import FrameType
 from typing import Any
 
 from . import processes
-from .container import BackOff, Container, Pipe
+from .container import BackOff, Container
 from .record import Record, Stop
+from .sessions import Sessions
 
 _MAX_SLEEP_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
@@ -42,17 +46,10 @@ class Supervisor:
         self._grace: float = plan["grace"]
         self._record = record
         self._selector = selectors.DefaultSelector()
-        self._containers = [
-            Container(
-                spec,
-                directory=record.directory,
-                mark=f"{self._mark}{spec['name']}",
-                back_off=BackOff(*plan["back_off"]),
-                selector=self._selector,
-                before=record.containers.get(spec["name"]),
-            )
-            for spec in plan["containers"]
-        ]
+        self._containers: list[Container] = []
+        self._back_off: list[float] = plan["back_off"]
+        self._sessions = Sessions(record.streams_socket, self._containers, self._selector)
+        self._add_containers(plan)
         self._stop: Stop | None = None
         self._deadline: float | None = None  # monotonic end of the grace period; None until the pod is being ended
         self._reason: str | None = None
@@ -60,33 +57,52 @@ class Supervisor:
         self._restart_by: float | None = None  # monotonic time from which all containers are ended for a restart
         self._save_state()
 
+    def _add_containers(self, plan: dict[str, Any]) -> None:
+        """Add the containers of a plan that are new: all of the first one, then ephemeral ones."""
+        names = {container.name for container in self._containers}
+        self._containers += [
+            Container(
+                spec,
+                directory=self._record.directory,
+                mark=f"{self._mark}{spec['name']}",
+                back_off=BackOff(*self._back_off),
+                selector=self._selector,
+                before=self._record.containers.get(spec["name"]),
+            )
+            for spec in plan["containers"]
+            if spec["name"] not in names
+        ]
+
     def run(self) -> None:
         """Run the pod until it ends, and save its final state."""
         # Kill the processes that a killed shim has left behind.
         processes.kill_all(processes.marked(self._mark))
         processes.adopt_orphans()
         self._listen()
-        self._stop = self._record.stop()
+        self._read_stop()
         while True:
             now = time.monotonic()
             self._reap(now)
             wake = self._reconcile(now)
             if self._deadline is not None and wake is None:
                 break
-            if not self._try_save_state():
-                wake = min(now + _RETRY_SECONDS, wake or float("inf"))
-            self._wait(wake)
+            wakes = [wake, self._sessions.reconcile(now), None if self._try_save_state() else now + _RETRY_SECONDS]
+            self._wait(min((wake for wake in wakes if wake is not None), default=None))
         processes.kill_all(processes.child)
+        self._reap(time.monotonic())
         while not self._try_save_state(over=True):
             time.sleep(_RETRY_SECONDS)
+        self._sessions.drain()
 
-    def _take_plan(self, plan: Any) -> None:
+    def _take_plan(self) -> None:
         """Use the plan of a changed pod for the next run of each container."""
+        plan = self._record.receive_plan()
         if plan:
             self._grace = plan["grace"]
             specs = {spec["name"]: spec for spec in plan["containers"]}
             for container in self._containers:
-                container.spec = specs[container.name]
+                container.spec = specs.get(container.name, container.spec)
+            self._add_containers(plan)
 
     def _reconcile(self, now: float) -> float | None:
         """Start or end due containers. Return the time of the next action; None to wait for an event."""
@@ -96,7 +112,9 @@ class Supervisor:
         if any(container.restarts_all for container in self._containers):
             return self._restart_all(now)
         wakes = [now + max(0, self._stop.at / 1e6 - time.time())] if self._stop else []
-        for container in self._containers:  # in their order
+        ephemeral = [container for container in self._containers if container.kind == "ephemeral"]
+        ordered = [container for container in self._containers if container.kind != "ephemeral"]
+        for container in (*ephemeral, *ordered):
             due = container.due()
             if due is not None and due <= now:
                 if not self._start(container, now):
@@ -115,13 +133,14 @@ class Supervisor:
         return min(wakes, default=None)
 
     def _restart_all(self, now: float) -> float | None:
-        """End all containers without a grace period, then begin again with the first init container."""
-        alive = [container for container in self._containers if container.pid is not None]
+        """End all containers but ephemeral ones without a grace period, then begin again with the first."""
+        restarted = [container for container in self._containers if container.kind != "ephemeral"]
+        alive = [container for container in restarted if container.pid is not None]
         if alive:
             self._restart_by = now if self._restart_by is None else self._restart_by
             return min(container.stop(now, self._restart_by, is_turn=True) for container in alive)
         self._restart_by = None
-        for container in self._containers:
+        for container in restarted:
             container.reset()
         return self._reconcile(now)
 
@@ -159,17 +178,22 @@ class Supervisor:
         alive = [container for container in self._containers if container.pid is not None]
         if not alive or self._deadline is None:
             return None
-        turn = [container for container in alive if container.kind != "sidecar"] or alive[-1:]
+        mains = [container for container in alive if container.kind in ("init", "main")]
+        turn = [container for container in alive if container.kind == "ephemeral"]
+        turn += mains or [container for container in alive if container.kind == "sidecar"][-1:]
         return min(container.stop(now, self._deadline, is_turn=container in turn) for container in alive)
 
     def _reap(self, now: float) -> None:
         while ended := _ended_child():
+            exited = ended.si_code == os.CLD_EXITED
+            code = ended.si_status if exited else 128 + ended.si_status
             for container in self._containers:
-                exited = ended.si_code == os.CLD_EXITED
                 if container.hook_pid == ended.si_pid:
                     container.end_hook(now, succeeded=exited and ended.si_status == 0)
                 elif container.pid == ended.si_pid:
-                    container.end(ended.si_status if exited else 128 + ended.si_status, now)
+                    container.end(code, now)
+                    self._sessions.container_ended(container)
+            self._sessions.reaped(ended.si_pid, code)
             os.waitpid(ended.si_pid, 0)
 
     def _save_state(self, *, over: bool = False) -> None:
@@ -189,14 +213,15 @@ class Supervisor:
         return True
 
     def _listen(self) -> None:
-        """Register the events that wake the shim: the pipe, the socket, SIGCHLD and SIGTERM."""
-        self._selector.register(self._record.wake_fifo, selectors.EVENT_READ)
-        self._selector.register(self._record.plan_socket, selectors.EVENT_READ)
+        """Register the events that wake the shim, with their handlers: pipe, sockets, SIGCHLD and SIGTERM."""
+        self._selector.register(self._record.wake_fifo, selectors.EVENT_READ, self._read_stop)
+        self._selector.register(self._record.plan_socket, selectors.EVENT_READ, self._take_plan)
+        self._selector.register(self._record.streams_socket, selectors.EVENT_READ, self._sessions.accept)
         self._woken, wakeup = os.pipe()
         for fd in (self._woken, wakeup):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(wakeup)
-        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ, lambda: os.read(self._woken, select.PIPE_BUF))
         # A handler instead of SIG_IGN: a container would inherit SIG_IGN.
         for signal_ in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signal_, self._handle)
@@ -208,15 +233,10 @@ class Supervisor:
     def _wait(self, wake: float | None) -> None:
         timeout = None if wake is None else min(max(0.0, wake - time.monotonic()), _MAX_SLEEP_SECONDS)
         for key, _ in self._selector.select(timeout):
-            if isinstance(key.data, Pipe):
-                if not key.data.pump():
-                    key.data.release()
-            elif key.fd == self._record.wake_fifo:
-                self._stop = self._record.stop()
-            elif key.fileobj is self._record.plan_socket:
-                self._take_plan(self._record.receive_plan())
-            else:
-                os.read(self._woken, select.PIPE_BUF)
+            key.data()
+
+    def _read_stop(self) -> None:
+        self._stop = self._record.stop()
 
 
 def _ended_child() -> os.waitid_result | None:

@@ -6,14 +6,14 @@ from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
 from app.core.settings import Settings
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import ContainerStatus, PodStatus, Transition
-from app.runtimes import AcceptedPod
+from app.runtimes import AcceptedPod, Session, StreamOptions
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.shim.processes import MARK
@@ -135,6 +135,20 @@ class Driven:
             found.append(line.text)
         return found
 
+    def exec(self, *command: str, container: str = "web", **streams: bool) -> Session:
+        """Start a command; with standard output and error unless streams are named."""
+        options = StreamOptions(**(streams or {"stdout": True, "stderr": True}))
+        return self.runtime.exec(self.pod, container, command, options)
+
+    def sh(self, script: str, **streams: bool) -> Session:
+        """Start a shell command."""
+        return self.exec("/bin/sh", "-c", script, container="web", **streams)
+
+    def attach(self, container: str = "web", **streams: bool) -> Session:
+        """Attach to a container; to standard output and error unless streams are named."""
+        options = StreamOptions(**(streams or {"stdout": True, "stderr": True}))
+        return self.runtime.attach(self.pod, container, options, status=lambda: self.status)
+
     def until_logged(self, line: bytes, container: str = "web") -> None:
         eventually(lambda: line in self.log(container))
 
@@ -143,6 +157,53 @@ class Driven:
             assert transition.effective_at > self.timeline[-1].effective_at
             self.timeline.append(transition)
         self.continues_at = continues_at
+
+
+class Ended(NamedTuple):
+    """The output of a session, and its exit code."""
+
+    stdout: bytes
+    stderr: bytes
+    code: int
+
+
+def finish(session: Session) -> Ended:
+    """Read a session to its end, as the provider does, and close its descriptors."""
+    files = [
+        None if fd is None else os.fdopen(fd, "rb", 0)
+        for fd in (session.stdout if session.terminal is None else session.terminal, session.stderr)
+    ]
+    output = [b"" if file is None else read_all(file.fileno()) for file in files]
+    code = session.wait()
+    for file in files:
+        if file:
+            file.close()
+    return Ended(output[0], output[1], code)
+
+
+def read_all(fd: int) -> bytes:
+    """Read a pipe or the master of a terminal to its end."""
+    found = b""
+    with suppress(OSError):  # EIO, the end of a terminal
+        while data := os.read(fd, 64 * 1024):
+            found += data
+    return found
+
+
+def read_until(fd: int | None, end: bytes) -> bytes:
+    """Read a pipe or the master of a terminal until it has written some bytes."""
+    assert fd is not None
+    found = b""
+    while end not in found:
+        data = os.read(fd, 64 * 1024)
+        assert data, found
+        found += data
+    return found
+
+
+def descriptors(pid: int | str) -> int:
+    """Return the number of descriptors that a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def processes(mark: str) -> list[int]:

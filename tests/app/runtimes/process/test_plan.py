@@ -101,7 +101,11 @@ def test_the_examples_in_a_module_are_true() -> None:
         ({"volumeDevices": [{"name": "a", "devicePath": "/a"}]}, {}, "spec.containers[0].volumeDevices"),
         ({"securityContext": {"runAsUser": 12345}}, {}, "spec.containers[0].securityContext.runAsUser"),
         ({}, {"securityContext": {"runAsUser": 12345}}, "spec.containers[0].securityContext.runAsUser"),
-        ({}, {"ephemeralContainers": [shell("true", "debug")]}, "spec.ephemeralContainers"),
+        (
+            {},
+            {"ephemeralContainers": [shell("true", "debug", volumeMounts=[{"name": "a", "mountPath": "/a"}])]},
+            "spec.ephemeralContainers[0].volumeMounts[0]",
+        ),
         ({}, {"uid": "../../etc"}, "metadata.uid"),
         ({}, {"initContainers": [{"name": "init"}]}, "spec.initContainers[0].command"),
     ],

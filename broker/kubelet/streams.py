@@ -1,0 +1,220 @@
+"""`/exec`, `/attach` and `/portForward`: the requests behind `kubectl exec`, `attach`, `cp` and `port-forward`.
+
+The provider's side is opened first, so that its refusal reaches the client as the answer to the upgrade. Every
+refusal is a `Status` in JSON: kubectl reads any other text as YAML, and prints nothing for one with a colon.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import partial
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from broker.dependencies import Dependencies
+from broker.errors import ProviderError, ProviderRefused
+from broker.kubelet.auth import is_stream
+from broker.kubelet.schema import Container, Pod, Pods, parse_pod
+from broker.streaming.connection import keep_open
+from broker.streaming.peer import ClientPeer, PeerGone, Requested
+from broker.streaming.sessions import Sessions, Target, TooManySessions
+from broker.streaming.status import Status
+from broker.streaming.websocket import WebSocketClient
+from broker.streaming.websocket_ports import parse_ports, serve_ports
+from broker.types import PodReference
+
+
+class Refused(Exception):
+    """A stream that is refused before the upgrade.
+
+    Attributes:
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ContainerStreams:
+    """Streams of the pods of a node.
+
+    Args:
+        dependencies: of the node.
+        pods: the pods of the node; streams of other pods are refused.
+        sessions: the sessions in progress.
+    """
+
+    def __init__(self, dependencies: Dependencies, pods: Pods, sessions: Sessions) -> None:
+        self._node_name = dependencies.node.name
+        self._provider = dependencies.provider
+        self._pods = pods
+        self._sessions = sessions
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """Yield the routes. A path with a UID is that of a client that means this very pod."""
+        container = ("/{namespace}/{pod}/{container}", "/{namespace}/{pod}/{uid}/{container}")
+        pod = ("/{namespace}/{pod}", "/{namespace}/{pod}/{uid}")
+        for verb, paths, handler in (
+            ("exec", container, self.exec),
+            ("attach", container, self.attach),
+            ("portForward", pod, self.port_forward),
+        ):
+            for path in paths:
+                yield web.get(f"/{verb}{path}", handler, allow_head=False)
+                yield web.post(f"/{verb}{path}", handler)
+
+    async def exec(self, request: web.Request) -> web.StreamResponse:
+        """Run a command in a container."""
+        requested = parse_requested(request.query)
+        _, target = self._find(request, "exec")
+        command = [("command", word) for word in request.query.getall("command", [])]
+        return await self._serve(request, target, requested, [*_query(target, requested), *command])
+
+    async def attach(self, request: web.Request) -> web.StreamResponse:
+        """Connect to the process of a container; it has a terminal or none, whatever the client asks for."""
+        requested = parse_requested(request.query)
+        container, target = self._find(request, "attach")
+        return await self._serve(request, target, requested, _query(target, requested._replace(tty=container.tty)))
+
+    async def port_forward(self, request: web.Request) -> web.StreamResponse:
+        """Connect to ports of a pod. The provider is asked for each connection, after the upgrade."""
+        pod = self._find_pod(request)
+        if pod is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "pod not found")
+        try:
+            ports = parse_ports(request.query.getall("ports", []))
+        except ValueError as exc:
+            raise Refused(HTTPStatus.BAD_REQUEST, str(exc)) from exc
+        await self._check_support()
+        keep_open(request.get_extra_info("socket"))
+        return await serve_ports(request, ports, partial(self._forward, pod.metadata, request.transport))
+
+    async def _forward(
+        self, pod: PodReference, transport: asyncio.Transport | None, port: int, client: ClientPeer
+    ) -> None:
+        """Serve a connection to a port of a pod; a refusal is its failure, and not that of other connections."""
+        target = Target("portForward", pod.namespace, pod.name, str(port))
+        query = [("namespace", pod.namespace), ("podName", pod.name), ("port", str(port))]
+        try:
+            with self._sessions.open(target) as session:
+                provider = await self._provider.stream("/portForward", query)
+                await session.relay(client, provider, transport)
+        except (TooManySessions, ProviderError) as exc:
+            await client.finish(Status.failure(_message(exc)))
+
+    async def _serve(
+        self, request: web.Request, target: Target, requested: Requested, query: list[tuple[str, str]]
+    ) -> web.StreamResponse:
+        await self._check_support()
+        with self._sessions.open(target) as session:
+            provider = await self._provider.stream(f"/{target.kind}", query)
+            try:
+                response, client = await self._accept(request, requested)
+                await session.relay(client, provider, request.transport)
+            except PeerGone:
+                return web.Response()  # for nobody: the client has disconnected
+            finally:
+                await provider.close()
+        return response
+
+    async def _accept(self, request: web.Request, requested: Requested) -> tuple[web.StreamResponse, ClientPeer]:
+        """Answer the upgrade in the protocol that the client asks for."""
+        keep_open(request.get_extra_info("socket"))
+        match request.headers.get("Upgrade", "").lower():
+            case "websocket":
+                timeout = self._sessions.idle_timeout
+                return await WebSocketClient.accept(request, requested, close_timeout=timeout)
+            case _:
+                raise Refused(HTTPStatus.BAD_REQUEST, "unable to upgrade: WebSocket is required")
+
+    async def _check_support(self) -> None:
+        if not await self._provider.supports("streams"):
+            raise Refused(
+                HTTPStatus.NOT_IMPLEMENTED,
+                f"exec, attach and port-forward are not supported on node {self._node_name}: "
+                "its provider does not have the extension streams",
+            )
+
+    def _find(self, request: web.Request, kind: str) -> tuple[Container, Target]:
+        """Return the container of a request.
+
+        Raises:
+            Refused: the pod has no such container, or its UID is another one.
+        """
+        name = request.match_info["container"]
+        pod = self._find_pod(request)
+        container = pod.containers().get(name) if pod else None
+        if pod is None or container is None:
+            raise Refused(HTTPStatus.NOT_FOUND, f'container not found ("{name}")')
+        return container, Target(kind, pod.metadata.namespace, pod.metadata.name, name)
+
+    def _find_pod(self, request: web.Request) -> Pod | None:
+        """Return the pod of a request; None where its UID is another one.
+
+        Raises:
+            Refused: there is no pod of this name.
+        """
+        raw = self._pods.find(request.match_info["namespace"], request.match_info["pod"])
+        if raw is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "pod does not exist")
+        pod = parse_pod(raw)
+        return pod if request.match_info.get("uid", pod.metadata.uid) == pod.metadata.uid else None
+
+
+def parse_requested(query: Mapping[str, str]) -> Requested:
+    """Return the streams that a client asks for; with a terminal there is no standard error, as at a kubelet.
+
+    Raises:
+        Refused: none.
+    """
+    stdin, stdout, stderr, tty = (query.get(name) == "1" for name in ("input", "output", "error", "tty"))
+    stderr = stderr and not tty
+    if not (stdin or stdout or stderr):
+        raise Refused(HTTPStatus.BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr")
+    return Requested(stdin, stdout, stderr, tty)
+
+
+def _query(target: Target, requested: Requested) -> list[tuple[str, str]]:
+    """Return the parameters of a request to the provider."""
+    where = [("namespace", target.namespace), ("podName", target.pod), ("containerName", target.part)]
+    requested = requested._replace(stderr=requested.stderr and not requested.tty)
+    return [*where, *((name, "true") for name, wanted in requested._asdict().items() if wanted)]
+
+
+@web.middleware
+async def refuse_with_status(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a refused stream with a `Status`: refusals of authorization and of the router, too."""
+    if not is_stream(request.path):
+        return await handler(request)
+    try:
+        return await handler(request)
+    except web.HTTPException as exc:
+        return _answer(exc.status, (exc.text or exc.reason).strip())
+    except (Refused, TooManySessions, ProviderError) as exc:
+        return _answer(_status_of(exc), _message(exc))
+
+
+def _message(error: Exception) -> str:
+    """Return the text of a refusal for the client; the provider's own text where it gives one."""
+    return (error.message if isinstance(error, ProviderRefused) else "") or str(error)
+
+
+def _status_of(error: Exception) -> int:
+    match error:
+        case Refused():
+            return error.status
+        case TooManySessions():
+            return HTTPStatus.TOO_MANY_REQUESTS
+        case ProviderRefused() if error.code < HTTPStatus.BAD_REQUEST or error.code == HTTPStatus.UNAUTHORIZED:
+            return HTTPStatus.BAD_GATEWAY  # no upgrade, or a wrong token of the broker: not the client's fault
+        case ProviderRefused():
+            return error.code
+        case _:
+            return HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _answer(status: int, message: str) -> web.Response:
+    body = Status.failure(message, status).raw
+    return web.Response(status=status, body=body, content_type="application/json")
