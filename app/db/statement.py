@@ -6,6 +6,7 @@ work for each execution: measured, 72 µs of 80 µs for a row from SQLite. These
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -19,6 +20,8 @@ from sqlalchemy import (
     Update,
     bindparam,
 )
+
+from app.db.models import UtcDateTime
 
 Clause = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]] | Insert | Update | Delete
 Converter = Callable[[Any], Any]
@@ -119,9 +122,7 @@ class _Prepared(NamedTuple):
 def _prepare(clause: Any, dialect: Dialect) -> _Prepared:
     compiled = clause.compile(dialect=dialect)
     columns = list(getattr(clause, "exported_columns", ()))
-    binds = [
-        (name, bind.type.dialect_impl(dialect).bind_processor(dialect)) for name, bind in compiled.binds.items()
-    ]
+    binds = [(name, _bind_processor(bind, dialect)) for name, bind in compiled.binds.items()]
     results = [
         (index, column.type.dialect_impl(dialect).result_processor(dialect, None))
         for index, column in enumerate(columns)
@@ -144,6 +145,13 @@ def execute(connection: Connection, text: str) -> None:
         cursor.execute(text)
     finally:
         cursor.close()
+
+
+def _bind_processor(bind: BindParameter[Any], dialect: Dialect) -> Converter | None:
+    convert: Converter | None = bind.type.dialect_impl(dialect).bind_processor(dialect)
+    if convert and isinstance(bind.type, UtcDateTime):
+        return lru_cache(maxsize=64)(convert)  # the rows of a transaction share most of their times
+    return convert
 
 
 def _execute(connection: Connection, prepared: _Prepared, parameters: Mapping[str, object]) -> Any:

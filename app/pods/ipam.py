@@ -15,7 +15,7 @@ _IS_TAKEN = Statement(select(Pod.id).where(*_LIVE, Pod.pod_ip == bindparam("pod_
 _ARE_TAKEN = by_dialect(
     lambda dialect: select(Pod.pod_ip).where(*_LIVE, Pod.pod_ip.in_(strings("pod_ips", dialect)))
 )
-_WINDOW = 256
+_FIRST_WINDOW, _LARGEST_WINDOW = 8, 256
 
 
 class NoFreeAddress(Unavailable):
@@ -57,12 +57,14 @@ class FreeAddresses:
         first = str(self._network[1 + self._start % usable])
         if _IS_TAKEN.first(self._connection, node_name=self._node_name, pod_ip=first) is None:
             yield first
-        # A further pod of the transaction, or every address was allocated once: query many at once.
-        for offset in range(1, usable, _WINDOW):
-            window = range(offset, min(offset + _WINDOW, usable))
-            candidates = [str(self._network[1 + (self._start + i) % usable]) for i in window]
+        # A further pod of the transaction, or every address was allocated once: query more and more at once.
+        offset, window = 1, _FIRST_WINDOW
+        while offset < usable:
+            offsets = range(offset, min(offset + window, usable))
+            candidates = [str(self._network[1 + (self._start + i) % usable]) for i in offsets]
             taken = self._taken(candidates)
             yield from (candidate for candidate in candidates if candidate not in taken)
+            offset, window = offset + window, min(2 * window, _LARGEST_WINDOW)
 
     def _taken(self, addresses: list[str]) -> set[str]:
         query = _ARE_TAKEN[self._connection.dialect.name]
