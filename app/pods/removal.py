@@ -68,7 +68,8 @@ def end(
     if ends_at > now:
         transaction.update_pod(row, continues_at=ends_at)
         return Ended(is_gone=False)
-    waiting = next((pod for pod in transaction.rows.named(row.namespace, row.name) if pod.starts_at is None), None)
+    others = transaction.rows.named(row.namespace, row.name)
+    waiting = next((pod for pod in others if pod.starts_at is None and pod.id != row.id), None)
     transaction.update_pod(
         row, updated_at=max(row.updated_at, ends_at), deleted_at=ends_at, continues_at=continues_at
     )
