@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from sqlalchemy import JSON, Select, Text, bindparam, cast, func, select
+from sqlalchemy import JSON, BigInteger, Select, Text, bindparam, cast, func, select
 
 from app.db.statement import Statement
 
@@ -19,6 +19,12 @@ def strings(name: str, dialect: str) -> Select[Any]:
     if dialect == "sqlite":
         return select(func.json_each(bindparam(name)).table_valued("value", name=name).c.value)
     return select(func.json_array_elements_text(_json(name)).column_valued(name))
+
+
+def numbers(name: str, dialect: str) -> Select[Any]:
+    """Return a select of the integers in the parameter of that name."""
+    values = strings(name, dialect)
+    return values if dialect == "sqlite" else select(cast(values.selected_columns[0], BigInteger))
 
 
 def pairs(name: str, dialect: str) -> Select[Any]:

@@ -161,6 +161,7 @@ class GroupCommit:
         pods = [request.pod for request in requests]
         names = [(pod.namespace, pod.name) for pod in pods]
         transaction.rows.load(names, [pod.uid for pod in pods if pod.uid])
+        transaction.rows.load_statuses(until=transaction.now)
         return [self._step(request, transaction) for request in requests]
 
     def _alone(self, request: WriteRequest) -> Outcome:

@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, union_all, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, union_all, update
 
 from app import audit
 from app.audit import Event
 from app.core import metrics
-from app.db.lists import by_dialect, encode, pairs, strings
+from app.db.lists import by_dialect, encode, numbers, pairs, strings
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement, execute, parameters
 from app.kubernetes import status as statuses
@@ -62,6 +62,15 @@ _SELECT_LAST = Statement(
     .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
     .order_by(PodStatus.effective_at.desc())
     .limit(1)
+)
+_SELECT_LASTS = by_dialect(
+    lambda dialect: select(PodStatus.pod_id, PodStatus.effective_at, PodStatus.status).join(
+        last := select(PodStatus.pod_id, func.max(PodStatus.effective_at).label("at"))
+        .where(PodStatus.pod_id.in_(numbers("pod_ids", dialect)), PodStatus.effective_at <= bindparam("until"))
+        .group_by(PodStatus.pod_id)
+        .subquery(),
+        (PodStatus.pod_id == last.c.pod_id) & (PodStatus.effective_at == last.c.at),
+    )
 )
 _INSERT_POD = Statement(
     insert(Pod).inline().values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE))
@@ -112,6 +121,8 @@ class PodRows:
         self._last_hash = last_hash
         self._named: dict[Name, list[Row]] = {}
         self._of_uid: dict[str, Row | None] = {}
+        self._last: dict[int, Row] = {}
+        self._last_until = FOREVER
         self._changes = _Changes()
         self._step: _Changes | None = None
         self._has_savepoint = False
@@ -129,6 +140,22 @@ class PodRows:
                 of_uid[row.uid] = row
         self._named |= {name: sorted(rows.values(), key=_age) for name, rows in found.items()}
         self._of_uid |= of_uid
+
+    def load_statuses(self, *, until: datetime) -> None:
+        """Read the status that holds at a time of every pod that was read."""
+        pods = {row.id for rows in self._named.values() for row in rows}
+        if pods:
+            key = {"pod_ids": encode(list(pods)), "until": until}
+            found = _SELECT_LASTS[self.connection.dialect.name].all(self.connection, **key)
+            self._last = {row.pod_id: row for row in found}
+            self._last_until = until
+
+    def status_at(self, pod_id: int, *, until: datetime) -> Transition:
+        """Return the last status that holds from `until` or earlier."""
+        last = self._last.get(pod_id) if until == self._last_until else None
+        if last is None:
+            return last_transition(self.connection, pod_id, until=until)
+        return Transition(last.effective_at, statuses.decode_status(last.status))
 
     def named(self, namespace: str, name: str) -> list[Row]:
         """Return the pods with a name that are not gone: first the one that is not being deleted."""
@@ -153,11 +180,13 @@ class PodRows:
     def update_pod(self, row: Row, **columns: Any) -> None:
         """Update columns of a pod."""
         self._forget(row.namespace, row.name, row.uid)
+        self._last.pop(row.id, None)
         before = {name: getattr(row, name) for name in _CHANGEABLE}
         self._add(_UPDATE_POD, {"pod_id": row.id, **before, **columns})
 
     def delete_statuses_from(self, pod_id: int, *, at: datetime) -> None:
         """Delete the statuses that hold from a time or later."""
+        self._last.pop(pod_id, None)
         self._add(_DELETE_STATUSES, {"of_pod": pod_id, "at": at})
 
     def insert_statuses(self, uid: str, requested: ResourceRequests, transitions: Iterable[Transition]) -> None:

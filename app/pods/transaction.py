@@ -17,7 +17,7 @@ from app.db.statement import Row, Statement, parameters
 from app.kubernetes.status import Transition
 from app.pods.ipam import FreeAddresses
 from app.pods.node_clock import NodeClock
-from app.pods.rows import PodRows, last_transition
+from app.pods.rows import PodRows
 
 TICK = timedelta(microseconds=1)
 NEWEST_FIRST = (Pod.deletion_requested_at.is_(None).desc(), Pod.created_at.desc())
@@ -131,7 +131,7 @@ class NodeTransaction:
         The time is later than every earlier change of the pod, whatever the clock says.
         """
         now = max(self.now, row.updated_at)
-        current = last_transition(self.connection, row.id, until=now)
+        current = self.rows.status_at(row.id, until=now)
         return max(now, current.effective_at + TICK), current
 
     def mark_left(self, pod_id: int, *, left_at: datetime) -> None:
