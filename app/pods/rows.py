@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, union_all, update
+from sqlalchemy.orm import aliased
 
 from app import audit
 from app.audit import Event
@@ -63,15 +64,20 @@ _SELECT_LAST = Statement(
     .order_by(PodStatus.effective_at.desc())
     .limit(1)
 )
-_SELECT_LASTS = by_dialect(
-    lambda dialect: select(PodStatus.pod_id, PodStatus.effective_at, PodStatus.status).join(
-        last := select(PodStatus.pod_id, func.max(PodStatus.effective_at).label("at"))
-        .where(PodStatus.pod_id.in_(numbers("pod_ids", dialect)), PodStatus.effective_at <= bindparam("until"))
-        .group_by(PodStatus.pod_id)
-        .subquery(),
-        (PodStatus.pod_id == last.c.pod_id) & (PodStatus.effective_at == last.c.at),
+
+
+def _select_lasts(dialect: str) -> Any:
+    pods, earlier = numbers("pod_ids", dialect).subquery(), aliased(PodStatus)
+    pod_id = pods.c[0]
+    last = select(func.max(earlier.effective_at)).where(
+        earlier.pod_id == pod_id, earlier.effective_at <= bindparam("until")
     )
-)
+    return select(PodStatus.pod_id, PodStatus.effective_at, PodStatus.status).join_from(
+        pods, PodStatus, (PodStatus.pod_id == pod_id) & (PodStatus.effective_at == last.scalar_subquery())
+    )
+
+
+_SELECT_LASTS = by_dialect(_select_lasts)
 _INSERT_POD = Statement(
     insert(Pod).inline().values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE))
 )
@@ -150,7 +156,7 @@ class PodRows:
             self._last = {row.pod_id: row for row in found}
             self._last_until = until
 
-    def status_at(self, pod_id: int, *, until: datetime) -> Transition:
+    def transition_at(self, pod_id: int, *, until: datetime) -> Transition:
         """Return the last status that holds from `until` or earlier."""
         last = self._last.get(pod_id) if until == self._last_until else None
         if last is None:

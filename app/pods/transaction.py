@@ -131,7 +131,7 @@ class NodeTransaction:
         The time is later than every earlier change of the pod, whatever the clock says.
         """
         now = max(self.now, row.updated_at)
-        current = self.rows.status_at(row.id, until=now)
+        current = self.rows.transition_at(row.id, until=now)
         return max(now, current.effective_at + TICK), current
 
     def mark_left(self, pod_id: int, *, left_at: datetime) -> None:
