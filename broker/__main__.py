@@ -5,6 +5,7 @@ Exit status: 0 after SIGTERM or SIGINT; 1 after a failure; 2 for an invalid sett
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 
@@ -17,6 +18,8 @@ from broker.node.lease import LeaseLost
 from broker.runner import Node
 from broker.settings import Settings
 
+_OTHER_FILES = 1024
+
 
 def main() -> int:
     """Run a node until SIGTERM or SIGINT; return the exit status."""
@@ -24,6 +27,7 @@ def main() -> int:
         settings = Settings.load(sys.argv[1:], os.environ)
         cluster = load(settings.kubeconfig, os.environ)
         logging_config.configure(settings)
+        allow_open_files(settings.stream_sessions)
         structlog.get_logger().info("settings", **settings.changed())
         asyncio.run(_run(settings, cluster))
     except ConfigurationError as exc:
@@ -41,6 +45,16 @@ def main() -> int:
         structlog.get_logger().exception("the node has failed")
         return 1
     return 0
+
+
+def allow_open_files(sessions: int) -> None:
+    """Raise the soft limit of open files, which is often 1024, for this many sessions of two connections each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * sessions + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _run(settings: Settings, cluster: ClusterConfig) -> None:

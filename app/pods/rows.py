@@ -26,7 +26,7 @@ from app import audit
 from app.audit import Event
 from app.core import metrics
 from app.db.lists import by_dialect, encode, numbers, pairs, strings
-from app.db.models import Pod, PodStatus
+from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row, Statement, execute, parameters
 from app.kubernetes import status as statuses
 from app.kubernetes.resources import ResourceRequests
@@ -37,7 +37,7 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 SELECT_POD_ROW = select(
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
     Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
-    Pod.revision,
+    Pod.revision, Pod.controller_uid,
 ).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
 """The columns of a pod that writers and runtimes need."""
 
@@ -46,7 +46,7 @@ Name = tuple[str, str]
 
 _CHANGEABLE = (
     "pod", "digest", "pod_ip", "created_at", "updated_at", "starts_at", "deletion_requested_at", "grace_ends_at",
-    "deleted_at", "continues_at", "revision",
+    "deleted_at", "continues_at", "revision", "controller_uid",
 )  # fmt: skip
 
 
@@ -95,16 +95,18 @@ _INSERT_STATUS = Statement(
         **parameters("effective_at", "phase", "reason", "status", "cpu_millicores", "memory_bytes"),
     )
 )
+_INSERT_USAGE_CHANGE = Statement(insert(UsageChange).inline().values(parameters("pod_id", "changed_at", "usage")))
 _UPDATE_POD = Statement(update(Pod).where(Pod.id == bindparam("pod_id")).values(parameters(*_CHANGEABLE)))
+
+
+_WRITES = (_INSERT_POD, _DELETE_STATUSES, _INSERT_STATUS, _UPDATE_POD, _INSERT_USAGE_CHANGE)
 
 
 class _Changes:
     """Collected changes. Those of one pod that depend on each other are written in the order of the statements."""
 
     def __init__(self) -> None:
-        self.rows: dict[Statement, list[dict[str, Any]]] = {
-            statement: [] for statement in (_INSERT_POD, _DELETE_STATUSES, _INSERT_STATUS, _UPDATE_POD)
-        }
+        self.rows: dict[Statement, list[dict[str, Any]]] = {statement: [] for statement in _WRITES}
         self.events: list[Event] = []
 
     def extend(self, later: "_Changes") -> None:
@@ -210,6 +212,10 @@ class PodRows:
             }
             self._add(_INSERT_STATUS, row)
             metrics.transition(status.phase).inc()
+
+    def insert_usage_change(self, pod_id: int, *, changed_at: datetime, usage: str) -> None:
+        """Insert the usage that a pod had until a time."""
+        self._add(_INSERT_USAGE_CHANGE, {"pod_id": pod_id, "changed_at": changed_at, "usage": usage})
 
     def record(self, event: Event) -> None:
         """Insert an audit event."""

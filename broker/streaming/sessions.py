@@ -11,7 +11,7 @@ import structlog
 
 from broker.errors import BrokerError
 from broker.streaming.connection import has_disconnected
-from broker.streaming.peer import ClientPeer, Data, Event, ProviderPeer
+from broker.streaming.peer import Channel, ClientPeer, Data, Event, ProviderPeer
 from broker.streaming.relay import relay
 from broker.streaming.status import Status
 
@@ -81,18 +81,22 @@ class Session:
             transport: the client's connection.
         """
         began, outcome, code = time.monotonic(), "disconnected", None
+
+        def finished(status: Status) -> None:
+            nonlocal outcome, code
+            outcome, code = "success" if status.success else "failure", status.exit_code
+
         self._client, self._transport = client, transport
         self._counters.stream_opened(self.target.kind)
         try:
-            status = await relay(
+            await relay(
                 client,
                 provider,
                 ended=self.ended,
                 sent=lambda event: self._count("in", event),
                 received=lambda event: self._count("out", event),
+                finished=finished,
             )
-            if status:
-                outcome, code = "success" if status.success else "failure", status.exit_code
         finally:
             self._counters.stream_ended(self.target.kind, outcome)
             log.info(
@@ -123,7 +127,7 @@ class Session:
 
     def _count(self, direction: str, event: Event) -> None:
         self._active = time.monotonic()
-        size = len(event.payload) if isinstance(event, Data) else 0
+        size = len(event.payload) if isinstance(event, Data) and event.channel != Channel.RESIZE else 0
         self._bytes[direction] += size
         self._counters.stream_bytes(self.target.kind, direction, size)
 

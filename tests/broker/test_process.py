@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from aiohttp import ClientSession
 
+from broker.__main__ import allow_open_files
 from broker.pods.controller import PodController
 from broker.runner import Node
 from tests.broker.apiserver import ApiServer
@@ -240,3 +242,15 @@ async def test_a_failing_task_stops_the_node(
     monkeypatch.setattr(PodController, "run", fail)
     with pytest.raises(ZeroDivisionError):
         await Node(settings_of_a_node(stub.url), cluster).run(asyncio.Event())
+
+
+def test_open_files_suffice_for_the_sessions() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        allow_open_files(100)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1224, hard)
+        allow_open_files(10)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1224, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -81,6 +81,25 @@ async def test_a_foreign_condition_causes_no_update(
     assert gate["status"] == "True"
 
 
+async def test_an_ephemeral_container_reaches_the_provider(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    """As `kubectl debug` adds it, with references of its own."""
+    api.store.create("configmaps", {"metadata": {"name": "tools", "namespace": "default"}, "data": {"level": "3"}})
+    api.store.create("pods", bound())
+    reference = {"configMapKeyRef": {"name": "tools", "key": "level"}}
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        pod = api.store.get("pods", "web-0", "default")
+        debugger = {"name": "debug", "image": "busybox", "env": [{"name": "LEVEL", "valueFrom": reference}]}
+        pod["spec"]["ephemeralContainers"] = [debugger]
+        api.store.update("pods", pod)
+        await stub.until(lambda: stub.requests_to("/updatePod"))
+    (sent,) = bodies(stub, "/updatePod")
+    (container,) = sent["spec"]["ephemeralContainers"]
+    assert {"name": "LEVEL", "value": "3"} in container["env"]
+
+
 async def test_a_true_readiness_gate_makes_the_pod_ready(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
