@@ -253,7 +253,7 @@ class PodRows:
             self._step = None
 
     def _forget(self, namespace: str, name: str, uid: str) -> None:
-        """Have the rows of a changed pod read again when they are needed."""
+        """Drop the rows of a changed pod: they are read again when they are needed."""
         self._named.pop((namespace, name), None)
         self._of_uid.pop(uid, None)
 
