@@ -137,6 +137,10 @@ class ProviderClient:
         """Read the addresses of the node, each a `NodeAddress`."""
         return await self._list("/nodeAddresses")
 
+    async def pod_stats(self) -> bytes | None:
+        """Read the usage of every pod, in JSON; None where the provider does not have the extension `podStats`."""
+        return await self._get("/podStats") if await self.supports("podStats") else None
+
     async def statuses_since(self, revision: int | str, *, wait: float) -> Changes | None:
         """Wait until the status of any pod changes.
 

@@ -9,10 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from broker.dependencies import Dependencies
 from broker.errors import ProviderError
+from broker.kubelet.configz import configuration
 from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.schema import Pods
-from broker.kubelet.stats import Summary, Usage, exposition, summarize
+from broker.kubelet.stats.api import StatsApi
 from broker.kubelet.streams import ContainerStreams
 from broker.pods.phase import TERMINAL
 from broker.streaming.sessions import Sessions
@@ -47,7 +48,6 @@ class KubeletApi:
         self._health = health
         self._registry = registry
         self._clock = dependencies.clock
-        self._started = self._clock()
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes that expose contents of pods."""
@@ -56,6 +56,7 @@ class KubeletApi:
             web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
             web.get("/pods", self.list_pods),
             web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients omit the slash
+            web.get("/configz", self.configz),
             web.route("*", "/run/{tail:.*}", self.refuse),
             *ContainerStreams(self._dependencies, self._pods, self._sessions).routes(),
         ]
@@ -63,8 +64,7 @@ class KubeletApi:
     def open_routes(self) -> list[web.RouteDef]:
         """Return the routes for monitoring and probes."""
         return [
-            web.get("/stats/summary", self.stats),
-            web.get("/metrics/resource", self.resource_metrics),
+            *StatsApi(self._dependencies, self._pods).routes(),
             web.get("/metrics", self.metrics),
             web.get("/healthz", self.live),
             web.get("/livez", self.live),
@@ -92,22 +92,20 @@ class KubeletApi:
         body = msgspec.json.encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
+    async def configz(self, _: web.Request) -> web.Response:
+        """Return the configuration of this node, as far as a kubelet has the same."""
+        body = msgspec.json.encode({"kubeletconfig": configuration(self._dependencies)})
+        return web.Response(body=body, content_type="application/json")
+
     async def refuse(self, _: web.Request) -> web.Response:
         """Refuse `/run`, the old form of exec without streams, which no client uses."""
         text = f"run is not supported on node {self._node_name}: its provider has no such request"
         raise web.HTTPNotImplemented(text=text)
 
-    async def stats(self, _: web.Request) -> web.Response:
-        """Return usage of node, pods and containers, as JSON."""
-        return web.Response(body=msgspec.json.encode(self._summary()), content_type="application/json")
-
-    async def resource_metrics(self, _: web.Request) -> web.Response:
-        """Return usage of node, pods and containers, as Prometheus metrics for metrics-server."""
-        return _exposition(exposition(self._summary()))
-
     async def metrics(self, _: web.Request) -> web.Response:
         """Return the metrics of this process."""
-        return _exposition(generate_latest(self._registry))
+        text = generate_latest(self._registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def live(self, _: web.Request) -> web.Response:
         """Answer 200 with the health of the node: an unhealthy node is no reason to restart the process."""
@@ -119,19 +117,6 @@ class KubeletApi:
         if is_ready(health, now):
             return web.Response(text="ok\n" + report(health, now))
         return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="not ready\n" + report(health, now))
-
-    def _summary(self) -> Summary:
-        return summarize(
-            self._node_name,
-            self._pods.all(),
-            Usage.of_this_process(),
-            started=self._started,
-            now=self._clock(),
-        )
-
-
-def _exposition(text: bytes) -> web.Response:
-    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _running(pod: Object) -> Object:

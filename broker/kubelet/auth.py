@@ -190,8 +190,8 @@ def subresources(path: str) -> tuple[str, ...]:
             return ("metrics",)
         case "pods" | "runningpods":
             return "pods", "proxy"
-        case "healthz":
-            return "healthz", "proxy"
+        case "healthz" | "configz" as name:
+            return name, "proxy"
         case _:
             return ("proxy",)
 

@@ -1,6 +1,6 @@
 """The fields of a pod that the kubelet API reads, and the interface of its source of pods."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -20,9 +20,27 @@ class Pods(Protocol):
         """Return every pod."""
         ...
 
+    def uids(self) -> Collection[str]:
+        """Return the UID of every pod."""
+        ...
+
 
 class _Schema(msgspec.Struct, rename="camel", frozen=True):
     pass
+
+
+class Resources(_Schema, frozen=True):
+    """Requests and limits of a container: resource name → quantity."""
+
+    requests: Mapping[str, str | int] | None = None
+    limits: Mapping[str, str | int] | None = None
+
+
+class Probe(_Schema, frozen=True):
+    """When a probe runs, in seconds."""
+
+    period_seconds: int = 10
+    initial_delay_seconds: int = 0
 
 
 class Container(_Schema, frozen=True):
@@ -30,6 +48,10 @@ class Container(_Schema, frozen=True):
 
     name: str
     tty: bool = False
+    resources: Resources = Resources()
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
 
 
 class Spec(_Schema, frozen=True):
@@ -63,6 +85,10 @@ class ContainerStatus(_Schema, frozen=True):
     name: str
     state: State = State()
     restart_count: int = 0
+    ready: bool = False
+    started: bool | None = None
+    image: str = ""
+    container_id: str = msgspec.field(name="containerID", default="")
 
 
 class Status(_Schema, frozen=True):

@@ -131,6 +131,10 @@ class PodStore:
         """Return every pod in JSON."""
         return [stored.raw for stored in self._pods.values()]
 
+    def uids(self) -> set[str]:
+        """Return the UID of every pod."""
+        return {stored.uid for stored in self._pods.values()}
+
     def terminating(self) -> list[StoredPod]:
         """Return the pods that are being deleted and have no terminal phase yet."""
         return [stored for stored in self._pods.values() if stored.is_terminating and not stored.has_ended]

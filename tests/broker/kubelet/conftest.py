@@ -43,6 +43,9 @@ class Node:
     def all(self) -> Iterable[bytes]:
         return [json.dumps(pod).encode() for pod in self.by_name.values()]
 
+    def uids(self) -> set[str]:
+        return {pod["metadata"]["uid"] for pod in self.by_name.values()}
+
     def put(self, name: str = "web", *, state: str = "running", restarts: int = 0) -> None:
         """Store a pod `shop/<name>` with a container `app` in this state."""
         self.by_name["shop", name] = {

@@ -123,6 +123,28 @@ async def test_resource_metrics_are_in_the_text_format(kubelet: Kubelet) -> None
     assert {"node_cpu_usage_seconds", "container_memory_working_set_bytes"} <= names
 
 
+async def test_without_the_provider_the_node_reports_itself(start: Start) -> None:
+    kubelet = await start(web_endpoint_url="http://127.0.0.1:1", authentication=False, authorization=False)
+    summary = await kubelet.get("/stats/summary")
+    assert summary.status == 503
+    assert b"usage could not be read from the provider" in summary.body
+    resource = await kubelet.get("/metrics/resource")
+    assert b"\nresource_scrape_error 1\n" in resource.body
+    assert b"\nnode_cpu_usage_seconds_total " in resource.body
+    assert b"\ncontainer_scrape_error 1\n" in (await kubelet.get("/metrics/cadvisor")).body
+
+
+async def test_configz_has_the_terms_of_a_kubelet(start: Start) -> None:
+    kubelet = await start(stream_idle_timeout="30m", authentication=False, authorization=False)
+    config = (await kubelet.get("/configz")).json()["kubeletconfig"]
+    assert config["kind"] == "KubeletConfiguration"
+    assert config["streamingConnectionIdleTimeout"] == "1800s"
+    assert config["authorization"]["mode"] == "AlwaysAllow"
+    assert config["registerWithTaints"] == [
+        {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSchedule"}
+    ]
+
+
 async def test_metrics_returns_the_metrics_of_the_broker(kubelet: Kubelet, node: Node) -> None:
     Gauge("pods_known", "Pods of the node", registry=node.registry).set(3)
     answer = await kubelet.get("/metrics")
@@ -167,12 +189,13 @@ async def test_the_plain_listener_serves_monitoring_paths_only(start: Start, hos
     statuses = {}
     async with aiohttp.ClientSession(f"http://{host}:{kubelet.server.metrics_port}") as session:
         for path in (
-            "/stats/summary", "/metrics", "/metrics/resource", "/healthz", "/livez", "/readyz",
+            "/stats/summary", "/metrics", "/metrics/resource", "/metrics/cadvisor", "/metrics/probes",
+            "/healthz", "/livez", "/readyz", "/configz",
             "/pods", "/runningpods/", "/containerLogs/shop/web/app", "/exec/shop/web/app",
         ):  # fmt: skip
             async with session.get(path) as response:
                 statuses[path] = response.status
-    assert list(statuses.values()) == [200] * 6 + [404] * 4
+    assert list(statuses.values()) == [200] * 8 + [404] * 5
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])

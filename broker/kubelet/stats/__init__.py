@@ -1,0 +1,1 @@
+"""Resource usage of the node, its pods and their containers, and its formats for clients."""

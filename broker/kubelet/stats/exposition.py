@@ -1,0 +1,57 @@
+"""The Prometheus text format, for thousands of samples.
+
+prometheus_client takes some 6 µs for a sample. A node of 5,000 containers has 40,000 of them at each scrape. A
+sample is one line, so the lines are formatted here; everything else on `/metrics` is left to the library.
+
+Source: the text-based format of prometheus.io/docs/instrumenting/exposition_formats.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def family(name: str, kind: str, description: str, samples: Iterable[str]) -> str:
+    """Return a family of metrics, with its header.
+
+    Args:
+        name: name of the metric.
+        kind: `counter` or `gauge`.
+        description: the text of `# HELP`, one line.
+        samples: what follows the name in each line: labels in braces, value, and an optional timestamp.
+    """
+    header = f"# HELP {name} {description}\n# TYPE {name} {kind}\n"
+    return header + "".join([f"{name}{sample}\n" for sample in samples])
+
+
+def labels(**values: str) -> str:
+    """Return labels as in a sample, without the braces, in the order of the arguments."""
+    return ",".join([f'{name}="{escaped(value)}"' for name, value in values.items()])
+
+
+@lru_cache(maxsize=65536)
+def escaped(value: str) -> str:
+    """Return the value of a label as in a sample, without the quotes."""
+    return value.translate(_ESCAPES)
+
+
+@lru_cache(maxsize=65536)
+def epoch_seconds(time: str) -> float:
+    """Return a time in RFC 3339 as seconds since the Unix epoch.
+
+    Raises:
+        ValueError: not a time with a time zone.
+    """
+    parsed = datetime.fromisoformat(time)
+    if parsed.tzinfo is None:
+        raise ValueError(f"{time[:64]!r} has no time zone")
+    return parsed.timestamp()
+
+
+@lru_cache(maxsize=65536)
+def milliseconds(time: str) -> int:
+    """Return a time in RFC 3339 as the timestamp of a sample: milliseconds since the Unix epoch."""
+    return round(epoch_seconds(time) * 1000)

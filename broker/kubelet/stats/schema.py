@@ -1,0 +1,96 @@
+"""The types of `/stats/summary`: `k8s.io/kubelet/pkg/apis/stats/v1alpha1`.
+
+A provider with the extension `podStats` reports its pods in the same types. Times are kept as text, RFC 3339:
+thousands of them are passed on, and few differ.
+"""
+
+from typing import Any
+
+import msgspec
+
+from broker.types import PodReference
+
+
+class _Schema(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
+    """Not tracked by the garbage collector, which would visit tens of thousands of objects; none is in a cycle."""
+
+
+class CPUStats(_Schema, gc=False):
+    """CPU: the total up to `time` in core-nanoseconds, and the current usage in billionths of a core."""
+
+    time: str
+    usage_core_nano_seconds: int
+    usage_nano_cores: int | None = None
+
+
+class MemoryStats(_Schema, gc=False):
+    """Memory in use at `time`, in bytes; a limit is compared with the working set."""
+
+    time: str
+    working_set_bytes: int
+    rss_bytes: int | None = None
+    usage_bytes: int | None = None
+    available_bytes: int | None = None
+
+
+class ContainerStats(_Schema, gc=False):
+    """Usage of a container since its start."""
+
+    name: str
+    start_time: str
+    cpu: CPUStats
+    memory: MemoryStats
+
+
+class InterfaceStats(_Schema, gc=False):
+    """Bytes that a network interface has received and sent."""
+
+    name: str
+    rx_bytes: int | None = None
+    tx_bytes: int | None = None
+
+
+class NetworkStats(_Schema, gc=False):
+    """Traffic of a pod: that of its default interface, and of each interface."""
+
+    time: str
+    name: str = ""
+    rx_bytes: int | None = None
+    tx_bytes: int | None = None
+    interfaces: list[InterfaceStats] = []
+
+
+class ProcessStats(_Schema, gc=False):
+    """The number of processes."""
+
+    process_count: int | None = msgspec.field(name="process_count", default=None)
+
+
+class PodStats(_Schema, gc=False):
+    """Usage of a pod, the sum of its containers."""
+
+    pod_ref: PodReference
+    start_time: str
+    containers: list[ContainerStats]
+    cpu: CPUStats
+    memory: MemoryStats
+    network: NetworkStats | None = None
+    ephemeral_storage: dict[str, Any] | None = msgspec.field(name="ephemeral-storage", default=None)
+    process_stats: ProcessStats | None = msgspec.field(name="process_stats", default=None)
+
+
+class NodeStats(_Schema, gc=False):
+    """Usage of the node."""
+
+    node_name: str
+    start_time: str
+    system_containers: list[ContainerStats]
+    cpu: CPUStats
+    memory: MemoryStats
+
+
+class Summary(_Schema, gc=False):
+    """The answer of `/stats/summary`."""
+
+    node: NodeStats
+    pods: list[PodStats]

@@ -1,0 +1,178 @@
+"""Reads the usage of all pods from the provider, at most once a second, however many clients ask.
+
+Three rules make the values usable as counters:
+
+* The CPU time of a container never falls while the container runs; a restarted container, which has another start
+  time, begins at zero.
+* The CPU time of a pod is what its containers have used since the first read, those that have ended included: the
+  sum over the running ones falls when a container ends.
+* So is that of the node, with the CPU time of this process. A pod that leaves takes nothing away.
+
+A provider without the extension `podStats` has no usage. Each running container then has an entry with its start
+time and a usage of 0. metrics-server omits pods without usage, so that `kubectl top node` shows the node, and
+`kubectl top pod` none of its pods.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from broker.dependencies import Clock
+from broker.errors import ProviderUnavailable
+from broker.kubelet.schema import Pod, Pods, parse_pod
+from broker.kubelet.stats.exposition import epoch_seconds
+from broker.kubelet.stats.schema import ContainerStats, CPUStats, MemoryStats, NodeStats, PodStats, Summary
+from broker.provider import ProviderClient
+from broker.provider_answer import decode
+
+_MAX_AGE = timedelta(seconds=1)
+_STATM = Path("/proc/self/statm")
+
+_ContainerKey = tuple[str, str]
+"""UID of the pod, name of the container."""
+
+
+class Usage(NamedTuple):
+    """Resource usage: CPU time in nanoseconds, memory in bytes."""
+
+    cpu: int = 0
+    memory: int = 0
+
+    @classmethod
+    def of_this_process(cls) -> "Usage":
+        """Return the usage of this process; memory is 0 where the system does not report it."""
+        try:
+            memory = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:
+            memory = 0
+        return cls(time.process_time_ns(), memory)
+
+
+class _Total(NamedTuple):
+    start_time: str
+    cpu: int
+
+
+class UsageSource:
+    """The usage of the pods that Kubernetes has on this node.
+
+    Args:
+        provider: client of the provider.
+        pods: the pods of the node.
+        node_name: name of the node.
+        clock: returns the current time.
+    """
+
+    def __init__(self, provider: ProviderClient, pods: Pods, *, node_name: str, clock: Clock) -> None:
+        self._provider = provider
+        self._pods = pods
+        self._node_name = node_name
+        self._clock = clock
+        self._started = _rfc3339(clock())
+        self._lock = asyncio.Lock()
+        self._read_at: datetime | None = None
+        self._stats: list[PodStats] = []
+        self._containers: dict[_ContainerKey, _Total] = {}
+        self._pod_totals: dict[str, int] = {}
+        self._cpu = 0
+
+    async def summary(self) -> Summary:
+        """Return the usage of the node and of its pods with running containers.
+
+        Raises:
+            ProviderError: the provider does not answer, or its answer is not usage.
+        """
+        pods = await self._read()
+        return Summary(self._node(pods), pods)
+
+    def node_alone(self) -> NodeStats:
+        """Return the usage of the node without its pods, for when they cannot be read."""
+        return self._node(())
+
+    async def _read(self) -> list[PodStats]:
+        async with self._lock:
+            now = self._clock()
+            if self._read_at is None or not timedelta() <= now - self._read_at < _MAX_AGE:
+                body = await self._provider.pod_stats()
+                if body is None:
+                    self._stats = list(_without_usage(map(parse_pod, self._pods.all()), now))
+                else:
+                    uids = self._pods.uids()
+                    stats = decode(body, list[PodStats], "/podStats")
+                    self._stats = [pod for pod in stats if pod.pod_ref.uid in uids]
+                    _check_times(self._stats)
+                    self._add_up(is_first=self._read_at is None)
+                self._read_at = now
+            return self._stats
+
+    def _add_up(self, *, is_first: bool) -> None:
+        """Replace the totals of the pods that were read by totals that do not fall."""
+        containers, pods = {}, {}
+        for pod in self._stats:
+            uid, used = pod.pod_ref.uid, 0
+            for container in pod.containers:
+                key, cpu = (uid, container.name), container.cpu
+                before = self._containers.get(key)
+                if before and before.start_time == container.start_time:
+                    cpu.usage_core_nano_seconds = max(cpu.usage_core_nano_seconds, before.cpu)
+                    used += cpu.usage_core_nano_seconds - before.cpu
+                else:
+                    used += cpu.usage_core_nano_seconds
+                containers[key] = _Total(container.start_time, cpu.usage_core_nano_seconds)
+            pods[uid] = pod.cpu.usage_core_nano_seconds = self._pod_totals.get(uid, 0) + used
+            # The start time of the node is that of this process: what was used before does not count.
+            self._cpu += 0 if is_first else used
+        self._containers, self._pod_totals = containers, pods
+
+    def _node(self, pods: Iterable[PodStats]) -> NodeStats:
+        now, own = _rfc3339(self._clock()), Usage.of_this_process()
+        kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
+        cores, working_set = 0, own.memory
+        for pod in pods:
+            cores += pod.cpu.usage_nano_cores or 0
+            working_set += pod.memory.working_set_bytes
+        cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
+        return NodeStats(self._node_name, self._started, [kubelet], cpu, MemoryStats(now, working_set))
+
+
+def _check_times(pods: Iterable[PodStats]) -> None:
+    """Raise ProviderUnavailable if a time of the provider is none."""
+    try:
+        for pod in pods:
+            users: list[PodStats | ContainerStats] = [pod, *pod.containers]
+            for user in users:
+                epoch_seconds(user.start_time)
+                epoch_seconds(user.cpu.time)
+                epoch_seconds(user.memory.time)
+    except ValueError as exc:
+        raise ProviderUnavailable(f"the provider's answer to /podStats has an invalid time: {exc}") from exc
+
+
+def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[PodStats]:
+    now = _rfc3339(at)
+    cpu, memory = CPUStats(now, 0), MemoryStats(now, 0)
+    for pod in pods:
+        containers = [
+            ContainerStats(status.name, _rfc3339(status.state.running.started_at or at), cpu, memory)
+            for status in pod.container_statuses()
+            if status.state.running
+        ]
+        if containers:
+            started = pod.status.start_time
+            first = min(container.start_time for container in containers)
+            yield PodStats(pod.metadata, _rfc3339(started) if started else first, containers, cpu, memory)
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """Return a summary as JSON."""
+    return msgspec.json.encode(summary)

@@ -1,0 +1,1 @@
+"""Resource usage, as clients of the kubelet API read it."""

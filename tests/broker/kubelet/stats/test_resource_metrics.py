@@ -1,0 +1,53 @@
+"""`/metrics/resource`, decoded by the rules of metrics-server.
+
+metrics-server (`pkg/scraper/client/resource/decode.go`) takes a container's CPU time, memory and start time, each
+with the time of its sample, and drops a pod with a container that lacks one of the first two or has 0 as one of
+them. It needs two scrapes with an advancing time.
+"""
+
+from datetime import UTC, datetime
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from broker.kubelet.stats.resource_metrics import resource_metrics
+from tests.broker.kubelet.stats.conftest import UsageNode, samples
+
+START = datetime(2026, 11, 22, 8, 46, 40, tzinfo=UTC).timestamp()
+
+
+async def metrics(node: UsageNode) -> bytes:
+    return resource_metrics(await node.source.summary())
+
+
+async def test_the_metrics_match_those_of_metrics_server(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1.5, "proxy": 0.25})
+    found = samples(await metrics(node))
+    node_metrics = {key: found.pop(key) for key in [*found] if key[0].startswith("node_")}
+    assert [*node_metrics] == [("node_cpu_usage_seconds_total",), ("node_memory_working_set_bytes",)]
+    nginx, proxy = ("nginx", "shop", "web"), ("proxy", "shop", "web")
+    assert found == {
+        ("pod_cpu_usage_seconds_total", "shop", "web"): 1.75,
+        ("pod_memory_working_set_bytes", "shop", "web"): 1000,
+        ("container_cpu_usage_seconds_total", *nginx): 1.5,
+        ("container_cpu_usage_seconds_total", *proxy): 0.25,
+        ("container_memory_working_set_bytes", *nginx): 1000,
+        ("container_memory_working_set_bytes", *proxy): 1000,
+        ("container_start_time_seconds", *nginx): START,
+        ("container_start_time_seconds", *proxy): START,
+        ("resource_scrape_error",): 0,
+    }
+
+
+async def test_usage_samples_have_a_timestamp(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1})
+    families = list(text_string_to_metric_families((await metrics(node)).decode()))
+    measured = {family.name for family in families if all(sample.timestamp for sample in family.samples)}
+    assert measured == {family.name for family in families} - {
+        "container_start_time_seconds", "resource_scrape_error",
+    }  # fmt: skip
+
+
+async def test_labels_of_a_provider_are_escaped(node: UsageNode) -> None:
+    node.put("web", {'a"b\\c\nd': 1.0})
+    found = samples(await metrics(node))
+    assert found["container_cpu_usage_seconds_total", 'a"b\\c\nd', "shop", "web"] == 1

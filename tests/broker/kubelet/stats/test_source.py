@@ -1,0 +1,158 @@
+"""The usage of the node and of pods, as `/stats/summary` reports it."""
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import ProviderUnavailable
+from broker.kubelet.stats.source import Usage, encode_summary
+from tests.broker.kubelet.stats.conftest import NOW, RUNNING, UsageNode, pod
+
+WAITING = {"waiting": {"reason": "ContainerCreating"}}
+ENDED = {"terminated": {"exitCode": 0, "finishedAt": "2026-11-22T08:50:00Z"}}
+
+
+async def summary(node: UsageNode) -> Any:
+    """Return the summary, as it is read from the wire."""
+    return json.loads(encode_summary(await node.source.summary()))
+
+
+async def test_usage_is_that_of_the_provider(node: UsageNode) -> None:
+    node.put("web", {"nginx": 50.0, "proxy": 0.5})
+    (entry,) = (await summary(node))["pods"]
+    assert node.provider.reported is not None
+    assert entry == node.provider.reported[0]
+
+
+async def test_pods_of_other_nodes_are_left_out(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1})
+    node.report("stranger", {"c": 1})
+    assert [entry["podRef"]["name"] for entry in (await summary(node))["pods"]] == ["web"]
+
+
+async def test_the_provider_is_asked_once_a_second(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1})
+    await asyncio.gather(*(node.source.summary() for _ in range(20)))
+    assert node.provider.requests == 1
+    node.now += timedelta(milliseconds=999)
+    await node.source.summary()
+    assert node.provider.requests == 1
+    node.now += timedelta(milliseconds=1)
+    await node.source.summary()
+    assert node.provider.requests == 2
+
+
+async def test_a_clock_set_back_asks_again(node: UsageNode) -> None:
+    await node.source.summary()
+    node.now -= timedelta(hours=1)
+    await node.source.summary()
+    assert node.provider.requests == 2
+
+
+async def test_the_node_uses_what_pods_and_broker_use(node: UsageNode) -> None:
+    node.put("web", {"nginx": 100})
+    before = (await summary(node))["node"]
+    node.report("web", {"nginx": 107})
+    node.put("db", {"pg": 5})
+    after = (await summary(node))["node"]
+    (broker,) = after["systemContainers"]
+    assert broker["name"] == "kubelet"
+    used = after["cpu"]["usageCoreNanoSeconds"] - before["cpu"]["usageCoreNanoSeconds"]
+    own = broker["cpu"]["usageCoreNanoSeconds"] - before["systemContainers"][0]["cpu"]["usageCoreNanoSeconds"]
+    assert used == own + 12 * 10**9
+    assert after["memory"]["workingSetBytes"] == broker["memory"]["workingSetBytes"] + 2000
+    assert after["cpu"]["usageNanoCores"] == 500_000_000
+
+
+async def test_a_pod_that_leaves_takes_nothing_away(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1})
+    await node.source.summary()
+    node.report("web", {"nginx": 50})
+    before = (await summary(node))["node"]["cpu"]["usageCoreNanoSeconds"]
+    node.provider.reported = []
+    node.now += timedelta(seconds=1)
+    assert (await summary(node))["node"]["cpu"]["usageCoreNanoSeconds"] >= before
+
+
+async def test_a_restarted_container_begins_at_zero(node: UsageNode) -> None:
+    node.put("web", {"nginx": 50})
+    await node.source.summary()
+    node.report("web", {"nginx": 0.5}, started="2026-11-22T08:59:59Z")
+    (entry,) = (await summary(node))["pods"]
+    assert entry["containers"][0]["cpu"]["usageCoreNanoSeconds"] == 500_000_000
+    assert entry["cpu"]["usageCoreNanoSeconds"] == 50_500_000_000  # a pod keeps what its containers have used
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=2))
+async def test_totals_of_a_running_container_never_fall(reports: list[float]) -> None:
+    node = UsageNode()
+    node.put("web", {"nginx": 0})
+    totals = []
+    for seconds in reports:
+        node.report("web", {"nginx": seconds})
+        whole = await summary(node)
+        (entry,) = whole["pods"]
+        totals.append(
+            [user["cpu"]["usageCoreNanoSeconds"] for user in (entry["containers"][0], entry, whole["node"])]
+        )
+    for column in zip(*totals, strict=True):
+        assert list(column) == sorted(column)
+
+
+async def test_without_usage_each_running_container_has_zero(node: UsageNode) -> None:
+    node.provider.reported = None
+    node.pods["web"] = pod(
+        "web",
+        statuses={"nginx": RUNNING, "proxy": RUNNING, "slow": WAITING},
+        init={"mesh": RUNNING, "once": ENDED},
+    )
+    node.pods["done"] = pod("done", statuses={"c": ENDED})
+    (entry,) = (await summary(node))["pods"]
+    assert entry["podRef"] == {"namespace": "shop", "name": "web", "uid": "uid-of-web"}
+    assert entry["startTime"] == "2026-11-22T08:46:38Z"
+    assert [container["name"] for container in entry["containers"]] == ["mesh", "nginx", "proxy"]
+    for user in (entry, *entry["containers"]):
+        assert user["cpu"] == {"time": "2026-11-22T09:00:00.250000Z", "usageCoreNanoSeconds": 0}
+        assert user["memory"] == {"time": "2026-11-22T09:00:00.250000Z", "workingSetBytes": 0}
+
+
+async def test_an_outage_is_an_error_and_passes(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1})
+    node.provider.is_down = True
+    with pytest.raises(ProviderUnavailable):
+        await node.source.summary()
+    node.provider.is_down = False
+    assert len((await summary(node))["pods"]) == 1
+
+
+async def test_usage_that_is_none_names_the_field(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1})
+    assert node.provider.reported is not None
+    node.provider.reported[0]["containers"][0]["cpu"]["usageCoreNanoSeconds"] = "much"
+    with pytest.raises(ProviderUnavailable, match="usageCoreNanoSeconds"):
+        await node.source.summary()
+
+
+async def test_a_time_that_is_none_is_an_error(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1})
+    assert node.provider.reported is not None
+    node.provider.reported[0]["containers"][0]["cpu"]["time"] = "now"
+    with pytest.raises(ProviderUnavailable, match="invalid time"):
+        await node.source.summary()
+
+
+def test_cpu_usage_of_this_process_never_decreases() -> None:
+    first, second = Usage.of_this_process(), Usage.of_this_process()
+    assert first.memory > 0
+    assert second.cpu >= first.cpu > 0
+
+
+async def test_the_node_began_with_the_broker(node: UsageNode) -> None:
+    found = (await summary(node))["node"]
+    assert (found["nodeName"], found["startTime"]) == ("node-1", "2026-11-22T08:00:00Z")
+    assert found["cpu"]["time"] == NOW.isoformat().replace("+00:00", "Z")
