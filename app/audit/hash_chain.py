@@ -77,15 +77,9 @@ def last_hash(connection: Connection, node_name: str) -> str:
     return lock_node(connection, node_name).audit_hash or FIRST
 
 
-def extend(connection: Connection, content: Mapping[str, Any], *, after: str) -> str:
-    """Append an event to the chain of its node, and return its hash.
-
-    Args:
-        after: the hash of the previous event, read while the node is locked.
-    """
-    hash_ = digest(after, content)
-    _SET_LAST.run(connection, of_node=content["node_name"], audit_hash=hash_)
-    return hash_
+def set_last(connection: Connection, node_name: str, hash_: str) -> None:
+    """Store the hash of a node's last event, while the node is locked."""
+    _SET_LAST.run(connection, of_node=node_name, audit_hash=hash_)
 
 
 def verify(

@@ -1,5 +1,7 @@
 """Insert audit events, in the transaction of the change that they record."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,7 +17,7 @@ from app.kubernetes.pod import PodReference
 
 Verb = Literal["create", "update", "delete", "exec", "attach", "port-forward", "prune"]
 
-_INSERT = Statement(insert(AuditEvent).values(parameters(*chain.CONTENT, "previous_hash", "hash")))
+_INSERT = Statement(insert(AuditEvent).inline().values(parameters(*chain.CONTENT, "previous_hash", "hash")))
 _LONGEST_USER_AGENT = 256
 
 
@@ -50,17 +52,33 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     pruned_through: int | None = None
 
 
-def insert_event(connection: Connection, event: Event, *, after: str | None) -> str | None:
-    """Insert an event in the caller's transaction, so that it is committed together with the change.
+def insert_events(connection: Connection, events: Sequence[Event], *, after: str | None) -> str | None:
+    """Insert events of one node in the caller's transaction, so that they are committed with the changes.
 
     Args:
         after: the hash of the previous event, read while the node is locked; None without AUDIT_HASH_CHAIN.
 
     Returns:
-        The hash of the event; None without AUDIT_HASH_CHAIN.
+        The hash of the last event; None without AUDIT_HASH_CHAIN.
     """
+    rows = []
+    for event in events:
+        row = _content(event)
+        hash_ = None if after is None else chain.digest(after, row)
+        rows.append({**row, "previous_hash": after, "hash": hash_})
+        after = hash_
+    _INSERT.run_all(connection, rows)
+    if after is not None:
+        chain.set_last(connection, events[0].node_name, after)
+    for (verb, code), count in Counter((event.verb, event.code) for event in events).items():
+        metrics.audit_event(verb, code).inc(count)
+    return after
+
+
+def _content(event: Event) -> dict[str, Any]:
+    """Return the columns of an event that are hashed."""
     pod = event.pod
-    content = {
+    return {
         "at": event.at,
         "node_name": event.node_name,
         "revision": event.revision,
@@ -75,7 +93,3 @@ def insert_event(connection: Connection, event: Event, *, after: str | None) -> 
         "change": orjson.dumps(event.change).decode() if event.change else None,
         "pruned_through": event.pruned_through,
     }
-    hash_ = None if after is None else chain.extend(connection, content, after=after)
-    _INSERT.run(connection, **content, previous_hash=after, hash=hash_)
-    metrics.audit_event(event.verb, event.code).inc()
-    return hash_

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -192,14 +193,14 @@ class Settings(BaseSettings):
         """The database URL as an SQLAlchemy URL."""
         return make_url(self.database_url)
 
-    @property
+    @cached_property
     def addresses(self) -> tuple[NodeAddress, ...]:
         """The node addresses; never empty."""
         return self.node_addresses or (
             NodeAddress(type="InternalIP", address=self.vkubelet_pod_ip or "127.0.0.1"),
         )
 
-    @property
+    @cached_property
     def host_ips(self) -> tuple[str, ...]:
         """The internal IPs of the node, for the `hostIPs` of pod statuses; never empty."""
         return tuple(a.address for a in self.addresses if a.type == "InternalIP") or ("127.0.0.1",)

@@ -3,6 +3,7 @@
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _MICROSECONDS = {
     "h": 3600e6,
@@ -32,6 +33,7 @@ _AGES = (
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
 
 
+@lru_cache(maxsize=64)  # one status has the same time in many places
 def rfc3339(time: datetime) -> str:
     """Format an aware time as `metav1.Time`: UTC, whole seconds, `Z`.
 

@@ -31,6 +31,7 @@ from app.core import metrics
 from app.core.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, DiskFull
 from app.db.changes import ChangeSignal, closed_after_writing, notified
 from app.db.sqlite_file import wal_pragmas
+from app.db.statement import execute
 
 BUSY_TIMEOUT_SECONDS = 5
 """Seconds that a statement waits for a lock, on both databases."""
@@ -311,7 +312,7 @@ def _try_lock(lock: int) -> bool:
 
 def _begin(connection: Connection) -> None:
     """Begin a transaction; the driver is configured not to begin one implicitly."""
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+    execute(connection, connection.get_execution_options().get("begin", "BEGIN"))
 
 
 def _revision(dbapi_connection: Any) -> str | None:

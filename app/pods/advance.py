@@ -21,9 +21,10 @@ from app.kubernetes.resources import ResourceRequests, pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.node_clock import NodeClock
-from app.pods.removal import SELECT_ENDING, end, is_ending
+from app.pods.removal import end, is_ending
+from app.pods.rows import FOREVER, SELECT_POD_ROW, last_transition
 from app.pods.takeover import Takeover
-from app.pods.transaction import DUE, FOREVER, OF_LIVE_POD, SELECT_POD_ROW, NodeTransaction, last_transition
+from app.pods.transaction import DUE, OF_LIVE_POD, NodeTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 
@@ -37,6 +38,14 @@ _OVERDUE = (_OF_NODE, Pod.continues_at <= bindparam("now"))
 
 _SELECT_NODE = Statement(select(Node.revision, Node.settled_at).where(Node.name == bindparam("node_name")))
 _SELECT_POD = Statement(SELECT_POD_ROW.where(Pod.id == bindparam("pod_id")))
+_SELECT_ENDING = Statement(
+    SELECT_POD_ROW.where(
+        Pod.namespace == bindparam("namespace"),
+        Pod.name == bindparam("name"),
+        Pod.deleted_at.is_(None),
+        Pod.deletion_requested_at.is_not(None),
+    )
+)
 _SELECT_OVERDUE = (
     SELECT_POD_ROW.where(*_OVERDUE, Pod.id > bindparam("after")).order_by(Pod.id).limit(_PODS_PER_BATCH)
 )
@@ -103,7 +112,7 @@ class TimelineAdvancer:
             row = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=pod_id)
             if row.starts_at is None:
                 key = {"node_name": self._node_name, "namespace": row.namespace, "name": row.name}
-                row = SELECT_ENDING.first(connection, **key)
+                row = _SELECT_ENDING.first(connection, **key)
             if row is None or row.continues_at is None or row.continues_at > now:
                 return
             last = last_transition(connection, row.id, until=FOREVER)
@@ -173,16 +182,17 @@ class TimelineAdvancer:
     def _store(self, advanced: list[tuple[Row, ResourceRequests, Transition, Timeline]]) -> int:
         """Insert statuses, remove pods that have ended, publish due statuses, and return the node's revision."""
         started: list[AcceptedPod] = []
-        begin = NodeTransaction.begin(self._database, node_name=self._node_name, clock=self._clock)
+        begin = NodeTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
         with begin as transaction, transaction.step():
             revision = transaction.revision
             for row, requested, last, timeline in advanced:
+                transaction.rows.flush()
                 # Skip a pod that another process advanced, or a request changed, since its row was read.
                 fresh = _SELECT_POD.one(transaction.connection, node_name=self._node_name, pod_id=row.id)
                 current = last_transition(transaction.connection, row.id, until=FOREVER)
                 if (_version(fresh), current.effective_at) != (_version(row), last.effective_at):
                     continue
-                transaction.insert_statuses(row.id, requested, timeline.transitions)
+                transaction.rows.insert_statuses(row.uid, requested, timeline.transitions)
                 if not is_ending(fresh):
                     transaction.update_pod(fresh, continues_at=timeline.continues_at)
                     continue

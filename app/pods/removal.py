@@ -15,23 +15,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam
-
 from app.core.errors import InvalidRequest
-from app.db.models import Pod
-from app.db.statement import Row, Statement
+from app.db.statement import Row
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import PodStatus, Transition
 from app.pods.accepted import accepted_pod
-from app.pods.transaction import FOREVER, SELECT_POD_ROW, TICK, NodeTransaction, last_transition
+from app.pods.rows import FOREVER, last_transition
+from app.pods.transaction import TICK, NodeTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 from app.runtimes.observed import Observation, build_observed_status, build_problem_status
-
-_OF_NAME = (Pod.namespace == bindparam("namespace"), Pod.name == bindparam("name"), Pod.deleted_at.is_(None))
-_SELECT_WAITING = Statement(SELECT_POD_ROW.where(*_OF_NAME, Pod.starts_at.is_(None)))
-SELECT_ENDING = Statement(SELECT_POD_ROW.where(*_OF_NAME, Pod.deletion_requested_at.is_not(None)))
-"""The pod of a name whose deletion was requested and whose containers have not ended."""
 
 
 class Ended(NamedTuple):
@@ -75,10 +68,14 @@ def end(
     if ends_at > now:
         transaction.update_pod(row, continues_at=ends_at)
         return Ended(is_gone=False)
+    others = transaction.rows.named(row.namespace, row.name)
+    waiting = next((pod for pod in others if pod.starts_at is None and pod.id != row.id), None)
     transaction.update_pod(
         row, updated_at=max(row.updated_at, ends_at), deleted_at=ends_at, continues_at=continues_at
     )
-    return Ended(is_gone=True, started=_start_waiting(transaction, runtime, row, at=ends_at))
+    if waiting is None:
+        return Ended(is_gone=True)
+    return Ended(is_gone=True, started=[_start(transaction, runtime, waiting, at=ends_at)])
 
 
 def waiting_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus | None = None) -> PodStatus:
@@ -86,14 +83,8 @@ def waiting_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus | None
     return build_observed_status(pod, Observation(at), at=at, scheme="", previous=previous)
 
 
-def _start_waiting(
-    transaction: NodeTransaction, runtime: Runtime, ended: Row, *, at: datetime
-) -> list[AcceptedPod]:
-    """Start the pod that waits for the name of a pod that ended at a time; return it, if there is one."""
-    key = {"node_name": transaction.node_name, "namespace": ended.namespace, "name": ended.name}
-    row = _SELECT_WAITING.first(transaction.connection, **key)
-    if row is None:
-        return []
+def _start(transaction: NodeTransaction, runtime: Runtime, row: Row, *, at: datetime) -> AcceptedPod:
+    """Start a pod that has waited for its name until a time; return it."""
     last = last_transition(transaction.connection, row.id, until=FOREVER)
     at = max(at, last.effective_at + TICK)
     pod = accepted_pod(runtime, row._replace(starts_at=at))
@@ -102,8 +93,8 @@ def _start_waiting(
     except InvalidRequest as exc:  # valid when it was created; the settings of the runtime have changed
         problem = build_problem_status(pod, str(exc), at=at, previous=last.status)
         timeline = Timeline([Transition(at, problem)])
-    transaction.insert_statuses(row.id, pod_requests(pod.manifest.pod.spec), timeline.transitions)
+    transaction.rows.insert_statuses(row.uid, pod_requests(pod.manifest.pod.spec), timeline.transitions)
     transaction.update_pod(
         row, updated_at=max(row.updated_at, at), starts_at=at, continues_at=timeline.continues_at
     )
-    return [pod]
+    return pod

@@ -7,7 +7,7 @@ from uuid import uuid4
 from app.audit import Caller, Verb
 from app.core.errors import NotFound
 from app.core.timestamps import seconds
-from app.kubernetes.pod import Manifest, PodReference
+from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.pods.removal import is_ending
 from app.pods.transaction import Unchanged
 from app.pods.writer import PodWriter
@@ -20,6 +20,11 @@ class PutRequest:
     verb: Literal["create", "update"]
     manifest: Manifest
     caller: Caller
+
+    @property
+    def pod(self) -> ObjectMeta:
+        """The pod of the request."""
+        return self.manifest.pod.metadata
 
     def apply(self, writer: PodWriter) -> None:
         """Create, update, restore or replace a pod.

@@ -188,17 +188,22 @@ class PodService:
         now, chained = self._node.clock(), self._node.runtime.settings.audit_hash_chain
         with self._node.database.write() as connection:
             after = last_hash(connection, self._node.node_name) if chained else None
-            for refusal in refusals:
-                event = Event(
-                    at=now,
-                    node_name=self._node.node_name,
-                    caller=caller,
-                    verb=verb,
-                    pod=refusal.pod,
-                    code=refusal.code,
-                    change={"refused": refusal.message},
-                )
-                after = audit.insert_event(connection, event, after=after)
+            audit.insert_events(
+                connection,
+                [
+                    Event(
+                        at=now,
+                        node_name=self._node.node_name,
+                        caller=caller,
+                        verb=verb,
+                        pod=refusal.pod,
+                        code=refusal.code,
+                        change={"refused": refusal.message},
+                    )
+                    for refusal in refusals
+                ],
+                after=after,
+            )
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""

@@ -80,9 +80,8 @@ class Streams:
         )
         chained = self._node.runtime.settings.audit_hash_chain
         with self._node.database.write() as connection:
-            audit.insert_event(
-                connection, event, after=last_hash(connection, self._node.node_name) if chained else None
-            )
+            after = last_hash(connection, self._node.node_name) if chained else None
+            audit.insert_events(connection, [event], after=after)
 
     def _find(self, namespace: str, name: str, container: str) -> AcceptedPod:
         pod, text = self._pods.find(namespace, name)

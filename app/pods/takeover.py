@@ -16,7 +16,8 @@ from app.db.engine import Database
 from app.db.models import Pod
 from app.db.statement import Row
 from app.pods.node_clock import NodeClock
-from app.pods.transaction import SELECT_POD_ROW, NodeTransaction, last_transition
+from app.pods.rows import SELECT_POD_ROW, last_transition
+from app.pods.transaction import NodeTransaction
 from app.runtimes import Runtime
 
 _SELECT_UNOBSERVED = SELECT_POD_ROW.where(
@@ -46,11 +47,11 @@ class Takeover:
         with self._database.read() as connection:
             is_any_left = bool(_left_pods(connection, node_name, now=now))
         if is_any_left:
-            begin = NodeTransaction.begin(self._database, node_name=node_name, clock=self._clock)
+            begin = NodeTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
             with begin as transaction, transaction.step():
                 for row in _left_pods(transaction.connection, node_name, now=transaction.now):
                     now, _ = transaction.next_timestamp(row)
-                    transaction.delete_statuses_from(row.id, at=now)
+                    transaction.rows.delete_statuses_from(row.id, at=now)
                     transaction.update_pod(row, continues_at=now)
         self._is_done = True
 

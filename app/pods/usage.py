@@ -19,7 +19,7 @@ from app.pods.accepted import accepted_pod
 from app.pods.context import NodeContext
 from app.pods.queries import existed_at, status_at
 from app.pods.readiness import read_histories
-from app.pods.transaction import SELECT_POD_ROW
+from app.pods.rows import SELECT_POD_ROW
 from app.runtimes import EarlierUsage, PodUsage, ReadyHistory
 
 _ROWS_PER_CHUNK = 200

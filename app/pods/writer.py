@@ -4,47 +4,24 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import bindparam, insert
 
-from app import audit
 from app.audit import Caller, Event, Verb
 from app.audit.diff import diff
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339
-from app.db.models import Pod
-from app.db.statement import Row, Statement, parameters
+from app.db.statement import Row
 from app.kubernetes import status as statuses
 from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod
 from app.pods.context import NodeContext
-from app.pods.ipam import free_address
-from app.pods.removal import SELECT_ENDING, end, is_ending, waiting_status
-from app.pods.transaction import FOREVER, NEWEST_FIRST, SELECT_POD_ROW, NodeTransaction, Unchanged, last_transition
+from app.pods.removal import end, is_ending, waiting_status
+from app.pods.rows import FOREVER, last_transition
+from app.pods.transaction import NodeTransaction, Unchanged
 from app.runtimes import AcceptedPod
 from app.runtimes.base import Timeline
 from app.runtimes.observed import build_lost_status
-
-_SELECT_NEWEST = Statement(
-    SELECT_POD_ROW.where(
-        Pod.namespace == bindparam("namespace"), Pod.name == bindparam("name"), Pod.deleted_at.is_(None)
-    )
-    .order_by(*NEWEST_FIRST)
-    .limit(1)
-)
-_SELECT_BY_UID = Statement(SELECT_POD_ROW.where(Pod.uid == bindparam("uid")))
-_INSERT_POD = Statement(
-    insert(Pod)
-    .values(
-        parameters(
-            "node_name", "namespace", "name", "uid", "pod", "digest", "pod_ip", "created_at", "updated_at",
-            "starts_at", "deletion_requested_at", "grace_ends_at", "deleted_at", "continues_at", "revision",
-            "controller_uid",
-        )
-    )
-    .returning(Pod.id)
-)  # fmt: skip
 
 
 class PodWriter:
@@ -62,6 +39,7 @@ class PodWriter:
 
     def __init__(self, transaction: NodeTransaction, node: NodeContext, *, caller: Caller, verb: Verb) -> None:
         self._transaction = transaction
+        self._rows = transaction.rows
         self._runtime = node.runtime
         self._settings = node.runtime.settings
         self._disk = node.disk
@@ -71,22 +49,20 @@ class PodWriter:
 
     def find(self, namespace: str, name: str) -> Row | None:
         """Return the row of the newest pod with a name that is not gone; None where there is none."""
-        row = self._find(_SELECT_NEWEST, namespace=namespace, name=name)
-        if row is None or (row.starts_at and not is_ending(row)):
-            return row
-        ending = row if is_ending(row) else self._find(SELECT_ENDING, namespace=namespace, name=name)
-        if ending is None or not self._has_ended(ending):
-            return row
-        return self._find(_SELECT_NEWEST, namespace=namespace, name=name)
+        found = self._rows.named(namespace, name)
+        ending = next(filter(is_ending, found), None)
+        if ending and self._has_ended(ending):
+            found = self._rows.named(namespace, name)
+        return found[0] if found else None
 
     def find_ending(self, namespace: str, name: str, uid: str) -> Row | None:
         """Return the row of the pod with a name and UID that is being deleted; None where there is none."""
-        row = self._find(SELECT_ENDING, namespace=namespace, name=name)
-        return row if row and row.uid == uid else None
+        found = self._rows.named(namespace, name)
+        return next((row for row in found if is_ending(row) and row.uid == uid), None)
 
     def find_by_uid(self, uid: str) -> Row | None:
         """Return the row of the pod with a UID, gone or not; None where there is none."""
-        return self._find(_SELECT_BY_UID, uid=uid)
+        return self._rows.with_uid(uid)
 
     def check_disk(self, manifest: Manifest) -> None:
         """Check that the disk has room for a pod, besides those that earlier steps of the transaction stored.
@@ -106,16 +82,14 @@ class PodWriter:
         now = self._transaction.now
         metadata = manifest.pod.metadata
         pod, timeline = self._begin(manifest, now=now)
-        row = _INSERT_POD.one(
-            self._transaction.connection,
-            node_name=self._transaction.node_name,
+        self._rows.insert_pod(
             namespace=metadata.namespace,
             name=metadata.name,
-            uid=metadata.uid,
+            uid=metadata.uid or "",
             revision=self._transaction.revision,
             **_new_pod(pod, timeline, now=now),
         )
-        self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
+        self._rows.insert_statuses(metadata.uid or "", pod_requests(manifest.pod.spec), timeline.transitions)
         self._record(metadata, {"replaced": replaced}, timeline)
 
     def restore(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
@@ -129,9 +103,9 @@ class PodWriter:
             raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
         now, _ = self._transaction.next_timestamp(row)
         pod, timeline = self._begin(manifest, now=now)
-        self._transaction.delete_statuses_from(row.id, at=now)
+        self._rows.delete_statuses_from(row.id, at=now)
         self._transaction.mark_left(row.id, left_at=row.deleted_at)
-        self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
+        self._rows.insert_statuses(row.uid, pod_requests(manifest.pod.spec), timeline.transitions)
         self._transaction.update_pod(row, **_new_pod(pod, timeline, now=now))
         self._record(row, {"revived": row.uid, "replaced": replaced}, timeline)
 
@@ -157,8 +131,8 @@ class PodWriter:
             requested = pod_requests(manifest.pod.spec)
             if is_same and pod_requests(before.pod.spec) == requested:
                 upcoming = upcoming[1:]  # the stored status holds on, with the time from which it holds
-            self._transaction.delete_statuses_from(row.id, at=now)
-            self._transaction.insert_statuses(row.id, requested, upcoming)
+            self._rows.delete_statuses_from(row.id, at=now)
+            self._rows.insert_statuses(row.uid, requested, upcoming)
             row_after = row_after._replace(continues_at=timeline.continues_at)
         self._transaction.update_pod(row_after)
         self._keep_usage(row, row_after, now=now)
@@ -196,8 +170,8 @@ class PodWriter:
             timeline = self._runtime.delete(pod, current=current, grace=grace_ends_at - requested_at, now=now)
         else:  # it has waited for another pod of its name, and no container has run
             timeline = Timeline([Transition(now, build_lost_status(pod, at=now, previous=current.status))])
-        self._transaction.delete_statuses_from(row.id, at=now)
-        self._transaction.insert_statuses(row.id, pod_requests(manifest.pod.spec), timeline.transitions)
+        self._rows.delete_statuses_from(row.id, at=now)
+        self._rows.insert_statuses(row.uid, pod_requests(manifest.pod.spec), timeline.transitions)
         last = (timeline.transitions or [current])[-1]
         self._end(row, last, continues_at=timeline.continues_at, now=now)
         if self._verb == "delete":
@@ -206,7 +180,7 @@ class PodWriter:
     def _begin(self, manifest: Manifest, *, now: datetime) -> tuple[AcceptedPod, Timeline]:
         """Return a new pod and its timeline. One that waits has no `starts_at`; the runtime only validates it."""
         metadata = manifest.pod.metadata
-        waits = self._find(SELECT_ENDING, namespace=metadata.namespace, name=metadata.name) is not None
+        waits = any(map(is_ending, self._rows.named(metadata.namespace, metadata.name)))
         pod = self._runtime.accepted(
             manifest, pod_ip=self._address(manifest), accepted_at=now, starts_at=None if waits else now
         )
@@ -231,7 +205,7 @@ class PodWriter:
         usages = [self._runtime.usage(accepted_pod(self._runtime, row)) for row in (before, after)]
         records = [usage.record() if usage else None for usage in usages]
         if records[0] and records[0] != records[1]:
-            self._transaction.insert_usage_change(before.id, changed_at=now, usage=records[0])
+            self._rows.insert_usage_change(before.id, changed_at=now, usage=records[0])
 
     def _has_ended(self, row: Row) -> bool:
         """Remove a pod whose stored end has passed; return whether it was removed."""
@@ -248,18 +222,10 @@ class PodWriter:
         self.touched += ended.started
         return ended.is_gone
 
-    def _find(self, statement: Statement, **key: object) -> Row | None:
-        return statement.first(self._transaction.connection, node_name=self._transaction.node_name, **key)
-
     def _address(self, manifest: Manifest) -> str | None:
         if manifest.pod.spec.host_network or not self._runtime.has_pod_network:
             return None
-        return free_address(
-            self._transaction.connection,
-            node_name=self._transaction.node_name,
-            network=self._settings.pod_cidr,
-            start=self._transaction.revision,
-        )
+        return self._transaction.addresses.take()
 
     def _record(
         self, pod: Row | ObjectMeta, change: dict[str, Any] | None = None, timeline: Timeline | None = None
@@ -277,9 +243,7 @@ class PodWriter:
             revision=self._transaction.revision,
             change=change,
         )
-        after = self._transaction.last_hash if self._settings.audit_hash_chain else None
-        hash_ = audit.insert_event(self._transaction.connection, event, after=after)
-        self._transaction.last_hash = hash_ or self._transaction.last_hash
+        self._rows.record(event)
 
 
 def _new_pod(pod: AcceptedPod, timeline: Timeline, *, now: datetime) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import delete, text
 from sqlalchemy.exc import DBAPIError
 
-from app.audit import Caller, Event, insert_event
+from app.audit import Caller, Event, insert_events
 from app.audit.retention import Pruned
 from app.core.errors import DatabaseFault, InvalidRequest
 from app.db.engine import Database
@@ -163,7 +163,7 @@ def test_a_pruning_names_only_older_events(recorded: Flask, database: Database) 
         pruned_through=99,
     )
     with pytest.raises(DatabaseFault), database.write() as connection:
-        insert_event(connection, event, after=None)
+        insert_events(connection, [event], after=None)
 
 
 def test_pruning_one_node_keeps_the_others(

@@ -67,7 +67,12 @@ class Writer:
                     break
 
     def requests(self, name: str, number: int) -> Iterator[Callable[[Client], bool]]:
-        """Yield the requests for a pod: all are created, many updated, some deleted."""
+        """Yield the requests for a pod, or a batch: all are created, many updated, some deleted."""
+        if number % 4 == 3:
+            pods = [a_pod(f"{name}-{letter}") for letter in "abc"]
+            yield lambda client: self.send_batch(client, "POST", "/createPods", pods)
+            yield lambda client: self.send_batch(client, "DELETE", "/deletePods", pods[:2])
+            return
         pod = a_pod(name)
         yield lambda client: self.send(client, "POST", "/createPod", pod)
         if number % 2:
@@ -77,13 +82,22 @@ class Writer:
             yield lambda client: self.send(client, "DELETE", "/deletePod", pod)
 
     def send(self, client: Client, method: str, path: str, pod: dict[str, Any]) -> bool:
-        name = pod["metadata"]["name"]
-        state = None if method == "DELETE" else (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
-        self.open[name] = state
-        answer = client.request(method, path, pod)
+        return self.exchange(client, method, path, pod, [pod])
+
+    def send_batch(self, client: Client, method: str, path: str, pods: list[dict[str, Any]]) -> bool:
+        return self.exchange(client, method, path, pods, pods)
+
+    def exchange(self, client: Client, method: str, path: str, body: object, pods: list[dict[str, Any]]) -> bool:
+        for pod in pods:
+            state = (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
+            self.open[pod["metadata"]["name"]] = None if method == "DELETE" else state
+        answer = client.request(method, path, body)
         self.answers[answer.code] = self.answers.get(answer.code, 0) + 1
-        if answer.code == 200:
-            self.promised[name] = self.open.pop(name)
+        outcomes = answer.json() if answer.code == 200 and answer.body else []
+        if answer.code == 200 and {outcome["code"] for outcome in outcomes} <= {200}:
+            for pod in pods:
+                name = pod["metadata"]["name"]
+                self.promised[name] = self.open.pop(name)
             return True
         if answer.code != 503 or "Retry-After" not in answer.headers or answer.json()["error"]["code"] != 503:
             self.unlike.append(answer)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert
 from app.core.errors import Unavailable
 from app.db.engine import Database
 from app.db.models import Node, Pod
-from app.pods.ipam import free_address
+from app.pods.ipam import FreeAddresses
 from tests.conftest import MakeApp
 from tests.pods import a_pod
 
@@ -40,7 +40,7 @@ def occupy(
 
 
 def find(connection: Connection, network: str, *, start: int = 0) -> str:
-    return free_address(connection, node_name=NODE, network=ip_network(network), start=start)
+    return FreeAddresses(connection, node_name=NODE, network=ip_network(network), start=start).take()
 
 
 def usable(network: str) -> list[str]:

@@ -1,0 +1,277 @@
+"""The rows of pods within one transaction: read many at once, and written many at once.
+
+The problem: a transaction that creates a hundred pods would execute a thousand statements. Most of the time of a
+write is spent in each statement's way to the database, not in its effect.
+
+The rule: :meth:`PodRows.load` reads the rows of all pods that the transaction is about. Changes are collected, and
+rows that are alike are written by one statement at the end. Whatever is read again after a change is written
+first, so that the database answers as if every change had been made at once. Each step of a transaction can be
+rolled back alone: what it has collected is dropped, and only a step whose changes had to be written before its end
+needs a savepoint.
+
+An example: a batch creates `a`, `b` and `b` with another UID. `a` and the first `b` are collected. The third item
+finds that `b` has changed: both are written, a savepoint is set, and `b` is read again. At the end, one statement
+inserts the second `b`.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, union_all, update
+from sqlalchemy.orm import aliased
+
+from app import audit
+from app.audit import Event
+from app.core import metrics
+from app.db.lists import by_dialect, encode, numbers, pairs, strings
+from app.db.models import Pod, PodStatus, UsageChange
+from app.db.statement import Row, Statement, execute, parameters
+from app.kubernetes import status as statuses
+from app.kubernetes.resources import ResourceRequests
+from app.kubernetes.status import Transition
+
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+SELECT_POD_ROW = select(
+    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
+    Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
+    Pod.revision, Pod.controller_uid,
+).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
+"""The columns of a pod that writers and runtimes need."""
+
+Name = tuple[str, str]
+"""The namespace and the name of a pod."""
+
+_CHANGEABLE = (
+    "pod", "digest", "pod_ip", "created_at", "updated_at", "starts_at", "deletion_requested_at", "grace_ends_at",
+    "deleted_at", "continues_at", "revision", "controller_uid",
+)  # fmt: skip
+
+
+_SELECT_KNOWN = by_dialect(
+    lambda dialect: union_all(
+        SELECT_POD_ROW.where(
+            Pod.deleted_at.is_(None), tuple_(Pod.namespace, Pod.name).in_(pairs("names", dialect))
+        ),
+        SELECT_POD_ROW.where(Pod.uid.in_(strings("uids", dialect))),
+    )
+)
+_SELECT_LAST = Statement(
+    select(PodStatus.effective_at, PodStatus.status)
+    .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
+    .order_by(PodStatus.effective_at.desc())
+    .limit(1)
+)
+
+
+def _select_lasts(dialect: str) -> Any:
+    pods, earlier = numbers("pod_ids", dialect).subquery(), aliased(PodStatus)
+    pod_id = pods.c[0]
+    last = select(func.max(earlier.effective_at)).where(
+        earlier.pod_id == pod_id, earlier.effective_at <= bindparam("until")
+    )
+    return select(PodStatus.pod_id, PodStatus.effective_at, PodStatus.status).join_from(
+        pods, PodStatus, (PodStatus.pod_id == pod_id) & (PodStatus.effective_at == last.scalar_subquery())
+    )
+
+
+_SELECT_LASTS = by_dialect(_select_lasts)
+_INSERT_POD = Statement(
+    insert(Pod).inline().values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE))
+)
+_DELETE_STATUSES = Statement(
+    delete(PodStatus).where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at >= bindparam("at"))
+)
+_ID_OF_POD = (
+    select(Pod.id).where(Pod.node_name == bindparam("node_name"), Pod.uid == bindparam("uid")).scalar_subquery()
+)
+_INSERT_STATUS = Statement(
+    insert(PodStatus)
+    .inline()
+    .values(
+        pod_id=_ID_OF_POD,
+        **parameters("effective_at", "phase", "reason", "status", "cpu_millicores", "memory_bytes"),
+    )
+)
+_INSERT_USAGE_CHANGE = Statement(insert(UsageChange).inline().values(parameters("pod_id", "changed_at", "usage")))
+_UPDATE_POD = Statement(update(Pod).where(Pod.id == bindparam("pod_id")).values(parameters(*_CHANGEABLE)))
+
+
+_WRITES = (_INSERT_POD, _DELETE_STATUSES, _INSERT_STATUS, _UPDATE_POD, _INSERT_USAGE_CHANGE)
+
+
+class _Changes:
+    """Collected changes. Those of one pod that depend on each other are written in the order of the statements."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Statement, list[dict[str, Any]]] = {statement: [] for statement in _WRITES}
+        self.events: list[Event] = []
+
+    def extend(self, later: "_Changes") -> None:
+        for statement, rows in later.rows.items():
+            self.rows[statement] += rows
+        self.events += later.events
+
+
+class PodRows:
+    """Reads and writes the rows of a node's pods in one transaction.
+
+    Args:
+        connection: a connection in the transaction; the node is locked.
+        last_hash: the hash of the node's last audit event; None without AUDIT_HASH_CHAIN.
+    """
+
+    def __init__(self, connection: Connection, node_name: str, *, last_hash: str | None) -> None:
+        self.connection = connection
+        self._node_name = node_name
+        self._last_hash = last_hash
+        self._named: dict[Name, list[Row]] = {}
+        self._of_uid: dict[str, Row | None] = {}
+        self._last: dict[int, Row] = {}
+        self._last_until = FOREVER
+        self._changes = _Changes()
+        self._step: _Changes | None = None
+        self._has_savepoint = False
+        self._hash_before_step = last_hash
+
+    def load(self, names: Iterable[Name], uids: Iterable[str]) -> None:
+        """Read the pods with these names that are not gone, and all pods with these UIDs."""
+        found: dict[Name, dict[int, Row]] = {name: {} for name in names}
+        of_uid: dict[str, Row | None] = dict.fromkeys(uids)
+        key = {"node_name": self._node_name, "names": encode(list(found)), "uids": encode(list(of_uid))}
+        for row in _SELECT_KNOWN[self.connection.dialect.name].all(self.connection, **key):
+            if row.deleted_at is None and (row.namespace, row.name) in found:
+                found[row.namespace, row.name][row.id] = row
+            if row.uid in of_uid:
+                of_uid[row.uid] = row
+        self._named |= {name: sorted(rows.values(), key=_age) for name, rows in found.items()}
+        self._of_uid |= of_uid
+
+    def load_statuses(self, *, until: datetime) -> None:
+        """Read the status that holds at a time of every pod that was read."""
+        pods = {row.id for rows in self._named.values() for row in rows}
+        if pods:
+            key = {"pod_ids": encode(list(pods)), "until": until}
+            found = _SELECT_LASTS[self.connection.dialect.name].all(self.connection, **key)
+            self._last = {row.pod_id: row for row in found}
+            self._last_until = until
+
+    def transition_at(self, pod_id: int, *, until: datetime) -> Transition:
+        """Return the last status that holds from `until` or earlier."""
+        last = self._last.get(pod_id) if until == self._last_until else None
+        if last is None:
+            return last_transition(self.connection, pod_id, until=until)
+        return Transition(last.effective_at, statuses.decode_status(last.status))
+
+    def named(self, namespace: str, name: str) -> list[Row]:
+        """Return the pods with a name that are not gone: first the one that is not being deleted."""
+        if (namespace, name) not in self._named:
+            self.flush()
+            self.load([(namespace, name)], [])
+        return self._named[namespace, name]
+
+    def with_uid(self, uid: str) -> Row | None:
+        """Return the pod with a UID, gone or not; None where there is none."""
+        if uid not in self._of_uid:
+            self.flush()
+            self.load([], [uid])
+        return self._of_uid[uid]
+
+    def insert_pod(self, *, namespace: str, name: str, uid: str, **columns: Any) -> None:
+        """Insert a pod."""
+        self._forget(namespace, name, uid)
+        key = {"node_name": self._node_name, "namespace": namespace, "name": name, "uid": uid}
+        self._add(_INSERT_POD, {**key, **columns})
+
+    def update_pod(self, row: Row, **columns: Any) -> None:
+        """Update columns of a pod."""
+        self._forget(row.namespace, row.name, row.uid)
+        self._last.pop(row.id, None)
+        before = {name: getattr(row, name) for name in _CHANGEABLE}
+        self._add(_UPDATE_POD, {"pod_id": row.id, **before, **columns})
+
+    def delete_statuses_from(self, pod_id: int, *, at: datetime) -> None:
+        """Delete the statuses that hold from a time or later."""
+        self._last.pop(pod_id, None)
+        self._add(_DELETE_STATUSES, {"of_pod": pod_id, "at": at})
+
+    def insert_statuses(self, uid: str, requested: ResourceRequests, transitions: Iterable[Transition]) -> None:
+        """Insert statuses of the pod with a UID, with the requests of the pod while they hold."""
+        for effective_at, status in transitions:
+            row = {
+                "node_name": self._node_name,
+                "uid": uid,
+                "effective_at": effective_at,
+                "phase": status.phase,
+                "reason": status.summary,
+                "status": statuses.encode_status(status),
+                "cpu_millicores": requested.cpu_millicores,
+                "memory_bytes": requested.memory_bytes,
+            }
+            self._add(_INSERT_STATUS, row)
+            metrics.transition(status.phase).inc()
+
+    def insert_usage_change(self, pod_id: int, *, changed_at: datetime, usage: str) -> None:
+        """Insert the usage that a pod had until a time."""
+        self._add(_INSERT_USAGE_CHANGE, {"pod_id": pod_id, "changed_at": changed_at, "usage": usage})
+
+    def record(self, event: Event) -> None:
+        """Insert an audit event."""
+        (self._step or self._changes).events.append(event)
+
+    def flush(self) -> None:
+        """Write the collected changes; within a step, after a savepoint."""
+        self._write(self._changes)
+        self._changes = _Changes()
+        if self._step:
+            if not self._has_savepoint:
+                execute(self.connection, "SAVEPOINT step")
+                self._has_savepoint, self._hash_before_step = True, self._last_hash
+            self._write(self._step)
+            self._step = _Changes()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Collect the changes of one step; drop them, or roll them back, where it raises."""
+        self._step, self._has_savepoint = _Changes(), False
+        try:
+            yield
+        except BaseException:
+            if self._has_savepoint:
+                execute(self.connection, "ROLLBACK TO SAVEPOINT step")
+                self._named.clear()
+                self._of_uid.clear()
+                self._last_hash = self._hash_before_step
+            raise
+        else:
+            self._changes.extend(self._step)
+        finally:
+            if self._has_savepoint:
+                execute(self.connection, "RELEASE SAVEPOINT step")
+            self._step = None
+
+    def _forget(self, namespace: str, name: str, uid: str) -> None:
+        """Drop the rows of a changed pod: they are read again when they are needed."""
+        self._named.pop((namespace, name), None)
+        self._of_uid.pop(uid, None)
+
+    def _add(self, statement: Statement, row: dict[str, Any]) -> None:
+        (self._step or self._changes).rows[statement].append(row)
+
+    def _write(self, changes: _Changes) -> None:
+        for statement, rows in changes.rows.items():
+            statement.run_all(self.connection, rows)
+        if changes.events:
+            self._last_hash = audit.insert_events(self.connection, changes.events, after=self._last_hash)
+
+
+def last_transition(connection: Connection, pod_id: int, *, until: datetime) -> Transition:
+    """Return the last status that holds from `until` or earlier; of all statuses with `FOREVER`."""
+    last = _SELECT_LAST.one(connection, pod_id=pod_id, until=until)
+    return Transition(last.effective_at, statuses.decode_status(last.status))
+
+
+def _age(row: Row) -> tuple[bool, float]:
+    return row.deletion_requested_at is not None, -row.created_at.timestamp()
