@@ -1,12 +1,15 @@
 """The connection that each thread keeps for its reads from SQLite."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, make_url, select
 
 from app.db.engine import Database
+from app.db.migrate import head
 from app.db.models import Node
 from app.db.nodes import add_node
 
@@ -49,3 +52,20 @@ def test_a_read_that_fails_closes_its_connection(database: Database) -> None:
     assert failed.closed
     with database.read() as connection:
         assert nodes(connection) == []
+
+
+def test_a_replaced_file_is_opened_anew(database: Database, database_url: str, tmp_path: Path) -> None:
+    path = Path(make_url(database_url).database or "")
+    shutil.copy(path, tmp_path / "backup.db")
+    backup = Database(make_url(f"sqlite:///{tmp_path}/backup.db"), head=head())
+    with backup.write() as connection:
+        add_node(connection, "restored")
+    backup.dispose()  # which completes the file
+    with database.read() as connection:
+        assert nodes(connection) == []
+
+    for file in path.parent.glob(f"{path.name}-*"):
+        file.unlink()
+    (tmp_path / "backup.db").replace(path)
+    with database.read() as connection:
+        assert nodes(connection) == ["restored"]
