@@ -121,7 +121,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         default=14400.0, description="time without a byte after which an exec, attach or port-forward is ended"
     )
     stream_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=1000, description="greatest number of exec, attach and port-forward sessions at once"
+        default=256,
+        description="greatest number of exec, attach and port-forward sessions at once; each takes about 0.3 MB",
     )
     taint_key: str = Field(
         default="virtual-kubelet.io/provider",

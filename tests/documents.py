@@ -23,6 +23,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "docs/audit.md": {},
     "docs/shell.md": {},
     "docs/synthetic.md": {},
+    "docs/autoscaling.md": {},
     "docs/conformance.md": {},
     "docs/extensions.md": {},
     "docs/operations.md": {},

@@ -134,6 +134,17 @@ FROM (SELECT DISTINCT uid, container, image, exit_code, finished_at
 GROUP BY image, exit_code
 ORDER BY failures DESC, image, exit_code""",
     ),
+    "oom-kills": Report(
+        "Which containers were killed because of their memory?",
+        ("since", "until"),
+        """\
+SELECT min(since) AS at, namespace, name, uid, container, image
+FROM pod_containers
+WHERE node_name = :node_name AND state = 'terminated' AND reason = 'OOMKilled'
+  AND since >= :since AND since < :until
+GROUP BY namespace, name, uid, container, image, restarts
+ORDER BY at, namespace, name, container""",
+    ),
     "who-deleted": Report(
         "Who deleted the pods of a name, or put others in their place?",
         ("namespace", "name"),

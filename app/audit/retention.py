@@ -20,7 +20,7 @@ from app.audit.writer import Caller, Event, insert_event
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
-from app.db.models import AuditEvent, Base, Pod, PodStatus
+from app.db.models import AuditEvent, Base, Pod, PodStatus, UsageChange
 from app.db.nodes import lock_node
 from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
@@ -130,6 +130,7 @@ class Retention:
         of_these = PodStatus.pod_id.in_(pod_ids)
         rows = connection.execute(select(PodStatus.__table__).where(of_these).order_by(*_KEY_OF_STATUS)).all()
         connection.execute(delete(PodStatus).where(of_these))
+        connection.execute(delete(UsageChange).where(UsageChange.pod_id.in_(pod_ids)))
         return [line(PodStatus, row._mapping) for row in rows]
 
     def _rows(self) -> tuple[Select[Any], Select[Any], Select[Any]]:

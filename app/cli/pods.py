@@ -8,6 +8,7 @@ import click
 from app.cli.output import Group, as_json, at, lines, printable, table
 from app.core.errors import InvalidRequest
 from app.core.timestamps import format_age, rfc3339
+from app.kubernetes.stats import ContainerStats, PodStats
 from app.pods.explain import StatusInterval, summary
 from app.pods.history import PodRecord, PodSnapshot
 from app.services import get_services
@@ -58,6 +59,21 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 
 
 @pods.command()
+@click.option("--namespace", "-n", help="Only pods in this namespace.")
+@click.option("--containers", is_flag=True, help="Show each container.")
+@at
+@as_json
+def top(*, namespace: str | None, containers: bool, at: datetime | None, as_json: bool) -> None:
+    """Show the CPU and memory usage of pods with running containers."""
+    found = get_services().usage.pods(at, namespace=namespace)
+    if as_json:
+        lines(found)
+        return
+    names = ("NAMESPACE", "NAME", *(["CONTAINER"] if containers else []))
+    table((*names, "CPU(cores)", "MEMORY(bytes)"), _usages(found, containers=containers))
+
+
+@pods.command()
 @pod_argument
 @as_json
 def history(*, pod: str, as_json: bool) -> None:
@@ -84,6 +100,16 @@ def explain(*, pod: str, at: datetime | None, as_json: bool) -> None:
     click.echo(f"{record.namespace}/{record.name} (UID {record.uid})")
     for sentence in sentences:
         click.echo(f"  {printable(sentence)}")
+
+
+def _usages(pods: list[PodStats], *, containers: bool) -> Iterator[tuple[object, ...]]:
+    """Yield rows as `kubectl top pods` prints them: millicores and MiB."""
+    for pod in pods:
+        name = pod.pod_ref.namespace, pod.pod_ref.name
+        for usage in pod.containers if containers else [pod]:
+            cores, memory = usage.cpu.usage_nano_cores, usage.memory.working_set_bytes
+            names = (*name, usage.name) if isinstance(usage, ContainerStats) else name
+            yield (*names, f"{-(-cores // 10**6)}m", f"{memory // 2**20}Mi")
 
 
 def _interval_at(pod: PodRecord, time: datetime) -> StatusInterval:

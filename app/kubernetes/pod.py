@@ -132,6 +132,8 @@ class PodSpec(_Object, frozen=True):
 
 class OwnerReference(_Object, frozen=True):
     kind: str | None = None
+    uid: str | None = None
+    controller: bool | None = None
 
 
 class ObjectMeta(_Object, frozen=True):
@@ -141,6 +143,11 @@ class ObjectMeta(_Object, frozen=True):
     generation: int | None = None
     annotations: dict[str, str | None] | None = None
     owner_references: list[OwnerReference] | None = None
+
+    @property
+    def controller_uid(self) -> str | None:
+        """The UID of the controller that owns the pod, such as its ReplicaSet; None without one."""
+        return next((owner.uid for owner in self.owner_references or () if owner.controller), None)
 
     @property
     def full_name(self) -> str:

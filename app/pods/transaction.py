@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from app.audit.hash_chain import FIRST
 from app.core import metrics
 from app.db.engine import Database
-from app.db.models import Node, Pod, PodStatus, UtcDateTime
+from app.db.models import Node, Pod, PodStatus, UsageChange, UtcDateTime
 from app.db.nodes import lock_node
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes import status as statuses
@@ -25,7 +25,7 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 SELECT_POD_ROW = select(
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
     Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
-    Pod.revision,
+    Pod.revision, Pod.controller_uid,
 ).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
 """The columns of a pod that writers and runtimes need."""
 
@@ -75,9 +75,10 @@ _MARK_LEFT = Statement(
     )
     .values(left_at=case((PodStatus.effective_at > _LEFT_AT, PodStatus.effective_at), else_=_LEFT_AT))
 )
+_INSERT_USAGE_CHANGE = Statement(insert(UsageChange).values(parameters("pod_id", "changed_at", "usage")))
 _CHANGEABLE = (
     "pod", "digest", "pod_ip", "created_at", "updated_at", "starts_at", "deletion_requested_at", "grace_ends_at",
-    "deleted_at", "continues_at",
+    "deleted_at", "continues_at", "controller_uid",
 )  # fmt: skip
 _UPDATE_POD = Statement(
     update(Pod).where(Pod.id == bindparam("pod_id")).values(parameters(*_CHANGEABLE, "revision"))
@@ -188,6 +189,10 @@ class NodeTransaction:
                 memory_bytes=requested.memory_bytes,
             )
             metrics.transition(status.phase).inc()
+
+    def insert_usage_change(self, pod_id: int, *, changed_at: datetime, usage: str) -> None:
+        """Insert the usage that a pod had until a time."""
+        _INSERT_USAGE_CHANGE.run(self.connection, pod_id=pod_id, changed_at=changed_at, usage=usage)
 
     def update_pod(self, row: Row, **values: object) -> None:
         """Update columns of a pod and set its revision."""

@@ -5,20 +5,22 @@ the pods and not the pods. Measured: 5,000 pods take 0.3 s.
 """
 
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select
 
-from app.core.errors import NotFound
-from app.db.models import Pod, PodStatus
+from app.core.errors import InvalidRequest, NotFound
+from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row
 from app.kubernetes.stats import PodRef, PodStats, encode_stats, sum_cpu, sum_memory
 from app.kubernetes.status import decode_status
 from app.pods.accepted import accepted_pod
 from app.pods.context import NodeContext
 from app.pods.queries import existed_at, status_at
+from app.pods.readiness import read_histories
 from app.pods.transaction import SELECT_POD_ROW
-from app.runtimes import PodUsage
+from app.runtimes import EarlierUsage, PodUsage, ReadyHistory
 
 _ROWS_PER_CHUNK = 200
 _MAX_KEPT = 50_000
@@ -34,6 +36,12 @@ _SELECT_STATUSES = (
     .order_by(Pod.namespace, Pod.name, Pod.id)
 )  # fmt: skip
 _SELECT_PODS = SELECT_POD_ROW.where(Pod.id.in_(bindparam("ids", expanding=True)))
+
+_SELECT_CHANGES = (
+    select(UsageChange.pod_id, UsageChange.changed_at, UsageChange.usage)
+    .where(UsageChange.pod_id.in_(bindparam("ids", expanding=True)))
+    .order_by(UsageChange.pod_id, UsageChange.changed_at)
+)
 
 
 class UsageService:
@@ -55,45 +63,64 @@ class UsageService:
         Raises:
             NotFound: the runtime of the node does not report usage.
         """
-        if not self.is_available:
-            raise NotFound(f"the runtime {type(self._node.runtime).__name__} does not report usage")
         separator = b"["
         for chunk in self._chunks(None):
             yield separator + b",".join(map(encode_stats, chunk))
             separator = b","
         yield b"[]" if separator == b"[" else b"]"
 
-    def pods(self, at: datetime | None = None) -> list[PodStats]:
-        """Return the usage of every pod that had a running container at a time; at present where None."""
-        return [stats for chunk in self._chunks(at) for stats in chunk]
+    def pods(
+        self, at: datetime | None = None, *, namespace: str | None = None, uid: str | None = None
+    ) -> list[PodStats]:
+        """Return the usage of the pods that had a running container at a time; at present where None.
 
-    def _chunks(self, at: datetime | None) -> Generator[list[PodStats], None, None]:
+        Args:
+            namespace: only the pods of a namespace.
+            uid: only the pod with a UID.
+
+        Raises:
+            NotFound: the runtime of the node does not report usage.
+        """
+        wanted = [
+            column == value for column, value in ((Pod.namespace, namespace), (Pod.uid, uid)) if value is not None
+        ]
+        return [stats for chunk in self._chunks(at, *wanted) for stats in chunk]
+
+    def _chunks(self, at: datetime | None, *wanted: ColumnElement[bool]) -> Generator[list[PodStats], None, None]:
         """Yield the usage of the pods in chunks that are not empty."""
+        if not self.is_available:
+            raise NotFound(f"the runtime {type(self._node.runtime).__name__} does not report usage")
         self._node.timelines.advance_all()
         now = at or self._node.clock()
         query = _SELECT_STATUSES.where(
-            status_at(now, or_written=at is None), existed_at(at) if at else Pod.deleted_at.is_(None)
+            status_at(now, or_written=at is None), existed_at(at) if at else Pod.deleted_at.is_(None), *wanted
         )
         second = now.replace(microsecond=0)
+        histories: dict[str, ReadyHistory] = {}
         parameters = {"node_name": self._node.node_name}
         with self._node.database.read(streaming=True) as connection:
             rows = connection.execute(query, parameters, execution_options={"yield_per": _ROWS_PER_CHUNK})
             for chunk in rows.partitions():
-                if found := list(self._read(connection, chunk, at=second)):
+                if found := list(self._read(connection, chunk, histories, at=second)):
                     yield found
 
     def _read(
-        self, connection: Connection, rows: Iterable[Row], *, at: datetime
+        self, connection: Connection, rows: Iterable[Row], histories: dict[str, ReadyHistory], *, at: datetime
     ) -> Generator[PodStats, None, None]:
         """Yield the usage of those pods that have a running container."""
         running = [row for row in rows if row.phase in ("Pending", "Running")]
         self._keep(connection, [row for row in running if not self._is_kept(row)])
+        usages = [self._kept[row.id][1] for row in running if row.id in self._kept]
+        controllers = {usage.controller for usage in usages if usage and usage.controller} - histories.keys()
+        if controllers:
+            node_name = self._node.node_name
+            histories.update(read_histories(connection, controllers, node_name=node_name, at=at))
         for row in running:
             _, usage = self._kept.get(row.id, _UNKNOWN)
             if usage is None:
                 continue
             status = decode_status(row.status)
-            if containers := usage.containers(status, at=at):
+            if containers := usage.containers(status, at=at, history=histories.get(usage.controller or "")):
                 yield PodStats(
                     pod_ref=PodRef(row.name, row.namespace, row.uid),
                     start_time=status.start_time,
@@ -113,6 +140,12 @@ class UsageService:
         if len(self._kept) > _MAX_KEPT:
             self._kept = {}
         key = {"node_name": self._node.node_name, "ids": [row.id for row in rows]}
+        earlier: dict[int, list[EarlierUsage]] = {}
+        for pod_id, until, record in connection.execute(_SELECT_CHANGES, {"ids": key["ids"]}):
+            earlier.setdefault(pod_id, []).append(EarlierUsage(until, record))
         for row in connection.execute(_SELECT_PODS, key).all():
-            usage = self._node.runtime.usage(accepted_pod(self._node.runtime, row))
+            pod = accepted_pod(self._node.runtime, row)
+            usage: PodUsage | None = None
+            with suppress(InvalidRequest):  # another runtime has accepted the pod
+                usage = self._node.runtime.usage(pod, earlier=earlier.get(row.id, ()))
             self._kept[row.id] = row.updated_at, usage

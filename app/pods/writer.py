@@ -40,6 +40,7 @@ _INSERT_POD = Statement(
         parameters(
             "node_name", "namespace", "name", "uid", "pod", "digest", "pod_ip", "created_at", "updated_at",
             "starts_at", "deletion_requested_at", "grace_ends_at", "deleted_at", "continues_at", "revision",
+            "controller_uid",
         )
     )
     .returning(Pod.id)
@@ -143,7 +144,12 @@ class PodWriter:
         before = Manifest.stored(row.pod, digest=row.digest)
         if is_ending(row):
             manifest = _with_deletion_of(row, manifest)
-        row_after = row._replace(pod=manifest.text, digest=manifest.digest, updated_at=now)
+        row_after = row._replace(
+            pod=manifest.text,
+            digest=manifest.digest,
+            updated_at=now,
+            controller_uid=manifest.pod.metadata.controller_uid,
+        )
         timeline = self._updated_timeline(row_after, before=before, current=current, now=now)
         if not is_ending(row):
             upcoming = timeline.transitions or [Transition(now, current.status)]
@@ -155,6 +161,7 @@ class PodWriter:
             self._transaction.insert_statuses(row.id, requested, upcoming)
             row_after = row_after._replace(continues_at=timeline.continues_at)
         self._transaction.update_pod(row_after)
+        self._keep_usage(row, row_after, now=now)
         changed = diff(orjson.loads(row.pod), orjson.loads(manifest.text))
         self._record(
             row,
@@ -219,6 +226,13 @@ class PodWriter:
         self.touched.append(pod)
         return self._runtime.update(pod, before=before, current=current, now=now)
 
+    def _keep_usage(self, before: Row, after: Row, *, now: datetime) -> None:
+        """Insert the usage that a pod had until now, if an update changed it."""
+        usages = [self._runtime.usage(accepted_pod(self._runtime, row)) for row in (before, after)]
+        records = [usage.record() if usage else None for usage in usages]
+        if records[0] and records[0] != records[1]:
+            self._transaction.insert_usage_change(before.id, changed_at=now, usage=records[0])
+
     def _has_ended(self, row: Row) -> bool:
         """Remove a pod whose stored end has passed; return whether it was removed."""
         last = last_transition(self._transaction.connection, row.id, until=FOREVER)
@@ -281,6 +295,7 @@ def _new_pod(pod: AcceptedPod, timeline: Timeline, *, now: datetime) -> dict[str
         "grace_ends_at": None,
         "deleted_at": None,
         "continues_at": timeline.continues_at,
+        "controller_uid": pod.manifest.pod.metadata.controller_uid,
     }
 
 

@@ -20,12 +20,13 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.streams import Files, Session, StreamOptions, set_window_size, start_command, start_function
-from app.runtimes.usage import PodUsage
+from app.runtimes.usage import EarlierUsage, PodUsage, ReadyHistory
 
 __all__ = [
     "AcceptedPod",
     "ConfigurationError",
     "ContainerRun",
+    "EarlierUsage",
     "Files",
     "InvalidRequest",
     "LogLine",
@@ -35,6 +36,7 @@ __all__ = [
     "ObservedContainer",
     "Placement",
     "PodUsage",
+    "ReadyHistory",
     "Runtime",
     "Session",
     "Settings",

@@ -15,7 +15,7 @@ from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.streams import Session, StreamOptions
-from app.runtimes.usage import PodUsage
+from app.runtimes.usage import EarlierUsage, PodUsage
 
 _NODE_CONDITIONS = (
     ("Ready", "True", "ProviderReady", "the provider answers"),
@@ -214,10 +214,14 @@ class Runtime(ABC):
             after the last line of a container that has ended. A reader that does not follow stops at None.
         """
 
-    def usage(self, pod: AcceptedPod) -> PodUsage | None:
+    def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> PodUsage | None:
         """Return what reads the usage of a pod; None if the usage of this pod is unknown.
 
-        Called once in each process for each version of a pod.
+        Called once in each process for each version of a pod, and by an update for both versions.
+
+        Args:
+            pod: the pod.
+            earlier: the usages that the pod had until updates changed them, in order.
         """
         return None
 

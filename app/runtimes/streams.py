@@ -58,6 +58,8 @@ class Session:
             `app.core.errors` is reported to the client.
         hang_up: ends the session because the client has gone or the provider stops; `wait` returns soon
             afterwards. Called by the event loop, so it must not block; possibly after the end.
+        input_ended: called by the event loop when the client has ended standard input, after `stdin` was closed.
+            None: nothing follows. An attached client whose input does not end that of the container is detached.
         stdin: descriptor that takes standard input; None where the client sends none.
         stdout: descriptor from which standard output is read; None where the client wants none.
         stderr: as `stdout`, for standard error.
@@ -67,6 +69,7 @@ class Session:
 
     wait: Callable[[], int]
     hang_up: Callable[[], None]
+    input_ended: Callable[[], None] | None = None
     stdin: int | None = None
     stdout: int | None = None
     stderr: int | None = None

@@ -1,18 +1,78 @@
-"""The usage of a pod, as a runtime measures or computes it."""
+"""The usage of a pod, as a runtime measures or computes it, and what it is computed from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from app.kubernetes.stats import ContainerStats
 from app.kubernetes.status import PodStatus
 
 
+class EarlierUsage(NamedTuple):
+    """The usage that a pod had until an update changed it.
+
+    Attributes:
+        until: the time of the update.
+        record: what :meth:`PodUsage.record` returned for it.
+    """
+
+    until: datetime
+    record: str
+
+
+class Interval(NamedTuple):
+    """The time between two times."""
+
+    start: datetime
+    end: datetime
+
+
+class ReadyHistory:
+    """When the pods of one controller on this node were ready. A pod that is being deleted counts as not ready.
+
+    Args:
+        intervals: UID → the times during which the pod was ready, in order.
+
+    Attributes:
+        times: the times at which the number of ready pods changed, in order.
+        counts: the number of ready pods from each of these times on.
+        memo: what a runtime computes from this history for one pod and needs for another.
+    """
+
+    def __init__(self, intervals: Mapping[str, Sequence[Interval]]) -> None:
+        self._intervals = intervals
+        changes: dict[datetime, int] = {}
+        for of_pod in intervals.values():
+            for start, end in of_pod:
+                changes[start] = changes.get(start, 0) + 1
+                changes[end] = changes.get(end, 0) - 1
+        self.times = sorted(changes)
+        self.counts = list(accumulate(changes[time] for time in self.times))
+        self.memo: dict[Any, Any] = {}
+
+    def of(self, uid: str) -> Sequence[Interval]:
+        """Return when a pod was ready."""
+        return self._intervals.get(uid, ())
+
+
 class PodUsage(ABC):
     """Reads the usage of one pod. It is kept in the process until the pod is changed, and used by many threads."""
 
+    @property
+    def controller(self) -> str | None:
+        """The UID of the controller whose :class:`ReadyHistory` is needed; None if none is."""
+        return None
+
+    def record(self) -> str | None:
+        """Return what is needed to compute this usage once an update has changed it; None if nothing is."""
+        return None
+
     @abstractmethod
-    def containers(self, status: PodStatus, *, at: datetime) -> Sequence[ContainerStats]:
+    def containers(
+        self, status: PodStatus, *, at: datetime, history: ReadyHistory | None
+    ) -> Sequence[ContainerStats]:
         """Return the usage of the running containers.
 
         A total never falls while a container runs, and begins at zero with each start. Called for all pods of the
@@ -21,6 +81,7 @@ class PodUsage(ABC):
         Args:
             status: the status of the pod at the time.
             at: the time, in whole seconds. A runtime that measures ignores it.
+            history: of the pods of :attr:`controller`, up to `at`; None if it has none.
 
         Returns:
             Containers of every kind; none for one that does not run, or whose usage is unknown.

@@ -5,7 +5,8 @@ refusal is a `Status` in JSON: kubectl reads any other text as YAML, and prints 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 
@@ -19,6 +20,9 @@ from broker.kubelet.schema import Container, Pod, Pods, parse_pod
 from broker.streaming.connection import keep_open
 from broker.streaming.peer import ClientPeer, PeerGone, Requested
 from broker.streaming.sessions import Sessions, Target, TooManySessions
+from broker.streaming.spdy_client import SpdyClient
+from broker.streaming.spdy_ports import serve_spdy_ports
+from broker.streaming.spdy_upgrade import accepted_versions, is_tunnel
 from broker.streaming.status import Status
 from broker.streaming.websocket import WebSocketClient
 from broker.streaming.websocket_ports import parse_ports, serve_ports
@@ -83,13 +87,19 @@ class ContainerStreams:
         pod = self._find_pod(request)
         if pod is None:
             raise Refused(HTTPStatus.NOT_FOUND, "pod not found")
+        await self._check_support()
+        keep_open(request.get_extra_info("socket"))
+        forward = partial(self._forward, pod.metadata, request.transport)
+        if request.method == "POST" or is_tunnel(request):
+            try:
+                return await serve_spdy_ports(request, forward, idle_timeout=self._sessions.idle_timeout)
+            except PeerGone:
+                return web.Response()  # for nobody: the client has disconnected
         try:
             ports = parse_ports(request.query.getall("ports", []))
         except ValueError as exc:
             raise Refused(HTTPStatus.BAD_REQUEST, str(exc)) from exc
-        await self._check_support()
-        keep_open(request.get_extra_info("socket"))
-        return await serve_ports(request, ports, partial(self._forward, pod.metadata, request.transport))
+        return await serve_ports(request, ports, forward)
 
     async def _forward(
         self, pod: PodReference, transport: asyncio.Transport | None, port: int, client: ClientPeer
@@ -111,23 +121,25 @@ class ContainerStreams:
         with self._sessions.open(target) as session:
             provider = await self._provider.stream(f"/{target.kind}", query)
             try:
-                response, client = await self._accept(request, requested)
-                await session.relay(client, provider, request.transport)
+                async with self._accept(request, requested) as (response, client):
+                    await session.relay(client, provider, request.transport)
             except PeerGone:
                 return web.Response()  # for nobody: the client has disconnected
             finally:
                 await provider.close()
         return response
 
-    async def _accept(self, request: web.Request, requested: Requested) -> tuple[web.StreamResponse, ClientPeer]:
+    @asynccontextmanager
+    async def _accept(
+        self, request: web.Request, requested: Requested
+    ) -> AsyncIterator[tuple[web.StreamResponse, ClientPeer]]:
         """Answer the upgrade in the protocol that the client asks for."""
         keep_open(request.get_extra_info("socket"))
-        match request.headers.get("Upgrade", "").lower():
-            case "websocket":
-                timeout = self._sessions.idle_timeout
-                return await WebSocketClient.accept(request, requested, close_timeout=timeout)
-            case _:
-                raise Refused(HTTPStatus.BAD_REQUEST, "unable to upgrade: WebSocket is required")
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            yield await WebSocketClient.accept(request, requested, close_timeout=self._sessions.idle_timeout)
+        else:
+            async with SpdyClient.accept(request, requested) as accepted:
+                yield accepted
 
     async def _check_support(self) -> None:
         if not await self._provider.supports("streams"):
@@ -191,7 +203,7 @@ async def refuse_with_status(request: web.Request, handler: Handler) -> web.Stre
     try:
         return await handler(request)
     except web.HTTPException as exc:
-        return _answer(exc.status, (exc.text or exc.reason).strip())
+        return _answer(exc.status, (exc.text or exc.reason).strip(), accepted_versions(exc.headers))
     except (Refused, TooManySessions, ProviderError) as exc:
         return _answer(_status_of(exc), _message(exc))
 
@@ -215,6 +227,6 @@ def _status_of(error: Exception) -> int:
             return HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _answer(status: int, message: str) -> web.Response:
+def _answer(status: int, message: str, headers: Iterable[tuple[str, str]] = ()) -> web.Response:
     body = Status.failure(message, status).raw
-    return web.Response(status=status, body=body, content_type="application/json")
+    return web.Response(status=status, body=body, headers=[("Content-Type", "application/json"), *headers])

@@ -1,15 +1,18 @@
 """HTTP client of an API server, with JSON bodies."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig
-from broker.kubernetes.errors import ApiError, Unreachable, error_from
+from broker.kubernetes.errors import Unreachable, error_from
+from broker.kubernetes.http import HttpPool
 from broker.kubernetes.objects import RawObject
 from broker.types import Object
 
@@ -43,8 +46,8 @@ class Client:
         timeout: seconds for a complete answer.
         observe: is called after each request with its method, the status of the answer (0: no answer) and its
             duration in seconds.
-        connections: number of concurrent requests and watches; further requests wait. Each connection takes about
-            300 KB, most of it a TLS buffer, and more connections are not faster.
+        connections: number of concurrent requests, besides the watches; further requests wait. Each connection
+            takes about 300 KB, most of it a TLS buffer, and more connections are not faster.
     """
 
     def __init__(
@@ -59,8 +62,14 @@ class Client:
         self._config = config
         self._headers = {"User-Agent": user_agent, "Accept": _JSON}
         self._timeout = timeout
-        self._connections = connections
         self._observe = observe
+        self._pool = HttpPool(
+            config.server,
+            ssl_context=config.ssl_context,
+            server_hostname=config.server_hostname,
+            headers=self._headers,
+            connections=connections,
+        )
         self._session: aiohttp.ClientSession | None = None
 
     async def get(self, path: str, **query: str) -> Object:
@@ -118,7 +127,7 @@ class Client:
         """
         return _decoded(await self._request("PATCH", path, body, content_type=_PATCH))
 
-    async def delete(self, path: str, body: Object | None = None) -> Object:
+    async def delete(self, path: str, body: Object | None = None) -> None:
         """Delete an object.
 
         Args:
@@ -128,7 +137,7 @@ class Client:
         Raises:
             Conflict: a precondition failed.
         """
-        return _decoded(await self._request("DELETE", path, body))
+        await self._request("DELETE", path, body)
 
     @asynccontextmanager
     async def stream(
@@ -145,11 +154,13 @@ class Client:
             Unreachable: also while reading, where the connection breaks or is idle. An incomplete line is dropped.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=idle_timeout)
-        async with _translated(), self._open("GET", path, query=query, timeout=timeout) as response:
-            yield _lines(response)
+        with _translated():
+            async with self._open(path, query=query, timeout=timeout) as response:
+                yield _lines(response)
 
     async def close(self) -> None:
         """Close every connection."""
+        self._pool.close()
         if self._session is not None:
             await self._session.close()
 
@@ -162,47 +173,40 @@ class Client:
         query: Mapping[str, str] | None = None,
         content_type: str = _JSON,
     ) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        headers = {} if body is None else {"Content-Type": content_type}
         began, status = monotonic(), 0
         try:
-            async with (
-                _translated(),
-                self._open(
-                    method, path, body, query=query, content_type=content_type, timeout=timeout
-                ) as response,
-            ):
-                answer = await response.read()
-                status = response.status
-                return answer
-        except ApiError as exc:
-            status = exc.status
-            raise
+            with _translated():
+                headers |= self._authorization()
+                async with asyncio.timeout(self._timeout):
+                    response = await self._pool.request(
+                        method,
+                        f"{path}?{urlencode(query)}" if query else path,
+                        headers,
+                        None if body is None else msgspec.json.encode(body),
+                    )
+            status = response.status
+            if status >= 300:
+                raise error_from(status, response.body, retry_after=response.retry_after)
+            return response.body
         finally:
             self._observe(method, status, monotonic() - began)
 
+    def _authorization(self) -> dict[str, str]:
+        authorization = self._config.authorization()
+        return {"Authorization": authorization} if authorization else {}
+
     @asynccontextmanager
     async def _open(
-        self,
-        method: str,
-        path: str,
-        body: Object | None = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        content_type: str = _JSON,
-        timeout: aiohttp.ClientTimeout,
+        self, path: str, *, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._config.ssl_context or True)
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._config.ssl_context or True)
             self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
-        headers = {} if body is None else {"Content-Type": content_type}
-        if authorization := self._config.authorization():
-            headers["Authorization"] = authorization
-        async with self._session.request(
-            method,
+        async with self._session.get(
             self._config.server + path,
             params=query,
-            data=None if body is None else msgspec.json.encode(body),
-            headers=headers,
+            headers=self._authorization(),
             timeout=timeout,
             allow_redirects=False,
             server_hostname=self._config.server_hostname,
@@ -213,8 +217,8 @@ class Client:
             yield response
 
 
-@asynccontextmanager
-async def _translated() -> AsyncGenerator[None, None]:
+@contextmanager
+def _translated() -> Iterator[None]:
     """Raise timeouts and errors of the connection as :class:`Unreachable`."""
     try:
         yield
@@ -222,7 +226,7 @@ async def _translated() -> AsyncGenerator[None, None]:
         raise Unreachable("the API server does not answer in time") from exc
     except ConfigurationError as exc:
         raise Unreachable(f"the credentials for the API server cannot be read: {exc}") from exc
-    except aiohttp.ClientError as exc:
+    except (aiohttp.ClientError, OSError) as exc:
         raise Unreachable(f"the API server is unreachable: {str(exc) or type(exc).__name__}") from exc
 
 

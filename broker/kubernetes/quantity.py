@@ -6,6 +6,7 @@ Source: `k8s.io/apimachinery/pkg/api/resource`, the serialization format in the 
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
@@ -26,6 +27,7 @@ _QUANTITY = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)  # the pods of a node have few different quantities
 def parse_quantity(text: str) -> Decimal:
     """Parse a quantity.
 

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.client import Client
@@ -30,7 +31,7 @@ async def read_object(client: Client, namespace: str, kind: str, name: str) -> O
     if not name:  # valid for the API server; no object has an empty name
         return None
     try:
-        return await client.get(f"/api/v1/namespaces/{namespace}/{_PATHS[kind]}/{name}")
+        return await client.get(f"/api/v1/namespaces/{namespace}/{_PATHS[kind]}/{quote(name, safe='')}")
     except NotFound:
         return None
     except ApiError as exc:

@@ -20,9 +20,12 @@ class _Phase(msgspec.Struct):
     phase: Any = None
 
 
+_phases = msgspec.json.Decoder(_Phase)
+
+
 def is_terminal(status: bytes) -> bool:
     """Return whether a PodStatus in JSON has a terminal phase."""
     try:
-        return msgspec.json.decode(status, type=_Phase).phase in TERMINAL
+        return _phases.decode(status).phase in TERMINAL
     except msgspec.DecodeError:
         return False

@@ -5,6 +5,7 @@ Source: `mergePodStatus` and `TerminatePod` in `pkg/kubelet/status/status_manage
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -155,13 +156,20 @@ def _objects(listed: object, key: str) -> list[Object]:
 
 
 def _addresses(candidates: Iterable[object]) -> list[str]:
-    found: dict[int, str] = {}
+    found: dict[int | None, str] = {}
     for candidate in candidates:
-        try:
-            found.setdefault(ip_address(str(candidate)).version, str(candidate))
-        except ValueError:
-            continue
+        found.setdefault(_ip_version(str(candidate)), str(candidate))
+    found.pop(None, None)
     return list(found.values())
+
+
+@lru_cache(maxsize=4096)
+def _ip_version(text: str) -> int | None:
+    """Return 4 or 6; None where the text is not an address."""
+    try:
+        return ip_address(text).version
+    except ValueError:
+        return None
 
 
 def _container_statuses(

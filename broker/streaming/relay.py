@@ -18,7 +18,8 @@ async def relay(
     ended: "asyncio.Future[Status]",
     sent: Observe = lambda _: None,
     received: Observe = lambda _: None,
-) -> Status | None:
+    finished: Callable[[Status], None] = lambda _: None,
+) -> None:
     """Carry bytes until the session ends, then end both connections.
 
     Args:
@@ -27,21 +28,19 @@ async def relay(
         ended: its result ends the session with this status.
         sent: is called with each event of the client.
         received: is called with each event of the provider.
-
-    Returns:
-        The final status; None where the client has disconnected before.
+        finished: is called with the final status, before the client is sent it; not where the client has
+            disconnected before.
     """
     try:
         status = await _carry(client, provider, ended, sent=sent, received=received)
+        finished(status)
         async with asyncio.TaskGroup() as group:
             group.create_task(provider.close())
             group.create_task(client.finish(status))
     except PeerGone:
         client.abort()
-        return None
     finally:
         await provider.close()  # of a handler that is cancelled, too: its client has disconnected
-    return status
 
 
 async def _carry(

@@ -81,18 +81,22 @@ class Session:
             transport: the client's connection.
         """
         began, outcome, code = time.monotonic(), "disconnected", None
+
+        def finished(status: Status) -> None:
+            nonlocal outcome, code
+            outcome, code = "success" if status.success else "failure", status.exit_code
+
         self._client, self._transport = client, transport
         self._counters.stream_opened(self.target.kind)
         try:
-            status = await relay(
+            await relay(
                 client,
                 provider,
                 ended=self.ended,
                 sent=lambda event: self._count("in", event),
                 received=lambda event: self._count("out", event),
+                finished=finished,
             )
-            if status:
-                outcome, code = "success" if status.success else "failure", status.exit_code
         finally:
             self._counters.stream_ended(self.target.kind, outcome)
             log.info(

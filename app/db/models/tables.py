@@ -52,6 +52,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 _IS_LIVE = text("deleted_at IS NULL")
 _IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
+_HAS_CONTROLLER = text("controller_uid IS NOT NULL")
 _IS_PRUNING = text("pruned_through IS NOT NULL")
 # SQLite generates keys only for a column that is declared INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
@@ -122,6 +123,8 @@ class Pod(Base):
     """The time at which the runtime is to continue the timeline; null if the timeline is complete."""
     revision: Mapped[int]
     """The node revision of its last change; the publication of a due status is a change."""
+    controller_uid: Mapped[str | None]
+    """The UID of the controller that owns it, such as its ReplicaSet; null without one, and in older rows."""
 
     def __repr__(self) -> str:
         deleted = f" deleted {self.deleted_at:%Y-%m-%dT%H:%M:%SZ}" if self.deleted_at else ""
@@ -170,6 +173,13 @@ class Pod(Base):
             sqlite_where=_CONTINUES,
             postgresql_where=_CONTINUES,
         ),
+        Index(
+            "ix_pods_controller_uid",
+            "node_name",
+            "controller_uid",
+            sqlite_where=_HAS_CONTROLLER,
+            postgresql_where=_HAS_CONTROLLER,
+        ),
     )
 
 
@@ -201,6 +211,17 @@ class PodStatus(Base):
         CheckConstraint("phase IN ('Pending', 'Running', 'Succeeded', 'Failed', 'Unknown')", name="phase"),
         Index("ix_pod_statuses_effective_at", "effective_at"),
     )
+
+
+class UsageChange(Base):
+    """The usage that a pod had until an update changed it, so that its totals keep what was used by then."""
+
+    __tablename__ = "usage_changes"
+
+    pod_id: Mapped[int] = mapped_column(Key, ForeignKey("pods.id"), primary_key=True, autoincrement=False)
+    changed_at: Mapped[datetime] = mapped_column(primary_key=True)
+    usage: Mapped[str]
+    """What the runtime needs to compute the usage until then."""
 
 
 class AuditEvent(Base):

@@ -30,7 +30,16 @@ import msgspec
 from app.core.errors import Unavailable
 from app.runtimes.base import AcceptedPod
 from app.runtimes.observed import Observation
-from app.runtimes.process.shim.record import STATE, STOP, WAKE_FIFO, Stop, replace, send_plan
+from app.runtimes.process.shim.record import (
+    STATE,
+    STOP,
+    WAKE_FIFO,
+    WANTS_STOP,
+    WANTS_USAGE,
+    Stop,
+    replace,
+    send_plan,
+)
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
 _NEEDED_BY_PYTHON = ("LD_LIBRARY_PATH",)
@@ -187,7 +196,12 @@ class PodDirectory:
         except OSError as exc:
             raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
 
-    def _wake_shim(self) -> None:
+    def request_usage(self) -> None:
+        """Ask the pod's shim, if one runs, to measure the usage of its containers."""
+        with contextlib.suppress(OSError):
+            self._wake_shim(WANTS_USAGE)
+
+    def _wake_shim(self, message: bytes = WANTS_STOP) -> None:
         try:
             fifo = os.open(self.path / WAKE_FIFO, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as exc:
@@ -196,7 +210,7 @@ class PodDirectory:
             raise
         try:
             with contextlib.suppress(BlockingIOError):  # the pipe is full, so the shim wakes up anyway
-                os.write(fifo, b"\n")
+                os.write(fifo, message)
         finally:
             os.close(fifo)
 

@@ -30,10 +30,12 @@ from app.runtimes.observed import (
 )
 from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
-from app.runtimes.process.plan import decode_spec, missing_objects, plan, validate_spec
+from app.runtimes.process.plan import decode_spec, missing_objects, ordered_containers, plan, validate_spec
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
+from app.runtimes.process.usage import ProcessUsage
 from app.runtimes.streams import Session, StreamOptions
+from app.runtimes.usage import EarlierUsage
 
 _KEPT = timedelta(minutes=10)
 """How long the files of a deleted pod are kept."""
@@ -53,6 +55,7 @@ class ProcessRuntime(Runtime):
 
     has_pod_network = False
     computes_ahead = False
+    reports_usage = True
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
 
@@ -179,12 +182,22 @@ class ProcessRuntime(Runtime):
     def attach(
         self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
     ) -> Session:
-        """Attach to the streams that the pod's shim holds."""
-        return shim_streams.attach(self._directory(pod), container, streams)
+        """Attach to the streams that the pod's shim holds.
+
+        The end of the client's input detaches it, unless the container has `stdinOnce` and no terminal. Source:
+        `ContainerIO.Attach` of containerd.
+        """
+        containers = ordered_containers(decode_spec(pod.manifest))
+        ends_input = any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)
+        return shim_streams.attach(self._directory(pod), container, streams, ends_input=ends_input)
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Connect to a port on which a process of the pod listens."""
         return shim_streams.connect(self._directory(pod), port)
+
+    def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> ProcessUsage:
+        """Return what reads the measurements of the pod's shim."""
+        return ProcessUsage(PodDirectory.of(pod, root=self._root))
 
     def capacity(self) -> dict[str, str]:
         """Return CAPACITY if it is set, else the capacity of this machine."""

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -42,17 +43,21 @@ def start_command(directory: Path, container: str, command: Sequence[str], strea
     return _session(link, fds)
 
 
-def attach(directory: Path, container: str, streams: StreamOptions) -> Session:
+def attach(directory: Path, container: str, streams: StreamOptions, *, ends_input: bool) -> Session:
     """Attach to the streams of a container; raises as :func:`start_command`.
 
     A container without standard input takes none, as with containerd. The window size is that of the container's
     terminal, if it has one.
+
+    Args:
+        ends_input: whether the end of the client's input is that of the container's; otherwise it detaches.
     """
     link, fds = _open(directory, {"type": "attach", "container": container, **_requested(streams)})
     link.terminal = fds.pop("terminal", None)
     if streams.stdin and link.terminal is not None:
         fds["stdin"] = os.dup(link.terminal)
-    return _session(link, fds)
+    session = _session(link, fds)
+    return session if ends_input else replace(session, input_ended=link.hang_up)
 
 
 def connect(directory: Path, port: int) -> socket.socket:

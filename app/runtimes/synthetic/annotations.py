@@ -17,6 +17,7 @@ import msgspec
 
 from app.core.timestamps import parse_duration
 from app.kubernetes.pod import Container, Pod
+from app.runtimes.synthetic.curves.parse import Load, parse_cpu, parse_memory
 
 DOMAIN = "synthetic.virtual-kubelet.io"
 StartFailure = Literal["ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError"]
@@ -39,6 +40,8 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
         fail_after: the time from its start to the failure, at least 1.
         stop_after: the time from SIGTERM to its end.
         logs: the text of its log.
+        usage_cpu: its CPU, in cores.
+        usage_memory: its memory, in bytes.
     """
 
     run_for: int | None = None
@@ -47,6 +50,8 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
     fail_after: int | None = None
     stop_after: int = 0
     logs: str | None = None
+    usage_cpu: Load | None = None
+    usage_memory: Load | None = None
 
 
 class PodOverrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,5 +206,7 @@ PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "fail-after": lambda text: _seconds(text, least=1),
     "stop-after": lambda text: _seconds(text, least=0),
     "logs": str,
+    "usage-cpu": parse_cpu,
+    "usage-memory": parse_memory,
 }
 """The parsers of the annotations for containers: name → parser."""

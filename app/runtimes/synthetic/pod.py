@@ -22,6 +22,8 @@ from app.runtimes.synthetic.annotations import (
     parse_annotations,
 )
 from app.runtimes.synthetic.probes import FAIL_AFTER, RunPlan, plan_run
+from app.runtimes.synthetic.usage.container import container_usage
+from app.runtimes.synthetic.usage.defaults import UsageDefaults
 
 SECOND = timedelta(seconds=1)
 Kind = Literal["init", "sidecar", "regular", "ephemeral"]
@@ -35,12 +37,14 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
         init_duration: the run time of an init container, in seconds.
         job_duration: the run time of a container of a Job, or of one with only an exit code, in seconds.
         capacity: the capacity of the node, resource → quantity.
+        usage: the usage of a container.
     """
 
     start_delay: timedelta = timedelta(0)
     init_duration: int = 0
     job_duration: int = 5
     capacity: Mapping[str, str] = {}
+    usage: UsageDefaults = UsageDefaults()
 
 
 class SimulatedContainer(msgspec.Struct, frozen=True):
@@ -125,7 +129,7 @@ def simulate(
     Raises:
         InvalidRequest: a resource quantity is invalid.
     """
-    uid = pod.metadata.uid or ""
+    uid, qos = pod.metadata.uid or "", qos_class(pod.spec)
     overrides = parse_annotations(pod)
     delay = defaults.start_delay if overrides.start_delay is None else overrides.start_delay
     if overrides.jitter:
@@ -155,7 +159,7 @@ def simulate(
         ephemeral=simulated(spec.ephemeral_containers, "ephemeral"),
         failure=_first_failure(pod, overrides, accepted=accepted, start=start_second),
         grace=grace,
-        qos=qos_class(spec),
+        qos=qos,
         problems=overrides.problems,
         capacity=defaults.capacity,
     )
@@ -176,7 +180,8 @@ def _simulated_container(
     extra = 0
     if pod_overrides.jitter:
         extra = int(pod_overrides.jitter / SECOND * jitter(pod.metadata.uid or "", "run", container.name))
-    plan = plan_run(container, overrides, duration=duration, extra=extra, grace=grace)
+    killed_at = container_usage(container, overrides, pod, defaults=defaults.usage).killed_at
+    plan = plan_run(container, overrides, duration=duration, extra=extra, grace=grace, killed_at=killed_at)
     return SimulatedContainer(container, kind, plan, overrides)
 
 

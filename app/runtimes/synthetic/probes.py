@@ -69,6 +69,7 @@ def plan_run(
     duration: int | None,
     extra: int = 0,
     grace: int,
+    killed_at: int | None = None,
 ) -> RunPlan:
     """Return the plan of a container's runs.
 
@@ -78,6 +79,7 @@ def plan_run(
         duration: the run time without overrides, in seconds; None for no end.
         extra: the jitter, in seconds, that is added to a run time.
         grace: the grace period of the pod, in seconds; a probe's own has precedence.
+        killed_at: the time at which its memory is above its limit; None for never.
     """
     if overrides.run_for is not None:
         duration = overrides.run_for
@@ -86,6 +88,8 @@ def plan_run(
         return _failing_hook(hook.seconds, overrides, grace=grace)
     hook_ends = hook.seconds if hook else 0
     ends, code, reason = _planned_end(overrides, None if duration is None else duration + extra)
+    if killed_at is not None and (ends is None or killed_at < ends):
+        ends, code, reason = killed_at, KILLED, "OOMKilled"
     startup, readiness, liveness = container.startup_probe, container.readiness_probe, container.liveness_probe
     if startup is None and readiness is None and liveness is None:
         if ends is None and not hook_ends:

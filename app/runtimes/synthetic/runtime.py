@@ -1,6 +1,6 @@
 """The synthetic runtime: it simulates pods. Nothing runs; statuses and logs are those of a pod that does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from app.core.settings import Settings
@@ -14,6 +14,7 @@ from app.runtimes.synthetic.logs import synthetic_lines
 from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 from app.runtimes.synthetic.usage.measure import SyntheticUsage, usage_of
+from app.runtimes.usage import EarlierUsage
 
 
 class SyntheticRuntime(Runtime):
@@ -28,8 +29,8 @@ class SyntheticRuntime(Runtime):
             init_duration=settings.init_duration // SECOND,
             job_duration=settings.job_duration // SECOND,
             capacity=settings.capacity,
+            usage=UsageDefaults(settings.usage_cpu, settings.usage_memory),
         )
-        self._usage_defaults = UsageDefaults(settings.usage_cpu, settings.usage_memory)
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Return the timeline of a new pod, or its first part if it has no end."""
@@ -68,9 +69,9 @@ class SyntheticRuntime(Runtime):
         for line in synthetic_lines(self._simulate(pod), container, previous=previous, status=status):
             yield line and LogLine(line[0], line[1].encode())
 
-    def usage(self, pod: AcceptedPod) -> SyntheticUsage:
+    def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> SyntheticUsage:
         """Return what computes the usage of a pod."""
-        return usage_of(pod.manifest.pod, defaults=self._usage_defaults)
+        return usage_of(pod.manifest.pod, earlier, defaults=self._defaults.usage)
 
     def _simulate(self, pod: AcceptedPod, manifest: Manifest | None = None) -> SimulatedPod:
         return simulate(

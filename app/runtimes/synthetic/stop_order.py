@@ -91,5 +91,5 @@ def _stop(
             return Stop(own_end, plan.exit_code, plan.reason)
     if exits_at > killed_at:
         return Stop(killed_at, KILLED)
-    is_unfinished = container.kind == "init" or plan.ends is not None
+    is_unfinished = container.kind == "init" or (plan.ends is not None and plan.reason != "OOMKilled")
     return Stop(exits_at, TERMINATED if is_unfinished else 0)

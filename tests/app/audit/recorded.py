@@ -1,6 +1,6 @@
 """A short history of a node, recorded by the services with a fixed clock, so that results are known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from app.core.timestamps import rfc3339
 from app.kubernetes import status as statuses
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus, Transition
-from app.runtimes import AcceptedPod, LogLine, Runtime
+from app.runtimes import AcceptedPod, EarlierUsage, LogLine, PodUsage, Runtime
 from app.runtimes.base import Timeline
 from app.runtimes.synthetic.runtime import SyntheticRuntime
 from tests.conftest import Clock
@@ -32,6 +32,8 @@ def at(seconds: float) -> datetime:
 
 class RecordedRuntime(Runtime):
     """A runtime in which the image name selects the timeline: crashing, slow, missing, or running."""
+
+    reports_usage = True
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -58,6 +60,9 @@ class RecordedRuntime(Runtime):
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
         return iter(())
+
+    def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> PodUsage:
+        return self._synthetic.usage(pod, earlier=earlier)
 
 
 # Seconds after creation; waiting reason, None if running; restarts; time of the last failure.

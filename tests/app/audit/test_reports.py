@@ -64,6 +64,7 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
     ("restarts", {"since": at(0), "until": at(20)}, []),
     ("failures", ALL, [("crash:1", 137, 2)]),
     ("failures", {"since": at(0), "until": at(20)}, [("crash:1", 137, 1)]),
+    ("oom-kills", ALL, []),
     (
         "who-deleted",
         {"namespace": "shop", "name": "web-0"},

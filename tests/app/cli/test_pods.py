@@ -67,6 +67,19 @@ def test_a_recreated_pod_is_absent_in_between(run: Run, recorded: Flask, clock: 
     )
 
 
+def test_top_shows_the_usage_of_running_pods(run: Run) -> None:
+    assert table(run("pods", "top").stdout) == [
+        ["NAMESPACE", "NAME", "CPU(cores)", "MEMORY(bytes)"],
+        ["shop", "slow-0", "10m", "6Mi"],
+        ["shop", "web-0", "75m", "25Mi"],
+        ["shop", "worker-0", "100m", "102Mi"],
+    ]
+    [row] = table(run("pods", "top", "--containers", "--at", "2026-11-22T08:46:45").stdout)[1:]
+    assert row == ["shop", "web-0", "web", "50m", "25Mi"]
+    [pod] = objects(run("pods", "top", "--json", "--at", "2026-11-22T08:46:45").stdout)
+    assert pod["pod_ref"] == {"name": "web-0", "namespace": "shop", "uid": "web-0-a"}
+
+
 def test_show_lists_names_of_environment_variables(run: Run) -> None:
     shown = run("pods", "show", "shop/worker-0").stdout
     facts, containers, conditions = shown.split("\n\n")

@@ -62,6 +62,8 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("RUNTIME_DIRECTORY", "/var/lib/runtime", Path("/var/lib/runtime")),
     ("INIT_DURATION", "3s", timedelta(seconds=3)),
     ("JOB_DURATION", "1m", timedelta(minutes=1)),
+    ("USAGE_CPU", "25%", "25%"),
+    ("USAGE_MEMORY", "64Mi", "64Mi"),
     ("CORS_ORIGINS", "*", ("*",)),
     ("CORS_ORIGINS", "http://localhost:8080, https://a.example,", ("http://localhost:8080", "https://a.example")),
     ("CORS_ORIGINS", "http://[::1]:8080", ("http://[::1]:8080",)),

@@ -115,6 +115,11 @@ class Container:
             self._run = {**self._run, "finished": _wall(), **LOST}
 
     @property
+    def started(self) -> str:
+        """The time at which its last run started; empty before the first."""
+        return self._run["started"] if self._run else ""
+
+    @property
     def succeeded(self) -> bool:
         """Whether its last run exited with 0."""
         return self._run is not None and self._run["finished"] is not None and self._run["code"] == 0

@@ -3,7 +3,8 @@
 * `state.json`: the last observations, each with the state of every container. The shim replaces the file
   atomically, and before it acts: a container is recorded as running before it runs.
 * `stop.json`: the request to end the pod, with its time and reason. The provider writes it.
-* `stop.fifo`: the provider writes to it after `stop.json`, so that the shim need not poll.
+* `stop.fifo`: the provider writes to it after `stop.json`, so that the shim need not poll, and to ask for usage.
+* `usage.json`: what the containers use, which the shim measures when it is asked.
 * `plan.socket`: the provider sends it the plan of a changed pod. A plan contains secrets, so it is in no file.
 * `streams.socket`: the provider opens sessions by it; see :mod:`shim.sessions`.
 
@@ -20,7 +21,10 @@ from typing import Any, NamedTuple
 
 STATE = "state.json"
 STOP = "stop.json"
+USAGE = "usage.json"
 WAKE_FIFO = "stop.fifo"
+WANTS_STOP, WANTS_USAGE = b"\n", b"u"
+"""What the provider writes to the pipe: that `stop.json` was written, or that it wants `usage.json`."""
 PLAN_SOCKET = "plan.socket"
 STREAMS_SOCKET = "streams.socket"
 
@@ -104,10 +108,14 @@ class Record:
         replace(self._path(STATE), {"moments": self._observations})
         self._is_stored = True
 
-    def stop(self) -> Stop | None:
-        """Read `stop.json`, and empty the pipe. None if no stop was requested."""
+    def empty_pipe(self) -> bool:
+        """Read what the provider has written to the pipe; return whether it asks for usage."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self.wake_fifo, 4096)
+            return WANTS_USAGE in os.read(self.wake_fifo, 4096)
+        return False
+
+    def stop(self) -> Stop | None:
+        """Read `stop.json`. None if no stop was requested."""
         try:
             with open(self._path(STOP), "rb") as file:
                 stop = json.load(file)

@@ -78,7 +78,10 @@ class Sessions:
 
     def accept(self) -> None:
         """Read a request, start its session and answer."""
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # the provider has gone
+            return
         session: Session | None = None
         fds: dict[str, int] = {}
         try:
@@ -128,12 +131,18 @@ class Sessions:
             for key, _ in self._selector.select(timeout):
                 key.data()
 
-    def _open(self, request: dict[str, Any], connection: socket.socket) -> tuple[Session | None, dict[str, int]]:
+    def _open(self, request: Any, connection: socket.socket) -> tuple[Session | None, dict[str, int]]:
         """Start what is requested; return the session, None for one that needs no shim, and the descriptors."""
         if len(self._sessions) >= self._limit:
             raise Refusal("Unavailable", f"the pod has {self._limit} sessions already")
         match request:
-            case {"type": "exec", "container": name, "command": command, "streams": streams, "tty": tty}:
+            case {
+                "type": "exec",
+                "container": name,
+                "command": [_, *_] as command,
+                "streams": streams,
+                "tty": tty,
+            }:
                 return self._exec(connection, self._running(name), command, streams=streams, tty=tty)
             case {"type": "attach", "container": name, "streams": streams, "tty": tty}:
                 return self._attach(connection, self._running(name), streams=streams, tty=tty)
@@ -162,7 +171,7 @@ class Sessions:
                 fds[TERMINAL] = os.dup(container.stdin)
             elif container.stdin is not None and STDIN in streams:
                 fds[STDIN] = os.dup(container.stdin)
-                if container.running["stdin_once"]:  # its end is then the end that this client closes
+                if container.running.get("stdin_once"):  # its end is then the end that this client closes
                     container.close_stdin()
             session.copy_output(streams, fds)
         except OSError as exc:
@@ -181,7 +190,7 @@ class Sessions:
         )  # a kubelet's message for one that does not run
 
 
-def _receive(connection: socket.socket) -> dict[str, Any]:
+def _receive(connection: socket.socket) -> Any:
     """Read a request.
 
     Raises:
@@ -189,8 +198,7 @@ def _receive(connection: socket.socket) -> dict[str, Any]:
     """
     connection.settimeout(_REQUEST_TIMEOUT_SECONDS)
     with connection.makefile("rb") as file:
-        request: dict[str, Any] = json.loads(file.readline(_REQUEST_LIMIT))
-    return request
+        return json.loads(file.readline(_REQUEST_LIMIT))
 
 
 def _connect(port: int) -> int:

@@ -24,6 +24,7 @@ from . import processes
 from .container import BackOff, Container
 from .record import Record, Stop
 from .sessions import Sessions
+from .usage import UsageMeter
 
 _MAX_SLEEP_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
@@ -43,6 +44,7 @@ class Supervisor:
 
     def __init__(self, plan: dict[str, Any], record: Record) -> None:
         self._mark: str = plan["mark"]
+        self._meter = UsageMeter(record.directory, self._mark)
         self._grace: float = plan["grace"]
         self._record = record
         self._selector = selectors.DefaultSelector()
@@ -86,7 +88,10 @@ class Supervisor:
             wake = self._reconcile(now)
             if self._deadline is not None and wake is None:
                 break
-            wakes = [wake, self._sessions.reconcile(now), None if self._try_save_state() else now + _RETRY_SECONDS]
+            self._meter.measure(now, self._containers)
+            wakes = [wake, self._sessions.reconcile(now), self._meter.due]
+            if not self._try_save_state():
+                wakes.append(now + _RETRY_SECONDS)
             self._wait(min((wake for wake in wakes if wake is not None), default=None))
         processes.kill_all(processes.child)
         self._reap(time.monotonic())
@@ -194,7 +199,8 @@ class Supervisor:
                     container.end(code, now)
                     self._sessions.container_ended(container)
             self._sessions.reaped(ended.si_pid, code)
-            os.waitpid(ended.si_pid, 0)
+            _, _, usage = os.wait4(ended.si_pid, 0)
+            self._meter.reaped(ended.si_pid, usage, self._containers)
 
     def _save_state(self, *, over: bool = False) -> None:
         final = over and not self._handing_over
@@ -236,6 +242,8 @@ class Supervisor:
             key.data()
 
     def _read_stop(self) -> None:
+        if self._record.empty_pipe():
+            self._meter.ask()
         self._stop = self._record.stop()
 
 

@@ -1,54 +1,122 @@
 """Compute the usage of a simulated pod from its status and the time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+
+import msgspec
 
 from app.core.timestamps import parse_rfc3339, rfc3339
 from app.kubernetes.pod import Pod
 from app.kubernetes.stats import ContainerStats, CPUStats, MemoryStats
-from app.kubernetes.status import ContainerStatus, PodStatus
+from app.kubernetes.status import PodStatus
+from app.runtimes.synthetic.annotations import NO_OVERRIDES, parse_annotations
+from app.runtimes.synthetic.usage.container import ContainerUsage, container_usage
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
-from app.runtimes.usage import PodUsage
+from app.runtimes.synthetic.usage.share import share_at, shared_core_seconds
+from app.runtimes.usage import EarlierUsage, Interval, PodUsage, ReadyHistory
 
-
-class ContainerUsage(NamedTuple):
-    """The usage of a container while it runs, in cores and bytes."""
-
-    cpu: float
-    memory: float
+_Usages = Mapping[str, ContainerUsage]
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(dict[str, ContainerUsage])
+_NO_HISTORY = ReadyHistory({})
 
 
 class SyntheticUsage(PodUsage):
-    """Computes the usage of a simulated pod."""
+    """Computes the usage of a simulated pod.
 
-    def __init__(self, containers: Mapping[str, ContainerUsage]) -> None:
+    Args:
+        containers: container name → usage.
+        earlier: the same until each update that changed it, in order.
+        controller: the UID of the pod's controller; None without one.
+    """
+
+    def __init__(
+        self,
+        uid: str,
+        containers: _Usages,
+        *,
+        earlier: Sequence[tuple[datetime, _Usages]] = (),
+        controller: str | None = None,
+    ) -> None:
+        self._uid = uid
         self._containers = containers
+        self._earlier = earlier
+        has_share = any(
+            usage.cpu.share for usages in (containers, *(u for _, u in earlier)) for usage in usages.values()
+        )
+        # A pod without a controller has the whole load; its own history is found by its UID.
+        self._controller = (controller or uid) if has_share else None
 
-    def containers(self, status: PodStatus, *, at: datetime) -> list[ContainerStats]:
+    @property
+    def controller(self) -> str | None:
+        """The UID of the controller among whose pods a load of this pod is divided."""
+        return self._controller
+
+    def record(self) -> str:
+        """Return the usage of the containers as JSON."""
+        return _ENCODER.encode(self._containers).decode()
+
+    def containers(self, status: PodStatus, *, at: datetime, history: ReadyHistory | None) -> list[ContainerStats]:
         """Return the usage of the containers that run."""
-        time = rfc3339(at)
         return [
-            self._container(container, container.state.running.started_at, at=at, time=time)
+            self._container(
+                container.name, container.state.running.started_at, at=at, history=history or _NO_HISTORY
+            )
             for container in status.all_containers
-            if container.state.running
+            if container.state.running and container.name in self._containers
         ]
 
-    def _container(self, status: ContainerStatus, started_at: str, *, at: datetime, time: str) -> ContainerStats:
-        usage = self._containers[status.name]
-        elapsed = max(0.0, (at - parse_rfc3339(started_at)).total_seconds())
-        memory = round(usage.memory)
+    def _container(self, name: str, start_time: str, *, at: datetime, history: ReadyHistory) -> ContainerStats:
+        time, started_at = rfc3339(at), parse_rfc3339(start_time)
+        at = max(at, started_at)
+        usages = list(self._usages(name, Interval(started_at, at)))
+        usage, elapsed = usages[-1][1], (at - started_at).total_seconds()
+        memory = usage.bytes(elapsed)
+        cores = usage.cores(elapsed, share=share_at(usage, history, self._uid, at))
+        total = sum([self._core_seconds(usage, history, started_at, within) for within, usage in usages])
         return ContainerStats(
-            status.name,
-            started_at,
-            CPUStats(time, round(usage.cpu * 1e9), round(usage.cpu * elapsed * 1e6) * 1000),
+            name,
+            start_time,
+            CPUStats(time, round(cores * 1e9), _nanoseconds(total)),
             MemoryStats(time, memory, memory, memory),
         )
 
+    def _usages(self, name: str, run: Interval) -> Iterator[tuple[Interval, ContainerUsage]]:
+        """Yield the usages of a container during a run, each with the time during which it held."""
+        since = run.start
+        for until, usages in self._earlier:
+            if since < until and name in usages:
+                yield Interval(since, min(until, run.end)), usages[name]
+                since = until
+            if until > run.end:
+                return
+        yield Interval(since, run.end), self._containers[name]
 
-def usage_of(pod: Pod, *, defaults: UsageDefaults) -> SyntheticUsage:
+    def _core_seconds(
+        self, usage: ContainerUsage, history: ReadyHistory, started_at: datetime, within: Interval
+    ) -> float:
+        if usage.cpu.share:
+            return shared_core_seconds(usage, history, self._uid, started_at=started_at, within=within)
+        start, end = ((time - started_at).total_seconds() for time in within)
+        return usage.core_seconds(start, end)
+
+
+def _nanoseconds(core_seconds: float) -> int:
+    """Return a total in nanoseconds, to the microsecond as from a cgroup: rounding errors cannot make it fall."""
+    return round(core_seconds * 1e6) * 1000
+
+
+def usage_of(pod: Pod, earlier: Sequence[EarlierUsage] = (), *, defaults: UsageDefaults) -> SyntheticUsage:
     """Return what computes the usage of a pod."""
-    return SyntheticUsage({
-        container.name: ContainerUsage(defaults.amount("cpu", container), defaults.amount("memory", container))
-        for container in pod.spec.all_containers
-    })  # fmt: skip
+    overrides = parse_annotations(pod).containers
+    return SyntheticUsage(
+        pod.metadata.uid or "",
+        {
+            container.name: container_usage(
+                container, overrides.get(container.name, NO_OVERRIDES), pod, defaults=defaults
+            )
+            for container in pod.spec.all_containers
+        },
+        earlier=[(until, _DECODER.decode(record)) for until, record in earlier],
+        controller=pod.metadata.controller_uid,
+    )

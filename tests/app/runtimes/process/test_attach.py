@@ -33,7 +33,8 @@ def test_standard_input_stays_open_for_others(run: Run) -> None:
         os.write(session.stdin, word + b"\n")
         assert read_until(session.stdout, b"\n") == b"got " + word + b"\n"
         os.close(session.stdin)
-        session.hang_up()
+        assert session.input_ended
+        session.input_ended()  # the client is detached
         assert finish(session) == (b"", b"", 0)
     assert pod.container().state.running
     assert pod.log() == [b"got one", b"got two"]
@@ -45,6 +46,7 @@ def test_standard_input_once_ends_with_its_client(run: Run) -> None:
     session = pod.attach(stdin=True, stdout=True)
     second = pod.attach(stdin=True, stdout=True)
     assert second.stdin is None
+    assert session.input_ended is None
     assert session.stdin is not None
     os.write(session.stdin, b"one\n")
     os.close(session.stdin)

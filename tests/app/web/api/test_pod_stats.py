@@ -6,10 +6,11 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339
-from tests.app.web.conftest import change, put_on
+from tests.app.web.conftest import change, named, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 
+pytestmark = on_sqlite_alone
 Usage = dict[str, dict[str, Any]]
 
 
@@ -100,6 +101,7 @@ def test_usage_changes_with_a_resize(client: FlaskClient, clock: Clock) -> None:
     clock.advance(5)
     pod["spec"]["containers"] = [with_requests(cpu="2")]
     change(client, pod)
+    clock.advance(1)
     assert usage(client)["web-0"]["cpu"]["usageNanoCores"] == 2 * 10**8
 
 
@@ -117,3 +119,88 @@ def test_a_runtime_without_usage_lacks_the_extension(make_app: MakeApp) -> None:
     answer = client.get("/podStats")
     assert answer.status_code == 404
     assert answer.get_json()["error"]["message"] == "the runtime ScriptedRuntime does not report usage"
+
+
+def annotated(**annotations: str) -> dict[str, Any]:
+    """Return metadata with annotations of simulated pods."""
+    domain = "synthetic.virtual-kubelet.io"
+    return {"annotations": {f"{domain}/{name.replace('_', '-')}": text for name, text in annotations.items()}}
+
+
+def with_limits(**limits: str) -> list[dict[str, Any]]:
+    return [a_container(resources={"limits": limits})]
+
+
+def test_usage_follows_the_annotated_curves(client: FlaskClient, clock: Clock) -> None:
+    metadata = annotated(usage_cpu="ramp(0,1,100s)", usage_memory="steps(0s:1Mi,1m:8Mi)")
+    put_on(client, a_pod(metadata=metadata))
+    clock.advance(50)
+    found = usage(client)["web-0"]
+    assert (found["cpu"]["usageNanoCores"], found["cpu"]["usageCoreNanoSeconds"]) == (5 * 10**8, 125 * 10**8)
+    assert found["memory"]["workingSetBytes"] == 2**20
+    clock.advance(10)
+    assert usage(client)["web-0"]["memory"]["workingSetBytes"] == 8 * 2**20
+
+
+def test_an_annotation_of_a_container_has_precedence(client: FlaskClient) -> None:
+    metadata = annotated(usage_cpu="1")
+    metadata["annotations"]["usage-cpu.synthetic.virtual-kubelet.io/two"] = "2"
+    put_on(client, a_pod(containers=[a_container("one"), a_container("two")], metadata=metadata))
+    cores = [container["cpu"]["usageNanoCores"] for container in usage(client)["web-0"]["containers"]]
+    assert cores == [10**9, 2 * 10**9]
+
+
+def test_a_limit_throttles_the_cpu(client: FlaskClient, clock: Clock) -> None:
+    metadata = annotated(usage_cpu="ramp(0,1,100s)")
+    put_on(client, a_pod(containers=with_limits(cpu="500m"), metadata=metadata))
+    clock.advance(100)
+    found = usage(client)["web-0"]["cpu"]
+    assert found["usageNanoCores"] == 5 * 10**8
+    assert abs(found["usageCoreNanoSeconds"] - 375 * 10**8) < 10**6
+
+
+def test_memory_above_its_limit_kills_the_container(client: FlaskClient, clock: Clock) -> None:
+    metadata = annotated(usage_memory="ramp(0,100Mi,100s)")
+    pod = put_on(client, a_pod(containers=with_limits(memory="50Mi"), metadata=metadata))
+    started = clock.now
+    clock.advance(50)
+    assert usage(client)["web-0"]["memory"]["workingSetBytes"] == 50 * 2**20
+    clock.advance(3)
+
+    (status,) = client.get("/getPodStatus", query_string=named(pod)).get_json()["containerStatuses"]
+
+    assert status["restartCount"] == 1
+    ended = status["lastState"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    assert ended["finishedAt"] == rfc3339(started + timedelta(seconds=51))
+    assert usage(client)["web-0"]["memory"]["workingSetBytes"] < 2 * 2**20
+
+
+def test_a_lower_limit_kills_a_running_container(client: FlaskClient, clock: Clock) -> None:
+    pod = put_on(client, a_pod(containers=with_limits(memory="1Gi"), metadata=annotated(usage_memory="100Mi")))
+    clock.advance(3600)
+    pod["spec"]["containers"] = with_limits(memory="50Mi")
+    change(client, pod)
+    (status,) = client.get("/getPodStatus", query_string=named(pod)).get_json()["containerStatuses"]
+    assert status["state"]["terminated"]["reason"] == "OOMKilled"
+
+
+def test_an_invalid_curve_is_reported_and_ignored(client: FlaskClient) -> None:
+    pod = put_on(client, a_pod(metadata=annotated(usage_cpu="sine(1)", usage_memory="share(1Gi)")))
+    message = client.get("/getPodStatus", query_string=named(pod)).get_json()["message"]
+    domain = "synthetic.virtual-kubelet.io"
+    assert message == (
+        f"{domain}/usage-cpu: sine needs three values: sine(least,greatest,period); "
+        f"{domain}/usage-memory: share is for usage-cpu"
+    )
+    assert usage(client)["web-0"]["cpu"]["usageNanoCores"] == 10**6
+
+
+def test_two_workers_give_the_same_usage(make_app: MakeApp, clock: Clock) -> None:
+    one, other = (make_app().test_client() for _ in range(2))
+    metadata = annotated(usage_cpu="noise(500m,400m) + sine(0,1,7m)", usage_memory="noise(64Mi,32Mi)")
+    put_on(one, a_pod(containers=with_limits(cpu="900m"), metadata=metadata))
+    assert usage(other) == usage(one)
+    for seconds in (1, 977, 100_000):
+        clock.advance(seconds)
+        assert usage(other) == usage(one)

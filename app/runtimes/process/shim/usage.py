@@ -1,0 +1,165 @@
+"""The CPU and memory of the containers of a pod, measured when the provider asks, at most once a second.
+
+The processes of the pod are the descendants of the shim. What a running process has used is in `/proc/PID/stat`,
+with the time of its children that have ended and that it has waited for. What a child of the shim has used until
+its end is what `wait4` returns. Together these are all processes of a container; only one whose parent ignores
+SIGCHLD is missing after its end, as the kernel keeps nothing of it.
+
+A measurement is made at the beginning of a second, so that the total belongs exactly to the time beside it.
+"""
+
+import calendar
+import contextlib
+import json
+import os
+import resource
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from .container import Container
+from .processes import MARK
+from .record import USAGE
+
+_TICK_MICROSECONDS = 10**6 // os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class _Process(NamedTuple):
+    """The CPU time of a process in microseconds, its ended children included, and its resident bytes."""
+
+    cpu: int
+    memory: int
+
+
+class _Sample(NamedTuple):
+    """The CPU time of a run of a container at a time, in seconds since 1970."""
+
+    started: str
+    at: int
+    cpu: int
+
+
+class UsageMeter:
+    """Measures the containers of a pod.
+
+    Args:
+        directory: the directory of the pod instance, in which `usage.json` is written.
+        mark: the mark of the pod's processes, without the name of the container.
+
+    Attributes:
+        due: the monotonic time of the next measurement; None while nobody asks.
+    """
+
+    def __init__(self, directory: str, mark: str) -> None:
+        self.due: float | None = None
+        self._path = os.path.join(directory, USAGE)
+        self._mark = f"{MARK}={mark}".encode()
+        self._owners: dict[int, str] = {}
+        """The container of each child of the shim, as of the last measurement."""
+        self._ended: dict[tuple[str, str], int] = {}
+        """The CPU time of ended children of the shim: container and start of its run → microseconds."""
+        self._last: dict[str, _Sample] = {}
+
+    def ask(self) -> None:
+        """Measure at the beginning of the next second."""
+        if self.due is None:
+            self.due = time.monotonic() + 1 - time.time() % 1
+
+    def reaped(self, pid: int, usage: resource.struct_rusage, containers: Iterable[Container]) -> None:
+        """Count what a child of the shim has used until its end."""
+        running = [container for container in containers if container.pid is not None]
+        name = self._owners.pop(pid, None)
+        for container in running:
+            if container.name == name or (name is None and len(running) == 1):
+                key = container.name, container.started
+                used = round((usage.ru_utime + usage.ru_stime) * 1e6)
+                self._ended[key] = self._ended.get(key, 0) + used
+
+    def measure(self, now: float, containers: Iterable[Container]) -> None:
+        """Write `usage.json` if a measurement is due. A file that cannot be written is left as it is."""
+        if self.due is None or now < self.due:
+            return
+        self.due = None
+        at = round(time.time())
+        running = {container.name: container for container in containers if container.pid is not None}
+        measured = self._processes({container.pid: name for name, container in running.items()})
+        found = {
+            name: self._describe(container, measured.get(name, []), at=at) for name, container in running.items()
+        }
+        runs = {(name, container.started) for name, container in running.items()}
+        self._ended = {key: used for key, used in self._ended.items() if key in runs}
+        with contextlib.suppress(OSError):
+            _replace(self._path, {"at": at, "containers": found})
+
+    def _describe(self, container: Container, processes: list[_Process], *, at: int) -> dict[str, Any]:
+        started = container.started
+        cpu = self._ended.get((container.name, started), 0) + sum(process.cpu for process in processes)
+        last = self._last.get(container.name)
+        if last is None or last.started != started:
+            last = _Sample(started, _seconds(started), 0)
+        # Processes end while they are read, and are then counted a moment later with their parent.
+        cpu = max(cpu, last.cpu)
+        self._last[container.name] = _Sample(started, at, cpu)
+        return {
+            "started": started,
+            "cpu": cpu,
+            "rate": (cpu - last.cpu) * 1000 // max(at - last.at, 1),
+            "memory": sum(process.memory for process in processes),
+        }
+
+    def _processes(self, mains: dict[int | None, str]) -> dict[str, list[_Process]]:
+        """Return the processes of each container."""
+        found: dict[str, list[_Process]] = {}
+        owners = {}
+        for child in _children(os.getpid()):
+            name = mains.get(child) or self._owners.get(child) or self._marked(child)
+            if name:
+                owners[child] = name
+                found.setdefault(name, []).extend(_subtree(child))
+        self._owners = owners
+        return found
+
+    def _marked(self, pid: int) -> str | None:
+        """Return the container that a process is marked with; None if it has no mark of this pod."""
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+            for variable in file.read().split(b"\0"):
+                if variable.startswith(self._mark):
+                    return variable.removeprefix(self._mark).decode()
+        return None
+
+
+def _subtree(pid: int) -> Iterator[_Process]:
+    """Yield a process and its descendants."""
+    with contextlib.suppress(OSError):  # it has ended
+        yield _read(pid)
+        for child in _children(pid):
+            yield from _subtree(child)
+
+
+def _read(pid: int) -> _Process:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # The program's name, in parentheses, may contain any character. Source of the fields: proc_pid_stat(5).
+        fields = file.read().rpartition(b")")[2].split()
+    return _Process(sum(map(int, fields[11:15])) * _TICK_MICROSECONDS, int(fields[21]) * _PAGE)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+            found += map(int, file.read().split())
+    return found
+
+
+def _seconds(started: str) -> int:
+    """Return the seconds since 1970 of a time in `state.json`."""
+    return calendar.timegm(time.strptime(started[:19], "%Y-%m-%dT%H:%M:%S"))
+
+
+def _replace(path: str, document: object) -> None:
+    """Replace a file atomically. It is not flushed to the disk: after a crash it is measured again."""
+    temporary = f"{path}.new"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    os.replace(temporary, path)

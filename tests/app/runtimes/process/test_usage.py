@@ -1,0 +1,77 @@
+"""The usage of processes: what the shim measures when it is asked."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from app.kubernetes.stats import ContainerStats
+from tests.app.runtimes.process import Driven, shell
+from tests.app.runtimes.process.conftest import Run
+from tests.waiting import eventually
+
+BURN = "import os, time\nwhile time.process_time() < 0.3: pass\n"
+A_CHILD = f"import os, time\nif os.fork() == 0:\n    exec({BURN!r})\n    os._exit(0)\nos.wait()\ntime.sleep(60)"
+AN_ORPHAN = (
+    "import os, time\n"
+    f"if os.fork() == 0:\n    if os.fork() == 0:\n        exec({BURN!r})\n    os._exit(0)\n"
+    "os.wait()\ntime.sleep(60)"
+)
+ONE_SECOND = 10**9
+
+
+def python(name: str, code: str) -> dict[str, Any]:
+    return {"name": name, "image": "python", "command": [sys.executable, "-S", "-c", code]}
+
+
+def usage(pod: Driven) -> dict[str, ContainerStats]:
+    """Return the usage of the containers, as one request of the provider reads it."""
+    found = pod.runtime.usage(pod.pod).containers(pod.read(), at=datetime.now(UTC), history=None)
+    return {container.name: container for container in found}
+
+
+def measured(pod: Driven, name: str = "web", *, core_seconds: float = 0) -> ContainerStats:
+    """Wait until a container has used a number of core-seconds; return its usage."""
+
+    def found() -> ContainerStats | None:
+        container = usage(pod).get(name)
+        is_enough = container and container.cpu.usage_core_nano_seconds >= core_seconds * ONE_SECOND
+        return container if is_enough else None
+
+    return eventually(found)
+
+
+def test_all_processes_of_a_container_count(run: Run) -> None:
+    """Its process, those of its children that have ended, and orphans that have ended."""
+    large = "import time; x = b'x' * 64_000_000; time.sleep(60)"
+    pod = run(
+        python("busy", f"{BURN}time.sleep(60)"),
+        python("child", A_CHILD),
+        python("orphan", AN_ORPHAN),
+        python("large", large),
+    )
+    busy, _, _ = (measured(pod, name, core_seconds=0.25) for name in ("busy", "child", "orphan"))
+    assert busy.cpu.usage_core_nano_seconds < 2 * ONE_SECOND
+    assert measured(pod, "large").memory.working_set_bytes > 64_000_000 > busy.memory.working_set_bytes
+
+
+def test_nothing_is_measured_while_nobody_asks(run: Run) -> None:
+    pod = run(shell("exec sleep 60"))
+    pod.until_running()
+    assert not (pod.directory.path / "usage.json").exists()
+    first = measured(pod)
+    second = eventually(lambda: found if (found := measured(pod)).cpu.time > first.cpu.time else None)
+    assert second.cpu.usage_core_nano_seconds >= first.cpu.usage_core_nano_seconds
+
+
+def test_a_restart_begins_at_zero(run: Run, tmp_path: Path) -> None:
+    script = (
+        f"[ -e {tmp_path}/go ] || while [ ! -e {tmp_path}/go ]; do :; done; [ -e {tmp_path}/ran ] && exec sleep 60"
+    )
+    pod = run(shell(f"{script}; touch {tmp_path}/ran; exit 1"))
+    before = measured(pod, core_seconds=0.5)
+    (tmp_path / "go").touch()
+    pod.until(lambda _: pod.container().restart_count == 1 and pod.container().state.running)
+    after = measured(pod)
+    assert after.start_time > before.start_time
+    assert after.cpu.usage_core_nano_seconds < before.cpu.usage_core_nano_seconds

@@ -1,0 +1,139 @@
+"""Curves of usage: values, integrals and bounds agree."""
+
+import re
+from math import isclose
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.runtimes.synthetic.curves.curve import Noise, Sum, first_above
+from app.runtimes.synthetic.curves.limit import capped_integral
+from app.runtimes.synthetic.curves.parse import parse_cpu, parse_memory
+
+HOUR = 3600
+TERMS = (
+    st.integers(0, 2000).map(lambda amount: f"{amount}m"),
+    st.tuples(st.integers(0, 500), st.integers(500, 2000), st.sampled_from([7, 60, 600])).map(
+        lambda values: "sine({}m,{}m,{}s)".format(*values)
+    ),
+    st.tuples(st.integers(0, 2000), st.integers(0, 2000), st.integers(1, HOUR)).map(
+        lambda values: "ramp({}m,{}m,{}s)".format(*values)
+    ),
+    st.lists(st.integers(1, HOUR), min_size=1, max_size=4, unique=True).map(
+        lambda times: f"steps({','.join(f'{time}s:{time % 900}m' for time in sorted(times))})"
+    ),
+    st.tuples(st.integers(500, 1000), st.integers(0, 500)).map(lambda values: "noise({}m,{}m)".format(*values)),
+)
+CURVES = st.lists(st.one_of(TERMS), min_size=1, max_size=3).map(lambda terms: parse_cpu(" + ".join(terms)).curve)
+TIMES = st.floats(0, 5 * HOUR)
+LIMITS = st.none() | st.integers(1, 40).map(lambda tenths: tenths / 10)
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+
+def curve(text: str) -> Sum:
+    return parse_cpu(text).curve
+
+
+@quick
+@given(CURVES, LIMITS, TIMES, TIMES)
+def test_totals_never_fall(curve: Sum, limit: float | None, one: float, other: float) -> None:
+    totals = [round(capped_integral(curve, limit, time) * 1e6) for time in sorted((one, other))]
+    assert totals[0] <= totals[1]
+
+
+@quick
+@given(CURVES, LIMITS, st.integers(0, 4 * HOUR))
+def test_the_integral_is_the_sum_of_small_steps(curve: Sum, limit: float | None, start: int) -> None:
+    def value(time: float) -> float:
+        return curve.value(time) if limit is None else min(curve.value(time), limit)
+
+    steps = sum(value(start + (step + 0.5) / 50) for step in range(50 * 60)) / 50
+    found = capped_integral(curve, limit, start + 60) - capped_integral(curve, limit, start)
+    assert isclose(found, steps, rel_tol=0.02, abs_tol=0.05)
+
+
+@quick
+@given(CURVES, TIMES, TIMES, st.floats(0, 1))
+def test_values_are_within_the_bounds(curve: Sum, one: float, other: float, between: float) -> None:
+    start, end = sorted((one, other))
+    low, high = curve.bounds(start, end)
+    assert low - 1e-9 <= curve.value(start + (end - start) * between) <= high + 1e-9
+
+
+@quick
+@given(CURVES, st.integers(0, HOUR))
+def test_values_repeat_after_a_period(curve: Sum, time: int) -> None:
+    time += curve.settles
+    assert isclose(curve.value(time), curve.value(time + curve.period), abs_tol=1e-9)
+
+
+@quick
+@given(CURVES, st.integers(1, 60).map(lambda tenths: tenths / 10))
+def test_the_first_second_above_a_limit_is_found(curve: Sum, limit: float) -> None:
+    found = first_above(curve, limit)
+    seconds = range(min(curve.settles + curve.period, 2 * HOUR))
+    expected = next((second for second in seconds if curve.value(second) > limit), None)
+    if expected is not None or (found is not None and found in seconds):
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("200m", {0: 0.2, 1e6: 0.2}),
+        ("sine(50m,400m,10m)", {0: 0.05, 300: 0.4, 600: 0.05, 900: 0.4}),
+        ("ramp(0,1,5m)", {0: 0, 150: 0.5, 300: 1, 900: 1}),
+        ("steps(0s:100m,5m:800m,10m:100m)", {0: 0.1, 299: 0.1, 300: 0.8, 600: 0.1}),
+        ("100m + ramp(0, 1, 10s)", {0: 0.1, 5: 0.6}),
+        ("steps(1m:1)", {0: 0, 60: 1}),
+    ],
+)
+def test_a_curve_has_the_values_that_it_names(text: str, values: dict[float, float]) -> None:
+    assert {time: round(curve(text).value(time), 9) for time in values} == values
+
+
+def test_noise_varies_around_its_mean() -> None:
+    noise = curve("noise(200m,50m)")
+    values = [noise.value(cell * 10) for cell in range(360)]
+    assert len(set(values)) > 300
+    assert min(values) >= 0.15
+    assert max(values) <= 0.25
+    assert isclose(noise.integral(HOUR), 0.2 * HOUR)
+
+
+def test_noise_of_two_pods_differs() -> None:
+    load = parse_cpu("noise(200m,50m)")
+    one, other = (load.seeded(fraction).curve.terms[0] for fraction in (0.1, 0.6))
+    assert isinstance(one, Noise)
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "not a usage such as 200m"),
+        ("much", "not a usage such as 200m"),
+        ("200m +", "not a usage such as 200m"),
+        ("-1", "an amount must not be negative"),
+        ("sine(1,2)", "sine needs three values: sine(least,greatest,period)"),
+        ("sine(2,1,10m)", "the least value of sine is above the greatest"),
+        ("sine(1,2,10)(", "not a usage such as 200m"),
+        ("sine(1,2,soon)", "not a duration such as 500ms, 10s or 1m30s"),
+        ("ramp(0,1)", "ramp needs three values: ramp(first,last,duration)"),
+        ("steps(100m)", "steps needs times and values: steps(0s:100m,5m:800m)"),
+        ("steps(5m:1,1m:2)", "the times of steps must increase"),
+        ("noise(1)", "noise needs two values: noise(mean,spread)"),
+        ("noise(1,2)", "the spread of noise is above its mean"),
+        ("square(1,2)", "no such curve; there are sine, ramp, steps, noise, share"),
+        ("sine(0,1,86399s) + noise(1,1)", "the periods have no common multiple up to 7 days"),
+    ],
+)
+def test_what_is_no_curve_is_a_problem(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        parse_cpu(text)
+
+
+def test_memory_is_not_divided_among_pods() -> None:
+    with pytest.raises(ValueError, match="share is for usage-cpu"):
+        parse_memory("share(1Gi)")
