@@ -19,6 +19,7 @@ from app.pods.logs import Logs
 from app.pods.node_clock import NodeClock
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
+from app.pods.streams import Streams
 from app.pods.usage import UsageService
 from app.pods.watch import StatusWatch
 from app.runtimes import Runtime, load_runtime
@@ -39,6 +40,7 @@ class Services:
     pods: PodService
     watch: StatusWatch
     logs: Logs
+    streams: Streams
     history: History
     audit: AuditLog
     queries: PodQueries
@@ -60,7 +62,7 @@ class Services:
         timelines = TimelineAdvancer(database, runtime, clock=node_clock)
         disk = DiskReserve(database, runtime, clock=clock)
         node = NodeContext(database, runtime, timelines, node_clock, disk)
-        pods, queries = PodService(node), PodQueries(node)
+        pods, queries, usage = PodService(node), PodQueries(node), UsageService(node)
         audit = AuditLog(database, settings, clock=node_clock)
         return cls(
             settings=settings,
@@ -69,10 +71,11 @@ class Services:
             pods=pods,
             watch=StatusWatch(node),
             logs=Logs(node, pods),
-            history=History(node, queries, audit),
+            streams=Streams(node, pods),
+            history=History(node, queries, audit, usage),
             audit=audit,
             queries=queries,
-            usage=UsageService(node),
+            usage=usage,
             clock=node_clock,
             disk=disk,
             serving_since=serving_since,

@@ -161,6 +161,12 @@ class Connection:
         """Return whether data, or the end of the connection, is available within that many seconds."""
         return bool(self._received or select.select([self._socket], [], [], within)[0])
 
+    def receive_some(self) -> bytes:
+        """Return the next bytes as they are; none at the end of the connection."""
+        if not self._received:
+            self._receive_more()
+        return self._take(len(self._received))
+
     def rest(self) -> bytes:
         """Read until the server closes the connection."""
         while self._receive_more():

@@ -92,6 +92,7 @@ class Server:
 
     def __init__(self, port: int, settings: dict[str, str], log: Path) -> None:
         self.port = port
+        self.settings = settings
         self.log = log
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(

@@ -171,6 +171,17 @@ ORDER BY at, id, field""",
 SELECT at, verb, namespace, name, code, refusal, user_agent, request_id
 FROM audit_log
 WHERE node_name = :node_name AND outcome = 'refused' AND at >= :since AND at < :until
+  AND verb IN ('create', 'update', 'delete')
+ORDER BY at, id""",
+    ),
+    "streams": Report(
+        "Who executed commands in the pods of a name, attached to them or reached their ports?",
+        ("namespace", "name"),
+        """\
+SELECT at, verb, uid, code, change, user_agent, address, request_id
+FROM audit_log
+WHERE node_name = :node_name AND namespace = :namespace AND name = :name
+  AND verb IN ('exec', 'attach', 'port-forward')
 ORDER BY at, id""",
     ),
     "writers": Report(
@@ -182,7 +193,7 @@ SELECT user_agent, address, sum(CASE WHEN verb = 'create' THEN 1 ELSE 0 END) AS 
        sum(CASE WHEN verb = 'delete' THEN 1 ELSE 0 END) AS deletes,
        sum(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END) AS refused
 FROM audit_log
-WHERE node_name = :node_name AND at >= :since AND at < :until
+WHERE node_name = :node_name AND at >= :since AND at < :until AND verb IN ('create', 'update', 'delete')
 GROUP BY user_agent, address
 ORDER BY count(*) DESC, user_agent, address""",
     ),

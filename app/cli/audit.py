@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
 
-from app.audit import Caller
+from app.audit import Caller, Verb
 from app.audit.reports import REPORTS
 from app.audit.retention import line, new_file
 from app.audit.service import AuditFilter
@@ -41,9 +41,7 @@ def _filter_options(command: Command) -> Command:
             click.option("--namespace", help="Only events of pods in this namespace."),
             click.option("--name", help="Only events of pods of this name."),
             click.option("--uid", help="Only events of the pod with this UID."),
-            click.option(
-                "--verb", type=click.Choice(["create", "update", "delete", "prune"]), help="Only this verb."
-            ),
+            click.option("--verb", type=click.Choice(get_args(Verb)), help="Only this verb."),
             click.option("--outcome", type=click.Choice(["done", "refused"]), help="Only this outcome."),
         ]
     ):

@@ -50,6 +50,12 @@ held = Gauge(
     registry=_counted,
     multiprocess_mode="livesum",
 )
+streams = Gauge(
+    "provider_streams",
+    "Open streams: exec, attach, port-forward.",
+    registry=_counted,
+    multiprocess_mode="livesum",
+)
 # Cached, because the lookup of a series takes as long as its increment.
 request = cache(_requests.labels)
 database = cache(_database.labels)

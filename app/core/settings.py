@@ -142,6 +142,12 @@ class Settings(BaseSettings):
         description="time for a request to arrive, and for a client to take the response; each may take 1 s more "
         "per 64 KiB",
     )
+    streams: bool = Field(
+        default=True, description="serve exec, attach and port-forward; false answers them with 501"
+    )
+    stream_sessions: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=256, description="number of streams (exec, attach, port-forward) per worker process"
+    )
     min_free_disk: str | None = Field(
         default=None,
         description="free disk space below which pods are not created or updated, such as 64Mi; "

@@ -17,6 +17,7 @@ from app.pods.context import NodeContext
 from app.pods.explain import PodHistory, explain, summary
 from app.pods.queries import PodQueries
 from app.pods.transaction import NEWEST_FIRST
+from app.pods.usage import UsageService
 
 _ROWS_PER_CHUNK = 200
 
@@ -96,10 +97,11 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
 class History:
     """The history of one node. Every method may raise `DatabaseUnavailable`; a time of None is the present."""
 
-    def __init__(self, node: NodeContext, queries: PodQueries, audit: AuditLog) -> None:
+    def __init__(self, node: NodeContext, queries: PodQueries, audit: AuditLog, usage: UsageService) -> None:
         self._node = node
         self._queries = queries
         self._audit = audit
+        self._usage = usage
 
     def pods(
         self,
@@ -194,7 +196,11 @@ class History:
         """Return sentences that explain a pod's state at a time and what follows."""
         deleted_at = pod.history.deleted_at
         ends = [entry for entry in self._requests(pod) if deleted_at and entry.is_end and entry.at <= deleted_at]
-        return [*explain(pod.history, now=at), *(f"What deleted it: {entry.summary}." for entry in ends[-1:])]
+        return [
+            *explain(pod.history, now=at),
+            *self._usage.sentences(pod.uid, at=at),
+            *(f"What deleted it: {entry.summary}." for entry in ends[-1:]),
+        ]
 
     def node(self, *, at: datetime | None = None) -> NodeSnapshot:
         """Return the number of pods and the sum of their requests at a time."""

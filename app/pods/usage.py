@@ -86,6 +86,15 @@ class UsageService:
         ]
         return [stats for chunk in self._chunks(at, *wanted) for stats in chunk]
 
+    def sentences(self, uid: str, *, at: datetime) -> list[str]:
+        """Return a sentence on the usage of a pod at a time; none if it is unknown or no container was running."""
+        found = self.pods(at, uid=uid) if self.is_available else []
+        return [
+            f"Its containers use {-(-stats.cpu.usage_nano_cores // 10**6)}m of CPU and "
+            f"{stats.memory.working_set_bytes // 2**20}Mi of memory at that time."
+            for stats in found
+        ]
+
     def _chunks(self, at: datetime | None, *wanted: ColumnElement[bool]) -> Generator[list[PodStats], None, None]:
         """Yield the usage of the pods in chunks that are not empty."""
         if not self.is_available:

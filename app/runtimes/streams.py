@@ -50,7 +50,8 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Session:
     """A command that was started, or the streams of a container.
 
-    The provider closes the descriptors: each when its direction has ended, all at the end of the session.
+    The provider sets the descriptors to non-blocking, and closes them: each when its direction has ended, all at
+    the end of the session.
 
     Attributes:
         wait: waits for the end and returns the exit code, 0 to 255, 128 + n after signal n; 0 for an attached

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.workers.gthread import TConn
 
 from app.web.request_buffer import RequestBuffer
+from app.web.streams.server import Upgrade
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -35,12 +36,14 @@ class ClientSocket(socket.socket):
 
     Attributes:
         unsent: number of bytes that are kept.
+        upgrade: the session that takes the connection over after this response; None for an ordinary one.
     """
 
     def __init__(self, accepted: socket.socket, *, timeout: float) -> None:
         super().__init__(fileno=accepted.detach())
         self.setblocking(False)
         self.unsent = 0
+        self.upgrade: Upgrade | None = None
         self._timeout = timeout
         self._chunks: deque[memoryview] = deque()
         self._stalled_at: float | None = None

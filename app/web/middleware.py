@@ -16,6 +16,7 @@ from werkzeug.exceptions import Unauthorized
 from app.audit import Caller, Verb
 from app.core import metrics
 from app.core.errors import ProviderError
+from app.kubernetes.pod import PodReference
 from app.pods.service import Refusal
 from app.services import get_services
 from app.web.body import discard_body, requested_pod
@@ -34,8 +35,17 @@ WRITES: dict[str | None, Verb] = {
 }
 """The Flask endpoints that write, and the verb of each in the audit log."""
 
-_UNRECORDED = frozenset({401, 403, 503})
-"""Refusals without an audit row: unauthorized clients must not fill the database, and 503 means there is none."""
+STREAMS: dict[str | None, Verb] = {
+    "streams.exec_": "exec",
+    "streams.attach": "attach",
+    "streams.port_forward": "port-forward",
+}
+"""The Flask endpoints of streams, and the verb of each in the audit log."""
+_COMMANDS = re.compile(r"(^|&)command=[^&]*")
+
+_UNRECORDED = frozenset({401, 403, 426, 503})
+"""Refusals without an audit row: unauthorized clients must not fill the database, a request that is no WebSocket
+handshake attempts nothing, and 503 means that there is no database."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _STARTED = "provider.started"
@@ -76,8 +86,13 @@ def _before_request() -> None:
     if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
         _authenticate(settings.provider_token.get_secret_value())
     origin = environ.get("HTTP_ORIGIN")
-    if origin and request.endpoint in WRITES and not {origin, "*"} & set(settings.cors_origins):
-        # CORS alone does not stop this: a page may send a POST to any origin, it only cannot read the response.
+    if (
+        origin
+        and (request.endpoint in WRITES or request.endpoint in STREAMS)
+        and not {origin, "*"} & set(settings.cors_origins)
+    ):
+        # CORS alone does not stop this: a page may send a POST to any origin, it only cannot read the response,
+        # and a WebSocket is not subject to CORS at all.
         abort(403, "this origin may not write; CORS_ORIGINS lists the origins that may")
 
 
@@ -101,6 +116,8 @@ def _after_request(response: "Response") -> "Response":
     if response.status_code >= 400:
         if verb := WRITES.get(request.endpoint):
             record_refusals(verb, [Refusal(requested_pod(), response.status_code, g.error_message)])
+        elif verb := STREAMS.get(request.endpoint):
+            record_refusals(verb, [Refusal(_queried_pod(), response.status_code, g.error_message)])
         discard_body()
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
@@ -109,8 +126,14 @@ def _after_request(response: "Response") -> "Response":
     return response
 
 
+def _queried_pod() -> PodReference | None:
+    """Return the pod that the query of a stream names; None where it names none."""
+    namespace, name = (request.args.get(parameter, "") for parameter in ("namespace", "podName"))
+    return PodReference(namespace, name) if namespace and name and "\0" not in namespace + name else None
+
+
 def record_refusals(verb: Verb, refusals: Iterable[Refusal]) -> None:
-    """Insert the audit rows of refused writes; a successful write inserts its own in its transaction."""
+    """Insert the audit rows of refused writes and streams; those that succeed insert their own."""
     recorded = [refusal for refusal in refusals if refusal.code not in _UNRECORDED]
     if not recorded:
         return
@@ -133,7 +156,7 @@ def _log_request(environ: "WSGIEnvironment", sender: Caller, path: str, code: in
         request_id=sender.request_id,
         method=environ["REQUEST_METHOD"],
         path=environ["PATH_INFO"],
-        query=environ["QUERY_STRING"],
+        query=_COMMANDS.sub(r"\1command=…", environ["QUERY_STRING"]),  # a command may contain a secret
         code=code,
         milliseconds=round(seconds * 1000, 2),
         address=sender.address,

@@ -33,6 +33,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 from app.core.settings import HEALTH_THREADS, Settings
 from app.web.connection import Connection, Stage
 from app.web.long_poll import release_all
+from app.web.streams.server import StreamServer, Upgrade, keep_alive
 
 _MAX_CONNECTIONS = 4096
 _OTHER_FILES = 128
@@ -41,6 +42,8 @@ _MAX_HELD_BYTES = 128 * 1024 * 1024
 _DISCARD_BYTES = 256 * 1024
 _CLOSE_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
+_STOP_SECONDS = 1.5
+"""Before the end of the grace period, after which gunicorn kills the worker, streams end with a Failure."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _MALFORMED = {
@@ -66,14 +69,21 @@ class Worker(ThreadWorker):
     def init_process(self) -> None:
         """Prepare and run the worker."""
         self._health_pool = ThreadPoolExecutor(HEALTH_THREADS)
+        self._streams: StreamServer | None = None
+        self._upgraded = 0  # connections, counted in `nr_conns`, that are streams
         self._parked: dict[Connection, None] = {}  # in the order of their parking
         self._held_bytes = 0
         self._next_sweep = 0.0
-        super().init_process()
+        try:
+            super().init_process()
+        finally:
+            if self._streams:
+                self._streams.close()
 
     def load_wsgi(self) -> None:
         """Load the application, and the limits from its settings."""
         super().load_wsgi()
+        self._streams = self.wsgi.extensions["streams"]
         settings: Settings = self.wsgi.extensions["services"].settings
         self._max_body_bytes = settings.max_content_length
         self._timeout = settings.request_timeout.total_seconds()
@@ -85,6 +95,8 @@ class Worker(ThreadWorker):
         if enabled or self.alive:
             return
         release_all(self.wsgi)
+        if self._streams:
+            self._streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
         for listener in self.sockets:
             accepted = -1
             while self.nr_conns != accepted:
@@ -137,8 +149,9 @@ class Worker(ThreadWorker):
         while (
             conn.keep_alive
             and not conn.sock.unsent
+            and not conn.sock.upgrade
             and self.alive
-            and self.nr_conns <= self.cfg.threads
+            and self.nr_conns - self._upgraded <= self.cfg.threads
             and conn.receive_next()
             and not conn.incoming.is_for_health
         ):
@@ -221,6 +234,7 @@ class Worker(ThreadWorker):
     def _await_close(self, conn: Connection) -> None:
         """End the response, and wait for the client to close the connection, longer after a refused body."""
         try:
+            self._cancel_upgrade(conn)
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._close(conn)
@@ -229,10 +243,30 @@ class Worker(ThreadWorker):
             self._park(conn, Stage.CLOSE, time.monotonic() + seconds)
 
     def _end_response(self, conn: Connection) -> None:
-        if conn.keep_alive:
+        if conn.keep_alive and conn.sock.upgrade:
+            self._upgrade(conn, conn.sock.upgrade)
+        elif conn.keep_alive:
             self._await_request(conn, idle=self.cfg.keepalive)
         else:
             self._await_close(conn)
+
+    def _upgrade(self, conn: Connection, upgrade: Upgrade) -> None:
+        """Pass a connection to the event loop of the streams. It counts until the stream has ended."""
+        self._upgraded += 1
+        conn.sock.upgrade = None
+        client = socket.socket(fileno=conn.sock.detach())
+        keep_alive(client)
+        upgrade.start(client, partial(self.method_queue.defer, self._count_ended))
+
+    def _count_ended(self) -> None:
+        self._upgraded -= 1
+        self.nr_conns -= 1
+
+    def _cancel_upgrade(self, conn: Connection) -> None:
+        """End the session of a connection that is closed instead."""
+        if conn.sock.upgrade:
+            conn.sock.upgrade.cancel()
+            conn.sock.upgrade = None
 
     def _proceed(self, conn: Connection, _: object) -> None:
         """Do what a parked connection has waited for."""
@@ -317,6 +351,7 @@ class Worker(ThreadWorker):
     def _abort(self, conn: Connection) -> None:
         """Close a connection that is not to be waited for."""
         self.nr_conns -= 1
+        self._cancel_upgrade(conn)
         if conn.sock.unsent:
             conn.sock.abort()
         else:
@@ -324,6 +359,7 @@ class Worker(ThreadWorker):
 
     def _close(self, conn: Connection) -> None:
         self.nr_conns -= 1
+        self._cancel_upgrade(conn)
         conn.close()
 
 

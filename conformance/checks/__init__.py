@@ -14,6 +14,7 @@ from conformance.checks import (
     node,
     reads,
     statuses,
+    streams,
     usage,
     writes,
 )
@@ -35,6 +36,7 @@ ALL: tuple[Check, ...] = tuple(
         environments,
         batches,
         usage,
+        streams,
     )
     for found in vars(module).values()
     if isinstance(found, Check)

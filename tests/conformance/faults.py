@@ -359,6 +359,22 @@ USAGE = {
     "deleted-pod-has-no-usage": Fault("/podStats has an entry for the deleted pod", faulty.keeps_usage),
 }
 
+STREAMS = {
+    "exec-returns-output-and-exit-code": Fault(
+        "no Status arrives on channel 3", faulty.changing_stream(lambda data: data if data[0] != 3 else None)
+    ),
+    "closed-input-ends-a-command": Fault(
+        "the Status is Failure, not Success",
+        faulty.changing_stream(lambda data: data.replace(b"Success", b"Failure")),
+    ),
+    "exec-in-an-unknown-pod-returns-404": Fault(
+        "GET /exec returns 500 Internal Server Error, not 404", returning_status(500, on("/exec"))
+    ),
+    "exec-without-a-command-returns-400": Fault(
+        "GET /exec returns 404 Not Found, not 400", returning_status(404, on("/exec"))
+    ),
+}
+
 FAULTS = {
     f"{group}.{name}": fault
     for group, faults in (
@@ -376,6 +392,7 @@ FAULTS = {
         ("environments", ENVIRONMENTS),
         ("batches", BATCHES),
         ("usage", USAGE),
+        ("streams", STREAMS),
     )
     for name, fault in faults.items()
 }

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from aiohttp import web
+
 from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import Object, Reply, Request, StubProvider, json_reply, running
 from tests.stub_provider.graceful import GracefulProvider
@@ -340,3 +342,26 @@ def _is_ending(stub: StubProvider, request: Request) -> bool:
 
 def _creates_an_existing_pod(stub: StubProvider, request: Request) -> bool:
     return request.path == "/createPod" and key(request) in stub.pods
+
+
+def changing_stream(change: Callable[[bytes], bytes | None]) -> Faulty:
+    """Change every message of a stream; None drops it."""
+
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        reply = await stub.answer(request)
+        if not (script := reply.script):
+            return reply
+
+        async def changed(socket: web.WebSocketResponse) -> None:
+            send = socket.send_bytes
+
+            async def send_changed(data: bytes) -> None:
+                if (message := change(data)) is not None:
+                    await send(message)
+
+            socket.send_bytes = send_changed  # type: ignore[method-assign, assignment]
+            await script(socket)
+
+        return reply._replace(script=changed)
+
+    return answer

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -13,6 +14,7 @@ from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import logs
 from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
 from tests.stub_provider.statuses import NOW, Object, ended, pod_stats, running
+from tests.stub_provider.streams import echo, print_and_exit
 
 T = TypeVar("T")
 LARGEST_BODY = 2 * 1024 * 1024
@@ -234,6 +236,8 @@ class StubProvider(ProviderServer):
             handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
         if "podStats" in self.ways.extensions:
             handlers["/podStats"] = self._pod_stats
+        if "streams" in self.ways.extensions:
+            handlers["/exec"] = self._exec
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
@@ -258,6 +262,13 @@ class StubProvider(ProviderServer):
                 for reply in replies
             ]
         )
+
+    def _exec(self, request: Request) -> Reply:
+        """Echo standard input for `cat`; write `out` and end with 3 for any other command."""
+        self._known(f"{request.query.get('namespace')}/{request.query.get('podName')}")
+        if "command" not in request.query:
+            raise Refused(400, "command: required")
+        return Reply(101, script=echo if request.query["command"] == "cat" else partial(print_and_exit, code=3))
 
     def _create(self, request: Request) -> Reply:
         pod = _parsed(request)

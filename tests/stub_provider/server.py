@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 import orjson
@@ -43,12 +43,14 @@ class Reply(NamedTuple):
     Attributes:
         body: bytes, or a generator of chunks, which are sent as they are yielded.
         phrase: reason phrase; the standard one if None.
+        script: what the server does on the WebSocket of this response; None for an ordinary response.
     """
 
     code: int
     body: bytes | AsyncGenerator[bytes, None] = b""
     headers: dict[str, str] = {}  # noqa: RUF012 - never modified
     phrase: str | None = None
+    script: Callable[[web.WebSocketResponse], Awaitable[None]] | None = None
 
     @property
     def text(self) -> str:
@@ -113,6 +115,11 @@ class ProviderServer(ABC):
         request = Request(http.method, http.path, dict(http.query), await http.read(), headers)
         self.requests.append(request)
         reply = await self.respond(request)
+        if reply.script:
+            socket = web.WebSocketResponse(protocols=["v5.channel.k8s.io"], compress=False)
+            await socket.prepare(http)
+            await reply.script(socket)
+            return socket
         if isinstance(reply.body, bytes):
             return web.Response(status=reply.code, reason=reply.phrase, body=reply.body, headers=reply.headers)
         response = web.StreamResponse(status=reply.code, reason=reply.phrase, headers=reply.headers)

@@ -40,6 +40,12 @@ async def echo(socket: Socket) -> None:
     await socket.send_bytes(b"\x03" + SUCCESS)
 
 
+async def print_and_exit(socket: Socket, *, code: int) -> None:
+    """Write a line, and end with an exit code."""
+    await socket.send_bytes(b"\x01out\n")
+    await socket.send_bytes(b"\x03" + exit_status(code))
+
+
 class StreamProvider:
     """A provider with the extension `streams`.
 

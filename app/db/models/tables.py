@@ -247,7 +247,8 @@ class AuditEvent(Base):
     code: Mapped[int] = mapped_column(Integer)
     """The HTTP status code of the response."""
     change: Mapped[str | None]
-    """JSON: the changed fields, or the reason of a refusal. It contains no values from a pod except images."""
+    """JSON: the changed fields, the end of a stream, or the reason of a refusal. It contains no values from a pod
+    except images."""
     pruned_through: Mapped[int | None]
     """For a pruning, the ID up to which events of this node can be deleted; see `app.db.models.triggers`."""
     previous_hash: Mapped[str | None]
@@ -256,7 +257,9 @@ class AuditEvent(Base):
     """SHA-256 (hex) of `previous_hash` and the other columns; see `app.audit.hash_chain`."""
 
     __table_args__ = (
-        CheckConstraint("verb IN ('create', 'update', 'delete', 'prune')", name="verb"),
+        CheckConstraint(
+            "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'prune')", name="verb"
+        ),
         CheckConstraint("(verb = 'prune') = (pruned_through IS NOT NULL)", name="prune"),
         CheckConstraint("pruned_through < id", name="pruned_through"),
         CheckConstraint("(hash IS NULL) = (previous_hash IS NULL)", name="hash"),

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -30,6 +30,21 @@ _CONTAINER_FAILURES = get_args(StartFailure) + get_args(RunFailure)
 _POD_FAILURES = get_args(PodFailureReason)
 
 
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply to a command that is executed in a container.
+
+    Attributes:
+        command: the pattern of the command, its words joined by spaces; `*` matches any text.
+        delay: the time before the reply.
+    """
+
+    command: str
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: int = 0
+    delay: timedelta = timedelta(0)
+
+
 class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
     """The annotations of one container. Durations are in whole seconds, as in a status; None means unset.
 
@@ -40,6 +55,7 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
         fail_after: the time from its start to the failure, at least 1.
         stop_after: the time from SIGTERM to its end.
         logs: the text of its log.
+        exec: the replies to commands; the first that matches is used.
         usage_cpu: its CPU, in cores.
         usage_memory: its memory, in bytes.
     """
@@ -50,6 +66,7 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
     fail_after: int | None = None
     stop_after: int = 0
     logs: str | None = None
+    exec: tuple[Reply, ...] = ()
     usage_cpu: Load | None = None
     usage_memory: Load | None = None
 
@@ -197,6 +214,40 @@ def _fail(text: str) -> str:
     return text.strip()
 
 
+class _Reply(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A reply in the annotation."""
+
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    delay: str = "0s"
+
+
+# msgspec prepares a type on first use, and a process in which two threads do so at once crashes.
+_REPLIES = msgspec.json.Decoder(dict[str, str | _Reply])
+
+
+def _replies(text: str) -> tuple[Reply, ...]:
+    try:
+        replies = _REPLIES.decode(text)
+    except msgspec.MsgspecError:
+        raise ValueError(
+            "must be a JSON object: command → output, or an object of stdout, stderr, exitCode (0 to 255), delay"
+        ) from None
+    return tuple(
+        Reply(command=command, stdout=reply)
+        if isinstance(reply, str)
+        else Reply(
+            command=command,
+            stdout=reply.stdout,
+            stderr=reply.stderr,
+            exit_code=reply.exit_code,
+            delay=parse_duration(reply.delay),
+        )
+        for command, reply in replies.items()
+    )
+
+
 POD_ONLY: dict[str, Callable[[str], Any]] = {"start-delay": parse_duration, "jitter": parse_duration}
 """The parsers of the annotations for the whole pod: name → parser."""
 PER_CONTAINER: dict[str, Callable[[str], Any]] = {
@@ -206,6 +257,7 @@ PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "fail-after": lambda text: _seconds(text, least=1),
     "stop-after": lambda text: _seconds(text, least=0),
     "logs": str,
+    "exec": _replies,
     "usage-cpu": parse_cpu,
     "usage-memory": parse_memory,
 }

@@ -1,5 +1,6 @@
 """The synthetic runtime: it simulates pods. Nothing runs; statuses and logs are those of a pod that does."""
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
@@ -9,9 +10,11 @@ from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
 from app.runtimes.observed import build_lost_status
+from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.synthetic import timeline
 from app.runtimes.synthetic.logs import synthetic_lines
 from app.runtimes.synthetic.pod import SECOND, Defaults, SimulatedPod, simulate
+from app.runtimes.synthetic.streams import connect, follow_log, start_shell
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 from app.runtimes.synthetic.usage.measure import SyntheticUsage, usage_of
 from app.runtimes.usage import EarlierUsage
@@ -68,6 +71,20 @@ class SyntheticRuntime(Runtime):
         """Yield the simulated log of a container."""
         for line in synthetic_lines(self._simulate(pod), container, previous=previous, status=status):
             yield line and LogLine(line[0], line[1].encode())
+
+    def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
+        """Simulate a command."""
+        return start_shell(self._simulate(pod), container, command, streams)
+
+    def attach(
+        self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
+    ) -> Session:
+        """Show the log of a container as it is written."""
+        return follow_log(self._simulate(pod), container, streams, status)
+
+    def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
+        """Return a connection to a page that names the pod."""
+        return connect(self._simulate(pod), port)
 
     def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> SyntheticUsage:
         """Return what computes the usage of a pod."""

@@ -3,7 +3,19 @@
 from flask import Flask
 
 from app.web import errors, long_poll, middleware
-from app.web.api import extensions, health, index, logs, metrics, node, openapi, pod_stats, pod_statuses, pods
+from app.web.api import (
+    extensions,
+    health,
+    index,
+    logs,
+    metrics,
+    node,
+    openapi,
+    pod_stats,
+    pod_statuses,
+    pods,
+    streams,
+)
 from app.web.responses import Response
 
 __all__ = ["Response", "init_app"]
@@ -16,7 +28,20 @@ def init_app(app: Flask) -> None:
     # the slashes by a redirect, and a client repeats a redirected POST as a GET.
     app.url_map.merge_slashes = False
     long_poll.init_app(app)
+    streams.init_app(app)
     middleware.init_app(app)
     errors.init_app(app)
-    for resource in (index, extensions, openapi, health, metrics, node, pods, pod_stats, pod_statuses, logs):
+    for resource in (
+        index,
+        extensions,
+        openapi,
+        health,
+        metrics,
+        node,
+        pods,
+        pod_stats,
+        pod_statuses,
+        logs,
+        streams,
+    ):
         app.register_blueprint(resource.blueprint)

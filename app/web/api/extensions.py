@@ -12,6 +12,7 @@ EXTENSIONS = {
     "logs": 1,
     "podStats": 1,
     "podStatuses": 1,
+    "streams": 1,
 }
 """Extension → version. `docs/extensions.md` describes each."""
 
@@ -21,7 +22,10 @@ blueprint = Blueprint("extensions", __name__)
 @blueprint.get("/extensions")
 def extensions() -> Response:
     """Return a map of extension → version. It does not need the database."""
+    services = get_services()
     offered = dict(EXTENSIONS)
-    if not get_services().usage.is_available:
+    if not services.usage.is_available:
         del offered["podStats"]
+    if not services.settings.streams:
+        del offered["streams"]
     return json_response(offered)

@@ -93,7 +93,7 @@ class AuditQuery(PageQuery):
 
     namespace: Annotated[str | None, Blank] = None
     name: Annotated[str | None, Blank] = None
-    verb: Annotated[Literal["create", "update", "delete"] | None, Blank] = None
+    verb: Annotated[Literal["create", "update", "delete", "exec", "attach", "port-forward"] | None, Blank] = None
     refused: Flag = False
     after: RowId = None
 
@@ -173,7 +173,10 @@ def pod() -> Response:
         "pod.html",
         record=record,
         is_deleted=history.deletion_before(shown_at) is not None,
-        sentences=list(explain(history, now=shown_at)),
+        sentences=[
+            *explain(history, now=shown_at),
+            *get_services().usage.sentences(record.uid, at=shown_at),
+        ],
         status=current.status if current else None,
         reason=current.reason if current else None,
         entries=entries,

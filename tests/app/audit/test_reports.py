@@ -91,6 +91,7 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
             (at(95), "create", "shop", "odd", 400, "spec.containers: required", BROKER, "create-95"),
         ],
     ),
+    ("streams", {"namespace": "shop", "name": "web-0"}, []),
     ("writers", ALL, [(BROKER, "127.0.0.1", 7, 0, 0, 1), (CURL, "127.0.0.1", 0, 1, 2, 1)]),
     ("to-come", {"at": END}, [(at(202), "lab", "tool-0", "Running", None)]),
 ]

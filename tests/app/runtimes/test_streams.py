@@ -108,9 +108,10 @@ def test_a_terminal_has_a_size_and_signals(close: Close) -> None:
 
 
 def test_ctrl_c_interrupts_a_command_on_a_terminal(close: Close) -> None:
-    session = close(start_command(["sh", "-c", "echo ready; sleep 60"], TERMINAL))
-    read_until(session.terminal, b"\n")
+    session = close(start_command(["cat"], TERMINAL))
     assert session.terminal is not None
+    os.write(session.terminal, b"typed\n")
+    read_until(session.terminal, b"typed\r\ntyped\r\n")
     os.write(session.terminal, b"\x03")
     assert session.wait() == 128 + signal.SIGINT
 

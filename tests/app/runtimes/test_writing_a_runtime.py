@@ -1,19 +1,28 @@
 """The runtime and the commands of `docs/writing-a-runtime.md` work as described."""
 
+import os
+import re
+import socket
+import subprocess
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from app import runtimes
 from app.db.engine import Database
 from app.db.models import Pod, PodStatus
 from tests.conftest import Serve
 from tests.documents import FILE, page
 from tests.pods import a_pod
 from tests.server import Client
+from tests.streams import Stream
 
 PAGE = page("docs/writing-a-runtime.md")
 ((NAME, SOURCE),) = FILE.findall(PAGE)
+STREAMS = re.compile(r"^```python\n(def attach.*?)```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
 
@@ -77,3 +86,35 @@ def test_a_pod_that_is_no_job_is_refused(serve: Serve, settings: dict[str, str])
             "spec.containers: a job has one container",
         )
         client.close()
+
+
+def test_a_command_runs_in_the_directory_of_its_job(
+    serve: Serve, settings: dict[str, str], tmp_path: Path
+) -> None:
+    with serve(**settings) as server:
+        with closing(server.client()) as client:
+            client.request("POST", "/createPod", a_pod())
+        (job(tmp_path) / "started").touch()
+        names = [("namespace", "default"), ("podName", "web-0"), ("containerName", "web")]
+        with Stream(server.port, "/exec", [*names, ("command", "pwd"), ("stdout", "true")]) as stream:
+            assert stream.finish() == (f"{job(tmp_path)}\n".encode(), b"", 0)
+
+
+def test_the_streams_of_another_runtime_work(database_kind: str) -> None:
+    """Run the page's functions for a runtime that has a process or a socket."""
+    (source,) = STREAMS.findall(PAGE)
+    streams: dict[str, Any] = {
+        **vars(runtimes),
+        "os": os,
+        "socket": socket,
+        "subprocess": subprocess,
+        "unit": lambda pod: "unit",
+        "address": lambda pod: "127.0.0.1",
+    }
+    exec(source, streams)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with streams["port_forward"](None, None, port) as connection, listener.accept()[0]:
+            assert connection.getpeername() == ("127.0.0.1", port)
+    with pytest.raises(runtimes.Unavailable):
+        streams["port_forward"](None, None, port)

@@ -94,7 +94,7 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
             f"{DOMAIN}/x",
             "1s",
             "no such annotation; there are start-delay, jitter, run-for, exit-code, fail, fail-after, stop-after, "
-            "logs, usage-cpu, usage-memory",
+            "logs, exec, usage-cpu, usage-memory",
         ),
         (f"run-for.{DOMAIN}/db", "1s", "the pod has no such container"),
         (f"run-for.{DOMAIN}/web", "soon", "not a duration such as 500ms, 10s or 1m30s"),
@@ -102,7 +102,7 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
         (f"fail.{DOMAIN}/web", "Evicted", f"that happens to the whole pod: {DOMAIN}/fail"),
         (f"fail.{DOMAIN}/log", "LivenessProbe", "the container has no such probe or hook"),
         (f"color.{DOMAIN}/log", "red",
-         "no such annotation; there are run-for, exit-code, fail, fail-after, stop-after, logs, usage-cpu, "
+         "no such annotation; there are run-for, exit-code, fail, fail-after, stop-after, logs, exec, usage-cpu, "
          "usage-memory"),
     ],
 )  # fmt: skip

@@ -1,0 +1,102 @@
+"""Streams of containers: find the pod, check that the container runs, and ask the runtime."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from app import audit
+from app.audit import Caller, Event, Verb
+from app.audit.hash_chain import last_hash
+from app.core.errors import NotFound
+from app.kubernetes import status as statuses
+from app.kubernetes.pod import PodReference
+from app.kubernetes.status import PodStatus
+from app.pods.context import NodeContext
+from app.pods.service import PodService
+from app.runtimes import AcceptedPod, Session, StreamOptions
+
+
+class Stream(NamedTuple):
+    """A session, and the pod that it is in."""
+
+    pod: PodReference
+    session: Session
+
+
+class Streams:
+    """Starts sessions in the pods of one node.
+
+    Every method may raise `DatabaseUnavailable`, and what the runtime raises.
+    """
+
+    def __init__(self, node: NodeContext, pods: PodService) -> None:
+        self._node = node
+        self._pods = pods
+
+    def exec(
+        self, namespace: str, name: str, container: str, command: Sequence[str], *, options: StreamOptions
+    ) -> Stream:
+        """Start a command in a container.
+
+        Raises:
+            NotFound: the pod does not exist, or the container does not run.
+        """
+        pod = self._find(namespace, name, container)
+        return Stream(_reference(pod), self._node.runtime.exec(pod, container, command, options))
+
+    def attach(self, namespace: str, name: str, container: str, options: StreamOptions) -> Stream:
+        """Attach to a container.
+
+        Raises:
+            NotFound: as :meth:`exec`.
+        """
+        pod = self._find(namespace, name, container)
+        session = self._node.runtime.attach(pod, container, options, status=lambda: self._status(namespace, name))
+        return Stream(_reference(pod), session)
+
+    def port_forward(self, namespace: str, name: str, port: int) -> Stream:
+        """Connect to a TCP port of a pod.
+
+        Raises:
+            NotFound: the pod does not exist, or has ended.
+        """
+        pod, text = self._pods.find(namespace, name)
+        if statuses.decode_status(text).is_terminal:
+            raise NotFound(f'pod "{name}" of namespace "{namespace}" has ended')
+        descriptor = self._node.runtime.port_forward(pod, port).detach()
+        session = Session(stdin=os.dup(descriptor), stdout=descriptor, wait=lambda: 0, hang_up=lambda: None)
+        return Stream(_reference(pod), session)
+
+    def record(self, caller: Caller, verb: Verb, pod: PodReference, stream: dict[str, Any]) -> None:
+        """Insert the audit event of a stream that has ended."""
+        event = Event(
+            at=self._node.clock(),
+            node_name=self._node.node_name,
+            caller=caller,
+            verb=verb,
+            pod=pod,
+            code=101,
+            change={"stream": stream},
+        )
+        chained = self._node.runtime.settings.audit_hash_chain
+        with self._node.database.write() as connection:
+            audit.insert_event(
+                connection, event, after=last_hash(connection, self._node.node_name) if chained else None
+            )
+
+    def _find(self, namespace: str, name: str, container: str) -> AcceptedPod:
+        pod, text = self._pods.find(namespace, name)
+        status = statuses.decode_status(text).container(container)
+        if status is None:
+            raise NotFound(f'container "{container}" is not in pod "{name}" of namespace "{namespace}"')
+        if status.state.running is None:
+            raise NotFound(f'container "{container}" in pod "{name}" is not running')
+        return pod
+
+    def _status(self, namespace: str, name: str) -> PodStatus:
+        return statuses.decode_status(self._pods.status(namespace, name))
+
+
+def _reference(pod: AcceptedPod) -> PodReference:
+    metadata = pod.manifest.pod.metadata
+    return PodReference(metadata.namespace, metadata.name, metadata.uid)
