@@ -214,6 +214,8 @@ class Copier:
         if self._stdin is not None and self._session.terminal is None:
             descriptors.end_input(self._stdin)
             self._stdin = None
+            if self._session.input_ended:
+                self._session.input_ended()
         self._input_ended.set()
 
     async def _watch(self) -> None:
