@@ -1,6 +1,6 @@
 """The connection that each thread keeps for its reads from SQLite.
 
-SQLAlchemy's pool hands out a connection, and takes it back, for each read. Measured: that costs more CPU time than
+SQLAlchemy checks a connection out of its pool, and in again, for each read. Measured: that costs more CPU time than
 SQLite needs to find the status of a pod. A kept connection holds no lock and no snapshot between two reads.
 """
 
@@ -43,7 +43,7 @@ class KeptReader(threading.local):
             self.is_in_use = False
 
     def close(self) -> None:
-        """Give the connection back to its pool."""
+        """Return the connection to its pool."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

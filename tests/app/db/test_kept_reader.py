@@ -54,7 +54,7 @@ def test_a_read_that_fails_closes_its_connection(database: Database) -> None:
         assert nodes(connection) == []
 
 
-def test_a_replaced_file_is_opened_anew(database: Database, database_url: str, tmp_path: Path) -> None:
+def test_a_replaced_file_is_opened_again(database: Database, database_url: str, tmp_path: Path) -> None:
     path = Path(make_url(database_url).database or "")
     shutil.copy(path, tmp_path / "backup.db")
     backup = Database(make_url(f"sqlite:///{tmp_path}/backup.db"), head=head())
