@@ -1,7 +1,7 @@
 """The connection that each thread keeps for its reads from SQLite.
 
-SQLAlchemy checks a connection out of its pool, and in again, for each read. Measured: that costs more CPU time than
-SQLite needs to find the status of a pod. A kept connection holds no lock and no snapshot between two reads.
+SQLAlchemy checks a connection out of its pool, and in again, for each read. Measured: that costs more CPU time
+than SQLite needs to find the status of a pod. A kept connection holds no lock and no snapshot between two reads.
 """
 
 import threading
