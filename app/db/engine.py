@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.core import metrics
 from app.core.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, DiskFull
 from app.db.changes import ChangeSignal, closed_after_writing, notified
+from app.db.kept_reader import KeptReader
 from app.db.sqlite_file import wal_pragmas
 from app.db.statement import execute
 
@@ -72,6 +73,7 @@ class Database:
         self._thread_lock = threading.Lock()
         # Otherwise errors contain the parameters of their statement, including environment values of pods.
         options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": 0}
+        self._kept = KeptReader()
         options["pool_timeout"] = BUSY_TIMEOUT_SECONDS
         if self.is_sqlite:
             self.path = Path(url.database or "").absolute()
@@ -79,6 +81,7 @@ class Database:
             if create:
                 make_private(self.path)
             options["creator"] = self._open
+            options["pool_size"] = 2 * pool_size  # each thread keeps one, and may need another
         else:
             options["pool_pre_ping"] = True
             options["connect_args"] = {
@@ -105,9 +108,8 @@ class Database:
         Raises:
             DatabaseUnavailable: the database does not respond or is not at the head revision.
         """
-        engine = self.engine if streaming else self._reader  # a PostgreSQL cursor needs a transaction
         measured = metrics.database("stream" if streaming else "read").time()
-        with measured, self.translated(), engine.connect() as connection:
+        with measured, self.translated(), self._connect(streaming=streaming) as connection:
             yield connection
 
     @contextmanager
@@ -174,8 +176,18 @@ class Database:
         return pages * size
 
     def dispose(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections; those that other threads keep are closed some time later."""
+        if not self._kept.is_in_use:
+            self._kept.close()
+        self._kept = KeptReader()
         self.engine.dispose()
+
+    def _connect(self, *, streaming: bool) -> AbstractContextManager[Connection]:
+        if streaming:
+            return self.engine.connect()  # a PostgreSQL cursor needs a transaction
+        if self.is_sqlite and not self._kept.is_in_use:
+            return self._kept.connect(self.engine, inode=self._inode())
+        return self._reader.connect()
 
     def _open(self) -> sqlite3.Connection:
         if self._inode() is None:

@@ -1,0 +1,71 @@
+"""The connection that each thread keeps for its reads from SQLite."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, make_url, select
+
+from app.db.engine import Database
+from app.db.migrate import head
+from app.db.models import Node
+from app.db.nodes import add_node
+
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
+
+def nodes(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(Node.name)))
+
+
+def test_a_thread_reads_on_one_connection(database: Database) -> None:
+    with database.read() as first:
+        pass
+    with database.read() as second:
+        pass
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(lambda: database.read().__enter__()).result()
+    assert first is second
+    assert other is not first
+
+
+def test_every_read_sees_the_latest_commit(database: Database) -> None:
+    for number in range(3):
+        with database.write() as connection:
+            add_node(connection, f"node-{number}")
+        with database.read() as connection:
+            assert len(nodes(connection)) == number + 1
+
+
+def test_a_read_within_a_read_has_its_own_connection(database: Database) -> None:
+    with database.read() as outer:
+        with database.read() as inner:
+            assert inner is not outer
+        assert nodes(outer) == []
+
+
+def test_a_read_that_fails_closes_its_connection(database: Database) -> None:
+    with suppress(ZeroDivisionError), database.read() as failed:
+        raise ZeroDivisionError
+    assert failed.closed
+    with database.read() as connection:
+        assert nodes(connection) == []
+
+
+def test_a_replaced_file_is_opened_again(database: Database, database_url: str, tmp_path: Path) -> None:
+    path = Path(make_url(database_url).database or "")
+    shutil.copy(path, tmp_path / "backup.db")
+    backup = Database(make_url(f"sqlite:///{tmp_path}/backup.db"), head=head())
+    with backup.write() as connection:
+        add_node(connection, "restored")
+    backup.dispose()  # which completes the file
+    with database.read() as connection:
+        assert nodes(connection) == []
+
+    for file in path.parent.glob(f"{path.name}-*"):
+        file.unlink()
+    (tmp_path / "backup.db").replace(path)
+    with database.read() as connection:
+        assert nodes(connection) == ["restored"]
