@@ -107,15 +107,20 @@ class UsageSource:
                     stats = decode(body, list[PodStats], "/podStats")
                     self._stats = [pod for pod in stats if pod.pod_ref.uid in uids]
                     _check_times(self._stats)
-                    self._add_up(is_first=self._read_at is None)
+                    self._add_up(since=self._read_at or now)
                 self._read_at = now
             return self._stats
 
-    def _add_up(self, *, is_first: bool) -> None:
-        """Replace the totals of the pods that were read by totals that do not fall."""
-        containers, pods = {}, {}
+    def _add_up(self, *, since: datetime) -> None:
+        """Replace the totals of the pods that were read by totals that do not fall.
+
+        Args:
+            since: the time of the last read; what a container that is new here has used before does not count for
+                the node, or its total would leap.
+        """
+        containers, pods, last_read = {}, {}, since.timestamp()
         for pod in self._stats:
-            uid, used = pod.pod_ref.uid, 0
+            uid, used, unknown = pod.pod_ref.uid, 0, 0
             for container in pod.containers:
                 key, cpu = (uid, container.name), container.cpu
                 before = self._containers.get(key)
@@ -124,10 +129,11 @@ class UsageSource:
                     used += cpu.usage_core_nano_seconds - before.cpu
                 else:
                     used += cpu.usage_core_nano_seconds
+                    if epoch_seconds(container.start_time) < last_read:
+                        unknown += cpu.usage_core_nano_seconds
                 containers[key] = _Total(container.start_time, cpu.usage_core_nano_seconds)
             pods[uid] = pod.cpu.usage_core_nano_seconds = self._pod_totals.get(uid, 0) + used
-            # The start time of the node is that of this process: what was used before does not count.
-            self._cpu += 0 if is_first else used
+            self._cpu += used - unknown
         self._containers, self._pod_totals = containers, pods
 
     def _node(self, pods: Iterable[PodStats]) -> NodeStats:

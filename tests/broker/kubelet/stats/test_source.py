@@ -58,7 +58,8 @@ async def test_the_node_uses_what_pods_and_broker_use(node: UsageNode) -> None:
     node.put("web", {"nginx": 100})
     before = (await summary(node))["node"]
     node.report("web", {"nginx": 107})
-    node.put("db", {"pg": 5})
+    node.pods["db"] = pod("db", statuses={"pg": RUNNING})
+    node.report("db", {"pg": 5}, started="2026-11-22T09:00:59Z")
     after = (await summary(node))["node"]
     (broker,) = after["systemContainers"]
     assert broker["name"] == "kubelet"
@@ -67,6 +68,15 @@ async def test_the_node_uses_what_pods_and_broker_use(node: UsageNode) -> None:
     assert used == own + 12 * 10**9
     assert after["memory"]["workingSetBytes"] == broker["memory"]["workingSetBytes"] + 2000
     assert after["cpu"]["usageNanoCores"] == 500_000_000
+
+
+async def test_an_old_pod_that_is_new_here_adds_nothing(node: UsageNode) -> None:
+    before = (await summary(node))["node"]
+    node.put("web", {"nginx": 10_000})
+    after = (await summary(node))["node"]
+    own = after["systemContainers"][0]["cpu"]["usageCoreNanoSeconds"]
+    own -= before["systemContainers"][0]["cpu"]["usageCoreNanoSeconds"]
+    assert after["cpu"]["usageCoreNanoSeconds"] - before["cpu"]["usageCoreNanoSeconds"] == own
 
 
 async def test_a_pod_that_leaves_takes_nothing_away(node: UsageNode) -> None:
