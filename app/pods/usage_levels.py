@@ -14,7 +14,7 @@ from app.kubernetes.status import PodStatus as Status
 from app.runtimes import PodUsage, ReadyHistory, UsageLevel
 
 
-def statuses_between(start: datetime, end: datetime) -> Select[Any]:
+def statuses_between(start: datetime, end: datetime) -> Select[*tuple[Any, ...]]:
     """Return the query for the statuses that held at some time between two, in order of pod and time.
 
     Its parameter is `node_name`.
@@ -43,7 +43,7 @@ def statuses_between(start: datetime, end: datetime) -> Select[Any]:
     )  # fmt: skip
 
 
-def count_between(start: datetime, end: datetime) -> Select[tuple[int]]:
+def count_between(start: datetime, end: datetime) -> Select[int]:
     """Return the query for the number of pods that existed at some time between two, with the same parameter."""
     return (
         select(func.count())

@@ -14,7 +14,7 @@ from app.runtimes import UsageLevel
 WINDOW = timedelta(hours=1)
 _POINTS = 60
 _FEWEST_POINTS = 12
-_PODS_AT_ALL_POINTS = 1000
+_PODS_AT_ALL_POINTS = 250
 _MOST_HEADROOM = 4
 """A limit is drawn unless it is more than so many times the peak; the line of the usage would be flat."""
 
@@ -87,7 +87,7 @@ def chart_times(start: datetime, end: datetime, *, pods: int = 1) -> list[dateti
     """Return the times of the points of a chart, in whole seconds: 61, and fewer for many pods.
 
     Args:
-        pods: the number of pods; 5,000 make 12 points and the end.
+        pods: the number of pods; 500 make 31 points, 5,000 make 13.
     """
     count = max(min(_POINTS, _POINTS * _PODS_AT_ALL_POINTS // max(pods, 1)), _FEWEST_POINTS)
     last = int(end.timestamp())
