@@ -32,8 +32,8 @@ def settings(**fields: Any) -> Any:
 
 
 def status(report: NodeReport = NodeReport(CAPACITY), **fields: Any) -> Object:  # noqa: B008 - a tuple
-    given: dict[str, Any] = {"addresses": [], "not_ready": None, "before": [], "port": 10250, "now": NOW}
-    return node_status(settings(), report, **{**given, **fields})
+    given: dict[str, Any] = {"addresses": [], "not_ready": None, "pressures": {}, "before": []}
+    return node_status(settings(), report, port=10250, **{**given, "now": NOW, **fields})
 
 
 def condition(obj: Object, type_: str) -> Object:
