@@ -350,9 +350,8 @@ def _parser() -> argparse.ArgumentParser:
         if name not in _SECRETS:
             spellings = [flag(name), *filter(None, [_SPELLINGS.get(name)])]
             lone = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
-            parser.add_argument(
-                *spellings, dest=name, metavar=variable(name), help=_help(name).replace("%", "%%"), **lone
-            )  # type: ignore[arg-type]  # argparse's overloads know no dict
+            shown = _help(name).replace("%", "%%")
+            parser.add_argument(*spellings, dest=name, metavar=variable(name), help=shown, **lone)  # type: ignore[arg-type]  # argparse's overloads know no dict
     return parser
 
 

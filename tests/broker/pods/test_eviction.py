@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from broker.pods.workqueue import WorkQueue
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.broker.pods.conftest import Controlling, bound, condition, events, phase
+from tests.broker.waiting import eventually
 from tests.stub_provider import StubProvider
 
 MI = 1024 * 1024
@@ -85,7 +87,7 @@ async def test_the_first_pod_in_the_order_is_evicted(
         assert disruption["message"] == message
         (deletion,) = stub.requests_to("/deletePod")
         assert deletion.pod["metadata"]["deletionGracePeriodSeconds"] == 1
-        await api.until(lambda: meter.reads == 2)
+        await eventually(lambda: meter.reads == 2)
         assert phase(api, "small") == "Running"
         assert info.pressures == {"MemoryPressure": True}
     (event,) = events(api, "EvictionThresholdMet")
@@ -100,13 +102,13 @@ async def test_one_pod_ends_in_each_round(
     async with controlling(stub, usage=meter, **HARD):
         await run(api, "a", "b", "c")
         meter.show(a=300, b=400, c=500)
-        await api.until(lambda: meter.reads == 2)
+        await eventually(lambda: meter.reads == 2)
         assert [phase(api, name) for name in "abc"] == ["Running", "Running", "Failed"]
         meter.show(a=600, b=400)
-        await api.until(lambda: meter.reads == 3)
+        await eventually(lambda: meter.reads == 3)
         assert [phase(api, name) for name in "abc"] == ["Failed", "Running", "Failed"]
         meter.show(b=400)
-        await api.until(lambda: meter.reads == 4)
+        await eventually(lambda: meter.reads == 4)
         assert phase(api, "b") == "Running"
 
 
@@ -116,7 +118,7 @@ async def test_a_critical_pod_is_not_evicted(
     async with controlling(stub, usage=meter, **HARD):
         await run(api, "critical", priority=CRITICAL)
         meter.show(critical=990)
-        await api.until(lambda: meter.reads == 2)
+        await eventually(lambda: meter.reads == 2)
         assert phase(api, "critical") == "Running"
         assert stub.requests_to("/deletePod") == []
 
@@ -127,7 +129,7 @@ async def test_a_node_under_pressure_rejects_new_pods(
     async with controlling(stub, usage=meter, **HARD):
         await run(api, "critical", priority=CRITICAL)
         meter.show(critical=990)
-        await api.until(lambda: meter.reads == 2)
+        await eventually(lambda: meter.reads == 2)
         api.store.create("pods", bound("late"))
         await api.until(lambda: phase(api, "late") == "Failed")
     status = api.store.get("pods", "late", "default")["status"]
@@ -158,7 +160,7 @@ async def test_unread_usage_changes_no_pressure(client: Client, info: NodeInfo) 
     assert info.pressures == {"MemoryPressure": True}
 
 
-async def run(api: ApiServer, *names: str, **spec: object) -> None:
+async def run(api: ApiServer, *names: str, **spec: Any) -> None:
     """Create pods and wait until they run."""
     for name in names:
         api.store.create("pods", bound(name, **spec))
