@@ -104,7 +104,7 @@ def test_an_empty_variable_is_not_set() -> None:
         (
             [],
             {"EVICTION_HARD": "imagefs.available<1Mi"},
-            "EVICTION_HARD: the signals are memory.available, nodefs",
+            "EVICTION_HARD: the signals are memory",
         ),
         ([], {"EVICTION_HARD": "memory.available<0Mi"}, "EVICTION_HARD: memory.available: not a quantity above 0"),
         ([], {"EVICTION_HARD": "pid.available<101%"}, "EVICTION_HARD: pid.available: not a quantity above 0"),

@@ -90,10 +90,10 @@ async def test_the_first_pod_in_the_order_is_evicted(
         await eventually(lambda: meter.reads == 2)
         assert phase(api, "small") == "Running"
         assert info.pressures == {"MemoryPressure": True}
+        await api.until(lambda: events(api, "NodeHasInsufficientMemory"))
     (event,) = events(api, "EvictionThresholdMet")
     assert event["involvedObject"]["kind"] == "Node"
     assert event["message"] == "Attempting to reclaim memory"
-    assert events(api, "NodeHasInsufficientMemory")
 
 
 async def test_one_pod_ends_in_each_round(
