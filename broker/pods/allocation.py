@@ -159,7 +159,7 @@ class Allocator:
         ]
 
     def disrupt(self, pod: Candidate, cause: Disruption) -> None:
-        """Have a pod end."""
+        """End a running pod; its reconcile does so."""
         self._disrupted = {uid: known for uid, known in self._disrupted.items() if self._runs(uid, known[0])}
         self._disrupted[pod.uid] = pod.key, cause
         self.ledger.mark_leaving(pod.uid)
