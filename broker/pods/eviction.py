@@ -88,7 +88,7 @@ class EvictionManager:
         self._met_at: dict[str, datetime] = {}
 
     async def run(self) -> None:
-        """Look at the usage, and evict pods, until cancelled."""
+        """Compare usage with thresholds and evict pods, until cancelled."""
         while True:
             if evicted := await self.synchronize():
                 await self._wait_for_end(evicted)
