@@ -114,6 +114,25 @@ def pod_requests(spec: PodSpec) -> ResourceRequests:
     return ResourceRequests(cpu_millicores=_rounded(total("cpu") * 1000), memory_bytes=_rounded(total("memory")))
 
 
+def pod_limits(spec: PodSpec) -> Mapping[str, Decimal]:
+    """Return the limits of a pod, without resources that a container may use without a limit.
+
+    Raises:
+        InvalidRequest: an amount is not a quantity; the message names its field.
+    """
+    whole = amounts(spec.resources.limits if spec.resources else None, field="spec.resources.limits")
+    sidecars = [container for container in spec.init_containers or () if container.restart_policy == "Always"]
+    found = [
+        amounts(container.resources.limits if container.resources else None, field="resources.limits")
+        for container in (*spec.containers, *sidecars)
+    ]
+    return {
+        name: whole.get(name) or sum((limits[name] for limits in found), Decimal(0))
+        for name in _COMPUTE
+        if name in whole or all(limits.get(name) for limits in found)
+    }
+
+
 class _ContainerRequests(NamedTuple):
     amounts: _Amounts
     runs_alone: bool = False

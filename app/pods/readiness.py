@@ -14,6 +14,7 @@ from app.runtimes.usage import Interval, ReadyHistory
 _IS_READY = '"type":"Ready","status":"True"'
 """Within the JSON of a status whose condition Ready is True."""
 _AT = bindparam("at", type_=UtcDateTime())
+_SINCE = bindparam("since", type_=UtcDateTime())
 _sibling = aliased(Pod)
 _OLDEST_START = (
     select(func.min(_sibling.created_at))
@@ -38,7 +39,7 @@ _SELECT_STATUSES = (
             Pod.controller_uid.in_(bindparam("controllers", expanding=True)),
             Pod.uid.in_(bindparam("controllers", expanding=True)),
         ),
-        or_(Pod.deleted_at.is_(None), Pod.deleted_at > _OLDEST_START),
+        or_(Pod.deleted_at.is_(None), Pod.deleted_at > _OLDEST_START, Pod.deleted_at > _SINCE),
         PodStatus.effective_at <= _AT,
     )
     .order_by(_GROUP, Pod.id, PodStatus.effective_at)
@@ -46,13 +47,22 @@ _SELECT_STATUSES = (
 
 
 def read_histories(
-    connection: Connection, controllers: Iterable[str], *, node_name: str, at: datetime
+    connection: Connection,
+    controllers: Iterable[str],
+    *,
+    node_name: str,
+    at: datetime,
+    since: datetime | None = None,
 ) -> dict[str, ReadyHistory]:
     """Return the history of each controller, up to a time: its UID → history.
 
     A pod without a controller has a history of its own, under its UID. Statuses that were pruned are missing.
+
+    Args:
+        at: the end of the histories.
+        since: the earliest time that is asked for; None if only pods that exist at the end are.
     """
-    key = {"node_name": node_name, "controllers": list(controllers), "at": at}
+    key = {"node_name": node_name, "controllers": list(controllers), "at": at, "since": since or at}
     rows = connection.execute(_SELECT_STATUSES, key).all()
     return {
         controller: ReadyHistory({

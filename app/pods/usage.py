@@ -4,9 +4,10 @@ What reads the usage of a pod is kept in the process until the pod changes, so a
 the pods and not the pods. Measured: 5,000 pods take 0.3 s.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import chain, islice, pairwise
 
 from sqlalchemy import ColumnElement, Connection, bindparam, select
 
@@ -20,7 +21,8 @@ from app.pods.context import NodeContext
 from app.pods.queries import existed_at, status_at
 from app.pods.readiness import read_histories
 from app.pods.transaction import SELECT_POD_ROW
-from app.runtimes import EarlierUsage, PodUsage, ReadyHistory
+from app.pods.usage_levels import LevelSums, count_between, statuses_between
+from app.runtimes import EarlierUsage, PodUsage, ReadyHistory, UsageLevel
 
 _ROWS_PER_CHUNK = 200
 _MAX_KEPT = 50_000
@@ -51,6 +53,11 @@ class UsageService:
         self._node = node
         self._kept: dict[int, tuple[datetime, PodUsage | None]] = {}
         """Pod ID → time of its last change, and what reads its usage."""
+
+    @property
+    def has_past(self) -> bool:
+        """Whether the runtime of the node reports usage at any time in the past."""
+        return self._node.runtime.reports_usage and self._node.runtime.reports_past_usage
 
     @property
     def is_available(self) -> bool:
@@ -95,6 +102,48 @@ class UsageService:
             for stats in found
         ]
 
+    def count(self, start: datetime, end: datetime) -> int:
+        """Return the number of pods that existed at some time between two."""
+        query = count_between(start, end)
+        with self._node.database.read() as connection:
+            count: int = connection.execute(query, {"node_name": self._node.node_name}).scalar_one()
+        return count
+
+    def levels(self, times: Sequence[datetime], *, uid: str | None = None) -> list[UsageLevel | None]:
+        """Return the usage of the pods together at each of several times; None where no container was running.
+
+        Measured: 500 pods with curves at 31 times take 0.4 s, with constant usage 0.1 s.
+
+        Args:
+            times: in order, in whole seconds.
+            uid: only the pod with a UID.
+
+        Raises:
+            NotFound: the runtime of the node does not report usage at past times.
+        """
+        if not self.has_past:
+            raise NotFound(f"the runtime {type(self._node.runtime).__name__} does not report usage at past times")
+        self._node.timelines.advance_all()
+        query = statuses_between(times[0], times[-1])
+        if uid is not None:
+            query = query.where(Pod.uid == uid)
+        sums = LevelSums(times)
+        histories: dict[str, ReadyHistory] = {}
+        with self._node.database.read(streaming=True) as connection:
+            rows = connection.execute(query, {"node_name": self._node.node_name})
+            followed = pairwise(chain(rows, (None,)))
+            while chunk := list(islice(followed, _ROWS_PER_CHUNK)):
+                held = [
+                    (row, during) for row, following in chunk if row and (during := sums.during(row, following))
+                ]
+                self._keep(connection, [row for row, _ in held if not self._is_kept(row)])
+                self._read_histories(connection, [row for row, _ in held], histories, times[-1], since=times[0])
+                for row, during in held:
+                    _, usage = self._kept.get(row.id, _UNKNOWN)
+                    if usage:
+                        sums.add(usage, decode_status(row.status), during, histories.get(usage.controller or ""))
+        return sums.levels
+
     def _chunks(self, at: datetime | None, *wanted: ColumnElement[bool]) -> Generator[list[PodStats], None, None]:
         """Yield the usage of the pods in chunks that are not empty."""
         if not self.is_available:
@@ -119,11 +168,7 @@ class UsageService:
         """Yield the usage of those pods that have a running container."""
         running = [row for row in rows if row.phase in ("Pending", "Running")]
         self._keep(connection, [row for row in running if not self._is_kept(row)])
-        usages = [self._kept[row.id][1] for row in running if row.id in self._kept]
-        controllers = {usage.controller for usage in usages if usage and usage.controller} - histories.keys()
-        if controllers:
-            node_name = self._node.node_name
-            histories.update(read_histories(connection, controllers, node_name=node_name, at=at))
+        self._read_histories(connection, running, histories, at)
         for row in running:
             _, usage = self._kept.get(row.id, _UNKNOWN)
             if usage is None:
@@ -137,6 +182,22 @@ class UsageService:
                     cpu=sum_cpu(containers),
                     memory=sum_memory(containers),
                 )
+
+    def _read_histories(
+        self,
+        connection: Connection,
+        rows: Iterable[Row],
+        histories: dict[str, ReadyHistory],
+        at: datetime,
+        *,
+        since: datetime | None = None,
+    ) -> None:
+        """Read the histories of the controllers of pods, unless they are there already."""
+        usages = [self._kept[row.id][1] for row in rows if row.id in self._kept]
+        controllers = {usage.controller for usage in usages if usage and usage.controller} - histories.keys()
+        if controllers:
+            node_name = self._node.node_name
+            histories.update(read_histories(connection, controllers, node_name=node_name, at=at, since=since))
 
     def _is_kept(self, row: Row) -> bool:
         changed_at, _ = self._kept.get(row.id, _UNKNOWN)

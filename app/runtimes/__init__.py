@@ -20,7 +20,7 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.streams import Files, Session, StreamOptions, set_window_size, start_command, start_function
-from app.runtimes.usage import EarlierUsage, PodUsage, ReadyHistory
+from app.runtimes.usage import EarlierUsage, PodUsage, ReadyHistory, UsageLevel
 
 __all__ = [
     "AcceptedPod",
@@ -43,6 +43,7 @@ __all__ = [
     "StreamOptions",
     "Timeline",
     "Unavailable",
+    "UsageLevel",
     "build_lost_status",
     "build_observed_status",
     "build_problem_status",

@@ -107,6 +107,9 @@ class Runtime(ABC):
     reports_usage: ClassVar[bool] = False
     """Whether :meth:`usage` is implemented. Otherwise the provider does not have the extension `podStats`."""
 
+    reports_past_usage: ClassVar[bool] = False
+    """Whether :meth:`PodUsage.levels` returns the usage at any time in the past. Otherwise there are no charts."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 

@@ -57,6 +57,26 @@ class ReadyHistory:
         return self._intervals.get(uid, ())
 
 
+class UsageLevel(NamedTuple):
+    """The usage at a time, of a pod or of several together.
+
+    Attributes:
+        nano_cores: CPU in billionths of a core.
+        memory_bytes: the working set.
+    """
+
+    nano_cores: int
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, containers: Sequence[ContainerStats]) -> "UsageLevel":
+        """Return the usage of containers together."""
+        return cls(
+            sum(container.cpu.usage_nano_cores for container in containers),
+            sum(container.memory.working_set_bytes for container in containers),
+        )
+
+
 class PodUsage(ABC):
     """Reads the usage of one pod. It is kept in the process until the pod is changed, and used by many threads."""
 
@@ -86,3 +106,17 @@ class PodUsage(ABC):
         Returns:
             Containers of every kind; none for one that does not run, or whose usage is unknown.
         """
+
+    def levels(
+        self, status: PodStatus, times: Sequence[datetime], *, history: ReadyHistory | None
+    ) -> Sequence[UsageLevel]:
+        """Return the usage of the running containers together at each of several times, for a chart.
+
+        Called with a status that has a running container, for a runtime with `reports_past_usage`.
+
+        Args:
+            status: the status of the pod at all of these times.
+            times: in order, in whole seconds.
+            history: of the pods of :attr:`controller`, up to the last of the times or later.
+        """
+        return [UsageLevel.of(self.containers(status, at=at, history=history)) for at in times]

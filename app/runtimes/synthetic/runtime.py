@@ -24,6 +24,7 @@ class SyntheticRuntime(Runtime):
     """Simulates pods from their manifest, the time of their acceptance and their current status."""
 
     reports_usage = True
+    reports_past_usage = True
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

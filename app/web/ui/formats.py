@@ -7,6 +7,7 @@ from flask import Flask
 
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import format_age
+from app.web.ui.chart import format_usage
 
 
 def init_app(app: Flask) -> None:
@@ -17,6 +18,7 @@ def init_app(app: Flask) -> None:
         iso=iso,
         precise=precise,
         amount=format_amount,
+        usage=format_usage,
         share=percentage,
         quantity=quantity,
         pretty=pretty,

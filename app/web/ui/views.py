@@ -10,18 +10,23 @@ from flask import Blueprint, abort, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.core.errors import InvalidRequest, NotFound, ProviderError
+from app.core.quantity import parse_quantity
 from app.db.statement import Row
+from app.kubernetes.pod import Manifest
 from app.kubernetes.printer import PodOutline, print_pod
 from app.kubernetes.redact import redact_pod
+from app.kubernetes.resources import pod_limits
 from app.kubernetes.status import Phase
 from app.pods.explain import PodHistory, explain
 from app.pods.logs import LogOptions
 from app.pods.queries import MAX_STATUSES, EventFilter, PodFilter, Sort
+from app.runtimes import UsageLevel
 from app.services import get_services
 from app.web.api.logs import log_response
 from app.web.errors import RETRY_AFTER_SECONDS, status_code
 from app.web.query import Blank, Flag, Name, Query, RowId, TimeUtc
 from app.web.responses import Response, html_response, set_security_headers
+from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
 from app.web.ui.timeline import container_state, lanes, timeline_entries
 
 _PODS_PER_PAGE = 100
@@ -121,6 +126,7 @@ def node() -> Response:
         phases={phase: phases[phase] for phase in get_args(Phase)},
         namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MAX_NAMESPACES],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
+        usage=_node_usage(at, {name: float(parse_quantity(text)) for name, text in capacity.items()}),
         addresses=services.runtime.addresses(),
         conditions=services.node_conditions(),
         events=_events(EventFilter(), at, limit=_LATEST_EVENTS)[0],
@@ -181,6 +187,7 @@ def pod() -> Response:
         reason=current.reason if current else None,
         entries=entries,
         lanes=lanes(entries, at=shown_at),
+        usage=_pod_usage(record, shown_at),
         containers=_containers(document, current.status if current else {}),
         document=redact_pod({**document, **status}),
         log=_log(record, document, query.container) if record.deleted_at is None and at is None else None,
@@ -293,6 +300,31 @@ def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[s
         for field, kind in (("initContainers", "init"), ("containers", ""), ("ephemeralContainers", "ephemeral"))
         for container in document["spec"].get(field) or ()
     ]
+
+
+def _node_usage(at: datetime | None, limits: dict[str, float]) -> Usage | None:
+    """Return the usage of the pods of the node in the hour up to a time; None if the runtime does not tell it."""
+    usage, end = get_services().usage, at or get_services().clock()
+    if not usage.has_past:
+        return None
+    times = chart_times(end - WINDOW, end, pods=usage.count(end - WINDOW, end))
+    levels = [level or UsageLevel(0, 0) for level in usage.levels(times)]
+    return usage_charts(times, levels, limits=limits)
+
+
+def _pod_usage(record: Row, shown_at: datetime) -> Usage | None:
+    """Return the usage of a pod in the hour up to a time; None if the runtime does not tell it."""
+    usage = get_services().usage
+    end = min(shown_at, record.deleted_at or shown_at)
+    if not usage.has_past or end < record.created_at:
+        return None
+    times = chart_times(max(end - WINDOW, record.created_at), end)
+    limits = pod_limits(Manifest.stored(record.pod, digest="").pod.spec)
+    return usage_charts(
+        times,
+        usage.levels(times, uid=record.uid),
+        limits={name: float(amount) for name, amount in limits.items()},
+    )
 
 
 def _log(record: Row, document: dict[str, Any], container: str | None) -> dict[str, Any]:

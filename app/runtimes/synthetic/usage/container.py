@@ -48,6 +48,11 @@ class ContainerUsage(msgspec.Struct, frozen=True):
         return round(amount if self.memory_limit is None else min(amount, self.memory_limit))
 
     @property
+    def is_constant(self) -> bool:
+        """Whether it is the same at all times."""
+        return self.cpu.curve.is_constant and not self.cpu.share and self.memory.is_constant
+
+    @property
     def killed_at(self) -> int | None:
         """The whole second at which its memory is above the limit, at least 1; None if it never is."""
         if self.memory_limit is None:

@@ -13,7 +13,7 @@ from app.runtimes.synthetic.annotations import NO_OVERRIDES, parse_annotations
 from app.runtimes.synthetic.usage.container import ContainerUsage, container_usage
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 from app.runtimes.synthetic.usage.share import share_at, shared_core_seconds
-from app.runtimes.usage import EarlierUsage, Interval, PodUsage, ReadyHistory
+from app.runtimes.usage import EarlierUsage, Interval, PodUsage, ReadyHistory, UsageLevel
 
 _Usages = Mapping[str, ContainerUsage]
 _ENCODER = msgspec.json.Encoder()
@@ -65,6 +65,34 @@ class SyntheticUsage(PodUsage):
             for container in status.all_containers
             if container.state.running and container.name in self._containers
         ]
+
+    def levels(
+        self, status: PodStatus, times: Sequence[datetime], *, history: ReadyHistory | None
+    ) -> list[UsageLevel]:
+        """Return the usage of the containers that run, without the totals."""
+        running = [
+            (container.name, parse_rfc3339(container.state.running.started_at))
+            for container in status.all_containers
+            if container.state.running and container.name in self._containers
+        ]
+        if not self._earlier and all(self._containers[name].is_constant for name, _ in running):
+            return [self._level(running, times[0], _NO_HISTORY)] * len(times)
+        return [self._level(running, at, history or _NO_HISTORY) for at in times]
+
+    def _level(self, running: Sequence[tuple[str, datetime]], at: datetime, history: ReadyHistory) -> UsageLevel:
+        nano_cores = memory_bytes = 0
+        for name, started_at in running:
+            usage = self._usage_at(name, at)
+            elapsed = max((at - started_at).total_seconds(), 0.0)
+            nano_cores += round(usage.cores(elapsed, share=share_at(usage, history, self._uid, at)) * 1e9)
+            memory_bytes += usage.bytes(elapsed)
+        return UsageLevel(nano_cores, memory_bytes)
+
+    def _usage_at(self, name: str, at: datetime) -> ContainerUsage:
+        for until, usages in self._earlier:
+            if at < until and name in usages:
+                return usages[name]
+        return self._containers[name]
 
     def _container(self, name: str, start_time: str, *, at: datetime, history: ReadyHistory) -> ContainerStats:
         time, started_at = rfc3339(at), parse_rfc3339(start_time)

@@ -16,6 +16,15 @@ document.addEventListener("htmx:sendError", () => showConnection(true));
 document.addEventListener("htmx:responseError", () => showConnection(true));
 document.addEventListener("htmx:afterOnLoad", () => showConnection(false));
 
+// A reload leaves an opened table open.
+let opened = [];
+document.addEventListener("htmx:beforeSwap", () => {
+  opened = [...document.querySelectorAll("#live details[open]")].map((details) => details.id);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+});
+
 // Without JavaScript, the link opens the log as plain text, which a browser shows while it is received.
 const link = document.getElementById("follow");
 const lines = document.getElementById("lines");
