@@ -20,6 +20,8 @@ class NodeInfo:
         allocatable: resource name → quantity available to pods.
         addresses: NodeAddresses, in the order of preference; has an InternalIP once the node is registered.
         ready: whether the provider answers.
+        pressures: condition such as `MemoryPressure` → whether it holds, for each resource with an eviction
+            threshold.
     """
 
     name: str
@@ -31,6 +33,7 @@ class NodeInfo:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     addresses: list[Object] = field(default_factory=list)
     ready: bool = False
+    pressures: Mapping[str, bool] = field(default_factory=dict)
 
     def observe(self, node: Object) -> None:
         """Record a Node object: its UID, labels and taints."""

@@ -12,6 +12,7 @@ from broker import __version__
 from broker.dependencies import Clock, Dependencies, utc_now
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import serve
+from broker.kubelet.stats.source import UsageSource
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import ApiError
@@ -79,8 +80,14 @@ class Node:
         if ip is None:
             ip = await asyncio.to_thread(own_ip, self._cluster.server)
         async with self._connect(metrics) as dependencies, AsyncExitStack() as stack:
+            usage = UsageSource(dependencies.provider, store, node_name=settings.node_name, clock=self._clock)
             server = await serve(
-                dependencies, pods=store, health=lambda: self.health, addresses=[ip], metrics=metrics
+                dependencies,
+                pods=store,
+                health=lambda: self.health,
+                addresses=[ip],
+                metrics=metrics,
+                usage=usage,
             )
             stack.push_async_callback(server.close)
             self.port = server.port
@@ -89,7 +96,11 @@ class Node:
             )
             status = NodeStatus(dependencies, port=server.port, own_ip=ip)
             controller = PodController(
-                dependencies, store=store, on_sync=self._record_sync, on_event_dropped=metrics.event_dropped
+                dependencies,
+                store=store,
+                on_sync=self._record_sync,
+                on_event_dropped=metrics.event_dropped,
+                usage=usage.for_eviction if settings.eviction_hard else None,
             )
             log.info(
                 "starting",

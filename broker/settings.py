@@ -49,6 +49,10 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_NAME = re.compile(r"([a-z0-9][-a-z0-9.]{0,251}[a-z0-9]?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_EVICTION_SIGNALS = ("memory.available", "nodefs.available", "pid.available")
+_THRESHOLD = re.compile(r"(100|\d{1,2}(\.\d+)?)%|(?=.*[1-9])\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?", re.ASCII)
+_NO_THRESHOLD = ("0%", "100%")
+"""Percentages that a kubelet ignores."""
 _VERSION = re.compile(r"v\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 
 
@@ -145,6 +149,14 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     )
     kubelet_version: str = Field(default="v1.36.0", description="Kubernetes version that the node reports")
     daemon_sets: bool = Field(default=True, description="run the pods of DaemonSets")
+    eviction_hard: Mapping[str, str] = Field(
+        default={},
+        description="thresholds below which pods are evicted, such as memory.available<100Mi,nodefs.available<10%,"
+        "pid.available<5%; none by default",
+    )
+    eviction_pressure_transition_period: Annotated[Seconds, Field(ge=0, le=86400)] = Field(
+        default=300.0, description="time for which a pressure of the node is reported after its threshold was met"
+    )
     workers: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=32, description="number of pods reconciled at once"
     )
@@ -270,6 +282,23 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             labels[name] = text
         return labels
 
+    @field_validator("eviction_hard", mode="before")
+    @classmethod
+    def _are_thresholds(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        thresholds = {}
+        for pair in filter(None, value.split(",")):
+            signal, less_than, text = (part.strip() for part in pair.partition("<"))
+            if not less_than:
+                raise ValueError("not thresholds such as memory.available<100Mi,nodefs.available<10%")
+            if signal not in _EVICTION_SIGNALS:
+                raise ValueError(f"the signals are {', '.join(_EVICTION_SIGNALS)}")
+            if not _THRESHOLD.fullmatch(text):
+                raise ValueError(f"{signal}: not a quantity above 0, such as 100Mi, or a percentage up to 100%")
+            thresholds[signal] = text
+        return {signal: text for signal, text in thresholds.items() if text not in _NO_THRESHOLD}
+
     @field_validator("kubelet_version")
     @classmethod
     def _is_version(cls, value: str) -> str:
@@ -321,7 +350,8 @@ def _parser() -> argparse.ArgumentParser:
         if name not in _SECRETS:
             spellings = [flag(name), *filter(None, [_SPELLINGS.get(name)])]
             lone = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
-            parser.add_argument(*spellings, dest=name, metavar=variable(name), help=_help(name), **lone)  # type: ignore[arg-type]  # argparse's overloads know no dict
+            shown = _help(name).replace("%", "%%")
+            parser.add_argument(*spellings, dest=name, metavar=variable(name), help=shown, **lone)  # type: ignore[arg-type]  # argparse's overloads know no dict
     return parser
 
 

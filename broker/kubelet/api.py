@@ -14,6 +14,7 @@ from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.schema import Pods
 from broker.kubelet.stats.api import StatsApi
+from broker.kubelet.stats.source import UsageSource
 from broker.kubelet.streams import ContainerStreams
 from broker.pods.phase import TERMINAL
 from broker.streaming.sessions import Sessions
@@ -29,6 +30,7 @@ class KubeletApi:
         sessions: the sessions of exec, attach and port-forward.
         health: returns the health of the node.
         registry: the metrics of this process.
+        usage: the usage of the node.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class KubeletApi:
         sessions: Sessions,
         health: Callable[[], NodeHealth],
         registry: CollectorRegistry,
+        usage: UsageSource,
     ) -> None:
         self._dependencies = dependencies
         self._node_name = dependencies.node.name
@@ -47,6 +50,7 @@ class KubeletApi:
         self._sessions = sessions
         self._health = health
         self._registry = registry
+        self._usage = usage
         self._clock = dependencies.clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -64,7 +68,7 @@ class KubeletApi:
     def open_routes(self) -> list[web.RouteDef]:
         """Return the routes for monitoring and probes."""
         return [
-            *StatsApi(self._dependencies, self._pods).routes(),
+            *StatsApi(self._dependencies, self._pods, self._usage).routes(),
             web.get("/metrics", self.metrics),
             web.get("/healthz", self.live),
             web.get("/livez", self.live),

@@ -32,6 +32,9 @@ def configuration(dependencies: Dependencies) -> dict[str, Any]:
         "registerNode": True,
         "registerWithTaints": [taint] if taint else [],
     }
+    if settings.eviction_hard:
+        config["evictionHard"] = dict(settings.eviction_hard)
+        config["evictionPressureTransitionPeriod"] = f"{settings.eviction_pressure_transition_period:g}s"
     if "pods" in node.capacity:
         config["maxPods"] = int(node.capacity["pods"])
     return config

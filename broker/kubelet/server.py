@@ -18,6 +18,7 @@ from broker.kubelet.certificates import Certificates, KeyPair, read_pem, self_si
 from broker.kubelet.client_ca import ClientCA
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.schema import Pods
+from broker.kubelet.stats.source import UsageSource
 from broker.kubelet.streams import refuse_with_status
 from broker.kubernetes.client import Client
 from broker.metrics import Metrics
@@ -66,6 +67,7 @@ async def serve(
     health: Callable[[], NodeHealth],
     addresses: Sequence[str],
     metrics: Metrics,
+    usage: UsageSource,
 ) -> KubeletServer:
     """Start the kubelet API.
 
@@ -75,6 +77,7 @@ async def serve(
         health: returns the health of the node.
         addresses: IPs and DNS names, beside the node's name, for a self-signed certificate.
         metrics: the metrics of this process.
+        usage: the usage of the node.
 
     Raises:
         ConfigurationError: a certificate is invalid.
@@ -84,7 +87,7 @@ async def serve(
     sessions = Sessions(
         limit=settings.stream_sessions, idle_timeout=settings.stream_idle_timeout, counters=metrics
     )
-    api = KubeletApi(dependencies, pods, sessions=sessions, health=health, registry=metrics.registry)
+    api = KubeletApi(dependencies, pods, sessions=sessions, health=health, registry=metrics.registry, usage=usage)
     authority = ClientCA(client)
     certificates = Certificates(
         _serving(settings, addresses, now=dependencies.clock()),

@@ -45,6 +45,19 @@ def parse_quantity(text: str) -> Decimal:
     return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
 
 
+def format_quantity(amount: int, *, binary: bool) -> str:
+    """Return a whole amount with the largest suffix that is exact: powers of 1024 or of 1000.
+
+    >>> format_quantity(52_428_800, binary=True), format_quantity(2000, binary=False)
+    ('50Mi', '2k')
+    """
+    base, suffixes = (1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")) if binary else (1000, ("", *"kMGTPE"))
+    power = 0
+    while amount and amount % base == 0 and power < len(suffixes) - 1:
+        amount, power = amount // base, power + 1
+    return f"{amount}{suffixes[power]}"
+
+
 def amounts(resources: Mapping[str, Any] | None) -> dict[str, Decimal]:
     """Parse a `ResourceList`."""
     return {name: parse_quantity(str(quantity)) for name, quantity in (resources or {}).items()}

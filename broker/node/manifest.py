@@ -19,6 +19,21 @@ _NEEDED = ("cpu", "memory", "pods")
 """Resources without which a kubelet is not ready."""
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 """Conditions that the node controller adds as Unknown to a Node without them when its lease expires."""
+_PRESSURE_CONDITIONS = {
+    "MemoryPressure": (
+        ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    ),
+    "DiskPressure": (
+        ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("True", "KubeletHasDiskPressure", "kubelet has disk pressure"),
+    ),
+    "PIDPressure": (
+        ("False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("True", "KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+    ),
+}
+"""Status, reason and message without and with the pressure, from `pkg/kubelet/nodestatus/setters.go`."""
 _DECLARED_FEATURES = ["ExtendWebSocketsToKubelet"]
 """Sorted. The API server sends a WebSocket of exec, attach and port-forward on as it is, instead of as SPDY."""
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
@@ -99,6 +114,7 @@ def node_status(
     *,
     addresses: list[Object],
     not_ready: NotReady | None,
+    pressures: Mapping[str, bool],
     before: Iterable[Object],
     port: int,
     now: datetime,
@@ -110,6 +126,8 @@ def node_status(
         report: the provider's last report.
         addresses: the addresses to publish.
         not_ready: a cause for which the node is not ready, regardless of the report.
+        pressures: condition → whether the node has this pressure by its eviction thresholds. A condition that the
+            provider reports as True stays so.
         before: the previous conditions; a condition with the same status keeps its transition time, and one with
             another status gets no earlier one.
         port: port of the kubelet API.
@@ -118,7 +136,7 @@ def node_status(
     return {
         "capacity": dict(report.capacity),
         "allocatable": dict(report.capacity),
-        "conditions": _conditions(report, not_ready, before={c["type"]: c for c in before}, now=now),
+        "conditions": _conditions(report, not_ready, pressures, before={c["type"]: c for c in before}, now=now),
         "addresses": addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "declaredFeatures": _DECLARED_FEATURES,
@@ -194,7 +212,12 @@ def latest_conditions(known: Iterable[Object], observed: Iterable[Object]) -> li
 
 
 def _conditions(
-    report: NodeReport, not_ready: NotReady | None, *, before: Mapping[str, Object], now: datetime
+    report: NodeReport,
+    not_ready: NotReady | None,
+    pressures: Mapping[str, bool],
+    *,
+    before: Mapping[str, Object],
+    now: datetime,
 ) -> list[Object]:
     found: dict[str, tuple[str, str, str]] = {
         "Ready": ("True", "ProviderReady", "the provider answers"),
@@ -204,6 +227,9 @@ def _conditions(
         status = str(condition.get("status")).capitalize()
         status = status if status in ("True", "False") else "Unknown"
         found[condition["type"]] = status, str(condition.get("reason", "")), str(condition.get("message", ""))
+    for type_, holds in pressures.items():
+        if type_ not in found or (holds and found[type_][0] != "True"):
+            found[type_] = _PRESSURE_CONDITIONS[type_][holds]
     missing = [name for name in _NEEDED if name not in report.capacity]
     if not_ready is None and missing:
         not_ready = NotReady("ProviderCapacityIncomplete", f"the provider's /capacity has no {', '.join(missing)}")

@@ -103,6 +103,7 @@ class NodeStatus:
             self._report,
             addresses=self._node.addresses,
             not_ready=not_ready,
+            pressures=self._node.pressures,
             before=self._conditions,
             port=self._port,
             now=self._clock(),

@@ -19,7 +19,8 @@ from broker.pods.admission import NODE_AFFINITY, Rejection, admit, mismatches, r
 from broker.pods.conditions import RESIZE_PENDING
 from broker.pods.events import EventRecorder
 from broker.pods.host_ports import host_ports
-from broker.pods.preemption import Candidate, is_critical, pods_to_preempt
+from broker.pods.preemption import PREEMPTION, Candidate, Disruption, is_critical, pods_to_preempt
+from broker.pods.pressure import rejection_under_pressure
 from broker.pods.provider_state import ProviderState
 from broker.pods.resize import (
     DEFERRED,
@@ -52,7 +53,7 @@ class _PendingResize(NamedTuple):
 
 
 class Allocator:
-    """Admits pods, preempts pods for critical ones, and grants resizes.
+    """Admits pods, ends pods for critical ones or under pressure, and grants resizes.
 
     Args:
         dependencies: of the node.
@@ -74,7 +75,7 @@ class Allocator:
         self._events = events
         self.ledger = ResourceLedger(on_release=self._retry_waiting)
         self._waiting: dict[str, None] = {}  # in the order of arrival
-        self._preempted: dict[str, str] = {}  # UID → namespace/name
+        self._disrupted: dict[str, tuple[str, Disruption]] = {}  # UID → namespace/name and cause
         self._pending: dict[str, _PendingResize] = {}
 
     def count(self, snapshot: PodSnapshot) -> None:
@@ -149,9 +150,24 @@ class Allocator:
         pending = self._pending.get(uid)
         return pending.condition if pending else None
 
-    def is_preempted(self, uid: str) -> bool:
-        """Return whether a pod has to end so that a critical pod can run."""
-        return uid in self._preempted
+    def running(self) -> list[Candidate]:
+        """Return the admitted pods that are not on their way out."""
+        return [
+            Candidate.of(snapshot.pod, self.ledger.requested(uid))
+            for uid, key in self.ledger.running.items()
+            if (snapshot := self._store.snapshot(key)) and snapshot.stored.uid == uid
+        ]
+
+    def disrupt(self, pod: Candidate, cause: Disruption) -> None:
+        """End a running pod; its reconcile does so."""
+        self._disrupted = {uid: known for uid, known in self._disrupted.items() if self._runs(uid, known[0])}
+        self._disrupted[pod.uid] = pod.key, cause
+        self.ledger.mark_leaving(pod.uid)
+        self._queue.add(pod.key)
+
+    def disruption(self, uid: str) -> Disruption | None:
+        """Return the cause for which the node ends a pod; None where it does not."""
+        return self._disrupted[uid][1] if uid in self._disrupted else None
 
     async def _check(self, snapshot: PodSnapshot, state: ProviderState) -> Rejection | None:
         """Return why a new pod cannot run; None where it can now.
@@ -160,6 +176,8 @@ class Allocator:
             RetryLater: the pod can run once pods on their way out have left, or it may run already.
         """
         usage, pod = self.ledger.usage, snapshot.pod
+        if rejection := rejection_under_pressure(pod, self._node):
+            return rejection
         rejection = admit(pod, self._node, usage.amounts, usage.ports)
         if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
             usage = self.ledger.usage
@@ -183,20 +201,12 @@ class Allocator:
         if rejection := unsupported(pod, self._node) or next(mismatches(pod, self._node, staying.ports), None):
             return rejection
         missing = list(shortages(pod, self._node, staying.amounts))
-        running = [
-            Candidate.of(snapshot.pod, self.ledger.requested(uid))
-            for uid, key in self.ledger.running.items()
-            if (snapshot := self._store.snapshot(key)) and snapshot.stored.uid == uid
-        ]
-        chosen = pods_to_preempt(pod["spec"].get("priority"), running, missing)
+        chosen = pods_to_preempt(pod["spec"].get("priority"), self.running(), missing)
         if isinstance(chosen, Rejection):
             return chosen
-        self._preempted = {uid: key for uid, key in self._preempted.items() if self._runs(uid, key)}
         for victim in chosen:
             log.info("pod is preempted", pod=victim.key, uid=victim.uid, by=pod["metadata"]["name"])
-            self._preempted[victim.uid] = victim.key
-            self.ledger.mark_leaving(victim.uid)
-            self._queue.add(victim.key)
+            self.disrupt(victim, PREEMPTION)
         return None
 
     def _runs(self, uid: str, key: str) -> bool:

@@ -23,7 +23,8 @@ from broker.pods.allocation import RESIZE_RETRY, Allocator
 from broker.pods.deletion import PodDeletion, delete_now
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
-from broker.pods.preemption import DISRUPTION, PREEMPTED
+from broker.pods.eviction import EvictionManager, UsageReader
+from broker.pods.preemption import Disruption
 from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
@@ -52,6 +53,7 @@ class PodController:
         store: gets the pods of the node.
         on_sync: is called with the current time whenever the store is known to be complete.
         on_event_dropped: is called with the type of each event that is not written because too many wait.
+        usage: reads the usage of the node, where pods are evicted under pressure.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class PodController:
         store: PodStore,
         on_sync: Callable[[datetime], None] = lambda _: None,
         on_event_dropped: Callable[[str], None] = lambda _: None,
+        usage: UsageReader | None = None,
     ) -> None:
         self._dependencies = dependencies
         self._settings = dependencies.settings
@@ -77,6 +80,9 @@ class PodController:
         )
         self._allocator = Allocator(dependencies, store=store, queue=self._queue, events=self._events)
         self._ledger = self._allocator.ledger
+        self._eviction = usage and EvictionManager(
+            dependencies, store=store, allocator=self._allocator, events=self._events, usage=usage
+        )
         self._states = ProviderStates(store, on_end=self._ledger.release)
         self._listed = asyncio.Event()
         self._ready = asyncio.Event()
@@ -104,6 +110,8 @@ class PodController:
             ]
             await self._ready.wait()
             tasks.append(group.create_task(self._statuses.run(), name="follow statuses"))
+            if self._eviction:
+                tasks.append(group.create_task(self._eviction.run(), name="evict pods"))
             await self._queue.run(self.reconcile, workers=self._settings.workers)
             for task in tasks:
                 task.cancel()
@@ -171,8 +179,8 @@ class PodController:
             return None
         if stored.deadline and stored.deadline <= self._clock():
             return await self._end(snapshot, state, _DEADLINE_EXCEEDED)
-        if self._allocator.is_preempted(stored.uid):
-            return await self._end(snapshot, state, PREEMPTED)
+        if disruption := self._allocator.disruption(stored.uid):
+            return await self._end(snapshot, state, disruption.why, disruption)
         await self._ensure_running(snapshot, state)
         return None
 
@@ -225,19 +233,30 @@ class PodController:
             delays.append(RESIZE_RETRY)
         return min(delays, default=None)
 
-    async def _end(self, snapshot: PodSnapshot, state: ProviderState, why: Rejection) -> float | None:
+    async def _end(
+        self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, disruption: Disruption | None = None
+    ) -> float | None:
         """Terminate a pod, then fail it; return the seconds until the next look."""
-        uid = snapshot.stored.uid
+        uid, pod, grace = snapshot.stored.uid, snapshot.pod, grace_period(snapshot.pod)
+        if disruption and disruption.grace is not None:
+            grace = disruption.grace
+            pod = {**pod, "metadata": {**pod["metadata"], "deletionGracePeriodSeconds": grace}}
         self._ledger.mark_leaving(uid)
-        delay = await self._termination.advance(snapshot.pod, state, grace=grace_period(snapshot.pod))
+        delay = await self._termination.advance(pod, state, grace=grace)
         if delay is None:
-            await self._fail(snapshot, state, why)
+            await self._fail(snapshot, state, why, disruption=disruption)
             if state.pod is None:
                 self._ledger.release(uid)
         return delay
 
     async def _fail(
-        self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, *, prefix: str = ""
+        self,
+        snapshot: PodSnapshot,
+        state: ProviderState,
+        why: Rejection,
+        *,
+        prefix: str = "",
+        disruption: Disruption | None = None,
     ) -> None:
         """Write a failed status, its message with a prefix, and record an event without it, as a kubelet does."""
         reported = state.status(snapshot.stored.uid)
@@ -248,8 +267,8 @@ class PodController:
             reason=why.reason,
             message=f"{prefix}{why.message}",
         )
-        if why == PREEMPTED:
-            status["conditions"] = [DISRUPTION]
+        if disruption:
+            status["conditions"] = [disruption.condition]
         await self._writer.write(snapshot, state, status, is_observed=True)
         self._events.record(snapshot.pod, "Warning", why.reason, why.message)
 

@@ -25,6 +25,8 @@ from broker.types import Object
 
 COMPONENT = "virtual-kubelet-web"
 _MESSAGE_LIMIT = 1024
+_CLUSTER_NAMESPACE = "default"
+"""Namespace of the events of objects without one, such as the node."""
 _WAITING_LIMIT = 2000
 """Number of events of one type that may wait."""
 _PATIENCE, _INTERVAL = 1.0, 0.05
@@ -41,6 +43,7 @@ Kind = Literal["Normal", "Warning"]
 class _EventKey(NamedTuple):
     """The fields in which two repetitions of an event are equal."""
 
+    involved: str
     namespace: str
     name: str
     uid: str
@@ -86,18 +89,19 @@ class EventRecorder:
         self._wake = asyncio.Event()
         self._written: OrderedDict[_EventKey, _WrittenEvent] = OrderedDict()
 
-    def record(self, pod: Object, kind: Kind, reason: str, message: str) -> None:
+    def record(self, involved: Object, kind: Kind, reason: str, message: str) -> None:
         """Record an event.
 
         Args:
-            pod: the involved object.
+            involved: the involved object: a pod, or one with its `kind`.
             kind: `type` of the event.
             reason: `reason` of the event, in CamelCase, such as `ProviderCreateFailed`.
             message: `message` of the event; may contain names of fields and objects, and none of their values.
         """
-        metadata = pod["metadata"]
+        metadata = involved["metadata"]
         key = _EventKey(
-            metadata["namespace"],
+            involved.get("kind", "Pod"),
+            metadata.get("namespace", ""),
             metadata["name"],
             metadata.get("uid", ""),
             kind,
@@ -135,7 +139,7 @@ class EventRecorder:
             await asyncio.sleep(_INTERVAL)
 
     async def _write(self, key: _EventKey, times: list[datetime]) -> None:
-        path = f"/api/v1/namespaces/{key.namespace}/events"
+        path = f"/api/v1/namespaces/{key.namespace or _CLUSTER_NAMESPACE}/events"
         if written := self._written.get(key):
             written.count, written.last_write = written.count + len(times), times[-1]
             try:
@@ -158,11 +162,11 @@ class EventRecorder:
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": recorded.name, "namespace": key.namespace},
+            "metadata": {"name": recorded.name, "namespace": key.namespace or _CLUSTER_NAMESPACE},
             "involvedObject": {
                 "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": key.namespace,
+                "kind": key.involved,
+                **({"namespace": key.namespace} if key.namespace else {}),
                 "name": key.name,
                 "uid": key.uid,
             },

@@ -16,17 +16,39 @@ from broker.kubernetes.quantity import Amounts
 from broker.pods.admission import Rejection, Shortage, in_units
 from broker.types import Object
 
-PREEMPTED = Rejection("Preempting", "Preempted in order to admit critical pod")
-DISRUPTION: Object = {
-    "type": "DisruptionTarget",
-    "status": "True",
-    "reason": "TerminationByKubelet",
-    "message": "Pod was preempted by Kubelet to accommodate a critical pod.",
-}
-"""Condition of a preempted pod."""
 _SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 _CLASSES = ("Guaranteed", "Burstable", "BestEffort")
 _DISTURBANCE = ("memory", "cpu")
+
+
+class Disruption(NamedTuple):
+    """The cause for which the node ends a pod.
+
+    Attributes:
+        why: reason and message of the pod's status and event.
+        message: message of the condition `DisruptionTarget`.
+        grace: grace period in seconds; None: the pod's own.
+    """
+
+    why: Rejection
+    message: str
+    grace: int | None = None
+
+    @property
+    def condition(self) -> Object:
+        """The condition `DisruptionTarget` of the pod."""
+        return {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "TerminationByKubelet",
+            "message": self.message,
+        }
+
+
+PREEMPTION = Disruption(
+    Rejection("Preempting", "Preempted in order to admit critical pod"),
+    "Pod was preempted by Kubelet to accommodate a critical pod.",
+)
 
 
 class Candidate(NamedTuple):

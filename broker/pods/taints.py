@@ -15,12 +15,12 @@ def tolerates_no_execute(pod: Object, taints: Iterable[Object]) -> bool:
 
     The scheduler alone considers the other effects: a pod that is bound without it may ignore them.
     """
-    tolerations: list[Object] = pod["spec"].get("tolerations") or []
-    return all(
-        any(_tolerates(toleration, taint) for toleration in tolerations)
-        for taint in taints
-        if taint.get("effect") == _NO_EXECUTE
-    )
+    return all(tolerates(pod, taint) for taint in taints if taint.get("effect") == _NO_EXECUTE)
+
+
+def tolerates(pod: Object, taint: Object) -> bool:
+    """Return whether a pod tolerates a taint."""
+    return any(_tolerates(toleration, taint) for toleration in pod["spec"].get("tolerations") or ())
 
 
 def _tolerates(toleration: Object, taint: Object) -> bool:

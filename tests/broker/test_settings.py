@@ -71,6 +71,12 @@ def test_labels_are_pairs() -> None:
     assert settings.labels == {"zone": "a", "example.com/disk": ""}
 
 
+def test_eviction_thresholds_are_those_of_a_kubelet() -> None:
+    text = "memory.available<100Mi, nodefs.available<7.5%,pid.available<0%"
+    settings = Settings.load([], {**URL, "EVICTION_HARD": text})
+    assert settings.eviction_hard == {"memory.available": "100Mi", "nodefs.available": "7.5%"}
+
+
 def test_an_empty_variable_is_not_set() -> None:
     assert Settings.load([], {**URL, "VKUBELET_POD_IP": "", "NODE_NAME": ""}).node_name == "virtual-kubelet-web"
 
@@ -94,6 +100,14 @@ def test_an_empty_variable_is_not_set() -> None:
         ([], {"VKUBELET_TAINT_KEY": "a b"}, "VKUBELET_TAINT_KEY: not a key"),
         ([], {"VKUBELET_TAINT_VALUE": "a b"}, "VKUBELET_TAINT_VALUE: at most 63"),
         ([], {"NODE_LABELS": "zone"}, "NODE_LABELS: not labels"),
+        ([], {"EVICTION_HARD": "memory.available=1Mi"}, "EVICTION_HARD: not thresholds such as"),
+        (
+            [],
+            {"EVICTION_HARD": "imagefs.available<1Mi"},
+            "EVICTION_HARD: the signals are memory",
+        ),
+        ([], {"EVICTION_HARD": "memory.available<0Mi"}, "EVICTION_HARD: memory.available: not a quantity above 0"),
+        ([], {"EVICTION_HARD": "pid.available<101%"}, "EVICTION_HARD: pid.available: not a quantity above 0"),
         ([], {"KUBELET_VERSION": "1.36"}, "KUBELET_VERSION: not a version"),
         ([], {"METRICS_ADDR": "10255"}, "METRICS_ADDR: not an address"),
         ([], {"METRICS_ADDR": ":99999"}, "METRICS_ADDR: not an address"),

@@ -22,15 +22,14 @@ class StatsApi:
     Args:
         dependencies: of the node.
         pods: the pods of the node.
+        source: the usage of the node.
     """
 
-    def __init__(self, dependencies: Dependencies, pods: Pods) -> None:
+    def __init__(self, dependencies: Dependencies, pods: Pods, source: UsageSource) -> None:
         self._clock = dependencies.clock
         self._node = dependencies.node
         self._pods = pods
-        self._source = UsageSource(
-            dependencies.provider, pods, node_name=dependencies.node.name, clock=dependencies.clock
-        )
+        self._source = source
         self._probes = ProbeCounter()
         self._parsed: dict[bytes, Pod] = {}
 

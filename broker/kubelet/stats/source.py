@@ -28,6 +28,7 @@ from broker.errors import ProviderUnavailable
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
 from broker.kubelet.stats.schema import ContainerStats, CPUStats, MemoryStats, NodeStats, PodStats, Summary
+from broker.pods.pressure import NodeUsage, PodUsage
 from broker.provider import ProviderClient
 from broker.provider_answer import decode
 
@@ -90,6 +91,14 @@ class UsageSource:
         """
         pods = await self._read()
         return Summary(self._node(pods), pods)
+
+    async def for_eviction(self) -> NodeUsage:
+        """Return the usage by which pods are evicted.
+
+        Raises:
+            ProviderError: as :meth:`summary`.
+        """
+        return _for_eviction(await self.summary())
 
     def node_alone(self) -> NodeStats:
         """Return the usage of the node without its pods, for when they cannot be read."""
@@ -177,6 +186,23 @@ def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[PodStats]:
 
 def _rfc3339(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
+
+
+def _for_eviction(summary: Summary) -> NodeUsage:
+    return NodeUsage(
+        summary.node.memory.working_set_bytes,
+        {
+            pod.pod_ref.uid: PodUsage(
+                {
+                    "memory": pod.memory.working_set_bytes,
+                    "ephemeral-storage": (pod.ephemeral_storage or {}).get("usedBytes"),
+                    "pids": pod.process_stats.process_count if pod.process_stats else None,
+                },
+                {container.name: container.memory.working_set_bytes for container in pod.containers},
+            )
+            for pod in summary.pods
+        },
+    )
 
 
 def encode_summary(summary: Summary) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from broker.kubelet import tail_logs as tail
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import KubeletServer, serve
+from broker.kubelet.stats.source import UsageSource
 from broker.kubernetes.client import Client
 from broker.metrics import Metrics
 from broker.node_info import NodeInfo
@@ -164,6 +165,7 @@ async def start(
                 health=lambda: node.health,
                 addresses=["127.0.0.1"],
                 metrics=node.metrics,
+                usage=UsageSource(provider, node, node_name=info.name, clock=lambda: NOW),
             )
             stack.push_async_callback(server.close)
             # One connection per request: a client is authenticated when it connects.

@@ -32,8 +32,8 @@ def settings(**fields: Any) -> Any:
 
 
 def status(report: NodeReport = NodeReport(CAPACITY), **fields: Any) -> Object:  # noqa: B008 - a tuple
-    given: dict[str, Any] = {"addresses": [], "not_ready": None, "before": [], "port": 10250, "now": NOW}
-    return node_status(settings(), report, **{**given, **fields})
+    given: dict[str, Any] = {"addresses": [], "not_ready": None, "pressures": {}, "before": []}
+    return node_status(settings(), report, port=10250, **{**given, "now": NOW, **fields})
 
 
 def condition(obj: Object, type_: str) -> Object:
@@ -104,6 +104,23 @@ def test_conditions_of_the_provider_are_reported() -> None:
     assert (ready["status"], ready["reason"], ready["message"]) == ("False", "Maintenance", "until noon")
     assert condition(found, "DiskPressure")["status"] == "True"
     assert condition(found, "NetworkUnavailable")["status"] == "Unknown"
+
+
+def test_pressures_follow_from_the_thresholds() -> None:
+    found = status(pressures={"MemoryPressure": True, "DiskPressure": False})
+    memory, disk = condition(found, "MemoryPressure"), condition(found, "DiskPressure")
+    assert (memory["status"], memory["reason"]) == ("True", "KubeletHasInsufficientMemory")
+    assert (disk["status"], disk["reason"]) == ("False", "KubeletHasNoDiskPressure")
+    assert "PIDPressure" not in [c["type"] for c in found["conditions"]]
+
+
+def test_the_provider_may_report_a_pressure_itself() -> None:
+    own = NodeReport(CAPACITY, ({"type": "DiskPressure", "status": "True", "reason": "Full"},))
+    for holds in (True, False):
+        assert condition(status(own, pressures={"DiskPressure": holds}), "DiskPressure")["reason"] == "Full"
+    fine = NodeReport(CAPACITY, ({"type": "DiskPressure", "status": "False", "reason": "Fine"},))
+    assert condition(status(fine, pressures={"DiskPressure": True}), "DiskPressure")["status"] == "True"
+    assert condition(status(fine, pressures={"DiskPressure": False}), "DiskPressure")["reason"] == "Fine"
 
 
 def test_not_ready_overrides_the_condition_of_the_provider() -> None:

@@ -10,6 +10,7 @@ import pytest
 from broker.kubernetes.client import Client
 from broker.node_info import NodeInfo
 from broker.pods.controller import PodController
+from broker.pods.eviction import UsageReader
 from broker.pods.store import PodStore
 from broker.provider import ProviderClient
 from broker.settings import Settings
@@ -50,13 +51,15 @@ def controlling(client: Client, info: NodeInfo) -> Controlling:
     """Run a controller for the duration of the block, optionally with other settings."""
 
     @asynccontextmanager
-    async def run(stub: StubProvider, **options: Any) -> AsyncIterator[PodController]:
+    async def run(
+        stub: StubProvider, *, usage: UsageReader | None = None, **options: Any
+    ) -> AsyncIterator[PodController]:
         settings = Settings.model_validate(
             {"web_endpoint_url": stub.url, "status_interval": 0.1, "provider_timeout": 10, **options}
         )
         provider = ProviderClient(settings.web_endpoint_url, timeout=settings.provider_timeout)
         dependencies = dependencies_of(client, info, provider=provider, settings=settings)
-        controller = PodController(dependencies, store=PodStore())
+        controller = PodController(dependencies, store=PodStore(), usage=usage)
         task = asyncio.create_task(controller.run(), name="pods")
         try:
             yield controller
