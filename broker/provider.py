@@ -76,6 +76,7 @@ class ProviderClient:
         self._observe = observe
         self._session: aiohttp.ClientSession | None = None
         self._extensions: Mapping[str, Any] | None = None
+        self._reading_extensions: asyncio.Task[Mapping[str, Any]] | None = None
         self._has_pod_statuses: bool | None = None
         self._creates = self._batch_sender("POST", "/createPod")
         self._deletes = self._batch_sender("DELETE", "/deletePod")
@@ -164,10 +165,14 @@ class ProviderClient:
     async def supports(self, extension: str) -> bool:
         """Return whether the provider has an extension of the contract, such as `gracefulDelete`.
 
-        The provider is asked at the first use, and again after each outage: it may be another version since.
+        The provider is asked at the first use, and again after each outage: it may be another version since. Those
+        who want to know at the same time share one request.
         """
         if self._extensions is None:
-            self._extensions = await self._read_extensions()
+            if self._reading_extensions is None:
+                self._reading_extensions = asyncio.create_task(self._read_extensions())
+                self._reading_extensions.add_done_callback(self._end_reading_extensions)
+            self._extensions = await asyncio.shield(self._reading_extensions)
         if self._extensions or extension not in _WITH_POD_STATUSES:
             return extension in self._extensions
         if self._has_pod_statuses is None:
@@ -246,6 +251,11 @@ class ProviderClient:
             with suppress(ProviderUnavailable):  # a server that answers every path with some page
                 return decode(answer.body, dict[str, Any], "/extensions")
         return {}
+
+    def _end_reading_extensions(self, task: asyncio.Task[Mapping[str, Any]]) -> None:
+        self._reading_extensions = None
+        if not task.cancelled():
+            task.exception()  # those who wait raise it; if none waits any more, it is not to be logged
 
     def _batch_sender(self, method: str, path: str) -> BatchSender:
         async def send(path: str, body: bytes) -> Answer:

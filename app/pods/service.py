@@ -6,6 +6,7 @@ as a container that crashes again and again, is computed in parts: a read advanc
 """
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
@@ -13,6 +14,7 @@ from sqlalchemy import bindparam, select
 from app import audit
 from app.audit import Caller, Event, Verb
 from app.audit.hash_chain import last_hash
+from app.core.errors import DatabaseUnavailable
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.pod import Manifest, PodReference
@@ -99,12 +101,12 @@ class PodService:
         """Create pods in one transaction, each as :meth:`create`; return why each was refused, or None."""
         requests = [PutRequest("create", manifest, caller) for manifest in manifests]
         errors = self._writes.carry_out(requests)
-        without = [index for index, error in enumerate(errors) if isinstance(error, NoFreeAddress)]
-        if without:
-            self._node.timelines.advance_all()  # pods whose containers have ended give their addresses back
-            again = self._writes.carry_out([requests[index] for index in without])
-            for index, error in zip(without, again, strict=True):
-                errors[index] = error
+        if without := _without_address(requests, errors):
+            with suppress(DatabaseUnavailable):  # the others are committed: these remain without an address
+                self._node.timelines.advance_all()  # pods whose containers have ended give their addresses back
+                again = self._writes.carry_out([requests[index] for index in without])
+                for index, error in zip(without, again, strict=True):
+                    errors[index] = error
         return errors
 
     def update(self, manifest: Manifest, caller: Caller) -> None:
@@ -223,6 +225,12 @@ class PodService:
 
     def _key(self, namespace: str, name: str, **more: object) -> dict[str, object]:
         return {"node_name": self._node.node_name, "namespace": namespace, "name": name, **more}
+
+
+def _without_address(requests: Sequence[PutRequest], errors: Sequence[Exception | None]) -> list[int]:
+    """Return the indexes of the requests that found no address, but for pods that a later request has replaced."""
+    last = {(request.pod.namespace, request.pod.name): index for index, request in enumerate(requests)}
+    return [index for index in sorted(last.values()) if isinstance(errors[index], NoFreeAddress)]
 
 
 def _raise(error: Exception | None) -> None:

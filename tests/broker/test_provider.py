@@ -256,6 +256,14 @@ async def test_extensions_are_those_the_provider_names() -> None:
     assert not stub.requests_to("/podStatuses")
 
 
+async def test_those_who_wait_share_one_request() -> None:
+    async with providing(Ways(extensions=("batch",))) as stub:
+        provider = ProviderClient(stub.url)
+        assert all(await asyncio.gather(*(provider.supports("batch") for _ in range(80))))
+        await provider.close()
+    assert len(stub.requests_to("/extensions")) == 1
+
+
 async def test_extensions_are_requested_again_after_an_outage() -> None:
     async with providing(Ways(extensions=("gracefulDelete",))) as stub:
         provider = ProviderClient(stub.url)

@@ -204,3 +204,19 @@ def test_a_batch_without_database_is_refused_whole(client: FlaskClient, database
 
     assert answer.status_code == 503
     assert "error" in answer.get_json()
+
+
+@on_sqlite_alone
+def test_an_older_pod_does_not_return_for_an_address(make_app: MakeApp, clock: Clock) -> None:
+    client = make_app(pod_cidr="10.5.0.0/29").test_client()
+    stops = {"annotations": {"synthetic.virtual-kubelet.io/stop-after": "1s"}}
+    full = [a_pod(f"full-{n}", uid=f"full-{n}", metadata=stops if n == 0 else None) for n in range(8)]
+    accepted = [outcome[0] for outcome in send(client, "create", full)].count(200)
+    send(client, "delete", [full[0]])
+    clock.advance(2)
+    newer = a_pod("web-0", uid="newer")
+    newer["spec"]["hostNetwork"] = True
+    outcomes = send(client, "create", [a_pod("web-0", uid="older"), newer])
+    assert [code for code, _ in outcomes] == [503, 200]
+    assert uids(client) == [*(f"full-{n}" for n in range(1, accepted)), "newer"]
+    assert send(client, "create", [a_pod("web-1", uid="last")]) == [DONE]  # the address is free by now
