@@ -114,7 +114,7 @@ async def test_permission_for_another_subresource_returns_403(
 async def test_a_stream_requires_create_by_any_method(guarded: Kubelet, api: ApiServer, path: str) -> None:
     allow(api, ("alice", "proxy"))
     for method in ("GET", "POST"):
-        answer = await guarded.get(f"/{path}", token=TOKEN, method=method, output="1")
+        answer = await guarded.get(path, token=TOKEN, method=method, output="1")
         assert answer.status == 403
         assert answer.json() == {
             "kind": "Status",

@@ -124,4 +124,4 @@ class TestThePages:
         put_on(client, a_pod(uid="uid-of-web"))
 
         for path in ("/ui/", "/ui/pod?uid=uid-of-web"):
-            assert "The runtime does not report usage at past times." in client.get(path).text
+            assert "the runtime does not report usage at past times" in client.get(path).text.lower()
