@@ -1,16 +1,21 @@
-"""Client of a provider's streams: a WebSocket on a raw connection, where a refusal is an ordinary response."""
+"""Client of a provider's streams: a WebSocket on a raw connection, where a refusal is an ordinary response.
 
+The kit needs nothing but Python, so the few frames that it sends and reads are built here: RFC 6455, section 5.2.
+"""
+
+import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
-
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol, Side
 
 from conformance.check import Failed, NotOffered, expect
 from conformance.client import PodJSON, ProviderClient
 from conformance.wire import Answer
 
 STDIN, STDOUT, STATUS, CLOSE = 0, 1, 3, 255
+_BINARY, _CLOSE, _PING, _PONG = 2, 8, 9, 10
+_FINAL = _MASKED = 128
+_NO_CODE = 1005
 _HANDSHAKE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -53,22 +58,20 @@ def execute(provider: ProviderClient, pod: PodJSON, *command: str, typed: bytes 
         request = provider.prepare("GET", f"/exec?{urlencode(query)}")
         answer = connection.exchange(request._replace(headers={**request.headers, **_HANDSHAKE}))
         _check_handshake(answer)
-        websocket = Protocol(Side.CLIENT)
-        data: dict[int, bytes] = {}
         if typed is not None:
-            websocket.send_binary(bytes((STDIN,)) + typed)
-            websocket.send_binary(bytes((CLOSE, STDIN)))
-        while True:
-            connection.send(b"".join(websocket.data_to_send()))
-            if not (received := connection.receive_some()):
-                break
-            websocket.receive_data(received)
-            for frame in websocket.events_received():
-                if isinstance(frame, Frame) and frame.opcode is Opcode.BINARY and frame.data:
-                    channel = frame.data[0]
-                    data[channel] = data.get(channel, b"") + bytes(frame.data[1:])
-        websocket.receive_eof()
-        return Session(answer, data, websocket.close_rcvd.code if websocket.close_rcvd else None)
+            connection.send(_frame(_BINARY, bytes((STDIN,)) + typed) + _frame(_BINARY, bytes((CLOSE, STDIN))))
+        received, data, code = bytearray(), dict[int, bytes](), None
+        while code is None and (piece := connection.receive_some()):
+            received += piece
+            for opcode, payload in _frames(received):
+                if opcode == _BINARY and payload:
+                    data[payload[0]] = data.get(payload[0], b"") + payload[1:]
+                elif opcode == _PING:
+                    connection.send(_frame(_PONG, payload))
+                elif opcode == _CLOSE:
+                    connection.send(_frame(_CLOSE, payload))
+                    code = struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else _NO_CODE
+        return Session(answer, data, code)
 
 
 def refused(provider: ProviderClient, pod: PodJSON, *command: str) -> Answer:
@@ -80,6 +83,37 @@ def refused(provider: ProviderClient, pod: PodJSON, *command: str) -> Answer:
     if answer.code == 501:
         raise NotOffered("the provider does not support exec")
     return answer
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    """Return a whole message of a client, masked with zeros, which leave the payload as it is."""
+    length = len(payload)
+    if length < 126:
+        size = struct.pack("!B", _MASKED | length)
+    elif length < 1 << 16:
+        size = struct.pack("!BH", _MASKED | 126, length)
+    else:
+        size = struct.pack("!BQ", _MASKED | 127, length)
+    return bytes((_FINAL | opcode,)) + size + bytes(4) + payload
+
+
+def _frames(received: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Remove the complete frames of a server from the bytes received; yield the opcode and payload of each.
+
+    A continuation has the opcode 0; a provider's messages are short enough for one frame.
+    """
+    while len(received) >= 2:
+        length, start = received[1] & 127, 2
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            if len(received) < start:
+                return
+            length = int.from_bytes(received[2:start])
+        if len(received) < start + length:
+            return
+        opcode, payload = received[0] & 15, bytes(received[start : start + length])
+        del received[: start + length]
+        yield opcode, payload
 
 
 def _names(pod: PodJSON) -> list[tuple[str, Any]]:

@@ -134,6 +134,7 @@ def test_a_read_only_file_is_503_until_writable(sqlite_template: Path, public_di
     with application(f"sqlite:///{file}") as app:
         client = app.test_client()
         assert client.post("/createPod", json=a_pod()).status_code == 200
+        assert client.get("/getPods").status_code == 200  # a connection that is open remains
         with rights(public_directory, 0o555):
             assert message(client.post("/createPod", json=a_pod("web-1")))
             assert client.get("/getPods").status_code == 200
