@@ -224,28 +224,34 @@ class _Reply(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=
 
 
 # msgspec prepares a type on first use, and a process in which two threads do so at once crashes.
-_REPLIES = msgspec.json.Decoder(dict[str, str | _Reply])
+_REPLIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_REPLY = msgspec.json.Decoder(str | _Reply)
 
 
 def _replies(text: str) -> tuple[Reply, ...]:
     try:
         replies = _REPLIES.decode(text)
     except msgspec.MsgspecError:
-        raise ValueError(
-            "must be a JSON object: command → output, or an object of stdout, stderr, exitCode (0 to 255), delay"
-        ) from None
-    return tuple(
-        Reply(command=command, stdout=reply)
-        if isinstance(reply, str)
-        else Reply(
+        raise ValueError("must be a JSON object: command → output") from None
+    return tuple(_reply(command, raw) for command, raw in replies.items())
+
+
+def _reply(command: str, raw: msgspec.Raw) -> Reply:
+    try:
+        reply = _REPLY.decode(raw)
+        if isinstance(reply, str):
+            return Reply(command=command, stdout=reply)
+        return Reply(
             command=command,
             stdout=reply.stdout,
             stderr=reply.stderr,
             exit_code=reply.exit_code,
             delay=parse_duration(reply.delay),
         )
-        for command, reply in replies.items()
-    )
+    except (msgspec.MsgspecError, ValueError):
+        raise ValueError(
+            f"{command[:64]!r} must be an output, or an object of stdout, stderr, exitCode (0 to 255), delay"
+        ) from None
 
 
 POD_ONLY: dict[str, Callable[[str], Any]] = {"start-delay": parse_duration, "jitter": parse_duration}

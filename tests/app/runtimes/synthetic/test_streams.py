@@ -137,6 +137,11 @@ def test_an_invalid_annotation_is_a_problem(invalid: object) -> None:
     assert SECRET not in problem
 
 
+def test_an_invalid_reply_is_named() -> None:
+    (problem,) = simulated_pod(with_replies({"date": "now", "psql *": {"exitCode": 256}})).problems
+    assert "'psql *' must be an output, or an object" in problem
+
+
 def test_a_hang_up_ends_a_sleep() -> None:
     began = time.monotonic()
     session = start_shell(simulated_pod(POD), "web", ["sleep", "1h"], StreamOptions(stdout=True))
