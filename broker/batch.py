@@ -40,7 +40,7 @@ class BatchSender:
     Args:
         request: sends a body to a path.
         path: path of the request for a single pod, such as `/createPod`; that for an array has an `s` after it.
-        is_supported: returns whether the provider has the extension.
+        is_supported: returns whether the provider has the extension; asks it where that is not known.
         mark_unsupported: is called where the provider does not have the path of the batch.
     """
 
@@ -67,17 +67,29 @@ class BatchSender:
         Raises:
             ProviderError: no answer.
         """
-        if self._is_sending and not await self._is_supported():
-            return await self._request(self._path, pod)
         if self._is_sending:
-            item = _Item(pod, asyncio.get_running_loop().create_future())
-            self._waiting.append(item)
-            return await item.answer
+            return await self._join(pod)
         self._is_sending = True
         try:
             return await self._request(self._path, pod)
         finally:
             self._send_waiting()
+
+    async def _join(self, pod: bytes) -> Answer:
+        """Wait for the next batch; send the pod at once where the provider has none.
+
+        The pod waits already while the provider is asked for that, and may be sent meanwhile.
+        """
+        item = _Item(pod, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        try:
+            if await self._is_supported() or item not in self._waiting:
+                return await item.answer
+        except BaseException:
+            item.answer.cancel()
+            raise
+        self._waiting.remove(item)
+        return await self._request(self._path, pod)
 
     def _send_waiting(self) -> None:
         self._is_sending = bool(self._waiting)
@@ -97,7 +109,13 @@ class BatchSender:
 
     async def _send_batch(self, items: Sequence[_Item]) -> None:
         try:
-            await self._send(items)
+            if len(items) > 1 and await self._is_supported():
+                await self._send(items)
+            else:
+                await self._send_each(items)
+        except ProviderError as exc:
+            for item in items:
+                _set(item, exc)
         finally:
             for item in items:  # only where the client is closed, or an error is unexpected
                 _set(item, ProviderUnavailable("the request was not completed"))

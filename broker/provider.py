@@ -262,7 +262,10 @@ class ProviderClient:
             return await self._request(method, path, body=body)
 
         return BatchSender(
-            send, path, is_supported=partial(self.supports, _BATCH), mark_unsupported=self._forget_batch
+            send,
+            path,
+            is_supported=partial(self.supports, _BATCH),
+            mark_unsupported=self._forget_batch,
         )
 
     def _forget_batch(self) -> None:

@@ -199,8 +199,9 @@ class Supervisor:
                     container.end(code, now)
                     self._sessions.container_ended(container)
             self._sessions.reaped(ended.si_pid, code)
+            session = os.getsid(ended.si_pid)
             _, _, usage = os.wait4(ended.si_pid, 0)
-            self._meter.reaped(ended.si_pid, usage, self._containers)
+            self._meter.reaped(ended.si_pid, usage, self._containers, session=session)
 
     def _save_state(self, *, over: bool = False) -> None:
         final = over and not self._handing_over

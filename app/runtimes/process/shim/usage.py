@@ -66,12 +66,23 @@ class UsageMeter:
         if self.due is None:
             self.due = time.monotonic() + 1 - time.time() % 1
 
-    def reaped(self, pid: int, usage: resource.struct_rusage, containers: Iterable[Container]) -> None:
-        """Count what a child of the shim has used until its end."""
+    def reaped(
+        self, pid: int, usage: resource.struct_rusage, containers: Iterable[Container], *, session: int
+    ) -> None:
+        """Count what a child of the shim has used until its end.
+
+        Args:
+            pid: the process.
+            usage: what `wait4` has returned.
+            containers: those of the pod.
+            session: the session of the process: a container is the leader of one, so that an orphan that was never
+                measured is known by it.
+        """
         running = [container for container in containers if container.pid is not None]
         name = self._owners.pop(pid, None)
         for container in running:
-            if container.name == name or (name is None and len(running) == 1):
+            is_owner = container.name == name if name else session == container.pid or len(running) == 1
+            if is_owner:
                 key = container.name, container.started
                 used = round((usage.ru_utime + usage.ru_stime) * 1e6)
                 self._ended[key] = self._ended.get(key, 0) + used
