@@ -109,8 +109,9 @@ class StatusSource:
     async def _follow(self) -> float:
         """Make one pass; return the seconds until the next."""
         expected = self._states.active() if self._revision == 0 else []
-        started = asyncio.get_running_loop().time()
-        wait = _WAIT if self._has_answered else 0
+        started, had_answered = asyncio.get_running_loop().time(), self._has_answered
+        # A provider that had no pods at the last answer, and restarts without those that it got since, would wait.
+        wait = _WAIT if had_answered and not expected else 0
         changes = await self._provider.statuses_since(self._revision, wait=wait)
         self._has_answered = changes is not None
         if changes is None:
@@ -124,13 +125,13 @@ class StatusSource:
         reported = {change.uid for change in changes.statuses}
         if self._revision == 0:
             await self._look_back(changes.revision, reported)
-        self._revision = changes.revision
+        has_advanced, self._revision = changes.revision != self._revision, changes.revision
         self._record(changes)
         for key, uid in expected:
             if uid not in reported and self._states.record_missing(key, uid, certain=True):
                 self._queue.add(key)
-        quick = wait and asyncio.get_running_loop().time() - started < 1
-        return _BATCH if changes.statuses or changes.deleted or not quick else 1
+        quick = had_answered and asyncio.get_running_loop().time() - started < 1
+        return _BATCH if has_advanced or not quick else 1
 
     async def _look_back(self, revision: int | str, reported: Collection[str]) -> None:
         """Read the last statuses of pods that have left: a complete answer has no such pods."""

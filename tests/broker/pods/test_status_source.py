@@ -92,6 +92,17 @@ async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
     assert provider.asked_for_one == []
 
 
+async def test_a_pod_is_not_waited_for_at_revision_0() -> None:
+    provider = Scripted(changes(0), changes(0))
+    followed = Followed(provider)
+    followed.states.get(KEY).mark_absent()
+    async with followed.running(0.01):
+        followed.states.get(KEY).record_written(TAKEN_ON)  # the provider had no pod until now, and restarts
+        await asyncio.sleep(1)
+        assert [request[1:] for request in provider.requests[:2]] == [(0, 0), (0, 0)]
+        assert followed.provider_pod() is UNKNOWN
+
+
 async def test_immediate_empty_responses_are_polled_each_second() -> None:
     provider = Scripted(*[changes(0)] * 10)
     async with Followed(provider).running(4.5):
@@ -135,7 +146,7 @@ async def test_the_last_status_of_an_absent_pod_is_read() -> None:
     followed = Followed(provider)
     followed.states.get(KEY).begin_termination(Termination(UID, 30))
     async with followed.running(2):
-        assert [request[1:] for request in provider.requests] == [(0, 0), (0, 50), (1, 0), (3, 50)]
+        assert [request[1:] for request in provider.requests] == [(0, 0), (0, 0), (1, 0), (3, 50)]
         assert followed.provider_pod() is None
         assert followed.states.get(KEY).status(UID) == b'{"phase":"Failed"}'
 
