@@ -201,9 +201,14 @@ def read_until(fd: int | None, end: bytes) -> bytes:
     return found
 
 
-def descriptors(pid: int | str) -> int:
-    """Return the number of descriptors that a process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def descriptors(*pids: int | str) -> list[int]:
+    """Return the number of descriptors that each process has open."""
+    return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+
+
+def none_left_open(before: list[int], *pids: int | str) -> bool:
+    """Return whether no process has more descriptors open than before; garbage of earlier tests may be fewer."""
+    return all(now <= then for now, then in zip(descriptors(*pids), before, strict=True))
 
 
 def processes(mark: str) -> list[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import NotFound
-from tests.app.runtimes.process import descriptors, finish, read_until, shell, the_shim
+from tests.app.runtimes.process import descriptors, finish, none_left_open, read_until, shell, the_shim
 from tests.app.runtimes.process.conftest import Run
 from tests.waiting import eventually
 
@@ -94,7 +94,7 @@ def test_a_detached_client_leaves_nothing_behind(run: Run, tmp_path: Path) -> No
     pod = run(shell(f"until [ -e {tmp_path}/go ]; do echo line; sleep 0.01; done", stdin=True))
     pod.until_running()
     shim = the_shim(pod.directory.path)
-    before = descriptors(shim), descriptors("self")
+    before = descriptors(shim, "self")
     for _ in range(3):
         session = pod.attach(stdin=True, stdout=True, stderr=True)
         read_until(session.stdout, b"line")
@@ -103,7 +103,7 @@ def test_a_detached_client_leaves_nothing_behind(run: Run, tmp_path: Path) -> No
         for fd in (session.stdin, session.stdout, session.stderr):
             assert fd is not None
             os.close(fd)
-    eventually(lambda: (descriptors(shim), descriptors("self")) == before)
+    eventually(lambda: none_left_open(before, shim, "self"))
 
 
 def test_output_for_a_slow_client_is_complete(run: Run, tmp_path: Path) -> None:
