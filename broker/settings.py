@@ -349,9 +349,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, field in Settings.model_fields.items():
         if name not in _SECRETS:
             spellings = [flag(name), *filter(None, [_SPELLINGS.get(name)])]
-            lone = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
+            nargs, const = ("?", "true") if field.annotation is bool else (None, None)
             shown = _help(name).replace("%", "%%")
-            parser.add_argument(*spellings, dest=name, metavar=variable(name), help=shown, **lone)  # type: ignore[arg-type]  # argparse's overloads know no dict
+            parser.add_argument(
+                *spellings, dest=name, nargs=nargs, const=const, metavar=variable(name), help=shown
+            )
     return parser
 
 

@@ -24,21 +24,9 @@ from broker.streaming.spdy_client import SpdyClient
 from broker.streaming.spdy_ports import serve_spdy_ports
 from broker.streaming.spdy_upgrade import accepted_versions, is_tunnel
 from broker.streaming.status import Status
-from broker.streaming.websocket import WebSocketClient
+from broker.streaming.websocket import WebSocketClient, is_websocket
 from broker.streaming.websocket_ports import parse_ports, serve_ports
 from broker.types import PodReference
-
-
-class Refused(Exception):
-    """A stream that is refused before the upgrade.
-
-    Attributes:
-        status: HTTP status of the answer.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class ContainerStreams:
@@ -86,19 +74,16 @@ class ContainerStreams:
         """Connect to ports of a pod. The provider is asked for each connection, after the upgrade."""
         pod = self._find_pod(request)
         if pod is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "pod not found")
+            raise web.HTTPNotFound(text="pod not found")
         await self._check_support()
         keep_open(request.get_extra_info("socket"))
         forward = partial(self._forward, pod.metadata, request.transport)
-        if request.method == "POST" or is_tunnel(request):
-            try:
-                return await serve_spdy_ports(request, forward, idle_timeout=self._sessions.idle_timeout)
-            except PeerGone:
-                return web.Response()  # for nobody: the client has disconnected
+        if is_tunnel(request) or not is_websocket(request):
+            return await serve_spdy_ports(request, forward, idle_timeout=self._sessions.idle_timeout)
         try:
             ports = parse_ports(request.query.getall("ports", []))
         except ValueError as exc:
-            raise Refused(HTTPStatus.BAD_REQUEST, str(exc)) from exc
+            raise web.HTTPBadRequest(text=str(exc)) from exc
         return await serve_ports(request, ports, forward)
 
     async def _forward(
@@ -123,8 +108,6 @@ class ContainerStreams:
             try:
                 async with self._accept(request, requested) as (response, client):
                     await session.relay(client, provider, request.transport)
-            except PeerGone:
-                return web.Response()  # for nobody: the client has disconnected
             finally:
                 await provider.close()
         return response
@@ -135,7 +118,7 @@ class ContainerStreams:
     ) -> AsyncIterator[tuple[web.StreamResponse, ClientPeer]]:
         """Answer the upgrade in the protocol that the client asks for."""
         keep_open(request.get_extra_info("socket"))
-        if request.headers.get("Upgrade", "").lower() == "websocket":
+        if is_websocket(request):
             yield await WebSocketClient.accept(request, requested, close_timeout=self._sessions.idle_timeout)
         else:
             async with SpdyClient.accept(request, requested) as accepted:
@@ -143,34 +126,33 @@ class ContainerStreams:
 
     async def _check_support(self) -> None:
         if not await self._provider.supports("streams"):
-            raise Refused(
-                HTTPStatus.NOT_IMPLEMENTED,
-                f"exec, attach and port-forward are not supported on node {self._node_name}: "
-                "its provider does not have the extension streams",
+            raise web.HTTPNotImplemented(
+                text=f"exec, attach and port-forward are not supported on node {self._node_name}: "
+                "its provider does not have the extension streams"
             )
 
     def _find(self, request: web.Request, kind: str) -> tuple[Container, Target]:
         """Return the container of a request.
 
         Raises:
-            Refused: the pod has no such container, or its UID is another one.
+            web.HTTPNotFound: the pod has no such container, or its UID is another one.
         """
         name = request.match_info["container"]
         pod = self._find_pod(request)
         container = pod.containers().get(name) if pod else None
         if pod is None or container is None:
-            raise Refused(HTTPStatus.NOT_FOUND, f'container not found ("{name}")')
+            raise web.HTTPNotFound(text=f'container not found ("{name}")')
         return container, Target(kind, pod.metadata.namespace, pod.metadata.name, name)
 
     def _find_pod(self, request: web.Request) -> Pod | None:
         """Return the pod of a request; None where its UID is another one.
 
         Raises:
-            Refused: there is no pod of this name.
+            web.HTTPNotFound: there is no pod of this name.
         """
         raw = self._pods.find(request.match_info["namespace"], request.match_info["pod"])
         if raw is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "pod does not exist")
+            raise web.HTTPNotFound(text="pod does not exist")
         pod = parse_pod(raw)
         return pod if request.match_info.get("uid", pod.metadata.uid) == pod.metadata.uid else None
 
@@ -179,12 +161,12 @@ def parse_requested(query: Mapping[str, str]) -> Requested:
     """Return the streams that a client asks for; with a terminal there is no standard error, as at a kubelet.
 
     Raises:
-        Refused: none.
+        web.HTTPBadRequest: no stream.
     """
     stdin, stdout, stderr, tty = (query.get(name) == "1" for name in ("input", "output", "error", "tty"))
     stderr = stderr and not tty
     if not (stdin or stdout or stderr):
-        raise Refused(HTTPStatus.BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr")
+        raise web.HTTPBadRequest(text="you must specify at least 1 of stdin, stdout, stderr")
     return Requested(stdin, stdout, stderr, tty)
 
 
@@ -204,8 +186,10 @@ async def refuse_with_status(request: web.Request, handler: Handler) -> web.Stre
         return await handler(request)
     except web.HTTPException as exc:
         return _answer(exc.status, (exc.text or exc.reason).strip(), accepted_versions(exc.headers))
-    except (Refused, TooManySessions, ProviderError) as exc:
+    except (TooManySessions, ProviderError) as exc:
         return _answer(_status_of(exc), _message(exc))
+    except PeerGone:
+        return web.Response()  # for nobody: the client has disconnected
 
 
 def _message(error: Exception) -> str:
@@ -215,8 +199,6 @@ def _message(error: Exception) -> str:
 
 def _status_of(error: Exception) -> int:
     match error:
-        case Refused():
-            return error.status
         case TooManySessions():
             return HTTPStatus.TOO_MANY_REQUESTS
         case ProviderRefused() if error.code < HTTPStatus.BAD_REQUEST or error.code == HTTPStatus.UNAUTHORIZED:

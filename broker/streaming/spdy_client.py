@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import web
 
 from broker.streaming.peer import Channel, Data, Event, PeerGone, Requested
-from broker.streaming.spdy_connection import Inbox, SpdyConnection, SpdyStream
+from broker.streaming.spdy_connection import Inbox, SpdyConnection, SpdyStream, Wire
 from broker.streaming.spdy_upgrade import upgrade
 from broker.streaming.status import Status
 
@@ -34,13 +34,23 @@ _CHANNELS = {
 
 
 class SpdyClient:
-    """The client of an exec or attach over SPDY: a :class:`~broker.streaming.peer.ClientPeer`."""
+    """The client of an exec or attach over SPDY: a :class:`~broker.streaming.peer.ClientPeer`.
 
-    def __init__(self, connection: SpdyConnection, streams: "_Streams", protocol: str) -> None:
-        self._connection = connection
-        self._streams = streams.opened
-        self._inbox = streams.inbox
+    Args:
+        wire: the connection.
+        requested: the streams that the client asks for.
+        protocol: the version of the protocol.
+    """
+
+    def __init__(self, wire: Wire, requested: Requested, protocol: str) -> None:
+        self._connection = SpdyConnection(wire, self._add)
+        self._inbox = Inbox(self._connection)
         self._protocol = protocol
+        self._streams: dict[int, SpdyStream] = {}
+        self._missing = set(requested.to_client() | requested.to_provider())
+        if not (requested.tty and protocol in (_V4, _V3)):
+            self._missing.discard(Channel.RESIZE)
+        self._complete = asyncio.Event()
         self._resize = b""
 
     @classmethod
@@ -55,11 +65,10 @@ class SpdyClient:
             PeerGone: the client has disconnected, or has not opened the streams.
         """
         response, wire, protocol = await upgrade(request, PROTOCOLS)
-        streams = _Streams(_wanted(requested, protocol))
-        async with SpdyConnection(wire, streams.add) as connection:
-            streams.inbox = Inbox(connection)
-            await streams.wait(connection)
-            yield response, cls(connection, streams, protocol)
+        client = cls(wire, requested, protocol)
+        async with client._connection:
+            await client._wait_for_streams()
+            yield response, client
 
     async def receive(self) -> Event:
         """Return the next event; each change of the terminal's size is one."""
@@ -103,58 +112,32 @@ class SpdyClient:
         self._resize = rest[-_MAX_RESIZE:]
         return complete[-1].strip() + b"}" if complete else b""
 
-
-class _Streams:
-    """The streams that the client opens.
-
-    Args:
-        wanted: the channels that it has asked for.
-    """
-
-    inbox: Inbox
-
-    def __init__(self, wanted: frozenset[Channel]) -> None:
-        self.opened: dict[int, SpdyStream] = {}
-        self._missing = set(wanted)
-        self._complete = asyncio.Event()
-
-    def add(self, stream: SpdyStream) -> bool:
+    def _add(self, stream: SpdyStream) -> bool:
         """Accept a stream that was asked for, once."""
         channel = _CHANNELS.get(stream.headers.get("streamtype", ""))
         if channel not in self._missing:
             return False
         self._missing.remove(channel)
-        self.opened[channel] = stream
+        self._streams[channel] = stream
         stream.channel = channel
         if channel in (Channel.STDIN, Channel.RESIZE):
-            stream.inbox = self.inbox
+            stream.inbox = self._inbox
         if not self._missing:
             self._complete.set()
         return True
 
-    async def wait(self, connection: SpdyConnection) -> None:
+    async def _wait_for_streams(self) -> None:
         """Wait until the client has opened all streams.
 
         Raises:
             PeerGone: it has disconnected, or not opened them in time; the connection is ended then.
         """
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._complete, connection.gone)]
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._complete, self._connection.gone)]
         try:
             await asyncio.wait(waits, timeout=OPEN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
         if not self._complete.is_set():
-            connection.abort()
+            self.abort()
             raise PeerGone("the client has not opened its streams")
-
-
-def _wanted(requested: Requested, protocol: str) -> frozenset[Channel]:
-    channels = {
-        Channel.STATUS: True,
-        Channel.STDIN: requested.stdin,
-        Channel.STDOUT: requested.stdout,
-        Channel.STDERR: requested.stderr,
-        Channel.RESIZE: requested.tty and protocol in (_V4, _V3),
-    }
-    return frozenset(channel for channel, wanted in channels.items() if wanted)

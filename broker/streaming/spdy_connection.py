@@ -3,7 +3,7 @@
 The connection has two tasks. The *reader* passes what arrives to an inbox, one for each session. It stops reading
 while the inboxes hold :data:`MAX_UNREAD` bytes, so TCP holds the client back: SPDY as Go speaks it has no other
 flow control, and a stream that is not read holds up all streams of its connection. A forwarded connection that
-takes nothing for long is therefore reset (:attr:`stall_timeout`).
+takes nothing for long is therefore reset (`stall_timeout`).
 
 The *writer* writes what the sessions have put into one queue. A session waits while the queue holds
 :data:`MAX_UNSENT` bytes. Answers to frames of the client are put without waiting, since the reader would wait
@@ -24,6 +24,7 @@ from broker.spdy import (
     DataReceived,
     GoAwayReceived,
     GoAwayStatus,
+    HeadersReceived,
     PingReceived,
     ProtocolError,
     ResetStatus,
@@ -309,6 +310,9 @@ class SpdyConnection:
             case DataReceived(stream_id, data, fin):
                 if stream := self._streams.get(stream_id):
                     stream.deliver(data, fin=fin)
+            case HeadersReceived(stream_id, _, fin):
+                if fin and (stream := self._streams.get(stream_id)):
+                    stream.deliver(b"", fin=True)
             case StreamReset(stream_id):
                 if stream := self._streams.pop(stream_id, None):
                     stream.deliver(b"", fin=True)

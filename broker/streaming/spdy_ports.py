@@ -11,6 +11,7 @@ Source: `k8s.io/cri-streaming/pkg/streaming/portforward`.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from aiohttp import web
 
@@ -18,7 +19,7 @@ from broker.streaming.peer import Channel, Event, PeerGone
 from broker.streaming.spdy_connection import Inbox, SpdyConnection, SpdyStream, Wire
 from broker.streaming.spdy_upgrade import is_tunnel, open_tunnel, upgrade
 from broker.streaming.status import Status
-from broker.streaming.websocket_ports import Forward
+from broker.streaming.websocket_ports import Forward, parse_port
 
 PROTOCOLS = ("portforward.k8s.io",)
 PAIR_TIMEOUT = 30.0
@@ -34,7 +35,8 @@ async def serve_spdy_ports(request: web.Request, forward: Forward, *, idle_timeo
     Args:
         request: the request.
         forward: serves one connection.
-        idle_timeout: seconds without a connection after which the client is disconnected.
+        idle_timeout: seconds without a connection after which the client is disconnected, at the latest after
+            twice as many.
 
     Raises:
         web.HTTPException: the request is no valid upgrade.
@@ -56,18 +58,20 @@ class _Forwards:
     def __init__(self, wire: Wire, forward: Forward) -> None:
         self._connection = SpdyConnection(wire, self._add, stall_timeout=STALL_TIMEOUT)
         self._forward = forward
-        self._pairs: dict[str, _Pair] = {}
+        self._incomplete: dict[str, ForwardedConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._used = False
 
     async def serve(self, idle_timeout: float) -> None:
-        """Serve until the client has gone."""
+        """Serve until the client has gone, or has opened no connection for one to two timeouts."""
         async with self._connection:
             try:
                 while not self._connection.gone.is_set():
+                    self._used = False
                     with suppress(TimeoutError):
                         async with asyncio.timeout(idle_timeout):
                             await self._connection.gone.wait()
-                    if not self._tasks:
+                    if not self._tasks and not self._used:
                         return
             finally:
                 for task in self._tasks:
@@ -75,112 +79,103 @@ class _Forwards:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _add(self, stream: SpdyStream) -> bool:
-        kind, port = stream.headers.get("streamtype"), stream.headers.get("port", "")
-        if kind not in ("error", "data") or not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+        kind, port = stream.headers.get("streamtype"), parse_port(stream.headers.get("port", ""))
+        if kind not in ("error", "data") or not port:
             return False
         first = stream.stream_id if kind == "error" else stream.stream_id - 2
         request_id = stream.headers.get("requestid") or str(first)
-        pair = self._pairs.get(request_id)
-        if pair is None:
-            pair = self._pairs[request_id] = _Pair(self._connection)
-            task = asyncio.create_task(self._serve(request_id, pair))
+        forwarded = self._incomplete.get(request_id)
+        if forwarded is None:
+            forwarded = self._incomplete[request_id] = ForwardedConnection(self._connection)
+            task = asyncio.create_task(self._serve(forwarded))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            pair.cancel = task.cancel
-        return pair.add(kind, stream)
+            task.add_done_callback(partial(self._end, request_id, forwarded))
+            forwarded.cancel = task.cancel
+            self._used = True
+        if not forwarded.add(kind, port, stream):
+            return False
+        if forwarded.complete.is_set():
+            del self._incomplete[request_id]  # a number may be used again
+        return True
 
-    async def _serve(self, request_id: str, pair: "_Pair") -> None:
+    async def _serve(self, forwarded: "ForwardedConnection") -> None:
         try:
             async with asyncio.timeout(PAIR_TIMEOUT):
-                await pair.complete.wait()
+                await forwarded.complete.wait()
         except TimeoutError:
-            await pair.fail("timed out waiting for streams")
-            return
-        finally:
-            del self._pairs[request_id]  # a number may be used again
-        try:
-            await self._forward(pair.port, ForwardedConnection(pair))
-        finally:
-            pair.close()
+            await forwarded.fail("timed out waiting for streams")
+        else:
+            await self._forward(forwarded.port, forwarded)
+
+    def _end(self, request_id: str, forwarded: "ForwardedConnection", task: asyncio.Task[None]) -> None:
+        """Close what is still open, also of a connection that was cancelled before its task had begun."""
+        self._tasks.discard(task)
+        if self._incomplete.get(request_id) is forwarded:
+            del self._incomplete[request_id]
+        forwarded.abort()
 
 
-class _Pair:
-    """The two streams of a forwarded connection."""
+class ForwardedConnection:
+    """One connection of a port-forward, of two streams: a :class:`~broker.streaming.peer.ClientPeer`.
+
+    Attributes:
+        port: the port, of the stream `data`.
+        complete: both streams are open.
+        cancel: is called when the client resets the stream `data`.
+    """
 
     def __init__(self, connection: SpdyConnection) -> None:
-        self.inbox = Inbox(connection)
+        self.port = 0
         self.complete = asyncio.Event()
-        self._streams: dict[str, SpdyStream] = {}
         self.cancel: Callable[[], object] = lambda: None
+        self._inbox = Inbox(connection)
+        self._streams: dict[str, SpdyStream] = {}
 
-    @property
-    def port(self) -> int:
-        """The port, of the stream `data`."""
-        return int(self.data.headers["port"])
-
-    @property
-    def data(self) -> SpdyStream:
-        """The stream of the bytes."""
-        return self._streams["data"]
-
-    def add(self, kind: str, stream: SpdyStream) -> bool:
+    def add(self, kind: str, port: int, stream: SpdyStream) -> bool:
         """Accept a stream, unless there is one of its kind."""
         if kind in self._streams:
             return False
         self._streams[kind] = stream
         if kind == "data":
-            stream.inbox, stream.channel = self.inbox, Channel.STDIN
+            self.port = port
+            stream.inbox, stream.channel = self._inbox, Channel.STDIN
             stream.on_reset = self.cancel
         if len(self._streams) == 2:
             self.complete.set()
         return True
+
+    async def receive(self) -> Event:
+        """Return the next event."""
+        return await self._inbox.get()
+
+    async def send(self, channel: int, payload: bytes) -> None:
+        """Send bytes of the pod."""
+        if channel == Channel.STDOUT:
+            await self._streams["data"].send(payload)
+
+    async def close_channel(self, channel: int) -> None:
+        """Send that the pod sends no more."""
+        if channel == Channel.STDOUT:
+            await self._streams["data"].send(b"", fin=True)
+
+    async def finish(self, status: Status) -> None:
+        """Send the text of a failure, or the end of both streams."""
+        if not status.success:
+            await self.fail(f"error forwarding port {self.port}: {status.message}")
+            return
+        with suppress(PeerGone):
+            for stream in self._streams.values():
+                await stream.send(b"", fin=True)
 
     async def fail(self, message: str) -> None:
         """Send the text of a failure, and close both streams."""
         with suppress(PeerGone):
             if error := self._streams.get("error"):
                 await error.send(message.encode(), fin=True)
-        self.close()
-
-    async def end(self) -> None:
-        """Send the end of both streams."""
-        with suppress(PeerGone):
-            for stream in self._streams.values():
-                await stream.send(b"", fin=True)
-
-    def close(self) -> None:
-        """Close both directions of what is still open."""
-        self.inbox.close()
-        for stream in self._streams.values():
-            stream.reset()
-
-
-class ForwardedConnection:
-    """One connection of a port-forward: a :class:`~broker.streaming.peer.ClientPeer`."""
-
-    def __init__(self, pair: _Pair) -> None:
-        self._pair = pair
-
-    async def receive(self) -> Event:
-        """Return the next event."""
-        return await self._pair.inbox.get()
-
-    async def send(self, channel: int, payload: bytes) -> None:
-        """Send bytes of the pod."""
-        if channel == Channel.STDOUT:
-            await self._pair.data.send(payload)
-
-    async def close_channel(self, channel: int) -> None:
-        """Send that the pod sends no more."""
-        if channel == Channel.STDOUT:
-            await self._pair.data.send(b"", fin=True)
-
-    async def finish(self, status: Status) -> None:
-        """Send the text of a failure, or the end of both streams."""
-        if not status.success:
-            await self._pair.fail(f"error forwarding port {self._pair.port}: {status.message}")
-        await self._pair.end()
+        self.abort()
 
     def abort(self) -> None:
-        """Close both streams; other connections continue."""
-        self._pair.close()
+        """Close both directions of what is still open; other connections continue."""
+        self._inbox.close()
+        for stream in self._streams.values():
+            stream.reset()

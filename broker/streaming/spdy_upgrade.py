@@ -9,13 +9,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-import aiohttp
 from aiohttp import WSMsgType, web
 from multidict import CIMultiDict
 
 from broker.streaming.peer import PeerGone
 from broker.streaming.spdy_connection import Wire
-from broker.streaming.websocket import MAX_MESSAGE
+from broker.streaming.websocket import accept_websocket
 
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 _SPDY = "SPDY/3.1"
@@ -72,13 +71,7 @@ async def open_tunnel(request: web.Request) -> "tuple[web.WebSocketResponse[bool
         web.HTTPException: the request is no valid upgrade.
         PeerGone: the client has disconnected.
     """
-    ws: web.WebSocketResponse[bool] = web.WebSocketResponse(
-        protocols=(TUNNEL,), compress=False, max_msg_size=MAX_MESSAGE, timeout=_CLOSE_TIMEOUT
-    )
-    try:
-        await ws.prepare(request)
-    except ConnectionError as exc:
-        raise PeerGone("the client has disconnected") from exc
+    ws = await accept_websocket(request, (TUNNEL,), close_timeout=_CLOSE_TIMEOUT)
     return ws, _Tunnel(request, ws)
 
 
@@ -145,10 +138,7 @@ class _Tunnel:
                 return bytes(message.data)
 
     async def write(self, data: bytes) -> None:
-        try:
-            await self._ws.send_bytes(data)
-        except aiohttp.ClientError as exc:
-            raise ConnectionResetError("the WebSocket is closed") from exc
+        await self._ws.send_bytes(data)
 
     def abort(self) -> None:
         if self._transport:

@@ -6,7 +6,7 @@ from typing import Self
 
 import msgspec
 
-_REASONS = {
+_REASONS: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "BadRequest",
     HTTPStatus.UNAUTHORIZED: "Unauthorized",
     HTTPStatus.FORBIDDEN: "Forbidden",
@@ -76,7 +76,7 @@ class Status:
                 "metadata": {},
                 "status": "Failure",
                 "message": message,
-                **({"reason": reason} if (reason := _REASONS.get(HTTPStatus(code))) else {}),
+                **({"reason": reason} if (reason := _REASONS.get(code)) else {}),
                 "code": code,
             }
         )

@@ -11,6 +11,7 @@ import binascii
 import socket
 import struct
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, Self
 
@@ -83,6 +84,35 @@ def codec_of(protocol: str | None) -> _Codec:
     return _CODECS[protocol]
 
 
+def is_websocket(request: web.Request) -> bool:
+    """Return whether a request is to be upgraded to a WebSocket."""
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+async def accept_websocket(
+    request: web.Request, protocols: Sequence[str], *, close_timeout: float
+) -> "web.WebSocketResponse[bool]":
+    """Answer the upgrade to a WebSocket.
+
+    Args:
+        request: the request; its subprotocols are in the order of preference.
+        protocols: the subprotocols that are known.
+        close_timeout: seconds for the client's answer to the close frame, at which it has all bytes.
+
+    Raises:
+        web.HTTPException: the request is no valid upgrade.
+        PeerGone: the client has disconnected.
+    """
+    ws: web.WebSocketResponse[bool] = web.WebSocketResponse(
+        protocols=protocols, compress=False, max_msg_size=MAX_MESSAGE, timeout=close_timeout, decode_text=False
+    )
+    try:
+        await ws.prepare(request)
+    except ConnectionError as exc:
+        raise PeerGone("the client has disconnected") from exc
+    return ws
+
+
 class ChannelSocket:
     """Channels in the messages of a WebSocket."""
 
@@ -119,7 +149,7 @@ class ChannelSocket:
                 await self._ws.send_str(message.decode())
             else:
                 await self._ws.send_bytes(message)
-        except (ConnectionError, aiohttp.ClientError) as exc:
+        except ConnectionError as exc:
             raise PeerGone("the WebSocket is closed") from exc
 
 
@@ -140,26 +170,9 @@ class WebSocketClient(ChannelSocket):
 
         A kubelet sends an empty message at once, which clients take for the sign that they are connected.
 
-        Args:
-            request: the request; its subprotocols are in the order of preference.
-            requested: the streams that the client asks for.
-            close_timeout: seconds for the client's answer to the close frame, at which it has all bytes.
-
-        Raises:
-            web.HTTPException: the request is no valid upgrade.
-            PeerGone: the client has disconnected.
+        The arguments and errors are those of :func:`accept_websocket`, and the streams that the client asks for.
         """
-        ws = web.WebSocketResponse(
-            protocols=PROTOCOLS,
-            compress=False,
-            max_msg_size=MAX_MESSAGE,
-            timeout=close_timeout,
-            decode_text=False,
-        )
-        try:
-            await ws.prepare(request)
-        except ConnectionError as exc:
-            raise PeerGone("the client has disconnected") from exc
+        ws = await accept_websocket(request, PROTOCOLS, close_timeout=close_timeout)
         client = cls(ws, request, requested)
         await client._send(client._codec.encode(min(client._sends), b""))
         return ws, client

@@ -13,33 +13,44 @@ from aiohttp import web
 
 from broker.streaming.peer import Channel, ChannelClosed, ClientPeer, Data, Event, PeerGone
 from broker.streaming.status import Status
-from broker.streaming.websocket import MAX_MESSAGE, ChannelSocket, codec_of
+from broker.streaming.websocket import ChannelSocket, accept_websocket, codec_of
 
 Forward = Callable[[int, ClientPeer], Awaitable[None]]
 """Serves a connection to a port of the pod, until it ends; it calls `finish`, or the client has gone."""
 
 _PROTOCOLS = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io")
 _CLOSE_TIMEOUT = 10.0
+_MOST_PORTS = 128
+"""Each has two channels, and the number of a channel is one byte."""
+
+
+def parse_port(text: str) -> int | None:
+    """Return the number of a port, which may be 0; None for a text that is none."""
+    is_number = len(text) <= 5 and text.isascii() and text.isdecimal()
+    return int(text) if is_number and int(text) < 1 << 16 else None
 
 
 def parse_ports(values: Iterable[str]) -> list[int]:
     """Return the ports of a query, such as `["80,443", "8080"]`.
 
     Raises:
-        ValueError: no port, or one that is no port; the messages are a kubelet's.
+        ValueError: no port, one that is no port, or too many; the messages of the first are a kubelet's.
     """
     ports = []
     for value in values:
         if not value:
             raise ValueError('query parameter "ports" cannot be empty')
         for text in value.split(","):
-            if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
+            port = parse_port(text)
+            if port is None:
                 raise ValueError(f'unable to parse "{value}" as a port')
-            if int(text) == 0:
+            if port == 0:
                 raise ValueError(f'port "{value}" must be > 0')
-            ports.append(int(text))
+            ports.append(port)
     if not ports:
         raise ValueError('query parameter "ports" is required')
+    if len(ports) > _MOST_PORTS:
+        raise ValueError(f'query parameter "ports" has {len(ports)} ports, more than {_MOST_PORTS}')
     return ports
 
 
@@ -48,11 +59,9 @@ async def serve_ports(request: web.Request, ports: Sequence[int], forward: Forwa
 
     Raises:
         web.HTTPException: the request is no valid upgrade.
+        PeerGone: the client has disconnected before the upgrade.
     """
-    ws: web.WebSocketResponse[bool] = web.WebSocketResponse(
-        protocols=_PROTOCOLS, compress=False, max_msg_size=MAX_MESSAGE, timeout=_CLOSE_TIMEOUT, decode_text=False
-    )
-    await ws.prepare(request)
+    ws = await accept_websocket(request, _PROTOCOLS, close_timeout=_CLOSE_TIMEOUT)
     channels = ChannelSocket(ws, codec_of(ws.ws_protocol))
     connections = [PortConnection(channels, number, request.transport) for number in range(len(ports))]
     reading = asyncio.create_task(_distribute(channels, connections))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import helm_python
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
+import kubernetes_validate
 import yaml
 
 from tests.server import ROOT

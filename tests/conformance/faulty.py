@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 from aiohttp import web
 
@@ -359,8 +360,8 @@ def changing_stream(change: Callable[[bytes], bytes | None]) -> Faulty:
                 if (message := change(data)) is not None:
                     await send(message)
 
-            socket.send_bytes = send_changed  # type: ignore[method-assign, assignment]
-            await script(socket)
+            with patch.object(socket, "send_bytes", send_changed):
+                await script(socket)
 
         return reply._replace(script=changed)
 

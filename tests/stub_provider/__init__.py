@@ -4,7 +4,6 @@ from tests.stub_provider.logs import LogProvider
 from tests.stub_provider.provider import WAYS, StubProvider, Ways, providing
 from tests.stub_provider.server import Reply, Request, json_reply
 from tests.stub_provider.statuses import NOW, Object, ended, running
-from tests.stub_provider.streams import StreamProvider
 
 __all__ = [
     "NOW",
@@ -13,7 +12,6 @@ __all__ = [
     "Object",
     "Reply",
     "Request",
-    "StreamProvider",
     "StubProvider",
     "Ways",
     "ended",

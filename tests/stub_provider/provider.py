@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 
 from conformance.checks.http import ENDPOINTS
+from tests.faults import Fault, Faults
 from tests.stub_provider import logs
 from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
 from tests.stub_provider.statuses import NOW, Object, ended, pod_stats, running
@@ -74,19 +75,6 @@ BATCHES = {"/createPods": "/createPod", "/deletePods": "/deletePod"}
 """Path of a batch → path of the single request."""
 
 
-@dataclass(eq=False)
-class Fault:
-    """Scripted failure of the requests to a path; it holds them until `lifted` if `code` is None."""
-
-    path: str
-    code: int | None
-    body: bytes
-    times: int | None
-    retry_after: int | None
-    lifted: asyncio.Event
-    met: int = 0
-
-
 class Refused(Exception):
     """The request is rejected with an error response."""
 
@@ -115,7 +103,7 @@ class StubProvider(ProviderServer):
         self.log = "one\ntwo\n"
         self.usage: dict[str, Object] = {}
         self.override: Callable[[StubProvider, Request], Awaitable[Reply]] | None = None
-        self._faults: list[Fault] = []
+        self._faults = Faults[Reply]()
         self._waiting: list[asyncio.Future[None]] = []
         self._revision = 0
         self._seconds = 0
@@ -146,28 +134,16 @@ class StubProvider(ProviderServer):
         self._last_statuses[uid] = self.statuses.pop(key)
         self._change(key, uid, gone=True)
 
-    @contextmanager
     def failing(
         self, path: str, code: int, *, body: bytes = b"", times: int | None = None, retry_after: int | None = None
-    ) -> Iterator[Fault]:
+    ) -> AbstractContextManager[Fault[Reply]]:
         """Return an error for requests whose path matches."""
-        with self._fault(Fault(path, code, body, times, retry_after, asyncio.Event())) as fault:
-            yield fault
+        headers = {"Retry-After": str(retry_after)} if retry_after else {}
+        return self._faults.inject(Fault(path=path, error=Reply(code, body, headers), times=times))
 
-    @contextmanager
-    def hanging(self, path: str, *, times: int | None = None) -> Iterator[Fault]:
+    def hanging(self, path: str, *, times: int | None = None) -> AbstractContextManager[Fault[Reply]]:
         """Hold requests whose path matches until the end of the block."""
-        with self._fault(Fault(path, None, b"", times, None, asyncio.Event())) as fault:
-            yield fault
-
-    @contextmanager
-    def _fault(self, fault: Fault) -> Iterator[Fault]:
-        self._faults.append(fault)
-        try:
-            yield fault
-        finally:
-            self._faults.remove(fault)
-            fault.lifted.set()
+        return self._faults.inject(Fault(path=path, times=times))
 
     def requests_to(self, path: str) -> list[Request]:
         """Return the received requests for a path."""
@@ -186,12 +162,9 @@ class StubProvider(ProviderServer):
     async def respond(self, request: Request) -> Reply:
         """Return a scripted failure, the response of `override`, or that of :meth:`answer`."""
         self._wake()
-        fault = next((f for f in self._faults if re.search(f.path, request.path) and f.met != f.times), None)
-        if fault is not None:
-            fault.met += 1
-            if fault.code is not None:
-                headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after else {}
-                return Reply(fault.code, fault.body, headers)
+        if fault := self._faults.meet(request.method, request.path):
+            if fault.error is not None:
+                return fault.error
             await fault.lifted.wait()
         try:
             return await (self.override(self, request) if self.override else self.answer(request))

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler
+from socketserver import BaseServer
 from threading import Thread
 from typing import Any
 
@@ -74,6 +75,6 @@ def _serve(connection: socket.socket, page: bytes) -> None:
 
     with connection:
         try:
-            Page(connection, ("", 0), None)  # type: ignore[arg-type]  # the server is not used
+            Page(connection, ("", 0), BaseServer(("", 0), Page))
         except OSError:  # the client has gone
             return

@@ -96,7 +96,8 @@ Tables = dict[str, list[dict[str, Any]]]
 
 def rows(database: Database, model: type[Base]) -> list[dict[str, Any]]:
     """Return the rows of a table in the order of its key."""
-    table: Table = inspect(model).local_table  # type: ignore[assignment]
+    table = inspect(model).local_table
+    assert isinstance(table, Table)
     with database.read() as connection:
         return [dict(row) for row in connection.execute(sql_select(table).order_by(*table.primary_key)).mappings()]
 

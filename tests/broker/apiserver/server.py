@@ -12,10 +12,10 @@ import orjson
 from aiohttp import web
 
 from tests.broker.apiserver.errors import Refusal, bad_request, gone
-from tests.broker.apiserver.faults import Fault, Faults
 from tests.broker.apiserver.patch import strategic_merge
 from tests.broker.apiserver.store import RESOURCES, Object, Store, select
 from tests.broker.apiserver.watch import Watcher
+from tests.faults import Fault, Faults
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class ApiServer:
         self.watchers: list[Watcher] = []
         self.port = 0
         self._tls = tls
-        self._faults = Faults()
+        self._faults = Faults[Refusal]()
         self._runner: web.AppRunner | None = None
         self._pages: dict[str, tuple[list[Object], int]] = {}
         self._forbidden_labels: set[str] = set()
@@ -120,14 +120,14 @@ class ApiServer:
         times: int | None = None,
         retry_after: int | None = None,
         lost: bool = False,
-    ) -> AbstractContextManager[Fault]:
+    ) -> AbstractContextManager[Fault[Refusal]]:
         """Respond with an error; with `lost`, after the request is executed."""
         error = Refusal(code, reason, "injected", retry_after=retry_after)
         return self._faults.inject(Fault(method=method, path=path, error=error, times=times, lost=lost))
 
     def hanging(
         self, *, method: str = "", path: str = "", times: int | None = None
-    ) -> AbstractContextManager[Fault]:
+    ) -> AbstractContextManager[Fault[Refusal]]:
         """Hold requests without a response."""
         return self._faults.inject(Fault(method=method, path=path, times=times))
 
@@ -184,7 +184,7 @@ class ApiServer:
         finally:
             self._wake()
 
-    async def _suffer(self, fault: Fault, request: Request, http: web.Request) -> None:
+    async def _suffer(self, fault: Fault[Refusal], request: Request, http: web.Request) -> None:
         self._wake()
         if fault.error is None:
             await fault.lifted.wait()

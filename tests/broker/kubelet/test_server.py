@@ -82,7 +82,8 @@ async def test_an_unread_response_is_closed(start: Start, node: Node, trust: ssl
     _, writer = await connect(kubelet.server.port, trust)
     writer.write(b"GET /pods HTTP/1.1\r\nHost: a\r\n\r\n")
     transport = writer.transport
-    transport.pause_reading()  # type: ignore[attr-defined]
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
     connection: socket.socket = transport.get_extra_info("socket")
     # The kernel ends the connection without a packet to the client, which learns it by a probe.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -6,6 +6,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 from aiohttp import WSMsgType
@@ -32,8 +33,8 @@ async def stub() -> AsyncIterator[StreamProvider]:
 def exec_(kubelet: Kubelet, trust: ssl.SSLContext) -> Open:
     """Function that opens a session; by default `cat` with standard input and output."""
 
-    def open_(query: list[tuple[str, str]] = CAT, **options: object) -> AbstractAsyncContextManager[SpdyPeer]:
-        return connect(f"{kubelet.url}/exec/shop/web/app", query, trust=trust, **options)  # type: ignore[arg-type]
+    def open_(query: list[tuple[str, str]] = CAT, **options: Any) -> AbstractAsyncContextManager[SpdyPeer]:
+        return connect(f"{kubelet.url}/exec/shop/web/app", query, trust=trust, **options)
 
     return open_
 

@@ -13,7 +13,7 @@ import pytest
 
 from broker.kubelet import server
 from broker.streaming import sessions
-from tests.broker.kubelet.conftest import Kubelet, Start
+from tests.broker.kubelet.conftest import Kubelet, Node, Start
 from tests.broker.kubelet.test_streams import Client, Ws, everything
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import Socket, StreamProvider, exit_status
@@ -71,9 +71,7 @@ async def stall(socket: Socket) -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_client_that_resets_unread_is_noticed(
-    kubelet: Kubelet, streams: Client, stub: StreamProvider
-) -> None:
+async def test_a_client_that_resets_unread_is_noticed(node: Node, streams: Client, stub: StreamProvider) -> None:
     """The broker has stopped reading the client, since the provider takes nothing."""
     stub.script = stall
     ws = await open_session(streams)
@@ -82,8 +80,8 @@ async def test_a_client_that_resets_unread_is_noticed(
     assert not sending.done()
     abort(ws)
     await asyncio.wait([sending])
-    while 'sessions_open{kind="exec"} 1.0' in (await kubelet.get("/metrics")).body.decode():
-        pass
+    open_sessions = "virtual_kubelet_web_stream_sessions_open"
+    await eventually(lambda: node.registry.get_sample_value(open_sessions, {"kind": "exec"}) == 0)
 
 
 async def flood(ws: Ws) -> None:

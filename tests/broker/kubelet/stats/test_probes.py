@@ -31,7 +31,7 @@ def probed(probes: dict[str, Any], **status: Any) -> Pod:
 def counted(counter: ProbeCounter, pod: Pod, *, seconds: float = 0) -> dict[tuple[str, str], float]:
     """Return (type, result) → number."""
     text = counter.metrics([pod], now=NOW + timedelta(seconds=seconds))
-    return {key[-2:]: value for key, value in samples(text).items()}  # type: ignore[misc]
+    return {(key[-2], key[-1]): value for key, value in samples(text).items()}
 
 
 READINESS = {"readinessProbe": {"periodSeconds": 5, "initialDelaySeconds": 20}}

@@ -1,16 +1,18 @@
-"""Faults to inject into an API server."""
+"""Faults to inject into a server of the tests."""
 
 import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from tests.broker.apiserver.errors import Refusal
+E = TypeVar("E")
+"""What a server answers instead of its response."""
 
 
 @dataclass(eq=False)
-class Fault:
+class Fault(Generic[E]):
     """A fault that replaces the response to matching requests.
 
     Attributes:
@@ -24,7 +26,7 @@ class Fault:
 
     method: str = ""
     path: str = ""
-    error: Refusal | None = None
+    error: E | None = None
     times: int | None = None
     lost: bool = False
     met: int = 0
@@ -36,14 +38,14 @@ class Fault:
         return left and self.method in ("", method) and re.search(self.path, path) is not None
 
 
-class Faults:
+class Faults(Generic[E]):
     """The active faults."""
 
     def __init__(self) -> None:
-        self._faults: list[Fault] = []
+        self._faults: list[Fault[E]] = []
 
     @contextmanager
-    def inject(self, fault: Fault) -> Iterator[Fault]:
+    def inject(self, fault: Fault[E]) -> Iterator[Fault[E]]:
         """Activate a fault for the duration of the block."""
         self._faults.append(fault)
         try:
@@ -52,7 +54,7 @@ class Faults:
             self._faults.remove(fault)
             fault.lifted.set()
 
-    def meet(self, method: str, path: str) -> Fault | None:
+    def meet(self, method: str, path: str) -> Fault[E] | None:
         """Return the fault of a request and count it; None if there is none."""
         fault = next((fault for fault in self._faults if fault.fits(method, path)), None)
         if fault:
