@@ -115,6 +115,11 @@ class Sessions:
             if isinstance(session, Command) and session.pid == pid:
                 session.end(exitCode=code)
 
+    def container_of(self, pid: int) -> Container | None:
+        """Return the container of a command by its process; None if no command has it."""
+        commands = (session for session in self._sessions if isinstance(session, Command) and session.pid == pid)
+        return next((command.container for command in commands), None)
+
     def container_ended(self, container: Container) -> None:
         """End the sessions of a container that has ended; its commands are killed, as by a container runtime."""
         for session in self._sessions:

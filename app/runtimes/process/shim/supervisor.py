@@ -192,6 +192,7 @@ class Supervisor:
         while ended := _ended_child():
             exited = ended.si_code == os.CLD_EXITED
             code = ended.si_status if exited else 128 + ended.si_status
+            owner = self._owner(ended.si_pid)
             for container in self._containers:
                 if container.hook_pid == ended.si_pid:
                     container.end_hook(now, succeeded=exited and ended.si_status == 0)
@@ -199,9 +200,16 @@ class Supervisor:
                     container.end(code, now)
                     self._sessions.container_ended(container)
             self._sessions.reaped(ended.si_pid, code)
-            session = os.getsid(ended.si_pid)
             _, _, usage = os.wait4(ended.si_pid, 0)
-            self._meter.reaped(ended.si_pid, usage, self._containers, session=session)
+            self._meter.reaped(ended.si_pid, usage, owner)
+
+    def _owner(self, pid: int) -> Container | None:
+        """Return the container of a child of the shim; None if its session is not that of a process on record."""
+        if len(self._containers) == 1:
+            return self._containers[0]
+        session = os.getsid(pid)
+        leads = [container for container in self._containers if session in (container.pid, container.hook_pid)]
+        return leads[0] if leads else self._sessions.container_of(session)
 
     def _save_state(self, *, over: bool = False) -> None:
         final = over and not self._handing_over
