@@ -9,7 +9,8 @@ The provider connects to `streams.socket` for each session, and sends one line o
 The answer is a line too, with the descriptors beside it (`SCM_RIGHTS`), so that the bytes do not pass through the
 shim, except for the output to attached clients. `streams` names them in their order:
 
-    {"streams": ["stdout", "stderr"]}          pipes; a terminal's master is "terminal", a socket "connection"
+    {"streams": ["stdout", "stderr"]}          pipes; a terminal's master is "terminal", a socket "connection".
+                                               "terminal" beside others is for the window size only
     {"reason": "NotFound", "message": "…"}     the session is refused
 
 After that, the connection stands for the session. Its end means that the client has gone; a second line, that the
@@ -172,18 +173,18 @@ class Sessions:
         session = Attachment(connection, container, self._selector)
         fds: dict[str, int] = {}
         try:
-            if container.has_terminal and container.stdin is not None and (tty or STDIN in streams):
+            if container.stdin is not None and container.has_terminal and tty:
                 fds[TERMINAL] = os.dup(container.stdin)
-            elif container.stdin is not None and STDIN in streams:
+            if container.stdin is not None and STDIN in streams:
                 fds[STDIN] = os.dup(container.stdin)
-                if container.running.get("stdin_once"):  # its end is then the end that this client closes
-                    container.close_stdin()
             session.copy_output(streams, fds)
         except OSError as exc:
             for fd in fds.values():
                 os.close(fd)
             session.close_output()
             raise Refusal("Unavailable", f"cannot attach: {exc.strerror}") from exc
+        if STDIN in fds and container.running.get("stdin_once") and not container.has_terminal:
+            container.close_stdin()  # its end is then the end that this client closes
         return session, fds
 
     def _running(self, name: str) -> Container:
