@@ -117,9 +117,7 @@ class Supervisor:
         if any(container.restarts_all for container in self._containers):
             return self._restart_all(now)
         wakes = [now + max(0, self._stop.at / 1e6 - time.time())] if self._stop else []
-        ephemeral = [container for container in self._containers if container.kind == "ephemeral"]
-        ordered = [container for container in self._containers if container.kind != "ephemeral"]
-        for container in (*ephemeral, *ordered):
+        for container in sorted(self._containers, key=lambda container: container.kind != "ephemeral"):
             due = container.due()
             if due is not None and due <= now:
                 if not self._start(container, now):
