@@ -138,7 +138,7 @@ class BatchSender:
             await self._send_each(items)
         elif is_refusal(answer.status):
             if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-                self._most_bytes = sum(len(item.pod) for item in items) - 1
+                self._most_bytes = min(self._most_bytes, sum(len(item.pod) for item in items) - 1)
             half = len(items) // 2
             await self._send(items[:half])
             await self._send(items[half:])

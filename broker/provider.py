@@ -1,7 +1,7 @@
 """HTTP client of a provider that implements the contract, in any language.
 
-Only the status code of an answer to a write is used: reason phrases, bodies and content types differ between
-providers.
+Only the status code of an answer to a write is used, and the outcomes of a batch: reason phrases, bodies and
+content types differ between providers.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import msgspec
 from broker.batch import BatchSender
 from broker.errors import ProviderRefused, ProviderUnavailable
 from broker.provider_answer import NO_SUCH_PATH, NOT_NOW, Answer, check, decode, is_outage, is_success, refusal
+from broker.single_flight import SingleFlight
 from broker.streaming.websocket import MAX_MESSAGE, V5, WebSocketProvider
 from broker.types import Object, PodReference
 
@@ -76,7 +77,7 @@ class ProviderClient:
         self._observe = observe
         self._session: aiohttp.ClientSession | None = None
         self._extensions: Mapping[str, Any] | None = None
-        self._reading_extensions: asyncio.Task[Mapping[str, Any]] | None = None
+        self._extensions_read = SingleFlight(self._read_extensions)
         self._has_pod_statuses: bool | None = None
         self._creates = self._batch_sender("POST", "/createPod")
         self._deletes = self._batch_sender("DELETE", "/deletePod")
@@ -169,10 +170,7 @@ class ProviderClient:
         who want to know at the same time share one request.
         """
         if self._extensions is None:
-            if self._reading_extensions is None:
-                self._reading_extensions = asyncio.create_task(self._read_extensions())
-                self._reading_extensions.add_done_callback(self._end_reading_extensions)
-            self._extensions = await asyncio.shield(self._reading_extensions)
+            self._extensions = await self._extensions_read.result()
         if self._extensions or extension not in _WITH_POD_STATUSES:
             return extension in self._extensions
         if self._has_pod_statuses is None:
@@ -251,11 +249,6 @@ class ProviderClient:
             with suppress(ProviderUnavailable):  # a server that answers every path with some page
                 return decode(answer.body, dict[str, Any], "/extensions")
         return {}
-
-    def _end_reading_extensions(self, task: asyncio.Task[Mapping[str, Any]]) -> None:
-        self._reading_extensions = None
-        if not task.cancelled():
-            task.exception()  # those who wait raise it; if none waits any more, it is not to be logged
 
     def _batch_sender(self, method: str, path: str) -> BatchSender:
         async def send(path: str, body: bytes) -> Answer:

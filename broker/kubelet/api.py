@@ -50,7 +50,7 @@ class KubeletApi:
         self._sessions = sessions
         self._health = health
         self._registry = registry
-        self._usage = usage
+        self._stats = StatsApi(dependencies, pods, usage)
         self._clock = dependencies.clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -68,7 +68,7 @@ class KubeletApi:
     def open_routes(self) -> list[web.RouteDef]:
         """Return the routes for monitoring and probes."""
         return [
-            *StatsApi(self._dependencies, self._pods, self._usage).routes(),
+            *self._stats.routes(),
             web.get("/metrics", self.metrics),
             web.get("/healthz", self.live),
             web.get("/livez", self.live),

@@ -7,6 +7,7 @@ from typing import Any
 
 from broker.dependencies import Dependencies
 from broker.kubelet.auth import ALLOWED_TTL, DENIED_TTL
+from broker.kubernetes.quantity import parse_quantity, whole
 
 
 def configuration(dependencies: Dependencies) -> dict[str, Any]:
@@ -36,5 +37,5 @@ def configuration(dependencies: Dependencies) -> dict[str, Any]:
         config["evictionHard"] = dict(settings.eviction_hard)
         config["evictionPressureTransitionPeriod"] = f"{settings.eviction_pressure_transition_period:g}s"
     if "pods" in node.capacity:
-        config["maxPods"] = int(node.capacity["pods"])
+        config["maxPods"] = whole(parse_quantity(node.capacity["pods"]))
     return config

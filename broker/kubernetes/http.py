@@ -46,8 +46,8 @@ class HttpPool:
     """Connections to one server.
 
     Args:
-        server: URL of the server, without a path.
-        ssl_context: for `https`; None: the default one.
+        server: URL of the server, with an optional path.
+        ssl_context: for `https`; None for plain HTTP.
         server_hostname: name on the server's certificate, where it differs from that of the URL.
         headers: headers of every request.
         connections: number of concurrent requests; further ones wait.
@@ -65,7 +65,7 @@ class HttpPool:
         url = urlsplit(server)
         self._host, self._prefix = url.hostname or "", url.path
         self._port = url.port or (443 if url.scheme == "https" else 80)
-        self._ssl = (ssl_context or True) if url.scheme == "https" else None
+        self._ssl = ssl_context
         self._server_hostname = server_hostname if self._ssl else None
         self._head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": url.netloc, **headers}.items())
         self._free = asyncio.Semaphore(connections)
@@ -91,6 +91,7 @@ class HttpPool:
         head = f"{method} {url} HTTP/1.1\r\n{self._head}{lines}{length}\r\n".encode("latin-1")
         message = head + (body or b"")
         async with self._free:
+            self._idle = [connection for connection in self._idle if connection.is_open]
             if self._idle:
                 connection = self._idle.pop()
                 try:

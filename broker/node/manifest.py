@@ -17,8 +17,6 @@ from broker.types import Object
 ROLE_LABEL = "kubernetes.io/role"
 _NEEDED = ("cpu", "memory", "pods")
 """Resources without which a kubelet is not ready."""
-_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
-"""Conditions that the node controller adds as Unknown to a Node without them when its lease expires."""
 _PRESSURE_CONDITIONS = {
     "MemoryPressure": (
         ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -33,7 +31,8 @@ _PRESSURE_CONDITIONS = {
         ("True", "KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
     ),
 }
-"""Status, reason and message without and with the pressure, from `pkg/kubelet/nodestatus/setters.go`."""
+"""Status, reason and message without and with the pressure, from `pkg/kubelet/nodestatus/setters.go`. The node
+controller adds these conditions as Unknown to a Node without them when its lease expires."""
 _DECLARED_FEATURES = ["ExtendWebSocketsToKubelet"]
 """Sorted. The API server sends a WebSocket of exec, attach and port-forward on as it is, instead of as SPDY."""
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
@@ -168,7 +167,7 @@ def status_patch(status: Object, *, written: Object, stored: Object) -> Object:
     unreported = [
         {"$patch": "delete", "type": condition["type"]}
         for condition in stored.get("conditions") or ()
-        if condition["type"] in _PRESSURES and condition["type"] not in reported
+        if condition["type"] in _PRESSURE_CONDITIONS and condition["type"] not in reported
     ]
     return {
         "status": {

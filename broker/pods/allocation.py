@@ -176,9 +176,8 @@ class Allocator:
             RetryLater: the pod can run once pods on their way out have left, or it may run already.
         """
         usage, pod = self.ledger.usage, snapshot.pod
-        if rejection := rejection_under_pressure(pod, self._node):
-            return rejection
-        rejection = admit(pod, self._node, usage.amounts, usage.ports)
+        under_pressure = rejection_under_pressure(pod, self._node)
+        rejection = under_pressure or admit(pod, self._node, usage.amounts, usage.ports)
         if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
             usage = self.ledger.usage
             rejection = admit(pod, self._node, usage.amounts, usage.ports)
@@ -186,6 +185,8 @@ class Allocator:
             return None
         if state.pod is UNKNOWN:
             raise RetryLater(_NOT_LISTED, at_most=1)
+        if under_pressure:
+            return under_pressure
         staying = self.ledger.staying
         if is_critical(pod["spec"].get("priority")):
             rejection = self._make_room(pod, staying)

@@ -124,14 +124,12 @@ def terminal_status(
     """
     current: Object = pod.get("status") or {}
     status: Object = {**(reported or {}), "reason": reason, "message": message}
-    listed: dict[str, list[Object]] = {
-        name: status.get(name) or current.get(name) or [] for name, _ in _CONTAINERS
-    }
+    listed = {name: _objects(status.get(name) or current.get(name), "name") for name, _ in _CONTAINERS}
     unreached = _unreached(pod["spec"], listed["initContainerStatuses"], listed["containerStatuses"])
     for name, containers in listed.items():
-        if containers:
+        if containers or name in status:
             status[name] = [c if c["name"] in unreached else _ended_container(c, to_time(now)) for c in containers]
-    codes = [_exit_code(container) for container in status.get("containerStatuses") or ()]
+    codes = [_exit_code(container) for container in status.get("containerStatuses", ())]
     succeeded = reason is None and codes and not any(code != 0 for code in codes)
     return {**status, "phase": "Succeeded" if succeeded else "Failed"}
 

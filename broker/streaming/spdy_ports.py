@@ -90,7 +90,7 @@ class _Forwards:
             task = asyncio.create_task(self._serve(forwarded))
             self._tasks.add(task)
             task.add_done_callback(partial(self._end, request_id, forwarded))
-            forwarded.cancel = task.cancel
+            forwarded.cancel = partial(self._cancel, request_id, forwarded, task)
             self._used = True
         if not forwarded.add(kind, port, stream):
             return False
@@ -107,11 +107,16 @@ class _Forwards:
         else:
             await self._forward(forwarded.port, forwarded)
 
+    def _cancel(self, request_id: str, forwarded: "ForwardedConnection", task: asyncio.Task[None]) -> None:
+        """End a connection whose number may be used again at once."""
+        if self._incomplete.get(request_id) is forwarded:
+            del self._incomplete[request_id]
+        task.cancel()
+
     def _end(self, request_id: str, forwarded: "ForwardedConnection", task: asyncio.Task[None]) -> None:
         """Close what is still open, also of a connection that was cancelled before its task had begun."""
         self._tasks.discard(task)
-        if self._incomplete.get(request_id) is forwarded:
-            del self._incomplete[request_id]
+        self._cancel(request_id, forwarded, task)
         forwarded.abort()
 
 

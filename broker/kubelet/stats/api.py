@@ -1,5 +1,6 @@
 """Handlers of the paths that report resource usage."""
 
+import msgspec
 from aiohttp import web
 
 from broker.dependencies import Dependencies
@@ -10,7 +11,7 @@ from broker.kubelet.stats.exposition import CONTENT_TYPE
 from broker.kubelet.stats.probes import ProbeCounter
 from broker.kubelet.stats.resource_metrics import resource_metrics
 from broker.kubelet.stats.schema import Summary
-from broker.kubelet.stats.source import UsageSource, encode_summary
+from broker.kubelet.stats.source import UsageSource
 
 
 class StatsApi:
@@ -45,7 +46,7 @@ class StatsApi:
     async def summary(self, _: web.Request) -> web.Response:
         """Return usage of node, pods and containers, as JSON."""
         try:
-            body = encode_summary(await self._source.summary())
+            body = msgspec.json.encode(await self._source.summary())
         except ProviderError as exc:
             raise web.HTTPServiceUnavailable(text=f"usage could not be read from the provider: {exc}\n") from exc
         return web.Response(body=body, content_type="application/json")

@@ -9,8 +9,6 @@ Source: docs/storage/prometheus.md of google/cadvisor, and `containerPrometheusL
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from decimal import Decimal
-from functools import lru_cache
 from typing import NamedTuple
 
 from broker.kubelet.schema import Pod, Resources
@@ -46,7 +44,7 @@ def cadvisor_metrics(summary: Summary, pods: Mapping[str, Pod], *, now: datetime
     at = int(now.timestamp() * 1000)
     parts = [
         *_usage(groups),
-        *_limits([group for group in groups if group.resources is not None]),
+        *_limits([(group.labels, group.resources) for group in groups if group.resources is not None]),
         *_network(summary.pods),
         family(
             "container_start_time_seconds",
@@ -133,11 +131,11 @@ def _usage(groups: Iterable[_Group]) -> Iterator[str]:
     )
 
 
-def _limits(containers: Iterable[_Group]) -> Iterator[str]:
+def _limits(containers: Iterable[tuple[str, Resources]]) -> Iterator[str]:
     """Return what a kubelet would set in the control group of each container: 0 or no sample without a limit."""
     shares, period, quota, memory = [], [], [], []
-    for container in containers:
-        where, resources = f"{{{container.labels}}}", container.resources or _NO_RESOURCES
+    for labels_, resources in containers:
+        where = f"{{{labels_}}}"
         limits = resources.limits or {}
         request = (resources.requests or limits).get("cpu", limits.get("cpu", 0))
         shares.append(f"{where} {max(2, int(_amount(request) * 1024))}")
@@ -174,11 +172,7 @@ def _network(pods: Iterable[PodStats]) -> Iterator[str]:
     )
 
 
-@lru_cache(maxsize=4096)
 def _amount(quantity: str | int) -> int | float:
-    """Return a quantity in the unit of its resource; 0 for one that is none, which the API server would refuse."""
-    try:
-        amount = parse_quantity(str(quantity))
-    except ValueError:
-        amount = Decimal(0)
+    """Return a quantity in the unit of its resource."""
+    amount = parse_quantity(str(quantity))
     return int(amount) if amount == amount.to_integral_value() else float(amount)

@@ -7,11 +7,11 @@ Source: the text-based format of prometheus.io/docs/instrumenting/exposition_for
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from functools import lru_cache
 
+from broker.kubernetes.objects import from_time
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def family(name: str, kind: str, description: str, samples: Iterable[str]) -> str:
@@ -32,26 +32,21 @@ def labels(**values: str) -> str:
     return ",".join([f'{name}="{escaped(value)}"' for name, value in values.items()])
 
 
-@lru_cache(maxsize=65536)
 def escaped(value: str) -> str:
     """Return the value of a label as in a sample, without the quotes."""
-    return value.translate(_ESCAPES)
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)  # few differ, and those of running containers return at each scrape
 def epoch_seconds(time: str) -> float:
     """Return a time in RFC 3339 as seconds since the Unix epoch.
 
     Raises:
         ValueError: not a time with a time zone.
     """
-    parsed = datetime.fromisoformat(time)
-    if parsed.tzinfo is None:
-        raise ValueError(f"{time[:64]!r} has no time zone")
-    return parsed.timestamp()
+    return from_time(time).timestamp()
 
 
-@lru_cache(maxsize=65536)
 def milliseconds(time: str) -> int:
     """Return a time in RFC 3339 as the timestamp of a sample: milliseconds since the Unix epoch."""
     return round(epoch_seconds(time) * 1000)

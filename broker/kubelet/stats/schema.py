@@ -4,8 +4,6 @@ A provider with the extension `podStats` reports its pods in the same types. Tim
 thousands of them are passed on, and few differ.
 """
 
-from typing import Any
-
 import msgspec
 
 from broker.types import PodReference
@@ -66,6 +64,18 @@ class ProcessStats(_Schema, gc=False):
     process_count: int | None = msgspec.field(name="process_count", default=None)
 
 
+class FsStats(_Schema, gc=False):
+    """Bytes and inodes of a file system."""
+
+    time: str | None = None
+    available_bytes: int | None = None
+    capacity_bytes: int | None = None
+    used_bytes: int | None = None
+    inodes_free: int | None = None
+    inodes: int | None = None
+    inodes_used: int | None = None
+
+
 class PodStats(_Schema, gc=False):
     """Usage of a pod, the sum of its containers."""
 
@@ -75,7 +85,7 @@ class PodStats(_Schema, gc=False):
     cpu: CPUStats
     memory: MemoryStats
     network: NetworkStats | None = None
-    ephemeral_storage: dict[str, Any] | None = msgspec.field(name="ephemeral-storage", default=None)
+    ephemeral_storage: FsStats | None = msgspec.field(name="ephemeral-storage", default=None)
     process_stats: ProcessStats | None = msgspec.field(name="process_stats", default=None)
 
 

@@ -1,4 +1,4 @@
-"""Reads the usage of all pods from the provider, at most once a second, however many clients ask.
+"""Reads the usage of all pods from the provider, at most once a second, however many clients ask at the same time.
 
 Three rules make the values usable as counters:
 
@@ -13,7 +13,6 @@ time and a usage of 0. metrics-server omits pods without usage, so that `kubectl
 `kubectl top pod` none of its pods.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -21,16 +20,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from broker.dependencies import Clock
 from broker.errors import ProviderUnavailable
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
 from broker.kubelet.stats.schema import ContainerStats, CPUStats, MemoryStats, NodeStats, PodStats, Summary
+from broker.kubernetes.objects import to_micro_time, to_time
 from broker.pods.pressure import NodeUsage, PodUsage
 from broker.provider import ProviderClient
 from broker.provider_answer import decode
+from broker.single_flight import SingleFlight
 
 _MAX_AGE = timedelta(seconds=1)
 _STATM = Path("/proc/self/statm")
@@ -75,8 +74,8 @@ class UsageSource:
         self._pods = pods
         self._node_name = node_name
         self._clock = clock
-        self._started = _rfc3339(clock())
-        self._lock = asyncio.Lock()
+        self._started = to_time(clock())
+        self._reading = SingleFlight(self._read_now)
         self._read_at: datetime | None = None
         self._stats: list[PodStats] = []
         self._containers: dict[_ContainerKey, _Total] = {}
@@ -105,30 +104,32 @@ class UsageSource:
         return self._node(())
 
     async def _read(self) -> list[PodStats]:
-        async with self._lock:
-            now = self._clock()
-            if self._read_at is None or not timedelta() <= now - self._read_at < _MAX_AGE:
-                body = await self._provider.pod_stats()
-                if body is None:
-                    self._stats = list(_without_usage(map(parse_pod, self._pods.all()), now))
-                else:
-                    uids = self._pods.uids()
-                    stats = decode(body, list[PodStats], "/podStats")
-                    self._stats = [pod for pod in stats if pod.pod_ref.uid in uids]
-                    _check_times(self._stats)
-                    self._add_up(since=self._read_at or now)
-                self._read_at = now
-            return self._stats
+        if self._read_at is None or not timedelta() <= self._clock() - self._read_at < _MAX_AGE:
+            await self._reading.result()
+        return self._stats
 
-    def _add_up(self, *, since: datetime) -> None:
+    async def _read_now(self) -> None:
+        now, body = self._clock(), await self._provider.pod_stats()
+        if body is None:
+            self._stats = list(_without_usage(map(parse_pod, self._pods.all()), now))
+        else:
+            uids = self._pods.uids()
+            stats = [pod for pod in decode(body, list[PodStats], "/podStats") if pod.pod_ref.uid in uids]
+            _check_times(stats)
+            self._add_up(stats, since=self._read_at or now)
+            self._stats = stats
+        self._read_at = now
+
+    def _add_up(self, stats: Iterable[PodStats], *, since: datetime) -> None:
         """Replace the totals of the pods that were read by totals that do not fall.
 
         Args:
+            stats: the pods.
             since: the time of the last read; what a container that is new here has used before does not count for
                 the node, or its total would leap.
         """
         containers, pods, last_read = {}, {}, since.timestamp()
-        for pod in self._stats:
+        for pod in stats:
             uid, used, unknown = pod.pod_ref.uid, 0, 0
             for container in pod.containers:
                 key, cpu = (uid, container.name), container.cpu
@@ -146,7 +147,7 @@ class UsageSource:
         self._containers, self._pod_totals = containers, pods
 
     def _node(self, pods: Iterable[PodStats]) -> NodeStats:
-        now, own = _rfc3339(self._clock()), Usage.of_this_process()
+        now, own = to_micro_time(self._clock()), Usage.of_this_process()
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         cores, working_set = 0, own.memory
         for pod in pods:
@@ -165,27 +166,25 @@ def _check_times(pods: Iterable[PodStats]) -> None:
                 epoch_seconds(user.start_time)
                 epoch_seconds(user.cpu.time)
                 epoch_seconds(user.memory.time)
+            if pod.network:
+                epoch_seconds(pod.network.time)
     except ValueError as exc:
         raise ProviderUnavailable(f"the provider's answer to /podStats has an invalid time: {exc}") from exc
 
 
 def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[PodStats]:
-    now = _rfc3339(at)
+    now = to_micro_time(at)
     cpu, memory = CPUStats(now, 0), MemoryStats(now, 0)
     for pod in pods:
         containers = [
-            ContainerStats(status.name, _rfc3339(status.state.running.started_at or at), cpu, memory)
+            ContainerStats(status.name, to_time(status.state.running.started_at or at), cpu, memory)
             for status in pod.container_statuses()
             if status.state.running
         ]
         if containers:
             started = pod.status.start_time
             first = min(container.start_time for container in containers)
-            yield PodStats(pod.metadata, _rfc3339(started) if started else first, containers, cpu, memory)
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.isoformat().replace("+00:00", "Z")
+            yield PodStats(pod.metadata, to_time(started) if started else first, containers, cpu, memory)
 
 
 def _for_eviction(summary: Summary) -> NodeUsage:
@@ -195,7 +194,7 @@ def _for_eviction(summary: Summary) -> NodeUsage:
             pod.pod_ref.uid: PodUsage(
                 {
                     "memory": pod.memory.working_set_bytes,
-                    "ephemeral-storage": (pod.ephemeral_storage or {}).get("usedBytes"),
+                    "ephemeral-storage": pod.ephemeral_storage.used_bytes if pod.ephemeral_storage else None,
                     "pids": pod.process_stats.process_count if pod.process_stats else None,
                 },
                 {container.name: container.memory.working_set_bytes for container in pod.containers},
@@ -203,8 +202,3 @@ def _for_eviction(summary: Summary) -> NodeUsage:
             for pod in summary.pods
         },
     )
-
-
-def encode_summary(summary: Summary) -> bytes:
-    """Return a summary as JSON."""
-    return msgspec.json.encode(summary)

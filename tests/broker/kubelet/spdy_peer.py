@@ -48,11 +48,12 @@ class Stream:
         received: bytes of the kubelet.
         is_finished: the kubelet sends no more.
         is_reset: the kubelet has reset the stream.
+        stream_id: its number.
     """
 
     def __init__(self, peer: "SpdyPeer", stream_id: int) -> None:
         self._peer = peer
-        self._id = stream_id
+        self.stream_id = stream_id
         self.received = bytearray()
         self.is_replied = self.is_finished = self.is_reset = False
 
@@ -61,13 +62,13 @@ class Stream:
         for start in range(0, len(data), _CHUNK):
             if self.is_reset:
                 return
-            await self._peer.write(self._peer.codec.send_data(self._id, data[start : start + _CHUNK]))
+            await self._peer.write(self._peer.codec.send_data(self.stream_id, data[start : start + _CHUNK]))
         if fin:
-            await self._peer.write(self._peer.codec.send_data(self._id, b"", fin=True))
+            await self._peer.write(self._peer.codec.send_data(self.stream_id, b"", fin=True))
 
     async def reset(self) -> None:
         """Reset the stream."""
-        await self._peer.write(self._peer.codec.reset(self._id, ResetStatus.CANCEL))
+        await self._peer.write(self._peer.codec.reset(self.stream_id, ResetStatus.CANCEL))
 
     async def replied(self) -> Self:
         """Wait until the kubelet has accepted or reset the stream."""

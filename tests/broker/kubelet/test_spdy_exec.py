@@ -14,6 +14,7 @@ from aiohttp import WSMsgType
 from broker.streaming import spdy_client
 from tests.broker.kubelet.conftest import Kubelet, Node
 from tests.broker.kubelet.spdy_peer import PROTOCOLS, Refused, SpdyPeer, connect
+from tests.broker.spdy.peers import control_frame
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import SUCCESS, Socket, StreamProvider, exit_status, until_closed
 
@@ -46,6 +47,14 @@ def ending_with(status: bytes) -> Callable[[Socket], Awaitable[None]]:
         await socket.send_bytes(b"\x03" + status)
 
     return script
+
+
+async def test_headers_can_end_the_input(exec_: Open) -> None:
+    async with exec_() as peer:
+        error, stdin, _ = await peer.open_all("error", "stdin", "stdout")
+        body = struct.pack(">I", stdin.stream_id) + peer.codec._writer.write({})
+        await peer.write(control_frame(8, body, flags=1))
+        assert await error.rest() == SUCCESS
 
 
 async def test_spdy_exec_carries_bytes_and_status(exec_: Open, stub: StreamProvider) -> None:

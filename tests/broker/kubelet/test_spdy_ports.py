@@ -11,6 +11,7 @@ import pytest
 
 from broker.spdy import Connection, DataReceived, Role, StreamReplied
 from broker.streaming import spdy_ports
+from broker.streaming.peer import ClientPeer
 from tests.broker.kubelet.conftest import Kubelet, Start
 from tests.broker.kubelet.spdy_peer import Refused, SpdyPeer, Stream, connect
 from tests.broker.waiting import eventually
@@ -33,6 +34,22 @@ async def peer(kubelet: Kubelet, trust: ssl.SSLContext) -> AsyncIterator[SpdyPee
     """A client of a port-forward."""
     async with connect(kubelet.url + FORWARD, trust=trust, protocols=[PORTFORWARD]) as peer:
         yield peer
+
+
+class QuietWire:
+    """A connection whose client takes all bytes, and sends those in the queue."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def read(self) -> bytes:
+        return await self.received.get()
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
 
 
 async def pair(peer: SpdyPeer, number: int, port: int = 80) -> tuple[Stream, Stream]:
@@ -96,12 +113,39 @@ async def test_a_refusal_is_that_of_one_connection(peer: SpdyPeer, stub: StreamP
         {"streamtype": "data"},
         {"streamtype": "data", "port": "0"},
         {"streamtype": "data", "port": "65536"},
+        {"streamtype": "data", "port": "9" * 5000},
         {"streamtype": "data", "port": "http"},
         {"streamtype": "stdin", "port": "80"},
     ],
 )
 async def test_streams_without_a_port_are_refused(peer: SpdyPeer, headers: dict[str, str]) -> None:
     assert (await (await peer.open(headers)).replied()).is_reset
+
+
+async def test_a_pair_that_is_reset_early_leaves_nothing(peer: SpdyPeer) -> None:
+    for _ in range(8):  # together more than what a connection may have unread
+        half = await peer.open(streamtype="data", requestid="1", port="80")
+        await half.send(bytes(40_000))
+        await half.reset()
+    _, data = await pair(peer, 1)
+    await data.send(b"x")
+    assert await data.read(1) == b"x"
+
+
+@pytest.mark.looptime
+async def test_a_connection_in_use_is_kept() -> None:
+    async def ends_at_once(_: int, __: ClientPeer) -> None:
+        pass
+
+    codec, wire = Connection(Role.CLIENT), QuietWire()
+    serving = asyncio.create_task(spdy_ports._Forwards(wire, ends_at_once).serve(10))
+    await asyncio.sleep(9)
+    for kind in ("error", "data"):
+        wire.received.put_nowait(codec.open_stream({"streamtype": kind, "requestid": "1", "port": "80"})[1])
+    await asyncio.sleep(2)
+    assert not serving.done()
+    await asyncio.sleep(10)
+    assert serving.done()
 
 
 async def test_a_second_stream_of_a_kind_is_refused(peer: SpdyPeer) -> None:

@@ -116,6 +116,8 @@ async def test_the_providers_refusal_comes_before_the_upgrade(streams: Client, s
     assert await streams.refusal() == (404, "container app is not running: it waits")
     stub.refusal = 500, "no shell: none"
     assert await streams.refusal() == (500, "no shell: none")
+    stub.refusal = 499, "the client of a proxy has gone"
+    assert await streams.refusal() == (499, "the client of a proxy has gone")
     stub.refusal = 401, "no token"
     assert await streams.refusal() == (502, "no token")
 
@@ -144,7 +146,7 @@ async def test_a_refused_port_leaves_the_others(streams: Client, stub: StreamPro
     assert await everything(ws) == [b"\x00P\x00", b"\x01P\x00", b"\x01nothing listens"]
 
 
-@pytest.mark.parametrize("ports", ["", "web", "0", "65536", "80,"])
+@pytest.mark.parametrize("ports", ["", "web", "0", "65536", "80,", "9" * 5000, ",".join(["80"] * 129)])
 async def test_invalid_ports_are_refused(streams: Client, ports: str) -> None:
     assert (await streams.refusal("/portForward/shop/web", ports=ports))[0] == 400
 
@@ -213,6 +215,10 @@ async def test_attach_has_the_terminal_of_the_container(streams: Client, stub: S
 async def test_post_upgrades_too(kubelet: Kubelet, stub: StreamProvider) -> None:
     ws = await kubelet.session.ws_connect(kubelet.url + EXEC, params=CAT, method="POST")
     assert await ws.receive_bytes() == b"\x01"
+    await ws.close()
+    url = kubelet.url + "/portForward/shop/web"
+    ws = await kubelet.session.ws_connect(url, params={"ports": "80"}, method="POST", protocols=(V4,))
+    assert await ws.receive_bytes() == b"\x00P\x00"
     await ws.close()
 
 

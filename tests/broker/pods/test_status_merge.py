@@ -281,3 +281,12 @@ def test_a_terminal_status_may_have_a_reason() -> None:
     of = pod({"phase": "Running", "containerStatuses": [container("web", ENDED)]})
     status = merged(of, terminal_status(of, now=NOW, reason="DeadlineExceeded", message="too long"))
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "DeadlineExceeded", "too long")
+
+
+@pytest.mark.parametrize("invalid", [{"state": {}}, "web", None])
+def test_a_terminal_status_ignores_what_is_no_container(invalid: object) -> None:
+    ended = {"name": "web", "state": {"terminated": {"exitCode": 0}}}
+    status = terminal_status(pod({}), now=NOW, reported={"containerStatuses": [invalid, ended]})
+    assert [container["name"] for container in status["containerStatuses"]] == ["web"]
+    assert status["phase"] == "Succeeded"
+    assert terminal_status(pod({}), now=NOW, reported={"containerStatuses": [invalid]})["phase"] == "Failed"

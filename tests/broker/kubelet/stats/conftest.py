@@ -1,7 +1,6 @@
 """A node whose provider reports usage."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -116,9 +115,6 @@ class UsageNode:
 @pytest.fixture
 def node() -> UsageNode:
     return UsageNode()
-
-
-Samples = Callable[[bytes], dict[tuple[str, ...], float]]
 
 
 def samples(text: bytes) -> dict[tuple[str, ...], float]:

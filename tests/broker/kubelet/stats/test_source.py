@@ -5,12 +5,13 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import ProviderUnavailable
-from broker.kubelet.stats.source import Usage, encode_summary
+from broker.kubelet.stats.source import Usage
 from tests.broker.kubelet.stats.conftest import NOW, RUNNING, UsageNode, pod
 
 WAITING = {"waiting": {"reason": "ContainerCreating"}}
@@ -19,7 +20,7 @@ ENDED = {"terminated": {"exitCode": 0, "finishedAt": "2026-11-22T08:50:00Z"}}
 
 async def summary(node: UsageNode) -> Any:
     """Return the summary, as it is read from the wire."""
-    return json.loads(encode_summary(await node.source.summary()))
+    return json.loads(msgspec.json.encode(await node.source.summary()))
 
 
 async def test_usage_is_that_of_the_provider(node: UsageNode) -> None:
@@ -148,12 +149,28 @@ async def test_usage_that_is_none_names_the_field(node: UsageNode) -> None:
         await node.source.summary()
 
 
-async def test_a_time_that_is_none_is_an_error(node: UsageNode) -> None:
+INVALID: dict[str, dict[str, object]] = {
+    "invalid time": {"cpu": {"time": "now", "usageCoreNanoSeconds": 0}},
+    "has no time zone": {"network": {"time": "2026-11-22T09:00:00"}},
+    "usedBytes": {"ephemeral-storage": {"usedBytes": "5"}},
+}
+"""Part of the error → what a provider reports of a pod."""
+
+
+@pytest.mark.parametrize("message", INVALID)
+async def test_an_invalid_value_is_an_error(node: UsageNode, message: str) -> None:
     node.put("web", {"nginx": 1})
     assert node.provider.reported is not None
-    node.provider.reported[0]["containers"][0]["cpu"]["time"] = "now"
-    with pytest.raises(ProviderUnavailable, match="invalid time"):
-        await node.source.summary()
+    node.provider.reported[0] |= INVALID[message]
+    with pytest.raises(ProviderUnavailable, match=message):
+        await node.source.for_eviction()
+
+
+async def test_those_who_wait_share_one_failure(node: UsageNode) -> None:
+    node.provider.is_down = True
+    found = await asyncio.gather(*(node.source.summary() for _ in range(20)), return_exceptions=True)
+    assert {type(error) for error in found} == {ProviderUnavailable}
+    assert node.provider.requests == 1
 
 
 def test_cpu_usage_of_this_process_never_decreases() -> None:

@@ -1,0 +1,18 @@
+"""The configuration of a node in the terms of a kubelet."""
+
+import pytest
+
+from broker.kubelet.configz import configuration
+from broker.kubernetes.client import Client
+from broker.node_info import NodeInfo
+from tests.broker.nodes import dependencies_of
+
+
+@pytest.mark.parametrize(("quantity", "pods"), [("110", 110), ("1k", 1000), ("2e2", 200), ("110.0", 110)])
+def test_the_capacity_of_pods_is_a_number(client: Client, quantity: str, pods: int) -> None:
+    node = NodeInfo("node-1", capacity={"pods": quantity})
+    assert configuration(dependencies_of(client, node))["maxPods"] == pods
+
+
+def test_an_unknown_capacity_is_left_out(client: Client) -> None:
+    assert "maxPods" not in configuration(dependencies_of(client, NodeInfo("node-1")))
