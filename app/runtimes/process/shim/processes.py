@@ -36,7 +36,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Stat(NamedTuple):
-    """What the kernel tells about a process.
+    """A process at a time, as the kernel describes it.
 
     Attributes:
         is_alive: whether it is no zombie.
