@@ -125,7 +125,7 @@ def test_a_client_that_goes_while_input_waits(shell: Server) -> None:
 def raw_exec(server: Server, *command: str, **headers: str) -> socket.socket:
     """Return the connection of an exec, after its handshake."""
     client = socket.create_connection(("127.0.0.1", server.port))
-    lines = [f"{name}: {value}" for name, value in ({"Host": "localhost"} | HANDSHAKE | headers).items()]
+    lines = [f"{name}: {value}" for name, value in ({"Host": "localhost"} | headers | HANDSHAKE).items()]
     client.sendall("\r\n".join([f"GET /exec?{urlencode(query(*command))} HTTP/1.1", *lines, "", ""]).encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
@@ -135,7 +135,7 @@ def raw_exec(server: Server, *command: str, **headers: str) -> socket.socket:
 
 
 def test_an_upgrade_continues_a_connection_to_close(shell: Server) -> None:
-    with raw_exec(shell, "echo", "out", Connection="Upgrade, close") as client, client.makefile("rb") as frames:
+    with raw_exec(shell, "echo", "out", connection="close") as client, client.makefile("rb") as frames:
         client.settimeout(30)
         assert frames.read(7) == b"\x82\x05\x01out\n"
 
