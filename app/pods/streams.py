@@ -63,8 +63,10 @@ class Streams:
         pod, text = self._pods.find(namespace, name)
         if statuses.decode_status(text).is_terminal:
             raise NotFound(f'pod "{name}" of namespace "{namespace}" has ended')
-        descriptor = self._node.runtime.port_forward(pod, port).detach()
-        session = Session(stdin=os.dup(descriptor), stdout=descriptor, wait=lambda: 0, hang_up=lambda: None)
+        with self._node.runtime.port_forward(pod, port) as connection:
+            stdin = os.dup(connection.fileno())
+            stdout = connection.detach()
+        session = Session(stdin=stdin, stdout=stdout, wait=lambda: 0, hang_up=lambda: None)
         return Stream(_reference(pod), session)
 
     def record(self, caller: Caller, verb: Verb, pod: PodReference, stream: dict[str, Any]) -> None:
