@@ -15,8 +15,7 @@ import orjson
 from sqlalchemy import Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
-from app.audit.hash_chain import last_hash
-from app.audit.writer import Caller, Event, insert_events
+from app.audit.writer import Caller, Event, append_events
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
@@ -103,7 +102,7 @@ class Retention:
                 change=change,
                 pruned_through=self._through,
             )
-            insert_events(connection, [event], after=last_hash(connection, self._node_name) if chained else None)
+            append_events(connection, [event], chained=chained)
 
     def _batches(self, rows: Select[Any], table: type[Base], file: BinaryIO) -> Iterator[int]:
         """Export and delete rows in batches; yield the size of each batch."""
