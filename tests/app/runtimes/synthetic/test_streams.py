@@ -70,6 +70,7 @@ def with_replies(replies: object, annotation: str = "exec__web") -> dict[str, An
         (["printenv", "COLOUR"], ("blue\n", "", 0)),
         (["printenv", "NONE"], ("", "", 1)),
         (["sh", "-c", "exit 3"], ("", "", 3)),
+        (["/usr/bin/dash", "-c", "exit 3"], ("", "", 3)),
         (["sh", "-c", "false && echo no || echo 'a; b'; true"], ("a; b\n", "", 0)),
         (["bash", "-lc", "pwd\nwhoami"], ("/\nroot\n", "", 0)),
         (["sleep", "0.01"], ("", "", 0)),
@@ -119,6 +120,13 @@ def test_annotations_give_replies() -> None:
     assert execute(pod, "redis-cli", "ping") == ("PONG\n", "slow\n", 2)
     assert execute(pod, "redis-cli", "pong")[2] == 127
     assert execute(pod, "sh", "-c", "echo one && echo two") == ("one\none\n", "", 0)
+
+
+def test_only_an_asterisk_matches_other_text() -> None:
+    pod = with_replies({"[ -f /ready? ] && *": "yes"})
+    assert execute(pod, "[", "-f", "/ready?", "]", "&&", "one\ntwo")[0] == "yes"
+    assert execute(pod, "[", "-f", "/ready1", "]", "&&", "one")[2] == 127
+    assert execute(pod, "f -f /ready? f && one")[2] == 127
 
 
 def test_the_first_reply_that_matches_is_given() -> None:
