@@ -112,7 +112,7 @@ def test_the_streams_of_another_runtime_work(database_kind: str) -> None:
         "address": lambda pod: "127.0.0.1",
     }
     exec(source, streams)
-    session = streams["attach"](None, "web", runtimes.StreamOptions(stdout=True), status=None)
+    session = streams["attach"](None, None, "web", runtimes.StreamOptions(stdout=True), status=None)
     assert os.read(session.stdout, 100) == b"line\n"
     session.hang_up()
     assert session.wait() == 0
