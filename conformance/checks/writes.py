@@ -84,7 +84,7 @@ def create_with_another_uid_replaces_the_pod(provider: ProviderClient) -> None:
     """
     created(provider, provider.pod())
     new = created(provider, provider.pod())
-    wait_until(lambda: len(entries(provider, new)) == 1)  # with gracefulDelete, the old pod is listed until its end
+    wait_until(lambda: len(entries(provider, new)) == 1)  # gracefulDelete: the old pod is listed until its end
     read = entry(provider, new)
     expect(at(read, "metadata.uid", str) == new["metadata"]["uid"], "/getPods still returns the old pod")
 
