@@ -138,13 +138,13 @@ def test_no_pod_is_missing_among_too_many(
 
 @on_sqlite_alone
 def test_deleted_pods_of_a_controller_cost_little(client: FlaskClient, clock: Clock, database: Database) -> None:
-    """Their number times as much, and not its square."""
-    put_on(client, a_replica("here"))
+    """Their number times as much, and not its square; the oldest pod that is here is newer than they."""
     gone = put_on(client, a_replica("gone"))
     clock.advance(60)
     client.delete("/deletePod", json=gone)
     clock.advance(60)
     totals(client)
+    put_on(client, a_replica("here"))
     few = steps_of_a_history(database, clock)
     with database.write() as connection:
         copy_pods(connection, "gone", count=100)
