@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 500
 _CHARACTERS_AT_ONCE = 256 * 1024
 """Limits a transaction, so that an almost full disk has room for it."""
 _ROWS_PER_CHUNK = 20
-_JSON = {"change", "pod", "status"}
+_JSON = {"change", "pod", "status", "usage"}
 
 Progress = Callable[[int], None]
 
@@ -117,20 +117,22 @@ class Retention:
                     return
                 lines = [line(table, row._mapping) for row in found]
                 if table is Pod:
-                    lines += self._delete_statuses([row.id for row in found], connection)
+                    lines += self._delete_history([row.id for row in found], connection)
                 _write(file, lines)
                 wanted = [tuple(row._mapping[key.name] for key in keys) for row in found]
                 connection.execute(delete(table).where(tuple_(*keys).in_(wanted)))
             after = rows.where(tuple_(*keys) > wanted[-1])
             yield len(found)
 
-    def _delete_statuses(self, pod_ids: list[int], connection: Connection) -> list[bytes]:
-        """Delete all statuses of pods, which the deletion of the pods requires; return their lines."""
-        of_these = PodStatus.pod_id.in_(pod_ids)
-        rows = connection.execute(select(PodStatus.__table__).where(of_these).order_by(*_KEY_OF_STATUS)).all()
-        connection.execute(delete(PodStatus).where(of_these))
-        connection.execute(delete(UsageChange).where(UsageChange.pod_id.in_(pod_ids)))
-        return [line(PodStatus, row._mapping) for row in rows]
+    def _delete_history(self, pod_ids: list[int], connection: Connection) -> list[bytes]:
+        """Delete what belongs to pods, which the deletion of the pods requires; return its lines."""
+        lines = []
+        for table in (PodStatus, UsageChange):
+            columns, of_these = table.__table__, table.pod_id.in_(pod_ids)
+            rows = connection.execute(select(columns).where(of_these).order_by(*columns.primary_key))
+            lines += [line(table, row._mapping) for row in rows]
+            connection.execute(delete(table).where(of_these))
+        return lines
 
     def _rows(self) -> tuple[Select[Any], Select[Any], Select[Any]]:
         """Return the queries of the events, pods and statuses to prune; the latter of pods that are kept."""

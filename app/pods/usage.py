@@ -12,6 +12,7 @@ from itertools import chain, islice, pairwise
 from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from app.core.errors import InvalidRequest, NotFound
+from app.core.quantity import format_usage
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row
 from app.kubernetes.stats import PodRef, PodStats, encode_stats, sum_cpu, sum_memory
@@ -101,11 +102,8 @@ class UsageService:
     def sentences(self, uid: str, *, at: datetime) -> list[str]:
         """Return a sentence on the usage of a pod at a time; none if it is unknown or no container was running."""
         found = self.pods(at, uid=uid) if self.is_available else []
-        return [
-            f"Its containers use {-(-stats.cpu.usage_nano_cores // 10**6)}m of CPU and "
-            f"{stats.memory.working_set_bytes // 2**20}Mi of memory at that time."
-            for stats in found
-        ]
+        used = [format_usage(stats.cpu.usage_nano_cores, stats.memory.working_set_bytes) for stats in found]
+        return [f"Its containers use {cpu} of CPU and {memory} of memory at that time." for cpu, memory in used]
 
     def count(self, start: datetime, end: datetime) -> int:
         """Return the number of pods that existed at some time between two."""
