@@ -179,6 +179,7 @@ class UsageService:
                     containers=containers,
                     cpu=sum_cpu(containers),
                     memory=sum_memory(containers),
+                    ephemeral_storage=usage.ephemeral_storage(),
                 )
 
     def _read_histories(

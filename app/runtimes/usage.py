@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from app.kubernetes.stats import ContainerStats
+from app.kubernetes.stats import ContainerStats, FsStats
 from app.kubernetes.status import PodStatus
 
 
@@ -106,6 +106,10 @@ class PodUsage(ABC):
         Returns:
             Containers of every kind; none for one that does not run, or whose usage is unknown.
         """
+
+    def ephemeral_storage(self) -> FsStats | None:
+        """Return the disk space that the pod uses; None if it is unknown. A runtime that measures may keep it."""
+        return None
 
     def levels(
         self, status: PodStatus, times: Sequence[datetime], *, history: ReadyHistory | None
