@@ -25,6 +25,7 @@ from sqlalchemy.orm import aliased
 from app import audit
 from app.audit import Event
 from app.core import metrics
+from app.core.errors import ProviderError
 from app.db.lists import by_dialect, encode, numbers, pairs, strings
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row, Statement, execute, parameters
@@ -102,6 +103,10 @@ _UPDATE_POD = Statement(update(Pod).where(Pod.id == bindparam("pod_id")).values(
 _WRITES = (_INSERT_POD, _DELETE_STATUSES, _INSERT_STATUS, _UPDATE_POD, _INSERT_USAGE_CHANGE)
 
 
+class Unchanged(Exception):
+    """A request asks for what is there already: its step is rolled back, and it succeeds."""
+
+
 class _Changes:
     """Collected changes. Those of one pod that depend on each other are written in the order of the statements."""
 
@@ -153,9 +158,7 @@ class PodRows:
         """Read the status that holds at a time of every pod that was read."""
         pods = {row.id for rows in self._named.values() for row in rows}
         if pods:
-            key = {"pod_ids": encode(list(pods)), "until": until}
-            found = _SELECT_LASTS[self.connection.dialect.name].all(self.connection, **key)
-            self._last = {row.pod_id: row for row in found}
+            self._last = {row.pod_id: row for row in _last_rows(self.connection, pods, until=until)}
             self._last_until = until
 
     def transition_at(self, pod_id: int, *, until: datetime) -> Transition:
@@ -163,7 +166,7 @@ class PodRows:
         last = self._last.get(pod_id) if until == self._last_until else None
         if last is None:
             return last_transition(self.connection, pod_id, until=until)
-        return Transition(last.effective_at, statuses.decode_status(last.status))
+        return _transition(last)
 
     def named(self, namespace: str, name: str) -> list[Row]:
         """Return the pods with a name that are not gone: first the one that is not being deleted."""
@@ -234,22 +237,23 @@ class PodRows:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Collect the changes of one step; drop them, or roll them back, where it raises."""
+        """Collect the changes of one step; drop them, or roll them back, where it is refused."""
         self._step, self._has_savepoint = _Changes(), False
         try:
             yield
-        except BaseException:
+        except (ProviderError, Unchanged):  # after any other error, the transaction does not go on
             if self._has_savepoint:
                 execute(self.connection, "ROLLBACK TO SAVEPOINT step")
+                execute(self.connection, "RELEASE SAVEPOINT step")
                 self._named.clear()
                 self._of_uid.clear()
                 self._last_hash = self._hash_before_step
             raise
         else:
             self._changes.extend(self._step)
-        finally:
             if self._has_savepoint:
                 execute(self.connection, "RELEASE SAVEPOINT step")
+        finally:
             self._step = None
 
     def _forget(self, namespace: str, name: str, uid: str) -> None:
@@ -269,8 +273,21 @@ class PodRows:
 
 def last_transition(connection: Connection, pod_id: int, *, until: datetime) -> Transition:
     """Return the last status that holds from `until` or earlier; of all statuses with `FOREVER`."""
-    last = _SELECT_LAST.one(connection, pod_id=pod_id, until=until)
-    return Transition(last.effective_at, statuses.decode_status(last.status))
+    return _transition(_SELECT_LAST.one(connection, pod_id=pod_id, until=until))
+
+
+def last_transitions(connection: Connection, pod_ids: Iterable[int], *, until: datetime) -> dict[int, Transition]:
+    """Return the last status of each of several pods: the ID of the pod → what :func:`last_transition` returns."""
+    return {row.pod_id: _transition(row) for row in _last_rows(connection, pod_ids, until=until)}
+
+
+def _last_rows(connection: Connection, pod_ids: Iterable[int], *, until: datetime) -> list[Row]:
+    query = _SELECT_LASTS[connection.dialect.name]
+    return query.all(connection, pod_ids=encode(list(pod_ids)), until=until)
+
+
+def _transition(row: Row) -> Transition:
+    return Transition(row.effective_at, statuses.decode_status(row.status))
 
 
 def _age(row: Row) -> tuple[bool, float]:

@@ -89,6 +89,9 @@ class PodUsage(ABC):
         """Return what is needed to compute this usage once an update has changed it; None if nothing is."""
         return None
 
+    def prepare(self) -> None:  # noqa: B027 - optional: a usage that is computed needs no preparation
+        """Begin to measure. Called for many pods before :meth:`containers` is called for the first."""
+
     @abstractmethod
     def containers(
         self, status: PodStatus, *, at: datetime, history: ReadyHistory | None
