@@ -45,7 +45,7 @@ _DECODER = msgspec.json.Decoder(_Usage)
 
 
 class ProcessUsage(PodUsage):
-    """Has the pod's shim measure, and reads the measurement.
+    """Asks the shim of a pod to measure, and reads the measurement.
 
     All shims of a node are asked before the first is waited for, and all are waited for until the same time. One
     that does not answer until then is busy, or gone: an earlier measurement is used.

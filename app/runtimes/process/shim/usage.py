@@ -5,7 +5,7 @@ with the time of its children that have ended and that it has waited for. What a
 its end is what `wait4` returns. Together these are all processes of a container; only one whose parent ignores
 SIGCHLD is missing after its end, as the kernel keeps nothing of it.
 
-A request is answered at once: the provider waits for it.
+The provider waits for the measurement it asks for.
 """
 
 import calendar
@@ -52,7 +52,7 @@ class UsageMeter:
         self._last: dict[str, _Sample] = {}
 
     def ask(self) -> None:
-        """Have the next :meth:`measure` measure."""
+        """Request a measurement, which :meth:`measure` makes."""
         self._is_asked = True
 
     def reaped(self, pid: int, usage: resource.struct_rusage, owner: Container | None) -> None:
