@@ -54,6 +54,7 @@ async def list_and_watch(
     clock: Callable[[], datetime],
     random: Random,
     on_sync: Callable[[datetime], None] = lambda _: None,
+    on_error: Callable[[ApiError], None] | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Yield every change of a collection, without an end. Errors of the server are retried with backoff.
 
@@ -69,6 +70,7 @@ async def list_and_watch(
         random: source of jitter.
         on_sync: is called with the current time whenever the events so far are known to be complete: after a list,
             and on each sign of life of the watch.
+        on_error: is called with each error before the delay that follows it; without it, errors are logged.
     """
     selector = {"fieldSelector": field_selector} if field_selector else {}
     known = _KnownObjects()
@@ -103,13 +105,16 @@ async def list_and_watch(
                 backoff.reset()
                 continue  # the server works; only the version was too old
         delay = backoff.after(failure)
-        log.info(
-            "watch interrupted",
-            path=path,
-            error=str(failure),
-            failures=backoff.failures,
-            retry_in=round(delay, 1),
-        )
+        if on_error:
+            on_error(failure)
+        else:
+            log.info(
+                "watch interrupted",
+                path=path,
+                error=str(failure),
+                failures=backoff.failures,
+                retry_in=round(delay, 1),
+            )
         await asyncio.sleep(delay)
 
 
