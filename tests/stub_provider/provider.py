@@ -90,6 +90,7 @@ class StubProvider(ProviderServer):
     Attributes:
         pods: namespace/name → pod as sent.
         statuses: namespace/name → reported status.
+        volumes: UID → name → volume, as sent.
         log: log of every container.
         usage: UID → last entry of `/podStats`.
         override: returns the response instead of :meth:`answer`; None for no override.
@@ -100,6 +101,7 @@ class StubProvider(ProviderServer):
         self.ways = ways
         self.pods: dict[str, Object] = {}
         self.statuses: dict[str, Object] = {}
+        self.volumes: dict[str, dict[str, Object]] = {}
         self.log = "one\ntwo\n"
         self.usage: dict[str, Object] = {}
         self.override: Callable[[StubProvider, Request], Awaitable[Reply]] | None = None
@@ -209,13 +211,15 @@ class StubProvider(ProviderServer):
             handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
         if "podStats" in self.ways.extensions:
             handlers["/podStats"] = self._pod_stats
+        if "podVolumes" in self.ways.extensions:
+            handlers["/podVolumes"] = self._pod_volumes
         if "streams" in self.ways.extensions:
             handlers["/exec"] = self._exec
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
             raise Refused(404, "unknown path")
-        method = {endpoint: method for method, endpoint in ENDPOINTS}.get(path, "GET")
+        method = {"/podVolumes": "PUT", **{endpoint: method for method, endpoint in ENDPOINTS}}.get(path, "GET")
         if request.method != method:
             raise Refused(405, "wrong method", {"Allow": method})
         return handlers[path](request)
@@ -299,6 +303,14 @@ class StubProvider(ProviderServer):
             raise Refused(400, message)
         text = logs.selected_log(self.log, query)
         return Reply(200, self._followed(text, key) if "follow" in query else text, logs.PLAIN_TEXT)
+
+    def _pod_volumes(self, request: Request) -> Reply:
+        body = request.pod
+        if not body or not body.get("metadata", {}).get("uid") or not isinstance(body.get("volumes"), list):
+            raise Refused(400, "metadata.uid and volumes: required")
+        there = self.volumes.setdefault(body["metadata"]["uid"], {})
+        there.update({volume["name"]: volume for volume in body["volumes"]})
+        return Reply(200, self.ways.body_of_writes)
 
     def _pod_stats(self, _: Request) -> Reply:
         self._seconds += 1
