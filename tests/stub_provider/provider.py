@@ -212,14 +212,15 @@ class StubProvider(ProviderServer):
         if "podStats" in self.ways.extensions:
             handlers["/podStats"] = self._pod_stats
         if "podVolumes" in self.ways.extensions:
-            handlers["/podVolumes"] = self._pod_volumes
+            handlers["/podVolumes"] = self._put_volumes
         if "streams" in self.ways.extensions:
             handlers["/exec"] = self._exec
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
             raise Refused(404, "unknown path")
-        method = {"/podVolumes": "PUT", **{endpoint: method for method, endpoint in ENDPOINTS}}.get(path, "GET")
+        methods = {endpoint: method for method, endpoint in ENDPOINTS} | {"/podVolumes": "PUT"}
+        method = methods.get(path, "GET")
         if request.method != method:
             raise Refused(405, "wrong method", {"Allow": method})
         return handlers[path](request)
@@ -304,12 +305,23 @@ class StubProvider(ProviderServer):
         text = logs.selected_log(self.log, query)
         return Reply(200, self._followed(text, key) if "follow" in query else text, logs.PLAIN_TEXT)
 
-    def _pod_volumes(self, request: Request) -> Reply:
-        body = request.pod
-        if not body or not body.get("metadata", {}).get("uid") or not isinstance(body.get("volumes"), list):
-            raise Refused(400, "metadata.uid and volumes: required")
-        there = self.volumes.setdefault(body["metadata"]["uid"], {})
-        there.update({volume["name"]: volume for volume in body["volumes"]})
+    def _put_volumes(self, request: Request) -> Reply:
+        """Check the volumes, and keep the last version of each."""
+        sent = request.pod
+        names = [volume["name"] for volume in sent["volumes"]]
+        paths = [(volume["name"], file["path"]) for volume in sent["volumes"] for file in volume["files"]]
+        files = [file for volume in sent["volumes"] for file in volume["files"]]
+        if (
+            not sent["metadata"].get("uid")
+            or len({*names}) < len(names)
+            or len({*paths}) < len(paths)
+            or not all(re.fullmatch("[a-z0-9-]+", name) for name in names)
+            or not all(re.fullmatch(r"(?!\.\.|/).+", file["path"]) for file in files)
+            or not all(0 <= file["mode"] <= 0o777 and " " not in file["data"] for file in files)
+        ):
+            raise Refused(400, "the volumes are not valid")
+        there = self.volumes.setdefault(sent["metadata"]["uid"], {})
+        there.update({volume["name"]: volume for volume in sent["volumes"]})
         return Reply(200, self.ways.body_of_writes)
 
     def _pod_stats(self, _: Request) -> Reply:

@@ -1,8 +1,8 @@
 """Tokens of service accounts for the volumes of pods, by TokenRequest.
 
 A token is bound to its pod: the API server refuses it as soon as the pod is deleted. It is renewed after 80 % of
-its life, at the latest after 24 hours, and up to ten seconds earlier: the tokens of many pods are not renewed at the
-same moment.
+its life, at the latest after 24 hours, and up to ten seconds earlier, so that the tokens of many pods are not
+renewed at the same moment.
 
 Source: `requiresRefresh` in `pkg/kubelet/token/token_manager.go`, and `collectData` in
 `pkg/volume/projected/projected.go`.
@@ -60,9 +60,9 @@ async def request_token(pod: Object, spec: TokenSpec, dependencies: Dependencies
     Raises:
         ApiError: there is no such service account, or it is not permitted, or the API server is unavailable.
     """
-    metadata, now = pod["metadata"], dependencies.clock()
+    metadata, client, now = pod["metadata"], dependencies.client, dependencies.clock()
     account = pod["spec"].get("serviceAccountName") or "default"
-    answer = await dependencies.client.create(
+    answer = await client.create(
         f"/api/v1/namespaces/{quote(metadata['namespace'])}/serviceaccounts/{quote(account, safe='')}/token",
         {
             "apiVersion": "authentication.k8s.io/v1",

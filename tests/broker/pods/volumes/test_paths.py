@@ -16,7 +16,7 @@ def test_a_path_is_cleaned(path: str, expected: str) -> None:
     "path", ["", ".", "/a", "..", "a/../b", "..data", "..2026/x", "a" * 256, "/".join(["a" * 255] * 17)]
 )
 def test_a_path_that_leaves_the_volume_is_refused(path: str) -> None:
-    with pytest.raises(InvalidPath, match="invalid path: must|invalid path: filenames must"):
+    with pytest.raises(InvalidPath, match=r"^invalid path: (filenames )?must "):
         clean_path(path)
 
 
