@@ -25,6 +25,8 @@ from broker.types import Object
 
 _LINGER = 60.0
 """Seconds for which an object is watched after its last reader has left."""
+_LONGEST_DELAY = 8.0
+"""Upper limit in seconds of the delay after an error: a change during an outage arrives within ten seconds after it."""
 _RESOURCES = {"ConfigMap": "configmaps", "Secret": "secrets"}
 
 log = structlog.get_logger()
@@ -142,6 +144,7 @@ class ObjectCache:
             clock=self._dependencies.clock,
             random=self._dependencies.random,
             on_error=fail,
+            longest_delay=_LONGEST_DELAY,
         )
         async for type_, obj in events:
             if obj is not None:
