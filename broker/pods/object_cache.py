@@ -26,7 +26,7 @@ from broker.types import Object
 _LINGER = 60.0
 """Seconds for which an object is watched after its last reader has left."""
 _LONGEST_DELAY = 8.0
-"""Upper limit in seconds of the delay after an error: a change during an outage arrives within ten seconds after it."""
+"""Upper limit in seconds of the delay after an error: a change arrives within ten seconds after an outage."""
 _RESOURCES = {"ConfigMap": "configmaps", "Secret": "secrets"}
 
 log = structlog.get_logger()
