@@ -251,6 +251,11 @@ def test_nodes_cannot_change_other_nodes() -> None:
     assert named == {"edge-0", "edge-1", ""}  # RBAC does not know the name on create
 
 
+def test_without_volumes_no_token_is_created() -> None:
+    rules = allowed(render({"broker": {"env": {"POD_VOLUMES": "false"}}}))
+    assert "serviceaccounts/token" not in {rule.resource for rule in rules}
+
+
 @pytest.mark.parametrize("role", ["ClusterRole", "Role"])
 def test_no_rule_has_a_wildcard(role: str) -> None:
     for found in render({}).all(role):

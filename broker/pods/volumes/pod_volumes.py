@@ -107,7 +107,7 @@ class PodVolumes:
         volumes = _mounted_volumes(pod)
         if not volumes:
             return Resolution([], [])
-        is_wanted = await self._provider.supports(_EXTENSION)
+        is_wanted = await self._is_wanted()
         mounted = self._of(pod)
         mounted.is_due = False  # before the objects are read: a change while they are read is another one
         namespace = pod["metadata"]["namespace"]
@@ -125,7 +125,7 @@ class PodVolumes:
         Raises:
             ProviderError: retry.
         """
-        if _mounted_volumes(pod):
+        if _mounted_volumes(pod) and await self._is_wanted():
             self._of(pod).versions.clear()
             await self._send(pod, list(volumes))
 
@@ -138,7 +138,7 @@ class PodVolumes:
         volumes = _mounted_volumes(pod)
         if not volumes:
             return []
-        if not await self._provider.supports(_EXTENSION):
+        if not await self._is_wanted():
             self.keep(key(pod), None)
             return []
         is_known = key(pod) in self._mounted
@@ -147,6 +147,9 @@ class PodVolumes:
         resolution = await self.resolve(pod)
         await self._send(pod, resolution.volumes)
         return resolution.problems
+
+    async def _is_wanted(self) -> bool:
+        return self._dependencies.settings.pod_volumes and await self._provider.supports(_EXTENSION)
 
     async def _send(self, pod: Object, volumes: list[Volume]) -> None:
         mounted = self._of(pod)

@@ -162,12 +162,16 @@ async def test_several_missing_sources_are_one_event(
         )
 
 
+@pytest.mark.parametrize(
+    ("ways", "pod_volumes"),
+    [pytest.param(Ways(), True, id="none"), pytest.param(EXTENDED, False, id="turned off")],
+)
 async def test_a_provider_without_the_extension_gets_none(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
+    api: ApiServer, controlling: Controlling, ways: Ways, pod_volumes: bool
 ) -> None:
     api.store.create("configmaps", CONFIG)
     api.store.create("pods", projected({"configMap": {"name": "config"}}, TOKEN))
-    async with controlling(stub):
+    async with providing(ways) as stub, controlling(stub, pod_volumes=pod_volumes):
         await api.until(lambda: phase(api) == "Running")
     assert not stub.requests_to("/podVolumes")
     assert not api.requests_to("POST", "/token")
