@@ -151,8 +151,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     daemon_sets: bool = Field(default=True, description="run the pods of DaemonSets")
     pod_volumes: bool = Field(
         default=True,
-        description="send the files of volumes, service account tokens among them, to a provider with the extension "
-        "podVolumes",
+        description="send the files of volumes, including service account tokens, to a provider with the "
+        "extension podVolumes",
     )
     eviction_hard: Mapping[str, str] = Field(
         default={},
