@@ -150,7 +150,8 @@ class ObjectCache:
             if obj is not None:
                 present.pop(obj.metadata.name, None)
                 if type_ != "DELETED":
-                    present[obj.metadata.name] = obj.decode()
+                    present[obj.metadata.name] = decoded = obj.decode()
+                    decoded["metadata"].pop("managedFields", None)
                 if not watch.is_known:
                     continue  # the list is not complete before SYNCED
             elif watch.is_known:

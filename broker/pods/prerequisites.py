@@ -90,16 +90,23 @@ class Prerequisites:
         try:
             await self.volumes.send(pod, volumes)
         except ProviderRefused as exc:
-            self._record(pod, [f"the provider does not accept the pod's volumes: {exc}"])
-            raise PodWaits(str(exc), retry_after=exc.retry_after) from exc
+            raise self._refused(pod, exc) from exc
 
     async def refresh_volumes(self, pod: Object) -> None:
         """Send the volumes of a pod that have changed, and record an event for each that can no longer be made.
 
         Raises:
             ProviderError: retry.
+            PodWaits: the provider refuses them.
         """
-        self._record(pod, await self.volumes.refresh(pod))
+        try:
+            self._record(pod, await self.volumes.refresh(pod))
+        except ProviderRefused as exc:
+            raise self._refused(pod, exc) from exc
+
+    def _refused(self, pod: Object, error: ProviderRefused) -> PodWaits:
+        self._record(pod, [f"the provider does not accept the pod's volumes: {error}"])
+        return PodWaits(str(error), retry_after=error.retry_after)
 
     def _record(self, pod: Object, problems: Iterable[str]) -> None:
         for problem in problems:

@@ -141,8 +141,9 @@ class PodVolumes:
         if not await self._is_wanted():
             self.keep(key(pod), None)
             return []
-        is_known = key(pod) in self._mounted
-        if is_known and self.is_current(key(pod)) and not any(map(_is_of_pod, volumes)):
+        mounted = self._of(pod)
+        is_sent = all(volume["name"] in mounted.versions for volume in volumes)
+        if is_sent and self.is_current(key(pod)) and not any(map(_is_of_pod, volumes)):
             return []
         resolution = await self.resolve(pod)
         await self._send(pod, resolution.volumes)

@@ -198,6 +198,20 @@ async def test_refused_volumes_hold_up_the_pod(
             assert not wanting.requests_to("/createPod")
 
 
+async def test_refused_changes_leave_the_pod_running(
+    api: ApiServer, wanting: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("configmaps", CONFIG)
+    api.store.create("pods", mounting(configMap={"name": "config"}))
+    async with controlling(wanting):
+        await api.until(lambda: phase(api) == "Running")
+        with wanting.failing("/podVolumes", 422):
+            api.store.update("configmaps", {**CONFIG, "data": {"b": "2"}})
+            await api.until(lambda: events(api, "FailedMount"))
+        await wanting.until(lambda: files(api, wanting) == {"b": b"2"})
+    assert phase(api) == "Running"
+
+
 async def test_an_unavailable_provider_gets_the_change_later(
     api: ApiServer, wanting: StubProvider, controlling: Controlling
 ) -> None:
