@@ -29,7 +29,7 @@ def metadata_field(pod: Object, path: str) -> str | None:
 
 
 def container_resource(reference: Object, container: Object, node: NodeInfo) -> str:
-    """Return a request or limit in units of the divisor, rounded up; without a limit, what the node has for pods.
+    """Return a request or limit in units of the divisor, rounded up; without a limit, the node's allocatable one.
 
     Args:
         reference: a `ResourceFieldSelector`.

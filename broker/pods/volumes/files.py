@@ -70,7 +70,7 @@ class Problem(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What the volumes of a pod are made of.
+    """The input of the volumes of a pod.
 
     Attributes:
         pod: the pod.

@@ -42,7 +42,7 @@ class Resolution(NamedTuple):
 
 @dataclass(slots=True)
 class _Mounted:
-    """What the provider has got for a pod.
+    """The volumes of a pod at the provider.
 
     Attributes:
         uid: UID of the pod.
