@@ -166,6 +166,10 @@ class ProviderClient:
         """Read the usage of every pod, in JSON; None where the provider does not have the extension `podStats`."""
         return await self._get("/podStats") if await self.supports("podStats") else None
 
+    async def node_stats(self) -> bytes | None:
+        """Read the usage of the provider's machine, in JSON; None where it lacks the extension `nodeStats`."""
+        return await self._get("/nodeStats") if await self.supports("nodeStats") else None
+
     async def statuses_since(self, revision: int | str, *, wait: float) -> Changes | None:
         """Wait until the status of any pod changes.
 

@@ -14,7 +14,7 @@ from conformance.checks.http import ENDPOINTS
 from tests.faults import Fault, Faults
 from tests.stub_provider import logs
 from tests.stub_provider.server import ProviderServer, Reply, Request, json_reply
-from tests.stub_provider.statuses import NOW, Object, ended, pod_stats, running
+from tests.stub_provider.statuses import NOW, Object, ended, node_stats, pod_stats, running
 from tests.stub_provider.streams import echo, print_and_exit
 
 T = TypeVar("T")
@@ -213,6 +213,8 @@ class StubProvider(ProviderServer):
             handlers["/podStats"] = self._pod_stats
         if "podVolumes" in self.ways.extensions:
             handlers["/podVolumes"] = self._put_volumes
+        if "nodeStats" in self.ways.extensions:
+            handlers["/nodeStats"] = self._node_stats
         if "streams" in self.ways.extensions:
             handlers["/exec"] = self._exec
         if path in FACTS:
@@ -329,6 +331,10 @@ class StubProvider(ProviderServer):
         entries = [pod_stats(self.pods[key], self.statuses[key], self._seconds) for key in self.pods]
         self.usage.update({entry["podRef"]["uid"]: entry for entry in entries})
         return json_reply([entry for entry in entries if entry["containers"]])
+
+    def _node_stats(self, _: Request) -> Reply:
+        self._seconds += 1
+        return json_reply(node_stats(self._seconds))
 
     async def _followed(self, text: bytes, key: str) -> AsyncGenerator[bytes, None]:
         yield text
