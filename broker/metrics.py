@@ -26,7 +26,7 @@ class Metrics:
         provider = self._histogram(
             "provider_request_seconds", "Requests to the provider; code 0: no answer.", "call", "code"
         )
-        # A look-up of labels takes longer than the observation.
+        # A look-up of labels takes as long as the observation (docs/decisions/0047).
         self._kubernetes, self._provider = cache(kubernetes.labels), cache(provider.labels)
         self._dropped = Counter(
             "virtual_kubelet_web_events_dropped",

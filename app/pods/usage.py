@@ -168,6 +168,8 @@ class UsageService:
         """Yield the usage of those pods that have a running container."""
         usages = self._usages(connection, rows)
         self._read_histories(connection, usages.values(), histories, at)
+        for measured in usages.values():
+            measured.prepare()
         for row in rows:
             usage = usages.get(row.id)
             if usage is None:
@@ -180,6 +182,7 @@ class UsageService:
                     containers=containers,
                     cpu=sum_cpu(containers),
                     memory=sum_memory(containers),
+                    ephemeral_storage=usage.ephemeral_storage(),
                 )
 
     def _read_histories(

@@ -16,6 +16,7 @@ from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
 from app.kubernetes.env import CONFIG_ERROR
 from app.kubernetes.pod import Manifest
+from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
 from app.runtimes.observed import (
@@ -30,6 +31,7 @@ from app.runtimes.observed import (
 )
 from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
+from app.runtimes.process.machine import Machine
 from app.runtimes.process.plan import decode_spec, missing_objects, ordered_containers, plan, validate_spec
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
@@ -56,6 +58,7 @@ class ProcessRuntime(Runtime):
     has_pod_network = False
     computes_ahead = False
     reports_usage = True
+    reports_node_usage = True
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
 
@@ -72,7 +75,8 @@ class ProcessRuntime(Runtime):
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: may not be written")
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self._machine = {
+        self._machine = Machine(self._root)
+        self._capacity = {
             "cpu": str(len(os.sched_getaffinity(0))),
             "memory": f"{memory // 1024}Ki",
             "ephemeral-storage": f"{disk // 1024}Ki",
@@ -199,9 +203,13 @@ class ProcessRuntime(Runtime):
         """Return what reads the measurements of the pod's shim."""
         return ProcessUsage(PodDirectory.of(pod, root=self._root))
 
+    def node_usage(self) -> NodeStats:
+        """Return the usage of this machine, and of the file system of RUNTIME_DIRECTORY."""
+        return self._machine.usage(self.settings.node_name)
+
     def capacity(self) -> dict[str, str]:
         """Return CAPACITY if it is set, else the capacity of this machine."""
-        return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._machine)
+        return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._capacity)
 
     def directories(self) -> tuple[Path, ...]:
         """Return RUNTIME_DIRECTORY, which holds state and logs."""

@@ -10,6 +10,7 @@ EXTENSIONS = {
     "containerEnvironments": 1,
     "gracefulDelete": 1,
     "logs": 1,
+    "nodeStats": 1,
     "podStats": 1,
     "podStatuses": 1,
     "streams": 1,
@@ -26,6 +27,8 @@ def extensions() -> Response:
     offered = dict(EXTENSIONS)
     if not services.usage.is_available:
         del offered["podStats"]
+    if not services.runtime.reports_node_usage:
+        del offered["nodeStats"]
     if not services.settings.streams:
         del offered["streams"]
     return json_response(offered)
