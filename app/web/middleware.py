@@ -32,6 +32,7 @@ WRITES: dict[str | None, Verb] = {
     "pods.delete_pod": "delete",
     "pods.create_pods": "create",
     "pods.delete_pods": "delete",
+    "pod_volumes.put_pod_volumes": "mount",
 }
 """The Flask endpoints that write, and the verb of each in the audit log."""
 

@@ -12,6 +12,7 @@ EXTENSIONS = {
     "logs": 1,
     "podStats": 1,
     "podStatuses": 1,
+    "podVolumes": 1,
     "streams": 1,
 }
 """Extension → version. `docs/extensions.md` describes each."""
@@ -26,6 +27,8 @@ def extensions() -> Response:
     offered = dict(EXTENSIONS)
     if not services.usage.is_available:
         del offered["podStats"]
+    if not services.volumes.is_available:
+        del offered["podVolumes"]
     if not services.settings.streams:
         del offered["streams"]
     return json_response(offered)

@@ -99,7 +99,9 @@ class AuditQuery(PageQuery):
 
     namespace: Annotated[str | None, Blank] = None
     name: Annotated[str | None, Blank] = None
-    verb: Annotated[Literal["create", "update", "delete", "exec", "attach", "port-forward"] | None, Blank] = None
+    verb: Annotated[
+        Literal["create", "update", "delete", "exec", "attach", "port-forward", "mount"] | None, Blank
+    ] = None
     refused: Flag = False
     after: RowId = None
 
@@ -183,6 +185,7 @@ def pod() -> Response:
         sentences=[
             *explain(history, now=shown_at),
             *get_services().usage.sentences(record.uid, at=shown_at),
+            *get_services().volumes.sentences(record.uid, at=shown_at),
         ],
         status=current.status if current else None,
         reason=current.reason if current else None,
