@@ -74,7 +74,7 @@ class Services:
             watch=StatusWatch(node),
             logs=Logs(node, pods),
             streams=Streams(node, pods),
-            history=History(node, queries, audit, usage, volumes),
+            history=History(node, queries, audit, usage=usage, volumes=volumes),
             audit=audit,
             queries=queries,
             usage=usage,

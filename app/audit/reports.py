@@ -185,7 +185,7 @@ WHERE node_name = :node_name AND namespace = :namespace AND name = :name
 ORDER BY at, id""",
     ),
     "mounts": Report(
-        "Which versions of ConfigMaps, Secrets and other objects were the pods of a name given to mount, and when?",
+        "Which versions of ConfigMaps, Secrets and other objects were pods of a name given to mount?",
         ("namespace", "name"),
         """\
 SELECT at, uid, volume, volume_version, kind, source, source_version, user_agent, request_id

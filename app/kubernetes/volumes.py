@@ -161,16 +161,14 @@ def _clean_paths(paths: Sequence[str], *, field: str) -> list[str]:
 def _problem(path: str) -> str | None:
     """Return why no file of a volume can have a path; None if one can."""
     parts = path.split("/")
-    if path.startswith("/"):
-        return "must be relative"
-    if ".." in parts:
-        return "must not contain `..`"
-    if not set(parts) - {"", "."}:
-        return "must name a file"
-    if posixpath.normpath(path).startswith(".."):
-        return "must not begin with `..`"
-    if not path.isprintable():
-        return "has characters that cannot be printed"
-    if any(len(part.encode()) > _LONGEST_PART for part in parts):
-        return f"has a part of more than {_LONGEST_PART} bytes"
-    return None
+    problems = {
+        "must be relative": path.startswith("/"),
+        "must not contain `..`": ".." in parts,
+        "must not begin with `..`": posixpath.normpath(path).startswith(".."),
+        "must name a file": not set(parts) - {"", "."},
+        "has characters that cannot be printed": not path.isprintable(),
+        f"has a part of more than {_LONGEST_PART} bytes": any(
+            len(part.encode()) > _LONGEST_PART for part in parts
+        ),
+    }
+    return next((problem for problem, occurs in problems.items() if occurs), None)

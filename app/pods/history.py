@@ -99,7 +99,13 @@ class History:
     """The history of one node. Every method may raise `DatabaseUnavailable`; a time of None is the present."""
 
     def __init__(
-        self, node: NodeContext, queries: PodQueries, audit: AuditLog, usage: UsageService, volumes: VolumeService
+        self,
+        node: NodeContext,
+        queries: PodQueries,
+        audit: AuditLog,
+        *,
+        usage: UsageService,
+        volumes: VolumeService,
     ) -> None:
         self._node = node
         self._queries = queries

@@ -2,8 +2,8 @@
 
 A client sends the files of a pod's volumes before it creates the pod, and again whenever something has changed.
 The files go to the runtime. The database and the audit log have names, sizes and versions, never contents, and
-nothing from which a content could be guessed: a repetition is recognized by the version, the sources, and the names,
-sizes and modes of the files, and changes no row. The runtime takes it nevertheless: it may have lost its files.
+nothing from which a content could be guessed: a repetition is recognized by the version, the sources, and the
+names, sizes and modes of the files, and changes no row. The runtime takes it again: it may have lost its files.
 
 An example: ConfigMap `app` changes from version 41 to 42. The client sends the volume `config` of each pod that
 mounts it; each pod has an audit event with the verb `mount`, the volume, and version 42.
@@ -96,7 +96,8 @@ class VolumeService:
             size = f"{sum(file['bytes'] for file in files)} bytes"
             count = f"{len(files)} file{'' if len(files) == 1 else 's'}"
             sources = describe_sources(orjson.loads(row.sources))
-            yield f"Volume {row.volume} has {count}, {size}{f', from {sources}' if sources else ''}, since {since}."
+            origin = f", from {sources}" if sources else ""
+            yield f"Volume {row.volume} has {count}, {size}{origin}, since {since}."
 
     def _rows(self, uid: str) -> Sequence[Row]:
         with self._node.database.read() as connection:
@@ -148,21 +149,18 @@ def describe_sources(sources: Sequence[dict[str, Any]]) -> str:
     >>> describe_sources([{"kind": "ConfigMap", "name": "app", "resourceVersion": "42"}, {"kind": "DownwardAPI"}])
     'ConfigMap app version 42, DownwardAPI'
     """
-    words = [
-        [
-            source["kind"],
-            source.get("name"),
-            *(["version", version] if (version := source.get("resourceVersion")) else []),
-        ]
-        for source in sources
-    ]
-    return ", ".join(" ".join(word for word in line if word) for line in words)
+    words = []
+    for source in sources:
+        version = source.get("resourceVersion")
+        words.append([source["kind"], source.get("name"), f"version {version}" if version else None])
+    return ", ".join(" ".join(filter(None, line)) for line in words)
 
 
 def _version(volume: Volume) -> tuple[str | None, str, str]:
     """Return the columns `resource_version`, `sources` and `files` of a volume, by which versions are compared."""
-    files = [{"path": file.path, "mode": file.mode, "bytes": len(file.data)} for file in volume.files]
-    return volume.resource_version, _json(_sources(volume)), _json(sorted(files, key=lambda file: file["path"]))
+    files = sorted((file.path, file.mode, len(file.data)) for file in volume.files)
+    described = [{"path": path, "mode": mode, "bytes": size} for path, mode, size in files]
+    return volume.resource_version, _json(_sources(volume)), _json(described)
 
 
 def _described(volume: Volume) -> dict[str, Any]:

@@ -208,9 +208,9 @@ class Runtime(ABC):
         """Take the files of volumes of a pod, which `create` may not know yet; by default, drop them.
 
         Called outside of any transaction, with `takes_volumes`: before the pod is created, and whenever something
-        has changed, with the volumes that have. A volume that is not among them stays as it is. Files of a UID that
-        is not created within ten minutes must be removed. A call can be repeated, and several processes can make it
-        at once. Files may hold secrets: no other user may read them, and no error may quote them.
+        has changed, with the volumes that have. A volume that is not among them stays as it is. Files of a UID
+        that is not created within ten minutes must be removed. A call can be repeated, and several processes can
+        make it at once. Files may hold secrets: no other user may read them, and no error may quote them.
 
         Args:
             pod: the pod; its UID is set.

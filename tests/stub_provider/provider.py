@@ -209,13 +209,16 @@ class StubProvider(ProviderServer):
             handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
         if "podStats" in self.ways.extensions:
             handlers["/podStats"] = self._pod_stats
+        if "podVolumes" in self.ways.extensions:
+            handlers["/podVolumes"] = self._put_volumes
         if "streams" in self.ways.extensions:
             handlers["/exec"] = self._exec
         if path in FACTS:
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
             raise Refused(404, "unknown path")
-        method = {endpoint: method for method, endpoint in ENDPOINTS}.get(path, "GET")
+        methods = {endpoint: method for method, endpoint in ENDPOINTS} | {"/podVolumes": "PUT"}
+        method = methods.get(path, "GET")
         if request.method != method:
             raise Refused(405, "wrong method", {"Allow": method})
         return handlers[path](request)
@@ -299,6 +302,23 @@ class StubProvider(ProviderServer):
             raise Refused(400, message)
         text = logs.selected_log(self.log, query)
         return Reply(200, self._followed(text, key) if "follow" in query else text, logs.PLAIN_TEXT)
+
+    def _put_volumes(self, request: Request) -> Reply:
+        """Check the volumes, and drop them."""
+        sent = request.pod
+        names = [volume["name"] for volume in sent["volumes"]]
+        paths = [(volume["name"], file["path"]) for volume in sent["volumes"] for file in volume["files"]]
+        files = [file for volume in sent["volumes"] for file in volume["files"]]
+        if (
+            not sent["metadata"].get("uid")
+            or len({*names}) < len(names)
+            or len({*paths}) < len(paths)
+            or not all(re.fullmatch("[a-z0-9-]+", name) for name in names)
+            or not all(re.fullmatch(r"(?!\.\.|/).+", file["path"]) for file in files)
+            or not all(0 <= file["mode"] <= 0o777 and " " not in file["data"] for file in files)
+        ):
+            raise Refused(400, "the volumes are not valid")
+        return Reply(200, self.ways.body_of_writes)
 
     def _pod_stats(self, _: Request) -> Reply:
         self._seconds += 1
