@@ -4,16 +4,16 @@ The kit needs nothing but Python, so the few frames that it sends and reads are 
 """
 
 import struct
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from conformance.check import Failed, NotOffered, expect
 from conformance.client import PodJSON, ProviderClient
-from conformance.wire import Answer
+from conformance.wire import Answer, Connection
 
 STDIN, STDOUT, STATUS, CLOSE = 0, 1, 3, 255
-_BINARY, _CLOSE, _PING, _PONG = 2, 8, 9, 10
+_CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0, 2, 8, 9, 10
 _FINAL = _MASKED = 128
 _NO_CODE = 1005
 _HANDSHAKE = {
@@ -51,21 +51,20 @@ def execute(provider: ProviderClient, pod: PodJSON, *command: str, typed: bytes 
         NotOffered: the provider does not support exec.
         Failed: the handshake is refused, or its response is not valid.
     """
-    query = [*_names(pod), *(("command", word) for word in command), ("stdout", "true")]
-    if typed is not None:
-        query.append(("stdin", "true"))
     with provider.connect() as connection:
-        request = provider.prepare("GET", f"/exec?{urlencode(query)}")
-        answer = connection.exchange(request._replace(headers={**request.headers, **_HANDSHAKE}))
+        answer = _open(provider, connection, pod, command, stdin=typed is not None)
         _check_handshake(answer)
         if typed is not None:
             connection.send(_frame(_BINARY, bytes((STDIN,)) + typed) + _frame(_BINARY, bytes((CLOSE, STDIN))))
-        received, data, code = bytearray(), dict[int, bytes](), None
+        received, message, data, code = bytearray(), b"", dict[int, bytes](), None
         while code is None and (piece := connection.receive_some()):
             received += piece
-            for opcode, payload in _frames(received):
-                if opcode == _BINARY and payload:
-                    data[payload[0]] = data.get(payload[0], b"") + payload[1:]
+            for opcode, payload, is_final in _frames(received):
+                if opcode in (_BINARY, _CONTINUATION):
+                    message += payload
+                    if is_final and message:
+                        data[message[0]] = data.get(message[0], b"") + message[1:]
+                    message = b"" if is_final else message
                 elif opcode == _PING:
                     connection.send(_frame(_PONG, payload))
                 elif opcode == _CLOSE:
@@ -76,10 +75,29 @@ def execute(provider: ProviderClient, pod: PodJSON, *command: str, typed: bytes 
 
 def refused(provider: ProviderClient, pod: PodJSON, *command: str) -> Answer:
     """Return the response to a handshake that is to be refused."""
-    query = [*_names(pod), *(("command", word) for word in command), ("stdout", "true")]
     with provider.connect() as connection:
-        request = provider.prepare("GET", f"/exec?{urlencode(query)}")
-        answer = connection.exchange(request._replace(headers={**request.headers, **_HANDSHAKE}))
+        return _open(provider, connection, pod, command)
+
+
+def _open(
+    provider: ProviderClient, connection: Connection, pod: PodJSON, command: Sequence[str], *, stdin: bool = False
+) -> Answer:
+    """Send the handshake of an exec in the container of a pod; return the response.
+
+    Raises:
+        NotOffered: the provider does not support exec.
+    """
+    metadata = pod["metadata"]
+    query = [
+        ("namespace", metadata["namespace"]),
+        ("podName", metadata["name"]),
+        ("containerName", "web"),
+        *(("command", word) for word in command),
+        ("stdout", "true"),
+        *([("stdin", "true")] if stdin else []),
+    ]
+    request = provider.prepare("GET", f"/exec?{urlencode(query)}")
+    answer = connection.exchange(request._replace(headers={**request.headers, **_HANDSHAKE}))
     if answer.code == 501:
         raise NotOffered("the provider does not support exec")
     return answer
@@ -97,10 +115,11 @@ def _frame(opcode: int, payload: bytes) -> bytes:
     return bytes((_FINAL | opcode,)) + size + bytes(4) + payload
 
 
-def _frames(received: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Remove the complete frames of a server from the bytes received; yield the opcode and payload of each.
+def _frames(received: bytearray) -> Iterator[tuple[int, bytes, bool]]:
+    """Remove the complete frames of a server from the bytes received.
 
-    A continuation has the opcode 0; a provider's messages are short enough for one frame.
+    Yields:
+        The opcode, the payload, and whether it is the last frame of its message.
     """
     while len(received) >= 2:
         length, start = received[1] & 127, 2
@@ -111,24 +130,15 @@ def _frames(received: bytearray) -> Iterator[tuple[int, bytes]]:
             length = int.from_bytes(received[2:start])
         if len(received) < start + length:
             return
-        opcode, payload = received[0] & 15, bytes(received[start : start + length])
+        head, payload = received[0], bytes(received[start : start + length])
         del received[: start + length]
-        yield opcode, payload
-
-
-def _names(pod: PodJSON) -> list[tuple[str, Any]]:
-    metadata = pod["metadata"]
-    return [("namespace", metadata["namespace"]), ("podName", metadata["name"]), ("containerName", "web")]
+        yield head & 15, payload, bool(head & _FINAL)
 
 
 def _check_handshake(answer: Answer) -> None:
-    if answer.code == 501:
-        raise NotOffered("the provider does not support exec")
     if answer.code != 101:
         raise Failed(f"GET /exec returns {answer.status}, not 101", answer)
-    for name, wanted in (
-        ("Upgrade", "websocket"),
-        ("Sec-WebSocket-Accept", _ACCEPT),
-        ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
-    ):
+    upgrade = answer.header("Upgrade") or "missing"  # compared without case: RFC 6455, section 4.1
+    expect(upgrade.lower() == "websocket", f"Upgrade is {upgrade}", answer)
+    for name, wanted in (("Sec-WebSocket-Accept", _ACCEPT), ("Sec-WebSocket-Protocol", "v5.channel.k8s.io")):
         expect(answer.header(name) == wanted, f"{name} is {answer.header(name) or 'missing'}", answer)

@@ -12,6 +12,15 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+POD = (("namespace", "default"), ("podName", "web-0"))
+CONTAINER = (*POD, ("containerName", "web"))
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Protocol": "v5.channel.k8s.io",
+}
 
 
 class Refusal(NamedTuple):

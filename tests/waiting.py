@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
+from pathlib import Path
 from threading import Barrier
 from typing import Any, TypeVar
 
@@ -26,6 +27,14 @@ def eventually(condition: Callable[[], T | None], *, seconds: float = 30) -> T:
             raise AssertionError(f"not within {seconds:g} s: {condition.__qualname__}")
         time.sleep(0.005)
     return answer
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process exists and is no zombie."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def booted(server: Server, workers: int) -> list[int]:

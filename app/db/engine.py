@@ -73,7 +73,8 @@ class Database:
         self._thread_lock = threading.Lock()
         # Otherwise errors contain the parameters of their statement, including environment values of pods.
         options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": 0}
-        self._kept = KeptReader()
+        self._pool_size = pool_size
+        self._kept = KeptReader.for_threads(pool_size)
         options["pool_timeout"] = BUSY_TIMEOUT_SECONDS
         if self.is_sqlite:
             self.path = Path(url.database or "").absolute()
@@ -81,7 +82,7 @@ class Database:
             if create:
                 make_private(self.path)
             options["creator"] = self._open
-            options["pool_size"] = 2 * pool_size  # each thread keeps one, and may need another
+            options["pool_size"] = 2 * pool_size  # a thread that keeps one may need another
         else:
             options["pool_pre_ping"] = True
             options["connect_args"] = {
@@ -179,7 +180,7 @@ class Database:
         """Close all idle connections; those that other threads keep are closed some time later."""
         if not self._kept.is_in_use:
             self._kept.close()
-        self._kept = KeptReader()
+        self._kept = KeptReader.for_threads(self._pool_size)
         self.engine.dispose()
 
     def _connect(self, *, streaming: bool) -> AbstractContextManager[Connection]:

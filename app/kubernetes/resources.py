@@ -11,7 +11,7 @@ the request; the overhead is added. A limit is the default of a missing request,
 In both, pod-level resources replace those of the containers.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal, NamedTuple
 
@@ -35,7 +35,7 @@ def qos_class(spec: PodSpec) -> QosClass:
     Raises:
         InvalidRequest: a request or limit is not a quantity.
     """
-    requirements = list(_requirements(spec))
+    requirements = _requirements(spec)
     if not any(amount > 0 for pair in requirements for amounts in pair for amount in amounts.values()):
         return "BestEffort"
     if all(
@@ -46,13 +46,15 @@ def qos_class(spec: PodSpec) -> QosClass:
     return "Burstable"
 
 
-def _requirements(spec: PodSpec) -> Iterable[tuple[Mapping[str, Decimal], Mapping[str, Decimal]]]:
+def _requirements(spec: PodSpec) -> Sequence[tuple[Mapping[str, Decimal], Mapping[str, Decimal]]]:
+    of_containers = [
+        _requirements_of(container.resources, field=f"spec.{kind}[{index}].resources")
+        for kind, containers in (("containers", spec.containers), ("initContainers", spec.init_containers or ()))
+        for index, container in enumerate(containers)
+    ]
     if spec.resources and (spec.resources.requests or spec.resources.limits):
-        yield _requirements_of(spec.resources, field="spec.resources")
-        return
-    for kind, containers in (("containers", spec.containers), ("initContainers", spec.init_containers or ())):
-        for index, container in enumerate(containers):
-            yield _requirements_of(container.resources, field=f"spec.{kind}[{index}].resources")
+        return [_requirements_of(spec.resources, field="spec.resources")]
+    return of_containers
 
 
 def _requirements_of(

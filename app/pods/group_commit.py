@@ -27,7 +27,8 @@ from app.db.engine import BUSY_TIMEOUT_SECONDS
 from app.pods.accepted import sync_pods
 from app.pods.context import NodeContext
 from app.pods.requests import WriteRequest
-from app.pods.transaction import NodeTransaction, Unchanged
+from app.pods.rows import Unchanged
+from app.pods.transaction import NodeTransaction
 from app.pods.writer import PodWriter
 from app.runtimes import AcceptedPod
 

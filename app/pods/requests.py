@@ -9,7 +9,7 @@ from app.core.errors import NotFound
 from app.core.timestamps import seconds
 from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.pods.removal import is_ending
-from app.pods.transaction import Unchanged
+from app.pods.rows import Unchanged
 from app.pods.writer import PodWriter
 
 

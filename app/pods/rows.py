@@ -25,6 +25,7 @@ from sqlalchemy.orm import aliased
 from app import audit
 from app.audit import Event
 from app.core import metrics
+from app.core.errors import ProviderError
 from app.db.lists import by_dialect, encode, numbers, pairs, strings
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row, Statement, execute, parameters
@@ -100,6 +101,10 @@ _UPDATE_POD = Statement(update(Pod).where(Pod.id == bindparam("pod_id")).values(
 
 
 _WRITES = (_INSERT_POD, _DELETE_STATUSES, _INSERT_STATUS, _UPDATE_POD, _INSERT_USAGE_CHANGE)
+
+
+class Unchanged(Exception):
+    """A request asks for what is there already: its step is rolled back, and it succeeds."""
 
 
 class _Changes:
@@ -234,22 +239,23 @@ class PodRows:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Collect the changes of one step; drop them, or roll them back, where it raises."""
+        """Collect the changes of one step; drop them, or roll them back, where it is refused."""
         self._step, self._has_savepoint = _Changes(), False
         try:
             yield
-        except BaseException:
+        except (ProviderError, Unchanged):  # after any other error, the transaction does not go on
             if self._has_savepoint:
                 execute(self.connection, "ROLLBACK TO SAVEPOINT step")
+                execute(self.connection, "RELEASE SAVEPOINT step")
                 self._named.clear()
                 self._of_uid.clear()
                 self._last_hash = self._hash_before_step
             raise
         else:
             self._changes.extend(self._step)
-        finally:
             if self._has_savepoint:
                 execute(self.connection, "RELEASE SAVEPOINT step")
+        finally:
             self._step = None
 
     def _forget(self, namespace: str, name: str, uid: str) -> None:

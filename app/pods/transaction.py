@@ -54,10 +54,6 @@ _MARK_LEFT = Statement(
 )
 
 
-class Unchanged(Exception):
-    """A request asks for what is there already: its step is rolled back, and it succeeds."""
-
-
 class NodeTransaction:
     """A write transaction of one node, in steps that succeed or fail one by one.
 
@@ -109,7 +105,7 @@ class NodeTransaction:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Make one change, which is rolled back alone where it raises."""
+        """Make one change, which is rolled back alone where it raises `ProviderError` or `Unchanged`."""
         with self.rows.step():
             yield
         self._committed = self.revision

@@ -17,8 +17,8 @@ from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod
 from app.pods.context import NodeContext
 from app.pods.removal import end, is_ending, waiting_status
-from app.pods.rows import FOREVER, last_transition
-from app.pods.transaction import NodeTransaction, Unchanged
+from app.pods.rows import FOREVER, Unchanged, last_transition
+from app.pods.transaction import NodeTransaction
 from app.runtimes import AcceptedPod
 from app.runtimes.base import Timeline
 from app.runtimes.observed import build_lost_status

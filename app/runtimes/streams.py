@@ -100,7 +100,8 @@ def start_command(
         env: its environment; by default `PATH` alone, since that of the provider contains the provider's token.
 
     Raises:
-        InvalidRequest: the program cannot be started.
+        InvalidRequest: the program cannot be started. One that is missing is an exit code of 127 on a terminal,
+            and the message is written there.
     """
     try:
         if streams.tty:

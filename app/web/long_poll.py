@@ -33,13 +33,11 @@ class LongPollLimiter:
 
     def __init__(self, slots: int) -> None:
         self.slots = BoundedSemaphore(slots)
-        self._stopping = False
         self._stop_reader, self._stop_writer = os.pipe()
         weakref.finalize(self, _close, self._stop_reader, self._stop_writer)
 
     def stop(self) -> None:
         """End every wait, now and later."""
-        self._stopping = True
         os.write(self._stop_writer, b"x")  # is never read
 
     def wait(self, client: socket.socket | None, seconds: float, fd: int | None = None) -> bool:
@@ -51,7 +49,7 @@ class LongPollLimiter:
         if fd is not None:
             poll.register(fd, select.POLLIN)
         ready = {found for found, _ in poll.poll(seconds * 1000)}
-        return not (self._stopping or (client and (client.fileno() in ready or _is_closed(client))))
+        return self._stop_reader not in ready and not (client and (client.fileno() in ready or _is_closed(client)))
 
 
 def init_app(app: Flask) -> None:

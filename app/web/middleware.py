@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
 
 import structlog
 from flask import Flask, abort, g, request
@@ -26,23 +27,25 @@ if TYPE_CHECKING:
 
     from app.web.responses import Response
 
-WRITES: dict[str | None, Verb] = {
+_VERBS: dict[str | None, Verb] = {
     "pods.create_pod": "create",
     "pods.update_pod": "update",
     "pods.delete_pod": "delete",
     "pods.create_pods": "create",
     "pods.delete_pods": "delete",
+<<<<<<< HEAD
     "pod_volumes.put_pod_volumes": "mount",
 }
 """The Flask endpoints that write, and the verb of each in the audit log."""
 
 STREAMS: dict[str | None, Verb] = {
+=======
+>>>>>>> main
     "streams.exec_": "exec",
     "streams.attach": "attach",
     "streams.port_forward": "port-forward",
 }
-"""The Flask endpoints of streams, and the verb of each in the audit log."""
-_COMMANDS = re.compile(r"(^|&)command=[^&]*")
+"""The Flask endpoints of writes and streams, and the verb of each in the audit log."""
 
 _UNRECORDED = frozenset({401, 403, 426, 503})
 """Refusals without an audit row: unauthorized clients must not fill the database, a request that is no WebSocket
@@ -87,11 +90,7 @@ def _before_request() -> None:
     if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
         _authenticate(settings.provider_token.get_secret_value())
     origin = environ.get("HTTP_ORIGIN")
-    if (
-        origin
-        and (request.endpoint in WRITES or request.endpoint in STREAMS)
-        and not {origin, "*"} & set(settings.cors_origins)
-    ):
+    if origin and request.endpoint in _VERBS and not {origin, "*"} & set(settings.cors_origins):
         # CORS alone does not stop this: a page may send a POST to any origin, it only cannot read the response,
         # and a WebSocket is not subject to CORS at all.
         abort(403, "this origin may not write; CORS_ORIGINS lists the origins that may")
@@ -115,10 +114,9 @@ def _authenticate(token: str) -> None:
 
 def _after_request(response: "Response") -> "Response":
     if response.status_code >= 400:
-        if verb := WRITES.get(request.endpoint):
-            record_refusals(verb, [Refusal(requested_pod(), response.status_code, g.error_message)])
-        elif verb := STREAMS.get(request.endpoint):
-            record_refusals(verb, [Refusal(_queried_pod(), response.status_code, g.error_message)])
+        if verb := _VERBS.get(request.endpoint):
+            pod = _queried_pod() if request.blueprint == "streams" else requested_pod()
+            record_refusals(verb, [Refusal(pod, response.status_code, g.error_message)])
         discard_body()
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
@@ -157,9 +155,14 @@ def _log_request(environ: "WSGIEnvironment", sender: Caller, path: str, code: in
         request_id=sender.request_id,
         method=environ["REQUEST_METHOD"],
         path=environ["PATH_INFO"],
-        query=_COMMANDS.sub(r"\1command=…", environ["QUERY_STRING"]),  # a command may contain a secret
+        query="&".join(map(_redact, environ["QUERY_STRING"].split("&"))),
         code=code,
         milliseconds=round(seconds * 1000, 2),
         address=sender.address,
         user_agent=sender.user_agent,
     )
+
+
+def _redact(parameter: str) -> str:
+    """Replace the value of `command`, which may contain a secret; a client may encode the name, too."""
+    return "command=…" if unquote_plus(parameter.partition("=")[0]) == "command" else parameter

@@ -234,7 +234,6 @@ class Worker(ThreadWorker):
     def _await_close(self, conn: Connection) -> None:
         """End the response, and wait for the client to close the connection, longer after a refused body."""
         try:
-            self._cancel_upgrade(conn)
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._close(conn)
@@ -243,7 +242,7 @@ class Worker(ThreadWorker):
             self._park(conn, Stage.CLOSE, time.monotonic() + seconds)
 
     def _end_response(self, conn: Connection) -> None:
-        if conn.keep_alive and conn.sock.upgrade:
+        if conn.sock.upgrade:
             self._upgrade(conn, conn.sock.upgrade)
         elif conn.keep_alive:
             self._await_request(conn, idle=self.cfg.keepalive)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from conformance.check import Failed, NotOffered, at, code, document, expect, extension
-from conformance.checks.extensions import offered
+from conformance.check import Failed, at, code, document, expect, extension
+from conformance.checks.extensions import require
 from conformance.client import PodJSON, ProviderClient
 from conformance.pods import entries, entry, is_deleted, started
 
@@ -73,8 +73,7 @@ def _pods(provider: ProviderClient, *names: str) -> list[PodJSON]:
 
 def _sent(provider: ProviderClient, method: str, path: str, pods: list[PodJSON]) -> list[dict[str, Any]]:
     """Send a batch; require one outcome for each pod; return them."""
-    if "batch" not in offered(provider):
-        raise NotOffered("/extensions does not name batch")
+    require(provider, "batch")
     answer = code(provider.request(method, path, pods), 200)
     outcomes = document(answer, list)
     expect(len(outcomes) == len(pods), f"{len(outcomes)} outcomes for {len(pods)} pods", answer)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from conformance.check import NotOffered, at, code, document, expect, extension, success
-from conformance.checks.extensions import offered
+from conformance.check import at, code, document, expect, extension, success
+from conformance.checks.extensions import require
 from conformance.client import PodJSON, ProviderClient, named, wait_until
 from conformance.pods import created, entries, is_deleted, started
 
@@ -32,8 +32,7 @@ def deleted_entry_has_the_last_status(provider: ProviderClient) -> None:
 
     The broker writes it to Kubernetes before it removes the pod; Jobs decide by the exit code.
     """
-    if "podStatuses" not in _offered(provider):
-        raise NotOffered("/extensions does not name podStatuses")
+    require(provider, "gracefulDelete", "podStatuses")
     pod = created(provider, provider.pod())
     started(provider, pod)
     seen = at(document(provider.get("/podStatuses", since=0), dict), "revision", int)
@@ -104,7 +103,7 @@ def create_does_not_cancel_a_deletion(provider: ProviderClient) -> None:
 
 def _ending(provider: ProviderClient, *, seconds: int = _LINGERS_SECONDS) -> PodJSON:
     """Create a pod whose container ends some seconds after SIGTERM, and delete it."""
-    _offered(provider)
+    require(provider, "gracefulDelete")
     command = f"trap 'sleep {seconds}; exit 3' TERM; while :; do sleep 0.1; done"
     pod = provider.pod(
         metadata={"annotations": {"synthetic.virtual-kubelet.io/stop-after": f"{seconds}s"}},
@@ -114,13 +113,6 @@ def _ending(provider: ProviderClient, *, seconds: int = _LINGERS_SECONDS) -> Pod
     started(provider, created(provider, pod))
     success(provider.delete(pod))
     return pod
-
-
-def _offered(provider: ProviderClient) -> dict[str, object]:
-    found = offered(provider)
-    if "gracefulDelete" not in found:
-        raise NotOffered("/extensions does not name gracefulDelete")
-    return found
 
 
 def _runs(status: dict[str, Any]) -> bool:

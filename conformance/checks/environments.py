@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from conformance.check import NotOffered, at, expect, extension, success
-from conformance.checks.extensions import offered
+from conformance.check import at, expect, extension, success
+from conformance.checks.extensions import require
 from conformance.client import PodJSON, ProviderClient, wait_until
 from conformance.pods import created, started, status
 
@@ -39,8 +39,7 @@ def update_with_the_environment_starts_the_container(provider: ProviderClient) -
 
 
 def _pod(provider: ProviderClient) -> PodJSON:
-    if "containerEnvironments" not in offered(provider):
-        raise NotOffered("/extensions does not name containerEnvironments")
+    require(provider, "containerEnvironments")
     pod = provider.pod()
     web = pod["spec"]["containers"][0]
     pod["spec"]["containers"].append({**web, "name": "main", "env": [_REFERENCE]})

@@ -30,6 +30,18 @@ def named_extensions_exist(provider: ProviderClient) -> None:
             expect(not answer.is_success, f"/extensions does not name {name}, which is implemented", answer)
 
 
+def require(provider: ProviderClient, *names: str) -> None:
+    """Require that the provider has these extensions.
+
+    Raises:
+        NotOffered: it lacks one.
+    """
+    named = offered(provider)
+    for name in names:
+        if name not in named:
+            raise NotOffered(f"/extensions does not name {name}")
+
+
 def offered(provider: ProviderClient) -> dict[str, object]:
     """Return the provider's extensions: name → version.
 

@@ -2,8 +2,8 @@
 
 import json
 
-from conformance.check import Failed, NotOffered, at, code, expect, extension, parsed
-from conformance.checks.extensions import offered
+from conformance.check import Failed, at, code, expect, extension, parsed
+from conformance.checks.extensions import require
 from conformance.client import ProviderClient
 from conformance.pods import created, started
 from conformance.streams import STATUS, STDOUT, Session, execute, refused
@@ -44,7 +44,7 @@ def exec_in_an_unknown_pod_returns_404(provider: ProviderClient) -> None:
 
     The broker answers its own client when the provider has accepted; a later failure is not shown to the user.
     """
-    _expect_streams(provider)
+    require(provider, "streams")
     answer = code(refused(provider, provider.pod("none"), "true"), 404)
     at(parsed(answer, dict), "error.message", str, answer)
 
@@ -55,7 +55,7 @@ def exec_without_a_command_returns_400(provider: ProviderClient) -> None:
 
     A request that is not valid must not become a session.
     """
-    _expect_streams(provider)
+    require(provider, "streams")
     pod = created(provider, provider.pod())
     started(provider, pod)
     answer = code(refused(provider, pod), 400)
@@ -63,7 +63,7 @@ def exec_without_a_command_returns_400(provider: ProviderClient) -> None:
 
 
 def _execute(provider: ProviderClient, *command: str, typed: bytes | None = None) -> Session:
-    _expect_streams(provider)
+    require(provider, "streams")
     pod = created(provider, provider.pod())
     started(provider, pod)
     return execute(provider, pod, *command, typed=typed)
@@ -74,8 +74,3 @@ def _status(session: Session) -> object:
         return json.loads(session.data.get(STATUS, b""))
     except ValueError:
         raise Failed("no Status arrives on channel 3", session.answer) from None
-
-
-def _expect_streams(provider: ProviderClient) -> None:
-    if "streams" not in offered(provider):
-        raise NotOffered("/extensions does not name streams")

@@ -20,6 +20,7 @@ from tests.broker.waiting import eventually
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT
+from tests.waiting import is_alive
 
 __all__ = ["api", "authority"]  # fixtures
 
@@ -99,13 +100,6 @@ async def is_ready(api: ApiServer) -> None:
     await api.until(ready, seconds=60)
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_pod_runs_and_a_signal_ends_both(api: ApiServer, start: Start, number: signal.Signals) -> None:
     async with start(PROVIDER_TOKEN="secret-token") as up:
@@ -116,7 +110,7 @@ async def test_a_pod_runs_and_a_signal_ends_both(api: ApiServer, start: Start, n
         assert len(children) == 2
         up.signal(number)
         assert await up.ended() == 0
-    assert not any(is_running(pid) for pid in children)
+    assert not any(is_alive(pid) for pid in children)
     lines = [json.loads(line) for line in up.log.read_text().splitlines() if line.startswith("{")]
     assert {line["part"] for line in lines} == {"provider", "broker"}
     assert [line["part"] for line in lines if line["event"] in ("stopped", "Shutting down: Master")] == [
@@ -133,7 +127,7 @@ async def test_the_end_of_one_ends_the_other(api: ApiServer, start: Start, part:
         children = up.children()
         os.kill(children[part], signal.SIGKILL)
         assert await up.ended() == 128 + signal.SIGKILL
-    assert await eventually(lambda: not any(is_running(pid) for pid in children))
+    assert await eventually(lambda: not any(is_alive(pid) for pid in children))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
@@ -145,7 +139,7 @@ async def test_parts_end_when_the_command_is_killed(api: ApiServer, start: Start
         assert (len(children), len(workers)) == (2, 1)
         up.signal(signal.SIGKILL)
         await up.ended()
-        assert await eventually(lambda: not any(is_running(pid) for pid in [*children, *workers]), seconds=40)
+        assert await eventually(lambda: not any(is_alive(pid) for pid in [*children, *workers]), seconds=40)
 
 
 async def test_a_broker_that_cannot_start_ends_the_provider(start: Start) -> None:

@@ -1,7 +1,8 @@
 """The directory of a pod instance on this machine, and the shim that works in it.
 
     RUNTIME_DIRECTORY/<pod's UID>/lock
-    RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/state.json, stop.json, stop.fifo, plan.socket, shim.log
+    RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/state.json, usage.json, stop.json, stop.fifo
+    RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/plan.socket, streams.socket, shim.log
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/<container>/<run>.<segment>.log
 
 A UID that is deleted and created again is a new instance of the pod, with its own directory under the same UID.

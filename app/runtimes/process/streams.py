@@ -3,6 +3,7 @@
 :mod:`app.runtimes.process.shim.sessions` has the other side, and describes the messages.
 """
 
+import errno
 import json
 import os
 import socket
@@ -36,7 +37,7 @@ def start_command(directory: Path, container: str, command: Sequence[str], strea
         InvalidRequest: the command cannot be started.
         NotFound: the container does not run.
         NotSupported: the shim is of an earlier version.
-        Unavailable: the shim does not answer, or has no descriptors left.
+        Unavailable: the shim does not answer, or it or this process has no descriptors left.
     """
     request = {"type": "exec", "container": container, "command": list(command), **_requested(streams)}
     link, fds = _open(directory, request)
@@ -54,8 +55,6 @@ def attach(directory: Path, container: str, streams: StreamOptions, *, ends_inpu
     """
     link, fds = _open(directory, {"type": "attach", "container": container, **_requested(streams)})
     link.terminal = fds.pop("terminal", None)
-    if streams.stdin and link.terminal is not None:
-        fds["stdin"] = os.dup(link.terminal)
     session = _session(link, fds)
     return session if ends_input else replace(session, input_ended=link.hang_up)
 
@@ -144,10 +143,7 @@ def _open(directory: Path, request: dict[str, Any]) -> tuple[_Link, dict[str, in
         raise Unavailable(f"the shim of the pod does not answer: {exc.strerror or 'timed out'}") from exc
     try:
         connection.sendall(json.dumps(request).encode() + b"\n")
-        answer, fds = _receive(connection)
-        if "streams" not in answer:
-            raise _error(answer)
-        return _Link(connection), dict(zip(answer["streams"], fds, strict=True))
+        return _Link(connection), _receive(connection)
     except OSError as exc:
         connection.close()
         raise Unavailable(f"the shim of the pod does not answer: {exc.strerror or 'timed out'}") from exc
@@ -156,11 +152,13 @@ def _open(directory: Path, request: dict[str, Any]) -> tuple[_Link, dict[str, in
         raise
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive an answer and its descriptors.
+def _receive(connection: socket.socket) -> dict[str, int]:
+    """Receive an answer; return its descriptors by name.
 
     Raises:
-        OSError: the shim ends before it answers, or does not answer in time.
+        OSError: the shim ends before it answers, or does not answer in time, or this process has too many
+            descriptors open: then the kernel passes fewer than were sent.
+        ProviderError: the shim refuses the session.
     """
     # The first part of a message brings its descriptors.
     data, fds, _, _ = socket.recv_fds(connection, _ANSWER_LIMIT, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
@@ -170,12 +168,16 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
             if not more:
                 raise ConnectionResetError(0, "it was killed")
             data += more
-    except OSError:
+        answer: dict[str, Any] = json.loads(data)
+        if "streams" not in answer:
+            raise _error(answer)
+        if len(fds) != len(answer["streams"]):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    except (OSError, ProviderError):
         for fd in fds:
             os.close(fd)
         raise
-    answer: dict[str, Any] = json.loads(data)
-    return answer, fds
+    return dict(zip(answer["streams"], fds, strict=True))
 
 
 def _error(answer: dict[str, Any]) -> ProviderError:

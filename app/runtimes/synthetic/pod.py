@@ -22,7 +22,7 @@ from app.runtimes.synthetic.annotations import (
     parse_annotations,
 )
 from app.runtimes.synthetic.probes import FAIL_AFTER, RunPlan, plan_run
-from app.runtimes.synthetic.usage.container import container_usage
+from app.runtimes.synthetic.usage.container import killed_at
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 
 SECOND = timedelta(seconds=1)
@@ -180,8 +180,14 @@ def _simulated_container(
     extra = 0
     if pod_overrides.jitter:
         extra = int(pod_overrides.jitter / SECOND * jitter(pod.metadata.uid or "", "run", container.name))
-    killed_at = container_usage(container, overrides, pod, defaults=defaults.usage).killed_at
-    plan = plan_run(container, overrides, duration=duration, extra=extra, grace=grace, killed_at=killed_at)
+    plan = plan_run(
+        container,
+        overrides,
+        duration=duration,
+        extra=extra,
+        grace=grace,
+        killed_at=killed_at(container, overrides, pod, defaults=defaults.usage),
+    )
     return SimulatedContainer(container, kind, plan, overrides)
 
 

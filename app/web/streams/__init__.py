@@ -5,6 +5,6 @@ answers `101 Switching Protocols`; the worker then gives the connection to the o
 (:mod:`app.web.streams.server`), in which a coroutine copies between the WebSocket and the descriptors of the
 session (:mod:`app.web.streams.copier`).
 
-Neither side is read before the other has taken what was read. So a session holds one chunk in each direction,
-and a slow reader slows the writer.
+Neither side is read before the other has taken what was read. So a session holds one chunk of output and one
+message of input, and a slow reader slows the writer.
 """

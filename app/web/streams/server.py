@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import BoundedSemaphore, Lock, Thread
@@ -29,7 +30,7 @@ class StreamServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._copiers: set[Copier] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
+        self._stop_at: float | None = None
 
     def reserve(self) -> None:
         """Reserve one of the streams, until :meth:`release`.
@@ -37,7 +38,7 @@ class StreamServer:
         Raises:
             Unavailable: there are as many streams as there may be, or the process stops.
         """
-        if self._is_stopping:
+        if self._stop_at is not None:
             raise Unavailable("the provider stops")
         if not self._slots.acquire(blocking=False):
             raise Unavailable("too many streams are open; STREAM_SESSIONS sets the limit")
@@ -57,10 +58,13 @@ class StreamServer:
         self._loop.call_soon_threadsafe(self._begin, client, upgrade, ended)
 
     def stop(self, *, after: float) -> None:
-        """Refuse new streams; end those that are left after a number of seconds, with a Failure."""
-        self._is_stopping = True
+        """Refuse new streams; end those that are left after a number of seconds, with a Failure.
+
+        A stream that is reserved already may start later, in an event loop that may not exist yet.
+        """
+        self._stop_at = time.monotonic() + after
         if self._loop:
-            self._loop.call_soon_threadsafe(self._loop.call_later, after, self._stop_all)
+            self._loop.call_soon_threadsafe(self._loop.call_at, self._stop_at, self._stop_all)
 
     def close(self) -> None:
         """Hang up the sessions that are left, because the process ends."""
@@ -79,6 +83,8 @@ class StreamServer:
     async def _run(self, client: socket.socket, upgrade: "Upgrade", ended: Callable[[], None]) -> None:
         copier = Copier(client, upgrade.session, half_close=upgrade.half_close)
         self._copiers.add(copier)
+        if self._stop_at is not None:
+            asyncio.get_running_loop().call_at(self._stop_at, copier.stop)
         ending = Ending(Outcome.FAILED, None, 0, 0, 0)
         try:
             ending = await copier.run()
@@ -122,7 +128,7 @@ class Upgrade:
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Detect within 90 s that a client or its network has failed, by TCP keep-alive."""
+    """Detect within 90 s, while no data is under way, that a client or its network has failed: TCP keep-alive."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         with suppress(AttributeError, OSError):

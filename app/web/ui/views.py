@@ -3,12 +3,13 @@
 from collections import Counter
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import orjson
 from flask import Blueprint, abort, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
+from app.audit import Verb
 from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.core.quantity import parse_quantity
 from app.db.statement import Row
@@ -99,9 +100,7 @@ class AuditQuery(PageQuery):
 
     namespace: Annotated[str | None, Blank] = None
     name: Annotated[str | None, Blank] = None
-    verb: Annotated[
-        Literal["create", "update", "delete", "exec", "attach", "port-forward", "mount"] | None, Blank
-    ] = None
+    verb: Annotated[Verb | None, Blank] = None
     refused: Flag = False
     after: RowId = None
 
@@ -217,7 +216,7 @@ def audit() -> Response:
     query = AuditQuery.from_request()
     wanted = EventFilter(namespace=query.namespace, name=query.name, verb=query.verb, refused=query.refused)
     events, after = _events(wanted, query.at, after=query.after, limit=_EVENTS_PER_PAGE)
-    return _page("audit.html", wanted=wanted, events=events, after=after)
+    return _page("audit.html", wanted=wanted, events=events, after=after, verbs=get_args(Verb))
 
 
 @blueprint.get("/<path:_>")

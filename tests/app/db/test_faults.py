@@ -232,7 +232,9 @@ def test_reads_succeed_on_a_full_disk(app: Flask, client: FlaskClient, clock: Cl
         f"synthetic.virtual-kubelet.io/{name}": value
         for name, value in {"run-for": "1s", "exit-code": "1"}.items()
     }
-    assert client.post("/createPod", json=a_pod(metadata={"annotations": annotations})).status_code == 200
+    for name in ("web-0", "web-1"):
+        pod = a_pod(name, uid=name, metadata={"annotations": annotations})
+        assert client.post("/createPod", json=pod).status_code == 200
     revision = client.get("/podStatuses?since=0").get_json()["revision"]
 
     @event.listens_for(app.extensions["services"].database.engine, "connect")
@@ -242,7 +244,7 @@ def test_reads_succeed_on_a_full_disk(app: Flask, client: FlaskClient, clock: Cl
     forget_connections(app)
     clock.advance(86400)  # statuses are overdue
     before = contents(database)["pod_statuses"]
-    assert len(client.get("/getPods").get_json()) == 1
+    assert len(client.get("/getPods").get_json()) == 2
     assert client.get("/getPodStatus?namespace=default&name=web-0").status_code == 200
     assert client.get(f"/podStatuses?since={revision}").status_code == 200
     assert contents(database)["pod_statuses"] == before

@@ -4,10 +4,12 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, Event
 
 import pytest
 from sqlalchemy import Connection, make_url, select
 
+from app.core.errors import DatabaseUnavailable
 from app.db.engine import Database
 from app.db.migrate import head
 from app.db.models import Node
@@ -69,3 +71,30 @@ def test_a_replaced_file_is_opened_again(database: Database, database_url: str, 
     (tmp_path / "backup.db").replace(path)
     with database.read() as connection:
         assert nodes(connection) == ["restored"]
+
+
+def test_threads_that_keep_reading_leave_connections_to_others(database: Database) -> None:
+    """Each session of an attach reads in a thread of its own, for hours."""
+    threads = 25  # more than the pool has connections
+    have_read = Barrier(threads + 1, timeout=20)
+    are_done = Event()
+
+    def read() -> None:
+        with suppress(DatabaseUnavailable), database.read() as connection:
+            nodes(connection)
+        have_read.wait()
+        are_done.wait(20)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(threads):
+            pool.submit(read)
+        have_read.wait()
+        try:
+            with database.write() as connection:
+                add_node(connection, "node")
+        finally:
+            are_done.set()
+    with database.read() as first:
+        pass
+    with database.read() as second:
+        assert second is first, "the threads that have ended keep nothing"

@@ -173,6 +173,14 @@ def test_pod_level_resources_override_the_containers(
             "spec.resources.limits.cpu",
             id="pod",
         ),
+        pytest.param(
+            {
+                "resources": {"limits": {"cpu": "1"}},
+                "containers": [a_container(resources={"requests": {"cpu": SECRET}})],
+            },
+            "spec.containers[0].resources.requests.cpu",
+            id="container of a pod with resources",
+        ),
     ],
 )
 def test_an_invalid_quantity_names_only_its_field(spec: dict[str, Any], field: str) -> None:

@@ -85,6 +85,15 @@ def test_every_request_is_logged_once(provider: Server, http: Client, request_li
     assert before <= datetime.fromisoformat(line["timestamp"]) <= datetime.now(UTC)
 
 
+def test_commands_are_redacted_however_they_are_encoded(provider: Server, http: Client) -> None:
+    request_id = uuid4().hex
+    query = "podName=a&command=secret&%63ommand=secret&comm%61n%64=secret%26&commander=b&command"
+    http.request("GET", f"/exec?{query}", headers={"X-Request-ID": request_id})
+
+    expected = "podName=a&command=…&command=…&command=…&commander=b&command=…"
+    assert line_of(provider, request_id)["query"] == expected
+
+
 def test_requests_of_one_connection_have_a_line_each(provider: Server, http: Client) -> None:
     ids = [uuid4().hex for _ in range(20)]
     pod = a_pod("logged")

@@ -5,8 +5,9 @@
 
 The log is complete and in order, whatever the clients do. A client that reads too slowly holds the container back,
 as with containerd: the output is read again once every client has taken what was read before, so that at most one
-chunk is held in memory for a client. One that has taken nothing for half a minute is detached: a client that has
-died, or a terminal that was stopped, would otherwise hold a container back for hours.
+chunk is held in memory for a client, and when the container has ended what is left in the pipe, up to 1 MiB. One
+that has taken nothing for half a minute is detached: a client that has died, or a terminal that was stopped, would
+otherwise hold a container back for hours.
 """
 
 import contextlib

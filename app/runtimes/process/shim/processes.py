@@ -18,6 +18,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from .streams import NO_STREAMS, Streams
 
@@ -29,6 +30,26 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PAUSE_SECONDS = 0.01
 _TIMEOUT_SECONDS = 2.0
 """How long to wait for killed processes to end; an uninterruptible system call may never return."""
+
+_TICK_MICROSECONDS = 10**6 // os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Stat(NamedTuple):
+    """A process at a time, as the kernel describes it.
+
+    Attributes:
+        is_alive: whether it is no zombie.
+        cpu: its CPU time in microseconds, with that of the ended children that it has waited for.
+        memory: its resident memory in bytes.
+    """
+
+    is_alive: bool
+    parent: int
+    session: int
+    cpu: int
+    memory: int
+
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -86,8 +107,8 @@ def in_session(session: int) -> Callable[[int], bool]:
     """Return a test for the processes of a session, except zombies."""
 
     def belongs(pid: int) -> bool:
-        state, _, _, in_ = _stat(pid)
-        return in_ == session and state not in "ZX"
+        found = stat(pid)
+        return found.session == session and found.is_alive
 
     return belongs
 
@@ -105,8 +126,8 @@ def marked(mark: str) -> Callable[[int], bool]:
 
 def child(pid: int) -> bool:
     """Return whether a process is a child of this one, and no zombie."""
-    state, parent, _, _ = _stat(pid)
-    return parent == os.getpid() and state not in "ZX"
+    found = stat(pid)
+    return found.parent == os.getpid() and found.is_alive
 
 
 def descendants() -> set[int]:
@@ -114,7 +135,7 @@ def descendants() -> set[int]:
     children: dict[int, list[int]] = {}
     for pid in _pids():
         with contextlib.suppress(OSError):  # it has ended
-            children.setdefault(_stat(pid)[1], []).append(pid)
+            children.setdefault(stat(pid).parent, []).append(pid)
     found: set[int] = set()
     parents = [os.getpid()]
     while parents:
@@ -156,9 +177,19 @@ def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
-def _stat(pid: int) -> tuple[str, int, int, int]:
-    """Return the state, parent, group and session of a process."""
+def stat(pid: int) -> Stat:
+    """Read `/proc/PID/stat`; the fields are those of proc_pid_stat(5).
+
+    Raises:
+        OSError: the process has ended.
+    """
     with open(f"/proc/{pid}/stat", "rb") as file:
         # The program's name, in parentheses, may contain any character.
-        state, parent, group, session = file.read().rpartition(b")")[2].split()[:4]
-    return state.decode(), int(parent), int(group), int(session)
+        fields = file.read().rpartition(b")")[2].split()
+    return Stat(
+        is_alive=fields[0] not in (b"Z", b"X"),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        cpu=sum(map(int, fields[11:15])) * _TICK_MICROSECONDS,
+        memory=int(fields[21]) * _PAGE,
+    )

@@ -206,8 +206,11 @@ def rfc3339_micro(microseconds: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"
 
 
-def replace(path: str, document: object) -> None:
-    """Replace a file atomically with a JSON document, and flush it to the disk.
+def replace(path: str, document: object, *, durable: bool = True) -> None:
+    """Replace a file atomically with a JSON document.
+
+    Args:
+        durable: flush it to the disk.
 
     Raises:
         OSError: the document could not be written; the old file remains.
@@ -217,13 +220,16 @@ def replace(path: str, document: object) -> None:
     try:
         with open(temporary, "x", encoding="utf-8", opener=_private) as file:
             json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    if not durable:
+        return
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -9,7 +9,8 @@ The provider connects to `streams.socket` for each session, and sends one line o
 The answer is a line too, with the descriptors beside it (`SCM_RIGHTS`), so that the bytes do not pass through the
 shim, except for the output to attached clients. `streams` names them in their order:
 
-    {"streams": ["stdout", "stderr"]}          pipes; a terminal's master is "terminal", a socket "connection"
+    {"streams": ["stdout", "stderr"]}          pipes; a terminal's master is "terminal", a socket "connection".
+                                               "terminal" beside others is for the window size only
     {"reason": "NotFound", "message": "…"}     the session is refused
 
 After that, the connection stands for the session. Its end means that the client has gone; a second line, that the
@@ -115,6 +116,11 @@ class Sessions:
             if isinstance(session, Command) and session.pid == pid:
                 session.end(exitCode=code)
 
+    def container_of(self, pid: int) -> Container | None:
+        """Return the container of a command by its process; None if no command has it."""
+        commands = (session for session in self._sessions if isinstance(session, Command) and session.pid == pid)
+        return next((command.container for command in commands), None)
+
     def container_ended(self, container: Container) -> None:
         """End the sessions of a container that has ended; its commands are killed, as by a container runtime."""
         for session in self._sessions:
@@ -167,18 +173,18 @@ class Sessions:
         session = Attachment(connection, container, self._selector)
         fds: dict[str, int] = {}
         try:
-            if container.has_terminal and container.stdin is not None and (tty or STDIN in streams):
+            if container.stdin is not None and container.has_terminal and tty:
                 fds[TERMINAL] = os.dup(container.stdin)
-            elif container.stdin is not None and STDIN in streams:
+            if container.stdin is not None and STDIN in streams:
                 fds[STDIN] = os.dup(container.stdin)
-                if container.running.get("stdin_once"):  # its end is then the end that this client closes
-                    container.close_stdin()
             session.copy_output(streams, fds)
         except OSError as exc:
             for fd in fds.values():
                 os.close(fd)
             session.close_output()
             raise Refusal("Unavailable", f"cannot attach: {exc.strerror}") from exc
+        if STDIN in fds and container.running.get("stdin_once") and not container.has_terminal:
+            container.close_stdin()  # its end is then the end that this client closes
         return session, fds
 
     def _running(self, name: str) -> Container:

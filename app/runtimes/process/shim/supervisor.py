@@ -117,9 +117,7 @@ class Supervisor:
         if any(container.restarts_all for container in self._containers):
             return self._restart_all(now)
         wakes = [now + max(0, self._stop.at / 1e6 - time.time())] if self._stop else []
-        ephemeral = [container for container in self._containers if container.kind == "ephemeral"]
-        ordered = [container for container in self._containers if container.kind != "ephemeral"]
-        for container in (*ephemeral, *ordered):
+        for container in sorted(self._containers, key=lambda container: container.kind != "ephemeral"):
             due = container.due()
             if due is not None and due <= now:
                 if not self._start(container, now):
@@ -192,6 +190,7 @@ class Supervisor:
         while ended := _ended_child():
             exited = ended.si_code == os.CLD_EXITED
             code = ended.si_status if exited else 128 + ended.si_status
+            owner = self._owner(ended.si_pid)
             for container in self._containers:
                 if container.hook_pid == ended.si_pid:
                     container.end_hook(now, succeeded=exited and ended.si_status == 0)
@@ -199,9 +198,16 @@ class Supervisor:
                     container.end(code, now)
                     self._sessions.container_ended(container)
             self._sessions.reaped(ended.si_pid, code)
-            session = os.getsid(ended.si_pid)
             _, _, usage = os.wait4(ended.si_pid, 0)
-            self._meter.reaped(ended.si_pid, usage, self._containers, session=session)
+            self._meter.reaped(ended.si_pid, usage, owner)
+
+    def _owner(self, pid: int) -> Container | None:
+        """Return the container of a child of the shim; None if its session is not that of a process on record."""
+        if len(self._containers) == 1:
+            return self._containers[0]
+        session = os.getsid(pid)
+        leads = [container for container in self._containers if session in (container.pid, container.hook_pid)]
+        return leads[0] if leads else self._sessions.container_of(session)
 
     def _save_state(self, *, over: bool = False) -> None:
         final = over and not self._handing_over

@@ -10,7 +10,6 @@ A measurement is made at the beginning of a second, so that the total belongs ex
 
 import calendar
 import contextlib
-import json
 import os
 import resource
 import time
@@ -18,18 +17,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .container import Container
-from .processes import MARK
-from .record import USAGE
-
-_TICK_MICROSECONDS = 10**6 // os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class _Process(NamedTuple):
-    """The CPU time of a process in microseconds, its ended children included, and its resident bytes."""
-
-    cpu: int
-    memory: int
+from .processes import MARK, Stat, stat
+from .record import USAGE, replace
 
 
 class _Sample(NamedTuple):
@@ -55,7 +44,7 @@ class UsageMeter:
         self.due: float | None = None
         self._path = os.path.join(directory, USAGE)
         self._mark = f"{MARK}={mark}".encode()
-        self._owners: dict[int, str] = {}
+        self._owners: dict[int, Container] = {}
         """The container of each child of the shim, as of the last measurement."""
         self._ended: dict[tuple[str, str], int] = {}
         """The CPU time of ended children of the shim: container and start of its run → microseconds."""
@@ -66,26 +55,19 @@ class UsageMeter:
         if self.due is None:
             self.due = time.monotonic() + 1 - time.time() % 1
 
-    def reaped(
-        self, pid: int, usage: resource.struct_rusage, containers: Iterable[Container], *, session: int
-    ) -> None:
-        """Count what a child of the shim has used until its end.
+    def reaped(self, pid: int, usage: resource.struct_rusage, owner: Container | None) -> None:
+        """Count what a child of the shim has used until its end, unless its container has ended too.
 
         Args:
             pid: the process.
             usage: what `wait4` has returned.
-            containers: those of the pod.
-            session: the session of the process: a container is the leader of one, so that an orphan that was never
-                measured is known by it.
+            owner: its container; None for that of the last measurement.
         """
-        running = [container for container in containers if container.pid is not None]
-        name = self._owners.pop(pid, None)
-        for container in running:
-            is_owner = container.name == name if name else session == container.pid or len(running) == 1
-            if is_owner:
-                key = container.name, container.started
-                used = round((usage.ru_utime + usage.ru_stime) * 1e6)
-                self._ended[key] = self._ended.get(key, 0) + used
+        owner = self._owners.pop(pid, None) or owner
+        if owner and owner.pid is not None:
+            key = owner.name, owner.started
+            used = round((usage.ru_utime + usage.ru_stime) * 1e6)
+            self._ended[key] = self._ended.get(key, 0) + used
 
     def measure(self, now: float, containers: Iterable[Container]) -> None:
         """Write `usage.json` if a measurement is due. A file that cannot be written is left as it is."""
@@ -94,16 +76,16 @@ class UsageMeter:
         self.due = None
         at = round(time.time())
         running = {container.name: container for container in containers if container.pid is not None}
-        measured = self._processes({container.pid: name for name, container in running.items()})
+        measured = self._processes(running)
         found = {
             name: self._describe(container, measured.get(name, []), at=at) for name, container in running.items()
         }
         runs = {(name, container.started) for name, container in running.items()}
         self._ended = {key: used for key, used in self._ended.items() if key in runs}
         with contextlib.suppress(OSError):
-            _replace(self._path, {"at": at, "containers": found})
+            replace(self._path, {"at": at, "containers": found}, durable=False)
 
-    def _describe(self, container: Container, processes: list[_Process], *, at: int) -> dict[str, Any]:
+    def _describe(self, container: Container, processes: list[Stat], *, at: int) -> dict[str, Any]:
         started = container.started
         cpu = self._ended.get((container.name, started), 0) + sum(process.cpu for process in processes)
         last = self._last.get(container.name)
@@ -119,40 +101,34 @@ class UsageMeter:
             "memory": sum(process.memory for process in processes),
         }
 
-    def _processes(self, mains: dict[int | None, str]) -> dict[str, list[_Process]]:
+    def _processes(self, running: dict[str, Container]) -> dict[str, list[Stat]]:
         """Return the processes of each container."""
-        found: dict[str, list[_Process]] = {}
+        mains = {container.pid: container for container in running.values()}
+        found: dict[str, list[Stat]] = {}
         owners = {}
         for child in _children(os.getpid()):
-            name = mains.get(child) or self._owners.get(child) or self._marked(child)
-            if name:
-                owners[child] = name
-                found.setdefault(name, []).extend(_subtree(child))
+            owner = mains.get(child) or self._owners.get(child) or running.get(self._marked(child))
+            if owner:
+                owners[child] = owner
+                found.setdefault(owner.name, []).extend(_subtree(child))
         self._owners = owners
         return found
 
-    def _marked(self, pid: int) -> str | None:
-        """Return the container that a process is marked with; None if it has no mark of this pod."""
+    def _marked(self, pid: int) -> str:
+        """Return the name of the container that a process is marked with; empty without a mark of this pod."""
         with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
             for variable in file.read().split(b"\0"):
                 if variable.startswith(self._mark):
                     return variable.removeprefix(self._mark).decode()
-        return None
+        return ""
 
 
-def _subtree(pid: int) -> Iterator[_Process]:
+def _subtree(pid: int) -> Iterator[Stat]:
     """Yield a process and its descendants."""
     with contextlib.suppress(OSError):  # it has ended
-        yield _read(pid)
+        yield stat(pid)
         for child in _children(pid):
             yield from _subtree(child)
-
-
-def _read(pid: int) -> _Process:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        # The program's name, in parentheses, may contain any character. Source of the fields: proc_pid_stat(5).
-        fields = file.read().rpartition(b")")[2].split()
-    return _Process(sum(map(int, fields[11:15])) * _TICK_MICROSECONDS, int(fields[21]) * _PAGE)
 
 
 def _children(pid: int) -> list[int]:
@@ -166,11 +142,3 @@ def _children(pid: int) -> list[int]:
 def _seconds(started: str) -> int:
     """Return the seconds since 1970 of a time in `state.json`."""
     return calendar.timegm(time.strptime(started[:19], "%Y-%m-%dT%H:%M:%S"))
-
-
-def _replace(path: str, document: object) -> None:
-    """Replace a file atomically. It is not flushed to the disk: after a crash it is measured again."""
-    temporary = f"{path}.new"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(document, file)
-    os.replace(temporary, path)

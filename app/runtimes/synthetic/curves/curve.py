@@ -8,7 +8,6 @@ curve is periodic from a time on (its `settles`), so what is known of one period
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
 from hashlib import shake_256
 from itertools import accumulate
 from typing import NamedTuple
@@ -17,7 +16,8 @@ import msgspec
 
 NOISE_CELL = 10
 """The seconds for which a noise keeps its value."""
-_CELLS = 360
+CELLS = 360
+"""The values of a noise until they repeat."""
 
 
 class Bounds(NamedTuple):
@@ -27,7 +27,7 @@ class Bounds(NamedTuple):
     high: float
 
 
-class _Curve(msgspec.Struct, frozen=True, tag_field="curve", array_like=False):
+class _Curve(msgspec.Struct, frozen=True, tag_field="curve"):
     """Attributes of every curve, in seconds.
 
     Attributes:
@@ -156,15 +156,16 @@ class Steps(_Curve, frozen=True, tag="steps"):
 
     def bounds(self, start: float, end: float) -> Bounds:
         """Return the bounds between two times."""
-        values = [self.value(start), *(step.amount for step in self.steps if start < step.time <= end)]
+        first, last = (bisect_right(self.steps, time, key=lambda step: step.time) for time in (start, end))
+        values = [self.value(start), *(step.amount for step in self.steps[first:last])]
         return Bounds(min(values), max(values))
 
 
 def _noise() -> list[float]:
     """Return numbers from -1 to 1 whose mean is 0, the same in every process."""
-    digest = shake_256(b"usage").digest(2 * _CELLS)
-    raw = [int.from_bytes(digest[2 * n : 2 * n + 2], "big") / 32768 - 1 for n in range(_CELLS)]
-    mean = sum(raw) / _CELLS
+    digest = shake_256(b"usage").digest(2 * CELLS)
+    raw = [int.from_bytes(digest[2 * n : 2 * n + 2], "big") / 32768 - 1 for n in range(CELLS)]
+    mean = sum(raw) / CELLS
     largest = max(abs(number - mean) for number in raw)
     return [(number - mean) / largest for number in raw]
 
@@ -187,11 +188,11 @@ class Noise(_Curve, frozen=True, tag="noise"):
     @property
     def period(self) -> int:
         """One hour."""
-        return NOISE_CELL * _CELLS
+        return NOISE_CELL * CELLS
 
     def value(self, time: float) -> float:
         """Return the value at a time."""
-        return self.mean + self.spread * _NOISE[(int(time // NOISE_CELL) + self.offset) % _CELLS]
+        return self.mean + self.spread * _NOISE[(int(time // NOISE_CELL) + self.offset) % CELLS]
 
     def integral(self, time: float) -> float:
         """Return the integral from 0 to a time."""
@@ -204,13 +205,13 @@ class Noise(_Curve, frozen=True, tag="noise"):
         if end - start >= self.period:
             return Bounds(self.mean - self.spread, self.mean + self.spread)
         first, last = (int(time // NOISE_CELL) for time in (start, end))
-        cells = [_NOISE[(cell + self.offset) % _CELLS] for cell in range(first, last + 1)]
+        cells = [_NOISE[(cell + self.offset) % CELLS] for cell in range(first, last + 1)]
         return Bounds(self.mean + self.spread * min(cells), self.mean + self.spread * max(cells))
 
     @staticmethod
     def _total(cells: float) -> float:
         """Return the sum of the first so many cells; those of whole hours cancel out."""
-        whole, part = divmod(cells % _CELLS, 1)
+        whole, part = divmod(cells % CELLS, 1)
         return _NOISE_TOTALS[int(whole)] + part * _NOISE[int(whole)]
 
 
@@ -221,6 +222,11 @@ class Sum(msgspec.Struct, frozen=True):
     """The sum of curves; 0 without any."""
 
     terms: tuple[Term, ...] = ()
+
+    @property
+    def most_parts(self) -> int:
+        """The parts into which time is divided to compare it with a limit; a second of computing at most."""
+        return 2**16 // max(1, len(self.terms))
 
     @property
     def settles(self) -> int:
@@ -259,21 +265,20 @@ def constant(amount: float) -> Sum:
 def first_above(curve: Sum, limit: float) -> int | None:
     """Return the first whole second at which a curve is above a limit; None if it never is.
 
-    A part of the time whose upper bound is not above the limit is skipped as a whole.
+    A part of the time whose upper bound is not above the limit is skipped as a whole. After `most_parts`, only
+    the first second of each part that is left is examined.
     """
+    parts = curve.most_parts
 
     def search(first: int, last: int) -> int | None:
+        nonlocal parts
+        parts -= 1
         if curve.bounds(first, last).high <= limit:
             return None
-        if first == last:
+        if first == last or parts <= 0:
             return first if curve.value(first) > limit else None
         middle = (first + last) // 2
         found = search(first, middle)
         return search(middle + 1, last) if found is None else found
 
     return search(0, curve.settles + curve.period)
-
-
-def accumulated(pieces: Sequence[float]) -> list[float]:
-    """Return the sums of the first 0, 1, 2, … numbers."""
-    return [0.0, *accumulate(pieces)]

@@ -5,7 +5,8 @@ months.
 
 The rule: time is divided into pieces in which the curve is not above the limit, or not below it. A piece that is
 neither is halved, down to a second; in such a second the container gets at most the limit, as in an enforcement
-period of the kernel. The pieces of one period are computed once, and stand for all later ones.
+period of the kernel. The pieces of one period are computed once, and stand for all later ones. After
+`most_parts`, a piece is treated like such a second however long it is.
 """
 
 from bisect import bisect_right
@@ -15,8 +16,8 @@ from threading import Lock
 from app.runtimes.synthetic.curves.curve import Sum
 
 _SHORTEST = 1.0
-_BLOCK = 3600
-"""The seconds that are divided at a time, so that pieces are computed no further than they are needed."""
+_FIRST = 3600
+"""The seconds that are divided first; then as many again, so that few pieces are computed that are not needed."""
 
 
 def capped_integral(curve: Sum, limit: float | None, time: float) -> float:
@@ -38,7 +39,7 @@ def _extremes(curve: Sum) -> tuple[float, float]:
     return curve.bounds(0, curve.settles + curve.period)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _capped(curve: Sum, limit: float) -> "_Capped":
     return _Capped(curve, limit)
 
@@ -52,6 +53,7 @@ class _Capped:
         self._settled = -(-curve.settles // self._period) * self._period
         self._end = self._settled + self._period
         self._computed = 0
+        self._left = curve.most_parts
         self._starts: list[float] = []
         self._totals: list[float] = [0.0]
         self._rates: list[float | None] = []
@@ -69,7 +71,7 @@ class _Capped:
         if self._computed < time:
             with self._lock:
                 while self._computed < time:
-                    end = min(self._computed + _BLOCK, self._end)
+                    end = min(max(2 * self._computed, _FIRST), self._end)
                     self._divide(self._computed, end)
                     self._computed = end
         if time <= 0:
@@ -84,12 +86,13 @@ class _Capped:
         return rate * (end - start)
 
     def _divide(self, start: float, end: float) -> None:
+        self._left -= 1
         low, high = self._curve.bounds(start, end)
         if high <= self._limit:
             self._append(start, end, None)
         elif low >= self._limit:
             self._append(start, end, self._limit)
-        elif end - start <= _SHORTEST:
+        elif end - start <= _SHORTEST or self._left <= 0:
             mean = (self._curve.integral(end) - self._curve.integral(start)) / (end - start)
             self._append(start, end, min(mean, self._limit))
         else:

@@ -9,9 +9,22 @@ import msgspec
 
 from app.core.quantity import parse_quantity
 from app.core.timestamps import parse_duration
-from app.runtimes.synthetic.curves.curve import Constant, Noise, Ramp, Sine, Step, Steps, Sum, Term
+from app.runtimes.synthetic.curves.curve import (
+    CELLS,
+    NOISE_CELL,
+    Constant,
+    Noise,
+    Ramp,
+    Sine,
+    Step,
+    Steps,
+    Sum,
+    Term,
+)
 
-_LONGEST_PERIOD = 7 * 86_400
+_LONGEST_PERIOD = 86_400
+_MOST_TERMS = 16
+_MOST_STEPS = 100
 _MAX_AMOUNT = 2.0**60
 _FUNCTION = re.compile(r"([a-z]+)\(([^()]*)\)")
 _EXAMPLES = "200m, sine(50m,400m,10m), ramp(0,1,5m), steps(0s:100m,5m:800m) or noise(200m,50m)"
@@ -28,10 +41,15 @@ class Load(msgspec.Struct, frozen=True):
     curve: Sum
     share: float = 0.0
 
+    @property
+    def has_noise(self) -> bool:
+        """Whether it depends on the seed."""
+        return any(isinstance(term, Noise) for term in self.curve.terms)
+
     def seeded(self, fraction: float) -> "Load":
         """Return the load with noise that begins at a fraction, 0 to 1, of its period."""
         terms = tuple(
-            msgspec.structs.replace(term, offset=int(fraction * 360)) if isinstance(term, Noise) else term
+            msgspec.structs.replace(term, offset=int(fraction * CELLS)) if isinstance(term, Noise) else term
             for term in self.curve.terms
         )
         return Load(Sum(terms), self.share)
@@ -45,7 +63,10 @@ def parse_cpu(text: str) -> Load:
     """
     terms: list[Term] = []
     share = 0.0
-    for part in _parts(text):
+    parts = _parts(text)
+    if len(parts) > _MOST_TERMS:
+        raise ValueError(f"a sum has at most {_MOST_TERMS} terms")
+    for part in parts:
         match = _FUNCTION.fullmatch(part)
         if match and match[1] == "share":
             share += _amount(match[2].strip())
@@ -53,7 +74,7 @@ def parse_cpu(text: str) -> Load:
             terms.append(_term(part))
     curve = Sum(tuple(terms))
     if curve.period > _LONGEST_PERIOD:
-        raise ValueError("the periods have no common multiple up to 7 days")
+        raise ValueError("the periods have no common multiple up to a day")
     return Load(curve, share)
 
 
@@ -92,8 +113,8 @@ def _sine(arguments: list[str]) -> Term:
     found = Sine(_amount(low), _amount(high), _seconds(period))
     if found.low > found.high:
         raise ValueError("the least value of sine is above the greatest")
-    if found.seconds > _LONGEST_PERIOD:
-        raise ValueError("the period of sine is longer than 7 days")
+    if not NOISE_CELL <= found.seconds <= _LONGEST_PERIOD:
+        raise ValueError("the period of sine must be from 10 seconds to a day")
     return found
 
 
@@ -103,6 +124,8 @@ def _ramp(arguments: list[str]) -> Term:
 
 
 def _steps(arguments: list[str]) -> Term:
+    if len(arguments) > _MOST_STEPS:
+        raise ValueError(f"steps has at most {_MOST_STEPS} values")
     found = []
     for argument in arguments:
         time, colon, amount = argument.partition(":")

@@ -1,6 +1,5 @@
 """The usage of a container of a simulated pod while it runs: from its annotations, its requests and limits."""
 
-from decimal import Decimal
 from functools import lru_cache
 
 import msgspec
@@ -52,14 +51,6 @@ class ContainerUsage(msgspec.Struct, frozen=True):
         """Whether it is the same at all times."""
         return self.cpu.curve.is_constant and not self.cpu.share and self.memory.is_constant
 
-    @property
-    def killed_at(self) -> int | None:
-        """The whole second at which its memory is above the limit, at least 1; None if it never is."""
-        if self.memory_limit is None:
-            return None
-        found = _first_above(self.memory, self.memory_limit)
-        return None if found is None else max(found, 1)
-
 
 _first_above = lru_cache(maxsize=1024)(first_above)
 
@@ -68,21 +59,39 @@ def container_usage(
     container: Container, overrides: ContainerOverrides, pod: Pod, *, defaults: UsageDefaults
 ) -> ContainerUsage:
     """Return the usage of a container. A limit of the pod applies to each container without a limit of its own."""
-    uid = pod.metadata.uid or ""
+    limits = _limits(container, pod)
+    return ContainerUsage(
+        cpu=_load("cpu", overrides.usage_cpu, container, pod, defaults=defaults),
+        cpu_limit=limits.get("cpu"),
+        memory=_load("memory", overrides.usage_memory, container, pod, defaults=defaults).curve,
+        memory_limit=limits.get("memory"),
+    )
+
+
+def killed_at(
+    container: Container, overrides: ContainerOverrides, pod: Pod, *, defaults: UsageDefaults
+) -> int | None:
+    """Return the second at which the memory of a container is above its limit, at least 1; None if it never is."""
+    limit = _limits(container, pod).get("memory")
+    if limit is None:
+        return None
+    found = _first_above(_load("memory", overrides.usage_memory, container, pod, defaults=defaults).curve, limit)
+    return None if found is None else max(found, 1)
+
+
+def _load(
+    resource: str, annotated: Load | None, container: Container, pod: Pod, *, defaults: UsageDefaults
+) -> Load:
+    load = annotated or Load(constant(defaults.amount(resource, container)))
+    if load.has_noise:
+        return load.seeded(jitter(pod.metadata.uid or "", f"usage-{resource}", container.name))
+    return load
+
+
+def _limits(container: Container, pod: Pod) -> dict[str, float]:
+    """Return the limits, resource → amount; one of zero is none, as in a kubelet."""
     limits = {
         **amounts(pod.spec.resources.limits if pod.spec.resources else None, field="spec.resources.limits"),
         **amounts(container.resources.limits if container.resources else None, field="resources.limits"),
     }
-    cpu = overrides.usage_cpu or Load(constant(defaults.amount("cpu", container)))
-    memory = overrides.usage_memory or Load(constant(defaults.amount("memory", container)))
-    return ContainerUsage(
-        cpu=cpu.seeded(jitter(uid, "usage-cpu", container.name)),
-        cpu_limit=_limit(limits.get("cpu")),
-        memory=memory.seeded(jitter(uid, "usage-memory", container.name)).curve,
-        memory_limit=_limit(limits.get("memory")),
-    )
-
-
-def _limit(amount: Decimal | None) -> float | None:
-    """Return a limit; one of zero is none, as in a kubelet."""
-    return float(amount) if amount else None
+    return {resource: float(amount) for resource, amount in limits.items() if amount}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -204,6 +205,12 @@ def read_until(fd: int | None, end: bytes) -> bytes:
 def descriptors(*pids: int | str) -> list[int]:
     """Return the number of descriptors that each process has open."""
     return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+
+
+def lowest_free(pid: int | str, count: int) -> int:
+    """Return the limit of descriptors that leaves a process a number of them."""
+    opened = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    return list(islice((fd for fd in range(1 << 20) if fd not in opened), count))[-1] + 1
 
 
 def none_left_open(before: list[int], *pids: int | str) -> bool:

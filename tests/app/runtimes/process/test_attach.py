@@ -1,12 +1,21 @@
 """Clients that are attached to a container: its output from then on, its input and its terminal."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from app.core.errors import NotFound
-from tests.app.runtimes.process import descriptors, finish, none_left_open, read_until, shell, the_shim
+from app.core.errors import NotFound, Unavailable
+from tests.app.runtimes.process import (
+    descriptors,
+    finish,
+    lowest_free,
+    none_left_open,
+    read_until,
+    shell,
+    the_shim,
+)
 from tests.app.runtimes.process.conftest import Run
 from tests.waiting import eventually
 
@@ -52,6 +61,23 @@ def test_standard_input_once_ends_with_its_client(run: Run) -> None:
     os.close(session.stdin)
     assert finish(session) == finish(second) == (b"got one\nend\n", b"", 0)
     assert pod.until_over().phase == "Succeeded"
+
+
+def test_a_refused_client_ends_no_input(run: Run) -> None:
+    pod = run(shell(ECHO, stdin=True, stdinOnce=True), restartPolicy="Never")
+    pod.until_running()
+    shim = the_shim(pod.directory.path)
+    limit = resource.prlimit(shim, resource.RLIMIT_NOFILE)
+    # A connection and standard input still fit, a pipe for the output does not.
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, (lowest_free(shim, 3), limit[1]))
+    with pytest.raises(Unavailable, match="cannot attach: Too many open files"):
+        pod.attach(stdin=True, stdout=True)
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, limit)
+    session = pod.attach(stdin=True, stdout=True)
+    assert session.stdin is not None
+    os.write(session.stdin, b"one\n")
+    os.close(session.stdin)
+    assert finish(session) == (b"got one\nend\n", b"", 0)
 
 
 def test_a_container_without_input_reads_none(run: Run, tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ from tests.app.runtimes.process import processes, shell
 from tests.conftest import Serve
 from tests.pods import a_pod
 from tests.server import Server
-from tests.streams import Stream
+from tests.streams import CONTAINER, Stream
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"])
 
-NAMES = [("namespace", "default"), ("podName", "web-0"), ("containerName", "web")]
 ALL_STREAMS = [("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
 
 
@@ -34,7 +33,7 @@ def server(serve: Serve, root: Path) -> Iterator[Server]:
 
 def test_a_client_is_detached_at_the_end_of_input(server: Server) -> None:
     for _ in range(2):
-        with Stream(server.port, "/attach", [*NAMES, *ALL_STREAMS]) as stream:
+        with Stream(server.port, "/attach", [*CONTAINER, *ALL_STREAMS]) as stream:
             stream.send(b"one\n")
             assert stream.read_until(b"\n") == b"got one\n"
             stream.end_input()
@@ -43,7 +42,7 @@ def test_a_client_is_detached_at_the_end_of_input(server: Server) -> None:
 
 def test_a_killed_server_leaves_no_command(server: Server, root: Path) -> None:
     script = [("command", "sh"), ("command", "-c"), ("command", "echo ready; exec sleep 3600")]
-    with Stream(server.port, "/exec", [*NAMES, *ALL_STREAMS, *script]) as stream:
+    with Stream(server.port, "/exec", [*CONTAINER, *ALL_STREAMS, *script]) as stream:
         stream.read_until(b"ready\n")
         assert len(processes(str(root))) == 2
         server.kill()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.kubernetes.stats import ContainerStats
-from tests.app.runtimes.process import Driven, shell
+from tests.app.runtimes.process import Driven, finish, shell
 from tests.app.runtimes.process.conftest import Run
 from tests.waiting import eventually
 
@@ -53,6 +53,24 @@ def test_all_processes_of_a_container_count(run: Run) -> None:
     busy, _, _ = (measured(pod, name, core_seconds=0.25) for name in ("busy", "child", "orphan"))
     assert busy.cpu.usage_core_nano_seconds < 2 * ONE_SECOND
     assert measured(pod, "large").memory.working_set_bytes > 64_000_000 > busy.memory.working_set_bytes
+
+
+def test_an_ended_container_adds_to_no_other(run: Run) -> None:
+    pod = run(python("busy", BURN), shell("exec sleep 60"), restartPolicy="Never")
+    pod.until(lambda _: pod.container("busy").state.terminated)
+    assert measured(pod).cpu.usage_core_nano_seconds < 0.25 * ONE_SECOND
+
+
+def test_commands_and_hooks_count_for_their_container(run: Run) -> None:
+    """Also those that have ended before the first measurement."""
+    hook = {"postStart": {"exec": {"command": [sys.executable, "-S", "-c", BURN]}}}
+    pod = run(
+        shell("exec sleep 60"), shell("exec sleep 60", "hooked", lifecycle=hook), shell("exec sleep 60", "other")
+    )
+    pod.until_running()
+    assert finish(pod.exec(sys.executable, "-S", "-c", BURN)).code == 0
+    used = {name: measured(pod, name).cpu.usage_core_nano_seconds for name in ("web", "hooked", "other")}
+    assert min(used["web"], used["hooked"]) > 0.25 * ONE_SECOND > used["other"]
 
 
 def test_nothing_is_measured_while_nobody_asks(run: Run) -> None:

@@ -13,23 +13,15 @@ from flask.testing import FlaskClient
 from sqlalchemy import make_url
 
 from tests.app.web.conftest import ORIGIN, Share, on_sqlite_alone
-from tests.app.web.streams.conftest import CONTAINER, POD, RUNTIME, create, open_exec, query
+from tests.app.web.streams.conftest import RUNTIME, create, open_exec, query
 from tests.conftest import MakeApp
 from tests.pods import a_pod
 from tests.postgres import free_port
 from tests.server import Server
-from tests.streams import CLOSE, STATUS, STDOUT, Stream, exit_code, refusal
+from tests.streams import CLOSE, CONTAINER, HANDSHAKE, POD, STATUS, STDOUT, Stream, exit_code, refusal
 from tests.waiting import eventually
 
 STREAMS = [("stdin", "true"), ("stdout", "true")]
-NAMES = [("namespace", "default"), ("podName", "web-0"), ("containerName", "web")]
-HANDSHAKE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    "Sec-WebSocket-Protocol": "v5.channel.k8s.io",
-}
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +35,15 @@ def provider_(share: Share) -> Iterator[Server]:
     ("path", "parameters", "code", "field"),
     [
         ("/exec", [*STREAMS, ("command", "true")], 400, "namespace"),
-        ("/exec", [*NAMES[:2], *STREAMS, ("command", "true")], 400, "containerName"),
-        ("/exec", [*NAMES, ("command", "true")], 400, "stdin"),
-        ("/exec", [*NAMES, *STREAMS], 400, "command"),
-        ("/exec", [*NAMES, ("stdout", "maybe"), ("command", "true")], 400, "stdout"),
+        ("/exec", [*POD, *STREAMS, ("command", "true")], 400, "containerName"),
+        ("/exec", [*CONTAINER, ("command", "true")], 400, "stdin"),
+        ("/exec", [*CONTAINER, *STREAMS], 400, "command"),
+        ("/exec", [*CONTAINER, ("stdout", "maybe"), ("command", "true")], 400, "stdout"),
         ("/exec", query("/nowhere"), 400, "command"),
         ("/exec", [("namespace", "other"), *query("true")[1:]], 404, None),
-        ("/attach", NAMES, 400, "stdin"),
-        ("/attach", [*NAMES, ("stderr", "1")], 400, "stderr"),
-        ("/attach", [*NAMES[:2], ("containerName", "db"), *STREAMS], 404, None),
+        ("/attach", CONTAINER, 400, "stdin"),
+        ("/attach", [*CONTAINER, ("stderr", "1")], 400, "stderr"),
+        ("/attach", [*POD, ("containerName", "db"), *STREAMS], 404, None),
         ("/portForward", POD, 400, "port"),
         ("/portForward", [*POD, ("port", "65536")], 400, "port"),
         ("/portForward", [*POD, ("port", "http")], 400, "port"),

@@ -7,11 +7,9 @@ import pytest
 from tests.app.web.conftest import Share
 from tests.pods import a_pod
 from tests.server import Server
-from tests.streams import Stream
+from tests.streams import CONTAINER, Stream
 
 RUNTIME = "tests.app.web.streams.shell_runtime:ShellRuntime"
-POD = (("namespace", "default"), ("podName", "web-0"))
-CONTAINER = (*POD, ("containerName", "web"))
 
 Exec = Callable[..., Stream]
 

@@ -14,16 +14,8 @@ import pytest
 
 from tests.app.web.streams.conftest import open_exec, query
 from tests.server import Server
-from tests.streams import STDIN, STDOUT, Stream
-from tests.waiting import eventually
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+from tests.streams import HANDSHAKE, STDIN, STDOUT, Stream
+from tests.waiting import eventually, is_alive
 
 
 def memory(server: Server) -> int:
@@ -130,19 +122,22 @@ def test_a_client_that_goes_while_input_waits(shell: Server) -> None:
     eventually(lambda: not is_alive(pid))
 
 
-def raw_exec(server: Server, *command: str) -> socket.socket:
+def raw_exec(server: Server, *command: str, **headers: str) -> socket.socket:
     """Return the connection of an exec, after its handshake."""
     client = socket.create_connection(("127.0.0.1", server.port))
-    client.sendall(
-        f"GET /exec?{urlencode(query(*command))} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
-        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n".encode()
-    )
+    lines = [f"{name}: {value}" for name, value in ({"Host": "localhost"} | headers | HANDSHAKE).items()]
+    client.sendall("\r\n".join([f"GET /exec?{urlencode(query(*command))} HTTP/1.1", *lines, "", ""]).encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += client.recv(1)
     assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
     return client
+
+
+def test_an_upgrade_continues_a_connection_to_close(shell: Server) -> None:
+    with raw_exec(shell, "echo", "out", connection="close") as client, client.makefile("rb") as frames:
+        client.settimeout(30)
+        assert frames.read(7) == b"\x82\x05\x01out\n"
 
 
 def masked_frame(data: bytes) -> bytes:

@@ -2,18 +2,21 @@
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from threading import Event
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from app.runtimes import StreamOptions, start_command
+from app.web.streams.server import StreamServer, Upgrade
 from tests.app.web.conftest import Share
 from tests.app.web.streams.conftest import RUNTIME, create, open_exec, query
-from tests.app.web.streams.test_exec import is_alive
 from tests.server import Server
 from tests.streams import STATUS, Stream, refusal
-from tests.waiting import booted, eventually
+from tests.waiting import booted, eventually, is_alive
 
 
 @pytest.fixture
@@ -65,6 +68,19 @@ def test_a_stop_ends_streams_after_the_grace(brief: Server, signal_: signal.Sign
         status = json.loads(stream.read_all()[STATUS])
         assert (status["status"], status["message"]) == ("Failure", "the provider stops")
         eventually(lambda: not is_alive(pid))
+
+
+def test_a_stream_that_starts_during_a_stop_fails() -> None:
+    server, ended = StreamServer(1), Event()
+    server.reserve()
+    server.stop(after=0)
+    session = start_command(["sleep", "60"], StreamOptions(stdout=True))
+    ours, theirs = socket.socketpair()
+    with ours:
+        Upgrade(server, session, lambda _: None, half_close=False).start(theirs, ended.set)
+        ours.settimeout(30)
+        assert b'"message":"the provider stops"' in ours.recv(1000)
+    assert ended.wait(30)
 
 
 def test_a_stop_without_streams_does_not_wait(brief: Server) -> None:

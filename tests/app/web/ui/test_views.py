@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from html import unescape
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from flask import Flask
@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text as sql
 from werkzeug.test import TestResponse
 
+from app.audit import Verb
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
 from tests.app.runtimes.scripted import ScriptedRuntime
@@ -225,6 +226,14 @@ class TestTheAudit:
         assert page.count("default/web") == 1
         assert 'delete default/web 404 pod "web" is not in namespace "default"' in page
         assert "No requests match." in get(client, "/ui/audit", namespace="x")
+
+    def test_filters_by_every_verb(self, client: FlaskClient) -> None:
+        page = client.get("/ui/audit").text
+        offered = re.findall(r'<option value="([^"]+)"', page)
+
+        assert offered == list(get_args(Verb))
+        for verb in offered:
+            assert "No requests match." in get(client, "/ui/audit", verb=verb)
 
     def test_links_to_the_node_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))

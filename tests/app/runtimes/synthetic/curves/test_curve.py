@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.runtimes.synthetic.curves.curve import Noise, Sum, first_above
+from app.runtimes.synthetic.curves.curve import Bounds, Noise, Sum, first_above
 from app.runtimes.synthetic.curves.limit import capped_integral
 from app.runtimes.synthetic.curves.parse import parse_cpu, parse_memory
 
 HOUR = 3600
 TERMS = (
     st.integers(0, 2000).map(lambda amount: f"{amount}m"),
-    st.tuples(st.integers(0, 500), st.integers(500, 2000), st.sampled_from([7, 60, 600])).map(
+    st.tuples(st.integers(0, 500), st.integers(500, 2000), st.sampled_from([10, 60, 600])).map(
         lambda values: "sine({}m,{}m,{}s)".format(*values)
     ),
     st.tuples(st.integers(0, 2000), st.integers(0, 2000), st.integers(1, HOUR)).map(
@@ -66,6 +66,28 @@ def test_values_are_within_the_bounds(curve: Sum, one: float, other: float, betw
 def test_values_repeat_after_a_period(curve: Sum, time: int) -> None:
     time += curve.settles
     assert isclose(curve.value(time), curve.value(time + curve.period), abs_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("sine(0,100,10s) + sine(0,1,24h)", 50),
+        ("sine(0,100,10s) + sine(0,1,24h)", 100.99999999),
+        ("ramp(0,1,8760h) + ramp(1,0,8760h)", 1.0000001),
+    ],
+)
+def test_a_costly_curve_has_a_bounded_cost(text: str, limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated: list[float] = []
+    bounds = Sum.bounds
+
+    def counted(self: Sum, start: float, end: float) -> Bounds:
+        evaluated.append(start)
+        assert len(evaluated) < 70_000
+        return bounds(self, start, end)
+
+    monkeypatch.setattr(Sum, "bounds", counted)
+    first_above(curve(text), limit)
+    capped_integral(curve(text), limit, 366 * 24 * HOUR)
 
 
 @quick
@@ -126,7 +148,11 @@ def test_noise_of_two_pods_differs() -> None:
         ("noise(1)", "noise needs two values: noise(mean,spread)"),
         ("noise(1,2)", "the spread of noise is above its mean"),
         ("square(1,2)", "no such curve; there are sine, ramp, steps, noise, share"),
-        ("sine(0,1,86399s) + noise(1,1)", "the periods have no common multiple up to 7 days"),
+        ("sine(1,2,9s)", "the period of sine must be from 10 seconds to a day"),
+        ("sine(1,2,25h)", "the period of sine must be from 10 seconds to a day"),
+        ("sine(0,1,86399s) + noise(1,1)", "the periods have no common multiple up to a day"),
+        (f"steps({'0s:1,' * 101})", "steps has at most 100 values"),
+        ("+".join(["1"] * 17), "a sum has at most 16 terms"),
     ],
 )
 def test_what_is_no_curve_is_a_problem(text: str, problem: str) -> None:
