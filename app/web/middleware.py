@@ -33,14 +33,7 @@ _VERBS: dict[str | None, Verb] = {
     "pods.delete_pod": "delete",
     "pods.create_pods": "create",
     "pods.delete_pods": "delete",
-<<<<<<< HEAD
     "pod_volumes.put_pod_volumes": "mount",
-}
-"""The Flask endpoints that write, and the verb of each in the audit log."""
-
-STREAMS: dict[str | None, Verb] = {
-=======
->>>>>>> main
     "streams.exec_": "exec",
     "streams.attach": "attach",
     "streams.port_forward": "port-forward",
