@@ -15,8 +15,9 @@ import structlog
 from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
 from app.kubernetes.env import CONFIG_ERROR
-from app.kubernetes.pod import Manifest
+from app.kubernetes.pod import Manifest, PodReference
 from app.kubernetes.status import PodStatus, Transition
+from app.kubernetes.volumes import Volume
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
 from app.runtimes.observed import (
     Observation,
@@ -30,10 +31,18 @@ from app.runtimes.observed import (
 )
 from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
-from app.runtimes.process.plan import decode_spec, missing_objects, ordered_containers, plan, validate_spec
+from app.runtimes.process.plan import (
+    check_uid,
+    decode_spec,
+    missing_objects,
+    ordered_containers,
+    plan,
+    validate_spec,
+)
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
 from app.runtimes.process.usage import ProcessUsage
+from app.runtimes.process.volumes import put_volumes, sweep
 from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.usage import EarlierUsage
 
@@ -56,6 +65,7 @@ class ProcessRuntime(Runtime):
     has_pod_network = False
     computes_ahead = False
     reports_usage = True
+    takes_volumes = True
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
 
@@ -71,6 +81,7 @@ class ProcessRuntime(Runtime):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: {exc.strerror}") from exc
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: may not be written")
+        sweep(self._root)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._machine = {
             "cpu": str(len(os.sched_getaffinity(0))),
@@ -158,6 +169,20 @@ class ProcessRuntime(Runtime):
             return Timeline(transitions, continues_at=remove_at)
         return Timeline([]) if directory.remove() else None
 
+    def put_volumes(self, pod: PodReference, volumes: Sequence[Volume]) -> None:
+        """Write the files of volumes, and remove those of UIDs that were not created in ten minutes.
+
+        Raises:
+            InvalidRequest: the UID cannot name a directory.
+            ShimError: the files cannot be written.
+        """
+        check_uid(pod.uid)
+        sweep(self._root)
+        try:
+            put_volumes(self._root / (pod.uid or ""), volumes)
+        except OSError as exc:
+            raise ShimError(f"cannot write the files of the volumes: {exc.strerror}") from exc
+
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
@@ -223,7 +248,14 @@ class ProcessRuntime(Runtime):
         return directory.ensure_shim(lambda: self._plan(pod, directory), may_start=may_start)
 
     def _plan(self, pod: AcceptedPod, directory: PodDirectory) -> dict[str, Any]:
-        return plan(pod.manifest, pod.placement, mark=directory.mark, back_off=self.back_off)
+        return plan(
+            pod.manifest,
+            pod.placement,
+            mark=directory.mark,
+            back_off=self.back_off,
+            files=directory.files,
+            mounts=self.settings.mounts,
+        )
 
 
 def _can_run(manifest: Manifest) -> bool:
