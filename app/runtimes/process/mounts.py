@@ -74,6 +74,8 @@ def check_mount(mount: VolumeMount, volume: Volume | None, field: str) -> None:
     Raises:
         InvalidRequest: it cannot.
     """
+    if volume is None and mount.path == _SERVICE_ACCOUNT:
+        return
     if volume is None or not (volume.has_files or volume.empty_dir or volume.host_path):
         kinds = "configMap, secret, projected, downwardAPI, emptyDir or hostPath"
         raise InvalidRequest(f"cannot be given to a process: the volume must be {kinds}", field=field)

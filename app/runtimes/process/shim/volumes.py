@@ -23,7 +23,7 @@ _EMPTY = ".empty"
 _SCRATCH = ".scratch"
 """No container has such a name."""
 _MEASURE_SECONDS = 10.0
-"""How often the size of an emptyDir is compared with its limit, as in a kubelet."""
+"""How often the size of an emptyDir is compared with its limit, as in a kubelet; also when a container starts."""
 _CREATED = {"DirectoryOrCreate": "Directory", "FileOrCreate": "File"}
 _IS: dict[str, tuple[Callable[[int], bool], str]] = {
     "Directory": (stat.S_ISDIR, "directory"),
@@ -92,6 +92,7 @@ class Volumes:
         """
         mounts = container.get("mounts") or []
         self._set_up()
+        self._measured_at = float("-inf")
         found = [mount for mount in mounts if self._is_there(mount)]
         sources = [(mount, self._source(mount, container["name"])) for mount in found]
         bound = [
@@ -148,6 +149,9 @@ class Volumes:
     def _volume(self, mount: dict[str, Any]) -> dict[str, Any]:
         return next(volume for volume in self._volumes if volume["name"] == mount["volume"])
 
+    def _is_known(self, mount: dict[str, Any]) -> bool:
+        return any(volume["name"] == mount["volume"] for volume in self._volumes)
+
     def _set_up(self) -> None:
         """Make the volumes ready, all before the first container.
 
@@ -178,6 +182,8 @@ class Volumes:
             raise OSError("its files have not been sent")
 
     def _is_there(self, mount: dict[str, Any]) -> bool:
+        if not self._is_known(mount):  # a token that the pod does not define
+            return False
         volume = self._volume(mount)
         return volume["kind"] != "files" or os.path.lexists(self._sent(volume))
 
