@@ -73,8 +73,8 @@ def start(
 ) -> int:
     """Start a process of a container in a session of its own; return its process ID.
 
-    It enters a namespace, if there is one. With a terminal, `TERM` is `xterm` unless the container sets it, as with
-    containerd.
+    It enters a namespace, if there is one. With a terminal, `TERM` is `xterm` unless the container sets it, as
+    with containerd.
 
     Raises:
         OSError: the command or the working directory cannot be used.

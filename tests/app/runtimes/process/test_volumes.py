@@ -146,7 +146,7 @@ def test_many_writers_leave_one_version(runtime: ProcessRuntime, root: Path) -> 
 
 
 def test_a_uid_that_is_no_name_is_refused(runtime: ProcessRuntime) -> None:
-    with pytest.raises(InvalidRequest, match="metadata.uid"):
+    with pytest.raises(InvalidRequest, match=r"metadata\.uid"):
         put(runtime, files(key="value"), uid="../other")
 
 
