@@ -54,6 +54,10 @@ benchmark: .venv/run ## Measure a running provider: make benchmark ARGS='--help'
 benchmark-node: .venv/run ## Measure a node of the cluster in the kubeconfig: make benchmark-node ARGS='--help'
 	@$(BIN)/python -m benchmarks.node $(ARGS)
 
+.PHONY: benchmark-streams
+benchmark-streams: .venv/run ## Measure exec at a provider or a node: make benchmark-streams ARGS='--help'
+	@$(BIN)/python -m benchmarks.streams $(ARGS)
+
 .PHONY: docs
 docs: .venv/run ## Generate docs/configuration.md from the settings
 	$(BIN)/python -m docs.configuration > docs/configuration.md

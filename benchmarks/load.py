@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.processes import Process, cpu_seconds
+from benchmarks.processes import cpu_seconds
 
 VERBS = {"createPod": "POST", "deletePod": "DELETE", "updatePod": "PUT"}
 BATCHES = {"createPods": "POST", "deletePods": "DELETE"}
@@ -237,8 +237,8 @@ def _send(connection: socket.socket, request: bytes) -> None:
     connection.setblocking(False)
 
 
-def server_processes(target: Target) -> list[Process]:
-    """Return the local processes that hold the listening socket, without their children."""
+def server_processes(target: Target) -> list[int]:
+    """Return the IDs of the local processes that hold the listening socket, without their children."""
     tables = "".join(table.read_text() for table in Path("/proc/net").glob("tcp*"))
     inodes = re.findall(rf":{target.address[1]:04X} \S+ 0A(?: +\S+){{5}} +(\d+)", tables)
     sockets = {f"socket:[{inode}]" for inode in inodes} if target.local else set()
@@ -247,9 +247,9 @@ def server_processes(target: Target) -> list[Process]:
         with contextlib.suppress(OSError):  # the process has exited, or belongs to another user
             if os.readlink(entry) in sockets:
                 holders.add(int(entry.parent.parent.name))
-    return [Process(f"process {number}", pid) for number, pid in enumerate(sorted(holders), 1)]
+    return sorted(holders)
 
 
 def cpu_milliseconds(target: Target) -> float:
     """Return the CPU time of the server's processes so far; 0 for a server on another machine."""
-    return 1000 * sum(cpu_seconds(process.pid) for process in server_processes(target))
+    return 1000 * sum(map(cpu_seconds, server_processes(target)))

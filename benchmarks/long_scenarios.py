@@ -98,7 +98,7 @@ def measure_soak(options: argparse.Namespace, targets: list[Target]) -> Iterator
         for number in range(_SLICES):
             seconds = options.minutes * 60 / _SLICES
             run = drive(target, mix, 10**9, connections=max(options.connections), seconds=seconds)
-            memory = sum(memory_bytes(process.pid) for process in server_processes(target)) / 2**20
+            memory = sum(map(memory_bytes, server_processes(target))) / 2**20
             p50 = statistics.median(run.latencies) * 1000
             rate = len(run.latencies) / run.seconds
             log(f"{target.label}: {rate:,.0f} requests/s, p50 {p50:.2f} ms, Pss {memory:.0f} MiB")

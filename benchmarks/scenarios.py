@@ -147,7 +147,7 @@ def measure_scale(options: argparse.Namespace, targets: list[Target]) -> Iterato
                     if warm:
                         table.add(f"{call or 'GET /'}, p50 ms", column, statistics.median(run.latencies) * 1000)
             drive(target, "getPods", LISTS_A_ROUND)
-            for process in server_processes(target):
-                table.add(f"{process.label}, Pss MiB", column, memory_bytes(process.pid) / 2**20)
+            for number, pid in enumerate(server_processes(target), 1):
+                table.add(f"process {number}, Pss MiB", column, memory_bytes(pid) / 2**20)
         target.fill(0)
         yield table

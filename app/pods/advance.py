@@ -22,7 +22,7 @@ from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.node_clock import NodeClock
 from app.pods.removal import end, is_ending
-from app.pods.rows import FOREVER, SELECT_POD_ROW, last_transition
+from app.pods.rows import FOREVER, SELECT_POD_ROW, last_transition, last_transitions
 from app.pods.takeover import Takeover
 from app.pods.transaction import DUE, OF_LIVE_POD, NodeTransaction
 from app.runtimes import AcceptedPod, Runtime
@@ -46,7 +46,7 @@ _SELECT_ENDING = Statement(
         Pod.deletion_requested_at.is_not(None),
     )
 )
-_SELECT_OVERDUE = (
+_SELECT_OVERDUE = Statement(
     SELECT_POD_ROW.where(*_OVERDUE, Pod.id > bindparam("after")).order_by(Pod.id).limit(_PODS_PER_BATCH)
 )
 _IS_ANY_OVERDUE = Statement(select(Pod.id).where(*_OVERDUE).limit(1))
@@ -151,11 +151,9 @@ class TimelineAdvancer:
 
     def _overdue(self, now: datetime, *, after: int) -> list[_PodAndLast]:
         with self._database.read() as connection:
-            parameters = {"node_name": self._node_name, "now": now, "after": after}
-            return [
-                (row, last_transition(connection, row.id, until=FOREVER))
-                for row in connection.execute(_SELECT_OVERDUE, parameters).all()
-            ]
+            rows = _SELECT_OVERDUE.all(connection, node_name=self._node_name, now=now, after=after)
+            lasts = last_transitions(connection, [row.id for row in rows], until=FOREVER)
+        return [(row, lasts[row.id]) for row in rows if row.id in lasts]
 
     def _advance(self, pods: list[_PodAndLast], now: datetime) -> None:
         """Ask the runtime for further statuses, outside of any transaction, and store those that are new."""
@@ -185,11 +183,15 @@ class TimelineAdvancer:
         begin = NodeTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
         with begin as transaction, transaction.step():
             revision = transaction.revision
+            pods = [row for row, *_ in advanced]
+            transaction.rows.load([(pod.namespace, pod.name) for pod in pods], [pod.uid for pod in pods])
+            transaction.rows.load_statuses(until=FOREVER)
             for row, requested, last, timeline in advanced:
-                transaction.rows.flush()
                 # Skip a pod that another process advanced, or a request changed, since its row was read.
-                fresh = _SELECT_POD.one(transaction.connection, node_name=self._node_name, pod_id=row.id)
-                current = last_transition(transaction.connection, row.id, until=FOREVER)
+                fresh = transaction.rows.with_uid(row.uid)
+                if fresh is None:  # it was pruned
+                    continue
+                current = transaction.rows.transition_at(fresh.id, until=FOREVER)
                 if (_version(fresh), current.effective_at) != (_version(row), last.effective_at):
                     continue
                 transaction.rows.insert_statuses(row.uid, requested, timeline.transitions)

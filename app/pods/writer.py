@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import orjson
 
 from app.audit import Caller, Event, Verb
@@ -115,27 +116,29 @@ class PodWriter:
         The timeline of a pod that is being deleted does not change.
         """
         now, current = self._transaction.next_timestamp(row)
-        before = Manifest.stored(row.pod, digest=row.digest)
+        before = accepted_pod(self._runtime, row)
         if is_ending(row):
             manifest = _with_deletion_of(row, manifest)
+        after = msgspec.structs.replace(before, manifest=manifest)
         row_after = row._replace(
             pod=manifest.text,
             digest=manifest.digest,
             updated_at=now,
             controller_uid=manifest.pod.metadata.controller_uid,
         )
-        timeline = self._updated_timeline(row_after, before=before, current=current, now=now)
+        timeline = self._updated_timeline(after, before=before.manifest, current=current, now=now)
         if not is_ending(row):
             upcoming = timeline.transitions or [Transition(now, current.status)]
             is_same = statuses.encode_status(upcoming[0].status) == statuses.encode_status(current.status)
             requested = pod_requests(manifest.pod.spec)
-            if is_same and pod_requests(before.pod.spec) == requested:
+            if is_same and pod_requests(before.manifest.pod.spec) == requested:
                 upcoming = upcoming[1:]  # the stored status holds on, with the time from which it holds
             self._rows.delete_statuses_from(row.id, at=now)
             self._rows.insert_statuses(row.uid, requested, upcoming)
             row_after = row_after._replace(continues_at=timeline.continues_at)
         self._transaction.update_pod(row_after)
-        self._keep_usage(row, row_after, now=now)
+        if self._runtime.reports_usage:
+            self._keep_usage(row.id, before, after, now=now)
         changed = diff(orjson.loads(row.pod), orjson.loads(manifest.text))
         self._record(
             row,
@@ -191,21 +194,22 @@ class PodWriter:
             self.touched.append(pod)
         return pod, timeline
 
-    def _updated_timeline(self, row: Row, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
-        pod = accepted_pod(self._runtime, row)
-        if row.starts_at is None:
+    def _updated_timeline(
+        self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime
+    ) -> Timeline:
+        if pod.starts_at is None:
             problems = self._runtime.create(pod, now=now).problems
             status = waiting_status(pod, at=now, previous=current.status)
             return Timeline([Transition(now, status)], problems=problems)
         self.touched.append(pod)
         return self._runtime.update(pod, before=before, current=current, now=now)
 
-    def _keep_usage(self, before: Row, after: Row, *, now: datetime) -> None:
+    def _keep_usage(self, pod_id: int, before: AcceptedPod, after: AcceptedPod, *, now: datetime) -> None:
         """Insert the usage that a pod had until now, if an update changed it."""
-        usages = [self._runtime.usage(accepted_pod(self._runtime, row)) for row in (before, after)]
+        usages = [self._runtime.usage(pod) for pod in (before, after)]
         records = [usage.record() if usage else None for usage in usages]
         if records[0] and records[0] != records[1]:
-            self._rows.insert_usage_change(before.id, changed_at=now, usage=records[0])
+            self._rows.insert_usage_change(pod_id, changed_at=now, usage=records[0])
 
     def _has_ended(self, row: Row) -> bool:
         """Remove a pod whose stored end has passed; return whether it was removed."""

@@ -5,7 +5,7 @@ import json
 
 from conformance.check import code, document, expect, recommended, required, success
 from conformance.client import ProviderClient, named
-from conformance.pods import created, entries, entry
+from conformance.pods import created, entries, entry, is_deleted
 from conformance.wire import Answer
 
 ENDPOINTS = (
@@ -51,7 +51,7 @@ def double_slash_paths_are_served(provider: ProviderClient) -> None:
     for path in ("//capacity", "//nodeConditions", "//nodeAddresses"):
         success(provider.get(path))
     success(provider.request("DELETE", "//deletePod", pod))
-    expect(not entries(provider, pod), "DELETE //deletePod did not delete the pod")
+    expect(is_deleted(provider, pod), "DELETE //deletePod did not delete the pod")
 
 
 @required

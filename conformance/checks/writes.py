@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from conformance.check import at, code, expect, recommended, required, success
-from conformance.client import ProviderClient, wait_a_second
+from conformance.client import ProviderClient, wait_a_second, wait_until
 from conformance.pods import created, entries, entry, is_deleted, started, status
 from conformance.wire import Answer
 
@@ -84,6 +84,7 @@ def create_with_another_uid_replaces_the_pod(provider: ProviderClient) -> None:
     """
     created(provider, provider.pod())
     new = created(provider, provider.pod())
+    wait_until(lambda: len(entries(provider, new)) == 1)  # gracefulDelete: the old pod is listed until its end
     read = entry(provider, new)
     expect(at(read, "metadata.uid", str) == new["metadata"]["uid"], "/getPods still returns the old pod")
 

@@ -128,6 +128,7 @@ def node() -> Response:
         phases={phase: phases[phase] for phase in get_args(Phase)},
         namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MAX_NAMESPACES],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
+        max_pods_of_chart=_MAX_PODS_OF_CHART,
         usage=_node_usage(at, {name: float(parse_quantity(text)) for name, text in capacity.items()}),
         addresses=services.runtime.addresses(),
         conditions=services.node_conditions(),

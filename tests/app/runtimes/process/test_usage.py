@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from app.kubernetes.stats import ContainerStats
-from tests.app.runtimes.process import Driven, finish, shell
+from tests.app.runtimes.process import Driven, shell
 from tests.app.runtimes.process.conftest import Run
+from tests.sessions import finish
 from tests.waiting import eventually
 
 BURN = "import os, time\nwhile time.process_time() < 0.3: pass\n"
