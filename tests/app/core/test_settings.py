@@ -193,6 +193,7 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
         "START_DELAY": "0s",
         "RUNTIME": "app.runtimes.synthetic:SyntheticRuntime",
         "RUNTIME_DIRECTORY": "data/runtime",
+        "MOUNTS": "auto",
         "INIT_DURATION": "0s",
         "JOB_DURATION": "5s",
         "USAGE_CPU": "10%",

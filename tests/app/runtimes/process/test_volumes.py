@@ -13,7 +13,8 @@ from app.kubernetes.pod import PodReference
 from app.runtimes import Volume, VolumeFile
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.shim import namespaces
-from tests.app.runtimes.process import Driven, QuickRuntime, finish, settings, shell
+from tests.app.runtimes.process import Driven, QuickRuntime, settings, shell
+from tests.sessions import finish
 from tests.waiting import eventually, together
 
 SLEEP = "exec sleep 3600"
