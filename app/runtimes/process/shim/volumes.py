@@ -43,7 +43,7 @@ class Waiting(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What a run of a container needs.
+    """The namespace and the variables that a run of a container needs.
 
     Attributes:
         namespace: that its processes enter; None if nothing is mounted.
@@ -200,7 +200,7 @@ class Volumes:
         return self._empty(volume) if volume["kind"] == "empty" else os.path.dirname(self._sent(volume))
 
     def _share(self, root: str, *, read_only: bool) -> None:
-        """Give a volume to the group `fsGroup`, as far as this user may. Source: `changeFilePermission`."""
+        """Change the group of a volume to `fsGroup`, as far as this user may. Source: `changeFilePermission`."""
         if self._group is None:
             return
         for directory, _, files in os.walk(root):
