@@ -60,6 +60,7 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("START_DELAY", "1m30s", timedelta(seconds=90)),
     ("RUNTIME", "package.module:Class", "package.module:Class"),
     ("RUNTIME_DIRECTORY", "/var/lib/runtime", Path("/var/lib/runtime")),
+    ("MOUNTS", "environment", "environment"),
     ("INIT_DURATION", "3s", timedelta(seconds=3)),
     ("JOB_DURATION", "1m", timedelta(minutes=1)),
     ("USAGE_CPU", "25%", "25%"),
