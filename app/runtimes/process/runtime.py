@@ -4,7 +4,9 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -48,6 +50,8 @@ from app.runtimes.usage import EarlierUsage
 
 _KEPT = timedelta(minutes=10)
 """How long the files of a deleted pod are kept."""
+_SWEEP_SECONDS = 60.0
+"""The shortest time between two searches for files of UIDs that were not created."""
 _SCHEME = "process"
 _TICK = timedelta(microseconds=1)
 _PODS = 110
@@ -81,7 +85,7 @@ class ProcessRuntime(Runtime):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: {exc.strerror}") from exc
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: may not be written")
-        sweep(self._root)
+        self._sweep()
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._machine = {
             "cpu": str(len(os.sched_getaffinity(0))),
@@ -170,14 +174,13 @@ class ProcessRuntime(Runtime):
         return Timeline([]) if directory.remove() else None
 
     def put_volumes(self, pod: PodReference, volumes: Sequence[Volume]) -> None:
-        """Write the files of volumes, and remove those of UIDs that were not created in ten minutes.
+        """Write the files of volumes. Those of UIDs that are not created are removed by :meth:`conditions`.
 
         Raises:
             InvalidRequest: the UID cannot name a directory.
             ShimError: the files cannot be written.
         """
         check_uid(pod.uid)
-        sweep(self._root)
         try:
             put_volumes(self._root / (pod.uid or ""), volumes)
         except OSError as exc:
@@ -227,6 +230,17 @@ class ProcessRuntime(Runtime):
     def capacity(self) -> dict[str, str]:
         """Return CAPACITY if it is set, else the capacity of this machine."""
         return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._machine)
+
+    def conditions(self, *, now: datetime, since: datetime) -> list[dict[str, str]]:
+        """Return the node's conditions. Each report also removes files of UIDs that were not created in time."""
+        if time.monotonic() - self._swept_at > _SWEEP_SECONDS:
+            self._sweep()
+        return super().conditions(now=now, since=since)
+
+    def _sweep(self) -> None:
+        self._swept_at = time.monotonic()
+        with suppress(OSError):  # the directory is gone: what needs it reports that
+            sweep(self._root)
 
     def directories(self) -> tuple[Path, ...]:
         """Return RUNTIME_DIRECTORY, which holds state and logs."""

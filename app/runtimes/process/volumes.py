@@ -5,7 +5,7 @@
     RUNTIME_DIRECTORY/<pod's UID>/volumes/<volume>/..2026_…/key    the files of one version
 
 They are written before the pod is created, so they are in the directory of its UID. A UID that is not created is
-removed after ten minutes, by the next call in any process or the next start; see :func:`sweep`.
+removed after ten minutes, at the next report of the node or the next start; see :func:`sweep`.
 
 Source: `AtomicWriter` in `pkg/volume/util` of Kubernetes.
 """

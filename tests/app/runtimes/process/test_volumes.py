@@ -3,6 +3,7 @@
 import os
 import stat
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,16 @@ def test_files_of_unknown_pods_are_removed(runtime: ProcessRuntime, root: Path) 
         os.utime(root / uid / "volumes", (0, time.time() - 601))
     QuickRuntime(settings(root))  # the provider starts again
     assert sorted(os.listdir(root)) == ["created", "new"]
+
+
+def test_reports_of_the_node_remove_old_files(
+    runtime: ProcessRuntime, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(runtime, files(key="value"))
+    os.utime(root / UID / "volumes", (0, time.time() - 601))
+    monkeypatch.setattr("app.runtimes.process.runtime._SWEEP_SECONDS", 0)
+    runtime.conditions(now=datetime.now(UTC), since=datetime.now(UTC))
+    assert os.listdir(root) == []
 
 
 @needs_namespaces
