@@ -18,7 +18,8 @@ from broker.node.lease import LeaseLost
 from broker.runner import Node
 from broker.settings import Settings
 
-_OTHER_FILES = 1024
+_OTHER_FILES = 8192
+"""Files besides those of streams: connections, of which each watched ConfigMap or Secret has one."""
 
 
 def main() -> int:

@@ -9,10 +9,11 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from app.core.errors import NotSupported
+from app.core.errors import NotFound, NotSupported
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Manifest, PodReference
+from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
 from app.kubernetes.volumes import Volume
 from app.runtimes.streams import Session, StreamOptions
@@ -110,6 +111,9 @@ class Runtime(ABC):
 
     reports_past_usage: ClassVar[bool] = False
     """Whether :meth:`PodUsage.levels` returns the usage at any time in the past. Otherwise there are no charts."""
+
+    reports_node_usage: ClassVar[bool] = False
+    """Whether :meth:`node_usage` is implemented. Otherwise the provider lacks the extension `nodeStats`."""
 
     takes_volumes: ClassVar[bool] = False
     """Whether it wants the files of volumes. Otherwise the provider does not have the extension `podVolumes`."""
@@ -292,6 +296,15 @@ class Runtime(ABC):
     def directories(self) -> tuple[Path, ...]:
         """Return the directories that are written to; while one is almost full, the node has disk pressure."""
         return ()
+
+    def node_usage(self) -> NodeStats:
+        """Return the usage of the machine that runs the pods.
+
+        Raises:
+            NotFound: this runtime does not report it.
+            Unavailable: it cannot be read now.
+        """
+        raise NotFound(f"the runtime {type(self).__name__} does not report the usage of a machine")
 
     def conditions(self, *, now: datetime, since: datetime) -> list[dict[str, str]]:
         """Return the node's conditions as NodeCondition objects. Must not fail or wait for a database.

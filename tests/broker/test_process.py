@@ -249,8 +249,8 @@ def test_open_files_suffice_for_the_sessions() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
         allow_open_files(100)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1224, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (8392, hard)
         allow_open_files(10)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1224, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (8392, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -356,6 +356,10 @@ USAGE = {
             lambda entry: entry["cpu"].update(usageCoreNanoSeconds=10**15 - entry["cpu"]["usageCoreNanoSeconds"])
         ),
     ),
+    "usage-of-the-machine-has-times-and-numbers": Fault(
+        "memory.availableBytes is negative",
+        faulty.changing_machine(lambda found: found["memory"].update(availableBytes=-1)),
+    ),
     "deleted-pod-has-no-usage": Fault("/podStats has an entry for the deleted pod", faulty.keeps_usage),
 }
 

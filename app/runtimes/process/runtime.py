@@ -18,6 +18,7 @@ from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
 from app.kubernetes.env import CONFIG_ERROR
 from app.kubernetes.pod import Manifest, PodReference
+from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
 from app.kubernetes.volumes import Volume
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
@@ -33,6 +34,7 @@ from app.runtimes.observed import (
 )
 from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
+from app.runtimes.process.machine import Machine
 from app.runtimes.process.plan import (
     check_uid,
     decode_spec,
@@ -69,6 +71,7 @@ class ProcessRuntime(Runtime):
     has_pod_network = False
     computes_ahead = False
     reports_usage = True
+    reports_node_usage = True
     takes_volumes = True
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
@@ -87,7 +90,8 @@ class ProcessRuntime(Runtime):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: may not be written")
         self._sweep()
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self._machine = {
+        self._machine = Machine(self._root)
+        self._capacity = {
             "cpu": str(len(os.sched_getaffinity(0))),
             "memory": f"{memory // 1024}Ki",
             "ephemeral-storage": f"{disk // 1024}Ki",
@@ -227,9 +231,13 @@ class ProcessRuntime(Runtime):
         """Return what reads the measurements of the pod's shim."""
         return ProcessUsage(PodDirectory.of(pod, root=self._root))
 
+    def node_usage(self) -> NodeStats:
+        """Return the usage of this machine, and of the file system of RUNTIME_DIRECTORY."""
+        return self._machine.usage(self.settings.node_name)
+
     def capacity(self) -> dict[str, str]:
         """Return CAPACITY if it is set, else the capacity of this machine."""
-        return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._machine)
+        return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._capacity)
 
     def conditions(self, *, now: datetime, since: datetime) -> list[dict[str, str]]:
         """Return the node's conditions. Each report also removes files of UIDs that were not created in time."""

@@ -10,6 +10,7 @@ EXTENSIONS = {
     "containerEnvironments": 1,
     "gracefulDelete": 1,
     "logs": 1,
+    "nodeStats": 1,
     "podStats": 1,
     "podStatuses": 1,
     "podVolumes": 1,
@@ -29,6 +30,8 @@ def extensions() -> Response:
         del offered["podStats"]
     if not services.volumes.is_available:
         del offered["podVolumes"]
+    if not services.runtime.reports_node_usage:
+        del offered["nodeStats"]
     if not services.settings.streams:
         del offered["streams"]
     return json_response(offered)

@@ -95,7 +95,7 @@ class Supervisor:
             if self._deadline is not None and wake is None:
                 break
             self._meter.measure(now, self._containers)
-            wakes = [wake, self._sessions.reconcile(now), self._meter.due, self._volumes.due()]
+            wakes = [wake, self._sessions.reconcile(now), self._volumes.due()]
             if not self._try_save_state():
                 wakes.append(now + _RETRY_SECONDS)
             self._wait(min((wake for wake in wakes if wake is not None), default=None))
