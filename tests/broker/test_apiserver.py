@@ -196,19 +196,20 @@ async def test_a_token_is_bound_to_a_pod(corner: Corner, pod: Object) -> None:
         }
 
     accounts = f"/api/v1/namespaces/{corner.namespace}/serviceaccounts"
-    token = await corner.client.create(f"{accounts}/default/token", request(expirationSeconds=600))
+    await corner.client.create(accounts, {"metadata": {"name": "robot"}})
+    token = await corner.client.create(f"{accounts}/robot/token", request(expirationSeconds=600))
     assert token["spec"]["expirationSeconds"] == 600
     assert token["status"]["token"]
     assert token["status"]["expirationTimestamp"].endswith("Z")
     with pytest.raises(Invalid):
-        await corner.client.create(f"{accounts}/default/token", request(expirationSeconds=599))
+        await corner.client.create(f"{accounts}/robot/token", request(expirationSeconds=599))
     with pytest.raises(NotFound, match=r'serviceaccounts "none" not found'):
         await corner.client.create(f"{accounts}/none/token", request())
     other = {"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": "6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20"}
     with pytest.raises(Conflict):
-        await corner.client.create(f"{accounts}/default/token", request(boundObjectRef=other))
+        await corner.client.create(f"{accounts}/robot/token", request(boundObjectRef=other))
     with pytest.raises(NotFound, match=r'pods "other" not found'):
-        await corner.client.create(f"{accounts}/default/token", request(boundObjectRef={**other, "name": "other"}))
+        await corner.client.create(f"{accounts}/robot/token", request(boundObjectRef={**other, "name": "other"}))
 
 
 async def test_a_name_selects_one_object(corner: Corner) -> None:
