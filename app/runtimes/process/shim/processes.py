@@ -190,6 +190,23 @@ def stat(pid: int) -> Stat:
         is_alive=fields[0] not in (b"Z", b"X"),
         parent=int(fields[1]),
         session=int(fields[3]),
-        cpu=sum(map(int, fields[11:15])) * _TICK_MICROSECONDS,
+        cpu=_cpu_microseconds(pid, own=fields[11:13]) + sum(map(int, fields[13:15])) * _TICK_MICROSECONDS,
         memory=int(fields[21]) * _PAGE,
     )
+
+
+def _cpu_microseconds(pid: int, *, own: list[bytes]) -> int:
+    """Return the CPU time of a process without its children.
+
+    Its CPU clock is precise: a process that only waits has used less than the tick in which `/proc` counts, and
+    metrics-server leaves out a pod with a container that has used none. Source of the clock's ID:
+    clock_getcpuclockid(3) of glibc.
+
+    Args:
+        pid: the process.
+        own: its time in ticks, for when it has no clock any more.
+    """
+    try:
+        return -(-time.clock_gettime_ns(~pid << 3 | 2) // 1000)
+    except OSError:
+        return sum(map(int, own)) * _TICK_MICROSECONDS
