@@ -186,26 +186,32 @@ async def test_an_ended_pod_is_deleted_at_once(corner: Corner) -> None:
     assert await corner.read(path(corner)) is None
 
 
-async def test_a_token_is_bound_to_a_pod(corner: Corner, pod: Object) -> None:
+@pytest.mark.usefixtures("pod")
+async def test_a_token_is_bound_to_a_pod(corner: Corner) -> None:
+    accounts = f"/api/v1/namespaces/{corner.namespace}/serviceaccounts"
+    for name in ("robot", "stranger"):
+        await corner.client.create(accounts, {"metadata": {"name": name}})
+    pod = await corner.create_pod("bound", serviceAccountName="robot")
+
     def request(**spec: Any) -> Object:
-        bound = {"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": pod["metadata"]["uid"]}
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": "bound", "uid": pod["metadata"]["uid"]}
         return {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"boundObjectRef": bound, "audiences": [], **spec},
         }
 
-    accounts = f"/api/v1/namespaces/{corner.namespace}/serviceaccounts"
-    await corner.client.create(accounts, {"metadata": {"name": "robot"}})
     token = await corner.client.create(f"{accounts}/robot/token", request(expirationSeconds=600))
     assert token["spec"]["expirationSeconds"] == 600
     assert token["status"]["token"]
     assert token["status"]["expirationTimestamp"].endswith("Z")
+    with pytest.raises(ApiError, match="different serviceaccount name"):
+        await corner.client.create(f"{accounts}/stranger/token", request())
     with pytest.raises(Invalid):
         await corner.client.create(f"{accounts}/robot/token", request(expirationSeconds=599))
     with pytest.raises(NotFound, match=r'serviceaccounts "none" not found'):
         await corner.client.create(f"{accounts}/none/token", request())
-    other = {"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": "6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20"}
+    other = {"apiVersion": "v1", "kind": "Pod", "name": "bound", "uid": "6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20"}
     with pytest.raises(Conflict):
         await corner.client.create(f"{accounts}/robot/token", request(boundObjectRef=other))
     with pytest.raises(NotFound, match=r'pods "other" not found'):
