@@ -33,7 +33,6 @@ def labels(**values: str) -> str:
     return ",".join([f'{name}="{escaped(value)}"' for name, value in values.items()])
 
 
-@lru_cache(maxsize=16384)
 def escaped(value: str) -> str:
     """Return the value of a label as in a sample, without the quotes."""
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
