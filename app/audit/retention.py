@@ -5,21 +5,21 @@ A process that is killed in between leaves rows in both the file and the databas
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
 from app.audit.writer import Caller, Event, append_events
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
-from app.db.models import AuditEvent, Base, Pod, PodStatus, UsageChange
+from app.db.models import AuditEvent, Base, Pod, PodStatus, PodVolume, UsageChange
 from app.db.nodes import lock_node
 from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 500
 _CHARACTERS_AT_ONCE = 256 * 1024
 """Limits a transaction, so that an almost full disk has room for it."""
 _ROWS_PER_CHUNK = 20
-_JSON = {"change", "pod", "status", "usage"}
+_JSON = {"change", "files", "pod", "sources", "status", "usage"}
 
 Progress = Callable[[int], None]
 
@@ -117,18 +117,24 @@ class Retention:
                     return
                 lines = [line(table, row._mapping) for row in found]
                 if table is Pod:
-                    lines += self._delete_history([row.id for row in found], connection)
+                    lines += self._delete_history(found, connection)
                 _write(file, lines)
                 wanted = [tuple(row._mapping[key.name] for key in keys) for row in found]
                 connection.execute(delete(table).where(tuple_(*keys).in_(wanted)))
             after = rows.where(tuple_(*keys) > wanted[-1])
             yield len(found)
 
-    def _delete_history(self, pod_ids: list[int], connection: Connection) -> list[bytes]:
-        """Delete what belongs to pods, which the deletion of the pods requires; return its lines."""
+    def _delete_history(self, pods: Sequence[Row], connection: Connection) -> list[bytes]:
+        """Delete the rows of other tables that belong to pods; return their lines."""
+        ids, uids = [pod.id for pod in pods], [pod.uid for pod in pods]
+        tables: dict[type[Base], ColumnElement[bool]] = {
+            PodStatus: PodStatus.pod_id.in_(ids),
+            UsageChange: UsageChange.pod_id.in_(ids),
+            PodVolume: and_(PodVolume.node_name == self._node_name, PodVolume.uid.in_(uids)),
+        }
         lines = []
-        for table in (PodStatus, UsageChange):
-            columns, of_these = table.__table__, table.pod_id.in_(pod_ids)
+        for table, of_these in tables.items():
+            columns = table.__table__
             rows = connection.execute(select(columns).where(of_these).order_by(*columns.primary_key))
             lines += [line(table, row._mapping) for row in rows]
             connection.execute(delete(table).where(of_these))

@@ -95,7 +95,7 @@ def test_the_examples_in_a_module_are_true() -> None:
         ({"volumeMounts": [TOKEN, {"name": "a", "mountPath": "/a"}]}, {}, "spec.containers[0].volumeMounts[1]"),
         (
             {"volumeMounts": [{"name": "a", "mountPath": "/a"}]},
-            {"volumes": [{"name": "a", "hostPath": {"path": "/b"}}]},
+            {"volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "b"}}]},
             "spec.containers[0].volumeMounts[0]",
         ),
         ({"volumeDevices": [{"name": "a", "devicePath": "/a"}]}, {}, "spec.containers[0].volumeDevices"),
