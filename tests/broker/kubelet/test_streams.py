@@ -79,6 +79,13 @@ async def test_exec_carries_bytes_and_status(streams: Client, stub: StreamProvid
     assert stub.requests == [("/exec", [*where, *wanted, ("command", "cat")], V5)]
 
 
+async def test_a_command_may_be_long(streams: Client, stub: StreamProvider) -> None:
+    """A script of `sh -c` is a word of the command."""
+    ws = await streams.connect(command="x" * 200_000, output="1")
+    await ws.close()
+    assert stub.requests[0][1][-1] == ("command", "x" * 200_000)
+
+
 async def test_an_exit_code_arrives(streams: Client, stub: StreamProvider) -> None:
     async def fail(socket: Socket) -> None:
         await socket.send_bytes(b"\x02no such file")
