@@ -70,6 +70,9 @@ def with_replies(replies: object, annotation: str = "exec__web") -> dict[str, An
         (["printenv", "COLOUR"], ("blue\n", "", 0)),
         (["printenv", "NONE"], ("", "", 1)),
         (["sh", "-c", "exit 3"], ("", "", 3)),
+        (["sh", "-c", "exit 259"], ("", "", 3)),
+        (["sh", "-c", "exit -1"], ("", "sh: exit: Illegal number: -1\n", 2)),
+        (["sh", "-c", f"exit {'9' * 5000}"], ("", f"sh: exit: Illegal number: {'9' * 5000}\n", 2)),
         (["sh", "-c", "false && echo no || echo 'a; b'; true"], ("a; b\n", "", 0)),
         (["bash", "-lc", "pwd\nwhoami"], ("/\nroot\n", "", 0)),
         (["sleep", "0.01"], ("", "", 0)),
@@ -105,6 +108,13 @@ def test_a_shell_on_a_terminal_prompts_and_echoes() -> None:
 
 def test_a_terminal_ends_at_ctrl_d() -> None:
     assert execute(POD, "sh", typed=b"\x04", options=TERMINAL)[2] == 0
+
+
+@pytest.mark.parametrize("command", [["[", "-f", "x", "]"], ["what?"], ["any [a] thing"]])
+def test_only_the_star_matches_other_text(command: Sequence[str]) -> None:
+    pod = with_replies({"[ -f x ]": "yes\n", "what?": "yes\n", "any [a] *": "yes\n"})
+    assert execute(pod, *command) == ("yes\n", "", 0)
+    assert execute(pod, "whats") == ("", "sh: whats: not found\n", 127)
 
 
 def test_annotations_give_replies() -> None:
