@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
@@ -19,12 +20,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self._kubernetes = self._histogram(
+        kubernetes = self._histogram(
             "kubernetes_request_seconds", "Requests to the API server; code 0: no answer.", "method", "code"
         )
-        self._provider = self._histogram(
+        provider = self._histogram(
             "provider_request_seconds", "Requests to the provider; code 0: no answer.", "call", "code"
         )
+        # A look-up of labels takes as long as the observation (docs/decisions/0047).
+        self._kubernetes, self._provider = cache(kubernetes.labels), cache(provider.labels)
         self._dropped = Counter(
             "virtual_kubelet_web_events_dropped",
             "Events that were not written because too many waited.",
@@ -67,11 +70,11 @@ class Metrics:
 
     def kubernetes_request(self, method: str, code: int, seconds: float) -> None:
         """Count a request to the API server; code 0 without an answer."""
-        self._kubernetes.labels(method, code).observe(seconds)
+        self._kubernetes(method, code).observe(seconds)
 
     def provider_request(self, call: str, code: int, seconds: float) -> None:
         """Count a request to the provider by its path, without the query."""
-        self._provider.labels(call, code).observe(seconds)
+        self._provider(call, code).observe(seconds)
 
     def register_node(
         self, *, pods: Callable[[], int], ready: Callable[[], bool], last_sync: Callable[[], datetime | None]

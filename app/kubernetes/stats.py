@@ -1,7 +1,6 @@
-"""The `PodStats` type: the usage of a pod's running containers, as a kubelet reports it in `/stats/summary`.
+"""The types `PodStats` and `NodeStats`: usage as a kubelet reports it in `/stats/summary`.
 
-Source of the names and units: `k8s.io/kubelet/pkg/apis/stats/v1alpha1`. Times are in whole seconds, as in
-`metav1.Time`; a total belongs to the time beside it.
+Source of the names and units: `k8s.io/kubelet/pkg/apis/stats/v1alpha1`. A total belongs to the time beside it.
 """
 
 from collections.abc import Sequence
@@ -44,6 +43,26 @@ class ProcessStats(_Stats, frozen=True):
     process_count: int = msgspec.field(name="process_count")
 
 
+class FsStats(_Stats, frozen=True):
+    """Bytes and inodes: of a file system, and those in use by the owner of this object."""
+
+    time: str
+    available_bytes: int
+    capacity_bytes: int
+    used_bytes: int
+    inodes_free: int
+    inodes: int
+    inodes_used: int
+
+
+class RlimitStats(_Stats, frozen=True):
+    """The greatest possible number of tasks of the machine (processes and threads), and the present one."""
+
+    time: str
+    max_pid: int = msgspec.field(name="maxpid")
+    tasks: int = msgspec.field(name="curproc")
+
+
 class ContainerStats(_Stats, frozen=True):
     """The usage of a running container; its totals begin at zero with each start."""
 
@@ -61,7 +80,25 @@ class PodStats(_Stats, frozen=True, kw_only=True):
     containers: Sequence[ContainerStats]
     cpu: CPUStats
     memory: MemoryStats
+    ephemeral_storage: FsStats | None = msgspec.field(name="ephemeral-storage", default=None)
     process_stats: ProcessStats | None = msgspec.field(name="process_stats", default=None)
+
+
+class NodeMemoryStats(MemoryStats, frozen=True):
+    """The memory of a machine; the working set is what is not available."""
+
+    available_bytes: int
+
+
+class NodeStats(_Stats, frozen=True, kw_only=True):
+    """The usage of a machine since `start_time`, its last boot."""
+
+    node_name: str
+    start_time: str
+    cpu: CPUStats
+    memory: NodeMemoryStats
+    fs: FsStats
+    rlimit: RlimitStats
 
 
 def sum_cpu(containers: Sequence[ContainerStats]) -> CPUStats:
@@ -86,6 +123,6 @@ def sum_memory(containers: Sequence[ContainerStats]) -> MemoryStats:
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode_stats(stats: PodStats) -> bytes:
-    """Return the usage of a pod as compact JSON."""
+def encode_stats(stats: PodStats | NodeStats) -> bytes:
+    """Return usage as compact JSON."""
     return _ENCODER.encode(stats)

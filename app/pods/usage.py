@@ -167,8 +167,10 @@ class UsageService:
         running = [row for row in rows if row.phase in ("Pending", "Running")]
         self._keep(connection, [row for row in running if not self._is_kept(row)])
         self._read_histories(connection, running, histories, at)
-        for row in running:
-            _, usage = self._kept.get(row.id, _UNKNOWN)
+        usages = [self._kept.get(row.id, _UNKNOWN)[1] for row in running]
+        for measured in filter(None, usages):
+            measured.prepare()
+        for row, usage in zip(running, usages, strict=True):
             if usage is None:
                 continue
             status = decode_status(row.status)
@@ -179,6 +181,7 @@ class UsageService:
                     containers=containers,
                     cpu=sum_cpu(containers),
                     memory=sum_memory(containers),
+                    ephemeral_storage=usage.ephemeral_storage(),
                 )
 
     def _read_histories(

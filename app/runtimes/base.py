@@ -9,11 +9,13 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from app.core.errors import NotSupported
+from app.core.errors import NotFound, NotSupported
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
-from app.kubernetes.pod import Manifest
+from app.kubernetes.pod import Manifest, PodReference
+from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
+from app.kubernetes.volumes import Volume
 from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.usage import EarlierUsage, PodUsage
 
@@ -110,6 +112,12 @@ class Runtime(ABC):
     reports_past_usage: ClassVar[bool] = False
     """Whether :meth:`PodUsage.levels` returns the usage at any time in the past. Otherwise there are no charts."""
 
+    reports_node_usage: ClassVar[bool] = False
+    """Whether :meth:`node_usage` is implemented. Otherwise the provider lacks the extension `nodeStats`."""
+
+    takes_volumes: ClassVar[bool] = False
+    """Whether it wants the files of volumes. Otherwise the provider does not have the extension `podVolumes`."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
@@ -200,6 +208,22 @@ class Runtime(ABC):
         and `advance` must detect work that is missing.
         """
 
+    def put_volumes(self, pod: PodReference, volumes: Sequence[Volume]) -> None:  # noqa: B027 - optional
+        """Take the files of volumes of a pod, which `create` may not know yet; by default, drop them.
+
+        Called outside of any transaction, with `takes_volumes`: before the pod is created, and whenever something
+        has changed, with the volumes that have. A volume that is not among them stays as it is. Files of a UID
+        that is not created within ten minutes must be removed. A call can be repeated, and several processes can
+        make it at once. Files may hold secrets: no other user may read them, and no error may quote them.
+
+        Args:
+            pod: the pod; its UID is set.
+            volumes: each with all of its files.
+
+        Raises:
+            Unavailable: they cannot be stored now; the client sends them again.
+        """
+
     @abstractmethod
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
@@ -272,6 +296,15 @@ class Runtime(ABC):
     def directories(self) -> tuple[Path, ...]:
         """Return the directories that are written to; while one is almost full, the node has disk pressure."""
         return ()
+
+    def node_usage(self) -> NodeStats:
+        """Return the usage of the machine that runs the pods.
+
+        Raises:
+            NotFound: this runtime does not report it.
+            Unavailable: it cannot be read now.
+        """
+        raise NotFound(f"the runtime {type(self).__name__} does not report the usage of a machine")
 
     def conditions(self, *, now: datetime, since: datetime) -> list[dict[str, str]]:
         """Return the node's conditions as NodeCondition objects. Must not fail or wait for a database.

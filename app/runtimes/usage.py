@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from app.kubernetes.stats import ContainerStats
+from app.kubernetes.stats import ContainerStats, FsStats
 from app.kubernetes.status import PodStatus
 
 
@@ -89,6 +89,9 @@ class PodUsage(ABC):
         """Return what is needed to compute this usage once an update has changed it; None if nothing is."""
         return None
 
+    def prepare(self) -> None:  # noqa: B027 - optional: a usage that is computed needs no preparation
+        """Begin to measure. Called for many pods before :meth:`containers` is called for the first."""
+
     @abstractmethod
     def containers(
         self, status: PodStatus, *, at: datetime, history: ReadyHistory | None
@@ -106,6 +109,10 @@ class PodUsage(ABC):
         Returns:
             Containers of every kind; none for one that does not run, or whose usage is unknown.
         """
+
+    def ephemeral_storage(self) -> FsStats | None:
+        """Return the disk space that the pod uses; None if it is unknown. A runtime that measures may keep it."""
+        return None
 
     def levels(
         self, status: PodStatus, times: Sequence[datetime], *, history: ReadyHistory | None

@@ -35,6 +35,11 @@ class ApiError(BrokerError):
         """Whether the request is invalid itself: a repetition would be refused too."""
         return self.status in _PERMANENT
 
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same request may succeed later: no answer, too many requests, or a fault of the server."""
+        return self.status in (0, HTTPStatus.TOO_MANY_REQUESTS) or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
 
 class Unreachable(ApiError):
     """No complete answer; the request may have been carried out."""

@@ -6,20 +6,25 @@ a minute. So an error that repeats for every pod of a node does not load the API
 Events are less urgent than statuses: they wait while statuses are to be written. Of those that wait, each type has
 a limit; the oldest are dropped, and counted. So a thousand pods that start do not displace the warning about one
 that cannot.
+
+An event that the API server refuses is dropped. Without an answer, and after an answer that may be another one
+later, it is sent again, for as long as client-go tries: two minutes.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal, NamedTuple
 from uuid import uuid4
 
 import structlog
 
+from broker.backoff import Backoff
 from broker.dependencies import Dependencies
-from broker.kubernetes.errors import ApiError, NotFound
+from broker.kubernetes.errors import AlreadyExists, ApiError, NotFound
 from broker.kubernetes.objects import to_time
 from broker.types import Object
 
@@ -35,6 +40,9 @@ are written without a break, one event a second is written."""
 _KNOWN_LIMIT = 4096
 _WRITE_INTERVAL = timedelta(minutes=1)
 """Least time between two writes of the same event."""
+_RETRIED_FOR = timedelta(minutes=2)
+_SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 10.0
+"""Seconds between two attempts at the same event."""
 
 log = structlog.get_logger()
 
@@ -122,7 +130,7 @@ class EventRecorder:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write the recorded events, until cancelled. An event that cannot be written is dropped."""
+        """Write the recorded events, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -143,9 +151,9 @@ class EventRecorder:
         path = f"/api/v1/namespaces/{key.namespace or _CLUSTER_NAMESPACE}/events"
         if written := self._written.get(key):
             written.count, written.last_write = written.count + len(times), times[-1]
+            change = {"count": written.count, "lastTimestamp": to_time(times[-1])}
             try:
-                change = {"count": written.count, "lastTimestamp": to_time(times[-1])}
-                await self._client.patch(f"{path}/{written.name}", change)
+                await self._send(partial(self._client.patch, f"{path}/{written.name}", change), times[-1])
             except NotFound:  # the API server deletes events after an hour
                 del self._written[key]
             else:
@@ -154,10 +162,33 @@ class EventRecorder:
         if len(self._written) > _KNOWN_LIMIT:
             self._written.popitem(last=False)
         try:
-            await self._client.create(path, self._event(key, written, times))
+            await self._send(partial(self._client.create, path, self._event(key, written, times)), times[-1])
+        except AlreadyExists:  # the answer to an earlier attempt was lost
+            return
         except ApiError:
             self._written.pop(key, None)
             raise
+
+    async def _send(self, request: Callable[[], Awaitable[object]], recorded: datetime) -> None:
+        """Send a request, and again with backoff while it may succeed and the event is not too old.
+
+        Args:
+            request: sends it; carried out twice, it has the effect of one.
+            recorded: time of the event.
+
+        Raises:
+            ApiError: of the last attempt.
+        """
+        backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
+        while True:
+            try:
+                await request()
+            except ApiError as exc:
+                if not exc.is_temporary or self._clock() - recorded >= _RETRIED_FOR:
+                    raise
+                await asyncio.sleep(backoff.after(exc))
+            else:
+                return
 
     def _event(self, key: _EventKey, recorded: _WrittenEvent, times: list[datetime]) -> Object:
         return {

@@ -1,13 +1,14 @@
 """Pressure on the resources of the node: thresholds, the order in which pods are evicted, and the messages.
 
-A threshold is a least amount of a resource that is to be available: capacity of the node less usage. Below it, the
-node has a condition such as MemoryPressure, and pods are evicted in this order: those that use more than they
-request, then by priority, the lower first, then by usage less request, the larger first. For processes, which are
-not requested, the order is priority, then number.
+A threshold is a least amount of a resource that is to be available: what the provider's machine has left, or where
+the provider does not report its machine, capacity of the node less usage of the pods. Below it, the node has a
+condition such as MemoryPressure, and pods are evicted in this order: those that use more than they request first,
+then by priority, the lower first, then by usage less request, the larger first. For processes, which are not
+requested, the order is priority, then number.
 
 A pod for which the provider reports no usage has no running container: it uses nothing.
 
-Source: `pkg/kubelet/eviction/helpers.go` for order and messages, `Admit` in `eviction_manager.go`.
+Source: `pkg/kubelet/eviction/helpers.go` for amounts, order and messages, `Admit` in `eviction_manager.go`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,18 +46,41 @@ class PodUsage(NamedTuple):
         return self.amounts.get(resource) or 0
 
 
+class Available(NamedTuple):
+    """An amount of a resource, in bytes or tasks, and the capacity it is part of."""
+
+    amount: int
+    capacity: Decimal | int
+
+
 class NodeUsage(NamedTuple):
     """Usage of the node.
 
     Attributes:
         memory: memory of the pods and of the broker in bytes.
         pods: UID → usage.
+        machine: resource → what is available on the machine of the provider, where it is reported.
     """
 
     memory: int
     pods: Mapping[str, PodUsage]
+    machine: Mapping[str, Available] = {}
 
-    def of(self, resource: str) -> int | None:
+    def available(self, resource: str, capacity: Amounts) -> Available | None:
+        """Return what is available of a resource; None where usage or capacity is not reported.
+
+        Args:
+            resource: name of the resource.
+            capacity: of the node, for what the machine does not report.
+        """
+        if resource in self.machine:
+            return self.machine[resource]
+        used = self._used(resource)
+        if used is None or resource not in capacity:
+            return None
+        return Available(int(capacity[resource]) - used, capacity[resource])
+
+    def _used(self, resource: str) -> int | None:
         """Return the usage of a resource; None where no pod reports it."""
         if resource == MEMORY:
             return self.memory
@@ -75,7 +99,7 @@ class Threshold(NamedTuple):
     resource: str
     text: str
 
-    def amount(self, capacity: Decimal) -> int:
+    def amount(self, capacity: Decimal | int) -> int:
         """Return the amount in whole units."""
         if self.text.endswith("%"):
             return int(capacity * Decimal(self.text[:-1]) / 100)
@@ -83,14 +107,11 @@ class Threshold(NamedTuple):
 
     def shortage(self, usage: NodeUsage, capacity: Amounts) -> "Shortage | None":
         """Return the shortage; None where enough is available, or where usage or capacity are not reported."""
-        used = usage.of(self.resource)
-        if used is None or self.resource not in capacity:
-            return None
-        threshold, available = self.amount(capacity[self.resource]), int(capacity[self.resource]) - used
-        if available >= threshold:
+        available = usage.available(self.resource, capacity)
+        if available is None or available.amount >= (threshold := self.amount(available.capacity)):
             return None
         is_binary = self.text.endswith(("i", "%"))
-        return Shortage(self.resource, format_quantity(threshold, binary=is_binary), max(available, 0))
+        return Shortage(self.resource, format_quantity(threshold, binary=is_binary), max(available.amount, 0))
 
 
 class Shortage(NamedTuple):

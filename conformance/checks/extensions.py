@@ -17,12 +17,12 @@ def extensions_is_a_map_of_versions(provider: ProviderClient) -> None:
 
 @extension
 def named_extensions_exist(provider: ProviderClient) -> None:
-    """`/extensions` names `podStatuses` and `podStats` if, and only if, `GET` of that path is implemented.
+    """`/extensions` names `podStatuses`, `podStats` and `nodeStats` if, and only if, `GET` of it is implemented.
 
     The broker uses what is named, and nothing else.
     """
     named = offered(provider)
-    for name, query in (("podStatuses", {"since": 0}), ("podStats", {})):
+    for name, query in (("podStatuses", {"since": 0}), ("podStats", {}), ("nodeStats", {})):
         answer = provider.get(f"/{name}", **query)
         if name in named:
             code(answer, 200)

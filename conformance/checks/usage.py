@@ -1,4 +1,4 @@
-"""Usage of pods: `/podStats`."""
+"""Usage of pods and of their machine: `/podStats` and `/nodeStats`."""
 
 from typing import Any
 
@@ -35,12 +35,10 @@ def usage_has_times_and_numbers(provider: ProviderClient) -> None:
     """
     found = _wait_for(provider, created(provider, provider.pod()))
     for owner in (found, *at(found, "containers", list)):
-        for path in _AMOUNTS:
-            amount = at(owner, path, int)
-            expect(amount >= 0, f"{path} is negative")
-        for resource in ("cpu", "memory"):
-            time = at(owner, f"{resource}.time", str)
-            expect(is_rfc3339(time), f"{resource}.time is not in RFC 3339 format: {time}")
+        _are_amounts(owner, *_AMOUNTS)
+        _have_times(owner, "cpu.time", "memory.time")
+    if "ephemeral-storage" in found:
+        _is_file_system(found, "ephemeral-storage", "usedBytes")
 
 
 @extension
@@ -90,6 +88,27 @@ def deleted_pod_has_no_usage(provider: ProviderClient) -> None:
     expect(_usage(provider, pod) is None, "/podStats has an entry for the deleted pod")
 
 
+@extension
+def usage_of_the_machine_has_times_and_numbers(provider: ProviderClient) -> None:
+    """`GET /nodeStats` has CPU and memory with their times; `fs` and `rlimit` are optional.
+
+    The node reports it as its own usage, and evicts pods by what is available.
+    """
+    answer = provider.get("/nodeStats")
+    if answer.code in (404, 405, 501):
+        raise NotOffered("/nodeStats does not exist")
+    found = document(answer, dict)
+    times = ["startTime", "cpu.time", "memory.time"]
+    amounts = ["cpu.usageCoreNanoSeconds", "memory.workingSetBytes", "memory.availableBytes"]
+    if "fs" in found:
+        _is_file_system(found, "fs", "availableBytes", "capacityBytes")
+    if "rlimit" in found:
+        times.append("rlimit.time")
+        amounts += ["rlimit.maxpid", "rlimit.curproc"]
+    _have_times(found, *times)
+    _are_amounts(found, *amounts)
+
+
 _AMOUNTS = (
     "cpu.usageNanoCores",
     "cpu.usageCoreNanoSeconds",
@@ -97,6 +116,22 @@ _AMOUNTS = (
     "memory.rssBytes",
     "memory.usageBytes",
 )
+
+
+def _are_amounts(owner: dict[str, Any], *paths: str) -> None:
+    for path in paths:
+        expect(at(owner, path, int) >= 0, f"{path} is negative")
+
+
+def _have_times(owner: dict[str, Any], *paths: str) -> None:
+    for path in paths:
+        time = at(owner, path, str)
+        expect(is_rfc3339(time), f"{path} is not in RFC 3339 format: {time}")
+
+
+def _is_file_system(owner: dict[str, Any], path: str, *amounts: str) -> None:
+    _have_times(owner, f"{path}.time")
+    _are_amounts(owner, *(f"{path}.{amount}" for amount in amounts))
 
 
 def _usage(provider: ProviderClient, pod: PodJSON) -> dict[str, Any] | None:

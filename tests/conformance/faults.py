@@ -356,7 +356,24 @@ USAGE = {
             lambda entry: entry["cpu"].update(usageCoreNanoSeconds=10**15 - entry["cpu"]["usageCoreNanoSeconds"])
         ),
     ),
+    "usage-of-the-machine-has-times-and-numbers": Fault(
+        "memory.availableBytes is negative",
+        faulty.changing_machine(lambda found: found["memory"].update(availableBytes=-1)),
+    ),
     "deleted-pod-has-no-usage": Fault("/podStats has an entry for the deleted pod", faulty.keeps_usage),
+}
+
+VOLUMES = {
+    "volumes-are-accepted-before-the-pod": Fault(
+        "PUT /podVolumes returns 404 Not Found", returning_status(404, on("/podVolumes"), "Not Found")
+    ),
+    "volumes-of-a-running-pod-can-change": Fault(
+        "PUT /podVolumes returns 400 Bad Request",
+        returning_status(400, body_containing(b"other/name", "/podVolumes")),
+    ),
+    "invalid-volumes-return-400": Fault(
+        "PUT /podVolumes returns 200 OK, not 400", returning_status(200, on("/podVolumes"))
+    ),
 }
 
 STREAMS = {
@@ -392,6 +409,7 @@ FAULTS = {
         ("environments", ENVIRONMENTS),
         ("batches", BATCHES),
         ("usage", USAGE),
+        ("volumes", VOLUMES),
         ("streams", STREAMS),
     )
     for name, fault in faults.items()

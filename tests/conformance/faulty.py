@@ -129,6 +129,17 @@ def changing_usage(change: Callable[[Object], object]) -> Faulty:
     return changing("/podStats", changed)
 
 
+def changing_machine(change: Callable[[Object], object]) -> Faulty:
+    """Change `/nodeStats`."""
+
+    def changed(reply: Reply) -> Reply:
+        found: Any = reply.data
+        change(found)
+        return json_reply(found)
+
+    return changing("/nodeStats", changed)
+
+
 async def keeps_usage(stub: StubProvider, request: Request) -> Reply:
     """Return the usage of pods that are gone."""
     reply = await stub.answer(request)

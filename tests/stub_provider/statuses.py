@@ -48,6 +48,25 @@ def ended(status: Object, exit_code: int) -> Object:
     return {**status, "phase": "Failed" if exit_code else "Succeeded", "containerStatuses": containers}
 
 
+def node_stats(seconds: int) -> Object:
+    """Return the usage of a machine whose processor has worked for a number of seconds."""
+    time = (datetime.fromisoformat(NOW) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    memory = {
+        "workingSetBytes": 6 * 2**30,
+        "availableBytes": 2 * 2**30,
+        "rssBytes": 2**30,
+        "usageBytes": 7 * 2**30,
+    }
+    return {
+        "nodeName": "stub",
+        "startTime": NOW,
+        "cpu": {"time": time, "usageNanoCores": 10**9, "usageCoreNanoSeconds": seconds * 10**9},
+        "memory": {"time": time, **memory},
+        "fs": {"time": time, "availableBytes": 2**30, "capacityBytes": 2**34, "usedBytes": 15 * 2**30},
+        "rlimit": {"time": time, "maxpid": 32768, "curproc": 300},
+    }
+
+
 def pod_stats(pod: Object, status: Object, seconds: int) -> Object:
     """Return the usage of a pod whose containers have each used one core for a number of seconds."""
     time = (datetime.fromisoformat(NOW) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")

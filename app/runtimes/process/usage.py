@@ -1,13 +1,15 @@
 """The usage of a pod of processes: what its shim measures."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
-from app.core.timestamps import rfc3339
-from app.kubernetes.stats import ContainerStats, CPUStats, MemoryStats
+from app.core.timestamps import rfc3339, rfc3339_micro
+from app.kubernetes.stats import ContainerStats, CPUStats, FsStats, MemoryStats
 from app.kubernetes.status import PodStatus
+from app.runtimes.process.machine import filesystem, occupied
 from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.shim.record import USAGE
 from app.runtimes.usage import PodUsage, ReadyHistory
@@ -17,6 +19,10 @@ _OLDEST_SECONDS = 60
 
 An older one was made before a time at which nobody asked, and a rate since then would be an average.
 """
+
+_STORAGE_SECONDS = 10
+_WAIT_SECONDS, _PAUSE_SECONDS = 1.0, 0.005
+"""How long the measurements of a request are waited for, and the time between two looks."""
 
 
 class _Container(msgspec.Struct, frozen=True):
@@ -31,7 +37,7 @@ class _Container(msgspec.Struct, frozen=True):
 class _Usage(msgspec.Struct, frozen=True):
     """The content of `usage.json`; `at` is in seconds since 1970."""
 
-    at: int
+    at: float
     containers: dict[str, _Container]
 
 
@@ -39,34 +45,66 @@ _DECODER = msgspec.json.Decoder(_Usage)
 
 
 class ProcessUsage(PodUsage):
-    """Reads the last measurement of the pod's shim, and asks for the next one.
+    """Asks the shim of a pod to measure, and reads the measurement.
 
-    A request is answered by the one after it, so no request waits for a shim.
+    All shims of a node are asked before the first is waited for, and all are waited for until the same time. One
+    that does not answer until then is busy, or gone: an earlier measurement is used.
     """
 
     def __init__(self, directory: PodDirectory) -> None:
         self._directory = directory
+        self._asked_at = 0.0
+        self._storage: FsStats | None = None
+        self._next_look = 0.0
+
+    def prepare(self) -> None:
+        """Ask the pod's shim to measure."""
+        self._asked_at = time.time()
+        self._directory.request_usage()
 
     def containers(self, status: PodStatus, *, at: datetime, history: ReadyHistory | None) -> list[ContainerStats]:
         """Return the usage of the containers that run and were measured in this run, within the last minute."""
-        self._directory.request_usage()
+        running = sum(container.state.running is not None for container in status.all_containers)
+        while True:
+            usage, has_time = self._read(), time.time() < self._asked_at + _WAIT_SECONDS
+            found = list(_stats(status, usage)) if usage else []
+            is_answer = usage is not None and usage.at > self._asked_at - 1 and len(found) == running
+            if is_answer or not has_time:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        is_recent = usage is not None and abs(at.timestamp() - usage.at) <= _OLDEST_SECONDS
+        return found if is_recent else []
+
+    def _read(self) -> _Usage | None:
         try:
-            usage = _DECODER.decode((self._directory.path / USAGE).read_bytes())
+            return _DECODER.decode((self._directory.path / USAGE).read_bytes())
         except (OSError, msgspec.DecodeError):
-            return []
-        measured_at = datetime.fromtimestamp(usage.at, UTC)
-        if abs((at - measured_at).total_seconds()) > _OLDEST_SECONDS:
-            return []
-        return list(_stats(status, usage.containers, time=rfc3339(measured_at)))
+            return None
+
+    def ephemeral_storage(self) -> FsStats | None:
+        """Return the disk space of the pod's directory, state and logs; measured every ten seconds at most."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _STORAGE_SECONDS
+            self._storage = self._measure_storage()
+        return self._storage
+
+    def _measure_storage(self) -> FsStats | None:
+        path, now = self._directory.path, rfc3339(datetime.now(UTC))
+        try:
+            size, inodes = occupied(path)
+            return msgspec.structs.replace(filesystem(path, time=now), used_bytes=size, inodes_used=inodes)
+        except OSError:
+            return None
 
 
-def _stats(status: PodStatus, measured: dict[str, _Container], *, time: str) -> Iterator[ContainerStats]:
+def _stats(status: PodStatus, usage: _Usage) -> Iterator[ContainerStats]:
+    at = rfc3339_micro(datetime.fromtimestamp(usage.at, UTC))
     for container in status.all_containers:
-        running, usage = container.state.running, measured.get(container.name)
-        if running and usage and usage.started[:19] == running.started_at[:19]:
+        running, used = container.state.running, usage.containers.get(container.name)
+        if running and used and used.started[:19] == running.started_at[:19]:
             yield ContainerStats(
                 container.name,
                 running.started_at,
-                CPUStats(time, usage.rate, usage.cpu * 1000),
-                MemoryStats(time, usage.memory, usage.memory, usage.memory),
+                CPUStats(at, used.rate, used.cpu * 1000),
+                MemoryStats(at, used.memory, used.memory, used.memory),
             )

@@ -45,8 +45,7 @@ def synthetic_lines(
     Returns:
         Every line so far; then None for each step without a new line. The iterator ends when the run has ended.
     """
-    containers = (*pod.init, *pod.regular, *pod.ephemeral)
-    container = next(container for container in containers if container.spec.name == name)
+    container = pod.container(name)
     current = status()
     container_id = _selected_run(current.container(name), previous=previous)
     yielded = 0

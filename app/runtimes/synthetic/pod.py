@@ -112,6 +112,10 @@ class SimulatedPod(msgspec.Struct, frozen=True, kw_only=True):
         """The pod's spec."""
         return self.definition.spec
 
+    def container(self, name: str) -> SimulatedContainer:
+        """Return a container of any kind by its name."""
+        return next(found for found in (*self.init, *self.regular, *self.ephemeral) if found.spec.name == name)
+
 
 def simulate(
     pod: Pod,

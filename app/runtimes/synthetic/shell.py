@@ -4,9 +4,9 @@ The shell knows a few commands (:data:`COMMANDS`), `sh -c` with lists of command
 no files, pipes or variables: the output of a command depends on the pod alone, so it is the same at every call.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from app.core.timestamps import parse_duration
@@ -15,7 +15,7 @@ from app.runtimes.synthetic.annotations import Reply
 from app.runtimes.synthetic.pod import SimulatedContainer, SimulatedPod
 
 _NOT_FOUND = 127
-_SHELLS = frozenset({"sh", "bash", "ash", "dash", "/bin/sh", "/bin/bash", "/bin/ash"})
+_SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 _OPERATORS = frozenset({";", "&&", "||"})
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DIRECTORIES = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "var")
@@ -72,14 +72,15 @@ class Shell(NamedTuple):
     def _execute(self, words: list[str]) -> int:
         line = " ".join(words)
         for reply in self.container.overrides.exec:
-            if fnmatchcase(line, reply.command.replace("[", "[[]").replace("?", "[?]")):
+            if _matches(line, reply.command):
                 return self._reply(reply)
-        name, *arguments = words
+        path, *arguments = words
+        name = path.rpartition("/")[2]
         if name in _SHELLS:
             return self._shell(arguments)
-        if simulated := COMMANDS.get(name.rpartition("/")[2]):
+        if simulated := COMMANDS.get(name):
             return simulated(self, arguments)
-        self.write(f"sh: {name}: not found\n", error=True)
+        self.write(f"sh: {path}: not found\n", error=True)
         return _NOT_FOUND
 
     def _reply(self, reply: Reply) -> int:
@@ -116,6 +117,11 @@ class Shell(NamedTuple):
                 continue
             code = self._execute(words)
         return code
+
+
+def _matches(line: str, pattern: str) -> bool:
+    """Return whether a command is that of a reply, in which `*` matches any text."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), line, re.DOTALL) is not None
 
 
 def _statements(script: str) -> Iterator[tuple[str, list[str]]]:

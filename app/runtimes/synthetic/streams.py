@@ -11,7 +11,7 @@ from app.core.errors import NotFound
 from app.kubernetes.status import PodStatus
 from app.runtimes.streams import Files, Session, StreamOptions, start_function
 from app.runtimes.synthetic.logs import synthetic_lines
-from app.runtimes.synthetic.pod import SimulatedContainer, SimulatedPod
+from app.runtimes.synthetic.pod import SimulatedPod
 from app.runtimes.synthetic.shell import Shell
 
 _POLL_SECONDS = 0.2
@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.2
 
 def start_shell(pod: SimulatedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
     """Execute a command; see :mod:`app.runtimes.synthetic.shell`."""
-    simulated = find_container(pod, container)
+    simulated = pod.container(container)
     return start_function(lambda files: Shell(pod, simulated, files, streams.tty).run(command), streams)
 
 
@@ -48,12 +48,6 @@ def connect(pod: SimulatedPod, port: int) -> socket.socket:
     page = f"pod {pod.metadata.name} of namespace {pod.metadata.namespace}, port {port}\n"
     Thread(target=_serve, args=(theirs, page.encode()), daemon=True, name="port").start()
     return ours
-
-
-def find_container(pod: SimulatedPod, name: str) -> SimulatedContainer:
-    """Return a container of any kind by its name."""
-    containers = (*pod.init, *pod.regular, *pod.ephemeral)
-    return next(container for container in containers if container.spec.name == name)
 
 
 def _serve(connection: socket.socket, page: bytes) -> None:

@@ -10,8 +10,10 @@ EXTENSIONS = {
     "containerEnvironments": 1,
     "gracefulDelete": 1,
     "logs": 1,
+    "nodeStats": 1,
     "podStats": 1,
     "podStatuses": 1,
+    "podVolumes": 1,
     "streams": 1,
 }
 """Extension → version. `docs/extensions.md` describes each."""
@@ -26,6 +28,10 @@ def extensions() -> Response:
     offered = dict(EXTENSIONS)
     if not services.usage.is_available:
         del offered["podStats"]
+    if not services.volumes.is_available:
+        del offered["podVolumes"]
+    if not services.runtime.reports_node_usage:
+        del offered["nodeStats"]
     if not services.settings.streams:
         del offered["streams"]
     return json_response(offered)

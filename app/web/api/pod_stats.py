@@ -1,7 +1,8 @@
-"""The usage of pods: an extension, which other providers may lack."""
+"""The usage of the pods and of their machine: extensions, which other providers may lack."""
 
 from flask import Blueprint
 
+from app.kubernetes.stats import encode_stats
 from app.services import get_services
 from app.web.responses import Response, streaming_response
 
@@ -12,3 +13,9 @@ blueprint = Blueprint("pod_stats", __name__)
 def pod_stats() -> Response:
     """Return an array of the PodStats of all pods with a running container."""
     return streaming_response(get_services().usage.encoded())
+
+
+@blueprint.get("/nodeStats")
+def node_stats() -> Response:
+    """Return the NodeStats of the machine that runs the pods. It does not need the database."""
+    return Response(encode_stats(get_services().runtime.node_usage()))

@@ -1,7 +1,7 @@
 """The types of `/stats/summary`: `k8s.io/kubelet/pkg/apis/stats/v1alpha1`.
 
-A provider with the extension `podStats` reports its pods in the same types. Times are kept as text, RFC 3339:
-thousands of them are passed on, and few differ.
+A provider with the extensions `podStats` and `nodeStats` reports its pods and its machine in the same types. Times
+are kept as text, RFC 3339: thousands of them are passed on, and few differ.
 """
 
 import msgspec
@@ -76,6 +76,14 @@ class FsStats(_Schema, gc=False):
     inodes_used: int | None = None
 
 
+class RlimitStats(_Schema, gc=False):
+    """The greatest possible number of tasks of the machine (processes and threads), and the present one."""
+
+    time: str
+    max_pid: int | None = msgspec.field(name="maxpid", default=None)
+    tasks: int | None = msgspec.field(name="curproc", default=None)
+
+
 class PodStats(_Schema, gc=False):
     """Usage of a pod, the sum of its containers."""
 
@@ -94,9 +102,11 @@ class NodeStats(_Schema, gc=False):
 
     node_name: str
     start_time: str
-    system_containers: list[ContainerStats]
     cpu: CPUStats
     memory: MemoryStats
+    system_containers: list[ContainerStats] = []
+    fs: FsStats | None = None
+    rlimit: RlimitStats | None = None
 
 
 class Summary(_Schema, gc=False):

@@ -8,6 +8,8 @@ Three rules make the values usable as counters:
   sum over the running ones falls when a container ends.
 * So is that of the node, with the CPU time of this process. A pod that leaves takes nothing away.
 
+Where the provider has the extension `nodeStats`, the usage of the node is that of the provider's machine instead.
+
 A provider without the extension `podStats` has no usage. Each running container then has an entry with its start
 time and a usage of 0. metrics-server omits pods without usage, so that `kubectl top node` shows the node, and
 `kubectl top pod` none of its pods.
@@ -20,13 +22,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from broker.dependencies import Clock
 from broker.errors import ProviderUnavailable
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
 from broker.kubelet.stats.schema import ContainerStats, CPUStats, MemoryStats, NodeStats, PodStats, Summary
 from broker.kubernetes.objects import to_micro_time, to_time
-from broker.pods.pressure import NodeUsage, PodUsage
+from broker.pods.pressure import DISK, MEMORY, PIDS, Available, NodeUsage, PodUsage
 from broker.provider import ProviderClient
 from broker.provider_answer import decode
 from broker.single_flight import SingleFlight
@@ -78,6 +82,7 @@ class UsageSource:
         self._reading = SingleFlight(self._read_now)
         self._read_at: datetime | None = None
         self._stats: list[PodStats] = []
+        self._machine: NodeStats | None = None
         self._containers: dict[_ContainerKey, _Total] = {}
         self._pod_totals: dict[str, int] = {}
         self._cpu = 0
@@ -100,7 +105,7 @@ class UsageSource:
         return _for_eviction(await self.summary())
 
     def node_alone(self) -> NodeStats:
-        """Return the usage of the node without its pods, for when they cannot be read."""
+        """Return the usage of the node without its pods, or the last of its machine, for when none can be read."""
         return self._node(())
 
     async def _read(self) -> list[PodStats]:
@@ -110,15 +115,24 @@ class UsageSource:
 
     async def _read_now(self) -> None:
         now, body = self._clock(), await self._provider.pod_stats()
+        self._machine = await self._read_machine()
         if body is None:
             self._stats = list(_without_usage(map(parse_pod, self._pods.all()), now))
         else:
             uids = self._pods.uids()
             stats = [pod for pod in decode(body, list[PodStats], "/podStats") if pod.pod_ref.uid in uids]
-            _check_times(stats)
+            _check_times(_times(stats), "/podStats")
             self._add_up(stats, since=self._read_at or now)
             self._stats = stats
         self._read_at = now
+
+    async def _read_machine(self) -> NodeStats | None:
+        body = await self._provider.node_stats()
+        if body is None:
+            return None
+        machine = decode(body, NodeStats, "/nodeStats")
+        _check_times((machine.start_time, machine.cpu.time, machine.memory.time), "/nodeStats")
+        return machine
 
     def _add_up(self, stats: Iterable[PodStats], *, since: datetime) -> None:
         """Replace the totals of the pods that were read by totals that do not fall.
@@ -149,27 +163,34 @@ class UsageSource:
     def _node(self, pods: Iterable[PodStats]) -> NodeStats:
         now, own = to_micro_time(self._clock()), Usage.of_this_process()
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
+        if self._machine:
+            containers = [kubelet, *self._machine.system_containers]
+            return replace(self._machine, node_name=self._node_name, system_containers=containers)
         cores, working_set = 0, own.memory
         for pod in pods:
             cores += pod.cpu.usage_nano_cores or 0
             working_set += pod.memory.working_set_bytes
         cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
-        return NodeStats(self._node_name, self._started, [kubelet], cpu, MemoryStats(now, working_set))
+        memory = MemoryStats(now, working_set)
+        return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
 
 
-def _check_times(pods: Iterable[PodStats]) -> None:
+def _times(pods: Iterable[PodStats]) -> Iterator[str]:
+    for pod in pods:
+        users: list[PodStats | ContainerStats] = [pod, *pod.containers]
+        for user in users:
+            yield from (user.start_time, user.cpu.time, user.memory.time)
+        if pod.network:
+            yield pod.network.time
+
+
+def _check_times(times: Iterable[str], path: str) -> None:
     """Raise ProviderUnavailable if a time of the provider is none."""
     try:
-        for pod in pods:
-            users: list[PodStats | ContainerStats] = [pod, *pod.containers]
-            for user in users:
-                epoch_seconds(user.start_time)
-                epoch_seconds(user.cpu.time)
-                epoch_seconds(user.memory.time)
-            if pod.network:
-                epoch_seconds(pod.network.time)
+        for text in set(times):
+            epoch_seconds(text)
     except ValueError as exc:
-        raise ProviderUnavailable(f"the provider's answer to /podStats has an invalid time: {exc}") from exc
+        raise ProviderUnavailable(f"the provider's answer to {path} has an invalid time: {exc}") from exc
 
 
 def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[PodStats]:
@@ -188,17 +209,30 @@ def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[PodStats]:
 
 
 def _for_eviction(summary: Summary) -> NodeUsage:
+    node = summary.node
     return NodeUsage(
-        summary.node.memory.working_set_bytes,
+        node.memory.working_set_bytes,
         {
             pod.pod_ref.uid: PodUsage(
                 {
-                    "memory": pod.memory.working_set_bytes,
-                    "ephemeral-storage": pod.ephemeral_storage.used_bytes if pod.ephemeral_storage else None,
-                    "pids": pod.process_stats.process_count if pod.process_stats else None,
+                    MEMORY: pod.memory.working_set_bytes,
+                    DISK: pod.ephemeral_storage.used_bytes if pod.ephemeral_storage else None,
+                    PIDS: pod.process_stats.process_count if pod.process_stats else None,
                 },
                 {container.name: container.memory.working_set_bytes for container in pod.containers},
             )
             for pod in summary.pods
         },
+        dict(_of_machine(node)),
     )
+
+
+def _of_machine(node: NodeStats) -> Iterator[tuple[str, Available]]:
+    """Yield what is available on the machine of the provider: resource, and amount; as a kubelet computes it."""
+    memory, fs, rlimit = node.memory, node.fs, node.rlimit
+    if memory.available_bytes is not None:
+        yield MEMORY, Available(memory.available_bytes, memory.available_bytes + memory.working_set_bytes)
+    if fs and fs.available_bytes is not None and fs.capacity_bytes is not None:
+        yield DISK, Available(fs.available_bytes, fs.capacity_bytes)
+    if rlimit and rlimit.max_pid is not None and rlimit.tasks is not None:
+        yield PIDS, Available(rlimit.max_pid - rlimit.tasks, rlimit.max_pid)

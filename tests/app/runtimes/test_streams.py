@@ -10,6 +10,7 @@ import pytest
 
 from app.core.errors import InvalidRequest
 from app.runtimes import Files, Session, StreamOptions, set_window_size, start_command, start_function
+from tests.sessions import read_all, read_until
 
 PIPES = StreamOptions(stdin=True, stdout=True, stderr=True)
 TERMINAL = StreamOptions(stdin=True, stdout=True, tty=True)
@@ -18,26 +19,6 @@ TERMINAL = StreamOptions(stdin=True, stdout=True, tty=True)
 def descriptors(session: Session) -> list[int]:
     found = (session.stdin, session.stdout, session.stderr, session.terminal)
     return [descriptor for descriptor in found if descriptor is not None]
-
-
-def read_all(descriptor: int | None) -> bytes:
-    """Read until the end, which for a terminal is an error."""
-    assert descriptor is not None
-    data = b""
-    try:
-        while chunk := os.read(descriptor, 65536):
-            data += chunk
-    except OSError:
-        assert os.isatty(descriptor)
-    return data
-
-
-def read_until(descriptor: int | None, end: bytes) -> bytes:
-    assert descriptor is not None
-    data = b""
-    while not data.endswith(end):
-        data += os.read(descriptor, 1)
-    return data
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """The runtime and the commands of `docs/writing-a-runtime.md` work as described."""
 
+import dataclasses
 import os
 import re
 import socket
-import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -105,13 +105,18 @@ def test_the_streams_of_another_runtime_work(database_kind: str) -> None:
     (source,) = STREAMS.findall(PAGE)
     streams: dict[str, Any] = {
         **vars(runtimes),
-        "os": os,
+        "dataclasses": dataclasses,
         "socket": socket,
-        "subprocess": subprocess,
+        "start_command": lambda _, options: runtimes.start_command(["sh", "-c", "echo line; sleep 60"], options),
         "unit": lambda pod: "unit",
         "address": lambda pod: "127.0.0.1",
     }
     exec(source, streams)
+    session = streams["attach"](None, None, "web", runtimes.StreamOptions(stdout=True), status=None)
+    assert os.read(session.stdout, 100) == b"line\n"
+    session.hang_up()
+    assert session.wait() == 0
+    os.close(session.stdout)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with streams["port_forward"](None, None, port) as connection, listener.accept()[0]:

@@ -85,6 +85,43 @@ async def test_an_event_that_cannot_be_written_is_dropped(
     assert not events(api, "First")
 
 
+@pytest.mark.parametrize("is_carried_out", [False, True])
+async def test_an_event_without_answer_is_resent(
+    api: ApiServer, recorder: EventRecorder, pod: Object, is_carried_out: bool
+) -> None:
+    with api.failing(503, path="/events", times=1, lost=is_carried_out):
+        recorder.record(pod, "Normal", "Created", "one")
+        await api.until(lambda: len(api.requests_to("POST", "/events")) == 2)
+    recorder.record(pod, "Normal", "Second", "two")
+    await api.until(lambda: events(api, "Second"))
+    assert len(events(api, "Created")) == 1
+
+
+async def test_an_event_is_resent_after_a_reset(api: ApiServer, recorder: EventRecorder, pod: Object) -> None:
+    with api.hanging(path="/events"):
+        recorder.record(pod, "Normal", "Created", "one")
+        await api.until(lambda: api.requests_to("POST", "/events"))
+        await api.stop()
+    await api.start()
+    assert len(await api.until(lambda: events(api, "Created"))) == 1
+
+
+async def test_an_event_is_resent_for_two_minutes(
+    api: ApiServer, recorder: EventRecorder, pod: Object, clock: Clock
+) -> None:
+    def reasons() -> list[str]:
+        return [request.body["reason"] for request in api.requests_to("POST", "/events")]
+
+    with api.failing(503, path="/events"):
+        recorder.record(pod, "Normal", "Created", "one")
+        await api.until(lambda: reasons().count("Created") == 2)
+        clock.advance(120)
+        recorder.record(pod, "Normal", "Second", "two")
+        await api.until(lambda: reasons().count("Second") == 1)
+    await api.until(lambda: events(api, "Second"))
+    assert not events(api, "Created")
+
+
 async def test_events_wait_for_statuses(
     api: ApiServer, client: Client, pod: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from broker.pods.pressure import (
     DISK,
     MEMORY,
     PIDS,
+    Available,
     NodeUsage,
     PodUsage,
     Shortage,
@@ -107,6 +108,14 @@ def test_an_unknown_usage_or_capacity_meets_nothing() -> None:
     assert Threshold(DISK, "10%").shortage(using(DISK, a=950), CAPACITY)
     assert not Threshold(DISK, "10%").shortage(using(DISK, a=950), {})
     assert not Threshold(PIDS, "100").shortage(using(DISK, a=950), CAPACITY)
+
+
+def test_the_machine_of_the_provider_has_precedence() -> None:
+    usage = NodeUsage(0, {}, {MEMORY: Available(40 * MI, 400 * MI), PIDS: Available(30, 32768)})
+    found = Threshold(MEMORY, "20%").shortage(usage, CAPACITY)
+    assert found == Shortage(MEMORY, "80Mi", 40 * MI)
+    assert not Threshold(MEMORY, "10%").shortage(usage, CAPACITY)
+    assert Threshold(PIDS, "100").shortage(usage, {})
 
 
 def test_memory_is_reclaimed_first() -> None:

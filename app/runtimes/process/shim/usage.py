@@ -5,7 +5,7 @@ with the time of its children that have ended and that it has waited for. What a
 its end is what `wait4` returns. Together these are all processes of a container; only one whose parent ignores
 SIGCHLD is missing after its end, as the kernel keeps nothing of it.
 
-A measurement is made at the beginning of a second, so that the total belongs exactly to the time beside it.
+The provider waits for the measurement it asks for.
 """
 
 import calendar
@@ -25,7 +25,7 @@ class _Sample(NamedTuple):
     """The CPU time of a run of a container at a time, in seconds since 1970."""
 
     started: str
-    at: int
+    at: float
     cpu: int
 
 
@@ -35,13 +35,14 @@ class UsageMeter:
     Args:
         directory: the directory of the pod instance, in which `usage.json` is written.
         mark: the mark of the pod's processes, without the name of the container.
-
-    Attributes:
-        due: the monotonic time of the next measurement; None while nobody asks.
     """
 
     def __init__(self, directory: str, mark: str) -> None:
-        self.due: float | None = None
+        self._is_asked = False
+        self._fresh_until = 0.0
+        """The monotonic time until which the last measurement answers a request."""
+        self._runs: set[tuple[str, str]] = set()
+        """The runs of containers in the last measurement: container and start."""
         self._path = os.path.join(directory, USAGE)
         self._mark = f"{MARK}={mark}".encode()
         self._owners: dict[int, Container] = {}
@@ -51,9 +52,8 @@ class UsageMeter:
         self._last: dict[str, _Sample] = {}
 
     def ask(self) -> None:
-        """Measure at the beginning of the next second."""
-        if self.due is None:
-            self.due = time.monotonic() + 1 - time.time() % 1
+        """Request a measurement, which :meth:`measure` makes."""
+        self._is_asked = True
 
     def reaped(self, pid: int, usage: resource.struct_rusage, owner: Container | None) -> None:
         """Count what a child of the shim has used until its end, unless its container has ended too.
@@ -70,22 +70,27 @@ class UsageMeter:
             self._ended[key] = self._ended.get(key, 0) + used
 
     def measure(self, now: float, containers: Iterable[Container]) -> None:
-        """Write `usage.json` if a measurement is due. A file that cannot be written is left as it is."""
-        if self.due is None or now < self.due:
+        """Write `usage.json` if it is asked for, and is older than a second or lacks a container.
+
+        A file that cannot be written is left as it is.
+        """
+        if not self._is_asked:
             return
-        self.due = None
-        at = round(time.time())
+        self._is_asked = False
         running = {container.name: container for container in containers if container.pid is not None}
+        runs = {(name, container.started) for name, container in running.items()}
+        if now < self._fresh_until and runs <= self._runs:
+            return
+        self._fresh_until, self._runs, at = now + 1, runs, time.time()
         measured = self._processes(running)
         found = {
             name: self._describe(container, measured.get(name, []), at=at) for name, container in running.items()
         }
-        runs = {(name, container.started) for name, container in running.items()}
         self._ended = {key: used for key, used in self._ended.items() if key in runs}
         with contextlib.suppress(OSError):
             replace(self._path, {"at": at, "containers": found}, durable=False)
 
-    def _describe(self, container: Container, processes: list[Stat], *, at: int) -> dict[str, Any]:
+    def _describe(self, container: Container, processes: list[Stat], *, at: float) -> dict[str, Any]:
         started = container.started
         cpu = self._ended.get((container.name, started), 0) + sum(process.cpu for process in processes)
         last = self._last.get(container.name)
@@ -97,7 +102,7 @@ class UsageMeter:
         return {
             "started": started,
             "cpu": cpu,
-            "rate": (cpu - last.cpu) * 1000 // max(at - last.at, 1),
+            "rate": int((cpu - last.cpu) * 1000 / max(at - last.at, 1)),
             "memory": sum(process.memory for process in processes),
         }
 

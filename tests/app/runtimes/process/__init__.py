@@ -7,7 +7,7 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import orjson
 
@@ -158,48 +158,6 @@ class Driven:
             assert transition.effective_at > self.timeline[-1].effective_at
             self.timeline.append(transition)
         self.continues_at = continues_at
-
-
-class Ended(NamedTuple):
-    """The output of a session, and its exit code."""
-
-    stdout: bytes
-    stderr: bytes
-    code: int
-
-
-def finish(session: Session) -> Ended:
-    """Read a session to its end, as the provider does, and close its descriptors."""
-    files = [
-        None if fd is None else os.fdopen(fd, "rb", 0)
-        for fd in (session.stdout if session.terminal is None else session.terminal, session.stderr)
-    ]
-    output = [b"" if file is None else read_all(file.fileno()) for file in files]
-    code = session.wait()
-    for file in files:
-        if file:
-            file.close()
-    return Ended(output[0], output[1], code)
-
-
-def read_all(fd: int) -> bytes:
-    """Read a pipe or the master of a terminal to its end."""
-    found = b""
-    with suppress(OSError):  # EIO, the end of a terminal
-        while data := os.read(fd, 64 * 1024):
-            found += data
-    return found
-
-
-def read_until(fd: int | None, end: bytes) -> bytes:
-    """Read a pipe or the master of a terminal until it has written some bytes."""
-    assert fd is not None
-    found = b""
-    while end not in found:
-        data = os.read(fd, 64 * 1024)
-        assert data, found
-        found += data
-    return found
 
 
 def descriptors(*pids: int | str) -> list[int]:

@@ -9,14 +9,13 @@ import pytest
 from app.core.errors import NotFound, Unavailable
 from tests.app.runtimes.process import (
     descriptors,
-    finish,
     lowest_free,
     none_left_open,
-    read_until,
     shell,
     the_shim,
 )
 from tests.app.runtimes.process.conftest import Run
+from tests.sessions import finish, read_until
 from tests.waiting import eventually
 
 ECHO = "while read line; do echo got $line; done; echo end"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import InvalidRequest
-from tests.app.runtimes.process import Driven, finish, processes, read_until, shell, shims, the_shim
+from tests.app.runtimes.process import Driven, processes, shell, shims, the_shim
 from tests.app.runtimes.process.conftest import Run
+from tests.sessions import finish, read_until
 from tests.waiting import eventually
 
 

@@ -14,16 +14,14 @@ from app.runtimes.process.shim import record
 from tests.app.runtimes.process import (
     Driven,
     descriptors,
-    finish,
     none_left_open,
     processes,
-    read_all,
-    read_until,
     shell,
     shims,
     the_shim,
 )
 from tests.app.runtimes.process.conftest import Run
+from tests.sessions import finish, read_all, read_until
 from tests.waiting import eventually, together
 
 WAITING = "echo ready; while :; do sleep 0.01; done"

@@ -5,9 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.kubernetes.stats import ContainerStats
-from tests.app.runtimes.process import Driven, finish, shell
+from app.runtimes.process import usage as usage_module
+from tests.app.runtimes.process import Driven, shell
 from tests.app.runtimes.process.conftest import Run
+from tests.sessions import finish
 from tests.waiting import eventually
 
 BURN = "import os, time\nwhile time.process_time() < 0.3: pass\n"
@@ -26,7 +30,9 @@ def python(name: str, code: str) -> dict[str, Any]:
 
 def usage(pod: Driven) -> dict[str, ContainerStats]:
     """Return the usage of the containers, as one request of the provider reads it."""
-    found = pod.runtime.usage(pod.pod).containers(pod.read(), at=datetime.now(UTC), history=None)
+    reader = pod.runtime.usage(pod.pod)
+    reader.prepare()
+    found = reader.containers(pod.read(), at=datetime.now(UTC), history=None)
     return {container.name: container for container in found}
 
 
@@ -73,11 +79,18 @@ def test_commands_and_hooks_count_for_their_container(run: Run) -> None:
     assert min(used["web"], used["hooked"]) > 0.25 * ONE_SECOND > used["other"]
 
 
+def test_a_container_that_only_waits_has_used_something(run: Run) -> None:
+    """metrics-server leaves out a pod with a container whose total is zero."""
+    pod = run(shell("exec sleep 60"))
+    pod.until_running()
+    assert usage(pod)["web"].cpu.usage_core_nano_seconds > 0
+
+
 def test_nothing_is_measured_while_nobody_asks(run: Run) -> None:
     pod = run(shell("exec sleep 60"))
     pod.until_running()
     assert not (pod.directory.path / "usage.json").exists()
-    first = measured(pod)
+    first = usage(pod)["web"]  # by the first request
     second = eventually(lambda: found if (found := measured(pod)).cpu.time > first.cpu.time else None)
     assert second.cpu.usage_core_nano_seconds >= first.cpu.usage_core_nano_seconds
 
@@ -93,3 +106,19 @@ def test_a_restart_begins_at_zero(run: Run, tmp_path: Path) -> None:
     after = measured(pod)
     assert after.start_time > before.start_time
     assert after.cpu.usage_core_nano_seconds < before.cpu.usage_core_nano_seconds
+
+
+def test_the_directory_of_a_pod_is_its_storage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = run(shell("head -c 300000 /dev/zero | tr '\\0' '\\n'; exec sleep 60"))
+    reader = pod.runtime.usage(pod.pod)
+    pod.until(lambda _: sum(path.stat().st_size for path in pod.directory.path.glob("web/*.log")) >= 300_000)
+    found = reader.ephemeral_storage()
+    assert found
+    assert 300_000 <= found.used_bytes <= found.capacity_bytes
+    (pod.directory.path / "more").write_bytes(b"x" * 500_000)
+    assert reader.ephemeral_storage() == found  # measured a moment ago
+    monkeypatch.setattr(usage_module, "_STORAGE_SECONDS", 0)
+    later = pod.runtime.usage(pod.pod).ephemeral_storage()
+    assert later
+    assert later.used_bytes >= found.used_bytes + 500_000
+    pod.delete(grace=0)

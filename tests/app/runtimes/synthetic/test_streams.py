@@ -1,7 +1,6 @@
 """Commands, attached logs and forwarded ports of simulated pods."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,10 +11,11 @@ import pytest
 
 from app.core.errors import NotFound
 from app.kubernetes.status import PodStatus
-from app.runtimes import Session, StreamOptions
+from app.runtimes import StreamOptions
 from app.runtimes.synthetic.streams import connect, follow_log, start_shell
 from tests.app.simulation import NOW, SECRET, UID, after, annotated, simulated_pod, status_at, transitions_until
 from tests.pods import a_container, a_pod
+from tests.sessions import Ended, finish
 
 PIPES = StreamOptions(stdin=True, stdout=True, stderr=True)
 TERMINAL = StreamOptions(stdin=True, stdout=True, tty=True)
@@ -27,31 +27,11 @@ def execute(
     pod: dict[str, Any], *command: str, typed: bytes = b"", options: StreamOptions = PIPES
 ) -> tuple[str, str, int]:
     """Return the output, the errors and the exit code of a command in the container `web`."""
-    return finish(start_shell(simulated_pod(pod), "web", command, options), typed)
+    return text(finish(start_shell(simulated_pod(pod), "web", command, options), typed))
 
 
-def finish(session: Session, typed: bytes = b"") -> tuple[str, str, int]:
-    """Send standard input; return output, errors and the exit code."""
-    if session.terminal is not None:
-        os.write(session.terminal, typed)
-    elif session.stdin is not None:
-        os.write(session.stdin, typed)
-        os.close(session.stdin)
-    out, err = (read(descriptor) for descriptor in (session.terminal or session.stdout, session.stderr))
-    return out, err, session.wait()
-
-
-def read(descriptor: int | None) -> str:
-    """Read to the end and close; nothing of no descriptor."""
-    data = b""
-    if descriptor is not None:
-        try:
-            while chunk := os.read(descriptor, 65536):
-                data += chunk
-        except OSError:
-            assert os.isatty(descriptor)
-        os.close(descriptor)
-    return data.decode()
+def text(ended: Ended) -> tuple[str, str, int]:
+    return ended.stdout.decode(), ended.stderr.decode(), ended.code
 
 
 def with_replies(replies: object, annotation: str = "exec__web") -> dict[str, Any]:
@@ -73,6 +53,7 @@ def with_replies(replies: object, annotation: str = "exec__web") -> dict[str, An
         (["sh", "-c", "exit 259"], ("", "", 3)),
         (["sh", "-c", "exit -1"], ("", "sh: exit: Illegal number: -1\n", 2)),
         (["sh", "-c", f"exit {'9' * 5000}"], ("", f"sh: exit: Illegal number: {'9' * 5000}\n", 2)),
+        (["/usr/bin/dash", "-c", "exit 3"], ("", "", 3)),
         (["sh", "-c", "false && echo no || echo 'a; b'; true"], ("a; b\n", "", 0)),
         (["bash", "-lc", "pwd\nwhoami"], ("/\nroot\n", "", 0)),
         (["sleep", "0.01"], ("", "", 0)),
@@ -110,13 +91,6 @@ def test_a_terminal_ends_at_ctrl_d() -> None:
     assert execute(POD, "sh", typed=b"\x04", options=TERMINAL)[2] == 0
 
 
-@pytest.mark.parametrize("command", [["[", "-f", "x", "]"], ["what?"], ["any [a] thing"]])
-def test_only_the_star_matches_other_text(command: Sequence[str]) -> None:
-    pod = with_replies({"[ -f x ]": "yes\n", "what?": "yes\n", "any [a] *": "yes\n"})
-    assert execute(pod, *command) == ("yes\n", "", 0)
-    assert execute(pod, "whats") == ("", "sh: whats: not found\n", 127)
-
-
 def test_annotations_give_replies() -> None:
     pod = with_replies(
         {
@@ -129,6 +103,13 @@ def test_annotations_give_replies() -> None:
     assert execute(pod, "redis-cli", "ping") == ("PONG\n", "slow\n", 2)
     assert execute(pod, "redis-cli", "pong")[2] == 127
     assert execute(pod, "sh", "-c", "echo one && echo two") == ("one\none\n", "", 0)
+
+
+def test_only_an_asterisk_matches_other_text() -> None:
+    pod = with_replies({"[ -f /ready? ] && *": "yes"})
+    assert execute(pod, "[", "-f", "/ready?", "]", "&&", "one\ntwo")[0] == "yes"
+    assert execute(pod, "[", "-f", "/ready1", "]", "&&", "one")[2] == 127
+    assert execute(pod, "f -f /ready? f && one")[2] == 127
 
 
 def test_the_first_reply_that_matches_is_given() -> None:
@@ -156,7 +137,7 @@ def test_a_hang_up_ends_a_sleep() -> None:
     began = time.monotonic()
     session = start_shell(simulated_pod(POD), "web", ["sleep", "1h"], StreamOptions(stdout=True))
     session.hang_up()
-    assert finish(session) == ("", "", 0)
+    assert finish(session) == (b"", b"", 0)
     assert time.monotonic() - began < 60
 
 
@@ -169,7 +150,7 @@ def test_attach_shows_the_log_until_its_end() -> None:
     pod = annotated(a_pod(uid=UID, restartPolicy="Never"), run_for__web="5s")
     found = iter(statuses(pod, 0, 1, 60))
     session = follow_log(simulated_pod(pod), "web", StreamOptions(stdout=True), lambda: next(found))
-    out, _, code = finish(session)
+    out, _, code = text(finish(session))
     assert (out.splitlines()[-1], code) == ("exited with code 0 at 2026-11-22T08:46:43Z", 0)
 
 
@@ -181,7 +162,7 @@ def test_attach_ends_with_a_deleted_pod() -> None:
             raise NotFound("gone")
         return status
 
-    out, _, code = finish(follow_log(simulated_pod(POD), "web", StreamOptions(stdout=True), status))
+    out, _, code = text(finish(follow_log(simulated_pod(POD), "web", StreamOptions(stdout=True), status)))
     assert (out.count("\n"), code) == (4, 0)
 
 

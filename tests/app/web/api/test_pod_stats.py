@@ -1,6 +1,7 @@
-"""`GET /podStats`: the usage of all pods."""
+"""`GET /podStats` and `/nodeStats`: the usage of all pods, and of their machine."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -119,6 +120,23 @@ def test_a_runtime_without_usage_lacks_the_extension(make_app: MakeApp) -> None:
     answer = client.get("/podStats")
     assert answer.status_code == 404
     assert answer.get_json()["error"]["message"] == "the runtime ScriptedRuntime does not report usage"
+
+
+def test_simulated_pods_have_no_machine(client: FlaskClient) -> None:
+    assert "nodeStats" not in client.get("/extensions").get_json()
+    answer = client.get("/nodeStats")
+    assert answer.status_code == 404
+    assert answer.get_json()["error"]["message"] == (
+        "the runtime SyntheticRuntime does not report the usage of a machine"
+    )
+
+
+def test_the_machine_of_processes_is_reported(make_app: MakeApp, tmp_path: Path) -> None:
+    runtime = {"runtime": "app.runtimes.process:ProcessRuntime", "runtime_directory": tmp_path}
+    client = make_app(**runtime).test_client()
+    assert client.get("/extensions").get_json()["nodeStats"] == 1
+    found = client.get("/nodeStats").get_json()
+    assert found.keys() == {"nodeName", "startTime", "cpu", "memory", "fs", "rlimit"}
 
 
 def annotated(**annotations: str) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class UsageProvider(ProviderClient):
 
     Attributes:
         reported: entries of `/podStats`; None without the extension.
+        machine: `/nodeStats`; None without the extension.
         requests: number of requests of `/podStats`.
         is_down: whether the provider does not answer.
     """
@@ -66,8 +67,12 @@ class UsageProvider(ProviderClient):
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1")
         self.reported: list[dict[str, Any]] | None = []
+        self.machine: dict[str, Any] | None = None
         self.requests = 0
         self.is_down = False
+
+    async def node_stats(self) -> bytes | None:
+        return None if self.machine is None else json.dumps(self.machine).encode()
 
     async def pod_stats(self) -> bytes | None:
         self.requests += 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from broker.errors import ProviderUnavailable
 from broker.kubelet.stats.source import Usage
+from broker.pods.pressure import DISK, MEMORY, PIDS
 from tests.broker.kubelet.stats.conftest import NOW, RUNNING, UsageNode, pod
 
 WAITING = {"waiting": {"reason": "ContainerCreating"}}
@@ -69,6 +70,42 @@ async def test_the_node_uses_what_pods_and_broker_use(node: UsageNode) -> None:
     assert used == own + 12 * 10**9
     assert after["memory"]["workingSetBytes"] == broker["memory"]["workingSetBytes"] + 2000
     assert after["cpu"]["usageNanoCores"] == 500_000_000
+
+
+MACHINE = {
+    "nodeName": "its-name-at-the-provider",
+    "startTime": "2026-11-20T00:00:00Z",
+    "cpu": {"time": "2026-11-22T09:00:00.5Z", "usageNanoCores": 3, "usageCoreNanoSeconds": 10**15},
+    "memory": {"time": "2026-11-22T09:00:00.5Z", "workingSetBytes": 700, "availableBytes": 300},
+    "fs": {"time": "2026-11-22T09:00:00.5Z", "availableBytes": 20, "capacityBytes": 100},
+    "rlimit": {"time": "2026-11-22T09:00:00.5Z", "maxpid": 32768, "curproc": 32700},
+}
+
+
+async def test_the_node_is_the_machine_of_the_provider(node: UsageNode) -> None:
+    node.put("web", {"nginx": 100})
+    node.provider.machine = MACHINE
+    found = (await summary(node))["node"]
+    (broker,) = found.pop("systemContainers")
+    assert found == MACHINE | {"nodeName": "node-1"}
+    assert broker["name"] == "kubelet"
+    node.provider.is_down = True
+    assert node.source.node_alone().cpu.usage_core_nano_seconds == 10**15  # a counter must not fall
+
+
+async def test_evictions_follow_the_machine(node: UsageNode) -> None:
+    node.provider.machine = MACHINE
+    usage = await node.source.for_eviction()
+    assert usage.machine == {MEMORY: (300, 1000), DISK: (20, 100), PIDS: (68, 32768)}
+    node.provider.machine = {name: MACHINE[name] for name in ("nodeName", "startTime", "cpu", "memory")}
+    node.now += timedelta(seconds=1)
+    assert (await node.source.for_eviction()).machine.keys() == {MEMORY}
+
+
+async def test_an_invalid_time_of_the_machine_is_an_error(node: UsageNode) -> None:
+    node.provider.machine = MACHINE | {"startTime": "yesterday"}
+    with pytest.raises(ProviderUnavailable, match="/nodeStats has an invalid time"):
+        await node.source.summary()
 
 
 async def test_an_old_pod_that_is_new_here_adds_nothing(node: UsageNode) -> None:
