@@ -59,7 +59,7 @@ class Volume(_Object, frozen=True):
     config_map: Any = None
     secret: Any = None
     projected: Any = None
-    downward_api: Any = None
+    downward_api: Any = msgspec.field(name="downwardAPI", default=None)
 
     @property
     def has_files(self) -> bool:

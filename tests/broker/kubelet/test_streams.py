@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.broker.kubelet.conftest import Kubelet, Node
 from tests.broker.waiting import eventually
@@ -77,6 +78,20 @@ async def test_exec_carries_bytes_and_status(streams: Client, stub: StreamProvid
     where = [("namespace", "shop"), ("podName", "web"), ("containerName", "app")]
     wanted = [("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
     assert stub.requests == [("/exec", [*where, *wanted, ("command", "cat")], V5)]
+
+
+async def test_a_command_may_be_long(streams: Client, stub: StreamProvider) -> None:
+    """A script of `sh -c` is a word of the command."""
+    ws = await streams.connect(command="x" * 200_000, output="1")
+    await ws.close()
+    assert stub.requests[0][1][-1] == ("command", "x" * 200_000)
+
+
+async def test_a_command_that_is_not_utf8_is_refused(kubelet: Kubelet, stub: StreamProvider) -> None:
+    url = URL(f"{kubelet.url}{EXEC}?command=printf&command=%FF&output=1", encoded=True)
+    async with kubelet.session.get(url, headers={"Connection": "Upgrade", "Upgrade": "websocket"}) as response:
+        assert (response.status, (await response.json())["message"]) == (400, "the command is not UTF-8")
+    assert stub.requests == []
 
 
 async def test_an_exit_code_arrives(streams: Client, stub: StreamProvider) -> None:

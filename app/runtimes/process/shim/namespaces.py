@@ -260,6 +260,7 @@ def _made(build: Callable[[], None]) -> Namespace:
 def _answer(build: Callable[[], None], connection: socket.socket) -> None:
     """Call a function, send the descriptors of the namespaces or the error, and end this process."""
     try:
+        os.umask(0o022)
         before = os.stat("/proc/self/ns/user")
         build()
         names = ["mnt"]

@@ -91,10 +91,11 @@ class Volumes:
             VolumeProblem: a volume is not ready, or cannot be mounted.
         """
         mounts = container.get("mounts") or []
-        self._set_up()
+        with _umask(0o022):
+            self._set_up()
+            found = [mount for mount in mounts if self._is_there(mount)]
+            sources = [(mount, self._source(mount, container["name"])) for mount in found]
         self._measured_at = float("-inf")
-        found = [mount for mount in mounts if self._is_there(mount)]
-        sources = [(mount, self._source(mount, container["name"])) for mount in found]
         bound = [
             Mount(source, mount["path"], mount["read_only"] or self._volume(mount)["kind"] == "files")
             for mount, source in sources
@@ -256,6 +257,16 @@ class Volumes:
         env = {_variable(name): self._path(next(v for v in self._volumes if v["name"] == name)) for name in names}
         self.note = f"the volumes are not mounted ({why}); $VOLUME_NAME has the directory of each"
         return Prepared(env=env)
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    """Set the umask for directories and files that others may see."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _variable(volume: str) -> str:

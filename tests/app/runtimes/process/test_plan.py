@@ -127,6 +127,13 @@ def test_an_unsupported_field_is_refused_by_name(
             {"volumeMounts": [{"name": "a", "mountPath": "/tmp"}]},
             {"volumes": [{"name": "a", "hostPath": {"path": "/tmp"}}]},
         ),
+        *(
+            (
+                {"volumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b", "readOnly": True}]},
+                {"volumes": [{"name": "a", kind: {}}]},
+            )
+            for kind in ("configMap", "secret", "projected", "downwardAPI", "emptyDir")
+        ),
         ({"securityContext": {"runAsUser": os.geteuid()}}, {}),
     ],
 )

@@ -196,6 +196,7 @@ def test_volumes_are_mounted_where_the_container_wants(
     pod.driven.until_running()
 
     assert pod.sh("cat /etc/of-the-test/config/key /etc/of-the-test/one.txt") == "valuenested"
+    assert pod.sh(f"stat -c %a /etc/of-the-test {TOKEN}/..") == "755\n755\n"
     assert pod.sh(f"cat {TOKEN}/key /host-of-the-test/file") == "valueof the machine"
     assert pod.sh("pwd; echo hello > greeting; cat greeting") == "/data-of-the-test\nhello\n"
     readonly = pod.sh(
@@ -212,6 +213,19 @@ def test_volumes_are_mounted_where_the_container_wants(
     pod.driven.until_over()
     assert not (pod.driven.directory.path / ".empty").exists()
     assert not directory(root).exists()
+
+
+@needs_namespaces
+def test_a_restarted_provider_updates_the_same_files(runtime: ProcessRuntime, root: Path) -> None:
+    pod = Pod(
+        runtime, "cat /etc/of-the-test/key; sleep 0.05", volumes=[CONFIG], sent=[files(key="one\n")],
+        volumeMounts=[mount("/etc/of-the-test")],
+    )  # fmt: skip
+    pod.driven.until_logged(b"one")
+    pod.driven.runtime = pod.runtime = QuickRuntime(settings(root))
+    pod.put(files(key="two\n"))
+    pod.driven.until(lambda status: status.container_statuses[0].restart_count > 1)
+    pod.driven.until_logged(b"two")
 
 
 @needs_namespaces
@@ -305,6 +319,8 @@ def test_host_paths_are_created_where_wanted(runtime: ProcessRuntime, tmp_path: 
     pod.driven.until_running()
     assert [(tmp_path / name).is_dir() for name in kinds.values()] == [True, False, True]
     assert (tmp_path / "file").is_file()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in kinds.values()]
+    assert modes == [0o755, 0o644, 0o755]
 
 
 def test_a_full_empty_dir_evicts_the_pod(root: Path) -> None:
