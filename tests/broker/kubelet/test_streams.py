@@ -155,6 +155,25 @@ async def test_ports_share_one_websocket(streams: Client, stub: StreamProvider) 
     assert (asked, {path for path, _, _ in stub.requests}) == (["443", "80"], {"/portForward"})
 
 
+BASE64 = "v4.base64.channel.k8s.io"
+
+
+async def test_base64_messages_reach_their_port_alone(streams: Client, stub: StreamProvider) -> None:
+    ws = await streams.connect("/portForward/shop/web", ports="80", protocols=(BASE64,))
+    for message in (b"." + b64encode(b"channel -2"), b"0" + b64encode(b"x")):
+        await ws.send_str(message.decode())
+    opened = [await ws.receive_str() for _ in range(2)]
+    assert [opened[0][0], opened[1][0], await ws.receive_str()] == ["0", "1", "0" + b64encode(b"x").decode()]
+
+
+async def test_more_ports_than_base64_can_name(streams: Client, stub: StreamProvider) -> None:
+    ports = ",".join(map(str, range(8000, 8041)))
+    ws = await streams.connect("/portForward/shop/web", ports=ports, protocols=(BASE64, V4))
+    assert ws.protocol == V4
+    channels = [(await ws.receive_bytes())[0] for _ in range(82)]
+    assert channels == list(range(82))
+
+
 async def test_a_refused_port_leaves_the_others(streams: Client, stub: StreamProvider) -> None:
     stub.refusal = 404, "nothing listens"
     ws = await streams.connect("/portForward/shop/web", protocols=(V4,), ports="80")
