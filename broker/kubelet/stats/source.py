@@ -17,8 +17,9 @@ time and a usage of 0. metrics-server omits pods without usage, so that `kubectl
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,9 +39,6 @@ from broker.single_flight import SingleFlight
 _MAX_AGE = timedelta(seconds=1)
 _STATM = Path("/proc/self/statm")
 
-_ContainerKey = tuple[str, str]
-"""UID of the pod, name of the container."""
-
 
 class Usage(NamedTuple):
     """Resource usage: CPU time in nanoseconds, memory in bytes."""
@@ -56,11 +54,6 @@ class Usage(NamedTuple):
         except OSError:
             memory = 0
         return cls(time.process_time_ns(), memory)
-
-
-class _Total(NamedTuple):
-    start_time: str
-    cpu: int
 
 
 class UsageSource:
@@ -83,8 +76,8 @@ class UsageSource:
         self._read_at: datetime | None = None
         self._stats: list[PodStats] = []
         self._machine: NodeStats | None = None
-        self._containers: dict[_ContainerKey, _Total] = {}
-        self._pod_totals: dict[str, int] = {}
+        self._last: dict[str, PodStats] = {}
+        """UID → usage at the last read."""
         self._cpu = 0
 
     async def summary(self) -> Summary:
@@ -134,7 +127,7 @@ class UsageSource:
         _check_times((machine.start_time, machine.cpu.time, machine.memory.time), "/nodeStats")
         return machine
 
-    def _add_up(self, stats: Iterable[PodStats], *, since: datetime) -> None:
+    def _add_up(self, stats: Sequence[PodStats], *, since: datetime) -> None:
         """Replace the totals of the pods that were read by totals that do not fall.
 
         Args:
@@ -142,52 +135,50 @@ class UsageSource:
             since: the time of the last read; what a container that is new here has used before does not count for
                 the node, or its total would leap.
         """
-        containers, pods, last_read = {}, {}, since.timestamp()
+        last_read = since.timestamp()
         for pod in stats:
-            uid, used, unknown = pod.pod_ref.uid, 0, 0
+            used = unknown = 0
+            last = self._last.get(pod.pod_ref.uid)
+            containers = {container.name: container for container in last.containers} if last else {}
             for container in pod.containers:
-                key, cpu = (uid, container.name), container.cpu
-                before = self._containers.get(key)
+                cpu, before = container.cpu, containers.get(container.name)
                 if before and before.start_time == container.start_time:
-                    cpu.usage_core_nano_seconds = max(cpu.usage_core_nano_seconds, before.cpu)
-                    used += cpu.usage_core_nano_seconds - before.cpu
+                    total = before.cpu.usage_core_nano_seconds
+                    if cpu.usage_core_nano_seconds < total:
+                        cpu.usage_core_nano_seconds = total
+                    used += cpu.usage_core_nano_seconds - total
                 else:
                     used += cpu.usage_core_nano_seconds
                     if epoch_seconds(container.start_time) < last_read:
                         unknown += cpu.usage_core_nano_seconds
-                containers[key] = _Total(container.start_time, cpu.usage_core_nano_seconds)
-            pods[uid] = pod.cpu.usage_core_nano_seconds = self._pod_totals.get(uid, 0) + used
+            pod.cpu.usage_core_nano_seconds = used + (last.cpu.usage_core_nano_seconds if last else 0)
             self._cpu += used - unknown
-        self._containers, self._pod_totals = containers, pods
+        self._last = {pod.pod_ref.uid: pod for pod in stats}
 
-    def _node(self, pods: Iterable[PodStats]) -> NodeStats:
+    def _node(self, pods: Sequence[PodStats]) -> NodeStats:
         now, own = to_micro_time(self._clock()), Usage.of_this_process()
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         if self._machine:
             containers = [kubelet, *self._machine.system_containers]
             return replace(self._machine, node_name=self._node_name, system_containers=containers)
-        cores, working_set = 0, own.memory
-        for pod in pods:
-            cores += pod.cpu.usage_nano_cores or 0
-            working_set += pod.memory.working_set_bytes
+        cores = sum([pod.cpu.usage_nano_cores or 0 for pod in pods])
         cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
-        memory = MemoryStats(now, working_set)
+        memory = MemoryStats(now, sum([pod.memory.working_set_bytes for pod in pods], own.memory))
         return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
 
 
-def _times(pods: Iterable[PodStats]) -> Iterator[str]:
-    for pod in pods:
-        users: list[PodStats | ContainerStats] = [pod, *pod.containers]
-        for user in users:
-            yield from (user.start_time, user.cpu.time, user.memory.time)
-        if pod.network:
-            yield pod.network.time
+def _times(pods: Sequence[PodStats]) -> set[str]:
+    """Return the different times of pods: few, where many values are measured at one time."""
+    users: list[PodStats | ContainerStats] = [*pods, *chain.from_iterable([pod.containers for pod in pods])]
+    times = {user.start_time for user in users}
+    times.update([user.cpu.time for user in users], [user.memory.time for user in users])
+    return times.union([pod.network.time for pod in pods if pod.network])
 
 
 def _check_times(times: Iterable[str], path: str) -> None:
     """Raise ProviderUnavailable if a time of the provider is none."""
     try:
-        for text in set(times):
+        for text in times:
             epoch_seconds(text)
     except ValueError as exc:
         raise ProviderUnavailable(f"the provider's answer to {path} has an invalid time: {exc}") from exc
