@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain, islice, pairwise
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, select
 
@@ -28,6 +29,19 @@ _ROWS_PER_CHUNK = 200
 _MAX_KEPT = 50_000
 """The pods of which a process keeps what reads their usage."""
 _UNKNOWN = (None, None)
+
+
+class _StatusRow(NamedTuple):
+    """A row of `_SELECT_STATUSES`. Reading the fields of SQLAlchemy's own row takes ten times as long."""
+
+    id: int
+    updated_at: datetime
+    namespace: str
+    name: str
+    uid: str
+    phase: str
+    status: str
+
 
 _SELECT_STATUSES = (
     select(
@@ -157,11 +171,16 @@ class UsageService:
         with self._node.database.read(streaming=True) as connection:
             rows = connection.execute(query, parameters, execution_options={"yield_per": _ROWS_PER_CHUNK})
             for chunk in rows.partitions():
-                if found := list(self._read(connection, chunk, histories, at=second)):
+                if found := list(self._read(connection, map(_StatusRow._make, chunk), histories, at=second)):
                     yield found
 
     def _read(
-        self, connection: Connection, rows: Iterable[Row], histories: dict[str, ReadyHistory], *, at: datetime
+        self,
+        connection: Connection,
+        rows: Iterable[_StatusRow],
+        histories: dict[str, ReadyHistory],
+        *,
+        at: datetime,
     ) -> Generator[PodStats, None, None]:
         """Yield the usage of those pods that have a running container."""
         running = [row for row in rows if row.phase in ("Pending", "Running")]

@@ -144,8 +144,7 @@ class UsageSource:
                 cpu, before = container.cpu, containers.get(container.name)
                 if before and before.start_time == container.start_time:
                     total = before.cpu.usage_core_nano_seconds
-                    if cpu.usage_core_nano_seconds < total:
-                        cpu.usage_core_nano_seconds = total
+                    cpu.usage_core_nano_seconds = max(cpu.usage_core_nano_seconds, total)
                     used += cpu.usage_core_nano_seconds - total
                 else:
                     used += cpu.usage_core_nano_seconds
