@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     runtime_directory: Path = Field(
         default=Path("data/runtime"), description="directory for the files of a runtime"
     )
+    mounts: Literal["auto", "namespace", "environment"] = Field(
+        default="auto",
+        description="how ProcessRuntime gives volumes to containers: namespace mounts them, environment sets "
+        "VOLUME_NAME variables, auto mounts where the machine allows it",
+    )
     init_duration: timedelta = Field(
         default=timedelta(0), description="simulated run time of an init container, in whole seconds"
     )

@@ -1,6 +1,6 @@
 """The directory of a pod instance on this machine, and the shim that works in it.
 
-    RUNTIME_DIRECTORY/<pod's UID>/lock
+    RUNTIME_DIRECTORY/<pod's UID>/lock, volumes
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/state.json, usage.json, stop.json, stop.fifo
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/plan.socket, streams.socket, shim.log
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/<container>/<run>.<segment>.log
@@ -41,6 +41,7 @@ from app.runtimes.process.shim.record import (
     replace,
     send_plan,
 )
+from app.runtimes.process.volumes import volumes_of
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
 _NEEDED_BY_PYTHON = ("LD_LIBRARY_PATH",)
@@ -84,6 +85,11 @@ class PodDirectory:
     def mark(self) -> str:
         """The prefix of the mark of the pod's processes; the name of the container follows."""
         return f"{self._pod_directory}/"
+
+    @property
+    def files(self) -> Path:
+        """The directory of the files of the pod's volumes."""
+        return volumes_of(self._pod_directory)
 
     def observations(self) -> tuple[Observation, ...]:
         """Return the observations in `state.json`, oldest first; empty before a shim has started.
@@ -197,23 +203,27 @@ class PodDirectory:
         except OSError as exc:
             raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
 
-    def request_usage(self) -> None:
-        """Ask the pod's shim, if one runs, to measure the usage of its containers."""
-        with contextlib.suppress(OSError):
-            self._wake_shim(WANTS_USAGE)
+    def request_usage(self) -> bool:
+        """Ask the pod's shim to measure the usage of its containers; return whether one runs."""
+        try:
+            return self._wake_shim(WANTS_USAGE)
+        except OSError:
+            return False
 
-    def _wake_shim(self, message: bytes = WANTS_STOP) -> None:
+    def _wake_shim(self, message: bytes = WANTS_STOP) -> bool:
+        """Wake the pod's shim; return whether one runs. The next one reads `stop.json` when it starts."""
         try:
             fifo = os.open(self.path / WAKE_FIFO, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as exc:
             if exc.errno in (errno.ENXIO, errno.ENOENT):
-                return  # no shim runs; the next one reads `stop.json` when it starts
+                return False
             raise
         try:
             with contextlib.suppress(BlockingIOError):  # the pipe is full, so the shim wakes up anyway
                 os.write(fifo, message)
         finally:
             os.close(fifo)
+        return True
 
     def _stop_predecessors(self, others: list[int]) -> None:
         """Stop earlier instances: a UID has one shim at a time, so this instance waits for their end."""

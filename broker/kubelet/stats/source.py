@@ -29,7 +29,17 @@ from broker.dependencies import Clock
 from broker.errors import ProviderUnavailable
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
-from broker.kubelet.stats.schema import ContainerStats, CPUStats, MemoryStats, NodeStats, PodStats, Summary
+from broker.kubelet.stats.schema import (
+    ContainerStats,
+    CPUStats,
+    FsStats,
+    MemoryStats,
+    NetworkStats,
+    NodeStats,
+    PodStats,
+    RlimitStats,
+    Summary,
+)
 from broker.kubernetes.objects import to_micro_time, to_time
 from broker.pods.pressure import DISK, MEMORY, PIDS, Available, NodeUsage, PodUsage
 from broker.provider import ProviderClient
@@ -38,6 +48,7 @@ from broker.single_flight import SingleFlight
 
 _MAX_AGE = timedelta(seconds=1)
 _STATM = Path("/proc/self/statm")
+_User = NodeStats | PodStats | ContainerStats
 
 
 class Usage(NamedTuple):
@@ -114,7 +125,7 @@ class UsageSource:
         else:
             uids = self._pods.uids()
             stats = [pod for pod in decode(body, list[PodStats], "/podStats") if pod.pod_ref.uid in uids]
-            _check_times(_times(stats), "/podStats")
+            _check_times(_times_of_pods(stats), "/podStats")
             self._add_up(stats, since=self._read_at or now)
             self._stats = stats
         self._read_at = now
@@ -124,7 +135,7 @@ class UsageSource:
         if body is None:
             return None
         machine = decode(body, NodeStats, "/nodeStats")
-        _check_times((machine.start_time, machine.cpu.time, machine.memory.time), "/nodeStats")
+        _check_times(_times([machine, *machine.system_containers], [machine.fs, machine.rlimit]), "/nodeStats")
         return machine
 
     def _add_up(self, stats: Sequence[PodStats], *, since: datetime) -> None:
@@ -166,12 +177,22 @@ class UsageSource:
         return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
 
 
-def _times(pods: Sequence[PodStats]) -> set[str]:
-    """Return the different times of pods: few, where many values are measured at one time."""
-    users: list[PodStats | ContainerStats] = [*pods, *chain.from_iterable([pod.containers for pod in pods])]
+def _times(users: Sequence[_User], parts: Iterable[NetworkStats | FsStats | RlimitStats | None]) -> set[str]:
+    """Return the different times in usage: few, where many values are measured at one time."""
     times = {user.start_time for user in users}
-    times.update([user.cpu.time for user in users], [user.memory.time for user in users])
-    return times.union([pod.network.time for pod in pods if pod.network])
+    times.update(
+        [user.cpu.time for user in users],
+        [user.memory.time for user in users],
+        [part.time for part in parts if part and part.time],
+    )
+    return times
+
+
+def _times_of_pods(pods: Sequence[PodStats]) -> set[str]:
+    containers = chain.from_iterable([pod.containers for pod in pods])
+    return _times(
+        [*pods, *containers], chain.from_iterable([(pod.network, pod.ephemeral_storage) for pod in pods])
+    )
 
 
 def _check_times(times: Iterable[str], path: str) -> None:

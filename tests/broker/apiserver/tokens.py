@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from tests.broker.apiserver.errors import Refusal, conflict, invalid, not_found
+from tests.broker.apiserver.errors import bad_request, conflict, invalid, not_found
 from tests.broker.apiserver.store import Store
 
 Object = dict[str, Any]
@@ -31,7 +31,7 @@ def create_token(store: Store, namespace: str, name: str, request: Object) -> Ob
         )
     if bound := spec.get("boundObjectRef"):
         if bound["kind"] != "Pod":
-            raise Refusal(400, "BadRequest", f"cannot bind token to object of type {bound['kind']}")
+            raise bad_request(f"cannot bind token to object of type {bound['kind']}")
         pod = store.find("pods", bound["name"], namespace)
         if pod is None:
             raise not_found("pods", bound["name"])
@@ -39,6 +39,11 @@ def create_token(store: Store, namespace: str, name: str, request: Object) -> Ob
             raise conflict(
                 f"the UID in the bound object reference ({bound['uid']}) does not match the UID in record"
             )
+        if pod["spec"]["serviceAccountName"] != name:
+            message = (
+                f'cannot bind token for serviceaccount "{name}" to pod running with different serviceaccount name.'
+            )
+            raise bad_request(message)
     expires = datetime.now(UTC) + timedelta(seconds=seconds)
     return {
         "kind": "TokenRequest",
