@@ -154,9 +154,10 @@ class UsageSource:
             for container in pod.containers:
                 cpu, before = container.cpu, containers.get(container.name)
                 if before and before.start_time == container.start_time:
-                    total = before.cpu.usage_core_nano_seconds
-                    cpu.usage_core_nano_seconds = max(cpu.usage_core_nano_seconds, total)
-                    used += cpu.usage_core_nano_seconds - total
+                    grown = cpu.usage_core_nano_seconds - before.cpu.usage_core_nano_seconds
+                    if grown < 0:
+                        cpu.usage_core_nano_seconds -= grown
+                    used += max(grown, 0)
                 else:
                     used += cpu.usage_core_nano_seconds
                     if epoch_seconds(container.start_time) < last_read:
