@@ -86,7 +86,7 @@ class ProcessUsage(PodUsage):
             return None
 
     def ephemeral_storage(self) -> FsStats | None:
-        """Return the disk space of the pod's directory, state and logs; measured every ten seconds at most."""
+        """Return the disk space of the pod's state, logs and emptyDir volumes; measured every ten seconds at most."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _STORAGE_SECONDS
             self._storage = self._measure_storage()
