@@ -198,7 +198,12 @@ def validate_spec(manifest: Manifest, *, user: int) -> Spec:
 
 
 def plan(
-    manifest: Manifest, placement: Placement, *, mark: str, back_off: tuple[timedelta, timedelta]
+    manifest: Manifest,
+    placement: Placement,
+    *,
+    mark: str,
+    back_off: tuple[timedelta, timedelta],
+    inherited: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the plan of a shim as a JSON object. It contains the secrets of the pod.
 
@@ -207,6 +212,7 @@ def plan(
         placement: the addresses for variables with a `fieldRef`.
         mark: what its processes are marked with, before the name of the container.
         back_off: the first and the longest pause before a container is run again.
+        inherited: the variables that a container has unless the pod sets them.
     """
     spec = decode_spec(manifest)
     missing = missing_objects(manifest)
@@ -232,11 +238,16 @@ def plan(
                 "stdin": container.stdin,
                 "stdin_once": container.stdin_once,
                 "tty": container.tty,
-                **_command(container, placement, host_name=manifest.pod.metadata.name),
+                **_command(container, placement, inherited={**inherited, "HOSTNAME": manifest.pod.metadata.name}),
             }
             for container, kind, _ in ordered_containers(spec)
         ],
     }
+
+
+def inherited_variables() -> dict[str, str]:
+    """Return the variables of the provider that its containers have."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def _without_env(containers: Iterable[ContainerSpec]) -> list[ContainerSpec]:
@@ -259,14 +270,13 @@ def expand(text: str, env: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: "$" if match[1] == "$" else env.get(match[2], match[0]), text)
 
 
-def _command(container: ContainerSpec, placement: Placement, *, host_name: str) -> dict[str, Any]:
+def _command(container: ContainerSpec, placement: Placement, *, inherited: Mapping[str, str]) -> dict[str, Any]:
     values = ((variable.name, _value(variable, placement)) for variable in container.env or ())
     env = {name: value for name, value in values if value is not None}
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     words = [*(container.command or ()), *(container.args or ())]
     return {
         "argv": [expand(word, env) for word in words],
-        "env": {**inherited, "HOSTNAME": host_name, **env},
+        "env": {**inherited, **env},
     }
 
 

@@ -85,11 +85,12 @@ class Supervisor:
         while True:
             now = time.monotonic()
             self._reap(now)
+            polled = self._poll(now)
             wake = self._reconcile(now)
             if self._deadline is not None and wake is None:
                 break
             self._meter.measure(now, self._containers)
-            wakes = [wake, self._sessions.reconcile(now)]
+            wakes = [wake, polled, self._sessions.reconcile(now)]
             if not self._try_save_state():
                 wakes.append(now + _RETRY_SECONDS)
             self._wait(min((wake for wake in wakes if wake is not None), default=None))
@@ -99,9 +100,25 @@ class Supervisor:
             time.sleep(_RETRY_SECONDS)
         self._sessions.drain()
 
+    @property
+    def exit_code(self) -> int:
+        """The code of the first container that has failed; 0 if none has."""
+        runs = [c.describe(resting=False)["run"] for c in self._containers if c.kind in ("init", "main")]
+        return next((run["code"] for run in runs if run and run["code"]), 0)
+
+    def _poll(self, now: float) -> float | None:
+        """Look for what the provider has written; return the monotonic time of the next look.
+
+        None: the provider wakes the shim.
+        """
+        return None
+
     def _take_plan(self) -> None:
-        """Use the plan of a changed pod for the next run of each container."""
-        plan = self._record.receive_plan()
+        """Use the plan that a provider sends."""
+        self._use_plan(self._record.receive_plan())
+
+    def _use_plan(self, plan: Any) -> None:
+        """Use the plan of a changed pod for the next run of each container; None is no plan."""
         if plan:
             self._grace = plan["grace"]
             specs = {spec["name"]: spec for spec in plan["containers"]}
