@@ -188,7 +188,7 @@ class JobDirectory(PodDirectory):
         except SlurmError as exc:
             if is_unreachable(exc):
                 raise
-            self._write_submission(Submission(time.time(), is_answered=True, problem=str(exc)))
+            self._write_submission(Submission(time.time(), is_answered=True, problem=_cause(exc)))
         else:
             self._write_submission(Submission(time.time(), is_answered=True))
 
@@ -221,6 +221,11 @@ def _script(python: str, directory: Path) -> str:
         "trap '' USR1\n"
         f"exec {shlex.quote(python)} -E -S -s -X utf8 -m shim {shlex.quote(str(directory))} job\n"
     )
+
+
+def _cause(error: SlurmError) -> str:
+    """Return the message of sbatch without `sbatch: error: Batch job submission failed: `."""
+    return str(error).rpartition(": ")[2]
 
 
 def _without_patterns(path: Path) -> str:

@@ -15,7 +15,6 @@ from app.runtimes.slurm.commands import SlurmError, run
 from app.runtimes.slurm.job_states import JobState, job_state
 from app.runtimes.slurm.shared_answer import Answer, SharedAnswer
 
-_MAX_AGE_SECONDS = 2.0
 _FORMAT = "%i|%T|%Q|%S|%e|%B|%r|%j"
 _FIELDS = 8
 
@@ -110,18 +109,18 @@ def parse_queue(text: str) -> Queue:
 
 
 class JobQueue:
-    """Reads the queue, at most every two seconds, and cancels and signals jobs.
+    """Reads the queue, and cancels and signals jobs.
 
     Args:
         directory: the RUNTIME_DIRECTORY, in which processes share what they have read.
-        user: the number of the user whose jobs the pods are.
+        max_age: for how many seconds an answer of squeue is used.
     """
 
-    def __init__(self, directory: Path, *, user: int | None = None) -> None:
-        user = os.geteuid() if user is None else user
+    def __init__(self, directory: Path, *, max_age: float) -> None:
+        user = os.geteuid()
         command = ["squeue", "--noheader", "--states=all", f"--user={user}", f"--format={_FORMAT}"]
         self._answer: SharedAnswer[Queue] = SharedAnswer(
-            directory / ".queue.json", lambda: run(command), parse_queue, max_age=_MAX_AGE_SECONDS
+            directory / ".queue.json", lambda: run(command), parse_queue, max_age=max_age
         )
 
     def read(self, *, after: float = 0.0) -> Answer[Queue]:

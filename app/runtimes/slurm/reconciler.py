@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from app.core.settings import Settings
@@ -147,6 +148,7 @@ class Reconciler:
         # The queue is read first: a job that has left it has written its last observation before.
         self._queue = context.read_queue()
         self._observations = directory.observations()
+        self._running = [observation for observation in self._observations if not observation.final]
 
     def reconcile(self) -> Outcome:
         """Do what is to be done for the pod, and return its new statuses.
@@ -157,9 +159,8 @@ class Reconciler:
         Raises:
             ShimError: a file cannot be read or written.
         """
-        running = [observation for observation in self._observations if not observation.final]
         if self._queue is None:
-            return self._report(running)
+            return self._report(self._running)
         job = find_job(self._directory, self._queue)
         try:
             end = self._end(job, self._queue)
@@ -167,8 +168,8 @@ class Reconciler:
                 return self._continue(job, self._queue)
         except SlurmError as exc:
             log.warning("Slurm does not answer", uid=self._pod.manifest.pod.metadata.uid, problem=str(exc))
-            return self._report(running)
-        return Outcome(self._ended([*running, end], job), has_ended=True)
+            return self._report(self._running)
+        return Outcome(self._ended([*self._running, end], job), has_ended=True)
 
     def _end(self, job: Job | None, queue: Answer[Queue]) -> Observation | None:
         """Return the final observation of a pod that has ended; None if it has not."""
@@ -195,11 +196,18 @@ class Reconciler:
             self._directory.write_plan(self._context.plan(self._pod, self._directory))
             self._context.wake(job)
         if self._observations:
-            return self._report(self._observations)
+            return self._report(self._until_end(job))
         if job.meaning.stage != "queued":
             return self._wait(f"starting on node {job.node}")
         places = queue.content.places
         return self._wait(queued_message(job, place=places.get(self._directory.key), of=len(places)))
+
+    def _until_end(self, job: Job) -> list[Observation]:
+        """Return the observations of a pod that has not ended, although the shim may have: its job is requeued."""
+        last = self._observations[-1]
+        if last.final and job.meaning.stage == "queued":
+            return [*self._running, msgspec.structs.replace(last, final=False)]
+        return self._running
 
     def _is_absent(self, queue: Answer[Queue]) -> bool:
         """Return whether Slurm has no job of the pod, and none is on its way."""
@@ -224,7 +232,7 @@ class Reconciler:
             return self._wait("an earlier job of this pod is ending in Slurm")
         submission = self._directory.submission
         if submission and submission.problem and self._now.timestamp() < submission.at + _RETRY_SECONDS:
-            return self._wait(submission.problem)
+            return self._wait(f"Slurm refuses the job: {submission.problem}")
         self._context.submit(self._pod, self._directory, submission)
         return Outcome([])
 

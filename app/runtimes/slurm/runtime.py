@@ -6,7 +6,8 @@ a directory that the cluster shares. Slurm is the authority for whether the job 
 
 import socket
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import structlog
 
@@ -39,6 +40,8 @@ class SlurmRuntime(ProcessRuntime):
 
     reports_node_usage = False
     scheme = SCHEME
+    queue_age: ClassVar[timedelta] = timedelta(seconds=2)
+    """How long an answer of squeue is used, by all pods."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -47,7 +50,9 @@ class SlurmRuntime(ProcessRuntime):
             shim = install_shim(self._root)
         except OSError as exc:
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: {exc.strerror}") from exc
-        self._context = JobContext(settings, JobQueue(self._root), shim, self._plan)
+        self._context = JobContext(
+            settings, JobQueue(self._root, max_age=self.queue_age.total_seconds()), shim, self._plan
+        )
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         """Accept a pod that can be a job. It is pending until the job starts.

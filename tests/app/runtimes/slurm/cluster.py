@@ -92,7 +92,10 @@ class SlurmCluster:
         self.start_controller()
         for node in ("n1", "n2"):
             self.start_node(node)
-        eventually(lambda: self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle", "idle"])
+        eventually(self._is_idle)
+
+    def _is_idle(self) -> bool:
+        return self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle", "idle"]
 
     def _gpu(self, number: int) -> Path:
         path = self.root / f"gpu{number}"
@@ -161,6 +164,7 @@ class SlurmCluster:
             self.run("scancel", *ids, check=False)
         for node in ("n1", "n2"):
             self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+        eventually(self._is_idle)
         eventually(lambda: all(state in _ENDED for (state,) in self.jobs("%T")))
         self._cleared = max((int(number) for (number,) in self.jobs("%i")), default=self._cleared)
 

@@ -1,6 +1,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 class QuickSlurmRuntime(SlurmRuntime):
-    """A runtime that restarts containers soon."""
+    """A runtime that restarts containers soon, and looks at the queue often."""
 
+    queue_age = timedelta(milliseconds=100)
     back_off = QuickRuntime.back_off
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from app.core.errors import InvalidRequest
 from app.runtimes.slurm import SlurmRuntime
-from tests.app.runtimes.process import SECRET, Driven, shell
+from tests.app.runtimes.process import SECRET, Driven, settings, shell
 from tests.app.runtimes.slurm.cluster import SlurmCluster
-from tests.app.runtimes.slurm.conftest import MakeRuntime, Run
+from tests.app.runtimes.slurm.conftest import Run
 from tests.waiting import eventually
 
 UNTIL_TOLD = "while [ ! -e {path} ]; do sleep 0.02; done"
@@ -48,13 +48,9 @@ def test_an_exit_code_is_that_of_the_container(run: Run, cluster: SlurmCluster) 
 
 def test_a_container_has_the_variables_of_its_job(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVIDER_TOKEN", SECRET)
-    gpu = {"limits": {"nvidia.com/gpu": "2"}}
-    pod = run(
-        shell("echo $SLURM_JOB_NUM_NODES $CUDA_VISIBLE_DEVICES $PROVIDER_TOKEN", resources=gpu),
-        restartPolicy="Never",
-    )
+    pod = run(shell("echo $SLURM_JOB_NUM_NODES $PROVIDER_TOKEN"), restartPolicy="Never")
     pod.until_over()
-    assert pod.log() == [b"1 0,1"]
+    assert pod.log() == [b"1"]
 
 
 def test_containers_run_in_order_beside_sidecars(run: Run, tmp_path: Path) -> None:
@@ -159,9 +155,9 @@ def test_a_requeued_job_restarts_its_containers(run: Run, cluster: SlurmCluster)
     pod = run(shell("exec sleep 3600"), metadata={"annotations": annotated(flags="requeue")})
     pod.until_running()
     cluster.run("scontrol", "requeue", cluster.jobs("%i")[0][0])
-    eventually(lambda: cluster.jobs("%T", "%r")[0][0] in ("PENDING", "RUNNING"))
-    job = cluster.jobs("%i")[0][0]
-    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    eventually(lambda: cluster.jobs("%T", "%r") == [["PENDING", "BeginTime"]])
+    assert pod.read().phase == "Running"
+    cluster.run("scontrol", "update", f"JobId={cluster.jobs('%i')[0][0]}", "StartTime=now")
     pod.until(lambda status: pod.container().restart_count == 1 and status.phase == "Running")
 
 
@@ -169,7 +165,7 @@ def test_an_option_that_slurm_refuses_is_told(run: Run, cluster: SlurmCluster) -
     pod = run(shell("true"), restartPolicy="Never", metadata={"annotations": annotated(partition="nowhere")})
     status = pod.until(lambda status: status.message)
     assert status.phase == "Pending"
-    assert "invalid partition specified" in (status.message or "")
+    assert status.message == "Slurm refuses the job: Invalid partition name specified"
     assert cluster.jobs("%i") == []
     pod.delete()
     pod.until(lambda status: status.is_terminal)
@@ -200,6 +196,14 @@ def test_an_update_of_resources_is_refused(run: Run) -> None:
     pod = run(shell("exec sleep 3600"))
     with pytest.raises(InvalidRequest, match="a job cannot be changed"):
         pod.change(containers=[shell("exec sleep 3600", resources={"requests": {"cpu": "2"}})])
+
+
+def test_extended_resources_are_reserved(run: Run, cluster: SlurmCluster) -> None:
+    limits = {"limits": {"nvidia.com/gpu": "2"}}
+    run(shell("exec sleep 3600", resources=limits)).until_running()
+    other = run(shell("exec sleep 3600", resources=limits))
+    other.until(lambda status: "Resources" in (status.message or ""))
+    assert cluster.jobs("%b", "%B")[0] == ["gres:gpu:2", "n1"]
 
 
 def test_an_ephemeral_container_joins_a_running_job(run: Run) -> None:
@@ -243,9 +247,15 @@ def test_every_pod_of_a_job_runs_once(runtime: SlurmRuntime, cluster: SlurmClust
 
 
 def test_states_are_read_once_for_all_pods(
-    make_runtime: MakeRuntime, run: Run, cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pods = [run(shell("exec sleep 3600")) for _ in range(10)]
+    class Patient(SlurmRuntime):
+        queue_age = timedelta(hours=1)
+
+    runtimes = [Patient(settings(tmp_path / "shared", slurm_python=sys.executable)) for _ in range(2)]
+    pods = [Driven(runtimes[number % 2], shell("exec sleep 3600")) for number in range(10)]
+    for pod in pods:
+        pod.sync()
     asked = tmp_path / "asked"
     programs = tmp_path / "bin"
     programs.mkdir()
