@@ -28,7 +28,7 @@ JOB = "job.json"
 
 _POLL_SECONDS, _LATE_SECONDS = 1.0, 60.0
 """How often files are read after a signal, and for how long: a client of NFS may know a file that late."""
-_MEASURE_SECONDS = 30.0
+_FIRST_MEASURE_SECONDS, _MEASURE_SECONDS = 1.0, 30.0
 """How often the usage of the containers is measured: nobody can ask for it from another machine."""
 
 
@@ -52,7 +52,7 @@ class JobSupervisor(Supervisor):
 
     def __init__(self, plan: dict[str, Any], record: Record) -> None:
         self._poll_until = float("-inf")
-        self._measure_at = float("-inf")
+        self._measure_at = time.monotonic() + _FIRST_MEASURE_SECONDS
         self._ended: Stop | None = None
         """The stop that Slurm has asked for."""
         super().__init__(plan, record)
