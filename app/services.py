@@ -21,6 +21,7 @@ from app.pods.queries import PodQueries
 from app.pods.service import PodService
 from app.pods.streams import Streams
 from app.pods.usage import UsageService
+from app.pods.volumes import VolumeService
 from app.pods.watch import StatusWatch
 from app.runtimes import Runtime, load_runtime
 
@@ -45,6 +46,7 @@ class Services:
     audit: AuditLog
     queries: PodQueries
     usage: UsageService
+    volumes: VolumeService
     clock: NodeClock
     disk: DiskReserve
     serving_since: datetime
@@ -62,7 +64,7 @@ class Services:
         timelines = TimelineAdvancer(database, runtime, clock=node_clock)
         disk = DiskReserve(database, runtime, clock=clock)
         node = NodeContext(database, runtime, timelines, node_clock, disk)
-        pods, queries, usage = PodService(node), PodQueries(node), UsageService(node)
+        pods, queries, usage, volumes = PodService(node), PodQueries(node), UsageService(node), VolumeService(node)
         audit = AuditLog(database, settings, clock=node_clock)
         return cls(
             settings=settings,
@@ -72,10 +74,11 @@ class Services:
             watch=StatusWatch(node),
             logs=Logs(node, pods),
             streams=Streams(node, pods),
-            history=History(node, queries, audit, usage),
+            history=History(node, queries, audit, usage=usage, volumes=volumes),
             audit=audit,
             queries=queries,
             usage=usage,
+            volumes=volumes,
             clock=node_clock,
             disk=disk,
             serving_since=serving_since,

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+from asyncio.sslproto import SSLProtocol
 
 import structlog
 
@@ -18,7 +19,9 @@ from broker.node.lease import LeaseLost
 from broker.runner import Node
 from broker.settings import Settings
 
-_OTHER_FILES = 1024
+_OTHER_FILES = 8192
+"""Files besides those of streams: connections, of which each watched ConfigMap or Secret has one."""
+_TLS_BUFFER = 64 * 1024
 
 
 def main() -> int:
@@ -28,6 +31,7 @@ def main() -> int:
         cluster = load(settings.kubeconfig, os.environ)
         logging_config.configure(settings)
         allow_open_files(settings.stream_sessions)
+        limit_tls_buffers()
         structlog.get_logger().info("settings", **settings.changed())
         asyncio.run(_run(settings, cluster))
     except ConfigurationError as exc:
@@ -55,6 +59,14 @@ def allow_open_files(sessions: int) -> None:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def limit_tls_buffers() -> None:
+    """Reduce the read buffer that asyncio allocates for each TLS connection, 256 KiB by default.
+
+    Each watched ConfigMap and Secret has a connection: 300 of them take 40 MB instead of 100 MB.
+    """
+    SSLProtocol.max_size = _TLS_BUFFER
 
 
 async def _run(settings: Settings, cluster: ClusterConfig) -> None:

@@ -22,7 +22,7 @@ from broker.single_flight import SingleFlight
 from broker.streaming.websocket import MAX_MESSAGE, V5, WebSocketProvider
 from broker.types import Object, PodReference
 
-_BATCH = "batch"
+_BATCH, _VOLUMES = "batch", "podVolumes"
 _WITH_POD_STATUSES = ("podStatuses", "logs")
 """The extensions that a provider with `/podStatuses` has, where it has no `/extensions`."""
 # Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
@@ -104,6 +104,29 @@ class ProviderClient:
         if answer.status == HTTPStatus.NOT_FOUND:
             return False
         check(answer, sent=pod)
+        return True
+
+    async def put_volumes(self, pod: Object, volumes: Sequence[msgspec.Struct]) -> bool:
+        """Send volumes of a pod, each with all of its files.
+
+        Errors are without the provider's message, which may quote the files.
+
+        Args:
+            pod: the pod.
+            volumes: the volumes, as in the extension `podVolumes`.
+
+        Returns:
+            False where the provider does not have the extension.
+        """
+        if not await self.supports(_VOLUMES):
+            return False
+        metadata = {name: pod["metadata"][name] for name in ("namespace", "name", "uid")}
+        body = msgspec.json.encode({"metadata": metadata, "volumes": volumes})
+        answer = await self._request("PUT", "/podVolumes", body=body)
+        if answer.status in NO_SUCH_PATH:
+            self._forget(_VOLUMES)
+            return False
+        check(answer._replace(body=b""))
         return True
 
     async def get(self, namespace: str, name: str) -> Object | None:
@@ -262,11 +285,12 @@ class ProviderClient:
             send,
             path,
             is_supported=partial(self.supports, _BATCH),
-            mark_unsupported=self._forget_batch,
+            mark_unsupported=partial(self._forget, _BATCH),
         )
 
-    def _forget_batch(self) -> None:
-        self._extensions = {name: version for name, version in (self._extensions or {}).items() if name != _BATCH}
+    def _forget(self, extension: str) -> None:
+        known = self._extensions or {}
+        self._extensions = {name: version for name, version in known.items() if name != extension}
 
     async def _find(self, path: str, namespace: str, name: str) -> bytes | None:
         """Read an object of a pod; None for 404, and for a success with an empty body, as from some providers."""

@@ -149,6 +149,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     )
     kubelet_version: str = Field(default="v1.36.0", description="Kubernetes version that the node reports")
     daemon_sets: bool = Field(default=True, description="run the pods of DaemonSets")
+    pod_volumes: bool = Field(
+        default=True,
+        description="send the files of volumes, including service account tokens, to a provider with the "
+        "extension podVolumes",
+    )
     eviction_hard: Mapping[str, str] = Field(
         default={},
         description="thresholds below which pods are evicted, such as memory.available<100Mi,nodefs.available<10%,"

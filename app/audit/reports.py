@@ -171,7 +171,7 @@ ORDER BY at, id, field""",
 SELECT at, verb, namespace, name, code, refusal, user_agent, request_id
 FROM audit_log
 WHERE node_name = :node_name AND outcome = 'refused' AND at >= :since AND at < :until
-  AND verb IN ('create', 'update', 'delete')
+  AND verb IN ('create', 'update', 'delete', 'mount')
 ORDER BY at, id""",
     ),
     "streams": Report(
@@ -183,6 +183,15 @@ FROM audit_log
 WHERE node_name = :node_name AND namespace = :namespace AND name = :name
   AND verb IN ('exec', 'attach', 'port-forward')
 ORDER BY at, id""",
+    ),
+    "mounts": Report(
+        "Which versions of ConfigMaps, Secrets and other objects were pods of a name given to mount?",
+        ("namespace", "name"),
+        """\
+SELECT at, uid, volume, volume_version, kind, source, source_version, user_agent, request_id
+FROM audit_mounts
+WHERE node_name = :node_name AND namespace = :namespace AND name = :name
+ORDER BY at, id, volume, kind, source""",
     ),
     "writers": Report(
         "Who writes to this node, and how much?",

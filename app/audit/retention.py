@@ -20,7 +20,7 @@ from app.audit.writer import Caller, Event, insert_events
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
-from app.db.models import AuditEvent, Base, Pod, PodStatus, UsageChange
+from app.db.models import AuditEvent, Base, Pod, PodStatus, PodVolume, UsageChange
 from app.db.nodes import lock_node
 from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
@@ -29,7 +29,7 @@ _ROWS_AT_ONCE = 500
 _CHARACTERS_AT_ONCE = 256 * 1024
 """Limits a transaction, so that an almost full disk has room for it."""
 _ROWS_PER_CHUNK = 20
-_JSON = {"change", "pod", "status"}
+_JSON = {"change", "files", "pod", "sources", "status"}
 
 Progress = Callable[[int], None]
 
@@ -119,6 +119,7 @@ class Retention:
                 lines = [line(table, row._mapping) for row in found]
                 if table is Pod:
                     lines += self._delete_statuses([row.id for row in found], connection)
+                    lines += self._delete_volumes([row.uid for row in found], connection)
                 _write(file, lines)
                 wanted = [tuple(row._mapping[key.name] for key in keys) for row in found]
                 connection.execute(delete(table).where(tuple_(*keys).in_(wanted)))
@@ -132,6 +133,13 @@ class Retention:
         connection.execute(delete(PodStatus).where(of_these))
         connection.execute(delete(UsageChange).where(UsageChange.pod_id.in_(pod_ids)))
         return [line(PodStatus, row._mapping) for row in rows]
+
+    def _delete_volumes(self, uids: list[str], connection: Connection) -> list[bytes]:
+        """Delete which volumes pods were given; return their lines."""
+        of_these = and_(PodVolume.node_name == self._node_name, PodVolume.uid.in_(uids))
+        rows = connection.execute(select(PodVolume.__table__).where(of_these)).all()
+        connection.execute(delete(PodVolume).where(of_these))
+        return [line(PodVolume, row._mapping) for row in rows]
 
     def _rows(self) -> tuple[Select[Any], Select[Any], Select[Any]]:
         """Return the queries of the events, pods and statuses to prune; the latter of pods that are kept."""

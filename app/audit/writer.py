@@ -15,7 +15,7 @@ from app.db.models import AuditEvent
 from app.db.statement import Statement, parameters
 from app.kubernetes.pod import PodReference
 
-Verb = Literal["create", "update", "delete", "exec", "attach", "port-forward", "prune"]
+Verb = Literal["create", "update", "delete", "exec", "attach", "port-forward", "mount", "prune"]
 
 _INSERT = Statement(insert(AuditEvent).inline().values(parameters(*chain.CONTENT, "previous_hash", "hash")))
 _LONGEST_USER_AGENT = 256
@@ -36,8 +36,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         pod: the pod of the request; None where the request names none.
         code: the HTTP status code of the response.
         revision: the node's revision after the request; None where it was refused.
-        change: the changed fields, the end of a stream, or the reason of a refusal. It contains no value from a
-            pod except images.
+        change: the changed fields, the end of a stream, the versions of volumes, or the reason of a refusal. It
+            contains no value from a pod except images.
         pruned_through: for a pruning, the ID up to which events of the node may be deleted.
     """
 

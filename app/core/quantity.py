@@ -5,6 +5,7 @@ Source: `k8s.io/apimachinery/pkg/api/resource`, the serialization format in the 
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 _SUFFIXES = {
     "n": Decimal("1e-9"),
@@ -38,6 +39,7 @@ def parse_quantity(text: str) -> Decimal:
     return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
 
 
+@lru_cache(maxsize=64)
 def parse_amount_or_percentage(text: str) -> tuple[Decimal, bool]:
     """Parse a quantity that is not negative, or a percentage; return the number and whether it is a percentage.
 

@@ -123,6 +123,11 @@ class Settings(BaseSettings):
     slurm_python: str = Field(
         default="python3", pattern=r"^[\w./+-]+$", description="Python 3.11 or later on the nodes of Slurm"
     )
+    mounts: Literal["auto", "namespace", "environment"] = Field(
+        default="auto",
+        description="how ProcessRuntime gives volumes to containers: namespace mounts them, environment sets "
+        "VOLUME_NAME variables, auto mounts where the machine allows it",
+    )
     init_duration: timedelta = Field(
         default=timedelta(0), description="simulated run time of an init container, in whole seconds"
     )

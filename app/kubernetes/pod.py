@@ -236,7 +236,7 @@ def parse_reference(body: bytes) -> PodReference:
         InvalidRequest: as :meth:`Manifest.parse`.
     """
     pod = _convert(_load(body), _ReferencedPod)
-    _check_metadata(pod.metadata, kind=pod.kind)
+    check_metadata(pod.metadata, kind=pod.kind)
     return pod.metadata
 
 
@@ -304,12 +304,12 @@ def _convert(document: dict[str, Any], to: type[_T]) -> _T:
     try:
         return msgspec.convert(document, to)
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc)) from exc
+        raise validation_error(exc) from exc
 
 
-def _invalid(message: str) -> InvalidRequest:
+def validation_error(error: msgspec.ValidationError) -> InvalidRequest:
     """Convert msgspec's "… - at `$.spec.containers[0]`" into an error with a field and a problem."""
-    problem, _, path = message.partition(" - at `$")
+    problem, _, path = str(error).partition(" - at `$")
     field = path.rstrip("`").removeprefix(".")
     if problem.startswith("Object missing required field `"):
         name = problem.split("`")[1]
@@ -318,7 +318,7 @@ def _invalid(message: str) -> InvalidRequest:
 
 
 def _check(pod: Pod) -> None:
-    _check_metadata(pod.metadata, kind=pod.kind)
+    check_metadata(pod.metadata, kind=pod.kind)
     if not pod.spec.containers:
         raise InvalidRequest("at least one is required", field="spec.containers")
     seen: set[str] = set()
@@ -335,7 +335,12 @@ def _check(pod: Pod) -> None:
             seen.add(container.name)
 
 
-def _check_metadata(metadata: ObjectMeta | PodReference, *, kind: str | None) -> None:
+def check_metadata(metadata: ObjectMeta | PodReference, *, kind: str | None) -> None:
+    """Check the names of a Pod.
+
+    Raises:
+        InvalidRequest: a name is missing, or no name; or the kind is not Pod.
+    """
     if kind not in (None, "", "Pod"):
         raise InvalidRequest("must be Pod", field="kind")
     _check_name(metadata.namespace, field="metadata.namespace")

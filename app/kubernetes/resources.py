@@ -13,6 +13,7 @@ In both, pod-level resources replace those of the containers.
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from app.core.errors import InvalidRequest
@@ -74,11 +75,19 @@ def amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal]
     Raises:
         InvalidRequest: an amount is not a quantity; the message names it within `field`.
     """
+    return _amounts(resources.get("cpu"), resources.get("memory"), field) if resources else {}
+
+
+_Quantity = str | int | float | None
+
+
+@lru_cache(maxsize=1024)  # most containers have the same few
+def _amounts(cpu: _Quantity, memory: _Quantity, field: str) -> Mapping[str, Decimal]:
     found = {}
-    for name in _COMPUTE:
-        if resources and name in resources:
+    for name, quantity in (("cpu", cpu), ("memory", memory)):
+        if quantity is not None:
             try:
-                found[name] = parse_quantity(str(resources[name]))
+                found[name] = parse_quantity(str(quantity))
             except ValueError as exc:
                 raise InvalidRequest(str(exc), field=f"{field}.{name}") from exc
     return found

@@ -18,6 +18,7 @@ from app.pods.explain import PodHistory, explain, summary
 from app.pods.queries import PodQueries
 from app.pods.transaction import NEWEST_FIRST
 from app.pods.usage import UsageService
+from app.pods.volumes import VolumeService, describe_sources
 
 _ROWS_PER_CHUNK = 200
 
@@ -97,11 +98,20 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
 class History:
     """The history of one node. Every method may raise `DatabaseUnavailable`; a time of None is the present."""
 
-    def __init__(self, node: NodeContext, queries: PodQueries, audit: AuditLog, usage: UsageService) -> None:
+    def __init__(
+        self,
+        node: NodeContext,
+        queries: PodQueries,
+        audit: AuditLog,
+        *,
+        usage: UsageService,
+        volumes: VolumeService,
+    ) -> None:
         self._node = node
         self._queries = queries
         self._audit = audit
         self._usage = usage
+        self._volumes = volumes
 
     def pods(
         self,
@@ -199,6 +209,7 @@ class History:
         return [
             *explain(pod.history, now=at),
             *self._usage.sentences(pod.uid, at=at),
+            *self._volumes.sentences(pod.uid, at=at),
             *(f"What deleted it: {entry.summary}." for entry in ends[-1:]),
         ]
 
@@ -215,7 +226,7 @@ class History:
             return connection.scalar(select(Node.revision).where(Node.name == self._node.node_name)) or 0
 
     def _requests(self, pod: PodRecord) -> Iterator[HistoryEntry]:
-        """Yield the requests that created, changed, replaced and deleted a pod."""
+        """Yield the requests that created, changed, replaced and deleted a pod, or gave it files to mount."""
         for event in self._audit.events(AuditFilter(namespace=pod.namespace, name=pod.name, outcome="done")):
             event["change"] = orjson.loads(event["change"] or "{}")
             is_replaced = event["change"].get("replaced") == pod.uid
@@ -226,5 +237,12 @@ class History:
                 line += f", which put {event['uid']} in its place"
             elif fields := [change["field"] for change in event["change"].get("changed", ())]:
                 line += f": {', '.join(fields)}"
+            elif volumes := event["change"].get("volumes"):
+                line += f": {', '.join(map(_describe_volume, volumes))}"
             is_end = is_replaced or event["verb"] == "delete"
             yield HistoryEntry(at=event["at"], summary=line, request=event, is_end=is_end)
+
+
+def _describe_volume(volume: dict[str, Any]) -> str:
+    sources = describe_sources(volume["sources"])
+    return f"{volume['name']} ({sources})" if sources else str(volume["name"])

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from app.core.errors import ConfigurationError, InvalidRequest, NotFound, NotSupported, Unavailable
 from app.core.settings import Settings
+from app.kubernetes.volumes import Volume, VolumeFile, VolumeSource
 from app.runtimes.base import AcceptedPod, LogLine, Placement, Runtime, Timeline
 from app.runtimes.observed import (
     ContainerRun,
@@ -44,6 +45,9 @@ __all__ = [
     "Timeline",
     "Unavailable",
     "UsageLevel",
+    "Volume",
+    "VolumeFile",
+    "VolumeSource",
     "build_lost_status",
     "build_observed_status",
     "build_problem_status",

@@ -12,9 +12,10 @@ import msgspec
 from app.core.errors import NotFound, NotSupported
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
-from app.kubernetes.pod import Manifest
+from app.kubernetes.pod import Manifest, PodReference
 from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
+from app.kubernetes.volumes import Volume
 from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.usage import EarlierUsage, PodUsage
 
@@ -114,6 +115,9 @@ class Runtime(ABC):
     reports_node_usage: ClassVar[bool] = False
     """Whether :meth:`node_usage` is implemented. Otherwise the provider lacks the extension `nodeStats`."""
 
+    takes_volumes: ClassVar[bool] = False
+    """Whether it wants the files of volumes. Otherwise the provider does not have the extension `podVolumes`."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
@@ -202,6 +206,22 @@ class Runtime(ABC):
 
         A crash can prevent this call, and several processes can make it for the same pod. It must be idempotent,
         and `advance` must detect work that is missing.
+        """
+
+    def put_volumes(self, pod: PodReference, volumes: Sequence[Volume]) -> None:  # noqa: B027 - optional
+        """Take the files of volumes of a pod, which `create` may not know yet; by default, drop them.
+
+        Called outside of any transaction, with `takes_volumes`: before the pod is created, and whenever something
+        has changed, with the volumes that have. A volume that is not among them stays as it is. Files of a UID
+        that is not created within ten minutes must be removed. A call can be repeated, and several processes can
+        make it at once. Files may hold secrets: no other user may read them, and no error may quote them.
+
+        Args:
+            pod: the pod; its UID is set.
+            volumes: each with all of its files.
+
+        Raises:
+            Unavailable: they cannot be stored now; the client sends them again.
         """
 
     @abstractmethod

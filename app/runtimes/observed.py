@@ -82,12 +82,14 @@ class Observation(msgspec.Struct, frozen=True):
         containers: name → state; a container that is missing has not run yet. Empty before the pod has a sandbox.
         final: whether no further observation will follow.
         reason: the reason for which the pod was stopped; None if it ended by itself or was deleted.
+        message: details of the reason, or of the pod; None for those that the reason has by itself.
     """
 
     at: datetime
     containers: Mapping[str, ObservedContainer] = {}
     final: bool = False
     reason: str | None = None
+    message: str | None = None
 
 
 _MESSAGES = {"DeadlineExceeded": DEADLINE_EXCEEDED_MESSAGE}
@@ -148,6 +150,7 @@ def build_observed_status(
         pod,
         phase=_phase(pod, observation),
         reason=observation.reason,
+        message=observation.message,
         sandbox=bool(observed) and not observation.final,
         containers=ContainerStatuses(
             [container_status(c, "init") for c in spec.init_containers or ()],
@@ -325,6 +328,7 @@ def _pod_status(
     *,
     phase: Phase,
     reason: str | None,
+    message: str | None = None,
     sandbox: bool,
     containers: ContainerStatuses,
     at: datetime,
@@ -339,7 +343,7 @@ def _pod_status(
         pod_ips=pod.placement.pod_ips,
         at=at,
         previous=previous,
-        why=(reason, _MESSAGES.get(reason or "")),
+        why=(reason, message or _MESSAGES.get(reason or "")),
     )
 
 

@@ -7,6 +7,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.pod import Manifest, PodReference, parse_array, parse_reference
+from app.kubernetes.volumes import PodVolumes
 from app.services import get_services
 
 LARGEST_BATCH = 500
@@ -40,6 +41,18 @@ def read_reference() -> PodReference:
     g.pod = None  # of a body that names no pod
     g.pod = reference = parse_reference(body)
     return reference
+
+
+def read_volumes() -> PodVolumes:
+    """Parse the body of this request as volumes of a pod.
+
+    Raises:
+        InvalidRequest: the body is incomplete, or not valid.
+        RequestEntityTooLarge: the body is longer than MAX_CONTENT_LENGTH.
+    """
+    volumes = PodVolumes.parse(_read_body())
+    g.pod = volumes.pod
+    return volumes
 
 
 def read_items() -> list[bytes]:

@@ -33,6 +33,7 @@ _VERBS: dict[str | None, Verb] = {
     "pods.delete_pod": "delete",
     "pods.create_pods": "create",
     "pods.delete_pods": "delete",
+    "pod_volumes.put_pod_volumes": "mount",
     "streams.exec_": "exec",
     "streams.attach": "attach",
     "streams.port_forward": "port-forward",

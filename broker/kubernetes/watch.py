@@ -54,6 +54,8 @@ async def list_and_watch(
     clock: Callable[[], datetime],
     random: Random,
     on_sync: Callable[[datetime], None] = lambda _: None,
+    on_error: Callable[[ApiError], None] | None = None,
+    longest_delay: float = _BACKOFF_LIMIT,
 ) -> AsyncGenerator[Event, None]:
     """Yield every change of a collection, without an end. Errors of the server are retried with backoff.
 
@@ -69,11 +71,13 @@ async def list_and_watch(
         random: source of jitter.
         on_sync: is called with the current time whenever the events so far are known to be complete: after a list,
             and on each sign of life of the watch.
+        on_error: is called with each error before the delay that follows it; without it, errors are logged.
+        longest_delay: upper limit in seconds of the delay after an error.
     """
     selector = {"fieldSelector": field_selector} if field_selector else {}
     known = _KnownObjects()
     version: str | None = None  # None: list first
-    backoff = Backoff(_BACKOFF, _BACKOFF_LIMIT, jitter=lambda: random.uniform(0.5, 1))
+    backoff = Backoff(_BACKOFF, longest_delay, jitter=lambda: random.uniform(0.5, 1))
     while True:
         listed = version is None
         try:
@@ -103,13 +107,16 @@ async def list_and_watch(
                 backoff.reset()
                 continue  # the server works; only the version was too old
         delay = backoff.after(failure)
-        log.info(
-            "watch interrupted",
-            path=path,
-            error=str(failure),
-            failures=backoff.failures,
-            retry_in=round(delay, 1),
-        )
+        if on_error:
+            on_error(failure)
+        else:
+            log.info(
+                "watch interrupted",
+                path=path,
+                error=str(failure),
+                failures=backoff.failures,
+                retry_in=round(delay, 1),
+            )
         await asyncio.sleep(delay)
 
 

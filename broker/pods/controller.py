@@ -24,6 +24,7 @@ from broker.pods.deletion import PodDeletion, delete_now
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
 from broker.pods.eviction import EvictionManager, UsageReader
+from broker.pods.object_cache import ObjectCache
 from broker.pods.preemption import Disruption
 from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
@@ -87,12 +88,16 @@ class PodController:
         self._listed = asyncio.Event()
         self._ready = asyncio.Event()
         self._services = ServiceWatcher()
+        self._objects = ObjectCache(dependencies, on_change=self._object_changed)
+        self._prerequisites = Prerequisites(
+            dependencies, services=self._services, objects=self._objects, events=self._events
+        )
         self._statuses = StatusSource(
             dependencies.provider, self._states, self._queue, interval=self._settings.status_interval
         )
         self._sync = ProviderSync(
             dependencies,
-            prerequisites=Prerequisites(dependencies, services=self._services, events=self._events),
+            prerequisites=self._prerequisites,
             events=self._events,
             statuses=self._statuses,
         )
@@ -101,7 +106,7 @@ class PodController:
 
     async def run(self) -> None:
         """Reconcile pods until :meth:`stop`, or cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with self._objects, asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._watch(), name="watch pods"),
                 group.create_task(self._services.run(self._dependencies), name="watch services"),
@@ -138,6 +143,7 @@ class PodController:
                 return seconds or _STUBBORN_DELAY
             snapshot = self._store.snapshot(key, snapshot)
         self._ledger.release_others(key, {snapshot.stored.uid} if snapshot else ())
+        self._prerequisites.keep(key, _uid_to_run(snapshot, state))
         if mirror := self._store.mirror(key):
             await delete_now(self._dependencies.client, pod_path(mirror), mirror)
         if snapshot is None:
@@ -219,7 +225,7 @@ class PodController:
             raise waits_for(waiting)
 
     def _seconds_to_next(self, key: str) -> float | None:
-        """Return the seconds until a pod exceeds its active deadline or its resize is considered again.
+        """Return the seconds until a pod's deadline, its next resize or the renewal of a token.
 
         None: there is neither.
         """
@@ -231,6 +237,8 @@ class PodController:
             delays.append((stored.deadline - self._clock()).total_seconds())
         if self._allocator.pending_resize(stored.uid):
             delays.append(RESIZE_RETRY)
+        if renewal := self._prerequisites.volumes.seconds_to_renewal(key):
+            delays.append(renewal)
         return min(delays, default=None)
 
     async def _end(
@@ -271,6 +279,10 @@ class PodController:
             status["conditions"] = [disruption.condition]
         await self._writer.write(snapshot, state, status, is_observed=True)
         self._events.record(snapshot.pod, "Warning", why.reason, why.message)
+
+    def _object_changed(self, key: str) -> None:
+        self._prerequisites.volumes.mark_due(key)
+        self._queue.add(key)
 
     async def _watch(self) -> None:
         """Watch the pods that are bound to this node."""
@@ -331,6 +343,13 @@ class PodController:
                     self._allocator.recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
+
+
+def _uid_to_run(snapshot: PodSnapshot | None, state: ProviderState) -> str | None:
+    """Return the UID of a pod that is to run; None for one that has ended or is about to."""
+    if snapshot is None or snapshot.stored.is_terminating or snapshot.stored.has_ended:
+        return None
+    return None if state.has_ended(snapshot.stored.uid) else snapshot.stored.uid
 
 
 def _status(snapshot: PodSnapshot, state: ProviderState, problem: BrokerError | None) -> Object | None:

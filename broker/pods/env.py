@@ -9,11 +9,10 @@ documentation of Kubernetes.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from broker.kubernetes.quantity import parse_quantity, whole
 from broker.node_info import NodeInfo
+from broker.pods.downward_api import container_resource, metadata_field
 from broker.types import Object
 
 CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
@@ -24,8 +23,6 @@ Variables = list[Object]
 _VALID_NAME = re.compile(r"[ -<>-~]+")
 """Printable ASCII characters except `=`: Kubernetes ≥ 1.34, `IsRelaxedEnvVarName` in `apimachinery`."""
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
-_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]", re.DOTALL)
-_ALLOCATABLE = ("cpu", "memory", "ephemeral-storage")
 
 
 class Reference(NamedTuple):
@@ -236,30 +233,19 @@ class _Resolver:
             self._missing.append(message)
 
     def _field(self, path: str) -> str | None:
-        metadata, spec, addresses = self._pod["metadata"], self._pod["spec"], self._node.host_ips
-        if match := _SUBSCRIPT.fullmatch(path):
-            return str((metadata.get(match[1]) or {}).get(match[2], ""))
+        spec, addresses = self._pod["spec"], self._node.host_ips
         known: dict[str, str] = {
-            "metadata.name": metadata["name"],
-            "metadata.namespace": metadata["namespace"],
-            "metadata.uid": metadata.get("uid", ""),
             "spec.nodeName": spec.get("nodeName") or self._node.name,
             "spec.serviceAccountName": spec.get("serviceAccountName") or "",
             "status.hostIP": addresses[0] if addresses else "",
             "status.hostIPs": ",".join(addresses),
         }
-        return known.get(path)
+        return known[path] if path in known else metadata_field(self._pod, path)
 
     def _resource(self, reference: Object, container: Object) -> str:
         name = reference.get("containerName") or container["name"]
         of = next((c for c in containers(self._pod) if c["name"] == name), container)
-        kind, _, resource = reference["resource"].partition(".")
-        listed = (of.get("resources") or {}).get(kind) or {}
-        quantity = listed.get(resource)
-        if quantity is None and kind == "limits" and resource in _ALLOCATABLE:
-            quantity = self._node.allocatable.get(resource)
-        divisor = parse_quantity(str(reference.get("divisor") or "1")) or Decimal(1)
-        return str(whole(parse_quantity(str(quantity or "0")), divisor))
+        return container_resource(reference, of, self._node)
 
 
 def _expand(text: str, *known: Mapping[str, str | Object]) -> str:

@@ -1,45 +1,18 @@
-"""Sources of environment variables and volumes: objects that are read on demand, and Services, watched."""
+"""Sources of environment variables: ConfigMaps and Secrets, and the Services of the cluster."""
 
 import base64
-from collections.abc import Iterable, Mapping
-from urllib.parse import quote
+from collections.abc import Mapping
 
 from broker.dependencies import Dependencies
-from broker.kubernetes.client import Client
-from broker.kubernetes.errors import ApiError, NotFound
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.env import Data, Reference, Unreadable
+from broker.pods.object_cache import Found
 from broker.pods.service_env import Service, parse_service, variables
 from broker.types import Object
 
-_PATHS = {
-    "ConfigMap": "configmaps",
-    "Secret": "secrets",
-    "PersistentVolumeClaim": "persistentvolumeclaims",
-}
 
-
-async def read_sources(
-    client: Client, namespace: str, references: Iterable[Reference]
-) -> dict[Reference, Data | Unreadable | None]:
-    """Read the objects that a pod refers to, uncached: a pod gets the values at the time of its start."""
-    return {reference: await _read(client, namespace, reference) for reference in references}
-
-
-async def read_object(client: Client, namespace: str, kind: str, name: str) -> Object | Unreadable | None:
-    """Read a ConfigMap, Secret or PersistentVolumeClaim; None where it does not exist."""
-    if not name:  # valid for the API server; no object has an empty name
-        return None
-    try:
-        return await client.get(f"/api/v1/namespaces/{namespace}/{_PATHS[kind]}/{quote(name, safe='')}")
-    except NotFound:
-        return None
-    except ApiError as exc:
-        return Unreadable(exc.reason)
-
-
-async def _read(client: Client, namespace: str, reference: Reference) -> Data | Unreadable | None:
-    found = await read_object(client, namespace, reference.kind, reference.name)
+def data_of(reference: Reference, found: Found) -> Data | Unreadable | None:
+    """Return the variables that an object contains; None where it does not exist."""
     if found is None or isinstance(found, Unreadable):
         return found
     return _texts(found) if reference.kind == "Secret" else found.get("data") or {}

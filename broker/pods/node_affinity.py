@@ -28,12 +28,13 @@ def _matches(term: Object, node: NodeInfo) -> bool:
     expressions: list[Object] = term.get("matchExpressions") or []
     fields: list[Object] = term.get("matchFields") or []
     return bool(expressions or fields) and (
-        all(_matches_requirement(requirement, node.labels) for requirement in expressions)
-        and all(_matches_requirement(requirement, {"metadata.name": node.name}) for requirement in fields)
+        all(matches_requirement(requirement, node.labels) for requirement in expressions)
+        and all(matches_requirement(requirement, {"metadata.name": node.name}) for requirement in fields)
     )
 
 
-def _matches_requirement(requirement: Object, labels: Mapping[str, str]) -> bool:
+def matches_requirement(requirement: Object, labels: Mapping[str, str]) -> bool:
+    """Return whether labels match a requirement of a node selector or of a label selector."""
     check = _OPERATORS.get(requirement["operator"])
     return check is not None and check(labels.get(requirement["key"]), requirement.get("values") or [])
 

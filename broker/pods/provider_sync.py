@@ -12,7 +12,8 @@ from broker.pods.prerequisites import PodWaits, Prerequisites
 from broker.pods.provider_payload import digest, payload
 from broker.pods.provider_state import ProviderState
 from broker.pods.status_source import StatusSource
-from broker.pods.store import PodSnapshot
+from broker.pods.store import PodSnapshot, StoredPod
+from broker.pods.volumes.files import Volume
 from broker.pods.workqueue import RetryLater
 from broker.types import Object
 
@@ -61,7 +62,8 @@ class ProviderSync:
             RetryLater: another pod of this name has to end first.
         """
         stored, payload_, written = snapshot.stored, {}, False
-        if state.acknowledged == stored.version and state.has(stored.uid) and not state.waiting(stored.uid):
+        volumes: list[Volume] | None = None
+        if self._is_synced(stored, state):
             return False
         desired = PodVersion(stored.uid)
         while (action := decide(desired, state.pod)) is not Action.NOTHING:
@@ -71,12 +73,15 @@ class ProviderSync:
                     state.record_copy(copy, wanted=stored.uid)
                 case Action.BUILD_PAYLOAD:
                     if not state.has(stored.uid):
-                        await self._prerequisites.check_volumes(snapshot.pod, state)
+                        volumes = await self._prerequisites.new_volumes(snapshot.pod, state)
                     payload_ = payload(snapshot.pod, await self._prerequisites.environments(snapshot.pod, state))
                     desired = PodVersion(stored.uid, digest(payload_))
                 case Action.DELETE:
                     raise RetryLater("a pod of this name with another UID has to end first")
                 case Action.CREATE:
+                    if volumes is None:  # the provider has lost the pod since
+                        volumes = await self._prerequisites.new_volumes(snapshot.pod, state)
+                    await self._prerequisites.send_volumes(snapshot.pod, volumes)
                     await self._create(payload_, state)
                     state.record_written(desired)
                     written = True
@@ -86,8 +91,17 @@ class ProviderSync:
                         written = True
                     else:
                         state.mark_absent()
+        await self._prerequisites.refresh_volumes(snapshot.pod)
         state.acknowledge(stored.version)
         return written
+
+    def _is_synced(self, stored: StoredPod, state: ProviderState) -> bool:
+        return (
+            state.acknowledged == stored.version
+            and state.has(stored.uid)
+            and not state.waiting(stored.uid)
+            and self._prerequisites.volumes.is_current(stored.key)
+        )
 
     async def delete(self, pod: Object) -> bool:
         """Delete a pod at the provider.

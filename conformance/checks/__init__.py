@@ -16,6 +16,7 @@ from conformance.checks import (
     statuses,
     streams,
     usage,
+    volumes,
     writes,
 )
 
@@ -36,6 +37,7 @@ ALL: tuple[Check, ...] = tuple(
         environments,
         batches,
         usage,
+        volumes,
         streams,
     )
     for found in vars(module).values()

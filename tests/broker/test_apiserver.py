@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid
+from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from broker.kubernetes.watch import list_and_watch
 from broker.types import Object
 from tests.broker.cluster import Corner
@@ -184,6 +184,58 @@ async def test_an_ended_pod_is_deleted_at_once(corner: Corner) -> None:
     await patch(corner, {"phase": "Succeeded"})
     await corner.delete_pod("web")
     assert await corner.read(path(corner)) is None
+
+
+@pytest.mark.usefixtures("pod")
+async def test_a_token_is_bound_to_a_pod(corner: Corner) -> None:
+    accounts = f"/api/v1/namespaces/{corner.namespace}/serviceaccounts"
+    for name in ("robot", "stranger"):
+        await corner.client.create(accounts, {"metadata": {"name": name}})
+    pod = await corner.create_pod("bound", serviceAccountName="robot")
+
+    def request(**spec: Any) -> Object:
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": "bound", "uid": pod["metadata"]["uid"]}
+        return {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"boundObjectRef": bound, "audiences": [], **spec},
+        }
+
+    token = await corner.client.create(f"{accounts}/robot/token", request(expirationSeconds=600))
+    assert token["spec"]["expirationSeconds"] == 600
+    assert token["status"]["token"]
+    assert token["status"]["expirationTimestamp"].endswith("Z")
+    with pytest.raises(ApiError, match="different serviceaccount name"):
+        await corner.client.create(f"{accounts}/stranger/token", request())
+    with pytest.raises(Invalid):
+        await corner.client.create(f"{accounts}/robot/token", request(expirationSeconds=599))
+    with pytest.raises(NotFound, match=r'serviceaccounts "none" not found'):
+        await corner.client.create(f"{accounts}/none/token", request())
+    other = {"apiVersion": "v1", "kind": "Pod", "name": "bound", "uid": "6f1c9f0e-2d8b-4a3c-9a44-0b8c5d1e7f20"}
+    with pytest.raises(Conflict):
+        await corner.client.create(f"{accounts}/robot/token", request(boundObjectRef=other))
+    with pytest.raises(NotFound, match=r'pods "other" not found'):
+        await corner.client.create(f"{accounts}/robot/token", request(boundObjectRef={**other, "name": "other"}))
+
+
+async def test_a_name_selects_one_object(corner: Corner) -> None:
+    config_maps = f"/api/v1/namespaces/{corner.namespace}/configmaps"
+    events = list_and_watch(
+        corner.client,
+        config_maps,
+        field_selector="metadata.name=one",
+        clock=lambda: datetime.now(UTC),
+        random=Random(1),
+    )
+    async with aclosing(events), asyncio.timeout(30):
+        assert (await anext(events)).type == "SYNCED"
+        for name in ("other", "one"):
+            await corner.client.create(config_maps, {"metadata": {"name": name}})
+        added = await anext(events)
+        await corner.client.delete(f"{config_maps}/one")
+        deleted = await anext(events)
+    assert added.object
+    assert (added.type, added.object.metadata.name, deleted.type) == ("ADDED", "one", "DELETED")
 
 
 async def test_a_watch_with_selector_adds_and_deletes(corner: Corner, pod: Object) -> None:

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from aiohttp import ClientSession
 
-from broker.__main__ import allow_open_files
+from broker.__main__ import allow_open_files, limit_tls_buffers
 from broker.pods.controller import PodController
 from broker.runner import Node
 from tests.broker.apiserver import ApiServer
@@ -244,13 +245,19 @@ async def test_a_failing_task_stops_the_node(
         await Node(settings_of_a_node(stub.url), cluster).run(asyncio.Event())
 
 
+def test_a_tls_connection_has_a_small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SSLProtocol, "max_size", SSLProtocol.max_size)  # restored at the end
+    limit_tls_buffers()
+    assert SSLProtocol.max_size == 64 * 1024
+
+
 def test_open_files_suffice_for_the_sessions() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
         allow_open_files(100)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1224, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (8392, hard)
         allow_open_files(10)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1224, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (8392, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

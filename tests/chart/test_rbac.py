@@ -23,10 +23,13 @@ from tests.broker.apiserver.server import Request
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.chart.chart import Object, Rendered, render
 from tests.server import ROOT
+from tests.stub_provider import Ways, providing
 
 VERBS = ("get", "get_bytes", "create", "replace", "patch", "delete", "stream")
 """The methods of the client that make requests."""
 NODE = "node"
+_DISCOVERY = re.compile(r"/apis/[^/]+/[^/]+")
+"""Paths that Kubernetes lets every service account read."""
 
 
 class Access(NamedTuple):
@@ -85,7 +88,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> set[Call]:
 
 def asked_for(requests: Iterable[Request]) -> set[Access]:
     """Return the accesses that RBAC checks for these requests."""
-    return {_access(request) for request in requests}
+    return {_access(request) for request in requests if not _DISCOVERY.fullmatch(request.path)}
 
 
 def _access(request: Request) -> Access:
@@ -147,6 +150,7 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
     api.store.create("persistentvolumeclaims", claim, "shop")
     async with running_node(settings_of_a_node(provider_url), cluster) as node:
         await api.until(lambda: is_ready(api.store.find("nodes", NODE)))
+        await run_pods_with_volumes(api)
         api.store.create("pods", a_pod(wants="nothing-there"), "shop")
         await api.until(
             lambda: api.requests_to("PATCH", "/events/")
@@ -164,6 +168,30 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
     renewals = len(api.requests_to("PUT", "/leases/"))
     async with running_node(settings_of_a_node(provider_url, labels={"zone": "a"}), cluster):
         await api.until(lambda: len(api.requests_to("PUT", "/leases/")) > renewals + 3)  # each one late
+
+
+async def run_pods_with_volumes(api: ApiServer) -> None:
+    """Run a pod with a token, and one that waits for a trust bundle, which the cluster does not have."""
+    sources = [
+        {"configMap": {"name": "settings"}},
+        {"secret": {"name": "password"}},
+        {"serviceAccountToken": {"path": "token"}},
+    ]
+    api.store.create("pods", mounting("token", *sources), "shop")
+    api.store.create("pods", mounting("bundle", {"clusterTrustBundle": {"name": "a", "path": "a"}}), "shop")
+    await api.until(lambda: is_ready(api.store.find("pods", "token", "shop")))
+    await api.until(
+        lambda: any("ClusterTrustBundle" in event["message"] for event in api.store.list("events", "shop"))
+    )
+
+
+def mounting(name: str, *sources: Object) -> Object:
+    container = {"name": "app", "image": "app", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    volume = {"name": "v", "projected": {"sources": list(sources)}}
+    return {
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"nodeName": NODE, "containers": [container], "volumes": [volume]},
+    }
 
 
 def is_ready(obj: Object | None) -> bool:
@@ -202,12 +230,13 @@ async def ask_for_metrics(node: Node) -> None:
 
 
 async def test_the_permissions_are_those_that_are_used(
-    api: ApiServer, cluster: ClusterConfig, provider_url: str, reached: set[Call], monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, cluster: ClusterConfig, reached: set[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.pods.events._WRITE_INTERVAL", timedelta(0))  # write repeated events at once
     monkeypatch.setattr("broker.node.lease.PERIOD", 0.5)
     monkeypatch.setattr("broker.node.lease.LATE", 0)  # each renewal is late, after which the Node is read
-    await run_the_scenario(api, cluster, provider_url)
+    async with providing(Ways(reports_changes=True, extensions=("podStatuses", "podVolumes"))) as stub:
+        await run_the_scenario(api, cluster, stub.url)
     missed = calls_in_the_code().keys() - reached
     assert not missed, "calls that the scenario does not make, so that their permissions are not tested"
     rules = set(allowed(render({"node": {"name": NODE}})))
@@ -220,6 +249,11 @@ def test_nodes_cannot_change_other_nodes() -> None:
     rendered = render({"replicas": 2, "node": {"naming": "ordinal", "name": "edge"}})
     named = {rule.name for rule in allowed(rendered) if rule.resource in ("nodes/status", "leases")}
     assert named == {"edge-0", "edge-1", ""}  # RBAC does not know the name on create
+
+
+def test_without_volumes_no_token_is_created() -> None:
+    rules = allowed(render({"broker": {"env": {"POD_VOLUMES": "false"}}}))
+    assert "serviceaccounts/token" not in {rule.resource for rule in rules}
 
 
 @pytest.mark.parametrize("role", ["ClusterRole", "Role"])

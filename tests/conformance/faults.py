@@ -363,6 +363,19 @@ USAGE = {
     "deleted-pod-has-no-usage": Fault("/podStats has an entry for the deleted pod", faulty.keeps_usage),
 }
 
+VOLUMES = {
+    "volumes-are-accepted-before-the-pod": Fault(
+        "PUT /podVolumes returns 404 Not Found", returning_status(404, on("/podVolumes"), "Not Found")
+    ),
+    "volumes-of-a-running-pod-can-change": Fault(
+        "PUT /podVolumes returns 400 Bad Request",
+        returning_status(400, body_containing(b"other/name", "/podVolumes")),
+    ),
+    "invalid-volumes-return-400": Fault(
+        "PUT /podVolumes returns 200 OK, not 400", returning_status(200, on("/podVolumes"))
+    ),
+}
+
 STREAMS = {
     "exec-returns-output-and-exit-code": Fault(
         "no Status arrives on channel 3", faulty.changing_stream(lambda data: data if data[0] != 3 else None)
@@ -396,6 +409,7 @@ FAULTS = {
         ("environments", ENVIRONMENTS),
         ("batches", BATCHES),
         ("usage", USAGE),
+        ("volumes", VOLUMES),
         ("streams", STREAMS),
     )
     for name, fault in faults.items()

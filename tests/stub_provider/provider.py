@@ -90,6 +90,7 @@ class StubProvider(ProviderServer):
     Attributes:
         pods: namespace/name → pod as sent.
         statuses: namespace/name → reported status.
+        volumes: UID → name → volume, as sent.
         log: log of every container.
         usage: UID → last entry of `/podStats`.
         override: returns the response instead of :meth:`answer`; None for no override.
@@ -100,6 +101,7 @@ class StubProvider(ProviderServer):
         self.ways = ways
         self.pods: dict[str, Object] = {}
         self.statuses: dict[str, Object] = {}
+        self.volumes: dict[str, dict[str, Object]] = {}
         self.log = "one\ntwo\n"
         self.usage: dict[str, Object] = {}
         self.override: Callable[[StubProvider, Request], Awaitable[Reply]] | None = None
@@ -209,6 +211,8 @@ class StubProvider(ProviderServer):
             handlers["/extensions"] = lambda _: json_reply(dict.fromkeys(self.ways.extensions, 1))
         if "podStats" in self.ways.extensions:
             handlers["/podStats"] = self._pod_stats
+        if "podVolumes" in self.ways.extensions:
+            handlers["/podVolumes"] = self._put_volumes
         if "nodeStats" in self.ways.extensions:
             handlers["/nodeStats"] = self._node_stats
         if "streams" in self.ways.extensions:
@@ -217,7 +221,8 @@ class StubProvider(ProviderServer):
             handlers[path] = lambda _: json_reply(FACTS[path])
         if path not in handlers:
             raise Refused(404, "unknown path")
-        method = {endpoint: method for method, endpoint in ENDPOINTS}.get(path, "GET")
+        methods = {endpoint: method for method, endpoint in ENDPOINTS} | {"/podVolumes": "PUT"}
+        method = methods.get(path, "GET")
         if request.method != method:
             raise Refused(405, "wrong method", {"Allow": method})
         return handlers[path](request)
@@ -301,6 +306,25 @@ class StubProvider(ProviderServer):
             raise Refused(400, message)
         text = logs.selected_log(self.log, query)
         return Reply(200, self._followed(text, key) if "follow" in query else text, logs.PLAIN_TEXT)
+
+    def _put_volumes(self, request: Request) -> Reply:
+        """Check the volumes, and keep the last version of each."""
+        sent = request.pod
+        names = [volume["name"] for volume in sent["volumes"]]
+        paths = [(volume["name"], file["path"]) for volume in sent["volumes"] for file in volume["files"]]
+        files = [file for volume in sent["volumes"] for file in volume["files"]]
+        if (
+            not sent["metadata"].get("uid")
+            or len({*names}) < len(names)
+            or len({*paths}) < len(paths)
+            or not all(re.fullmatch("[a-z0-9-]+", name) for name in names)
+            or not all(re.fullmatch(r"(?!\.\.|/).+", file["path"]) for file in files)
+            or not all(0 <= file["mode"] <= 0o777 and " " not in file["data"] for file in files)
+        ):
+            raise Refused(400, "the volumes are not valid")
+        there = self.volumes.setdefault(sent["metadata"]["uid"], {})
+        there.update({volume["name"]: volume for volume in sent["volumes"]})
+        return Reply(200, self.ways.body_of_writes)
 
     def _pod_stats(self, _: Request) -> Reply:
         self._seconds += 1

@@ -224,6 +224,34 @@ class UsageChange(Base):
     """What the runtime needs to compute the usage until then."""
 
 
+class PodVolume(Base):
+    """A volume of a pod as a client sent it last: names, sizes and versions, never contents.
+
+    The pod may not have been created yet, so it is named by its UID. Rows of a UID that was not created within ten
+    minutes are deleted.
+    """
+
+    __tablename__ = "pod_volumes"
+
+    node_name: Mapped[str] = mapped_column(ForeignKey("nodes.name"), primary_key=True)
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    """The UID of the pod."""
+    volume: Mapped[str] = mapped_column(primary_key=True)
+    """The name of the volume in the pod."""
+    namespace: Mapped[str]
+    name: Mapped[str]
+    received_at: Mapped[datetime]
+    """The time from which the pod has this version."""
+    resource_version: Mapped[str | None]
+    """What the client calls this version; null if it has no name for it."""
+    sources: Mapped[str]
+    """JSON: an array of `kind`, `name` and `resourceVersion` of the objects from which the files are."""
+    files: Mapped[str]
+    """JSON: an array of `path`, `mode` and `bytes`."""
+
+    __table_args__ = (Index("ix_pod_volumes_received_at", "node_name", "received_at"),)
+
+
 class AuditEvent(Base):
     """A write request and its outcome, or a pruning. The table is append-only, which triggers enforce.
 
@@ -247,8 +275,8 @@ class AuditEvent(Base):
     code: Mapped[int] = mapped_column(Integer)
     """The HTTP status code of the response."""
     change: Mapped[str | None]
-    """JSON: the changed fields, the end of a stream, or the reason of a refusal. It contains no values from a pod
-    except images."""
+    """JSON: the changed fields, the end of a stream, the versions of volumes, or the reason of a refusal. It
+    contains no values from a pod except images."""
     pruned_through: Mapped[int | None]
     """For a pruning, the ID up to which events of this node can be deleted; see `app.db.models.triggers`."""
     previous_hash: Mapped[str | None]
@@ -258,7 +286,8 @@ class AuditEvent(Base):
 
     __table_args__ = (
         CheckConstraint(
-            "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'prune')", name="verb"
+            "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'mount', 'prune')",
+            name="verb",
         ),
         CheckConstraint("(verb = 'prune') = (pruned_through IS NOT NULL)", name="prune"),
         CheckConstraint("pruned_through < id", name="pruned_through"),

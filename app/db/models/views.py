@@ -35,6 +35,13 @@ def _sqlite() -> dict[str, str]:
         "audit_changes": _audit_changes(
             "json_each(a.change, '$.changed')", lambda path, _: f"json_extract(c.value, '$.{path}')"
         ),
+        "pod_files": _pod_files("json_each(v.files)", lambda path, _: f"json_extract(c.value, '$.{path}')"),
+        "audit_mounts": _audit_mounts(
+            "json_each(a.change, '$.volumes') m",
+            "json_each(m.value, '$.sources') c",
+            lambda path, _: f"json_extract(m.value, '$.{path}')",
+            lambda path, _: f"json_extract(c.value, '$.{path}')",
+        ),
     }
 
 
@@ -59,6 +66,13 @@ def _postgresql() -> dict[str, str]:
         ),
         "audit_log": _audit_log(f"{change} ->> 'replaced'", f"{change} ->> 'refused'"),
         "audit_changes": _audit_changes(f"LATERAL jsonb_array_elements({change} -> 'changed')", extract),
+        "pod_files": _pod_files("LATERAL jsonb_array_elements(v.files::jsonb)", extract),
+        "audit_mounts": _audit_mounts(
+            f"LATERAL jsonb_array_elements({change} -> 'volumes') m (value)",
+            "LATERAL jsonb_array_elements(m.value -> 'sources') c (value) ON true",
+            lambda path, _: f"m.value ->> '{path}'",
+            extract,
+        ),
     }
 
 
@@ -140,4 +154,31 @@ SELECT a.id, a.at, a.node_name, a.namespace, a.name, a.uid, a.request_id, a.user
        {extract("to", "text")} AS image_after
 FROM audit_events a
      CROSS JOIN {changes} c
+"""  # noqa: S608 - from the constants above
+
+
+def _pod_files(files: str, extract: Extract) -> str:
+    return f"""
+SELECT v.node_name, v.namespace, v.name, v.uid, v.volume,
+       {extract("path", "text")} AS path,
+       {extract("mode", "bigint")} AS mode,
+       {extract("bytes", "bigint")} AS bytes,
+       v.received_at, v.resource_version
+FROM pod_volumes v
+     CROSS JOIN {files} c
+"""  # noqa: S608 - from the constants above
+
+
+def _audit_mounts(volumes: str, sources: str, of_volume: Extract, of_source: Extract) -> str:
+    return f"""
+SELECT a.id, a.at, a.node_name, a.namespace, a.name, a.uid,
+       {of_volume("name", "text")} AS volume,
+       {of_volume("resourceVersion", "text")} AS volume_version,
+       {of_source("kind", "text")} AS kind,
+       {of_source("name", "text")} AS source,
+       {of_source("resourceVersion", "text")} AS source_version,
+       a.user_agent, a.request_id
+FROM audit_events a
+     CROSS JOIN {volumes}
+     LEFT JOIN {sources}
 """  # noqa: S608 - from the constants above

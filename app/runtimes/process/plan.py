@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -17,8 +18,8 @@ from app.kubernetes.env import missing_object
 from app.kubernetes.pod import Manifest
 from app.runtimes.base import Placement
 from app.runtimes.process.hooks import Lifecycle, Port, hook_command
+from app.runtimes.process.mounts import Volume, VolumeMount, check_mount, describe_mounts, describe_volumes
 
-_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
 """The variables of the provider's own environment that a container inherits unless the pod sets them."""
 _SHELL = "/bin/sh"
@@ -32,6 +33,7 @@ class _Object(msgspec.Struct, rename="camel", frozen=True):
 class _SecurityContext(_Object, frozen=True):
     run_as_user: int | None = None
     run_as_non_root: bool | None = None
+    fs_group: int | None = None
 
 
 class _FieldRef(_Object, frozen=True):
@@ -55,21 +57,6 @@ class _EnvVar(_Object, frozen=True):
     value_from: _ValueFrom | None = None
 
 
-class _VolumeMount(_Object, frozen=True):
-    name: str
-    mount_path: str
-    sub_path: str | None = None
-
-
-class _HostPath(_Object, frozen=True):
-    path: str
-
-
-class _Volume(_Object, frozen=True):
-    name: str
-    host_path: _HostPath | None = None
-
-
 class _ExitCodes(_Object, frozen=True):
     operator: str
     values: list[int] | None = None
@@ -90,7 +77,7 @@ class ContainerSpec(_Object, frozen=True):
     env: list[_EnvVar] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
     restart_policy_rules: list[_RestartRule] | None = None
-    volume_mounts: list[_VolumeMount] | None = None
+    volume_mounts: list[VolumeMount] | None = None
     volume_devices: list[msgspec.Raw] | None = None
     security_context: _SecurityContext | None = None
     lifecycle: Lifecycle | None = None
@@ -98,6 +85,11 @@ class ContainerSpec(_Object, frozen=True):
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+
+    @property
+    def mounts(self) -> list[VolumeMount]:
+        """The volumes that are mounted."""
+        return self.volume_mounts or []
 
 
 class Spec(_Object, frozen=True):
@@ -108,7 +100,7 @@ class Spec(_Object, frozen=True):
     ephemeral_containers: list[ContainerSpec] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
     active_deadline_seconds: int | None = None
-    volumes: list[_Volume] | None = None
+    volumes: list[Volume] | None = None
     security_context: _SecurityContext | None = None
 
     @property
@@ -185,16 +177,24 @@ def validate_spec(manifest: Manifest, *, user: int) -> Spec:
         InvalidRequest: they cannot; the message names the field and has no value of it.
     """
     spec = decode_spec(manifest)
-    # It names a directory.
-    if not _FILE_NAME.fullmatch(manifest.pod.metadata.uid or ""):
-        raise InvalidRequest("must have letters, digits and hyphens only", field="metadata.uid")
+    check_uid(manifest.pod.metadata.uid)
     volumes = {volume.name: volume for volume in spec.volumes or ()}
     for container, _, field in ordered_containers(spec):
         _check_container(container, field)
         _check_user(container.security_context or spec.security_context, user=user, field=field)
         for index, mount in enumerate(container.volume_mounts or ()):
-            _check_mount(mount, volumes.get(mount.name), f"{field}.volumeMounts[{index}]")
+            check_mount(mount, volumes.get(mount.name), f"{field}.volumeMounts[{index}]")
     return spec
+
+
+def check_uid(uid: str | None) -> None:
+    """Check the UID of a pod, which names a directory.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    if not _FILE_NAME.fullmatch(uid or ""):
+        raise InvalidRequest("must have letters, digits and hyphens only", field="metadata.uid")
 
 
 def plan(
@@ -204,6 +204,8 @@ def plan(
     mark: str,
     back_off: tuple[timedelta, timedelta],
     inherited: Mapping[str, str],
+    files: Path,
+    mounts: str = "auto",
 ) -> dict[str, Any]:
     """Return the plan of a shim as a JSON object. It contains the secrets of the pod.
 
@@ -213,6 +215,8 @@ def plan(
         mark: what its processes are marked with, before the name of the container.
         back_off: the first and the longest pause before a container is run again.
         inherited: the variables that a container has unless the pod sets them.
+        files: the directory in which the provider writes the files of volumes.
+        mounts: the setting MOUNTS.
     """
     spec = decode_spec(manifest)
     missing = missing_objects(manifest)
@@ -220,6 +224,12 @@ def plan(
         "mark": mark,
         "grace": manifest.pod.spec.grace.total_seconds(),
         "back_off": [pause.total_seconds() for pause in back_off],
+        "files": str(files),
+        "mounts": mounts,
+        "fs_group": spec.security_context.fs_group if spec.security_context else None,
+        "volumes": describe_volumes(
+            spec.volumes or (), [mount for entry in ordered_containers(spec) for mount in entry.container.mounts]
+        ),
         "containers": [
             {
                 "name": container.name,
@@ -239,6 +249,7 @@ def plan(
                 "stdin_once": container.stdin_once,
                 "tty": container.tty,
                 **_command(container, placement, inherited={**inherited, "HOSTNAME": manifest.pod.metadata.name}),
+                "mounts": describe_mounts(container.mounts, _env(container, placement)),
             }
             for container, kind, _ in ordered_containers(spec)
         ],
@@ -271,13 +282,17 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def _command(container: ContainerSpec, placement: Placement, *, inherited: Mapping[str, str]) -> dict[str, Any]:
-    values = ((variable.name, _value(variable, placement)) for variable in container.env or ())
-    env = {name: value for name, value in values if value is not None}
+    env = _env(container, placement)
     words = [*(container.command or ()), *(container.args or ())]
     return {
         "argv": [expand(word, env) for word in words],
         "env": {**inherited, **env},
     }
+
+
+def _env(container: ContainerSpec, placement: Placement) -> dict[str, str]:
+    values = ((variable.name, _value(variable, placement)) for variable in container.env or ())
+    return {name: value for name, value in values if value is not None}
 
 
 def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
@@ -336,13 +351,3 @@ def _check_user(context: _SecurityContext | None, *, user: int, field: str) -> N
         raise InvalidRequest("is not the provider's own user", field=f"{field}.securityContext.runAsUser")
     if context and context.run_as_non_root and user == 0:
         raise InvalidRequest("the provider is root", field=f"{field}.securityContext.runAsNonRoot")
-
-
-def _check_mount(mount: _VolumeMount, volume: _Volume | None, field: str) -> None:
-    if mount.mount_path == _SERVICE_ACCOUNT:  # in every pod, whether it wants it or not
-        return
-    if volume and volume.host_path and volume.host_path.path == mount.mount_path and not mount.sub_path:
-        return
-    raise InvalidRequest(
-        "cannot be given to a process: it sees the files of the machine, each at its own path", field=field
-    )

@@ -1,6 +1,6 @@
 """The directory of a pod instance on this machine, and the shim that works in it.
 
-    RUNTIME_DIRECTORY/<pod's UID>/lock
+    RUNTIME_DIRECTORY/<pod's UID>/lock, volumes
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/state.json, usage.json, stop.json, stop.fifo
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/plan.socket, streams.socket, shim.log
     RUNTIME_DIRECTORY/<pod's UID>/<time of acceptance>/<container>/<run>.<segment>.log
@@ -41,6 +41,7 @@ from app.runtimes.process.shim.record import (
     replace,
     send_plan,
 )
+from app.runtimes.process.volumes import volumes_of
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
 _NEEDED_BY_PYTHON = ("LD_LIBRARY_PATH",)
@@ -84,6 +85,11 @@ class PodDirectory:
     def mark(self) -> str:
         """The prefix of the mark of the pod's processes; the name of the container follows."""
         return f"{self._pod_directory}/"
+
+    @property
+    def files(self) -> Path:
+        """The directory of the files of the pod's volumes."""
+        return volumes_of(self._pod_directory)
 
     def observations(self) -> tuple[Observation, ...]:
         """Return the observations in `state.json`, oldest first; empty before a shim has started.

@@ -4,7 +4,9 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +17,10 @@ import structlog
 from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
 from app.kubernetes.env import CONFIG_ERROR
-from app.kubernetes.pod import Manifest
+from app.kubernetes.pod import Manifest, PodReference
 from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
+from app.kubernetes.volumes import Volume
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
 from app.runtimes.observed import (
     Observation,
@@ -33,6 +36,7 @@ from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
 from app.runtimes.process.machine import Machine
 from app.runtimes.process.plan import (
+    check_uid,
     decode_spec,
     inherited_variables,
     missing_objects,
@@ -43,11 +47,14 @@ from app.runtimes.process.plan import (
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import Stop
 from app.runtimes.process.usage import ProcessUsage
+from app.runtimes.process.volumes import put_volumes, sweep
 from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.usage import EarlierUsage
 
 _KEPT = timedelta(minutes=10)
 """How long the files of a deleted pod are kept."""
+_SWEEP_SECONDS = 60.0
+"""The shortest time between two searches for files of UIDs that were not created."""
 _TICK = timedelta(microseconds=1)
 _PODS = 110
 """The default of a kubelet's `maxPods`."""
@@ -67,6 +74,7 @@ class ProcessRuntime(Runtime):
     reports_node_usage = True
     scheme: ClassVar[str] = "process"
     """The prefix of container IDs, before `://`."""
+    takes_volumes = True
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
 
@@ -82,6 +90,7 @@ class ProcessRuntime(Runtime):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: {exc.strerror}") from exc
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: may not be written")
+        self._sweep()
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self._machine = Machine(self._root)
         self._capacity = {
@@ -176,6 +185,19 @@ class ProcessRuntime(Runtime):
             return Timeline(transitions, continues_at=remove_at)
         return Timeline([]) if directory.remove() else None
 
+    def put_volumes(self, pod: PodReference, volumes: Sequence[Volume]) -> None:
+        """Write the files of volumes. Those of UIDs that are not created are removed by :meth:`conditions`.
+
+        Raises:
+            InvalidRequest: the UID cannot name a directory.
+            ShimError: the files cannot be written.
+        """
+        check_uid(pod.uid)
+        try:
+            put_volumes(self._root / (pod.uid or ""), volumes)
+        except OSError as exc:
+            raise ShimError(f"cannot write the files of the volumes: {exc.strerror}") from exc
+
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
@@ -225,6 +247,17 @@ class ProcessRuntime(Runtime):
         """Return CAPACITY if it is set, else the capacity of this machine."""
         return super().capacity() if "capacity" in self.settings.model_fields_set else dict(self._capacity)
 
+    def conditions(self, *, now: datetime, since: datetime) -> list[dict[str, str]]:
+        """Return the node's conditions. Each report also removes files of UIDs that were not created in time."""
+        if time.monotonic() - self._swept_at > _SWEEP_SECONDS:
+            self._sweep()
+        return super().conditions(now=now, since=since)
+
+    def _sweep(self) -> None:
+        self._swept_at = time.monotonic()
+        with suppress(OSError):  # the directory is gone: what needs it reports that
+            sweep(self._root)
+
     def directories(self) -> tuple[Path, ...]:
         """Return RUNTIME_DIRECTORY, which holds state and logs."""
         return (self._root,)
@@ -259,6 +292,8 @@ class ProcessRuntime(Runtime):
             mark=directory.mark,
             back_off=self.back_off,
             inherited=self._inherited_variables(),
+            files=directory.files,
+            mounts=self.settings.mounts,
         )
 
     def _inherited_variables(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ Three rules make sure that a pod runs once, whatever is killed and whenever:
 
 import contextlib
 import shlex
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,10 +127,11 @@ class JobDirectory(PodDirectory):
         except OSError as exc:
             raise ShimError(f"{self.path}: {exc.strerror}") from exc
 
-    def remove_plan(self) -> None:
-        """Remove the plan, and the secrets in it, of a pod that has ended."""
+    def remove_secrets(self) -> None:
+        """Remove the plan and the files of volumes of a pod that has ended."""
         with contextlib.suppress(OSError):
             (self.path / PLAN).unlink()
+        shutil.rmtree(self.files, ignore_errors=True)
 
     def submit(
         self,

@@ -113,7 +113,7 @@ class SlurmRuntime(ProcessRuntime):
         self._request_stop(directory, pod)
         outcome = Reconciler(self._context, pod, directory, current=current, now=now).reconcile()
         if outcome.has_ended:
-            directory.remove_plan()
+            directory.remove_secrets()
             return self._end(pod, directory, outcome.transitions, now=now)
         return Timeline(outcome.transitions, continues_at=now) if outcome.transitions else None
 

@@ -13,6 +13,7 @@ from app.web.api import (
     openapi,
     pod_stats,
     pod_statuses,
+    pod_volumes,
     pods,
     streams,
 )
@@ -41,6 +42,7 @@ def init_app(app: Flask) -> None:
         pods,
         pod_stats,
         pod_statuses,
+        pod_volumes,
         logs,
         streams,
     ):

@@ -13,6 +13,7 @@ EXTENSIONS = {
     "nodeStats": 1,
     "podStats": 1,
     "podStatuses": 1,
+    "podVolumes": 1,
     "streams": 1,
 }
 """Extension → version. `docs/extensions.md` describes each."""
@@ -27,6 +28,8 @@ def extensions() -> Response:
     offered = dict(EXTENSIONS)
     if not services.usage.is_available:
         del offered["podStats"]
+    if not services.volumes.is_available:
+        del offered["podVolumes"]
     if not services.runtime.reports_node_usage:
         del offered["nodeStats"]
     if not services.settings.streams:

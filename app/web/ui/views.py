@@ -185,6 +185,7 @@ def pod() -> Response:
         sentences=[
             *explain(history, now=shown_at),
             *get_services().usage.sentences(record.uid, at=shown_at),
+            *get_services().volumes.sentences(record.uid, at=shown_at),
         ],
         status=current.status if current else None,
         reason=current.reason if current else None,

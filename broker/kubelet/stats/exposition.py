@@ -24,7 +24,8 @@ def family(name: str, kind: str, description: str, samples: Iterable[str]) -> st
         samples: what follows the name in each line: labels in braces, value, and an optional timestamp.
     """
     header = f"# HELP {name} {description}\n# TYPE {name} {kind}\n"
-    return header + "".join([f"{name}{sample}\n" for sample in samples])
+    lines = f"\n{name}".join(samples)
+    return f"{header}{name}{lines}\n" if lines else header
 
 
 def labels(**values: str) -> str:
@@ -47,6 +48,7 @@ def epoch_seconds(time: str) -> float:
     return from_time(time).timestamp()
 
 
+@lru_cache(maxsize=16384)
 def milliseconds(time: str) -> int:
     """Return a time in RFC 3339 as the timestamp of a sample: milliseconds since the Unix epoch."""
     return round(epoch_seconds(time) * 1000)

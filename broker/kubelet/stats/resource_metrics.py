@@ -4,8 +4,9 @@ Source of the names: kubernetes.io/docs/reference/instrumentation/node-metrics.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from broker.kubelet.stats.exposition import epoch_seconds, family, labels, milliseconds
+from broker.kubelet.stats.exposition import epoch_seconds, escaped, family, labels, milliseconds
 from broker.kubelet.stats.schema import ContainerStats, NodeStats, PodStats, Summary
 
 _Used = NodeStats | PodStats | ContainerStats
@@ -21,9 +22,9 @@ def resource_metrics(summary: Summary, *, failed: bool = False) -> bytes:
     pods: list[tuple[str, PodStats]] = []
     containers: list[tuple[str, ContainerStats]] = []
     for pod in summary.pods:
-        where = labels(namespace=pod.pod_ref.namespace, pod=pod.pod_ref.name)
+        where = _of_pod(pod.pod_ref.namespace, pod.pod_ref.name)
         pods.append((f"{{{where}}}", pod))
-        containers += [(f"{{{labels(container=each.name)},{where}}}", each) for each in pod.containers]
+        containers += [(f'{{container="{escaped(each.name)}",{where}}}', each) for each in pod.containers]
     parts = [
         *_usage("node", [("", summary.node)]),
         *_usage("pod", pods),
@@ -42,6 +43,11 @@ def resource_metrics(summary: Summary, *, failed: bool = False) -> bytes:
         ),
     ]
     return "".join(parts).encode()
+
+
+@lru_cache(maxsize=16384)  # the same at each scrape
+def _of_pod(namespace: str, name: str) -> str:
+    return labels(namespace=namespace, pod=name)
 
 
 def _usage(kind: str, users: Sequence[tuple[str, _Used]]) -> tuple[str, str]:

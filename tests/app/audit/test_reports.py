@@ -92,6 +92,7 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
         ],
     ),
     ("streams", {"namespace": "shop", "name": "web-0"}, []),
+    ("mounts", {"namespace": "shop", "name": "web-0"}, []),
     ("writers", ALL, [(BROKER, "127.0.0.1", 7, 0, 0, 1), (CURL, "127.0.0.1", 0, 1, 2, 1)]),
     ("to-come", {"at": END}, [(at(202), "lab", "tool-0", "Running", None)]),
 ]

@@ -14,13 +14,14 @@ from aiohttp import web
 from tests.broker.apiserver.errors import Refusal, bad_request, gone
 from tests.broker.apiserver.patch import strategic_merge
 from tests.broker.apiserver.store import RESOURCES, Object, Store, select
+from tests.broker.apiserver.tokens import create_token
 from tests.broker.apiserver.watch import Watcher
 from tests.faults import Fault, Faults
 
 T = TypeVar("T")
 
 _PATH = re.compile(
-    r"/(?:api/v1|apis/[^/]+/v1)(?:/namespaces/(?P<namespace>[^/]+)(?=/[^/]))?"
+    r"/(?:api/v1|apis/[^/]+/v1(?:beta1)?)(?:/namespaces/(?P<namespace>[^/]+)(?=/[^/]))?"
     r"/(?P<resource>[^/]+)(?:/(?P<name>[^/]+))?(?:/(?P<subresource>[^/]+))?"
 )
 _PATCH = "application/strategic-merge-patch+json"
@@ -51,6 +52,7 @@ class ApiServer:
     Attributes:
         store: the objects.
         tokens: bearer token → user.
+        has_trust_bundles: whether ClusterTrustBundles are served, which a cluster does not by default.
         authorize: decides on the `spec` of a SubjectAccessReview; denies by default.
         requests: the received requests in order, with watches and lists.
         watchers: the open watches.
@@ -59,6 +61,7 @@ class ApiServer:
     def __init__(self, tls: ssl.SSLContext) -> None:
         self.store = Store()
         self.tokens = {"broker-token": "system:serviceaccount:default:virtual-kubelet-web"}
+        self.has_trust_bundles = False
         self.authorize: Callable[[Object], bool] = lambda _: False
         self.requests: list[Request] = []
         self.watchers: list[Watcher] = []
@@ -202,6 +205,8 @@ class ApiServer:
     def _serve(self, request: Request, content_type: str) -> tuple[int, Object]:
         if request.path.endswith("/tokenreviews"):
             return 201, self._review_token(request.body)
+        if request.path == "/apis/certificates.k8s.io/v1beta1" and self.has_trust_bundles:
+            return 200, {"kind": "APIResourceList", "resources": [{"name": "clustertrustbundles"}]}
         if request.path.endswith("/subjectaccessreviews"):
             return 201, {**request.body, "status": {"allowed": self.authorize(request.body["spec"])}}
         target = _target(request.path)
@@ -211,6 +216,10 @@ class ApiServer:
                 answer = self.store.get(target.resource, target.name, target.namespace)
             case "GET":
                 answer = self._list(target, request.query)
+            case "POST" if (target.resource, target.subresource) == ("serviceaccounts", "token"):
+                answer = create_token(self.store, target.namespace, target.name, request.body)
+                self.tokens[answer["status"]["token"]] = f"system:serviceaccount:{target.namespace}:{target.name}"
+                return 201, answer
             case "POST" if not target.name:
                 return 201, self.store.create(target.resource, request.body, target.namespace)
             case "PUT":

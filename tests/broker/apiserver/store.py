@@ -20,12 +20,14 @@ RESOURCES = {
     "secrets": ("v1", "Secret"),
     "configmaps": ("v1", "ConfigMap"),
     "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
+    "serviceaccounts": ("v1", "ServiceAccount"),
     "events": ("v1", "Event"),
     "namespaces": ("v1", "Namespace"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
+    "clustertrustbundles": ("certificates.k8s.io/v1beta1", "ClusterTrustBundle"),
 }
 """The known resources: plural → apiVersion and kind."""
-_CLUSTER_WIDE = ("nodes", "namespaces")
+_CLUSTER_WIDE = ("nodes", "namespaces", "clustertrustbundles")
 _WITH_GENERATION = ("pods",)
 
 

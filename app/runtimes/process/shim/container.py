@@ -13,6 +13,7 @@ from .output import Output
 from .processes import in_session, kill_all, marked, start
 from .record import rfc3339_micro
 from .streams import STDERR, STDIN, STDOUT, TERMINAL, Streams, open_streams
+from .volumes import Prepared, Waiting
 
 LOST = {
     "code": 137,
@@ -91,6 +92,10 @@ class Container:
         self.spec = spec
         self.running = spec
         """The `spec` with which the current run was started."""
+        self.prepared = Prepared()
+        """The namespace and the variables of the current run."""
+        self._held: Waiting | None = None
+        self._held_until = float("-inf")
         self.outputs: list[Output] = []
         self.stdin: int | None = None
         """The descriptor that writes its standard input, or the master of its terminal; None without one."""
@@ -169,7 +174,12 @@ class Container:
         """Return the monotonic time of its next run; None if it runs, is done or waits for its environment."""
         if self.pid is not None or self.done or self.spec["missing"]:
             return None
-        return self._ended + self._back_off.pause(self._ended) if self._run else float("-inf")
+        due = self._ended + self._back_off.pause(self._ended) if self._run else float("-inf")
+        return max(due, self._held_until)
+
+    def hold(self, waiting: Waiting, *, until: float) -> None:
+        """Delay its next run to a monotonic time, because its volumes are not ready."""
+        self._held, self._held_until = waiting, until
 
     def describe(self, *, resting: bool) -> dict[str, Any]:
         """Return its state for `state.json`.
@@ -191,6 +201,8 @@ class Container:
             }
         elif resting and self.spec["missing"] and self.pid is None and not self.done:
             waiting = {"reason": "CreateContainerConfigError", "message": self.spec["missing"]}
+        elif resting and self._held and self.pid is None and not self.done:
+            waiting = {"reason": self._held.reason or self.spec["waiting_reason"], "message": self._held.message}
         return {
             "runs": self._runs,
             "run": self._run,
@@ -199,8 +211,10 @@ class Container:
             "waiting": waiting,
         }
 
-    def begin(self) -> None:
+    def begin(self, prepared: Prepared) -> None:
         """Record a new run. The caller saves the state before :meth:`execute`."""
+        self._release()
+        self.prepared, self._held = prepared, None
         self._before = self._runs, self._run, self._previous
         self.has_started = self.has_started and self.spec["post_start"] is None
         run = {"started": _wall(), "finished": None, "code": None, "reason": None, "message": None}
@@ -208,6 +222,7 @@ class Container:
 
     def withdraw(self) -> None:
         """Undo :meth:`begin`."""
+        self._release()
         self._runs, self._run, self._previous = self._before
 
     def execute(self, now: float) -> None:
@@ -217,16 +232,17 @@ class Container:
         self.terminated_at = self.stop_by = self._hook = None
         self._hook_failed = False
         self._log = Log(self._directory, self._runs - 1)
-        self.running = self.spec
+        self.running = {**self.spec, "env": {**self.spec["env"], **self.prepared.env}}
         names = [STDIN, STDOUT, STDERR] if self.spec.get(STDIN) else [STDOUT, STDERR]
         try:
             with open_streams(names, tty=self.spec.get("tty", False)) as streams:
                 self.pid = start(
-                    self.spec["argv"],
-                    env=self.spec["env"],
-                    cwd=self.spec["cwd"],
+                    self.running["argv"],
+                    env=self.running["env"],
+                    cwd=self.running["cwd"],
                     mark=self.mark,
                     streams=streams,
+                    namespace=self.prepared.namespace,
                 )
         except (OSError, ValueError) as exc:
             # Name the field and the error only: the command may contain a secret.
@@ -263,7 +279,9 @@ class Container:
 
     def _start_hook(self, name: str, now: float) -> None:
         self._hook = name
-        self.hook_pid = start_hook(self.spec[name], self.spec, mark=self.mark)
+        self.hook_pid = start_hook(
+            self.spec[name], self.running, mark=self.mark, namespace=self.prepared.namespace
+        )
         if self.hook_pid is None:
             self.end_hook(now, succeeded=False)
 
@@ -325,9 +343,15 @@ class Container:
         self.close_stdin()
         self._finish(code, now, reason="Error" if code else "Completed")
 
+    def _release(self) -> None:
+        if self.prepared.namespace:
+            self.prepared.namespace.close()
+        self.prepared = Prepared()
+
     def _finish(self, code: int, now: float, *, reason: str, message: str | None = None) -> None:
         self._run = {**(self._run or {}), "finished": _wall(), "code": code, "reason": reason, "message": message}
         self._ended = now
+        self._release()
         if self._log:
             self._log.close()
 

@@ -58,6 +58,10 @@ class JobSupervisor(Supervisor):
         super().__init__(plan, record)
         signal.signal(signal.SIGUSR1, self._handle)
 
+    @property
+    def _may_continue(self) -> bool:
+        return self._ended is not None  # Slurm may requeue the job; the provider removes the volumes
+
     def _handle(self, signal_: int, frame: FrameType | None) -> None:
         if signal_ == signal.SIGUSR1:
             self._poll_until = time.monotonic() + _LATE_SECONDS

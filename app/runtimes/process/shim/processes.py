@@ -10,6 +10,7 @@ requires root. Three other mechanisms find them:
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from .namespaces import Namespace
 from .streams import NO_STREAMS, Streams
 
 MARK = "VIRTUAL_KUBELET_CONTAINER"
@@ -67,37 +69,46 @@ def start(
     cwd: str,
     mark: str,
     streams: Streams = NO_STREAMS,
+    namespace: Namespace | None = None,
 ) -> int:
     """Start a process of a container in a session of its own; return its process ID.
 
-    With a terminal, `TERM` is `xterm` unless the container sets it, as with containerd.
+    It enters a namespace, if there is one. With a terminal, `TERM` is `xterm` unless the container sets it, as
+    with containerd.
 
     Raises:
         OSError: the command or the working directory cannot be used.
         ValueError: an argument or a variable cannot be passed to a process.
     """
-    process = subprocess.Popen(  # noqa: S603 - running the pod's command is the purpose
-        argv,
-        env={**({"TERM": "xterm"} if streams.tty else {}), **env, MARK: mark},
-        cwd=cwd,
-        stdin=streams.stdin,
-        stdout=streams.stdout,
-        stderr=streams.stderr,
-        start_new_session=True,
-        umask=0o022,
-        preexec_fn=partial(_prepare, os.getpid(), tty=streams.tty),  # noqa: PLW1509 - a shim has no threads
-    )
+    prepare = partial(_prepare, os.getpid(), tty=streams.tty, namespace=namespace, cwd=cwd)
+    try:
+        process = subprocess.Popen(  # noqa: S603 - running the pod's command is the purpose
+            argv,
+            env={**({"TERM": "xterm"} if streams.tty else {}), **env, MARK: mark},
+            cwd=cwd if namespace is None else None,
+            stdin=streams.stdin,
+            stdout=streams.stdout,
+            stderr=streams.stderr,
+            start_new_session=True,
+            umask=0o022,
+            preexec_fn=prepare,  # noqa: PLW1509 - a shim has no threads
+        )
+    except subprocess.SubprocessError as exc:
+        raise OSError(errno.EPERM, "cannot enter the mount namespace of the container") from exc
     process.returncode = 0  # the shim reaps its children itself
     return process.pid
 
 
-def _prepare(parent: int, *, tty: bool) -> None:
-    """Make the kernel kill this process when its parent ends, so that no container outlives its shim.
+def _prepare(parent: int, *, tty: bool, namespace: Namespace | None, cwd: str) -> None:
+    """Enter the namespace, and make the kernel kill this process when its parent ends, as its shim does.
 
     Its standard input becomes the controlling terminal of its session if it is one.
     """
     if tty:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    if namespace:
+        namespace.enter()
+        os.chdir(cwd)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)
@@ -190,6 +201,23 @@ def stat(pid: int) -> Stat:
         is_alive=fields[0] not in (b"Z", b"X"),
         parent=int(fields[1]),
         session=int(fields[3]),
-        cpu=sum(map(int, fields[11:15])) * _TICK_MICROSECONDS,
+        cpu=_cpu_microseconds(pid, own=fields[11:13]) + sum(map(int, fields[13:15])) * _TICK_MICROSECONDS,
         memory=int(fields[21]) * _PAGE,
     )
+
+
+def _cpu_microseconds(pid: int, *, own: list[bytes]) -> int:
+    """Return the CPU time of a process without its children.
+
+    Its CPU clock is precise: a process that only waits has used less than the tick in which `/proc` counts, and
+    metrics-server leaves out a pod with a container that has used none. Source of the clock's ID:
+    clock_getcpuclockid(3) of glibc.
+
+    Args:
+        pid: the process.
+        own: its time in ticks, for when it has no clock any more.
+    """
+    try:
+        return -(-time.clock_gettime_ns(~pid << 3 | 2) // 1000)
+    except OSError:
+        return sum(map(int, own)) * _TICK_MICROSECONDS

@@ -89,18 +89,26 @@ class Record:
         containers: dict[str, Any] = self._observations[-1]["containers"] if self._observations else {}
         return containers
 
-    def add(self, containers: dict[str, Any], *, final: bool = False, reason: str | None = None) -> None:
+    def add(
+        self,
+        containers: dict[str, Any],
+        *,
+        final: bool = False,
+        reason: str | None = None,
+        message: str | None = None,
+    ) -> None:
         """Append an observation and write `state.json`, unless nothing has changed since the last write.
 
         Args:
             containers: name → state.
             final: whether no observation follows.
             reason: the reason of the stop request.
+            message: for the status of the pod.
 
         Raises:
             OSError: the file could not be written.
         """
-        observation = {"containers": containers, "final": final, "reason": reason}
+        observation = {"containers": containers, "final": final, "reason": reason, "message": message}
         if not self._observations or {**self._observations[-1], "at": None} != {**observation, "at": None}:
             self._at = max(time.time_ns() // 1000, self._at + 1)
             self._observations = [

@@ -162,7 +162,14 @@ class Sessions:
         env, cwd = container.running["env"], container.running["cwd"]
         try:
             with open_streams(streams, tty=tty) as opened:
-                pid = start(command, env=env, cwd=cwd, mark=container.mark, streams=opened)
+                pid = start(
+                    command,
+                    env=env,
+                    cwd=cwd,
+                    mark=container.mark,
+                    streams=opened,
+                    namespace=container.prepared.namespace,
+                )
         except (OSError, ValueError) as exc:
             raise _refused_command(exc, command[0], cwd) from exc
         return Command(connection, container, self._selector, pid=pid, tty=tty), opened.others

@@ -25,17 +25,21 @@ from .container import BackOff, Container
 from .record import Record, Stop
 from .sessions import Sessions
 from .usage import UsageMeter
+from .volumes import VolumeProblem, Volumes
 
 _MAX_SLEEP_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
-"""The delay before a failed write is repeated."""
+"""The delay before a failed write is repeated, or volumes that were not ready are tried again."""
+_EVICTION_GRACE_SECONDS = 1.0
+"""The grace period of an eviction, as in a kubelet."""
 
 
 class Supervisor:
     """Runs one instance of a pod, and continues from its recorded state.
 
     Args:
-        plan: `mark`, `grace` in seconds, `back_off` as two numbers of seconds, `containers`.
+        plan: `mark`, `grace` in seconds, `back_off` as two numbers of seconds, `containers`, and what
+            :class:`Volumes` needs.
         record: the files of this instance.
 
     Raises:
@@ -47,6 +51,8 @@ class Supervisor:
         self._meter = UsageMeter(record.directory, self._mark)
         self._grace: float = plan["grace"]
         self._record = record
+        self._volumes = Volumes(plan, record.directory)
+        self._evicted: str | None = None  # the message of the eviction
         self._selector = selectors.DefaultSelector()
         self._containers: list[Container] = []
         self._back_off: list[float] = plan["back_off"]
@@ -90,15 +96,22 @@ class Supervisor:
             if self._deadline is not None and wake is None:
                 break
             self._meter.measure(now, self._containers)
-            wakes = [wake, polled, self._sessions.reconcile(now)]
+            wakes = [wake, polled, self._sessions.reconcile(now), self._volumes.due()]
             if not self._try_save_state():
                 wakes.append(now + _RETRY_SECONDS)
             self._wait(min((wake for wake in wakes if wake is not None), default=None))
         processes.kill_all(processes.child)
         self._reap(time.monotonic())
+        if not self._may_continue:
+            self._volumes.remove()
         while not self._try_save_state(over=True):
             time.sleep(_RETRY_SECONDS)
         self._sessions.drain()
+
+    @property
+    def _may_continue(self) -> bool:
+        """Whether another shim may continue the pod, which then needs its volumes."""
+        return self._handing_over
 
     @property
     def exit_code(self) -> int:
@@ -165,8 +178,16 @@ class Supervisor:
         return self._reconcile(now)
 
     def _start(self, container: Container, now: float) -> bool:
-        """Save that a container runs, then run it: a shim that is killed in between never runs it twice."""
-        container.begin()
+        """Save that a container runs, then run it: a shim that is killed in between never runs it twice.
+
+        Return False if it could not be saved. A container whose volumes are not ready is held.
+        """
+        try:
+            prepared = self._volumes.prepare(container.spec)
+        except VolumeProblem as exc:
+            container.hold(exc.waiting, until=now + _RETRY_SECONDS)
+            return True
+        container.begin(prepared)
         try:
             self._save_state()
         except OSError:
@@ -177,7 +198,12 @@ class Supervisor:
 
     def _set_deadline_if_ending(self, now: float) -> None:
         """Set the end of the grace period if a stop is due or the pod is done."""
-        if self._stop and self._stop.is_due(time.time()):
+        self._evicted = self._evicted or self._volumes.exceeded(now)
+        grace: float
+        reason: str | None
+        if self._evicted:
+            grace, reason = _EVICTION_GRACE_SECONDS, "Evicted"
+        elif self._stop and self._stop.is_due(time.time()):
             grace, reason = self._stop.remaining_grace(time.time()), self._stop.reason
         elif self._handing_over or self._is_done():
             grace, reason = self._grace, None
@@ -232,6 +258,7 @@ class Supervisor:
             {c.name: c.describe(resting=self._deadline is None) for c in self._containers},
             final=final,
             reason=self._reason if final else None,
+            message=self._evicted if final and self._reason == "Evicted" else self._volumes.note,
         )
 
     def _try_save_state(self, *, over: bool = False) -> bool:

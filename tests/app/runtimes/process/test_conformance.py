@@ -12,7 +12,7 @@ from tests.app.web.conftest import Share, share
 
 __all__ = ["share"]  # a fixture
 
-GROUPS = ("http.", "streams.", "writes.")
+GROUPS = ("http.", "streams.", "volumes.", "writes.")
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def test_the_examples_in_a_module_are_true() -> None:
         ({"volumeMounts": [TOKEN, {"name": "a", "mountPath": "/a"}]}, {}, "spec.containers[0].volumeMounts[1]"),
         (
             {"volumeMounts": [{"name": "a", "mountPath": "/a"}]},
-            {"volumes": [{"name": "a", "hostPath": {"path": "/b"}}]},
+            {"volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "b"}}]},
             "spec.containers[0].volumeMounts[0]",
         ),
         ({"volumeDevices": [{"name": "a", "devicePath": "/a"}]}, {}, "spec.containers[0].volumeDevices"),
@@ -126,6 +126,13 @@ def test_an_unsupported_field_is_refused_by_name(
         (
             {"volumeMounts": [{"name": "a", "mountPath": "/tmp"}]},
             {"volumes": [{"name": "a", "hostPath": {"path": "/tmp"}}]},
+        ),
+        *(
+            (
+                {"volumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b", "readOnly": True}]},
+                {"volumes": [{"name": "a", kind: {}}]},
+            )
+            for kind in ("configMap", "secret", "projected", "downwardAPI", "emptyDir")
         ),
         ({"securityContext": {"runAsUser": os.geteuid()}}, {}),
     ],

@@ -79,6 +79,13 @@ def test_commands_and_hooks_count_for_their_container(run: Run) -> None:
     assert min(used["web"], used["hooked"]) > 0.25 * ONE_SECOND > used["other"]
 
 
+def test_a_container_that_only_waits_has_used_something(run: Run) -> None:
+    """metrics-server leaves out a pod with a container whose total is zero."""
+    pod = run(shell("exec sleep 60"))
+    pod.until_running()
+    assert usage(pod)["web"].cpu.usage_core_nano_seconds > 0
+
+
 def test_nothing_is_measured_while_nobody_asks(run: Run) -> None:
     pod = run(shell("exec sleep 60"))
     pod.until_running()

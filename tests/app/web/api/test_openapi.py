@@ -20,6 +20,9 @@ RULES_THAT_NO_SCHEMA_CAN_SAY = (
     "metadata.uid: belongs to ",  # of another example
     "not a quantity such as",  # only of cpu and memory, in some fields
     "sinceTime and sinceSeconds exclude each other",
+    "].path: ",  # what a path is, and that no two are in each other's way
+    "another volume of this request has the same name",
+    "invalid base64 encoded string",
     "expected `int",  # 1.0 and 2**64 are integers in JSON Schema, but not in Go
 )
 

@@ -1,0 +1,177 @@
+"""The volumes of pods: pass their files to the runtime, and store which version of them each pod was given.
+
+A client sends the files of a pod's volumes before it creates the pod, and again whenever something has changed.
+The files go to the runtime. The database and the audit log have names, sizes and versions, never contents, and
+nothing from which a content could be guessed: a repetition is recognized by the version, the sources, and the
+names, sizes and modes of the files, and changes no row. The runtime takes it again: it may have lost its files.
+
+An example: ConfigMap `app` changes from version 41 to 42. The client sends the volume `config` of each pod that
+mounts it; each pod has an audit event with the verb `mount`, the volume, and version 42.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import orjson
+from sqlalchemy import Connection, bindparam, delete, insert, select
+
+from app import audit
+from app.audit import Caller, Event
+from app.audit.hash_chain import FIRST
+from app.core.errors import InvalidRequest, NotFound
+from app.core.timestamps import rfc3339
+from app.db.models import Pod, PodVolume
+from app.db.nodes import lock_node
+from app.db.statement import Row, Statement, parameters
+from app.kubernetes.pod import PodReference
+from app.kubernetes.volumes import PodVolumes, Volume
+from app.pods.context import NodeContext
+
+KEPT = timedelta(minutes=10)
+"""How long volumes are kept for a UID that was not created."""
+_SWEEP = timedelta(minutes=1)
+
+_COLUMNS = ("namespace", "name", "received_at", "resource_version", "sources", "files")
+_OF_POD = (PodVolume.node_name == bindparam("node_name"), PodVolume.uid == bindparam("uid"))
+_IS_CREATED = select(Pod.id).where(Pod.node_name == PodVolume.node_name, Pod.uid == PodVolume.uid).exists()
+
+_SELECT_POD = Statement(
+    select(Pod.namespace, Pod.name).where(Pod.node_name == bindparam("node_name"), Pod.uid == bindparam("uid"))
+)
+_SELECT = Statement(
+    select(PodVolume.volume, PodVolume.received_at, PodVolume.resource_version, PodVolume.sources, PodVolume.files)
+    .where(*_OF_POD)
+    .order_by(PodVolume.volume)
+)
+_DELETE = Statement(delete(PodVolume).where(*_OF_POD, PodVolume.volume == bindparam("of_volume")))
+_INSERT = Statement(insert(PodVolume).inline().values(parameters("node_name", "uid", "volume", *_COLUMNS)))
+_DELETE_UNKNOWN = Statement(
+    delete(PodVolume).where(
+        PodVolume.node_name == bindparam("node_name"), PodVolume.received_at < bindparam("before"), ~_IS_CREATED
+    )
+)
+
+
+class VolumeService:
+    """Takes the volumes of the pods of one node. Every method may raise `DatabaseUnavailable`."""
+
+    def __init__(self, node: NodeContext) -> None:
+        self._node = node
+        self._swept_at: datetime | None = None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the runtime of the node takes volumes."""
+        return self._node.runtime.takes_volumes
+
+    def put(self, sent: PodVolumes, caller: Caller) -> None:
+        """Record volumes of a pod, which may not have been created yet, and pass them to the runtime.
+
+        Raises:
+            NotFound: the runtime of the node takes no volumes.
+            InvalidRequest: the UID belongs to a pod with another name.
+            Unavailable: the disk has no room for them.
+        """
+        runtime = self._node.runtime
+        if not self.is_available:
+            raise NotFound(f"the runtime {type(runtime).__name__} takes no volumes")
+        with self._node.database.read() as connection:
+            self._check_name(sent.pod, connection)
+            changed = self._changed(sent, connection)
+        if changed:
+            self._node.disk.check(sum(volume.size for volume in changed))
+            self._record(sent, caller)
+        runtime.put_volumes(sent.pod, sent.volumes)
+
+    def sentences(self, uid: str, *, at: datetime) -> Iterator[str]:
+        """Yield a sentence for each volume of a pod that was sent: what it was given, and when."""
+        for row in self._rows(uid):
+            since = rfc3339(row.received_at)
+            if row.received_at > at:
+                yield f"Volume {row.volume} was given another version later, at {since}."
+                continue
+            files = orjson.loads(row.files)
+            size = f"{sum(file['bytes'] for file in files)} bytes"
+            count = f"{len(files)} file{'' if len(files) == 1 else 's'}"
+            sources = describe_sources(orjson.loads(row.sources))
+            origin = f", from {sources}" if sources else ""
+            yield f"Volume {row.volume} has {count}, {size}{origin}, since {since}."
+
+    def _rows(self, uid: str) -> Sequence[Row]:
+        with self._node.database.read() as connection:
+            return _SELECT.all(connection, node_name=self._node.node_name, uid=uid)
+
+    def _check_name(self, pod: PodReference, connection: Connection) -> None:
+        row = _SELECT_POD.first(connection, node_name=self._node.node_name, uid=pod.uid)
+        if row and (row.namespace, row.name) != (pod.namespace, pod.name):
+            raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
+
+    def _changed(self, sent: PodVolumes, connection: Connection) -> list[Volume]:
+        rows = _SELECT.all(connection, node_name=self._node.node_name, uid=sent.pod.uid)
+        stored = {row.volume: (row.resource_version, row.sources, row.files) for row in rows}
+        return [volume for volume in sent.volumes if stored.get(volume.name) != _version(volume)]
+
+    def _record(self, sent: PodVolumes, caller: Caller) -> None:
+        """Store the volumes that differ from what is stored, with one audit event."""
+        pod, node_name, now = sent.pod, self._node.node_name, self._node.clock()
+        with self._node.database.write() as connection:
+            node = lock_node(connection, node_name)
+            self._sweep(connection, now=now)
+            changed = self._changed(sent, connection)
+            for volume in changed:
+                version, sources, files = _version(volume)
+                key = {"node_name": node_name, "uid": pod.uid}
+                _DELETE.run(connection, **key, of_volume=volume.name)
+                _INSERT.run(
+                    connection, **key, volume=volume.name, namespace=pod.namespace, name=pod.name, received_at=now,
+                    resource_version=version, sources=sources, files=files,
+                )  # fmt: skip
+            if changed:
+                event = Event(
+                    at=now, node_name=node_name, caller=caller, verb="mount", pod=pod, code=200,
+                    change={"volumes": [_described(volume) for volume in changed]},
+                )  # fmt: skip
+                chained = self._node.runtime.settings.audit_hash_chain
+                audit.insert_events(connection, [event], after=(node.audit_hash or FIRST) if chained else None)
+
+    def _sweep(self, connection: Connection, *, now: datetime) -> None:
+        """Delete the rows of UIDs that were not created in time; at most once a minute in each process."""
+        if self._swept_at is None or now - self._swept_at >= _SWEEP:
+            _DELETE_UNKNOWN.run(connection, node_name=self._node.node_name, before=now - KEPT)
+            self._swept_at = now
+
+
+def describe_sources(sources: Sequence[dict[str, Any]]) -> str:
+    """Return sources in one line.
+
+    >>> describe_sources([{"kind": "ConfigMap", "name": "app", "resourceVersion": "42"}, {"kind": "DownwardAPI"}])
+    'ConfigMap app version 42, DownwardAPI'
+    """
+    words = []
+    for source in sources:
+        version = source.get("resourceVersion")
+        words.append([source["kind"], source.get("name"), f"version {version}" if version else None])
+    return ", ".join(" ".join(filter(None, line)) for line in words)
+
+
+def _version(volume: Volume) -> tuple[str | None, str, str]:
+    """Return the columns `resource_version`, `sources` and `files` of a volume, by which versions are compared."""
+    files = sorted((file.path, file.mode, len(file.data)) for file in volume.files)
+    described = [{"path": path, "mode": mode, "bytes": size} for path, mode, size in files]
+    return volume.resource_version, _json(_sources(volume)), _json(described)
+
+
+def _described(volume: Volume) -> dict[str, Any]:
+    version = {"resourceVersion": volume.resource_version} if volume.resource_version else {}
+    return {"name": volume.name, **version, "sources": _sources(volume)}
+
+
+def _sources(volume: Volume) -> list[dict[str, Any]]:
+    found = [msgspec.to_builtins(source) for source in volume.sources or ()]
+    return [{name: value for name, value in source.items() if value} for source in found]
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()

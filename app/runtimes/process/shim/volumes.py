@@ -1,0 +1,307 @@
+"""The volumes of a pod: made ready before its first container starts, and mounted for each run of a container.
+
+A `files` volume was written by the provider, in a directory beside the pod instances of the same UID. An `empty`
+one is a directory that is removed with the pod, or a file system in memory. A `host` one is a path of the machine.
+
+Where the machine allows no mount namespaces, or MOUNTS=environment, nothing is mounted: the variable `VOLUME_NAME`
+has the directory of each volume, and the status of the pod says so.
+
+Source of the messages: the volume plugins and `makeMounts` of a kubelet.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from .namespaces import Memory, Mount, Namespace, container_namespace, pod_namespace
+
+_EMPTY = ".empty"
+_SCRATCH = ".scratch"
+"""No container has such a name."""
+_MEASURE_SECONDS = 10.0
+"""How often the size of an emptyDir is compared with its limit, as in a kubelet; also when a container starts."""
+_CREATED = {"DirectoryOrCreate": "Directory", "FileOrCreate": "File"}
+_IS: dict[str, tuple[Callable[[int], bool], str]] = {
+    "Directory": (stat.S_ISDIR, "directory"),
+    "File": (stat.S_ISREG, "file"),
+    "Socket": (stat.S_ISSOCK, "socket file"),
+    "CharDevice": (stat.S_ISCHR, "character device"),
+    "BlockDevice": (stat.S_ISBLK, "block device"),
+}
+"""hostPath type → test of the mode, and its name in a message."""
+
+
+class Waiting(NamedTuple):
+    """Why a container cannot be started; a reason of None is that of a container whose pod is being prepared."""
+
+    reason: str | None
+    message: str
+
+
+class Prepared(NamedTuple):
+    """The namespace and the variables that a run of a container needs.
+
+    Attributes:
+        namespace: that its processes enter; None if nothing is mounted.
+        env: added to its environment.
+    """
+
+    namespace: Namespace | None = None
+    env: Mapping[str, str] = MappingProxyType({})
+
+
+class VolumeProblem(Exception):
+    """A volume cannot be used; the argument is a :class:`Waiting`."""
+
+    def __init__(self, reason: str | None, message: str) -> None:
+        super().__init__(message)
+        self.waiting = Waiting(reason, message)
+
+
+class Volumes:
+    """The volumes of a pod.
+
+    Args:
+        plan: `volumes`, each with `name`, `kind` and, by its kind, `path` and `type`, or `memory`, `limit` and
+            `limit_text`; `files`, the directory of `files` volumes; `mounts` (the setting MOUNTS); `fs_group`.
+        directory: the directory of the pod instance.
+    """
+
+    def __init__(self, plan: dict[str, Any], directory: str) -> None:
+        self._volumes: list[dict[str, Any]] = plan.get("volumes", [])
+        self._files: str = plan.get("files", "")
+        self._mode: str = plan.get("mounts", "auto")
+        self._group: int | None = plan.get("fs_group")
+        self._directory = directory
+        self._namespace: Namespace | None = None
+        self._refusal: str | None = None
+        self._is_ready = False
+        self._measured_at = float("-inf")
+        self.note: str | None = None
+        """That volumes are not mounted, for the status of the pod; None if they are."""
+
+    def prepare(self, container: dict[str, Any]) -> Prepared:
+        """Prepare a run of a container of the plan.
+
+        Raises:
+            VolumeProblem: a volume is not ready, or cannot be mounted.
+        """
+        mounts = container.get("mounts") or []
+        with _umask(0o022):
+            self._set_up()
+            found = [mount for mount in mounts if self._is_there(mount)]
+            sources = [(mount, self._source(mount, container["name"])) for mount in found]
+        self._measured_at = float("-inf")
+        bound = [
+            Mount(source, mount["path"], mount["read_only"] or self._volume(mount)["kind"] == "files")
+            for mount, source in sources
+            if source != mount["path"] or mount["read_only"]
+        ]
+        if not bound:
+            return Prepared()
+        if self._mode == "environment":
+            return self._in_environment(found, "MOUNTS=environment")
+        if self._namespace is None and self._refusal is None:
+            self._enter_namespace()
+        if self._namespace is None:
+            refusal = self._refusal or ""
+            if self._mode == "namespace":
+                raise VolumeProblem("CreateContainerError", f"the volumes cannot be mounted: {refusal}")
+            return self._in_environment(found, f"this machine does not allow it: {refusal}")
+        scratch = os.path.join(self._directory, _SCRATCH)
+        os.makedirs(scratch, exist_ok=True)
+        try:
+            return Prepared(container_namespace(self._namespace, bound, scratch=scratch, cwd=container["cwd"]))
+        except OSError as exc:
+            problem = f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror)
+            if exc.filename == container["cwd"]:
+                raise VolumeProblem("CreateContainerError", f"workingDir: {exc.strerror}") from exc
+            raise VolumeProblem("CreateContainerError", f"the volumes cannot be mounted: {problem}") from exc
+
+    def exceeded(self, now: float) -> str | None:
+        """Return why the pod is evicted: an emptyDir is larger than its limit; None if none is known to be."""
+        limited = [volume for volume in self._volumes if volume["kind"] == "empty" and volume["limit"] is not None]
+        if not limited or not self._is_ready or now < self._measured_at + _MEASURE_SECONDS:
+            return None
+        self._measured_at = now
+        for volume in limited:
+            if _size(self._empty(volume)) > volume["limit"]:
+                return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{volume["limit_text"]}". '
+        return None
+
+    def due(self) -> float | None:
+        """Return the monotonic time of the next measurement; None if there is nothing to measure."""
+        has_limit = any(volume["kind"] == "empty" and volume["limit"] is not None for volume in self._volumes)
+        return self._measured_at + _MEASURE_SECONDS if has_limit and self._is_ready else None
+
+    def remove(self) -> None:
+        """Remove what lives as the pod does: directories, and files that the provider has written."""
+        if self._namespace:
+            self._namespace.close()
+            self._namespace = None
+        if self._volumes:
+            for path in (os.path.join(self._directory, _EMPTY), self._files):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _volume(self, mount: dict[str, Any]) -> dict[str, Any]:
+        return next(volume for volume in self._volumes if volume["name"] == mount["volume"])
+
+    def _is_known(self, mount: dict[str, Any]) -> bool:
+        return any(volume["name"] == mount["volume"] for volume in self._volumes)
+
+    def _set_up(self) -> None:
+        """Make the volumes ready, all before the first container.
+
+        Raises:
+            VolumeProblem: one is not ready.
+        """
+        if self._is_ready:
+            return
+        for volume in self._volumes:
+            try:
+                self._set_up_volume(volume)
+            except OSError as exc:
+                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {exc.strerror or exc}'
+                raise VolumeProblem(None, message) from exc
+        self._is_ready = True
+
+    def _set_up_volume(self, volume: dict[str, Any]) -> None:
+        if volume["kind"] == "host":
+            _check_host_path(volume["path"], volume["type"])
+        elif volume["kind"] == "empty":
+            path = self._empty(volume)
+            os.makedirs(path, exist_ok=True)
+            os.chmod(path, 0o777)  # noqa: S103 - as in a kubelet; the pod's directory is that of its owner alone
+            self._share(path, read_only=False)
+        elif os.path.lexists(self._sent(volume)):
+            self._share(os.path.dirname(self._sent(volume)), read_only=True)
+        elif not volume["optional"]:
+            raise OSError("its files have not been sent")
+
+    def _is_there(self, mount: dict[str, Any]) -> bool:
+        if not self._is_known(mount):  # a token that the pod does not define
+            return False
+        volume = self._volume(mount)
+        return volume["kind"] != "files" or os.path.lexists(self._sent(volume))
+
+    def _sent(self, volume: dict[str, Any]) -> str:
+        return os.path.join(self._files, volume["name"], "..data")
+
+    def _empty(self, volume: dict[str, Any]) -> str:
+        return os.path.join(self._directory, _EMPTY, volume["name"])
+
+    def _path(self, volume: dict[str, Any]) -> str:
+        """Return the directory of a volume, or the file of a `host` one."""
+        if volume["kind"] == "host":
+            return str(volume["path"])
+        return self._empty(volume) if volume["kind"] == "empty" else os.path.dirname(self._sent(volume))
+
+    def _share(self, root: str, *, read_only: bool) -> None:
+        """Change the group of a volume to `fsGroup`, as far as this user may. Source: `changeFilePermission`."""
+        if self._group is None:
+            return
+        for directory, _, files in os.walk(root):
+            for path in (directory, *(os.path.join(directory, name) for name in files)):
+                is_directory = path == directory
+                with contextlib.suppress(OSError):
+                    os.chown(path, -1, self._group, follow_symlinks=False)
+                    if os.path.islink(path):
+                        continue
+                    mask = (0o440 if read_only else 0o660) | (0o2110 if is_directory else 0)
+                    os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | mask)
+
+    def _source(self, mount: dict[str, Any], container: str) -> str:
+        """Return the directory or file that is mounted; a `subPath` that does not exist is made.
+
+        Raises:
+            VolumeProblem: the `subPath` is not within the volume.
+        """
+        root, sub_path = self._path(self._volume(mount)), mount["sub_path"]
+        if mount["missing"]:
+            raise VolumeProblem("CreateContainerConfigError", f'missing value for "{mount["missing"]}"')
+        if not sub_path:
+            return root
+        if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
+            raise VolumeProblem("CreateContainerConfigError", "a subPath is absolute or has `..`")
+        path = os.path.join(root, sub_path)
+        where = f'for volumeMount "{mount["volume"]}" of container "{container}"'
+        inside = os.path.realpath(root)
+        if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+            raise VolumeProblem("CreateContainerConfigError", f"failed to prepare subPath {where}")
+        try:
+            os.makedirs(path, exist_ok=True)
+        except FileExistsError:  # a file
+            pass
+        except OSError as exc:
+            message = f"failed to create subPath directory {where}"
+            raise VolumeProblem("CreateContainerConfigError", message) from exc
+        return os.path.realpath(path)
+
+    def _enter_namespace(self) -> None:
+        memories = [
+            Memory(self._empty(volume), volume["limit"], 0o2777 if self._group is not None else 0o777, self._group)
+            for volume in self._volumes
+            if volume["kind"] == "empty" and volume["memory"]
+        ]
+        try:
+            self._namespace = pod_namespace(memories)
+        except OSError as exc:
+            self._refusal = exc.strerror or str(exc)
+
+    def _in_environment(self, mounts: list[dict[str, Any]], why: str) -> Prepared:
+        names = sorted({mount["volume"] for mount in mounts})
+        env = {_variable(name): self._path(next(v for v in self._volumes if v["name"] == name)) for name in names}
+        self.note = f"the volumes are not mounted ({why}); $VOLUME_NAME has the directory of each"
+        return Prepared(env=env)
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    """Set the umask for directories and files that others may see."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _variable(volume: str) -> str:
+    return "VOLUME_" + volume.upper().replace("-", "_")
+
+
+def _check_host_path(path: str, type_: str) -> None:
+    """Check the type of a path of the machine; make one that is to be made.
+
+    Raises:
+        OSError: it is of another type.
+    """
+    wanted = _CREATED.get(type_, type_)
+    if type_ in ("", "DirectoryOrCreate") and not os.path.exists(path):
+        os.makedirs(path, mode=0o755)
+    elif type_ == "FileOrCreate" and not os.path.exists(path):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    if not wanted:
+        return
+    is_type, name = _IS[wanted]
+    try:
+        matches = is_type(os.stat(path).st_mode)
+    except OSError:
+        matches = False
+    if not matches:
+        raise OSError(f"hostPath type check failed: {path} is not a {name}")
+
+
+def _size(root: str) -> int:
+    """Return the disk usage of a directory, in bytes."""
+    return sum(_blocks(root)) * 512
+
+
+def _blocks(root: str) -> Iterator[int]:
+    for directory, _, files in os.walk(root):
+        for path in (directory, *(os.path.join(directory, name) for name in files)):
+            with contextlib.suppress(OSError):
+                yield os.lstat(path).st_blocks

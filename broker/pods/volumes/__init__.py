@@ -1,0 +1,1 @@
+"""Volumes of pods: what they contain, and how it reaches the provider."""
