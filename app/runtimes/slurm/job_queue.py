@@ -49,7 +49,7 @@ class Job(NamedTuple):
 
     @property
     def meaning(self) -> JobState:
-        """What its state means for the pod."""
+        """The meaning of its state for the pod."""
         return job_state(self.state)
 
     @property

@@ -11,7 +11,7 @@ Stage = Literal["queued", "running", "ending", "ended"]
 
 
 class JobState(NamedTuple):
-    """What a state of a job means for its pod.
+    """The meaning of a state of a job for its pod.
 
     Attributes:
         stage: `queued` jobs have no node, `running` ones do, `ending` ones have been ended, and `ended` ones have

@@ -52,7 +52,7 @@ log = structlog.get_logger("app")
 
 
 class JobContext(NamedTuple):
-    """What all pods of a node share.
+    """The parts that all pods of a node share.
 
     Attributes:
         settings: the settings.
@@ -151,7 +151,7 @@ class Reconciler:
         self._running = [observation for observation in self._observations if not observation.final]
 
     def reconcile(self) -> Outcome:
-        """Do what is to be done for the pod, and return its new statuses.
+        """Submit, stop or signal the job of the pod, and return its new statuses.
 
         If the controller does not answer, the statuses are those that the shim has written, except for the last
         one: Slurm knows why a job has been ended.
@@ -185,7 +185,7 @@ class Reconciler:
         return (has_run or is_refused) and self._is_absent(queue)
 
     def _continue(self, job: Job | None, queue: Answer[Queue]) -> Outcome:
-        """Do what is to be done for a pod that has not ended, and return its new statuses."""
+        """Submit, stop or signal the job of a pod that has not ended, and return its new statuses."""
         for other in queue.content.others(self._directory.key, job):
             self._context.queue.cancel(other)
         if job is None:

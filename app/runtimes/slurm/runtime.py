@@ -97,7 +97,7 @@ class SlurmRuntime(ProcessRuntime):
             self._context.submit(pod, directory, None)
 
     def _tell(self, pod: AcceptedPod, directory: JobDirectory) -> None:
-        """Tell the job of a pod that the pod is changed or deleted."""
+        """Send the job of a changed or deleted pod a signal."""
         if pod.deletion_requested_at is None:
             directory.write_plan(self._plan(pod, directory))
         job = find_job(directory, self._context.queue.read())

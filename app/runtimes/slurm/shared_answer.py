@@ -1,6 +1,6 @@
 """One question to Slurm for all pods, threads and processes of a provider.
 
-Each process that wants an answer reads it from a file. Whoever finds it too old takes a lock, looks again, and
+Each process that wants an answer reads it from a file. One that finds it too old takes a lock, reads again, and
 asks. So Slurm is asked once in an interval, whatever the number of pods and readers, and not at all while nobody
 reads. An error is an answer too: a controller that does not answer is asked once in an interval, not for each pod.
 """
@@ -29,7 +29,7 @@ class Answer(NamedTuple, Generic[T]):
 
 
 class Health(NamedTuple):
-    """Why the last question was not answered, None if it was, and since when it is so, in seconds since 1970."""
+    """Why the last question was not answered, None if it was, and since when this holds, in seconds since 1970."""
 
     error: str | None
     since: float

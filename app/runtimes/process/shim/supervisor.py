@@ -120,7 +120,7 @@ class Supervisor:
         return next((run["code"] for run in runs if run and run["code"]), 0)
 
     def _poll(self, now: float) -> float | None:
-        """Look for what the provider has written; return the monotonic time of the next look.
+        """Read the files of the provider; return the monotonic time of the next read.
 
         None: the provider wakes the shim.
         """

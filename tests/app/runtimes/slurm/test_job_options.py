@@ -1,4 +1,4 @@
-"""What a pod asks for, as options of sbatch."""
+"""Requests and annotations of a pod, as options of sbatch."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What squeue prints, parsed; the order of jobs; the time that 5,000 take."""
+"""Output of squeue, parsed; the order of jobs; the time that 5,000 take."""
 
 import time
 
