@@ -62,6 +62,8 @@ worker_connections = connection_limit()
 # Each worker has its own socket, and the kernel distributes connections among them. With one shared socket, one
 # worker could accept all keep-alive connections of a client.
 reuse_port = True
+# The command of an exec is in the request line. The head of a request is limited, see `app.web.request_buffer`.
+limit_request_line = 0
 keepalive = 75  # seconds; longer than a Go client keeps an idle connection, so that the client closes it
 graceful_timeout = 25  # seconds; less than a pod's default terminationGracePeriodSeconds of 30
 worker_tmp_dir = _memory

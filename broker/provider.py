@@ -371,6 +371,9 @@ def _translated(request: str) -> Iterator[None]:
         yield
     except TimeoutError as exc:
         raise ProviderUnavailable(f"the provider does not answer {request} in time") from exc
+    except aiohttp.ClientResponseError as exc:  # its text has the URL, and so the command of an exec
+        message = exc.message.partition(":\n")[0]
+        raise ProviderUnavailable(f"the provider's answer to {request} is invalid: {message}") from exc
     except aiohttp.ClientError as exc:
         raise ProviderUnavailable(f"the provider is unreachable: {str(exc) or type(exc).__name__}") from exc
 

@@ -13,6 +13,7 @@ from flask.cli import AppGroup, ScriptInfo
 
 from app.core.errors import DatabaseFault, InvalidRequest, NotFound, Unavailable
 from app.core.timestamps import parse_duration, rfc3339
+from app.db.nodes import node_names
 from app.services import get_services
 
 
@@ -29,11 +30,28 @@ class Group(AppGroup):
         """Run a command in the application context, in which its options are parsed too: some need the clock."""
         try:
             with ctx.ensure_object(ScriptInfo).load_app().app_context():
-                return super().invoke(ctx)
+                try:
+                    result = super().invoke(ctx)
+                except NotFound:
+                    _warn_of_unknown_node()
+                    raise
+                _warn_of_unknown_node()
+                return result
         except (InvalidRequest, NotFound) as exc:
             raise click.ClickException(str(exc)) from exc
         except (Unavailable, DatabaseFault) as exc:
             raise _DatabaseError(str(exc)) from exc
+
+
+def _warn_of_unknown_node() -> None:
+    """Print the nodes of a database that has others, but not that of the settings."""
+    services = get_services()
+    with services.database.read() as connection:
+        known, name = node_names(connection), services.settings.node_name
+    if known and name not in known:
+        click.echo(
+            f"Warning: the database has no node {name}; set NODE_NAME to one of {', '.join(known)}", err=True
+        )
 
 
 class Time(click.ParamType[datetime]):

@@ -16,6 +16,12 @@ _INSERT = {
 _LOCK = Statement(
     select(Node.revision, Node.settled_at, Node.audit_hash).where(Node.name == bindparam("name")).with_for_update()
 )
+_NAMES = Statement(select(Node.name).order_by(Node.name))
+
+
+def node_names(connection: Connection) -> list[str]:
+    """Return the names of all nodes in the database, sorted."""
+    return [row.name for row in _NAMES.all(connection)]
 
 
 def add_node(connection: Connection, name: str) -> None:

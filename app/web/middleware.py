@@ -148,7 +148,7 @@ def _log_request(environ: "WSGIEnvironment", sender: Caller, path: str, code: in
         request_id=sender.request_id,
         method=environ["REQUEST_METHOD"],
         path=environ["PATH_INFO"],
-        query="&".join(map(_redact, environ["QUERY_STRING"].split("&"))),
+        query="&".join(dict.fromkeys(map(_redact, environ["QUERY_STRING"].split("&")))),
         code=code,
         milliseconds=round(seconds * 1000, 2),
         address=sender.address,

@@ -49,7 +49,6 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MALFORMED = {
     http.errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
     http.errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    http.errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     http.errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
 }
 """The status codes of requests that gunicorn cannot parse; 400 for all others."""

@@ -30,6 +30,8 @@ STOP_TIMEOUT = 1.0
 REQUEST_TIMEOUT = 30.0
 """Seconds for a request to arrive, and without a byte of a response that the client takes. A TLS handshake has the
 60 seconds of asyncio, and an unread body the 10 seconds of aiohttp."""
+MAX_REQUEST_LINE = 1 << 20
+"""Bytes of a request line, which has the command of an exec. Go's servers, such as a kubelet, accept as many."""
 
 
 class KubeletServer:
@@ -136,6 +138,7 @@ async def _listen(
         handler_cancellation=True,
         shutdown_timeout=STOP_TIMEOUT,
         keepalive_timeout=REQUEST_TIMEOUT,  # for a request that is incomplete too
+        max_line_size=MAX_REQUEST_LINE,
     )
     await runner.setup()
     try:

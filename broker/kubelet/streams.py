@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -61,8 +62,7 @@ class ContainerStreams:
         """Run a command in a container."""
         requested = parse_requested(request.query)
         _, target = self._find(request, "exec")
-        command = [("command", word) for word in request.query.getall("command", [])]
-        return await self._serve(request, target, requested, [*_query(target, requested), *command])
+        return await self._serve(request, target, requested, [*_query(target, requested), *parse_command(request)])
 
     async def attach(self, request: web.Request) -> web.StreamResponse:
         """Connect to the process of a container; it has a terminal or none, whatever the client asks for."""
@@ -168,6 +168,19 @@ def parse_requested(query: Mapping[str, str]) -> Requested:
     if not (stdin or stdout or stderr):
         raise web.HTTPBadRequest(text="you must specify at least 1 of stdin, stdout, stderr")
     return Requested(stdin, stdout, stderr, tty)
+
+
+def parse_command(request: web.Request) -> list[tuple[str, str]]:
+    """Return the words of a command, each with the name of its parameter.
+
+    Raises:
+        web.HTTPBadRequest: a word is not UTF-8. A kubelet cannot pass it on to its container runtime either.
+    """
+    try:
+        query = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise web.HTTPBadRequest(text="the command is not UTF-8") from exc
+    return [(name, word) for name, word in query if name == "command"]
 
 
 def _query(target: Target, requested: Requested) -> list[tuple[str, str]]:

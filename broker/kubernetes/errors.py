@@ -11,6 +11,13 @@ import msgspec
 from broker.errors import BrokerError
 
 _PERMANENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
+_TEMPORARY = (
+    0,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 
 
 class ApiError(BrokerError):
@@ -37,8 +44,11 @@ class ApiError(BrokerError):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request may succeed later: no answer, too many requests, or a fault of the server."""
-        return self.status in (0, HTTPStatus.TOO_MANY_REQUESTS) or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        """Whether the same request may succeed later: no answer, too many requests, or an overloaded server.
+
+        500 is not: it is also the answer to a request for which an admission webhook fails, each time.
+        """
+        return self.status in _TEMPORARY
 
 
 class Unreachable(ApiError):

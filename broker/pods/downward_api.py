@@ -13,6 +13,7 @@ from broker.types import Object
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]", re.DOTALL)
 _ALLOCATABLE = ("cpu", "memory", "ephemeral-storage")
+_POD_LEVEL = ("cpu", "memory")
 _ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", '"': '"', "\\": "\\"}
 
 
@@ -28,21 +29,33 @@ def metadata_field(pod: Object, path: str) -> str | None:
     return None
 
 
-def container_resource(reference: Object, container: Object, node: NodeInfo) -> str:
-    """Return a request or limit in units of the divisor, rounded up; without a limit, the node's allocatable one.
+def container_resource(reference: Object, container: Object, defaults: Mapping[str, str]) -> str:
+    """Return a request or limit in units of the divisor, rounded up.
 
     Args:
         reference: a `ResourceFieldSelector`.
         container: the container that it selects.
-        node: the pod's node.
+        defaults: the limits of a container without its own: resource → quantity. A limit of 0 is none.
     """
     kind, _, resource = reference["resource"].partition(".")
-    listed = (container.get("resources") or {}).get(kind) or {}
-    quantity = listed.get(resource)
-    if quantity is None and kind == "limits" and resource in _ALLOCATABLE:
-        quantity = node.allocatable.get(resource)
-    divisor = parse_quantity(str(reference.get("divisor") or "1")) or Decimal(1)
-    return str(whole(parse_quantity(str(quantity or "0")), divisor))
+    amount = _amount((container.get("resources") or {}).get(kind), resource)
+    if not amount and kind == "limits" and resource in _ALLOCATABLE:
+        amount = _amount(defaults, resource)
+    return str(whole(amount, parse_quantity(str(reference.get("divisor") or "1")) or Decimal(1)))
+
+
+def default_limits(pod: Object, node: NodeInfo) -> dict[str, str]:
+    """Return the default limits for environment variables: those of the pod, else what the node allocates.
+
+    Source: `defaultPodLimitsForDownwardAPI` in `pkg/kubelet/kubelet_resources.go`. Volumes take the latter alone.
+    """
+    of_pod = (pod["spec"].get("resources") or {}).get("limits") or {}
+    given = {name: of_pod[name] for name in _POD_LEVEL if name in node.allocatable and _amount(of_pod, name)}
+    return {**node.allocatable, **given}
+
+
+def _amount(amounts: Mapping[str, object] | None, resource: str) -> Decimal:
+    return parse_quantity(str((amounts or {}).get(resource) or "0"))
 
 
 def format_map(values: Mapping[str, str]) -> str:

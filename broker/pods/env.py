@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from broker.node_info import NodeInfo
-from broker.pods.downward_api import container_resource, metadata_field
+from broker.pods.downward_api import container_resource, default_limits, metadata_field
 from broker.types import Object
 
 CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
@@ -245,7 +245,7 @@ class _Resolver:
     def _resource(self, reference: Object, container: Object) -> str:
         name = reference.get("containerName") or container["name"]
         of = next((c for c in containers(self._pod) if c["name"] == name), container)
-        return container_resource(reference, of, self._node)
+        return container_resource(reference, of, default_limits(self._pod, self._node))
 
 
 def _expand(text: str, *known: Mapping[str, str | Object]) -> str:

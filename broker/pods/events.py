@@ -7,8 +7,10 @@ Events are less urgent than statuses: they wait while statuses are to be written
 a limit; the oldest are dropped, and counted. So a thousand pods that start do not displace the warning about one
 that cannot.
 
-An event that the API server refuses is dropped. Without an answer, and after an answer that may be another one
-later, it is sent again, for as long as client-go tries: two minutes.
+An event that the API server refuses is dropped. Without an answer, or while the server is overloaded, it is sent
+again for as long as client-go tries, two minutes, and those behind it wait.
+
+Source: `recordEvent` in `client-go/tools/record/event.go`.
 """
 
 import asyncio

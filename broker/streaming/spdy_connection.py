@@ -46,6 +46,8 @@ MAX_UNSENT = 256 << 10
 MAX_ANSWERS = 64 << 10
 """Bytes of answers to the client beyond :data:`MAX_UNSENT`."""
 MAX_STREAMS = 1024
+_EVENT_OVERHEAD = 256
+"""Bytes of an event in memory besides its data: a client may send one byte per frame."""
 _GOAWAY_TIMEOUT = 0.5
 
 
@@ -332,4 +334,5 @@ class SpdyConnection:
 
 
 def _size(event: Event) -> int:
-    return len(event.payload) if isinstance(event, Data) else 0
+    """Return the memory that an event takes, in bytes."""
+    return _EVENT_OVERHEAD + (len(event.payload) if isinstance(event, Data) else 0)

@@ -126,7 +126,7 @@ class ForwardedConnection:
     Attributes:
         port: the port, of the stream `data`.
         complete: both streams are open.
-        cancel: is called when the client resets the stream `data`.
+        cancel: is called when the client resets the stream `data`, or either one while the other is missing.
     """
 
     def __init__(self, connection: SpdyConnection) -> None:
@@ -141,13 +141,17 @@ class ForwardedConnection:
         if kind in self._streams:
             return False
         self._streams[kind] = stream
+        stream.on_reset = partial(self._on_reset, kind)
         if kind == "data":
             self.port = port
             stream.inbox, stream.channel = self._inbox, Channel.STDIN
-            stream.on_reset = self.cancel
         if len(self._streams) == 2:
             self.complete.set()
         return True
+
+    def _on_reset(self, kind: str) -> None:
+        if kind == "data" or not self.complete.is_set():
+            self.cancel()
 
     async def receive(self) -> Event:
         """Return the next event."""

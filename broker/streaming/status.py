@@ -62,6 +62,8 @@ class Status:
             return cls.failure("the provider has ended the session with an invalid status")
         if found.status == "Success":
             return cls(raw, success=True)
+        if not found.message and not found.details:
+            return cls.failure("the session has failed")
         causes = found.details.causes if found.details else None
         code = next((cause.message for cause in causes or () if cause.reason == "ExitCode"), None)
         return cls(raw, success=False, message=found.message or "the session has failed", exit_code=code)

@@ -61,7 +61,7 @@ class _Codec(NamedTuple):
         if not self.base64:
             return Data(message[0], message[1:])
         try:
-            return Data(message[0] - ord("0"), b64decode(message[1:]))
+            return Data((message[0] - ord("0")) % 256, b64decode(message[1:]))
         except binascii.Error:
             return None
 

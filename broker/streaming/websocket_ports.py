@@ -22,6 +22,8 @@ _PROTOCOLS = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io")
 _CLOSE_TIMEOUT = 10.0
 _MOST_PORTS = 128
 """Each has two channels, and the number of a channel is one byte."""
+_MOST_BASE64_PORTS = 40
+"""The number of a channel is one character from `0` on, in ASCII."""
 
 
 def parse_port(text: str) -> int | None:
@@ -61,7 +63,8 @@ async def serve_ports(request: web.Request, ports: Sequence[int], forward: Forwa
         web.HTTPException: the request is no valid upgrade.
         PeerGone: the client has disconnected before the upgrade.
     """
-    ws = await accept_websocket(request, _PROTOCOLS, close_timeout=_CLOSE_TIMEOUT)
+    protocols = _PROTOCOLS[:1] if len(ports) > _MOST_BASE64_PORTS else _PROTOCOLS
+    ws = await accept_websocket(request, protocols, close_timeout=_CLOSE_TIMEOUT)
     channels = ChannelSocket(ws, codec_of(ws.ws_protocol))
     connections = [PortConnection(channels, number, request.transport) for number in range(len(ports))]
     reading = asyncio.create_task(_distribute(channels, connections))

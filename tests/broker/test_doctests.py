@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["pods.env", "kubernetes.quantity", "spdy"])
+@pytest.mark.parametrize("name", ["pods.downward_api", "pods.env", "kubernetes.quantity", "spdy"])
 def test_the_examples_of_a_module(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"broker.{name}"))
     assert results.attempted > 0

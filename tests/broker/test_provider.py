@@ -165,6 +165,27 @@ async def test_a_hanging_provider_is_unavailable(stub: StubProvider) -> None:
     await provider.close()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"hello\r\n\r\n",
+        b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: A\r\n\r\n",
+    ],
+)
+async def test_an_invalid_upgrade_names_no_command(answer: bytes) -> None:
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
+        provider = ProviderClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(ProviderUnavailable, match="answer to GET /exec is invalid") as caught:
+            await provider.stream("/exec", [("command", "s3cret")])
+        assert "s3cret" not in str(caught.value)
+        await provider.close()
+
+
 async def test_refused_logs_contain_the_reason(stub: StubProvider, provider: ProviderClient) -> None:
     with stub.failing("/getContainerLogs", 400, body=b"waiting"), pytest.raises(ProviderRefused, match="waiting"):
         async with provider.logs("default", "web-0", "web"):

@@ -91,7 +91,9 @@ class StreamProvider:
         app.router.add_get("/extensions", self._extensions)
         for path in ("/exec", "/attach", "/portForward"):
             app.router.add_get(path, self._serve)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1, max_line_size=1 << 20
+        )
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

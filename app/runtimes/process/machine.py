@@ -111,7 +111,7 @@ def occupied(directory: Path) -> tuple[int, int]:
         for name in (*directories, *files):
             try:
                 found = os.lstat(os.path.join(parent, name))
-            except FileNotFoundError:
+            except OSError:  # gone, or in a directory that may not be searched, or with too long a path
                 continue
             sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
     return sum(sizes.values()), len(sizes)

@@ -203,23 +203,27 @@ class PodDirectory:
         except OSError as exc:
             raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
 
-    def request_usage(self) -> None:
-        """Ask the pod's shim, if one runs, to measure the usage of its containers."""
-        with contextlib.suppress(OSError):
-            self._wake_shim(WANTS_USAGE)
+    def request_usage(self) -> bool:
+        """Ask the pod's shim to measure the usage of its containers; return whether one runs."""
+        try:
+            return self._wake_shim(WANTS_USAGE)
+        except OSError:
+            return False
 
-    def _wake_shim(self, message: bytes = WANTS_STOP) -> None:
+    def _wake_shim(self, message: bytes = WANTS_STOP) -> bool:
+        """Wake the pod's shim; return whether one runs. The next one reads `stop.json` when it starts."""
         try:
             fifo = os.open(self.path / WAKE_FIFO, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as exc:
             if exc.errno in (errno.ENXIO, errno.ENOENT):
-                return  # no shim runs; the next one reads `stop.json` when it starts
+                return False
             raise
         try:
             with contextlib.suppress(BlockingIOError):  # the pipe is full, so the shim wakes up anyway
                 os.write(fifo, message)
         finally:
             os.close(fifo)
+        return True
 
     def _stop_predecessors(self, others: list[int]) -> None:
         """Stop earlier instances: a UID has one shim at a time, so this instance waits for their end."""

@@ -47,26 +47,30 @@ _DECODER = msgspec.json.Decoder(_Usage)
 class ProcessUsage(PodUsage):
     """Asks the shim of a pod to measure, and reads the measurement.
 
-    All shims of a node are asked before the first is waited for, and all are waited for until the same time. One
-    that does not answer until then is busy, or gone: an earlier measurement is used.
+    The shims of many pods are asked before the first is waited for, and all of these are waited for until the same
+    time. A shim that does not answer until then is busy, and one that does not run is not waited for: an earlier
+    measurement is used.
     """
 
     def __init__(self, directory: PodDirectory) -> None:
         self._directory = directory
         self._asked_at = 0.0
+        self._deadline = 0.0
+        """The monotonic time until which the shim is waited for."""
         self._storage: FsStats | None = None
         self._next_look = 0.0
 
     def prepare(self) -> None:
         """Ask the pod's shim to measure."""
         self._asked_at = time.time()
-        self._directory.request_usage()
+        has_shim = self._directory.request_usage()
+        self._deadline = time.monotonic() + (_WAIT_SECONDS if has_shim else 0)
 
     def containers(self, status: PodStatus, *, at: datetime, history: ReadyHistory | None) -> list[ContainerStats]:
         """Return the usage of the containers that run and were measured in this run, within the last minute."""
         running = sum(container.state.running is not None for container in status.all_containers)
         while True:
-            usage, has_time = self._read(), time.time() < self._asked_at + _WAIT_SECONDS
+            usage, has_time = self._read(), time.monotonic() < self._deadline
             found = list(_stats(status, usage)) if usage else []
             is_answer = usage is not None and usage.at > self._asked_at - 1 and len(found) == running
             if is_answer or not has_time:

@@ -20,6 +20,8 @@ _OPERATORS = frozenset({";", "&&", "||"})
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DIRECTORIES = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "var")
 _HOST_NAME_LENGTH = 63
+_DIGITS = 9
+"""Of an exit code that a shell accepts."""
 
 
 class _Exit(Exception):
@@ -208,7 +210,11 @@ def _sleep(shell: Shell, arguments: list[str]) -> int:
 
 
 def _exit(shell: Shell, arguments: list[str]) -> int:
-    raise _Exit(int(arguments[0]) % 256 if arguments and arguments[0].isdecimal() else 0)
+    code = arguments[0] if arguments else "0"
+    if not (code.isdecimal() and len(code) <= _DIGITS):
+        shell.write(f"sh: exit: Illegal number: {code}\n", error=True)
+        raise _Exit(2)
+    raise _Exit(int(code) % 256)
 
 
 COMMANDS: dict[str, Callable[[Shell, list[str]], int]] = {

@@ -51,11 +51,10 @@ class ContainerQuery(Query):
         Raises:
             InvalidRequest: none of them.
         """
-        if not (self.stdin or self.stdout or self.stderr):
+        stderr = self.stderr and not self.tty
+        if not (self.stdin or self.stdout or stderr):
             raise InvalidRequest("at least one of stdin, stdout and stderr must be true", field="stdin")
-        return StreamOptions(
-            stdin=self.stdin, stdout=self.stdout, stderr=self.stderr and not self.tty, tty=self.tty
-        )
+        return StreamOptions(stdin=self.stdin, stdout=self.stdout, stderr=stderr, tty=self.tty)
 
 
 class PortQuery(Query):
@@ -92,6 +91,8 @@ def exec_() -> Response:
     command = request.args.getlist("command")
     if not command:
         raise InvalidRequest("required", field="command")
+    if any("\0" in word for word in command):
+        raise InvalidRequest("must not contain a NUL", field="command")
     details = {"container": query.container_name, "command": command[0][:_LONGEST_COMMAND], "tty": query.tty}
     return _upgrade(
         "exec",

@@ -21,7 +21,7 @@ from app.web.streams import descriptors
 from app.web.streams.channels import Channel, ChannelProtocol, Data, EndOfInput, Resize
 
 _CLOSE_SECONDS = 5.0
-"""How long a client may take to close the WebSocket after the final Status."""
+"""How long a client may take to close the WebSocket when its connection has taken everything."""
 _WATCH_SECONDS = 1.0
 _MAX_REPLIES = 16
 """Responses to pings that are held while the client takes no output."""
@@ -106,9 +106,7 @@ class Copier:
                 os.set_blocking(descriptor, False)
             outcome, code, status = await self._copy()
             if outcome is not Outcome.DISCONNECTED:
-                with suppress(_Disconnected, OSError, TimeoutError):
-                    async with asyncio.timeout(_CLOSE_SECONDS):
-                        await self._close(status)
+                await self._close(status)
         finally:
             await self._cancel()
             if outcome is not Outcome.EXITED:
@@ -226,13 +224,26 @@ class Copier:
             await asyncio.sleep(_WATCH_SECONDS)
 
     async def _close(self, status: dict[str, object]) -> None:
-        """Send the Status, and read until the client has closed: unread data would discard it."""
+        """Send the Status, and wait until the client has closed, or has gone.
+
+        A client may pause for any time, unless the provider stops. The kernel would discard the last output of a
+        connection that is closed while its client reads nothing for minutes.
+        """
         await self._cancel()
         self._protocol.send(Channel.STATUS, orjson.dumps(status))
         self._protocol.close()
-        await self._flush()
-        while not self._protocol.is_closed and (data := await descriptors.read(self._client.fileno())):
-            list(self._protocol.receive(data))
+        ends = {self._spawn(end) for end in (self._until_closed(), self._watch())}
+        taken = False
+        while not taken and not any(end.done() for end in ends):
+            taken = self._stopping.is_set() or not (self._unsent or descriptors.unsent(self._client.fileno()))
+            await asyncio.wait(ends, timeout=_CLOSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _until_closed(self) -> None:
+        """Send what is left, and read until the client has closed: unread data would discard it."""
+        with suppress(_Disconnected, OSError):
+            await self._flush()
+            while not self._protocol.is_closed and (data := await descriptors.read(self._client.fileno())):
+                list(self._protocol.receive(data))
 
     async def _cancel(self) -> None:
         for task in self._tasks:

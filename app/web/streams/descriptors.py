@@ -2,9 +2,12 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import stat
+import termios
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -64,6 +67,14 @@ async def _until(descriptor: int, add: Callable[..., object], remove: Callable[[
         await ready.wait()
     finally:
         remove(descriptor)
+
+
+def unsent(connection: int) -> int:
+    """Return the number of bytes that the peer's system has not taken yet; 0 where the kernel does not tell."""
+    size = array("i", (0,))
+    with suppress(OSError):
+        fcntl.ioctl(connection, termios.TIOCOUTQ, size)
+    return size[0]
 
 
 def end_input(descriptor: int) -> None:

@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,17 @@ from broker.dependencies import Clock
 from broker.errors import ProviderUnavailable
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
-from broker.kubelet.stats.schema import ContainerStats, CPUStats, MemoryStats, NodeStats, PodStats, Summary
+from broker.kubelet.stats.schema import (
+    ContainerStats,
+    CPUStats,
+    FsStats,
+    MemoryStats,
+    NetworkStats,
+    NodeStats,
+    PodStats,
+    RlimitStats,
+    Summary,
+)
 from broker.kubernetes.objects import to_micro_time, to_time
 from broker.pods.pressure import DISK, MEMORY, PIDS, Available, NodeUsage, PodUsage
 from broker.provider import ProviderClient
@@ -121,7 +132,8 @@ class UsageSource:
         else:
             uids = self._pods.uids()
             stats = [pod for pod in decode(body, list[PodStats], "/podStats") if pod.pod_ref.uid in uids]
-            _check_times(_times(stats), "/podStats")
+            times = (_times(pod, pod.containers, pod.network, pod.ephemeral_storage) for pod in stats)
+            _check_times(chain.from_iterable(times), "/podStats")
             self._add_up(stats, since=self._read_at or now)
             self._stats = stats
         self._read_at = now
@@ -131,7 +143,7 @@ class UsageSource:
         if body is None:
             return None
         machine = decode(body, NodeStats, "/nodeStats")
-        _check_times((machine.start_time, machine.cpu.time, machine.memory.time), "/nodeStats")
+        _check_times(_times(machine, machine.system_containers, machine.fs, machine.rlimit), "/nodeStats")
         return machine
 
     def _add_up(self, stats: Iterable[PodStats], *, since: datetime) -> None:
@@ -175,13 +187,16 @@ class UsageSource:
         return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
 
 
-def _times(pods: Iterable[PodStats]) -> Iterator[str]:
-    for pod in pods:
-        users: list[PodStats | ContainerStats] = [pod, *pod.containers]
-        for user in users:
-            yield from (user.start_time, user.cpu.time, user.memory.time)
-        if pod.network:
-            yield pod.network.time
+def _times(
+    owner: PodStats | NodeStats,
+    containers: Iterable[ContainerStats],
+    *parts: NetworkStats | FsStats | RlimitStats | None,
+) -> list[str]:
+    """Return all times in the usage of a pod or a node."""
+    users = (owner, *containers)
+    return [time for user in users for time in (user.start_time, user.cpu.time, user.memory.time)] + [
+        part.time for part in parts if part and part.time
+    ]
 
 
 def _check_times(times: Iterable[str], path: str) -> None:

@@ -195,7 +195,9 @@ class _Resolver:
                 container = next((c for c in containers(pod) if c["name"] == name), None)
                 if container is None:
                     self._fail(f"container {name} not found")
-                value = container_resource(resource, container, self._context.node) if container else None
+                value = (
+                    container_resource(resource, container, self._context.node.allocatable) if container else None
+                )
             if value is not None:
                 digest.update(f"{len(value)} {value}".encode())
                 self._add(item["path"], _encode(value), item.get("mode"))

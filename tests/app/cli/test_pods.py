@@ -6,9 +6,9 @@ import orjson
 import pytest
 from flask import Flask
 
-from tests.app.audit.recorded import SECRET, at
+from tests.app.audit.recorded import RUNTIME, SECRET, at
 from tests.app.cli.conftest import Run
-from tests.conftest import Clock
+from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
 
 
@@ -223,3 +223,16 @@ def test_no_command_prints_a_value_of_an_environment(run: Run, recorded: Flask) 
         for options in ([], ["--json"]):
             assert SECRET not in run(*whole, *options).output
     assert SECRET not in run("audit", "export").output
+
+
+@pytest.mark.parametrize(
+    "command", [("pods", "list"), ("audit", "query", "ran"), ("node", "show"), ("pods", "show", "shop/web-0")]
+)
+def test_an_unknown_node_is_pointed_out(recorded: Flask, make_app: MakeApp, command: tuple[str, ...]) -> None:
+    warning = "Warning: the database has no node other; set NODE_NAME to one of virtual-kubelet-web"
+    assert warning in make_app(node_name="other", runtime=RUNTIME).test_cli_runner().invoke(args=command).stderr
+    assert "Warning" not in recorded.test_cli_runner().invoke(args=command).stderr
+
+
+def test_an_empty_database_is_no_reason_for_a_warning(make_app: MakeApp) -> None:
+    assert make_app().test_cli_runner().invoke(args=["pods", "list"]).stderr == ""

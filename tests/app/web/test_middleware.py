@@ -90,7 +90,7 @@ def test_commands_are_redacted_however_they_are_encoded(provider: Server, http: 
     query = "podName=a&command=secret&%63ommand=secret&comm%61n%64=secret%26&commander=b&command"
     http.request("GET", f"/exec?{query}", headers={"X-Request-ID": request_id})
 
-    expected = "podName=a&command=…&command=…&command=…&commander=b&command=…"
+    expected = "podName=a&command=…&commander=b"
     assert line_of(provider, request_id)["query"] == expected
 
 

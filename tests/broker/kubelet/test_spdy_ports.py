@@ -132,6 +132,14 @@ async def test_a_pair_that_is_reset_early_leaves_nothing(peer: SpdyPeer) -> None
     assert await data.read(1) == b"x"
 
 
+async def test_half_a_pair_that_is_reset_leaves_nothing(peer: SpdyPeer) -> None:
+    half = await peer.open(streamtype="error", requestid="1", port="80")
+    await half.reset()
+    _, data = await pair(peer, 1)
+    await data.send(b"x")
+    assert await data.read(1) == b"x"
+
+
 @pytest.mark.looptime
 async def test_a_connection_in_use_is_kept() -> None:
     async def ends_at_once(_: int, __: ClientPeer) -> None:
@@ -146,6 +154,25 @@ async def test_a_connection_in_use_is_kept() -> None:
     assert not serving.done()
     await asyncio.sleep(10)
     assert serving.done()
+
+
+@pytest.mark.looptime
+async def test_frames_of_a_byte_are_held_back() -> None:
+    """They take more memory than their data."""
+
+    async def takes_nothing(_: int, __: ClientPeer) -> None:
+        await asyncio.Event().wait()
+
+    codec, wire = Connection(Role.CLIENT), QuietWire()
+    serving = asyncio.create_task(spdy_ports._Forwards(wire, takes_nothing).serve(10))
+    for kind in ("error", "data"):
+        data, syn = codec.open_stream({"streamtype": kind, "requestid": "1", "port": "80"})
+        wire.received.put_nowait(syn)
+    for _ in range(100):
+        wire.received.put_nowait(b"".join(codec.send_data(data, b"x") for _ in range(100)))
+    await asyncio.sleep(1)
+    assert wire.received.qsize() > 80
+    serving.cancel()
 
 
 async def test_a_second_stream_of_a_kind_is_refused(peer: SpdyPeer) -> None:

@@ -121,6 +121,16 @@ async def test_an_invalid_status_is_a_failure(streams: Client, stub: StreamProvi
     assert failure(final) == "the provider has ended the session with an invalid status"
 
 
+async def test_a_failure_without_text_gets_one(streams: Client, stub: StreamProvider) -> None:
+    """Clients print the message, and nothing else."""
+
+    async def fail(socket: Socket) -> None:
+        await socket.send_bytes(b'\x03{"status":"Failure","reason":"InternalError"}')
+
+    stub.script = fail
+    assert failure((await everything(await streams.connect()))[-1]) == "the session has failed"
+
+
 @asynccontextmanager
 async def raw_session(
     kubelet: Kubelet, trust: ssl.SSLContext

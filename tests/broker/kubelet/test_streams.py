@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.broker.kubelet.conftest import Kubelet, Node
 from tests.broker.waiting import eventually
@@ -79,6 +80,20 @@ async def test_exec_carries_bytes_and_status(streams: Client, stub: StreamProvid
     assert stub.requests == [("/exec", [*where, *wanted, ("command", "cat")], V5)]
 
 
+async def test_a_command_may_be_long(streams: Client, stub: StreamProvider) -> None:
+    """A script of `sh -c` is a word of the command."""
+    ws = await streams.connect(command="x" * 200_000, output="1")
+    await ws.close()
+    assert stub.requests[0][1][-1] == ("command", "x" * 200_000)
+
+
+async def test_a_command_that_is_not_utf8_is_refused(kubelet: Kubelet, stub: StreamProvider) -> None:
+    url = URL(f"{kubelet.url}{EXEC}?command=printf&command=%FF&output=1", encoded=True)
+    async with kubelet.session.get(url, headers={"Connection": "Upgrade", "Upgrade": "websocket"}) as response:
+        assert (response.status, (await response.json())["message"]) == (400, "the command is not UTF-8")
+    assert stub.requests == []
+
+
 async def test_an_exit_code_arrives(streams: Client, stub: StreamProvider) -> None:
     async def fail(socket: Socket) -> None:
         await socket.send_bytes(b"\x02no such file")
@@ -138,6 +153,25 @@ async def test_ports_share_one_websocket(streams: Client, stub: StreamProvider) 
     await eventually(lambda: stub.open == 0)
     asked = sorted(dict(query)["port"] for _, query, _ in stub.requests)
     assert (asked, {path for path, _, _ in stub.requests}) == (["443", "80"], {"/portForward"})
+
+
+BASE64 = "v4.base64.channel.k8s.io"
+
+
+async def test_base64_messages_reach_their_port_alone(streams: Client, stub: StreamProvider) -> None:
+    ws = await streams.connect("/portForward/shop/web", ports="80", protocols=(BASE64,))
+    for message in (b"." + b64encode(b"channel -2"), b"0" + b64encode(b"x")):
+        await ws.send_str(message.decode())
+    opened = [await ws.receive_str() for _ in range(2)]
+    assert [opened[0][0], opened[1][0], await ws.receive_str()] == ["0", "1", "0" + b64encode(b"x").decode()]
+
+
+async def test_more_ports_than_base64_can_name(streams: Client, stub: StreamProvider) -> None:
+    ports = ",".join(map(str, range(8000, 8041)))
+    ws = await streams.connect("/portForward/shop/web", ports=ports, protocols=(BASE64, V4))
+    assert ws.protocol == V4
+    channels = [(await ws.receive_bytes())[0] for _ in range(82)]
+    assert channels == list(range(82))
 
 
 async def test_a_refused_port_leaves_the_others(streams: Client, stub: StreamProvider) -> None:

@@ -162,6 +162,21 @@ def test_a_resource_is_resolved(resource: str, divisor: str, expected: str) -> N
     assert values(resolved(source, resources=RESOURCES)) == {"R": expected}
 
 
+@pytest.mark.parametrize(
+    ("of_container", "of_pod", "expected"),
+    [
+        pytest.param({"cpu": "3"}, {"cpu": "2"}, "3", id="of the container"),
+        pytest.param({}, {"cpu": "2"}, "2", id="of the pod"),
+        pytest.param({"cpu": "0"}, {"cpu": "2"}, "2", id="0 is no limit of a container"),
+        pytest.param({}, {"cpu": "0"}, "4", id="0 is no limit of a pod"),
+    ],
+)
+def test_a_missing_limit_is_that_of_the_pod(of_container: Object, of_pod: Object, expected: str) -> None:
+    source = variable("R", "resourceFieldRef", resource="limits.cpu")
+    resolution = resolved(source, resources={"limits": of_container}, pod={"resources": {"limits": of_pod}})
+    assert values(resolution) == {"R": expected}
+
+
 def test_a_resource_may_be_of_another_container() -> None:
     pod = a_pod(
         containers=[

@@ -52,3 +52,16 @@ def test_a_file_with_two_names_occupies_once(tmp_path: Path) -> None:
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     assert occupied(tmp_path)[1] == 4
     assert occupied(tmp_path)[0] < size + 100_000
+
+
+def test_a_file_that_cannot_be_read_hides_no_others(tmp_path: Path) -> None:
+    """As one whose path is longer than the system allows: a container can create it."""
+    (tmp_path / "large").write_bytes(b"x" * 100_000)
+    before = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=before)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=before)
+        os.close(before)
+        before = inner
+    os.close(before)
+    assert occupied(tmp_path)[0] >= 100_000

@@ -1,6 +1,7 @@
 """The usage of processes: what the shim measures when it is asked."""
 
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.kubernetes.stats import ContainerStats
+from app.runtimes.process import ProcessRuntime
 from app.runtimes.process import usage as usage_module
 from tests.app.runtimes.process import Driven, shell
 from tests.app.runtimes.process.conftest import Run
@@ -93,6 +95,15 @@ def test_nothing_is_measured_while_nobody_asks(run: Run) -> None:
     first = usage(pod)["web"]  # by the first request
     second = eventually(lambda: found if (found := measured(pod)).cpu.time > first.cpu.time else None)
     assert second.cpu.usage_core_nano_seconds >= first.cpu.usage_core_nano_seconds
+
+
+def test_a_pod_without_a_shim_is_not_waited_for(runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose shim cannot be started: each request would take as long as a shim may take to answer."""
+    monkeypatch.setattr(usage_module, "_WAIT_SECONDS", 60)
+    pod = Driven(runtime, shell("exec sleep 60"))
+    began = time.monotonic()
+    assert not usage(pod)
+    assert time.monotonic() - began < 30
 
 
 def test_a_restart_begins_at_zero(run: Run, tmp_path: Path) -> None:

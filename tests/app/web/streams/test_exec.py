@@ -29,6 +29,11 @@ def test_output_and_errors_arrive_apart(shell: Server) -> None:
         assert stream.finish() == (b"out\n", b"err\n", 0)
 
 
+def test_a_script_may_be_long(shell: Server) -> None:
+    with open_exec(shell, "sh", "-c", f": {'x' * 100_000}; echo $#", "sh", *["word"] * 10_000) as stream:
+        assert stream.finish() == (b"10000\n", b"", 0)
+
+
 @pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -9 $$", 137)])
 def test_the_exit_code_arrives(shell: Server, script: str, code: int) -> None:
     with open_exec(shell, "sh", "-c", script) as stream:

@@ -102,8 +102,11 @@ async def test_evictions_follow_the_machine(node: UsageNode) -> None:
     assert (await node.source.for_eviction()).machine.keys() == {MEMORY}
 
 
-async def test_an_invalid_time_of_the_machine_is_an_error(node: UsageNode) -> None:
-    node.provider.machine = MACHINE | {"startTime": "yesterday"}
+@pytest.mark.parametrize(
+    "part", [{"startTime": "yesterday"}, {"fs": {"time": "now"}}, {"rlimit": {"time": "now"}}]
+)
+async def test_an_invalid_time_of_the_machine_is_an_error(node: UsageNode, part: dict[str, object]) -> None:
+    node.provider.machine = MACHINE | part
     with pytest.raises(ProviderUnavailable, match="/nodeStats has an invalid time"):
         await node.source.summary()
 
@@ -189,6 +192,7 @@ async def test_usage_that_is_none_names_the_field(node: UsageNode) -> None:
 INVALID: dict[str, dict[str, object]] = {
     "invalid time": {"cpu": {"time": "now", "usageCoreNanoSeconds": 0}},
     "has no time zone": {"network": {"time": "2026-11-22T09:00:00"}},
+    "/podStats has an invalid time": {"ephemeral-storage": {"time": "now", "usedBytes": 5}},
     "usedBytes": {"ephemeral-storage": {"usedBytes": "5"}},
 }
 """Part of the error → what a provider reports of a pod."""
