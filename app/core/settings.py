@@ -229,6 +229,11 @@ class Settings(BaseSettings):
         host = _ANY_ADDRESS.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
+    @property
+    def held_requests(self) -> int:
+        """The number of requests that a worker process holds open at most."""
+        return max(1, self.threads // 2)
+
     def changed(self) -> dict[str, str]:
         """Return the settings that differ from the defaults, as :meth:`in_force` does."""
         defaults = self.model_construct(
