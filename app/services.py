@@ -58,7 +58,9 @@ class Services:
         Raises:
             ConfigurationError: the runtime of the settings cannot be imported.
         """
-        database = Database(settings.database, pool_size=settings.threads + HEALTH_THREADS, head=head())
+        # A held request has two: one is told of changes, the other reads them.
+        pool_size = settings.threads + settings.held_requests + HEALTH_THREADS
+        database = Database(settings.database, pool_size=pool_size, head=head())
         runtime = load_runtime(settings)
         node_clock = NodeClock(database, settings.node_name, clock=clock)
         timelines = TimelineAdvancer(database, runtime, clock=node_clock)

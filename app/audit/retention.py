@@ -5,18 +5,17 @@ A process that is killed in between leaves rows in both the file and the databas
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
-from app.audit.hash_chain import last_hash
-from app.audit.writer import Caller, Event, insert_events
+from app.audit.writer import Caller, Event, append_events
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
@@ -29,7 +28,7 @@ _ROWS_AT_ONCE = 500
 _CHARACTERS_AT_ONCE = 256 * 1024
 """Limits a transaction, so that an almost full disk has room for it."""
 _ROWS_PER_CHUNK = 20
-_JSON = {"change", "files", "pod", "sources", "status"}
+_JSON = {"change", "files", "pod", "sources", "status", "usage"}
 
 Progress = Callable[[int], None]
 
@@ -103,7 +102,7 @@ class Retention:
                 change=change,
                 pruned_through=self._through,
             )
-            insert_events(connection, [event], after=last_hash(connection, self._node_name) if chained else None)
+            append_events(connection, [event], chained=chained)
 
     def _batches(self, rows: Select[Any], table: type[Base], file: BinaryIO) -> Iterator[int]:
         """Export and delete rows in batches; yield the size of each batch."""
@@ -118,28 +117,28 @@ class Retention:
                     return
                 lines = [line(table, row._mapping) for row in found]
                 if table is Pod:
-                    lines += self._delete_statuses([row.id for row in found], connection)
-                    lines += self._delete_volumes([row.uid for row in found], connection)
+                    lines += self._delete_history(found, connection)
                 _write(file, lines)
                 wanted = [tuple(row._mapping[key.name] for key in keys) for row in found]
                 connection.execute(delete(table).where(tuple_(*keys).in_(wanted)))
             after = rows.where(tuple_(*keys) > wanted[-1])
             yield len(found)
 
-    def _delete_statuses(self, pod_ids: list[int], connection: Connection) -> list[bytes]:
-        """Delete all statuses of pods, which the deletion of the pods requires; return their lines."""
-        of_these = PodStatus.pod_id.in_(pod_ids)
-        rows = connection.execute(select(PodStatus.__table__).where(of_these).order_by(*_KEY_OF_STATUS)).all()
-        connection.execute(delete(PodStatus).where(of_these))
-        connection.execute(delete(UsageChange).where(UsageChange.pod_id.in_(pod_ids)))
-        return [line(PodStatus, row._mapping) for row in rows]
-
-    def _delete_volumes(self, uids: list[str], connection: Connection) -> list[bytes]:
-        """Delete which volumes pods were given; return their lines."""
-        of_these = and_(PodVolume.node_name == self._node_name, PodVolume.uid.in_(uids))
-        rows = connection.execute(select(PodVolume.__table__).where(of_these)).all()
-        connection.execute(delete(PodVolume).where(of_these))
-        return [line(PodVolume, row._mapping) for row in rows]
+    def _delete_history(self, pods: Sequence[Row], connection: Connection) -> list[bytes]:
+        """Delete the rows of other tables that belong to pods; return their lines."""
+        ids, uids = [pod.id for pod in pods], [pod.uid for pod in pods]
+        tables: dict[type[Base], ColumnElement[bool]] = {
+            PodStatus: PodStatus.pod_id.in_(ids),
+            UsageChange: UsageChange.pod_id.in_(ids),
+            PodVolume: and_(PodVolume.node_name == self._node_name, PodVolume.uid.in_(uids)),
+        }
+        lines = []
+        for table, of_these in tables.items():
+            columns = table.__table__
+            rows = connection.execute(select(columns).where(of_these).order_by(*columns.primary_key))
+            lines += [line(table, row._mapping) for row in rows]
+            connection.execute(delete(table).where(of_these))
+        return lines
 
     def _rows(self) -> tuple[Select[Any], Select[Any], Select[Any]]:
         """Return the queries of the events, pods and statuses to prune; the latter of pods that are kept."""

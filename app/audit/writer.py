@@ -75,6 +75,15 @@ def insert_events(connection: Connection, events: Sequence[Event], *, after: str
     return after
 
 
+def append_events(connection: Connection, events: Sequence[Event], *, chained: bool) -> None:
+    """Insert events of one node as :func:`insert_events`, after the last one.
+
+    Args:
+        chained: whether AUDIT_HASH_CHAIN is set; the node is locked then.
+    """
+    insert_events(connection, events, after=chain.last_hash(connection, events[0].node_name) if chained else None)
+
+
 def _content(event: Event) -> dict[str, Any]:
     """Return the columns of an event that are hashed."""
     pod = event.pod

@@ -7,6 +7,7 @@ import click
 
 from app.cli.output import Group, as_json, at, lines, printable, table
 from app.core.errors import InvalidRequest
+from app.core.quantity import format_usage
 from app.core.timestamps import format_age, rfc3339
 from app.kubernetes.stats import ContainerStats, PodStats
 from app.pods.explain import StatusInterval, summary
@@ -107,9 +108,8 @@ def _usages(pods: list[PodStats], *, containers: bool) -> Iterator[tuple[object,
     for pod in pods:
         name = pod.pod_ref.namespace, pod.pod_ref.name
         for usage in pod.containers if containers else [pod]:
-            cores, memory = usage.cpu.usage_nano_cores, usage.memory.working_set_bytes
             names = (*name, usage.name) if isinstance(usage, ContainerStats) else name
-            yield (*names, f"{-(-cores // 10**6)}m", f"{memory // 2**20}Mi")
+            yield (*names, *format_usage(usage.cpu.usage_nano_cores, usage.memory.working_set_bytes))
 
 
 def _interval_at(pod: PodRecord, time: datetime) -> StatusInterval:

@@ -75,6 +75,15 @@ def format_amount(value: float, resource: str) -> str:
     return f"{value:,.2f}".rstrip("0").rstrip(".") + suffix
 
 
+def format_usage(nano_cores: int, memory_bytes: int) -> tuple[str, str]:
+    """Format CPU and memory in use as `kubectl top` does: millicores, rounded up, and whole MiB.
+
+    >>> format_usage(1_500_001, 3 * 2**20 + 1)
+    ('2m', '3Mi')
+    """
+    return f"{-(-nano_cores // 10**6)}m", f"{memory_bytes // 2**20}Mi"
+
+
 def percentage(part: float, whole: float) -> float:
     """Return a part of a whole in percent, at most 100; 0 where the whole is 0."""
     return round(min(100 * part / whole, 100), 2) if whole > 0 else 0

@@ -62,7 +62,7 @@ class Database:
 
     Args:
         url: the URL of an SQLite file or a PostgreSQL database.
-        pool_size: the maximum number of connections; the number of threads.
+        pool_size: the maximum number of connections to PostgreSQL; SQLite has twice as many.
         head: the required schema revision; None disables the check, for migrations.
         create: create the SQLite file and its directory if they are missing.
     """

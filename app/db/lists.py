@@ -1,17 +1,9 @@
 """Lists as one parameter of a statement, as JSON: the text of the statement does not depend on their lengths."""
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 from sqlalchemy import JSON, BigInteger, Select, Text, bindparam, cast, func, select
-
-from app.db.statement import Statement
-
-
-def by_dialect(build: Callable[[str], Any]) -> dict[str, Statement]:
-    """Return a statement for each dialect, from a function that builds it."""
-    return {dialect: Statement(build(dialect)) for dialect in ("sqlite", "postgresql")}
 
 
 def strings(name: str, dialect: str) -> Select[Any]:

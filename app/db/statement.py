@@ -38,12 +38,11 @@ class Statement:
     """A statement whose parameters are all `bindparam`s.
 
     Args:
-        clause: a select, insert, update or delete; with `returning`, it returns rows like a select.
+        clause: a select, insert, update or delete; with `returning`, it returns rows like a select. Or a function
+            that returns the clause for the name of a dialect.
     """
 
-    def __init__(
-        self, clause: Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]] | Insert | Update | Delete
-    ) -> None:
+    def __init__(self, clause: Clause | Callable[[str], Clause]) -> None:
         self._clause = clause
         self._prepared: dict[str, _Prepared] = {}
 
@@ -91,7 +90,8 @@ class Statement:
     def _for(self, dialect: Dialect) -> "_Prepared":
         prepared = self._prepared.get(dialect.name)
         if prepared is None:
-            prepared = self._prepared[dialect.name] = _prepare(self._clause, dialect)
+            clause = self._clause(dialect.name) if callable(self._clause) else self._clause
+            prepared = self._prepared[dialect.name] = _prepare(clause, dialect)
         return prepared
 
 

@@ -23,6 +23,8 @@ from app.kubernetes.pod import PodSpec, ResourceRequirements, Resources
 QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
 
 _COMPUTE = ("cpu", "memory")
+_MAX_AMOUNT = Decimal(2**50)
+"""More than any node has, and small enough that the sum of many pods fits into a database's integer."""
 
 
 def qos_class(spec: PodSpec) -> QosClass:
@@ -72,6 +74,8 @@ def _requirements_of(
 def amounts(resources: Resources | None, *, field: str) -> Mapping[str, Decimal]:
     """Parse the cpu and memory of a map, resource → quantity; a resource that is missing is omitted.
 
+    A negative amount, which the API server refuses, is 0, and an immense one is that of `_MAX_AMOUNT`.
+
     Raises:
         InvalidRequest: an amount is not a quantity; the message names it within `field`.
     """
@@ -87,16 +91,13 @@ def _amounts(cpu: _Quantity, memory: _Quantity, field: str) -> Mapping[str, Deci
     for name, quantity in (("cpu", cpu), ("memory", memory)):
         if quantity is not None:
             try:
-                found[name] = parse_quantity(str(quantity))
+                found[name] = min(max(parse_quantity(str(quantity)), Decimal(0)), _MAX_AMOUNT)
             except ValueError as exc:
                 raise InvalidRequest(str(exc), field=f"{field}.{name}") from exc
     return found
 
 
 _Amounts = Mapping[str, Decimal]
-
-_MAX_AMOUNT = 2**50
-"""More than any node has, and small enough that the sum of many pods fits into a database's integer."""
 
 
 class ResourceRequests(NamedTuple):
@@ -108,6 +109,8 @@ class ResourceRequests(NamedTuple):
 
 def pod_requests(spec: PodSpec) -> ResourceRequests:
     """Return the total requests of a pod.
+
+    Ephemeral containers request nothing; their amounts are only checked, because runtimes read them.
 
     Raises:
         InvalidRequest: an amount is not a quantity; the message names its field.
@@ -157,6 +160,8 @@ def _containers(spec: PodSpec) -> Iterator[_ContainerRequests]:
     for index, container in enumerate(spec.containers):
         found = effective_requests(container.resources, field=f"spec.containers[{index}].resources")
         yield _ContainerRequests(found)
+    for index, container in enumerate(spec.ephemeral_containers or ()):
+        effective_requests(container.resources, field=f"spec.ephemeralContainers[{index}].resources")
 
 
 def _peak_request(name: str, containers: list[_ContainerRequests]) -> Decimal:
@@ -185,4 +190,4 @@ def effective_requests(resources: ResourceRequirements | None, *, field: str) ->
 
 
 def _rounded(amount: Decimal) -> int:
-    return int(min(max(amount, Decimal(0)), Decimal(_MAX_AMOUNT)).to_integral_value(ROUND_CEILING))
+    return int(min(amount, _MAX_AMOUNT).to_integral_value(ROUND_CEILING))

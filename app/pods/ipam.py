@@ -6,13 +6,13 @@ from sqlalchemy import Connection, bindparam, select
 
 from app.core.errors import Unavailable
 from app.core.settings import IPNetwork
-from app.db.lists import by_dialect, encode, strings
+from app.db.lists import encode, strings
 from app.db.models import Pod
 from app.db.statement import Statement
 
 _LIVE = (Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None))
 _IS_TAKEN = Statement(select(Pod.id).where(*_LIVE, Pod.pod_ip == bindparam("pod_ip")))
-_ARE_TAKEN = by_dialect(
+_ARE_TAKEN = Statement(
     lambda dialect: select(Pod.pod_ip).where(*_LIVE, Pod.pod_ip.in_(strings("pod_ips", dialect)))
 )
 _FIRST_WINDOW, _LARGEST_WINDOW = 8, 256
@@ -67,6 +67,5 @@ class FreeAddresses:
             offset, window = offset + window, min(2 * window, _LARGEST_WINDOW)
 
     def _taken(self, addresses: list[str]) -> set[str]:
-        query = _ARE_TAKEN[self._connection.dialect.name]
-        rows = query.all(self._connection, node_name=self._node_name, pod_ips=encode(addresses))
+        rows = _ARE_TAKEN.all(self._connection, node_name=self._node_name, pod_ips=encode(addresses))
         return {row.pod_ip for row in rows}

@@ -17,14 +17,14 @@ _AT = bindparam("at", type_=UtcDateTime())
 _SINCE = bindparam("since", type_=UtcDateTime())
 _sibling = aliased(Pod)
 _OLDEST_START = (
-    select(func.min(_sibling.created_at))
+    select(_sibling.controller_uid, func.min(_sibling.created_at).label("at"))
     .where(
-        _sibling.node_name == Pod.node_name,
-        _sibling.controller_uid == Pod.controller_uid,
+        _sibling.node_name == bindparam("node_name"),
+        _sibling.controller_uid.in_(bindparam("controllers", expanding=True)),
         or_(_sibling.deleted_at.is_(None), _sibling.deleted_at > _AT),
     )
-    .correlate(Pod)
-    .scalar_subquery()
+    .group_by(_sibling.controller_uid)
+    .subquery()
 )
 _GROUP = func.coalesce(Pod.controller_uid, Pod.uid)
 _SELECT_STATUSES = (
@@ -33,13 +33,14 @@ _SELECT_STATUSES = (
         PodStatus.left_at, PodStatus.status.contains(_IS_READY).label("is_ready"),
     )
     .join(PodStatus)
+    .outerjoin(_OLDEST_START, Pod.controller_uid == _OLDEST_START.c.controller_uid)
     .where(
         Pod.node_name == bindparam("node_name"),
         or_(
             Pod.controller_uid.in_(bindparam("controllers", expanding=True)),
             Pod.uid.in_(bindparam("controllers", expanding=True)),
         ),
-        or_(Pod.deleted_at.is_(None), Pod.deleted_at > _OLDEST_START, Pod.deleted_at > _SINCE),
+        or_(Pod.deleted_at.is_(None), Pod.deleted_at > _OLDEST_START.c.at, Pod.deleted_at > _SINCE),
         PodStatus.effective_at <= _AT,
     )
     .order_by(_GROUP, Pod.id, PodStatus.effective_at)

@@ -26,7 +26,7 @@ from app import audit
 from app.audit import Event
 from app.core import metrics
 from app.core.errors import ProviderError
-from app.db.lists import by_dialect, encode, numbers, pairs, strings
+from app.db.lists import encode, numbers, pairs, strings
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row, Statement, execute, parameters
 from app.kubernetes import status as statuses
@@ -51,7 +51,7 @@ _CHANGEABLE = (
 )  # fmt: skip
 
 
-_SELECT_KNOWN = by_dialect(
+_SELECT_KNOWN = Statement(
     lambda dialect: union_all(
         SELECT_POD_ROW.where(
             Pod.deleted_at.is_(None), tuple_(Pod.namespace, Pod.name).in_(pairs("names", dialect))
@@ -78,7 +78,7 @@ def _select_lasts(dialect: str) -> Any:
     )
 
 
-_SELECT_LASTS = by_dialect(_select_lasts)
+_SELECT_LASTS = Statement(_select_lasts)
 _INSERT_POD = Statement(
     insert(Pod).inline().values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE))
 )
@@ -146,7 +146,7 @@ class PodRows:
         found: dict[Name, dict[int, Row]] = {name: {} for name in names}
         of_uid: dict[str, Row | None] = dict.fromkeys(uids)
         key = {"node_name": self._node_name, "names": encode(list(found)), "uids": encode(list(of_uid))}
-        for row in _SELECT_KNOWN[self.connection.dialect.name].all(self.connection, **key):
+        for row in _SELECT_KNOWN.all(self.connection, **key):
             if row.deleted_at is None and (row.namespace, row.name) in found:
                 found[row.namespace, row.name][row.id] = row
             if row.uid in of_uid:
@@ -282,8 +282,7 @@ def last_transitions(connection: Connection, pod_ids: Iterable[int], *, until: d
 
 
 def _last_rows(connection: Connection, pod_ids: Iterable[int], *, until: datetime) -> list[Row]:
-    query = _SELECT_LASTS[connection.dialect.name]
-    return query.all(connection, pod_ids=encode(list(pod_ids)), until=until)
+    return _SELECT_LASTS.all(connection, pod_ids=encode(list(pod_ids)), until=until)
 
 
 def _transition(row: Row) -> Transition:

@@ -13,7 +13,6 @@ from sqlalchemy import bindparam, select
 
 from app import audit
 from app.audit import Caller, Event, Verb
-from app.audit.hash_chain import last_hash
 from app.core.errors import DatabaseUnavailable
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
@@ -187,25 +186,21 @@ class PodService:
 
     def record_refusals(self, caller: Caller, verb: Verb, refusals: Iterable[Refusal]) -> None:
         """Insert the audit events of write requests that were refused."""
-        now, chained = self._node.clock(), self._node.runtime.settings.audit_hash_chain
-        with self._node.database.write() as connection:
-            after = last_hash(connection, self._node.node_name) if chained else None
-            audit.insert_events(
-                connection,
-                [
-                    Event(
-                        at=now,
-                        node_name=self._node.node_name,
-                        caller=caller,
-                        verb=verb,
-                        pod=refusal.pod,
-                        code=refusal.code,
-                        change={"refused": refusal.message},
-                    )
-                    for refusal in refusals
-                ],
-                after=after,
+        now = self._node.clock()
+        events = [
+            Event(
+                at=now,
+                node_name=self._node.node_name,
+                caller=caller,
+                verb=verb,
+                pod=refusal.pod,
+                code=refusal.code,
+                change={"refused": refusal.message},
             )
+            for refusal in refusals
+        ]
+        with self._node.database.write() as connection:
+            audit.append_events(connection, events, chained=self._node.runtime.settings.audit_hash_chain)
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""

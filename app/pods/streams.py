@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from app import audit
 from app.audit import Caller, Event, Verb
-from app.audit.hash_chain import last_hash
 from app.core.errors import NotFound
 from app.kubernetes import status as statuses
 from app.kubernetes.pod import PodReference
@@ -63,8 +62,10 @@ class Streams:
         pod, text = self._pods.find(namespace, name)
         if statuses.decode_status(text).is_terminal:
             raise NotFound(f'pod "{name}" of namespace "{namespace}" has ended')
-        descriptor = self._node.runtime.port_forward(pod, port).detach()
-        session = Session(stdin=os.dup(descriptor), stdout=descriptor, wait=lambda: 0, hang_up=lambda: None)
+        with self._node.runtime.port_forward(pod, port) as connection:
+            stdin = os.dup(connection.fileno())
+            stdout = connection.detach()
+        session = Session(stdin=stdin, stdout=stdout, wait=lambda: 0, hang_up=lambda: None)
         return Stream(_reference(pod), session)
 
     def record(self, caller: Caller, verb: Verb, pod: PodReference, stream: dict[str, Any]) -> None:
@@ -80,8 +81,7 @@ class Streams:
         )
         chained = self._node.runtime.settings.audit_hash_chain
         with self._node.database.write() as connection:
-            after = last_hash(connection, self._node.node_name) if chained else None
-            audit.insert_events(connection, [event], after=after)
+            audit.append_events(connection, [event], chained=chained)
 
     def _find(self, namespace: str, name: str, container: str) -> AcceptedPod:
         pod, text = self._pods.find(namespace, name)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from app.core.errors import InvalidRequest, NotFound
+from app.core.quantity import format_usage
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row
 from app.kubernetes.stats import PodRef, PodStats, encode_stats, sum_cpu, sum_memory
@@ -22,13 +23,13 @@ from app.pods.context import NodeContext
 from app.pods.queries import existed_at, status_at
 from app.pods.readiness import read_histories
 from app.pods.rows import SELECT_POD_ROW
-from app.pods.usage_levels import LevelSums, count_between, statuses_between
+from app.pods.usage_levels import RUNNING_PHASES, LevelSums, count_between, statuses_between
 from app.runtimes import EarlierUsage, PodUsage, ReadyHistory, UsageLevel
 
 _ROWS_PER_CHUNK = 200
+_STREAMING = {"yield_per": _ROWS_PER_CHUNK}
 _MAX_KEPT = 50_000
 """The pods of which a process keeps what reads their usage."""
-_UNKNOWN = (None, None)
 
 
 class _StatusRow(NamedTuple):
@@ -39,18 +40,19 @@ class _StatusRow(NamedTuple):
     namespace: str
     name: str
     uid: str
-    phase: str
     status: str
 
 
 _SELECT_STATUSES = (
-    select(
-        Pod.id, Pod.updated_at, Pod.namespace, Pod.name, Pod.uid, PodStatus.phase, PodStatus.status
-    )
+    select(Pod.id, Pod.updated_at, Pod.namespace, Pod.name, Pod.uid, PodStatus.status)
     .join(PodStatus)
-    .where(Pod.node_name == bindparam("node_name"), Pod.starts_at.is_not(None))
+    .where(
+        Pod.node_name == bindparam("node_name"),
+        Pod.starts_at.is_not(None),
+        PodStatus.phase.in_(RUNNING_PHASES),
+    )
     .order_by(Pod.namespace, Pod.name, Pod.id)
-)  # fmt: skip
+)
 _SELECT_PODS = SELECT_POD_ROW.where(Pod.id.in_(bindparam("ids", expanding=True)))
 
 _SELECT_CHANGES = (
@@ -59,14 +61,17 @@ _SELECT_CHANGES = (
     .order_by(UsageChange.pod_id, UsageChange.changed_at)
 )
 
+_Known = tuple[datetime, PodUsage | None]
+"""The time of a pod's last change, and what reads its usage; None where it is unknown."""
+
 
 class UsageService:
     """Reads the usage of the pods of one node. Every method may raise `DatabaseUnavailable`."""
 
     def __init__(self, node: NodeContext) -> None:
         self._node = node
-        self._kept: dict[int, tuple[datetime, PodUsage | None]] = {}
-        """Pod ID → time of its last change, and what reads its usage."""
+        self._kept: dict[int, _Known] = {}
+        """By the ID of the pod."""
 
     @property
     def has_past(self) -> bool:
@@ -110,11 +115,8 @@ class UsageService:
     def sentences(self, uid: str, *, at: datetime) -> list[str]:
         """Return a sentence on the usage of a pod at a time; none if it is unknown or no container was running."""
         found = self.pods(at, uid=uid) if self.is_available else []
-        return [
-            f"Its containers use {-(-stats.cpu.usage_nano_cores // 10**6)}m of CPU and "
-            f"{stats.memory.working_set_bytes // 2**20}Mi of memory at that time."
-            for stats in found
-        ]
+        used = [format_usage(stats.cpu.usage_nano_cores, stats.memory.working_set_bytes) for stats in found]
+        return [f"Its containers use {cpu} of CPU and {memory} of memory at that time." for cpu, memory in used]
 
     def count(self, start: datetime, end: datetime) -> int:
         """Return the number of pods that existed at some time between two."""
@@ -142,17 +144,16 @@ class UsageService:
         sums = LevelSums(times)
         histories: dict[str, ReadyHistory] = {}
         with self._node.database.read(streaming=True) as connection:
-            rows = connection.execute(query, {"node_name": self._node.node_name})
+            rows = connection.execute(query, {"node_name": self._node.node_name}, execution_options=_STREAMING)
             followed = pairwise(chain(rows, (None,)))
             while chunk := list(islice(followed, _ROWS_PER_CHUNK)):
                 held = [
                     (row, during) for row, following in chunk if row and (during := sums.during(row, following))
                 ]
-                self._keep(connection, [row for row, _ in held if not self._is_kept(row)])
-                self._read_histories(connection, [row for row, _ in held], histories, times[-1], since=times[0])
+                usages = self._usages(connection, [row for row, _ in held])
+                self._read_histories(connection, usages.values(), histories, times[-1], since=times[0])
                 for row, during in held:
-                    _, usage = self._kept.get(row.id, _UNKNOWN)
-                    if usage:
+                    if usage := usages.get(row.id):
                         sums.add(usage, decode_status(row.status), during, histories.get(usage.controller or ""))
         return sums.levels
 
@@ -169,27 +170,27 @@ class UsageService:
         histories: dict[str, ReadyHistory] = {}
         parameters = {"node_name": self._node.node_name}
         with self._node.database.read(streaming=True) as connection:
-            rows = connection.execute(query, parameters, execution_options={"yield_per": _ROWS_PER_CHUNK})
+            rows = connection.execute(query, parameters, execution_options=_STREAMING)
             for chunk in rows.partitions():
-                if found := list(self._read(connection, map(_StatusRow._make, chunk), histories, at=second)):
+                pods = [*map(_StatusRow._make, chunk)]
+                if found := list(self._read(connection, pods, histories, at=second)):
                     yield found
 
     def _read(
         self,
         connection: Connection,
-        rows: Iterable[_StatusRow],
+        rows: Sequence[_StatusRow],
         histories: dict[str, ReadyHistory],
         *,
         at: datetime,
     ) -> Generator[PodStats, None, None]:
         """Yield the usage of those pods that have a running container."""
-        running = [row for row in rows if row.phase in ("Pending", "Running")]
-        self._keep(connection, [row for row in running if not self._is_kept(row)])
-        self._read_histories(connection, running, histories, at)
-        usages = [self._kept.get(row.id, _UNKNOWN)[1] for row in running]
-        for measured in filter(None, usages):
+        usages = self._usages(connection, rows)
+        self._read_histories(connection, usages.values(), histories, at)
+        for measured in usages.values():
             measured.prepare()
-        for row, usage in zip(running, usages, strict=True):
+        for row in rows:
+            usage = usages.get(row.id)
             if usage is None:
                 continue
             status = decode_status(row.status)
@@ -206,36 +207,39 @@ class UsageService:
     def _read_histories(
         self,
         connection: Connection,
-        rows: Iterable[Row],
+        usages: Iterable[PodUsage],
         histories: dict[str, ReadyHistory],
         at: datetime,
         *,
         since: datetime | None = None,
     ) -> None:
         """Read the histories of the controllers of pods, unless they are there already."""
-        usages = [self._kept[row.id][1] for row in rows if row.id in self._kept]
-        controllers = {usage.controller for usage in usages if usage and usage.controller} - histories.keys()
+        controllers = {usage.controller for usage in usages if usage.controller} - histories.keys()
         if controllers:
             node_name = self._node.node_name
             histories.update(read_histories(connection, controllers, node_name=node_name, at=at, since=since))
 
-    def _is_kept(self, row: Row) -> bool:
-        changed_at, _ = self._kept.get(row.id, _UNKNOWN)
-        return bool(changed_at == row.updated_at)
+    def _usages(self, connection: Connection, rows: Sequence[Row]) -> dict[int, PodUsage]:
+        """Return what reads the usage of these pods, by the ID of the pod; without those of unknown usage."""
+        kept = self._kept
+        found = {row.id: kept[row.id] for row in rows if kept.get(row.id, (None,))[0] == row.updated_at}
+        if missing := [row.id for row in rows if row.id not in found]:
+            loaded = self._load(connection, missing)
+            found |= loaded
+            if len(kept) > _MAX_KEPT:
+                kept = self._kept = {}
+            kept.update(loaded)
+        return {pod_id: usage for pod_id, (_, usage) in found.items() if usage}
 
-    def _keep(self, connection: Connection, rows: list[Row]) -> None:
-        """Keep what reads the usage of pods."""
-        if not rows:
-            return
-        if len(self._kept) > _MAX_KEPT:
-            self._kept = {}
-        key = {"node_name": self._node.node_name, "ids": [row.id for row in rows]}
+    def _load(self, connection: Connection, pod_ids: list[int]) -> dict[int, _Known]:
         earlier: dict[int, list[EarlierUsage]] = {}
-        for pod_id, until, record in connection.execute(_SELECT_CHANGES, {"ids": key["ids"]}):
+        for pod_id, until, record in connection.execute(_SELECT_CHANGES, {"ids": pod_ids}):
             earlier.setdefault(pod_id, []).append(EarlierUsage(until, record))
-        for row in connection.execute(_SELECT_PODS, key).all():
+        loaded: dict[int, _Known] = {}
+        for row in connection.execute(_SELECT_PODS, {"node_name": self._node.node_name, "ids": pod_ids}).all():
             pod = accepted_pod(self._node.runtime, row)
             usage: PodUsage | None = None
             with suppress(InvalidRequest):  # another runtime has accepted the pod
                 usage = self._node.runtime.usage(pod, earlier=earlier.get(row.id, ()))
-            self._kept[row.id] = row.updated_at, usage
+            loaded[row.id] = row.updated_at, usage
+        return loaded

@@ -13,6 +13,9 @@ from app.db.statement import Row
 from app.kubernetes.status import PodStatus as Status
 from app.runtimes import PodUsage, ReadyHistory, UsageLevel
 
+RUNNING_PHASES = ("Pending", "Running")
+"""The phases of a pod that may have a running container."""
+
 
 def statuses_between(start: datetime, end: datetime) -> Select[*tuple[Any, ...]]:
     """Return the query for the statuses that held at some time between two, in order of pod and time.
@@ -74,7 +77,7 @@ class LevelSums:
             row: a row of :func:`statuses_between`.
             following: the next row, of the same pod or of another.
         """
-        if row.phase not in ("Pending", "Running"):
+        if row.phase not in RUNNING_PHASES:
             return range(0)
         ends = [
             row.left_at,

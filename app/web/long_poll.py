@@ -55,7 +55,7 @@ class LongPollLimiter:
 def init_app(app: Flask) -> None:
     """Create the limiter of this application."""
     services: Services = app.extensions["services"]
-    app.extensions["long_poll"] = LongPollLimiter(max(1, services.settings.threads // 2))
+    app.extensions["long_poll"] = LongPollLimiter(services.settings.held_requests)
 
 
 def release_all(app: Flask) -> None:

@@ -17,6 +17,10 @@ TIME = sa.DateTime(timezone=True)
 NEW_VERBS = "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'prune')"
 OLD_VERBS = "verb IN ('create', 'update', 'delete', 'prune')"
 NAME = "ck_audit_events_verb"
+COLUMNS = (
+    "id, at, node_name, revision, request_id, address, user_agent, verb, namespace, name, uid, code, change, "
+    "pruned_through, previous_hash, hash"
+)
 
 
 def upgrade() -> None:
@@ -66,7 +70,9 @@ def _rebuild_audit_events(verbs: str) -> None:
         sa.CheckConstraint(verbs, name=op.f(NAME)),
         sa.PrimaryKeyConstraint("id", name="pk_audit_events"),
     )
-    op.execute(f"INSERT INTO audit_events_new SELECT * FROM audit_events WHERE {verbs}")  # noqa: S608
+    op.execute(
+        f"INSERT INTO audit_events_new ({COLUMNS}) SELECT {COLUMNS} FROM audit_events WHERE {verbs}"  # noqa: S608
+    )
     op.execute("PRAGMA legacy_alter_table = ON")  # the views refer to a table that does not exist for a moment
     op.drop_table("audit_events")
     op.rename_table("audit_events_new", "audit_events")

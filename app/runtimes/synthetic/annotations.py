@@ -231,7 +231,7 @@ _REPLY = msgspec.json.Decoder(str | _Reply)
 def _replies(text: str) -> tuple[Reply, ...]:
     try:
         replies = _REPLIES.decode(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise ValueError("must be a JSON object: command → output") from None
     return tuple(_reply(command, raw) for command, raw in replies.items())
 
@@ -248,7 +248,7 @@ def _reply(command: str, raw: msgspec.Raw) -> Reply:
             exit_code=reply.exit_code,
             delay=parse_duration(reply.delay),
         )
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         raise ValueError(
             f"{command[:64]!r} must be an output, or an object of stdout, stderr, exitCode (0 to 255), delay"
         ) from None

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import delete, text
 from sqlalchemy.exc import DBAPIError
 
@@ -17,10 +19,10 @@ from app.audit import Caller, Event, insert_events
 from app.audit.retention import Pruned
 from app.core.errors import DatabaseFault, InvalidRequest
 from app.db.engine import Database
-from app.db.models import AuditEvent, Node, Pod, PodStatus
+from app.db.models import AuditEvent, Node, Pod, PodStatus, UsageChange
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, SECRET, at, record_history
-from tests.app.web.conftest import rows, tables
+from tests.app.web.conftest import change, put_on, rows, tables
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
 from tests.server import ROOT
@@ -92,9 +94,8 @@ def test_the_export_has_pruned_rows_without_environment_values(
     pruned = prune(recorded, at(181), path)
 
     after, found = tables(database), lines(path)
-    assert (
-        len(found) == sum(pruned) + len([row for row in found if row["table"] == "pod_statuses"]) - pruned.statuses
-    )
+    counts = Counter(row["table"] for row in found)
+    assert (counts["audit_events"], counts["pods"], counts["usage_changes"]) == (pruned.events, pruned.pods, 1)
     for table, key in (("audit_events", "id"), ("pods", "id")):
         kept = {row[key] for row in after[table]}
         gone = [row[key] for row in before[table] if row[key] not in kept]
@@ -244,6 +245,24 @@ def test_more_rows_than_go_at_once_all_go(
     assert recorded.extensions["services"].audit.retention(at(201)).due == Pruned(0, 0, 0)
 
 
+def test_changes_of_usage_are_exported(
+    client: FlaskClient, clock: Clock, database: Database, tmp_path: Path
+) -> None:
+    pod = put_on(client, a_pod())
+    pod["metadata"]["annotations"] = {"synthetic.virtual-kubelet.io/usage-cpu": "2"}
+    clock.advance(60)
+    change(client, pod)
+    [stored] = rows(database, UsageChange)
+    client.delete("/deletePod", json=pod)
+    clock.advance(86400)
+    client.get("/getPods")
+    assert prune(client.application, clock.now, tmp_path / "pruned.jsonl").pods == 1
+    assert rows(database, UsageChange) == []
+    [exported] = [line for line in lines(tmp_path / "pruned.jsonl") if line["table"] == "usage_changes"]
+    assert exported["pod_id"] == stored["pod_id"]
+    assert exported["usage"] == orjson.loads(stored["usage"])
+
+
 def test_a_time_to_come_is_refused(recorded: Flask) -> None:
     with pytest.raises(InvalidRequest, match="before: must not be in the future"):
         recorded.extensions["services"].audit.retention(at(202))
@@ -288,14 +307,18 @@ def test_a_limited_role_serves_without_changing_the_audit(
         app = make_app(database_url=database_url.replace("postgres@", f"{role}@"), audit_hash_chain=True)
         client = app.test_client()
         pod = a_pod()
-        for method, path in (("POST", "/createPod"), ("DELETE", "/deletePod"), ("DELETE", "/deletePod")):
-            client.open(path, method=method, json=pod)
-        assert [event["code"] for event in rows(database, AuditEvent)] == [200, 200, 404]
+        client.post("/createPod", json=pod)
+        pod["metadata"]["annotations"] = {"synthetic.virtual-kubelet.io/usage-cpu": "2"}
+        client.put("/updatePod", json=pod)
+        assert client.get("/podStats").status_code == 200
+        for _ in range(2):
+            client.delete("/deletePod", json=pod)
+        assert [event["code"] for event in rows(database, AuditEvent)] == [200, 200, 200, 404]
         engine = app.extensions["services"].database.engine
         for attack in ATTACKS:
             with pytest.raises(DBAPIError, match=r"denied|must be owner"), engine.begin() as connection:
                 connection.execute(text(attack))
-        assert app.extensions["services"].audit.verify().events == 3
+        assert app.extensions["services"].audit.verify().events == 4
         engine.dispose()
     finally:
         with database.write() as connection:

@@ -1,15 +1,19 @@
 """The signal of committed writes, on which waiting readers sleep."""
 
 import select
+from contextlib import ExitStack
 
 import pytest
+from flask import Flask
 from sqlalchemy import make_url, text
 
 from app.core.errors import DatabaseUnavailable
+from app.core.settings import HEALTH_THREADS
 from app.db.changes import ChangeSignal
 from app.db.engine import Database
 from app.db.migrate import head
 from app.db.nodes import add_node
+from app.services import Services
 
 NODE = "virtual-kubelet-web"
 SECONDS = 10
@@ -92,3 +96,14 @@ def test_without_inotify_there_is_no_descriptor(database: Database, monkeypatch:
     with database.changes(NODE) as signal:
         assert signal.fd is None
         signal.clear()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_waiting_readers_leave_connections_to_all_threads(app: Flask) -> None:
+    services: Services = app.extensions["services"]
+    database, settings = services.database, services.settings
+    with ExitStack() as stack:
+        for _ in range(settings.held_requests):
+            stack.enter_context(database.changes(NODE))
+        for _ in range(settings.threads + HEALTH_THREADS):
+            stack.enter_context(database.read())

@@ -1,5 +1,6 @@
 """The resource requests of a pod: cases of Kubernetes' `TestPodRequestsAndLimits`."""
 
+import re
 from typing import Any
 
 import pytest
@@ -70,6 +71,16 @@ def test_the_requests_are_those_that_a_scheduler_counts(found: tuple[int, int], 
     assert found == expected
 
 
-def test_a_quantity_that_is_none_is_named() -> None:
-    with pytest.raises(InvalidRequest, match=r"spec\.overhead\.cpu"):
-        of(NOTHING, overhead={"cpu": "much"})
+@pytest.mark.parametrize(
+    ("field", "spec"),
+    [
+        ("spec.overhead.cpu", {"overhead": {"cpu": "much"}}),
+        (
+            "spec.ephemeralContainers[0].resources.limits.cpu",
+            {"ephemeralContainers": [a_container("debug", resources={"limits": {"cpu": "much"}})]},
+        ),
+    ],
+)
+def test_a_quantity_that_is_none_is_named(field: str, spec: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(field)):
+        of(NOTHING, **spec)

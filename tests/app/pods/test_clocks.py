@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339
 from app.db.engine import Database
-from app.services import Services
 from tests.app.db.test_durability import assert_nothing_is_half_written
 from tests.app.db.test_faults import application
+from tests.app.pods.deletions import services
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 
@@ -133,7 +133,7 @@ def test_timelines_continue_after_a_wrong_clock(
     assert found["after"]["phase"] == "Running"
     assert found.get("wrong", found["after"])["phase"] == "Running"
     assert client.delete("/deletePod", json=a_pod("after", uid="after")).status_code == 200
-    verification = services(client).audit.verify()
+    verification = services(client.application).audit.verify()
     assert (verification.broken, verification.events) == (None, 6 if write == "advance" else 7)
     restarts = found["crashes"]["containerStatuses"][0]["restartCount"]
     clock.advance(1300)
@@ -156,18 +156,13 @@ def _times(value: object) -> Iterator[str]:
         yield from _times(item)
 
 
-def services(client: FlaskClient) -> Services:
-    found: Services = client.application.extensions["services"]
-    return found
-
-
 def test_the_nodes_time_meets_the_clock_again(make_app: MakeApp, clock: Clock) -> None:
     client = make_app().test_client()
     right = clock()
     clock.advance(7200)
     client.post("/createPod", json=a_pod("wrong"))
     clock.now = right
-    node_clock = services(client).clock
+    node_clock = services(client.application).clock
 
     assert node_clock() == right + timedelta(hours=2)
     clock.advance(3600)

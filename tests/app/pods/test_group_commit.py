@@ -19,6 +19,7 @@ from app.pods.service import PodService
 from app.pods.transaction import NodeTransaction
 from app.pods.writer import PodWriter
 from app.services import Services
+from tests.app.pods import deletions
 from tests.app.web.conftest import on_sqlite_alone, rows
 from tests.pods import a_pod
 from tests.waiting import eventually, write_under_way
@@ -28,8 +29,7 @@ CALLER = Caller(request_id="req-1", address="127.0.0.1", user_agent="tests")
 
 @pytest.fixture
 def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
+    return deletions.services(app)
 
 
 @pytest.fixture

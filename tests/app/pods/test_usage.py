@@ -5,9 +5,14 @@ from math import ceil
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import Connection, func, insert, select
 
 from app.db.engine import Database
+from app.db.models import Pod, PodStatus
+from app.pods import usage
+from app.pods.readiness import read_histories
 from app.services import Services
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
@@ -114,6 +119,66 @@ def test_an_update_of_something_else_keeps_no_usage(client: FlaskClient, clock: 
     change(client, pod)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM usage_changes").scalar() == 0
+
+
+def test_no_pod_is_missing_among_too_many(
+    client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a process keeps."""
+    monkeypatch.setattr(usage, "_MAX_KEPT", 1)
+    pods = [put_on(client, a_replica(name)) for name in ("one", "two", "three")]
+    services: Services = client.application.extensions["services"]
+    for pod in pods:
+        clock.advance(10)
+        pod["metadata"]["annotations"][USAGE_CPU] = "1"
+        change(client, pod)
+        assert totals(client).keys() == {"one", "two", "three"}
+        assert services.usage.levels([clock.now.replace(microsecond=0)]) != [None]
+
+
+@on_sqlite_alone
+def test_deleted_pods_of_a_controller_cost_little(client: FlaskClient, clock: Clock, database: Database) -> None:
+    """Their number times as much, and not its square; the oldest pod that is here is newer than they."""
+    gone = put_on(client, a_replica("gone"))
+    clock.advance(60)
+    client.delete("/deletePod", json=gone)
+    clock.advance(60)
+    totals(client)
+    put_on(client, a_replica("here"))
+    few = steps_of_a_history(database, clock)
+    with database.write() as connection:
+        copy_pods(connection, "gone", count=100)
+    more = steps_of_a_history(database, clock)
+    with database.write() as connection:
+        copy_pods(connection, "gone", count=300)
+    assert steps_of_a_history(database, clock) - more < 2 * 3 * (more - few)
+
+
+def copy_pods(connection: Connection, name: str, *, count: int) -> None:
+    """Insert copies of a pod and of its statuses."""
+    pod = connection.execute(select(Pod.__table__).where(Pod.name == name)).mappings().one()
+    rows = connection.execute(select(PodStatus.__table__).where(PodStatus.pod_id == pod["id"])).mappings().all()
+    start = connection.scalar(select(func.max(Pod.id))) or 0
+    ids = range(start + 1, start + 1 + count)
+    connection.execute(insert(Pod), [{**pod, "id": id_, "uid": str(id_), "name": str(id_)} for id_ in ids])
+    connection.execute(insert(PodStatus), [{**row, "pod_id": id_} for row in rows for id_ in ids])
+
+
+def steps_of_a_history(database: Database, clock: Clock) -> int:
+    """Return about how many instructions SQLite executes to read the history of the controller."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    with database.read() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(count, 10)
+        node_name = connection.scalars(select(Pod.node_name)).first() or ""
+        assert CONTROLLER in read_histories(connection, [CONTROLLER], node_name=node_name, at=clock.now)
+        driver.set_progress_handler(None, 0)
+    return steps
 
 
 def test_usage_of_the_past_is_what_it_was(client: FlaskClient, clock: Clock) -> None:

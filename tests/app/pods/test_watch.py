@@ -7,14 +7,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.services import Services
+from tests.app.pods.deletions import services
 from tests.app.web.conftest import put_on
 from tests.pods import a_pod
-
-
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
 
 
 def test_a_wait_sleeps_until_a_write(client: FlaskClient, app: Flask) -> None:

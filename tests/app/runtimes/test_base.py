@@ -13,6 +13,7 @@ from app.core.errors import ConfigurationError
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod, PodStatus
+from app.runtimes.synthetic.annotations import PER_CONTAINER
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import change, named, put_on, rows
 from tests.conftest import Clock, MakeApp
@@ -171,3 +172,14 @@ def test_a_failed_sync_keeps_the_acknowledged_change(client: FlaskClient, script
     script.sync_fails = True
     pod = put_on(client, a_pod())
     assert phase(client, pod) == "Pending"
+
+
+def test_what_another_runtime_accepted_can_be_mended(client: FlaskClient, make_app: MakeApp) -> None:
+    """An annotation that another runtime does not read is invalid for the synthetic runtime."""
+    pod = put_on(client, a_pod())
+    wrong = {f"synthetic.virtual-kubelet.io/{name}": '{"ls":' + 100_000 * "[" for name in PER_CONTAINER}
+    change(client, {**pod, "metadata": {**pod["metadata"], "annotations": wrong}})
+    other = make_app().test_client()
+    assert [other.get(path).status_code for path in ("/getPods", "/podStats")] == [200, 200]
+    change(other, pod)
+    assert phase(other, pod) == "Running"

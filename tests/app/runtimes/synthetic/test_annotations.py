@@ -75,6 +75,12 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
     ("key", "value", "problem"),
     [
         (f"{DOMAIN}/run-for", "soon", "not a duration such as 500ms, 10s or 1m30s"),
+        pytest.param(
+            f"{DOMAIN}/exec",
+            '{"a":' + 100_000 * "[",
+            "must be a JSON object: command → output",
+            id="nested too deeply",
+        ),
         (f"{DOMAIN}/run-for", None, "not a duration such as 500ms, 10s or 1m30s"),
         (f"{DOMAIN}/start-delay", "-1s", "not a duration such as 500ms, 10s or 1m30s"),
         (f"{DOMAIN}/start-delay", "9999999h", "longer than a year"),

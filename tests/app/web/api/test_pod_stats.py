@@ -63,6 +63,12 @@ def test_settings_are_quantities_or_percentages(make_app: MakeApp) -> None:
     assert (found["cpu"]["usageNanoCores"], found["memory"]["workingSetBytes"]) == (250_000_000, 2**29)
 
 
+def test_an_immense_request_leaves_the_usage_of_others(client: FlaskClient) -> None:
+    put_on(client, a_pod("immense", containers=[with_requests(cpu="1e999", memory="1e999")]))
+    put_on(client, a_pod("small", containers=[with_requests(cpu="1")]))
+    assert usage(client)["small"]["cpu"]["usageNanoCores"] == 10**8
+
+
 def test_a_pod_is_the_sum_of_its_containers(client: FlaskClient, clock: Clock) -> None:
     put_on(client, a_pod(containers=[with_requests("one", cpu="1"), with_requests("two", cpu="2")]))
     clock.advance(10)
