@@ -1,12 +1,15 @@
 """Sessions with the containers of a job: srun runs a relay to the pod's shim on the node of the job."""
 
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGTERM
+from threading import Thread
 from typing import Any
 
 from app.core.errors import NotFound, Unavailable
@@ -14,6 +17,8 @@ from app.runtimes.process.shim.relay import REQUEST
 from app.runtimes.slurm.commands import environment
 from app.runtimes.slurm.job_dir import RunningJob
 from app.runtimes.streams import Session, StreamOptions, start_command
+
+_CHUNK = 64 * 1024
 
 
 class JobStreams:
@@ -51,20 +56,21 @@ class JobStreams:
         Raises:
             Unavailable: srun cannot be started.
         """
+        try:
+            process = subprocess.Popen(  # noqa: S603 - no shell
+                self._srun(is_terminal=False),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=self._environment({"type": "portForward", "port": port}),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as exc:
+            raise Unavailable(f"srun: {exc.strerror}") from exc
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                subprocess.Popen(  # noqa: S603 - no shell
-                    self._srun(is_terminal=False),
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    stderr=subprocess.DEVNULL,
-                    env=self._environment({"type": "portForward", "port": port}),
-                    start_new_session=True,
-                )
-            except OSError as exc:
-                ours.close()
-                raise Unavailable(f"srun: {exc.strerror}") from exc
+        for target in (_copy_input, _copy_output):
+            Thread(target=target, args=(theirs, process), daemon=True, name="port-forward").start()
         return ours
 
     def _open(self, request: dict[str, Any], streams: StreamOptions) -> Session:
@@ -89,3 +95,28 @@ class JobStreams:
             *(["--pty"] if is_terminal else ["--unbuffered"]),
             *(self._python, "-E", "-S", "-s", "-X", "utf8", "-m", "shim", self._job.sockets, "relay"),
         ]
+
+
+def _copy_input(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    """Copy a connection to srun, which takes no socket as its standard input."""
+    stdin = process.stdin
+    if stdin is None:
+        return
+    with suppress(OSError), stdin:  # one end has gone
+        while data := connection.recv(_CHUNK):
+            while data:
+                data = data[os.write(stdin.fileno(), data) :]
+
+
+def _copy_output(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    stdout = process.stdout
+    if stdout is None:
+        return
+    with connection, stdout:
+        with suppress(OSError):
+            while data := stdout.read(_CHUNK):
+                connection.sendall(data)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        process.terminate()
+        process.wait()

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 import termios
 import threading
@@ -85,12 +86,18 @@ def _pump(source: int, sink: int) -> None:
         while data := os.read(source, _CHUNK):
             while data:
                 data = data[os.write(sink, data) :]
-    if source == 0 and sink > max(_STREAMS.values()):
-        try:
-            socket.socket(fileno=os.dup(sink)).shutdown(socket.SHUT_WR)
-        except OSError:  # a pipe
-            if not os.isatty(sink):
-                os.close(sink)
+    if source == 0:
+        _end(sink)
+
+
+def _end(sink: int) -> None:
+    """Pass the end of standard input on; a terminal has none."""
+    mode = os.fstat(sink).st_mode
+    if stat.S_ISFIFO(mode):
+        os.close(sink)
+    elif stat.S_ISSOCK(mode):
+        with suppress(OSError), socket.socket(fileno=os.dup(sink)) as connection:
+            connection.shutdown(socket.SHUT_WR)
 
 
 def _pass_window_size(terminal: int) -> None:
