@@ -227,9 +227,7 @@ class ProcessRuntime(Runtime):
         The end of the client's input detaches it, unless the container has `stdinOnce` and no terminal. Source:
         `ContainerIO.Attach` of containerd.
         """
-        containers = ordered_containers(decode_spec(pod.manifest))
-        ends_input = any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)
-        return shim_streams.attach(self._directory(pod), container, streams, ends_input=ends_input)
+        return shim_streams.attach(self._directory(pod), container, streams, ends_input=ends_input(pod, container))
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Connect to a port on which a process of the pod listens."""
@@ -299,6 +297,12 @@ class ProcessRuntime(Runtime):
     def _inherited_variables(self) -> dict[str, str]:
         """Return the variables that a container has unless the pod sets them."""
         return inherited_variables()
+
+
+def ends_input(pod: AcceptedPod, container: str) -> bool:
+    """Return whether the end of an attached client's input is that of a container's."""
+    containers = ordered_containers(decode_spec(pod.manifest))
+    return any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)
 
 
 def can_run(manifest: Manifest) -> bool:

@@ -56,10 +56,12 @@ class RunningJob(msgspec.Struct, frozen=True):
 
     Attributes:
         id: its ID.
+        node: the node on which its shim runs.
         sockets: the directory, on its node, of the shim's sockets.
     """
 
     id: str
+    node: str
     sockets: str
 
 

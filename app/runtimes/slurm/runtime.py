@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import structlog
 
-from app.core.errors import ConfigurationError, InvalidRequest, NotSupported
+from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Manifest
@@ -20,7 +20,7 @@ from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.base import AcceptedPod, Runtime, Timeline
 from app.runtimes.process.plan import missing_objects
 from app.runtimes.process.pod_dir import PodDirectory
-from app.runtimes.process.runtime import ProcessRuntime
+from app.runtimes.process.runtime import ProcessRuntime, ends_input
 from app.runtimes.slurm.cluster import ClusterReader
 from app.runtimes.slurm.commands import SlurmError
 from app.runtimes.slurm.job_dir import JobDirectory
@@ -28,6 +28,7 @@ from app.runtimes.slurm.job_options import job_options
 from app.runtimes.slurm.job_queue import JobQueue
 from app.runtimes.slurm.reconciler import SCHEME, JobContext, Reconciler, find_job
 from app.runtimes.slurm.shim_copy import install_shim
+from app.runtimes.slurm.streams import JobStreams
 from app.runtimes.slurm.usage import JobUsage
 from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.usage import EarlierUsage
@@ -118,18 +119,22 @@ class SlurmRuntime(ProcessRuntime):
         return Timeline(outcome.transitions, continues_at=now) if outcome.transitions else None
 
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
-        """Refuse: the container runs on another machine."""
-        raise NotSupported("SlurmRuntime does not support exec")
+        """Run a command as a child of the pod's shim, which srun reaches."""
+        return self._streams(pod).run(container, command, streams)
 
     def attach(
         self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
     ) -> Session:
-        """Refuse: the container runs on another machine."""
-        raise NotSupported("SlurmRuntime does not support attach")
+        """Attach to the streams that the pod's shim holds, as :meth:`ProcessRuntime.attach`."""
+        return self._streams(pod).attach(container, streams, ends_input=ends_input(pod, container))
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
-        """Refuse: the container runs on another machine."""
-        raise NotSupported("SlurmRuntime does not support port-forward")
+        """Connect to a port on which a process of the pod listens on the first node of its job."""
+        return self._streams(pod).connect(port)
+
+    def _streams(self, pod: AcceptedPod) -> JobStreams:
+        job = self._job_directory(pod).running_job
+        return JobStreams(job, shim=self._context.shim, python=self.settings.slurm_python)
 
     def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> JobUsage:
         """Return what reads the measurements that the pod's shim makes every half minute."""

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 
-from . import job
+from . import job, relay
 from .record import Record
 from .supervisor import Supervisor
 
@@ -43,5 +43,7 @@ def main(directory: str, lock: int) -> None:
 if __name__ == "__main__":
     if sys.argv[2] == "job":
         job.main(sys.argv[1])
+    elif sys.argv[2] == "relay":
+        relay.main(sys.argv[1])
     else:
         main(sys.argv[1], int(sys.argv[2]))

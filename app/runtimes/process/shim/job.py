@@ -37,7 +37,9 @@ def main(directory: str) -> None:
     os.umask(0o077)
     sockets = tempfile.mkdtemp(prefix="virtual-kubelet-")
     try:
-        if not _take(directory, {"id": os.environ.get("SLURM_JOB_ID", ""), "sockets": sockets}):
+        job = {"id": "SLURM_JOB_ID", "node": "SLURMD_NODENAME"}
+        described = {name: os.environ.get(variable, "") for name, variable in job.items()}
+        if not _take(directory, {**described, "sockets": sockets}):
             sys.exit("another job runs this pod")
         os.chdir("/")
         supervisor = JobSupervisor(read_plan(directory), Record(directory, sockets))

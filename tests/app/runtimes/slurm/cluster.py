@@ -44,6 +44,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=defer,sched_interval=1,batch_sched_delay=0,sched_min_interval=10000,bf_interval=1
 PriorityType=priority/basic
 KillWait=1
+FirstJobId=1
 MessageTimeout=2
 DefMemPerCPU=10
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[0]} CPUs=64 RealMemory=64000 Gres=gpu:2 Feature=fast
@@ -114,9 +115,12 @@ class SlurmCluster:
         self._daemon(["munged", "--force", *(f"--{name}={value}" for name, value in options.items())])
         self._daemons.append(self._pid("munged"))
 
-    def start_controller(self) -> None:
+    def start_controller(self, *, lose_jobs: bool = False) -> None:
         """Start slurmctld, and wait until it answers."""
-        self._daemon(["slurmctld"])
+        if lose_jobs:  # a slurmd starts no job whose ID it knows from before
+            text = self.configuration.read_text()
+            self.configuration.write_text(text.replace("FirstJobId=1", "FirstJobId=10001"))
+        self._daemon(["slurmctld", *(["-c"] if lose_jobs else [])])
         self._daemons.append(self._pid("slurmctld"))
         eventually(lambda: "UP" in self.run("scontrol", "ping", check=False))
 

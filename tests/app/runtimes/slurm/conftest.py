@@ -51,7 +51,7 @@ def make_runtime(cluster: SlurmCluster, tmp_path: Path) -> MakeRuntime:
     """Return a function that makes a runtime, as a provider does when it starts."""
 
     def make(**more: Any) -> SlurmRuntime:
-        return QuickSlurmRuntime(settings(tmp_path / "shared", slurm_python=sys.executable, **more))
+        return QuickSlurmRuntime(settings(tmp_path / "shared", **{"slurm_python": sys.executable, **more}))
 
     return make
 
