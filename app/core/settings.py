@@ -22,6 +22,7 @@ from app.core.quantity import parse_amount_or_percentage, parse_quantity
 from app.core.timestamps import format_duration, parse_duration
 
 _ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
+_SLURM_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 HEALTH_THREADS = 4
 """Threads of each worker process for `/healthz` and `/readyz`, beside THREADS."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
@@ -109,6 +110,18 @@ class Settings(BaseSettings):
     )
     runtime_directory: Path = Field(
         default=Path("data/runtime"), description="directory for the files of a runtime"
+    )
+    slurm_partitions: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="partitions of Slurm that are the node, separated by commas; jobs go to the first unless a "
+        "pod names another; default: all, and jobs go to the cluster's default partition",
+    )
+    slurm_gres: Mapping[str, str] = Field(
+        default={"nvidia.com/gpu": "gpu"},
+        description="generic resources of Slurm: a JSON object of resource names and GRES names",
+    )
+    slurm_python: str = Field(
+        default="python3", pattern=r"^[\w./+-]+$", description="Python 3.11 or later on the nodes of Slurm"
     )
     mounts: Literal["auto", "namespace", "environment"] = Field(
         default="auto",
@@ -234,7 +247,8 @@ class Settings(BaseSettings):
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
         for name in ("start_delay", "init_duration", "job_duration", "request_timeout"):
             dumped[name] = format_duration(getattr(self, name))
-        dumped["cors_origins"] = ",".join(self.cors_origins)
+        for name in ("cors_origins", "slurm_partitions"):
+            dumped[name] = ",".join(getattr(self, name))
         return {
             name.upper(): "" if value is None else value if isinstance(value, str) else _json(value)
             for name, value in dumped.items()
@@ -268,6 +282,23 @@ class Settings(BaseSettings):
                 raise ValueError(f"{resource}: {exc}") from None
             if amount < 0:
                 raise ValueError(f"{resource}: must not be negative")
+        return value
+
+    @field_validator("slurm_partitions", mode="before")
+    @classmethod
+    def _are_partitions(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        if not all(_SLURM_NAME.fullmatch(name) for name in names):
+            raise ValueError("a partition has letters, digits, dots, hyphens and underscores only")
+        return names
+
+    @field_validator("slurm_gres")
+    @classmethod
+    def _are_gres(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if not all(re.fullmatch(r"[A-Za-z]\w*(:[A-Za-z][\w.-]*)?", name) for name in value.values()):
+            raise ValueError("a generic resource is NAME or NAME:TYPE, such as gpu or gpu:a100")
         return value
 
     @field_validator("min_free_disk")

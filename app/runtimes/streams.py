@@ -89,15 +89,17 @@ def start_command(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] = MINIMAL_ENVIRONMENT,
+    hang_up: signal.Signals = signal.SIGKILL,
 ) -> Session:
     """Start a program in a session of its own, with pipes or a terminal.
 
-    A hang-up is SIGHUP for the processes of a terminal, and SIGKILL for the others.
+    A hang-up is SIGHUP for the processes of a terminal.
 
     Args:
         command: the program and its arguments.
         cwd: its working directory; None for that of the provider.
         env: its environment; by default `PATH` alone, since that of the provider contains the provider's token.
+        hang_up: the signal that a hang-up is for processes without a terminal.
 
     Raises:
         InvalidRequest: the program cannot be started. One that is missing is an exit code of 127 on a terminal,
@@ -123,7 +125,7 @@ def start_command(
         stdout=_detach(process.stdout),
         stderr=_detach(process.stderr),
         wait=lambda: _exit_code(process),
-        hang_up=lambda: _signal(process, signal.SIGKILL),
+        hang_up=lambda: _signal(process, hang_up),
     )
 
 

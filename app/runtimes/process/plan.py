@@ -203,6 +203,7 @@ def plan(
     *,
     mark: str,
     back_off: tuple[timedelta, timedelta],
+    inherited: Mapping[str, str],
     files: Path,
     mounts: str = "auto",
 ) -> dict[str, Any]:
@@ -213,6 +214,7 @@ def plan(
         placement: the addresses for variables with a `fieldRef`.
         mark: what its processes are marked with, before the name of the container.
         back_off: the first and the longest pause before a container is run again.
+        inherited: the variables that a container has unless the pod sets them.
         files: the directory in which the provider writes the files of volumes.
         mounts: the setting MOUNTS.
     """
@@ -246,12 +248,17 @@ def plan(
                 "stdin": container.stdin,
                 "stdin_once": container.stdin_once,
                 "tty": container.tty,
-                **_command(container, placement, host_name=manifest.pod.metadata.name),
+                **_command(container, placement, inherited={**inherited, "HOSTNAME": manifest.pod.metadata.name}),
                 "mounts": describe_mounts(container.mounts, _env(container, placement)),
             }
             for container, kind, _ in ordered_containers(spec)
         ],
     }
+
+
+def inherited_variables() -> dict[str, str]:
+    """Return the variables of the provider that its containers have."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def _without_env(containers: Iterable[ContainerSpec]) -> list[ContainerSpec]:
@@ -274,13 +281,12 @@ def expand(text: str, env: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: "$" if match[1] == "$" else env.get(match[2], match[0]), text)
 
 
-def _command(container: ContainerSpec, placement: Placement, *, host_name: str) -> dict[str, Any]:
+def _command(container: ContainerSpec, placement: Placement, *, inherited: Mapping[str, str]) -> dict[str, Any]:
     env = _env(container, placement)
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     words = [*(container.command or ()), *(container.args or ())]
     return {
         "argv": [expand(word, env) for word in words],
-        "env": {**inherited, "HOSTNAME": host_name, **env},
+        "env": {**inherited, **env},
     }
 
 

@@ -38,6 +38,7 @@ from app.runtimes.process.machine import Machine
 from app.runtimes.process.plan import (
     check_uid,
     decode_spec,
+    inherited_variables,
     missing_objects,
     ordered_containers,
     plan,
@@ -54,7 +55,6 @@ _KEPT = timedelta(minutes=10)
 """How long the files of a deleted pod are kept."""
 _SWEEP_SECONDS = 60.0
 """The shortest time between two searches for files of UIDs that were not created."""
-_SCHEME = "process"
 _TICK = timedelta(microseconds=1)
 _PODS = 110
 """The default of a kubelet's `maxPods`."""
@@ -72,6 +72,8 @@ class ProcessRuntime(Runtime):
     computes_ahead = False
     reports_usage = True
     reports_node_usage = True
+    scheme: ClassVar[str] = "process"
+    """The prefix of container IDs, before `://`."""
     takes_volumes = True
     back_off: ClassVar[tuple[timedelta, timedelta]] = (timedelta(seconds=10), timedelta(seconds=300))
     """The first and the longest delay before a restart, the same as a kubelet's."""
@@ -105,7 +107,7 @@ class ProcessRuntime(Runtime):
             InvalidRequest: a field is not supported.
         """
         validate_spec(pod.manifest, user=os.geteuid())
-        status = build_observed_status(pod, Observation(now), at=now, scheme=_SCHEME)
+        status = build_observed_status(pod, Observation(now), at=now, scheme=self.scheme)
         return Timeline([Transition(now, status)], continues_at=now)
 
     def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
@@ -155,21 +157,27 @@ class ProcessRuntime(Runtime):
         if not _is_final(observations):
             # A pod that has run and lost its state file is not run again, nor is one of another runtime.
             may_start = (
-                pod.deletion_requested_at is None and not has_started(current.status) and _can_run(pod.manifest)
+                pod.deletion_requested_at is None and not has_started(current.status) and can_run(pod.manifest)
             )
             has_shim = self._ensure_shim(directory, pod, may_start=may_start)
             observations = directory.observations()
             if has_shim and not observations:
                 return None
-            if has_shim and _missed_update(observations[-1], pod.manifest):
+            if has_shim and missed_update(observations[-1], pod.manifest):
                 directory.send_plan(self._plan(pod, directory))
-        transitions = list(observed_transitions(pod, observations, current=current, scheme=_SCHEME))
+        transitions = list(observed_transitions(pod, observations, current=current, scheme=self.scheme))
         if not observations:
             at = max(now, current.effective_at + _TICK)
             lost = build_lost_status(pod, at=at, previous=current.status)
             transitions = [Transition(at, lost)] if lost != current.status else []
         if observations and not _is_final(observations):
             return Timeline(transitions, continues_at=now) if transitions else None
+        return self._end(pod, directory, transitions, now=now)
+
+    def _end(
+        self, pod: AcceptedPod, directory: PodDirectory, transitions: list[Transition], *, now: datetime
+    ) -> Timeline | None:
+        """Return the timeline of a pod that has ended. Its files are removed some time after its deletion."""
         if pod.deletion_requested_at is None:
             return Timeline(transitions)
         remove_at = pod.deletion_requested_at + _KEPT
@@ -203,7 +211,7 @@ class ProcessRuntime(Runtime):
             observations = directory.observations()
             latest = _last(observations, container)
             is_running = latest.run is not None and latest.run.finished is None and latest.runs - 1 == run
-            return not is_running or not directory.has_shim
+            return not is_running or not self._is_alive(pod, directory)
 
         return read_log(directory.path / container, run, is_over=is_over)
 
@@ -219,9 +227,7 @@ class ProcessRuntime(Runtime):
         The end of the client's input detaches it, unless the container has `stdinOnce` and no terminal. Source:
         `ContainerIO.Attach` of containerd.
         """
-        containers = ordered_containers(decode_spec(pod.manifest))
-        ends_input = any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)
-        return shim_streams.attach(self._directory(pod), container, streams, ends_input=ends_input)
+        return shim_streams.attach(self._directory(pod), container, streams, ends_input=ends_input(pod, container))
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Connect to a port on which a process of the pod listens."""
@@ -254,11 +260,20 @@ class ProcessRuntime(Runtime):
         """Return RUNTIME_DIRECTORY, which holds state and logs."""
         return (self._root,)
 
+    def _is_alive(self, pod: AcceptedPod, directory: PodDirectory) -> bool:
+        """Return whether the shim of a pod runs; else its last observations do not change any more."""
+        return directory.has_shim
+
     def _directory(self, pod: AcceptedPod) -> Path:
         return PodDirectory.of(pod, root=self._root).path
 
     def _ensure_shim(self, directory: PodDirectory, pod: AcceptedPod, *, may_start: bool) -> bool:
         """Request a due stop and start a missing shim. Return whether a shim runs."""
+        self._request_stop(directory, pod)
+        return directory.ensure_shim(lambda: self._plan(pod, directory), may_start=may_start)
+
+    def _request_stop(self, directory: PodDirectory, pod: AcceptedPod) -> None:
+        """Write when the pod is to be ended, because of its deletion or its deadline."""
         deadline = decode_spec(pod.manifest).active_deadline_seconds
         grace = pod.manifest.pod.spec.grace if pod.grace is None else pod.grace
         if pod.deletion_requested_at:
@@ -267,7 +282,6 @@ class ProcessRuntime(Runtime):
         elif deadline is not None:
             at = microseconds(pod.accepted_at + timedelta(seconds=deadline))
             directory.request_stop(Stop(at=at, grace=grace.total_seconds(), reason="DeadlineExceeded"))
-        return directory.ensure_shim(lambda: self._plan(pod, directory), may_start=may_start)
 
     def _plan(self, pod: AcceptedPod, directory: PodDirectory) -> dict[str, Any]:
         return plan(
@@ -275,12 +289,23 @@ class ProcessRuntime(Runtime):
             pod.placement,
             mark=directory.mark,
             back_off=self.back_off,
+            inherited=self._inherited_variables(),
             files=directory.files,
             mounts=self.settings.mounts,
         )
 
+    def _inherited_variables(self) -> dict[str, str]:
+        """Return the variables that a container has unless the pod sets them."""
+        return inherited_variables()
 
-def _can_run(manifest: Manifest) -> bool:
+
+def ends_input(pod: AcceptedPod, container: str) -> bool:
+    """Return whether the end of an attached client's input is that of a container's."""
+    containers = ordered_containers(decode_spec(pod.manifest))
+    return any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)
+
+
+def can_run(manifest: Manifest) -> bool:
     """Return whether the containers can run as processes; a pod that another runtime accepted may not."""
     try:
         validate_spec(manifest, user=os.geteuid())
@@ -293,7 +318,7 @@ def _is_final(observations: tuple[Observation, ...]) -> bool:
     return bool(observations) and observations[-1].final
 
 
-def _missed_update(observation: Observation, manifest: Manifest) -> bool:
+def missed_update(observation: Observation, manifest: Manifest) -> bool:
     """Return whether a shim missed an update.
 
     It does not know an ephemeral container, or a container waits for an environment that the manifest has.

@@ -68,6 +68,8 @@ class ProcessUsage(PodUsage):
 
     def containers(self, status: PodStatus, *, at: datetime, history: ReadyHistory | None) -> list[ContainerStats]:
         """Return the usage of the containers that run and were measured in this run, within the last minute."""
+        if abs(at.timestamp() - self._asked_at) > _OLDEST_SECONDS:
+            return []  # a past time, for which no measurement can be waited for
         running = sum(container.state.running is not None for container in status.all_containers)
         while True:
             usage, has_time = self._read(), time.monotonic() < self._deadline
@@ -86,7 +88,7 @@ class ProcessUsage(PodUsage):
             return None
 
     def ephemeral_storage(self) -> FsStats | None:
-        """Return the disk space of the pod's directory, state and logs; measured every ten seconds at most."""
+        """Return the disk space of state, logs and emptyDir volumes; measured every ten seconds at most."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _STORAGE_SECONDS
             self._storage = self._measure_storage()

@@ -3,6 +3,8 @@
 The descriptor is the pod's lock, which the provider has taken and the shim holds until it exits. The plan contains
 the environments of the containers, so it is neither in a file nor in arguments, which other users can read.
 
+`python -m shim <directory> job` runs it in the foreground, as a job of Slurm; see :mod:`shim.job`.
+
 The command exits with 0 when the shim runs in the background, else with 1 and the reason on standard error.
 """
 
@@ -10,6 +12,7 @@ import json
 import os
 import sys
 
+from . import job, relay
 from .record import Record
 from .supervisor import Supervisor
 
@@ -38,4 +41,9 @@ def main(directory: str, lock: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[2] == "job":
+        job.main(sys.argv[1])
+    elif sys.argv[2] == "relay":
+        relay.main(sys.argv[1])
+    else:
+        main(sys.argv[1], int(sys.argv[2]))

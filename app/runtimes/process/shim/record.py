@@ -60,23 +60,28 @@ class Stop(NamedTuple):
 class Record:
     """The files of one instance of a pod, from the side of its shim.
 
+    Args:
+        directory: the directory of the instance.
+        sockets: that of the pipe and the sockets, where it is another one: they belong to one machine.
+
     Raises:
-        OSError: the directory cannot be read or written.
+        OSError: a directory cannot be read or written.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, sockets: str | None = None) -> None:
         self.directory = directory
+        sockets = sockets or directory
         self._observations: list[dict[str, Any]] = []
         with contextlib.suppress(FileNotFoundError), open(self._path(STATE), "rb") as file:
             self._observations = json.load(file)["moments"]
         self._is_stored = True
         self._at = 0
         with contextlib.suppress(FileExistsError):
-            os.mkfifo(self._path(WAKE_FIFO), 0o600)
+            os.mkfifo(os.path.join(sockets, WAKE_FIFO), 0o600)
         # Also open for writing: otherwise the pipe is at its end whenever no provider has it open.
-        self.wake_fifo = os.open(self._path(WAKE_FIFO), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.plan_socket = _listen(directory, PLAN_SOCKET)
-        self.streams_socket = _listen(directory, STREAMS_SOCKET)
+        self.wake_fifo = os.open(os.path.join(sockets, WAKE_FIFO), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.plan_socket = _listen(sockets, PLAN_SOCKET)
+        self.streams_socket = _listen(sockets, STREAMS_SOCKET)
 
     @property
     def containers(self) -> dict[str, Any]:

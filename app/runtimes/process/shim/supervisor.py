@@ -91,25 +91,47 @@ class Supervisor:
         while True:
             now = time.monotonic()
             self._reap(now)
+            polled = self._poll(now)
             wake = self._reconcile(now)
             if self._deadline is not None and wake is None:
                 break
             self._meter.measure(now, self._containers)
-            wakes = [wake, self._sessions.reconcile(now), self._volumes.due()]
+            wakes = [wake, polled, self._sessions.reconcile(now), self._volumes.due()]
             if not self._try_save_state():
                 wakes.append(now + _RETRY_SECONDS)
             self._wait(min((wake for wake in wakes if wake is not None), default=None))
         processes.kill_all(processes.child)
         self._reap(time.monotonic())
-        if not self._handing_over:
+        if not self._may_continue:
             self._volumes.remove()
         while not self._try_save_state(over=True):
             time.sleep(_RETRY_SECONDS)
         self._sessions.drain()
 
+    @property
+    def _may_continue(self) -> bool:
+        """Whether another shim may continue the pod, which then needs its volumes."""
+        return self._handing_over
+
+    @property
+    def exit_code(self) -> int:
+        """The code of the first container that has failed; 0 if none has."""
+        runs = [c.describe(resting=False)["run"] for c in self._containers if c.kind in ("init", "main")]
+        return next((run["code"] for run in runs if run and run["code"]), 0)
+
+    def _poll(self, now: float) -> float | None:
+        """Read the files of the provider; return the monotonic time of the next read.
+
+        None: the provider wakes the shim.
+        """
+        return None
+
     def _take_plan(self) -> None:
-        """Use the plan of a changed pod for the next run of each container."""
-        plan = self._record.receive_plan()
+        """Use the plan that a provider sends."""
+        self._use_plan(self._record.receive_plan())
+
+    def _use_plan(self, plan: Any) -> None:
+        """Use the plan of a changed pod for the next run of each container; None is no plan."""
         if plan:
             self._grace = plan["grace"]
             specs = {spec["name"]: spec for spec in plan["containers"]}

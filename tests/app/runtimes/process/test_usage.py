@@ -2,7 +2,7 @@
 
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +97,21 @@ def test_nothing_is_measured_while_nobody_asks(run: Run) -> None:
     assert second.cpu.usage_core_nano_seconds >= first.cpu.usage_core_nano_seconds
 
 
-def test_a_pod_without_a_shim_is_not_waited_for(runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one whose shim cannot be started: each request would take as long as a shim may take to answer."""
+def test_usage_that_is_not_measured_is_not_waited_for(
+    runtime: ProcessRuntime, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a pod without a shim, and that at a past time: otherwise it takes as long as a shim may take."""
     monkeypatch.setattr(usage_module, "_WAIT_SECONDS", 60)
-    pod = Driven(runtime, shell("exec sleep 60"))
     began = time.monotonic()
-    assert not usage(pod)
+    assert not usage(Driven(runtime, shell("exec sleep 60")))
+    short = shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done", "short")
+    pod = run(shell("exec sleep 60"), short, restartPolicy="Never")
+    pod.until_running()
+    past, reader = pod.read(), pod.runtime.usage(pod.pod)
+    (tmp_path / "go").touch()
+    pod.until(lambda _: pod.container("short").state.terminated)
+    reader.prepare()
+    assert not reader.containers(past, at=datetime.now(UTC) - timedelta(hours=1), history=None)
     assert time.monotonic() - began < 30
 
 

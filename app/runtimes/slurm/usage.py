@@ -1,0 +1,10 @@
+"""The usage of a pod on Slurm: what its shim measures every half minute."""
+
+from app.runtimes.process.usage import ProcessUsage
+
+
+class JobUsage(ProcessUsage):
+    """Reads the last measurement; a shim on another machine cannot be asked for one."""
+
+    def prepare(self) -> None:
+        """Do nothing."""

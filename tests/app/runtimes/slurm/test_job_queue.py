@@ -1,0 +1,69 @@
+"""Output of squeue, parsed; the order of jobs; the time that 5,000 take."""
+
+import time
+
+from app.runtimes.slurm.job_queue import Job, JobKey, parse_queue
+from app.runtimes.slurm.job_status import queued_message
+
+LINE = "{id}|{state}|{priority}|{start}|N/A|{node}|{reason}|{name}\n"
+
+
+def a_line(number: int, name: str, state: str = "PENDING", **fields: object) -> str:
+    values = {"priority": 10, "start": "N/A", "node": "n/a", "reason": "Resources", **fields}
+    return LINE.format(id=number, state=state, name=name, **values)
+
+
+def test_jobs_of_pods_are_found_by_name() -> None:
+    queue = parse_queue(a_line(7, "web-0.uid-1.123", "RUNNING", node="n1", start=1795802681, reason="None"))
+    assert queue.jobs == {
+        JobKey("uid-1", 123): (Job(7, "RUNNING", 10, 1795802681, None, "n1", "None"),),
+    }
+
+
+def test_other_jobs_are_skipped() -> None:
+    assert (
+        parse_queue(a_line(1, "simulation") + a_line(2, "a|b.c") + "nonsense\n" + a_line(3, "v1.2.x")).jobs == {}
+    )
+
+
+def test_a_reason_may_have_commas_and_parentheses() -> None:
+    queue = parse_queue(a_line(1, "a.b.1", reason="(ReqNodeNotAvail, UnavailableNodes:n[1-2])"))
+    (job,) = queue.jobs[JobKey("b", 1)]
+    assert job.reason == "ReqNodeNotAvail, UnavailableNodes:n[1-2]"
+
+
+def test_pending_jobs_have_places_by_priority() -> None:
+    queue = parse_queue(
+        a_line(1, "a.a.1", priority=5) + a_line(2, "b.b.1", priority=9) + a_line(3, "c.c.1", "RUNNING")
+    )
+    assert queue.places == {JobKey("b", 1): 1, JobKey("a", 1): 2}
+
+
+def test_of_two_jobs_the_first_active_one_counts() -> None:
+    queue = parse_queue(a_line(3, "a.a.1") + a_line(2, "a.a.1") + a_line(1, "a.a.1", "CANCELLED"))
+    key = JobKey("a", 1)
+    job = queue.job(key, owner=None)
+    assert job
+    assert job.id == 2
+    assert [other.id for other in queue.others(key, job)] == [3]
+
+
+def test_the_job_that_runs_the_pod_counts() -> None:
+    queue = parse_queue(a_line(3, "a.a.1") + a_line(1, "a.a.1", "COMPLETED"))
+    job = queue.job(JobKey("a", 1), owner=1)
+    assert job
+    assert job.state == "COMPLETED"
+    assert queue.job(JobKey("a", 1), owner=9) is None
+
+
+def test_a_message_tells_place_and_expected_start() -> None:
+    job = Job(1, "PENDING", 1, 1795802681, None, "", "Priority")
+    message = queued_message(job, place=2, of=3)
+    assert message == "queued in Slurm: Priority, place 2 of 3, expected to start at 2026-11-27T18:04:41Z"
+
+
+def test_5000_jobs_take_less_than_half_a_second() -> None:
+    text = "".join(a_line(number, f"web-{number}.uid-{number}.{number}") for number in range(5000))
+    before = time.process_time()
+    assert len(parse_queue(text).jobs) == 5000
+    assert time.process_time() - before < 0.5
