@@ -58,6 +58,10 @@ benchmark-node: .venv/run ## Measure a node of the cluster in the kubeconfig: ma
 benchmark-streams: .venv/run ## Measure exec at a provider or a node: make benchmark-streams ARGS='--help'
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
+.PHONY: benchmark-stats
+benchmark-stats: .venv/run ## Measure a scrape of a node or a provider: make benchmark-stats ARGS='--help'
+	@$(BIN)/python -m benchmarks.stats $(ARGS)
+
 .PHONY: docs
 docs: .venv/run ## Generate docs/configuration.md from the settings
 	$(BIN)/python -m docs.configuration > docs/configuration.md

@@ -103,6 +103,8 @@ class NodeStats(_Stats, frozen=True, kw_only=True):
 
 def sum_cpu(containers: Sequence[ContainerStats]) -> CPUStats:
     """Return the CPU of at least one container together, at the latest of their times."""
+    if len(containers) == 1:
+        return containers[0].cpu
     return CPUStats(
         max(container.cpu.time for container in containers),
         sum(container.cpu.usage_nano_cores for container in containers),
@@ -112,6 +114,8 @@ def sum_cpu(containers: Sequence[ContainerStats]) -> CPUStats:
 
 def sum_memory(containers: Sequence[ContainerStats]) -> MemoryStats:
     """Return the memory of at least one container together, at the latest of their times."""
+    if len(containers) == 1:
+        return containers[0].memory
     return MemoryStats(
         max(container.memory.time for container in containers),
         sum(container.memory.working_set_bytes for container in containers),

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain, islice, pairwise
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, select
 
@@ -29,6 +30,18 @@ _ROWS_PER_CHUNK = 200
 _STREAMING = {"yield_per": _ROWS_PER_CHUNK}
 _MAX_KEPT = 50_000
 """The pods of which a process keeps what reads their usage."""
+
+
+class _StatusRow(NamedTuple):
+    """A row of `_SELECT_STATUSES`. Reading the fields of SQLAlchemy's own row takes ten times as long."""
+
+    id: int
+    updated_at: datetime
+    namespace: str
+    name: str
+    uid: str
+    status: str
+
 
 _SELECT_STATUSES = (
     select(Pod.id, Pod.updated_at, Pod.namespace, Pod.name, Pod.uid, PodStatus.status)
@@ -159,11 +172,17 @@ class UsageService:
         with self._node.database.read(streaming=True) as connection:
             rows = connection.execute(query, parameters, execution_options=_STREAMING)
             for chunk in rows.partitions():
-                if found := list(self._read(connection, chunk, histories, at=second)):
+                pods = [*map(_StatusRow._make, chunk)]
+                if found := list(self._read(connection, pods, histories, at=second)):
                     yield found
 
     def _read(
-        self, connection: Connection, rows: Sequence[Row], histories: dict[str, ReadyHistory], *, at: datetime
+        self,
+        connection: Connection,
+        rows: Sequence[_StatusRow],
+        histories: dict[str, ReadyHistory],
+        *,
+        at: datetime,
     ) -> Generator[PodStats, None, None]:
         """Yield the usage of those pods that have a running container."""
         usages = self._usages(connection, rows)

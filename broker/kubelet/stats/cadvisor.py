@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from broker.kubelet.schema import Pod, Resources
-from broker.kubelet.stats.exposition import epoch_seconds, family, labels, milliseconds
+from broker.kubelet.stats.exposition import epoch_text, family, labels, milliseconds
 from broker.kubelet.stats.schema import CPUStats, InterfaceStats, MemoryStats, PodStats, Summary
 from broker.kubernetes.quantity import parse_quantity
 
@@ -50,7 +50,7 @@ def cadvisor_metrics(summary: Summary, pods: Mapping[str, Pod], *, now: datetime
             "container_start_time_seconds",
             "gauge",
             "Start time of the container since unix epoch in seconds.",
-            [f"{{{group.labels}}} {epoch_seconds(group.start_time)}" for group in groups],
+            [f"{{{group.labels}}} {epoch_text(group.start_time)}" for group in groups],
         ),
         family(
             "container_last_seen",
@@ -116,8 +116,8 @@ def _usage(groups: Iterable[_Group]) -> Iterator[str]:
     cpu, working_set, rss, usage = [], [], [], []
     for group in groups:
         where, at = f"{{{group.labels}}}", milliseconds(group.memory.time)
-        seconds = group.cpu.usage_core_nano_seconds / 1e9
-        cpu.append(f'{{cpu="total",{group.labels}}} {seconds} {milliseconds(group.cpu.time)}')
+        total = f"{group.cpu.usage_core_nano_seconds}e-9 {milliseconds(group.cpu.time)}"
+        cpu.append(f'{{cpu="total",{group.labels}}} {total}')
         working_set.append(f"{where} {group.memory.working_set_bytes} {at}")
         if group.memory.rss_bytes is not None:
             rss.append(f"{where} {group.memory.rss_bytes} {at}")

@@ -17,7 +17,7 @@ time and a usage of 0. metrics-server omits pods without usage, so that `kubectl
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -48,9 +48,7 @@ from broker.single_flight import SingleFlight
 
 _MAX_AGE = timedelta(seconds=1)
 _STATM = Path("/proc/self/statm")
-
-_ContainerKey = tuple[str, str]
-"""UID of the pod, name of the container."""
+_User = NodeStats | PodStats | ContainerStats
 
 
 class Usage(NamedTuple):
@@ -67,11 +65,6 @@ class Usage(NamedTuple):
         except OSError:
             memory = 0
         return cls(time.process_time_ns(), memory)
-
-
-class _Total(NamedTuple):
-    start_time: str
-    cpu: int
 
 
 class UsageSource:
@@ -94,8 +87,8 @@ class UsageSource:
         self._read_at: datetime | None = None
         self._stats: list[PodStats] = []
         self._machine: NodeStats | None = None
-        self._containers: dict[_ContainerKey, _Total] = {}
-        self._pod_totals: dict[str, int] = {}
+        self._last: dict[str, PodStats] = {}
+        """UID → usage at the last read."""
         self._cpu = 0
 
     async def summary(self) -> Summary:
@@ -132,8 +125,7 @@ class UsageSource:
         else:
             uids = self._pods.uids()
             stats = [pod for pod in decode(body, list[PodStats], "/podStats") if pod.pod_ref.uid in uids]
-            times = (_times(pod, pod.containers, pod.network, pod.ephemeral_storage) for pod in stats)
-            _check_times(chain.from_iterable(times), "/podStats")
+            _check_times(_times_of_pods(stats), "/podStats")
             self._add_up(stats, since=self._read_at or now)
             self._stats = stats
         self._read_at = now
@@ -143,10 +135,10 @@ class UsageSource:
         if body is None:
             return None
         machine = decode(body, NodeStats, "/nodeStats")
-        _check_times(_times(machine, machine.system_containers, machine.fs, machine.rlimit), "/nodeStats")
+        _check_times(_times([machine, *machine.system_containers], [machine.fs, machine.rlimit]), "/nodeStats")
         return machine
 
-    def _add_up(self, stats: Iterable[PodStats], *, since: datetime) -> None:
+    def _add_up(self, stats: Sequence[PodStats], *, since: datetime) -> None:
         """Replace the totals of the pods that were read by totals that do not fall.
 
         Args:
@@ -154,55 +146,60 @@ class UsageSource:
             since: the time of the last read; what a container that is new here has used before does not count for
                 the node, or its total would leap.
         """
-        containers, pods, last_read = {}, {}, since.timestamp()
+        last_read = since.timestamp()
         for pod in stats:
-            uid, used, unknown = pod.pod_ref.uid, 0, 0
+            used = unknown = 0
+            last = self._last.get(pod.pod_ref.uid)
+            containers = {container.name: container for container in last.containers} if last else {}
             for container in pod.containers:
-                key, cpu = (uid, container.name), container.cpu
-                before = self._containers.get(key)
+                cpu, before = container.cpu, containers.get(container.name)
                 if before and before.start_time == container.start_time:
-                    cpu.usage_core_nano_seconds = max(cpu.usage_core_nano_seconds, before.cpu)
-                    used += cpu.usage_core_nano_seconds - before.cpu
+                    grown = cpu.usage_core_nano_seconds - before.cpu.usage_core_nano_seconds
+                    if grown < 0:
+                        cpu.usage_core_nano_seconds -= grown
+                    used += max(grown, 0)
                 else:
                     used += cpu.usage_core_nano_seconds
                     if epoch_seconds(container.start_time) < last_read:
                         unknown += cpu.usage_core_nano_seconds
-                containers[key] = _Total(container.start_time, cpu.usage_core_nano_seconds)
-            pods[uid] = pod.cpu.usage_core_nano_seconds = self._pod_totals.get(uid, 0) + used
+            pod.cpu.usage_core_nano_seconds = used + (last.cpu.usage_core_nano_seconds if last else 0)
             self._cpu += used - unknown
-        self._containers, self._pod_totals = containers, pods
+        self._last = {pod.pod_ref.uid: pod for pod in stats}
 
-    def _node(self, pods: Iterable[PodStats]) -> NodeStats:
+    def _node(self, pods: Sequence[PodStats]) -> NodeStats:
         now, own = to_micro_time(self._clock()), Usage.of_this_process()
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         if self._machine:
             containers = [kubelet, *self._machine.system_containers]
             return replace(self._machine, node_name=self._node_name, system_containers=containers)
-        cores, working_set = 0, own.memory
-        for pod in pods:
-            cores += pod.cpu.usage_nano_cores or 0
-            working_set += pod.memory.working_set_bytes
+        cores = sum([pod.cpu.usage_nano_cores or 0 for pod in pods])
         cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
-        memory = MemoryStats(now, working_set)
+        memory = MemoryStats(now, sum([pod.memory.working_set_bytes for pod in pods], own.memory))
         return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
 
 
-def _times(
-    owner: PodStats | NodeStats,
-    containers: Iterable[ContainerStats],
-    *parts: NetworkStats | FsStats | RlimitStats | None,
-) -> list[str]:
-    """Return all times in the usage of a pod or a node."""
-    users = (owner, *containers)
-    return [time for user in users for time in (user.start_time, user.cpu.time, user.memory.time)] + [
-        part.time for part in parts if part and part.time
-    ]
+def _times(users: Sequence[_User], parts: Iterable[NetworkStats | FsStats | RlimitStats | None]) -> set[str]:
+    """Return the different times in usage: few, where many values are measured at one time."""
+    times = {user.start_time for user in users}
+    times.update(
+        [user.cpu.time for user in users],
+        [user.memory.time for user in users],
+        [part.time for part in parts if part and part.time],
+    )
+    return times
+
+
+def _times_of_pods(pods: Sequence[PodStats]) -> set[str]:
+    containers = chain.from_iterable([pod.containers for pod in pods])
+    return _times(
+        [*pods, *containers], chain.from_iterable([(pod.network, pod.ephemeral_storage) for pod in pods])
+    )
 
 
 def _check_times(times: Iterable[str], path: str) -> None:
     """Raise ProviderUnavailable if a time of the provider is none."""
     try:
-        for text in set(times):
+        for text in times:
             epoch_seconds(text)
     except ValueError as exc:
         raise ProviderUnavailable(f"the provider's answer to {path} has an invalid time: {exc}") from exc

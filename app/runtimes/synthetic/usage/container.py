@@ -39,7 +39,8 @@ class ContainerUsage(msgspec.Struct, frozen=True):
             return self.cpu_limit * (end - start)
         limit = None if self.cpu_limit is None else self.cpu_limit - share
         curve = self.cpu.curve
-        return share * (end - start) + capped_integral(curve, limit, end) - capped_integral(curve, limit, start)
+        until_start = capped_integral(curve, limit, start) if start else 0.0
+        return share * (end - start) + capped_integral(curve, limit, end) - until_start
 
     def bytes(self, time: float) -> int:
         """Return the memory at a time."""
