@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Any, Literal
 
 import msgspec
@@ -36,8 +37,8 @@ class VolumeMount(_Object, frozen=True):
 
     @property
     def path(self) -> str:
-        """The absolute path, as in a kubelet."""
-        return posixpath.join("/", self.mount_path)
+        """The absolute path without empty, `.` and `..` parts."""
+        return posixpath.normpath("/" + self.mount_path.lstrip("/"))
 
 
 class _HostPath(_Object, frozen=True):
@@ -133,7 +134,7 @@ def _describe(volume: Volume, paths: set[str]) -> dict[str, Any]:
             "name": volume.name,
             "kind": "empty",
             "memory": volume.empty_dir.medium == "Memory",
-            "limit": int(parse_quantity(str(limit))) if limit not in (None, "", 0, "0") else None,
+            "limit": ceil(parse_quantity(str(limit or 0))) or None,
             "limit_text": None if limit is None else str(limit),
         }
     return {"name": volume.name, "kind": "files", "optional": paths == {_SERVICE_ACCOUNT}}

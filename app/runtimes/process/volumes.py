@@ -112,7 +112,8 @@ def _put_volume(directory: Path, files: Sequence[VolumeFile]) -> None:
         (directory / name).symlink_to(f"{_DATA}/{name}")
     for name in os.listdir(directory):
         if not name.startswith("..") and name not in tops:
-            (directory / name).unlink()
+            if (directory / name).is_symlink():  # anything else is a mount point of another volume
+                (directory / name).unlink()
         elif name.startswith("..") and name not in (
             _DATA,
             version,
@@ -134,11 +135,14 @@ def _is_same(version: Path, files: Sequence[VolumeFile]) -> bool:
     if found.keys() != {file.path for file in files}:
         return False
     added = 0o440 if version.stat().st_mode & stat.S_ISGID else 0  # by the group that fsGroup gives it
-    return all(
-        stat.S_IMODE(found[file.path].stat().st_mode) == file.mode | added
-        and found[file.path].read_bytes() == file.data
-        for file in files
-    )
+    try:
+        return all(
+            stat.S_IMODE(found[file.path].stat().st_mode) == file.mode | added
+            and found[file.path].read_bytes() == file.data
+            for file in files
+        )
+    except PermissionError:  # a file that its owner may not read
+        return False
 
 
 def _write(version: Path, files: Sequence[VolumeFile], *, group: int | None) -> None:

@@ -13,7 +13,9 @@ the mount point beside them. It is read-only, so that no new file is lost in it.
 makes files, such as /tmp or a home directory, the mount point is an ordinary directory instead.
 """
 
+import contextlib
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -69,13 +71,43 @@ class Mount(NamedTuple):
     """A mount of a container.
 
     Attributes:
-        source: the directory or file.
+        volume: the directory or file of the volume.
+        sub_path: what of it is mounted; empty for all. A directory that does not exist is made.
         path: where the container sees it, absolute.
+        has_points: mount points within it are made in the volume, of which they stay a part, although it is
+            mounted read-only: a cover would show the links of the version that it was made of.
     """
 
-    source: str
+    volume: str
+    sub_path: str
     path: str
     read_only: bool
+    has_points: bool
+
+    @property
+    def source(self) -> str:
+        """The directory or file that is mounted."""
+        return os.path.join(self.volume, self.sub_path) if self.sub_path else self.volume
+
+    def open(self) -> int:
+        """Open what is mounted.
+
+        Raises:
+            OSError: with EXDEV, the `sub_path` leads out of the volume; `filename` is :attr:`source`.
+        """
+        if self.sub_path:
+            self._check_within(os.path.realpath(self.source))
+            with contextlib.suppress(FileExistsError):  # a file
+                os.makedirs(self.source, exist_ok=True)
+        fd = os.open(self.source, os.O_PATH | os.O_CLOEXEC)
+        if self.sub_path:  # a container that runs may have replaced a directory by a link
+            self._check_within(os.readlink(f"/proc/self/fd/{fd}"))
+        return fd
+
+    def _check_within(self, path: str) -> None:
+        inside = os.path.realpath(self.volume)
+        if os.path.commonpath([inside, path]) != inside:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), self.source)
 
 
 class Memory(NamedTuple):
@@ -93,16 +125,19 @@ class Memory(NamedTuple):
     group: int | None
 
 
-def pod_namespace(memories: Iterable[Memory]) -> Namespace:
-    """Make the namespace of a pod.
+def pod_namespace(memories: Iterable[Memory], *, before: Namespace | None = None) -> Namespace:
+    """Make the namespace of a pod, or mount more file systems in the one that it has, and return new descriptors.
 
     Raises:
         OSError: this machine does not allow it.
     """
 
     def build() -> None:
-        _unshare()
-        _mount(None, "/", flags=_MS_REC | _MS_SLAVE)
+        if before:
+            before.enter()
+        else:
+            _unshare()
+            _mount(None, "/", flags=_MS_REC | _MS_SLAVE)
         for memory in memories:
             options = f"mode={memory.mode:o}" + (f",size={memory.limit}" if memory.limit is not None else "")
             _mount("tmpfs", memory.path, type_="tmpfs", flags=_MS_NOSUID | _MS_NODEV, options=options)
@@ -128,10 +163,10 @@ def container_namespace(pod: Namespace, mounts: Iterable[Mount], *, scratch: str
     def build() -> None:
         pod.enter()
         _call("unshare", _CLONE_NEWNS)
-        tree = _Tree(scratch)
         # Opened before the first mount, which may hide them. Parents are mounted before what is within them.
+        tree = _Tree(scratch)
         ordered = sorted(mounts, key=lambda mount: mount.path.count("/"))
-        opened = [(mount, os.open(mount.source, os.O_PATH)) for mount in ordered]
+        opened = [(mount, mount.open()) for mount in ordered]
         for mount, source in opened:
             tree.bind(source, mount)
         tree.protect()
@@ -144,9 +179,11 @@ class _Tree:
     """The mounts of a namespace while it is made."""
 
     def __init__(self, scratch: str) -> None:
-        self._scratch = scratch
+        self._directory, self._scratch = os.open(os.path.dirname(scratch), os.O_PATH), os.path.basename(scratch)
         self._covered: dict[int, str] = {}
         """Device → directory."""
+        self._bound: list[tuple[str, int, Mount]] = []
+        """The path, without links, the descriptor and the mount of all that is bound."""
 
     def bind(self, source: int, mount: Mount) -> None:
         """Mount the file or directory of a descriptor."""
@@ -155,6 +192,7 @@ class _Tree:
         if not os.path.lexists(path):
             self._make_point(path, is_directory=is_directory)
         _mount(f"/proc/self/fd/{source}", path, flags=_MS_BIND | _MS_REC)
+        self._bound.append((path, source, mount))
         if mount.read_only:
             _remount_read_only(path)
 
@@ -164,17 +202,26 @@ class _Tree:
             _remount_read_only(directory)
 
     def _make_point(self, path: str, *, is_directory: bool) -> None:
+        within = [bound for bound in self._bound if path.startswith(f"{bound[0]}/")]
+        if within and within[-1][2].has_points:
+            path = f"/proc/self/fd/{within[-1][1]}{path.removeprefix(within[-1][0])}"
+        else:
+            self._cover_parent(path)
+        os.makedirs(path if is_directory else os.path.dirname(path), mode=0o755, exist_ok=True)
+        if not is_directory:
+            _touch(path)
+
+    def _cover_parent(self, path: str) -> None:
+        """Cover the nearest directory of a path, unless this user makes files in it."""
         parent = os.path.dirname(path)
         while not os.path.isdir(parent):
             parent = os.path.dirname(parent)
         if os.stat(parent).st_dev not in self._covered and not _makes_files_in(parent):
             self._cover(parent)
-        os.makedirs(path if is_directory else os.path.dirname(path), mode=0o755, exist_ok=True)
-        if not is_directory:
-            _touch(path)
 
     def _cover(self, directory: str) -> None:
         """Mount an empty file system on a directory, with the same entries."""
+        os.fchdir(self._directory)  # a mount may hide its path
         before = os.stat(directory)
         mode = stat.S_IMODE(before.st_mode)
         _mount("tmpfs", self._scratch, type_="tmpfs", flags=_MS_NOSUID | _MS_NODEV, options=f"mode={mode:o}")

@@ -137,6 +137,7 @@ class Supervisor:
             specs = {spec["name"]: spec for spec in plan["containers"]}
             for container in self._containers:
                 container.spec = specs.get(container.name, container.spec)
+            self._volumes.add(plan)
             self._add_containers(plan)
 
     def _reconcile(self, now: float) -> float | None:

@@ -10,6 +10,7 @@ Source of the messages: the volume plugins and `makeMounts` of a kubelet.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -72,17 +73,28 @@ class Volumes:
     """
 
     def __init__(self, plan: dict[str, Any], directory: str) -> None:
-        self._volumes: list[dict[str, Any]] = plan.get("volumes", [])
+        self._volumes: list[dict[str, Any]] = []
+        self._pending: list[dict[str, Any]] = []
+        """Those that are not ready yet."""
+        self._mounted: set[str] = set()
+        """The file systems in memory that the namespace has."""
         self._files: str = plan.get("files", "")
         self._mode: str = plan.get("mounts", "auto")
         self._group: int | None = plan.get("fs_group")
         self._directory = directory
         self._namespace: Namespace | None = None
         self._refusal: str | None = None
-        self._is_ready = False
         self._measured_at = float("-inf")
         self.note: str | None = None
         """That volumes are not mounted, for the status of the pod; None if they are."""
+        self.add(plan)
+
+    def add(self, plan: dict[str, Any]) -> None:
+        """Add the volumes of a plan that are new: those that only an ephemeral container mounts."""
+        names = {volume["name"] for volume in self._volumes}
+        new = [volume for volume in plan.get("volumes", []) if volume["name"] not in names]
+        self._volumes += new
+        self._pending += new
 
     def prepare(self, container: dict[str, Any]) -> Prepared:
         """Prepare a run of a container of the plan.
@@ -93,20 +105,14 @@ class Volumes:
         mounts = container.get("mounts") or []
         with _umask(0o022):
             self._set_up()
-            found = [mount for mount in mounts if self._is_there(mount)]
-            sources = [(mount, self._source(mount, container["name"])) for mount in found]
+        found = [mount for mount in mounts if self._is_there(mount)]
+        bound = [self._mount(mount) for mount in found]
         self._measured_at = float("-inf")
-        bound = [
-            Mount(source, mount["path"], mount["read_only"] or self._volume(mount)["kind"] == "files")
-            for mount, source in sources
-            if source != mount["path"] or mount["read_only"]
-        ]
-        if not bound:
+        if all(mount.source == mount.path and not mount.read_only for mount in bound):
             return Prepared()
         if self._mode == "environment":
             return self._in_environment(found, "MOUNTS=environment")
-        if self._namespace is None and self._refusal is None:
-            self._enter_namespace()
+        self._enter_namespace()
         if self._namespace is None:
             refusal = self._refusal or ""
             if self._mode == "namespace":
@@ -117,6 +123,11 @@ class Volumes:
         try:
             return Prepared(container_namespace(self._namespace, bound, scratch=scratch, cwd=container["cwd"]))
         except OSError as exc:
+            for mount in found:
+                if mount["sub_path"] and exc.filename == self._mount(mount).source:
+                    does = "prepare subPath" if exc.errno == errno.EXDEV else "create subPath directory"
+                    where = f'for volumeMount "{mount["volume"]}" of container "{container["name"]}"'
+                    raise VolumeProblem("CreateContainerConfigError", f"failed to {does} {where}") from exc
             problem = f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror)
             if exc.filename == container["cwd"]:
                 raise VolumeProblem("CreateContainerError", f"workingDir: {exc.strerror}") from exc
@@ -125,7 +136,7 @@ class Volumes:
     def exceeded(self, now: float) -> str | None:
         """Return why the pod is evicted: an emptyDir is larger than its limit; None if none is known to be."""
         limited = [volume for volume in self._volumes if volume["kind"] == "empty" and volume["limit"] is not None]
-        if not limited or not self._is_ready or now < self._measured_at + _MEASURE_SECONDS:
+        if not limited or self._pending or now < self._measured_at + _MEASURE_SECONDS:
             return None
         self._measured_at = now
         for volume in limited:
@@ -136,7 +147,7 @@ class Volumes:
     def due(self) -> float | None:
         """Return the monotonic time of the next measurement; None if there is nothing to measure."""
         has_limit = any(volume["kind"] == "empty" and volume["limit"] is not None for volume in self._volumes)
-        return self._measured_at + _MEASURE_SECONDS if has_limit and self._is_ready else None
+        return self._measured_at + _MEASURE_SECONDS if has_limit and not self._pending else None
 
     def remove(self) -> None:
         """Remove what lives as the pod does: directories, and files that the provider has written."""
@@ -159,15 +170,13 @@ class Volumes:
         Raises:
             VolumeProblem: one is not ready.
         """
-        if self._is_ready:
-            return
-        for volume in self._volumes:
+        for volume in list(self._pending):
             try:
                 self._set_up_volume(volume)
+                self._pending.remove(volume)
             except OSError as exc:
                 message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {exc.strerror or exc}'
                 raise VolumeProblem(None, message) from exc
-        self._is_ready = True
 
     def _set_up_volume(self, volume: dict[str, Any]) -> None:
         if volume["kind"] == "host":
@@ -214,43 +223,46 @@ class Volumes:
                     mask = (0o440 if read_only else 0o660) | (0o2110 if is_directory else 0)
                     os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | mask)
 
-    def _source(self, mount: dict[str, Any], container: str) -> str:
-        """Return the directory or file that is mounted; a `subPath` that does not exist is made.
+    def _mount(self, mount: dict[str, Any]) -> Mount:
+        """Return a mount of the plan as one of a namespace.
 
         Raises:
-            VolumeProblem: the `subPath` is not within the volume.
+            VolumeProblem: it has no valid `subPath`.
         """
-        root, sub_path = self._path(self._volume(mount)), mount["sub_path"]
+        volume, sub_path = self._volume(mount), mount["sub_path"] or ""
         if mount["missing"]:
             raise VolumeProblem("CreateContainerConfigError", f'missing value for "{mount["missing"]}"')
-        if not sub_path:
-            return root
         if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
             raise VolumeProblem("CreateContainerConfigError", "a subPath is absolute or has `..`")
-        path = os.path.join(root, sub_path)
-        where = f'for volumeMount "{mount["volume"]}" of container "{container}"'
-        inside = os.path.realpath(root)
-        if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
-            raise VolumeProblem("CreateContainerConfigError", f"failed to prepare subPath {where}")
-        try:
-            os.makedirs(path, exist_ok=True)
-        except FileExistsError:  # a file
-            pass
-        except OSError as exc:
-            message = f"failed to create subPath directory {where}"
-            raise VolumeProblem("CreateContainerConfigError", message) from exc
-        return os.path.realpath(path)
+        is_files = volume["kind"] == "files"
+        return Mount(
+            self._path(volume),
+            sub_path,
+            mount["path"],
+            read_only=mount["read_only"] or is_files,
+            has_points=is_files and not sub_path,
+        )
 
     def _enter_namespace(self) -> None:
-        memories = [
-            Memory(self._empty(volume), volume["limit"], 0o2777 if self._group is not None else 0o777, self._group)
+        """Make the namespace of the pod, or mount what it does not have yet."""
+        missing = [
+            volume
             for volume in self._volumes
-            if volume["kind"] == "empty" and volume["memory"]
+            if volume["kind"] == "empty" and volume["memory"] and volume["name"] not in self._mounted
         ]
+        if self._refusal is not None or (self._namespace and not missing):
+            return
+        mode = 0o777 if self._group is None else 0o2777
+        memories = [Memory(self._empty(volume), volume["limit"], mode, self._group) for volume in missing]
+        before = self._namespace
         try:
-            self._namespace = pod_namespace(memories)
+            self._namespace = pod_namespace(memories, before=before)
         except OSError as exc:
             self._refusal = exc.strerror or str(exc)
+            return
+        if before:
+            before.close()
+        self._mounted |= {volume["name"] for volume in missing}
 
     def _in_environment(self, mounts: list[dict[str, Any]], why: str) -> Prepared:
         names = sorted({mount["volume"] for mount in mounts})

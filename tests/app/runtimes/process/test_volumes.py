@@ -147,6 +147,13 @@ def test_many_writers_leave_one_version(runtime: ProcessRuntime, root: Path) -> 
     assert len(os.listdir(directory(root))) == 4
 
 
+def test_a_file_that_nobody_may_read_is_replaced(runtime: ProcessRuntime, root: Path) -> None:
+    for text in ("one", "one", "two"):
+        put(runtime, Volume(name="config", files=[VolumeFile(path="key", mode=0, data=text.encode())]))
+    (directory(root) / "key").chmod(0o400)
+    assert (directory(root) / "key").read_text() == "two"
+
+
 def test_a_uid_that_is_no_name_is_refused(runtime: ProcessRuntime) -> None:
     with pytest.raises(InvalidRequest, match=r"metadata\.uid"):
         put(runtime, files(key="value"), uid="../other")
@@ -213,6 +220,74 @@ def test_volumes_are_mounted_where_the_container_wants(
     pod.driven.until_over()
     assert not (pod.driven.directory.path / ".empty").exists()
     assert not directory(root).exists()
+
+
+@needs_namespaces
+def test_an_update_reaches_volumes_with_others_inside(runtime: ProcessRuntime, root: Path) -> None:
+    pod = Pod(
+        runtime,
+        volumes=[CONFIG, EMPTY, {"name": "secret", "secret": {"secretName": "app"}}],
+        sent=[files(key="value"), files("secret", password="hidden")],
+        volumeMounts=[
+            mount("/of-the-test"),
+            mount("/of-the-test/cache/deep", "cache"),
+            mount("/of-the-test/one.txt", "secret", subPath="password"),
+        ],
+    )
+    pod.driven.until_running()
+    pod.put(files(key="changed", new="file"))
+    assert (
+        pod.sh("cd /of-the-test; cat key new one.txt; touch cache/deep/x && echo yes") == "changedfilehiddenyes\n"
+    )
+    pod.put(files(key="changed"))
+    assert pod.sh("ls /of-the-test") == "cache\nkey\none.txt\n"
+
+
+@needs_namespaces
+def test_a_sub_path_may_be_in_memory(runtime: ProcessRuntime) -> None:
+    memory = {"name": "cache", "emptyDir": {"medium": "Memory"}}
+    mounts = [mount("/of-the-test", "cache", subPath="a/b"), mount("/all-of-the-test", "cache")]
+    pod = Pod(runtime, volumes=[memory], volumeMounts=mounts)
+    pod.driven.until_running()
+    assert pod.sh("echo shared > /of-the-test/file; cat /all-of-the-test/a/b/file") == "shared\n"
+
+
+@needs_namespaces
+def test_a_mount_hides_neither_files_nor_mounts(runtime: ProcessRuntime, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of the machine")
+    host = {"name": "host", "hostPath": {"path": f"{tmp_path}/file"}}
+    above = os.path.commonpath([root, tmp_path])
+    pod = Pod(
+        runtime,
+        volumes=[CONFIG, EMPTY, host],
+        sent=[files(key="value")],
+        volumeMounts=[
+            mount(f"{tmp_path}/file", "host"),
+            mount("/of-the-test/inner", "cache"),
+            mount("/of-the-test//"),
+            mount(f"{above}/", "cache"),
+        ],
+    )
+    pod.driven.until_running()
+    assert (
+        pod.sh(f"cat {tmp_path}/file /of-the-test/key; ls -d /of-the-test/inner")
+        == "of the machinevalue/of-the-test/inner\n"
+    )
+
+
+@needs_namespaces
+def test_an_ephemeral_container_mounts_another_volume(runtime: ProcessRuntime) -> None:
+    late = {"name": "late", "configMap": {"name": "app"}}
+    memory = {"name": "memory", "emptyDir": {"medium": "Memory"}}
+    pod = Pod(runtime, volumes=[EMPTY, late, memory], volumeMounts=[mount("/x-of-the-test", "cache")])
+    pod.driven.until_running()
+    pod.put(files("late", key="value"))
+    mounts = [mount("/of-the-test", "late"), mount("/memory-of-the-test", "memory")]
+    debug = shell("cat /of-the-test/key; df /memory-of-the-test | tail -1", "debug", volumeMounts=mounts)
+    pod.driven.change(ephemeralContainers=[debug])
+    pod.driven.until(lambda _: pod.driven.container("debug").state.terminated)
+    log = b"".join(pod.driven.log("debug"))
+    assert log.startswith(b"valuetmpfs")
 
 
 @needs_namespaces
