@@ -4,6 +4,7 @@ import difflib
 import ipaddress
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -119,6 +120,11 @@ class Settings(BaseSettings):
     slurm_gres: Mapping[str, str] = Field(
         default={"nvidia.com/gpu": "gpu"},
         description="generic resources of Slurm: a JSON object of resource names and GRES names",
+    )
+    container_command: str = Field(
+        default="",
+        description="command of Slurm jobs that runs a container in its image, such as "
+        "apptainer exec --bind={mounts} docker://{image}; default: the command runs on the host",
     )
     slurm_python: str = Field(
         default="python3", pattern=r"^[\w./+-]+$", description="Python 3.11 or later on the nodes of Slurm"
@@ -293,6 +299,18 @@ class Settings(BaseSettings):
         if not all(_SLURM_NAME.fullmatch(name) for name in names):
             raise ValueError("a partition has letters, digits, dots, hyphens and underscores only")
         return names
+
+    @field_validator("container_command")
+    @classmethod
+    def _is_template(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError as exc:
+            raise ValueError(f"not a command: {exc}") from None
+        known = {"image", "container", "pod", "namespace", "workdir", "mounts"}
+        if unknown := set(re.findall(r"{(\w+)}", value)) - known:
+            raise ValueError(f"has an unknown placeholder {min(unknown)}; there are {', '.join(sorted(known))}")
+        return value
 
     @field_validator("slurm_gres")
     @classmethod

@@ -61,7 +61,10 @@ class Port(_Object, frozen=True):
 
 
 def hook_command(hook: Hook | None, ports: list[Port], placement: Placement) -> dict[str, Any] | None:
-    """Return a hook as `argv` and `env`; None without a hook. Without an `argv`, the hook fails."""
+    """Return a hook as `argv` and `env`; None without a hook. Without an `argv`, the hook fails.
+
+    `is_of_host` is False for a command of the container.
+    """
     if hook is None:
         return None
     argv: list[str] = []
@@ -73,7 +76,7 @@ def hook_command(hook: Hook | None, ports: list[Port], placement: Placement) -> 
         env = {http_get.REQUEST: json.dumps(_request(hook.http_get, ports, placement))}
     elif hook.sleep:
         argv = [*_PYTHON, "-c", f"import time; time.sleep({hook.sleep.seconds})"]
-    return {"argv": argv, "env": env}
+    return {"argv": argv, "env": env, "is_of_host": hook.exec is None}
 
 
 def _request(action: _HttpGetAction, ports: list[Port], placement: Placement) -> dict[str, Any]:

@@ -7,7 +7,7 @@ a directory that the cluster shares. Slurm is the authority for whether the job 
 import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import structlog
 
@@ -23,6 +23,7 @@ from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.runtime import ProcessRuntime, ends_input
 from app.runtimes.slurm.cluster import ClusterReader
 from app.runtimes.slurm.commands import SlurmError
+from app.runtimes.slurm.container_command import check_images, prefix, with_images
 from app.runtimes.slurm.job_dir import JobDirectory
 from app.runtimes.slurm.job_options import job_options
 from app.runtimes.slurm.job_queue import JobQueue
@@ -62,6 +63,7 @@ class SlurmRuntime(ProcessRuntime):
             InvalidRequest: a field is not supported.
         """
         job_options(pod.manifest, self.settings)
+        check_images(pod.manifest, self.settings.container_command)
         return super().create(pod, now=now)
 
     def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
@@ -120,7 +122,10 @@ class SlurmRuntime(ProcessRuntime):
 
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
         """Run a command as a child of the pod's shim, which srun reaches."""
-        return self._streams(pod).run(container, command, streams)
+        plan, template = self._plan(pod, self._job_directory(pod)), self.settings.container_command
+        described = next(found for found in plan["containers"] if found["name"] == container)
+        words = prefix(described, pod.manifest, template) if template else []
+        return self._streams(pod).run(container, [*words, *command], streams)
 
     def attach(
         self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
@@ -169,6 +174,9 @@ class SlurmRuntime(ProcessRuntime):
         queue = self._context.read_queue()
         job = find_job(self._job_directory(pod), queue) if queue else None
         return queue is None or (job is not None and not job.is_over)
+
+    def _plan(self, pod: AcceptedPod, directory: PodDirectory) -> dict[str, Any]:
+        return with_images(super()._plan(pod, directory), pod.manifest, self.settings.container_command)
 
     def _inherited_variables(self) -> dict[str, str]:
         """Return none: a container has the variables of its job, which Slurm sets on its node."""

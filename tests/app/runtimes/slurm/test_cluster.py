@@ -73,7 +73,14 @@ def test_a_controller_that_is_gone_makes_the_node_unready(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SLURM_PARTITIONS", "a b"), ("SLURM_GRES", '{"x/y": "gpu:1"}'), ("SLURM_PYTHON", "a b")]
+    ("name", "value"),
+    [
+        ("SLURM_PARTITIONS", "a b"),
+        ("SLURM_GRES", '{"x/y": "gpu:1"}'),
+        ("SLURM_PYTHON", "a b"),
+        ("CONTAINER_COMMAND", "x {img}"),
+        ("CONTAINER_COMMAND", "'"),
+    ],
 )
 def test_invalid_settings_stop_the_start(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
