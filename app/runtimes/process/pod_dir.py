@@ -18,7 +18,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -41,6 +40,7 @@ from app.runtimes.process.shim.record import (
     replace,
     send_plan,
 )
+from app.runtimes.process.shim.volumes import remove_tree
 from app.runtimes.process.volumes import volumes_of
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")
@@ -145,7 +145,7 @@ class PodDirectory:
                 if (observations and observations[-1].final) or not (observations or may_start):
                     return False
                 for number in others:
-                    shutil.rmtree(self._pod_directory / str(number))
+                    remove_tree(str(self._pod_directory / str(number)))
                 self.path.mkdir(mode=0o700, exist_ok=True)
                 self._start_shim(plan(), lock)
                 return True
@@ -196,7 +196,7 @@ class PodDirectory:
                 if lock is None:
                     return False
                 if self._instances() in ([], [self._number]):
-                    shutil.rmtree(self._pod_directory)
+                    remove_tree(str(self._pod_directory))
                 return True
         except FileNotFoundError:
             return True

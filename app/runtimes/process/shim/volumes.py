@@ -156,7 +156,7 @@ class Volumes:
             self._namespace = None
         if self._volumes:
             for path in (os.path.join(self._directory, _EMPTY), self._files):
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path, ignore_errors=True)
 
     def _volume(self, mount: dict[str, Any]) -> dict[str, Any]:
         return next(volume for volume in self._volumes if volume["name"] == mount["volume"])
@@ -269,6 +269,23 @@ class Volumes:
         env = {_variable(name): self._path(next(v for v in self._volumes if v["name"] == name)) for name in names}
         self.note = f"the volumes are not mounted ({why}); $VOLUME_NAME has the directory of each"
         return Prepared(env=env)
+
+
+def remove_tree(path: str, *, ignore_errors: bool = False) -> None:
+    """Remove a directory with all that is in it, in directories too that a container has made read-only.
+
+    Args:
+        ignore_errors: remove what can be removed.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for directory, names, _ in os.walk(path):
+        for each in (os.path.join(directory, name) for name in names):
+            if not os.path.islink(each):
+                with contextlib.suppress(OSError):
+                    os.chmod(each, 0o700)
+    shutil.rmtree(path, ignore_errors=ignore_errors)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from app.kubernetes.pod import PodReference
 from app.runtimes import Volume, VolumeFile
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.shim import namespaces
+from app.runtimes.process.shim.volumes import remove_tree
 from tests.app.runtimes.process import Driven, QuickRuntime, settings, shell
 from tests.sessions import finish
 from tests.waiting import eventually, together
@@ -241,6 +242,17 @@ def test_an_update_reaches_volumes_with_others_inside(runtime: ProcessRuntime, r
     )
     pod.put(files(key="changed"))
     assert pod.sh("ls /of-the-test") == "cache\nkey\none.txt\n"
+
+
+def test_read_only_directories_of_a_container_are_removed(tmp_path: Path) -> None:
+    pod = tmp_path / "pod"
+    (pod / "cache" / "module").mkdir(parents=True)
+    (pod / "cache" / "module" / "file").touch()
+    (pod / "link").symlink_to(tmp_path)
+    for path, mode in (("cache/module", 0o555), ("cache", 0)):
+        (pod / path).chmod(mode)
+    remove_tree(str(pod))
+    assert os.listdir(tmp_path) == []
 
 
 @needs_namespaces
