@@ -107,7 +107,7 @@ class ProviderClient:
         return True
 
     async def put_volumes(self, pod: Object, volumes: Sequence[msgspec.Struct]) -> bool:
-        """Send volumes of a pod, each with all of its files.
+        """Send volumes of a pod, each with all of its files; one by one where all are too large for a request.
 
         Errors are without the provider's message, which may quote the files.
 
@@ -126,6 +126,8 @@ class ProviderClient:
         if answer.status in NO_SUCH_PATH:
             self._forget(_VOLUMES)
             return False
+        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(volumes) > 1:
+            return all([await self.put_volumes(pod, [volume]) for volume in volumes])
         check(answer._replace(body=b""))
         return True
 

@@ -198,6 +198,22 @@ async def test_refused_volumes_hold_up_the_pod(
             assert not wanting.requests_to("/createPod")
 
 
+async def test_volumes_too_large_together_are_sent_apart(
+    api: ApiServer, wanting: StubProvider, controlling: Controlling
+) -> None:
+    api.store.create("configmaps", CONFIG)
+    pod = mounting(configMap={"name": "config"})
+    spec, mounts = pod["spec"], pod["spec"]["containers"][0]["volumeMounts"]
+    spec["volumes"] = [*spec["volumes"], {**spec["volumes"][0], "name": "w"}]
+    spec["containers"][0]["volumeMounts"] = [*mounts, {"name": "w", "mountPath": "/w"}]
+    api.store.create("pods", pod)
+    with wanting.failing("/podVolumes", 413, times=1):
+        async with controlling(wanting):
+            await api.until(lambda: phase(api) == "Running")
+    sent = [[volume["name"] for volume in each.body["volumes"]] for each in wanting.requests_to("/podVolumes")]
+    assert sent == [["v", "w"], ["v"], ["w"]]
+
+
 async def test_refused_changes_leave_the_pod_running(
     api: ApiServer, wanting: StubProvider, controlling: Controlling
 ) -> None:
