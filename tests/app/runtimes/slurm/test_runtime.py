@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import InvalidRequest
+from app.kubernetes.pod import PodReference
 from app.runtimes.slurm import SlurmRuntime
 from tests.app.runtimes.process import SECRET, Driven, settings, shell
+from tests.app.runtimes.process.test_volumes import files
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import Run
 from tests.waiting import eventually
@@ -266,3 +268,18 @@ def test_states_are_read_once_for_all_pods(
     for pod in pods:
         pod.read()
     assert asked.read_text().split() == ["x"]
+
+
+def test_files_of_volumes_reach_the_job(runtime: SlurmRuntime, tmp_path: Path) -> None:
+    mount = {"name": "config", "mountPath": "/etc"}
+    pod = Driven(
+        runtime,
+        shell("cat ${VOLUME_CONFIG:-/etc}/greeting", volumeMounts=[mount]),
+        volumes=[{"name": "config", "configMap": {"name": "config"}}],
+        restartPolicy="Never",
+    )
+    runtime.put_volumes(PodReference("default", "web-0", pod.uid), [files(greeting="hello")])
+    pod.sync()
+    assert pod.until_over().phase == "Succeeded"
+    assert pod.log() == [b"hello"]
+    assert not list(tmp_path.glob("shared/*/volumes/*"))
