@@ -120,7 +120,8 @@ def test_a_killed_provider_leaves_no_command(pod: Driven) -> None:
     worker = os.fork()
     if worker == 0:
         with suppress(BaseException):
-            read_until(pod.sh(WAITING, tty=True).terminal, b"ready")
+            session = pod.sh(WAITING, tty=True)  # kept: one that is not referred to hangs up
+            read_until(session.terminal, b"ready")
             os.kill(os.getpid(), signal.SIGKILL)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == -signal.SIGKILL
