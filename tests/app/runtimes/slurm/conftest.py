@@ -1,6 +1,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from tests.app.runtimes.process import Driven, QuickRuntime, settings
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 
 
-@pytest.fixture(scope="module")
-def shared_cluster() -> Iterator[SlurmCluster]:
-    """Yield a cluster with two nodes."""
+@contextmanager
+def started() -> Iterator[SlurmCluster]:
+    """Yield a new cluster with two nodes."""
     if not SlurmCluster.is_installed():
         if os.environ.get("CI"):
             pytest.fail("Slurm is not installed: in CI nothing is skipped")
@@ -27,13 +28,30 @@ def shared_cluster() -> Iterator[SlurmCluster]:
         cluster.remove()
 
 
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[SlurmCluster]:
+    """Yield the cluster of a module."""
+    with started() as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def cluster(shared_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+def own_cluster() -> Iterator[SlurmCluster]:
+    """Yield the cluster of one test, whose controller may be killed: its nodes take long to return to it."""
+    with started() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
     """Yield a cluster without jobs, which the commands of the runtime use."""
-    monkeypatch.setenv("SLURM_CONF", str(shared_cluster.configuration))
-    monkeypatch.setenv("PATH", shared_cluster.environment["PATH"])
-    yield shared_cluster
-    shared_cluster.clear()
+    is_own = "own_cluster" in request.fixturenames
+    cluster: SlurmCluster = request.getfixturevalue("own_cluster" if is_own else "shared_cluster")
+    monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
+    monkeypatch.setenv("PATH", cluster.environment["PATH"])
+    yield cluster
+    if not is_own:
+        cluster.clear()
 
 
 class QuickSlurmRuntime(SlurmRuntime):

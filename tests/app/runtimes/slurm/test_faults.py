@@ -32,6 +32,8 @@ Driven(
 ).sync()
 """
 """A provider that submits one pod."""
+KILL = "${SBATCH_FAULT:-false} && kill -9 $PPID"
+"""Kills the provider of :func:`until_killed`, and never the process of the tests."""
 
 
 def once(runs: Path) -> str:
@@ -45,7 +47,7 @@ def until_killed(directory: Path, uid: str, at: datetime, script: str) -> None:
         [sys.executable, "-c", PROVIDER, str(directory), uid, at.isoformat(), script],
         cwd=ROOT,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SBATCH_FAULT": "true"},
     )
     assert done.returncode == -signal.SIGKILL
 
@@ -69,7 +71,7 @@ def fake_sbatch(cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "step",
-    ["kill -9 $PPID", '/usr/bin/sbatch "$@"; kill -9 $PPID', 'kill -9 $PPID; exec /usr/bin/sbatch "$@"'],
+    [KILL, f'/usr/bin/sbatch "$@"; {KILL}', f'{KILL}; exec /usr/bin/sbatch "$@"'],
     ids=["before the submit", "after the submit", "during the submit"],
 )
 def test_a_provider_killed_while_it_submits(
@@ -88,7 +90,7 @@ def test_a_provider_killed_while_it_submits(
 def test_a_submit_under_way_is_waited_for(
     fake_sbatch: FakeSbatch, cluster: SlurmCluster, make_runtime: MakeRuntime, tmp_path: Path
 ) -> None:
-    fake_sbatch(f'kill -9 $PPID; until [ -e {tmp_path}/go ]; do sleep 0.01; done; exec /usr/bin/sbatch "$@"')
+    fake_sbatch(f'{KILL}; until [ -e {tmp_path}/go ]; do sleep 0.01; done; exec /usr/bin/sbatch "$@"')
     at, uid, script = datetime.now(UTC), "6f1c", once(tmp_path / "runs")
     until_killed(tmp_path / "shared", uid, at, script)
     pod = Driven(make_runtime(), shell(script), uid=uid, restartPolicy="Never", accepted_at=at)
@@ -113,6 +115,7 @@ def test_a_second_job_of_a_pod_runs_nothing(run: Run, cluster: SlurmCluster, tmp
     assert (tmp_path / "runs").read_text() == "run\n"
 
 
+@pytest.mark.usefixtures("own_cluster")
 def test_a_controller_killed_amid_submits(runtime: SlurmRuntime, cluster: SlurmCluster, tmp_path: Path) -> None:
     pods = [
         Driven(runtime, shell(f"echo {number} >> {tmp_path}/runs"), restartPolicy="Never") for number in range(12)
@@ -128,6 +131,7 @@ def test_a_controller_killed_amid_submits(runtime: SlurmRuntime, cluster: SlurmC
     assert sorted(map(int, (tmp_path / "runs").read_text().split())) == list(range(12))
 
 
+@pytest.mark.usefixtures("own_cluster")
 def test_a_job_lost_by_the_controller_comes_back(run: Run, cluster: SlurmCluster, tmp_path: Path) -> None:
     pod = run(
         shell(once(tmp_path / "runs")), restartPolicy="Never", metadata={"annotations": annotated(flags="hold")}
@@ -141,6 +145,7 @@ def test_a_job_lost_by_the_controller_comes_back(run: Run, cluster: SlurmCluster
     assert (tmp_path / "runs").read_text() == "run\n"
 
 
+@pytest.mark.usefixtures("own_cluster")
 def test_pods_keep_their_statuses_without_a_controller(run: Run, cluster: SlurmCluster, tmp_path: Path) -> None:
     pod = run(shell(f"until [ -e {tmp_path}/go ]; do sleep 0.02; done"), restartPolicy="Never")
     running = pod.until_running()
