@@ -169,7 +169,7 @@ async def start(
             )
             stack.push_async_callback(server.close)
             # One connection per request: a client is authenticated when it connects.
-            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, force_close=True))
+            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust, force_close=True, limit=0))
             stack.push_async_callback(session.close)
             return Kubelet(server, session)
 
