@@ -221,6 +221,7 @@ def test_usage_is_that_of_the_shim(run: Run, runtime: SlurmRuntime) -> None:
     pod = run(shell("exec sleep 3600"))
     pod.until_running()
     usage = runtime.usage(pod.pod)
+    usage.prepare()
 
     def measured() -> int | None:
         found = usage.containers(pod.status, at=pod.timeline[-1].effective_at, history=None)
