@@ -63,8 +63,11 @@ class ProcessUsage(PodUsage):
     def prepare(self) -> None:
         """Ask the pod's shim to measure."""
         self._asked_at = time.time()
-        has_shim = self._directory.request_usage()
-        self._deadline = time.monotonic() + (_WAIT_SECONDS if has_shim else 0)
+        self._deadline = time.monotonic() + (_WAIT_SECONDS if self._ask() else 0)
+
+    def _ask(self) -> bool:
+        """Ask the shim to measure; return whether it will."""
+        return self._directory.request_usage()
 
     def containers(self, status: PodStatus, *, at: datetime, history: ReadyHistory | None) -> list[ContainerStats]:
         """Return the usage of the containers that run and were measured in this run, within the last minute."""

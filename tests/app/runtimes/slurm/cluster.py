@@ -128,7 +128,7 @@ class SlurmCluster:
         """Kill slurmctld with SIGKILL."""
         pid = self._pid("slurmctld")
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not is_alive(pid))
+        _until_ended(pid)
         (self.root / "slurmctld.pid").unlink()
 
     def start_node(self, name: str) -> None:
@@ -184,7 +184,7 @@ class SlurmCluster:
                 os.kill(pid, signal.SIGTERM)
         for pid in self._daemons:
             with suppress(AssertionError):
-                eventually(lambda pid=pid: not is_alive(pid), seconds=10)  # type: ignore[misc]
+                _until_ended(pid, seconds=10)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for pid in self._left():
@@ -203,3 +203,8 @@ class SlurmCluster:
 
 
 _ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL")
+
+
+def _until_ended(pid: int, *, seconds: float = 30) -> None:
+    """Wait until a process has ended."""
+    eventually(lambda: not is_alive(pid), seconds=seconds)

@@ -146,11 +146,13 @@ def test_a_job_lost_by_the_controller_comes_back(run: Run, cluster: SlurmCluster
 
 
 @pytest.mark.usefixtures("own_cluster")
-def test_pods_keep_their_statuses_without_a_controller(run: Run, cluster: SlurmCluster, tmp_path: Path) -> None:
+def test_pods_keep_their_statuses_without_a_controller(
+    run: Run, runtime: SlurmRuntime, cluster: SlurmCluster, tmp_path: Path
+) -> None:
     pod = run(shell(f"until [ -e {tmp_path}/go ]; do sleep 0.02; done"), restartPolicy="Never")
     running = pod.until_running()
     cluster.kill_controller()
-    eventually(lambda: ready(pod.runtime)["status"] == "False")  # type: ignore[arg-type]
+    eventually(lambda: ready(runtime)["status"] == "False")
     (tmp_path / "go").touch()
     eventually(lambda: "true" in (pod.directory.path / "state.json").read_text())
     assert pod.read() == running

@@ -187,7 +187,11 @@ def test_annotations_choose_nodes(run: Run, cluster: SlurmCluster) -> None:
 def test_a_pod_that_waits_for_an_object_is_no_job(run: Run, cluster: SlurmCluster) -> None:
     reference = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "later", "key": "password"}}}
     pod = run(shell("echo $PASSWORD", env=[reference]), restartPolicy="Never")
-    pod.until(lambda status: status.container_statuses[0].state.waiting.reason == "CreateContainerConfigError")  # type: ignore[union-attr]
+    pod.until(
+        lambda _: (
+            (waiting := pod.container("web").state.waiting) and waiting.reason == "CreateContainerConfigError"
+        )
+    )
     assert cluster.jobs("%i") == []
     pod.change(containers=[shell("echo $PASSWORD", env=[{"name": "PASSWORD", "value": SECRET}])])
     assert pod.until_over().phase == "Succeeded"
