@@ -37,7 +37,7 @@ def install_shim(root: Path) -> Path:
 
 
 def _readable(directory: Path) -> Path:
-    """Let all users that jobs run as read a copy, and return it."""
+    """Make a copy readable for all users, and return it."""
     for path in (directory, directory / "shim"):
         path.chmod(0o755)
     for path in (directory / "shim").glob("*.py"):
