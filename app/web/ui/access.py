@@ -178,9 +178,8 @@ def _root() -> str:
 
 def _target(given: str | None) -> str:
     """Return the page to open after signing in: the given one if it is of the dashboard, else the first."""
-    parts = urlsplit(given or "")
-    is_page = not parts.scheme and not parts.netloc and parts.path.startswith(f"{_root()}/")
-    return given if given and is_page else f"{_root()}/"
+    first = f"{_root()}/"
+    return given if given and given.startswith(first) and given.isprintable() else first
 
 
 def _is_cross_origin() -> bool:

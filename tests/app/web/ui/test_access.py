@@ -130,9 +130,11 @@ class TestTheForm:
 
 class TestASession:
     @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-    def test_is_not_for_the_api(self, client: FlaskClient, method: str, path: str) -> None:
+    def test_is_not_for_the_api(self, app: Flask, method: str, path: str) -> None:
+        client = app.test_client(use_cookies=False)
         cookie = sign_in(client).headers["Set-Cookie"].partition(";")[0]
 
+        assert client.get("/ui/pods", headers={"Cookie": cookie}).status_code == 200
         assert client.open(path, method=method, headers={"Cookie": cookie}).status_code == 401
 
     def test_shows_and_changes_nothing(self, client: FlaskClient) -> None:
@@ -144,7 +146,8 @@ class TestASession:
         cookie = sign_in(app.test_client()).headers["Set-Cookie"].partition(";")[0]
 
         def code(**settings: str) -> int:
-            client = make_app(**{"provider_token": TOKEN, "node_name": "secret-node", **settings}).test_client()
+            other = make_app(**{"provider_token": TOKEN, "node_name": "secret-node", **settings})
+            client = other.test_client(use_cookies=False)
             return client.get("/ui/pods", headers={**BROWSER, "Cookie": cookie}).status_code
 
         assert code() == 200

@@ -326,14 +326,6 @@ def test_the_page_only_shows(client: FlaskClient, path: str, method: str) -> Non
     assert client.open(path, method=method).status_code == 405
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/ui", "/ui/static/ui.css"])
-def test_there_is_no_dashboard_with_a_token(make_app: MakeApp, path: str) -> None:
-    client = make_app(provider_token=TOKEN).test_client()
-
-    assert client.get(path).status_code == 401
-    assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 404
-
-
 def test_the_port_for_probes_has_no_page(make_app: MakeApp) -> None:
     client = make_app(health_port=3001).test_client()
 
