@@ -12,6 +12,7 @@ from app.core.settings import HEALTH_THREADS, Settings
 from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
+from app.pods.changes import Changes
 from app.pods.context import NodeContext
 from app.pods.disk_reserve import DiskReserve
 from app.pods.history import History
@@ -45,6 +46,7 @@ class Services:
     history: History
     audit: AuditLog
     queries: PodQueries
+    changes: Changes
     usage: UsageService
     volumes: VolumeService
     clock: NodeClock
@@ -79,6 +81,7 @@ class Services:
             history=History(node, queries, audit, usage=usage, volumes=volumes),
             audit=audit,
             queries=queries,
+            changes=Changes(node),
             usage=usage,
             volumes=volumes,
             clock=node_clock,

@@ -15,7 +15,8 @@ _PAGE = """\
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <meta name="color-scheme" content="light dark">
   <title>Virtual Kubelet: Web</title>
-  <link rel="stylesheet" href="ui/static/ui.css">
+  <link rel="stylesheet" href="ui/static/css/tokens.css">
+  <link rel="stylesheet" href="ui/static/css/layout.css">
 </head>
 <body>
 <main>

@@ -6,7 +6,7 @@ port can read the dashboard, and the provider listens on loopback addresses only
 
 from flask import Flask
 
-from app.web.ui import access, formats, views
+from app.web.ui import access, audit, formats, overview, page, pod, pods, steps
 
 
 def init_app(app: Flask) -> None:
@@ -14,4 +14,14 @@ def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.init_app(app)
     access.init_app(app)
-    app.register_blueprint(views.blueprint)
+    app.register_blueprint(page.blueprint)
+
+
+__all__ = [
+    "audit",
+    "init_app",
+    "overview",
+    "pod",
+    "pods",
+    "steps",
+]  # modules that add their views to the blueprint

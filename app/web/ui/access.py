@@ -29,8 +29,8 @@ from app.services import Services, get_services
 from app.web.middleware import bearer_token, caller, is_token
 from app.web.responses import Response, html_response
 from app.web.ui.attempts import SignInAttempts
+from app.web.ui.page import blueprint
 from app.web.ui.session import Session, Sessions
-from app.web.ui.views import blueprint
 
 _EXTENSION = "dashboard_access"
 _PUBLIC = frozenset({"ui.sign_in", "ui.check_token", "ui.sign_out", "ui.static"})

@@ -23,7 +23,7 @@ def test_a_browser_receives_links_that_work(client: FlaskClient) -> None:
     assert (page.status_code, page.mimetype) == (200, "text/html")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     links = re.findall(r'href="([^"]*)"', page.text)
-    assert {"ui/", "ui/static/ui.css", "openapi.json", "metrics"} <= set(links)
+    assert {"ui/", "ui/static/css/tokens.css", "openapi.json", "metrics"} <= set(links)
     for link in links:
         with client.get(f"/{link}") as answer:
             assert answer.status_code == 200, link
