@@ -16,7 +16,7 @@ from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.api.test_secrets import SECRET, a_secret_pod
-from tests.app.web.conftest import TOKEN, change, on_sqlite_alone, put_on
+from tests.app.web.conftest import change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
