@@ -220,7 +220,7 @@ class SlurmRuntime(ProcessRuntime):
         return queue is None or (job is not None and not job.is_over)
 
     def _as_user(self, pod: AcceptedPod, directory: JobDirectory) -> AbstractContextManager[None]:
-        """Give the files of a pod to the user of its job, and use them with the rights of that user.
+        """Change the owner of the files of a pod to the user of its job, and use them with that user's rights.
 
         Raises:
             ShimError: they cannot be given.
