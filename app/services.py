@@ -17,6 +17,7 @@ from app.pods.disk_reserve import DiskReserve
 from app.pods.history import History
 from app.pods.logs import Logs
 from app.pods.node_clock import NodeClock
+from app.pods.pod_list import PodList
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
 from app.pods.streams import Streams
@@ -45,6 +46,7 @@ class Services:
     history: History
     audit: AuditLog
     queries: PodQueries
+    pod_list: PodList
     usage: UsageService
     volumes: VolumeService
     clock: NodeClock
@@ -79,6 +81,7 @@ class Services:
             history=History(node, queries, audit, usage=usage, volumes=volumes),
             audit=audit,
             queries=queries,
+            pod_list=PodList(node, queries),
             usage=usage,
             volumes=volumes,
             clock=node_clock,

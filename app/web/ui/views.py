@@ -14,7 +14,7 @@ from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.core.quantity import parse_quantity
 from app.db.statement import Row
 from app.kubernetes.pod import Manifest
-from app.kubernetes.printer import PodOutline, print_pod
+from app.kubernetes.printer import PodOutline, StatusOutline, print_pod
 from app.kubernetes.redact import redact_pod
 from app.kubernetes.resources import pod_limits
 from app.kubernetes.status import Phase
@@ -147,7 +147,7 @@ def pods() -> Response:
     columns = [
         print_pod(
             PodOutline.parse(row.pod),
-            orjson.loads(row.status),
+            StatusOutline.parse(row.status),
             at=at,
             deletion_requested_at=row.deletion_requested_at,
         )
