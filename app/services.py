@@ -12,6 +12,7 @@ from app.core.settings import HEALTH_THREADS, Settings
 from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
+from app.pods.changes import Changes
 from app.pods.context import NodeContext
 from app.pods.disk_reserve import DiskReserve
 from app.pods.history import History
@@ -47,6 +48,7 @@ class Services:
     audit: AuditLog
     queries: PodQueries
     pod_list: PodList
+    changes: Changes
     usage: UsageService
     volumes: VolumeService
     clock: NodeClock
@@ -82,6 +84,7 @@ class Services:
             audit=audit,
             queries=queries,
             pod_list=PodList(node, queries),
+            changes=Changes(node),
             usage=usage,
             volumes=volumes,
             clock=node_clock,

@@ -7,7 +7,7 @@ could read the dashboard; the provider without a token listens on the loopback i
 from flask import Flask
 
 from app.services import Services
-from app.web.ui import formats, views
+from app.web.ui import audit, formats, overview, page, pod, pods, steps
 
 
 def init_app(app: Flask) -> None:
@@ -17,4 +17,14 @@ def init_app(app: Flask) -> None:
         return
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.init_app(app)
-    app.register_blueprint(views.blueprint)
+    app.register_blueprint(page.blueprint)
+
+
+__all__ = [
+    "audit",
+    "init_app",
+    "overview",
+    "pod",
+    "pods",
+    "steps",
+]  # modules that add their views to the blueprint

@@ -12,6 +12,7 @@ from sqlalchemy import event
 from app.core.errors import InvalidRequest
 from app.kubernetes.label_selector import parse_label_selector
 from app.pods.pod_list import SORT_KEYS, PodFilter, PodList, PodPage, Sort
+from tests.app.pods.deletions import slow_pod
 from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
@@ -48,7 +49,7 @@ def pods(client: FlaskClient, clock: Clock) -> datetime:
     put_on(client, a_pod("bad", namespace="shop", metadata={"annotations": CRASHES}))
     clock.advance(30)
     put_on(client, a_pod("web", containers=[a_container(image="registry.example/Shop:1")]))
-    gone = put_on(client, a_pod("gone", terminationGracePeriodSeconds=30))
+    gone = put_on(client, slow_pod("gone", stop_after="20s"))
     clock.advance(5)
     client.delete("/deletePod", json=gone)
     put_on(client, a_pod("new"))
