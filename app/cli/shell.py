@@ -14,7 +14,7 @@ from app.audit.service import AuditFilter
 from app.cli.output import parse_time, report_values
 from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.core.timestamps import rfc3339
-from app.db.models import AuditEvent, Base, Node, Pod, PodStatus
+from app.db.models import AuditEvent, Base, Fleet, Pod, PodStatus
 from app.pods.history import PodRecord
 from app.pods.queries import existed_at, status_at
 from app.services import Services
@@ -91,12 +91,12 @@ class ShellHelpers:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._node_name = services.settings.node_name
+        self._fleet_name = services.settings.node_name
         self.session = Session(services.database.engine)
 
     def pods(self, namespace: str | None = None, *, deleted: bool = False) -> list[Pod]:
         """Return the pods of this node or of one namespace, by namespace and name."""
-        query = select(Pod).where(Pod.node_name == self._node_name).order_by(Pod.namespace, Pod.name, Pod.id)
+        query = select(Pod).where(Pod.fleet == self._fleet_name).order_by(Pod.namespace, Pod.name, Pod.id)
         if namespace:
             query = query.where(Pod.namespace == namespace)
         return list(self._fresh_session().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
@@ -122,7 +122,7 @@ class ShellHelpers:
             .scalars(
                 select(PodStatus)
                 .join(Pod)
-                .where(Pod.node_name == self._node_name, Pod.uid == uid, status_at(at), existed_at(at))
+                .where(Pod.fleet == self._fleet_name, Pod.uid == uid, status_at(at), existed_at(at))
             )
             .first()
         )

@@ -19,7 +19,7 @@ from app.db.models import Pod, PodStatus
 from app.db.statement import Row
 from app.db.text_search import Contains
 from app.kubernetes.label_selector import LabelSelector
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.label_filter import has_labels
 from app.pods.queries import PodQueries, status_at
 
@@ -110,8 +110,8 @@ def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
 class PodList:
     """Lists the pods of a node. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext, queries: PodQueries) -> None:
-        self._node = node
+    def __init__(self, node: FleetContext, queries: PodQueries) -> None:
+        self._fleet = node
         self._queries = queries
 
     def page(
@@ -132,7 +132,7 @@ class PodList:
         Raises:
             InvalidRequest: no pod has the ID `after`.
         """
-        self._node.timelines.publish_due()
+        self._fleet.timelines.publish_due()
         source: Source = PodStatus if at else Pod
         status = printed(source, at)
         conditions = list(_conditions(wanted, source, status))
@@ -141,7 +141,7 @@ class PodList:
         ids = self._select(at, Pod.id).where(*conditions, *of_status)
         ids = ids.order_by(*(key.desc() if descending else key for key in keys)).limit(limit + 1)
         counts = self._select(at, status.label("status"), func.count().label("pods")).where(*conditions)
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             if after is not None:
                 last = connection.execute(self._select(at, *keys, every=True).where(Pod.id == after)).first()
                 if last is None:
@@ -161,7 +161,7 @@ class PodList:
         """Return a query over the pods at a time, or over every pod that ever was."""
         if at:
             return self._queries.pods_at(at, *columns, include_deleted=every)
-        query = select(*columns).select_from(Pod).where(Pod.node_name == self._node.node_name)
+        query = select(*columns).select_from(Pod).where(Pod.fleet == self._fleet.name)
         return query if every else query.where(Pod.deleted_at.is_(None))
 
     def _documents(self, at: datetime | None, ids: Sequence[int]) -> Select[Any]:
@@ -170,7 +170,7 @@ class PodList:
             Pod.owner, Pod.images, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
             PodStatus.status, PodStatus.cpu_millicores, PodStatus.memory_bytes,
         )  # fmt: skip
-        is_current = status_at(at or self._node.clock(), or_written=at is None)
+        is_current = status_at(at or self._fleet.clock(), or_written=at is None)
         return select(*columns).join(PodStatus).where(Pod.id.in_(ids), is_current)
 
 

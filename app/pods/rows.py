@@ -41,7 +41,7 @@ SELECT_POD_ROW = select(
     Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
     Pod.revision, Pod.controller_uid, Pod.status_at,
     *(Pod.__table__.c[name] for name in (*OF_MANIFEST, *OF_STATUS)),
-).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
+).where(Pod.fleet == bindparam("fleet"))  # fmt: skip
 """The columns of a pod that writers and runtimes need."""
 
 Name = tuple[str, str]
@@ -82,13 +82,13 @@ def _select_lasts(dialect: str) -> Any:
 
 _SELECT_LASTS = Statement(_select_lasts)
 _INSERT_POD = Statement(
-    insert(Pod).inline().values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE))
+    insert(Pod).inline().values(parameters("fleet", "namespace", "name", "uid", *_CHANGEABLE))
 )
 _DELETE_STATUSES = Statement(
     delete(PodStatus).where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at >= bindparam("at"))
 )
 _ID_OF_POD = (
-    select(Pod.id).where(Pod.node_name == bindparam("node_name"), Pod.uid == bindparam("uid")).scalar_subquery()
+    select(Pod.id).where(Pod.fleet == bindparam("fleet"), Pod.uid == bindparam("uid")).scalar_subquery()
 )
 _INSERT_STATUS = Statement(
     insert(PodStatus)
@@ -123,17 +123,17 @@ class _Changes:
 
 
 class PodRows:
-    """Reads and writes the rows of a node's pods in one transaction.
+    """Reads and writes the rows of a fleet's pods in one transaction.
 
     Args:
-        connection: a connection in the transaction; the node is locked.
+        connection: a connection in the transaction; the fleet is locked.
         now: the time of the transaction.
-        last_hash: the hash of the node's last audit event; None without AUDIT_HASH_CHAIN.
+        last_hash: the hash of the fleet's last audit event; None without AUDIT_HASH_CHAIN.
     """
 
-    def __init__(self, connection: Connection, node_name: str, *, now: datetime, last_hash: str | None) -> None:
+    def __init__(self, connection: Connection, fleet: str, *, now: datetime, last_hash: str | None) -> None:
         self.connection = connection
-        self._node_name = node_name
+        self._fleet_name = fleet
         self._now = now
         self._inserted: dict[str, list[dict[str, Any]]] = {}
         self._last_hash = last_hash
@@ -150,7 +150,7 @@ class PodRows:
         """Read the pods with these names that are not gone, and all pods with these UIDs."""
         found: dict[Name, dict[int, Row]] = {name: {} for name in names}
         of_uid: dict[str, Row | None] = dict.fromkeys(uids)
-        key = {"node_name": self._node_name, "names": encode(list(found)), "uids": encode(list(of_uid))}
+        key = {"fleet": self._fleet_name, "names": encode(list(found)), "uids": encode(list(of_uid))}
         for row in _SELECT_KNOWN.all(self.connection, **key):
             if row.deleted_at is None and (row.namespace, row.name) in found:
                 found[row.namespace, row.name][row.id] = row
@@ -190,7 +190,7 @@ class PodRows:
     def insert_pod(self, *, namespace: str, name: str, uid: str, **columns: Any) -> None:
         """Insert a pod, whose statuses were inserted before."""
         self._forget(namespace, name, uid)
-        key = {"node_name": self._node_name, "namespace": namespace, "name": name, "uid": uid}
+        key = {"fleet": self._fleet_name, "namespace": namespace, "name": name, "uid": uid}
         current = self._current(uid, until=columns["updated_at"])
         self._add(_INSERT_POD, {**key, **columns, **current})
 
@@ -217,7 +217,7 @@ class PodRows:
         columns = status_columns(pod, [status for _, status in transitions])
         for (effective_at, status), listed in zip(transitions, columns, strict=True):
             row = {
-                "node_name": self._node_name,
+                "fleet": self._fleet_name,
                 "uid": uid,
                 "effective_at": effective_at,
                 "status": statuses.encode_status(status),

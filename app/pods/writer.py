@@ -16,11 +16,11 @@ from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.list_columns import OF_STATUS, manifest_columns
 from app.pods.removal import end, is_ending, waiting_status
 from app.pods.rows import FOREVER, Unchanged, last_transition
-from app.pods.transaction import NodeTransaction
+from app.pods.transaction import FleetTransaction
 from app.runtimes import AcceptedPod
 from app.runtimes.base import Timeline
 from app.runtimes.observed import build_lost_status
@@ -31,7 +31,7 @@ class PodWriter:
 
     Args:
         transaction: the transaction.
-        node: the node of the pods.
+        fleet: the fleet of the pods.
         caller: the client that sent the request, for the audit log.
         verb: the request, for the audit log.
 
@@ -39,12 +39,12 @@ class PodWriter:
         touched: the pods whose timelines changed, for `Runtime.sync` after the commit.
     """
 
-    def __init__(self, transaction: NodeTransaction, node: NodeContext, *, caller: Caller, verb: Verb) -> None:
+    def __init__(self, transaction: FleetTransaction, fleet: FleetContext, *, caller: Caller, verb: Verb) -> None:
         self._transaction = transaction
         self._rows = transaction.rows
-        self._runtime = node.runtime
-        self._settings = node.runtime.settings
-        self._disk = node.disk
+        self._runtime = fleet.runtime
+        self._settings = fleet.runtime.settings
+        self._disk = fleet.disk
         self._caller = caller
         self._verb = verb
         self.touched: list[AcceptedPod] = []
@@ -240,7 +240,7 @@ class PodWriter:
             change["problems"] = timeline.problems
         event = Event(
             at=self._transaction.now,
-            node_name=self._transaction.node_name,
+            fleet=self._transaction.fleet,
             caller=self._caller,
             verb=self._verb,
             pod=PodReference(namespace=pod.namespace, name=pod.name, uid=pod.uid),
