@@ -10,10 +10,10 @@ from sqlalchemy import and_, func, select
 
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
-from app.db.models import Node, Pod, PodStatus
+from app.db.models import Fleet, Pod, PodStatus
 from app.kubernetes.printer import PodColumns, PodOutline, print_pod
 from app.kubernetes.redact import redact_pod
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
 from app.pods.queries import PodQueries
 from app.pods.transaction import NEWEST_FIRST
@@ -100,14 +100,14 @@ class History:
 
     def __init__(
         self,
-        node: NodeContext,
+        fleet: FleetContext,
         queries: PodQueries,
         audit: AuditLog,
         *,
         usage: UsageService,
         volumes: VolumeService,
     ) -> None:
-        self._node = node
+        self._fleet = fleet
         self._queries = queries
         self._audit = audit
         self._usage = usage
@@ -137,9 +137,9 @@ class History:
             query = query.where(Pod.namespace == namespace)
         if phase:
             query = query.where(PodStatus.phase == phase)
-        self._node.timelines.advance_all()
+        self._fleet.timelines.advance_all()
         with (
-            self._node.database.read(streaming=True) as connection,
+            self._fleet.database.read(streaming=True) as connection,
             connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
         ):
             for row in rows:
@@ -148,7 +148,7 @@ class History:
                 columns = print_pod(
                     pod,
                     values["status"],
-                    at=at or self._node.clock(),
+                    at=at or self._fleet.clock(),
                     deletion_requested_at=values.pop("deletion_requested_at"),
                 )
                 yield PodSnapshot(**values, columns=columns)
@@ -162,18 +162,18 @@ class History:
         names = and_(Pod.namespace == namespace, Pod.name == name)
         query = (
             select(Pod.__table__)
-            .where(Pod.node_name == self._node.node_name, Pod.uid == uid if uid else names)
+            .where(Pod.fleet == self._fleet.name, Pod.uid == uid if uid else names)
             .order_by(Pod.deleted_at.is_(None).desc(), *NEWEST_FIRST, Pod.updated_at.desc())
             .limit(1)
         )
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFound(f"no pod {f'with the UID {uid}' if uid else f'{namespace}/{name}'} is recorded")
         is_waiting = row.starts_at is None and row.deleted_at is None
-        if is_waiting or (row.continues_at and row.continues_at <= self._node.clock()):
-            self._node.timelines.advance(row.id)
-            with self._node.database.read() as connection:
+        if is_waiting or (row.continues_at and row.continues_at <= self._fleet.clock()):
+            self._fleet.timelines.advance(row.id)
+            with self._fleet.database.read() as connection:
                 row = connection.execute(query).one()
         return PodRecord(
             namespace=row.namespace,
@@ -222,8 +222,8 @@ class History:
 
     def revision(self) -> int:
         """Return the node's revision; 0 before the first write."""
-        with self._node.database.read() as connection:
-            return connection.scalar(select(Node.revision).where(Node.name == self._node.node_name)) or 0
+        with self._fleet.database.read() as connection:
+            return connection.scalar(select(Fleet.revision).where(Fleet.name == self._fleet.name)) or 0
 
     def _requests(self, pod: PodRecord) -> Iterator[HistoryEntry]:
         """Yield the requests that created, changed, replaced and deleted a pod, or gave it files to mount."""
