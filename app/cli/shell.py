@@ -20,7 +20,7 @@ from app.pods.queries import existed_at, status_at
 from app.services import Services
 
 _HELP = """\
-pods()                  list the pods of this node; pods("ns") of a namespace; deleted=True includes deleted pods
+pods()                  list the pods; pods("ns") of a namespace; node="n"; deleted=True: also deleted ones
 pod("ns/name")          a pod by name or UID: .pod (environment redacted), .history.statuses, .created_at
 explain("ns/name")      explain the state of a pod, and what happens next; at=TIME for a time in the past
 history("ns/name")      list the requests and statuses of a pod, including scheduled statuses
@@ -94,11 +94,13 @@ class ShellHelpers:
         self._fleet_name = services.settings.node_name
         self.session = Session(services.database.engine)
 
-    def pods(self, namespace: str | None = None, *, deleted: bool = False) -> list[Pod]:
-        """Return the pods of this node or of one namespace, by namespace and name."""
+    def pods(self, namespace: str | None = None, *, node: str | None = None, deleted: bool = False) -> list[Pod]:
+        """Return the pods, or those of one namespace or node, by namespace and name."""
         query = select(Pod).where(Pod.fleet == self._fleet_name).order_by(Pod.namespace, Pod.name, Pod.id)
         if namespace:
             query = query.where(Pod.namespace == namespace)
+        if node:
+            query = query.where(Pod.node_name == node)
         return list(self._fresh_session().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
 
     def pod(self, pod: str) -> PodRecord:

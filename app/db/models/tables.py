@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     ForeignKey,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Text,
     TypeDecorator,
+    func,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -295,6 +297,11 @@ class AuditEvent(Base):
     """The hash of the previous event of this fleet; null without AUDIT_HASH_CHAIN."""
     hash: Mapped[str | None]
     """SHA-256 (hex) of `previous_hash` and the other columns; see `app.audit.hash_chain`."""
+
+    @classmethod
+    def node(cls) -> ColumnElement[str]:
+        """Return the SQL of the name of the node."""
+        return func.coalesce(cls.node_name, cls.fleet)
 
     __table_args__ = (
         CheckConstraint(
