@@ -54,6 +54,7 @@ def test_an_unmodified_chain_holds_with_its_refusals(recorded: Flask, database: 
 
 
 TAMPERED = {
+    "a_node": ("UPDATE audit_events SET node_name = 'spot-0' WHERE id = 5", 5, "was changed"),
     "a_value": ("UPDATE audit_events SET user_agent = 'somebody' WHERE id = 5", 5, "was changed"),
     "a_null": ("UPDATE audit_events SET revision = NULL WHERE id = 5", 5, "was changed"),
     "a_time": ("UPDATE audit_events SET at = '2020-01-01 00:00:00.000000+00' WHERE id = 5", 5, "was changed"),
