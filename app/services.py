@@ -15,9 +15,9 @@ from app.pods.advance import TimelineAdvancer
 from app.pods.changes import Changes
 from app.pods.context import FleetContext
 from app.pods.disk_reserve import DiskReserve
+from app.pods.fleet_clock import FleetClock
 from app.pods.history import History
 from app.pods.logs import Logs
-from app.pods.fleet_clock import FleetClock
 from app.pods.pod_list import PodList
 from app.pods.queries import PodQueries
 from app.pods.service import PodService
@@ -70,7 +70,12 @@ class Services:
         timelines = TimelineAdvancer(database, runtime, clock=fleet_clock)
         disk = DiskReserve(database, runtime, clock=clock)
         fleet = FleetContext(database, runtime, timelines, fleet_clock, disk)
-        pods, queries, usage, volumes = PodService(fleet), PodQueries(fleet), UsageService(fleet), VolumeService(fleet)
+        pods, queries, usage, volumes = (
+            PodService(fleet),
+            PodQueries(fleet),
+            UsageService(fleet),
+            VolumeService(fleet),
+        )
         audit = AuditLog(database, settings, clock=fleet_clock)
         return cls(
             settings=settings,
@@ -93,7 +98,7 @@ class Services:
         )
 
     def node_conditions(self) -> list[dict[str, Any]]:
-        """Return the fleet's conditions as NodeCondition objects. Never fails, and does not wait for a database."""
+        """Return the node's conditions as NodeCondition objects. Never fails, and does not wait for a database."""
         conditions = self.runtime.conditions(now=self.clock.system(), since=self.serving_since)
         return self.disk.with_pressure(conditions)
 

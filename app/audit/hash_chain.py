@@ -13,15 +13,15 @@ import orjson
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from app.core.timestamps import rfc3339_micro
-from app.db.models import AuditEvent, Fleet
 from app.db.fleets import lock_fleet
+from app.db.models import AuditEvent, Fleet
 from app.db.statement import Row, Statement, parameters
 
 CONTENT = (
     "at", "fleet", "revision", "request_id", "address", "user_agent", "verb", "namespace", "name", "uid",
     "code", "change", "pruned_through",
 )  # fmt: skip
-"""The hashed columns, in this order."""
+"""The hashed columns, in this order; `node_name` follows where it is not null."""
 FIRST = "0" * 64
 """The `previous_hash` of the first event of a chain."""
 
@@ -33,7 +33,9 @@ _SELECT_HEAD = select(Fleet.audit_hash).where(Fleet.name == bindparam("fleet"))
 _SELECT_PRUNED = select(func.max(AuditEvent.pruned_through)).where(_OF_FLEET)
 _SELECT_PRUNINGS = select(AuditEvent.change).where(_OF_FLEET, AuditEvent.pruned_through.is_not(None))
 _SELECT_EVENTS = (
-    select(AuditEvent.id, *(AuditEvent.__table__.c[name] for name in (*CONTENT, "previous_hash", "hash")))
+    select(
+        AuditEvent.id, *(AuditEvent.__table__.c[name] for name in (*CONTENT, "node_name", "previous_hash", "hash"))
+    )
     .where(_OF_FLEET)
     .order_by(AuditEvent.id)
 )
@@ -69,6 +71,8 @@ def digest(previous_hash: str, content: Mapping[str, Any]) -> str:
     """
     values = [content[name] for name in CONTENT]
     values[0] = rfc3339_micro(values[0])
+    if content["node_name"] is not None:
+        values.append(content["node_name"])
     return hashlib.sha256(orjson.dumps([previous_hash, *values])).hexdigest()
 
 

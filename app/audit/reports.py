@@ -1,7 +1,7 @@
 """The reports on the audit log: questions with their SQL, which is the same for both databases.
 
 `docs/audit.md` lists them for SQL users; a test compares it with this module and runs each report on a recorded
-history. The parameter `:fleet` is the node of the settings, the user gives the others.
+history. The parameter `:fleet` is the fleet of the settings, the user gives the others.
 """
 
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class Report(msgspec.Struct, frozen=True):
 
     Attributes:
         asks: the question in English.
-        parameters: the parameters of the query besides `node_name`.
+        parameters: the parameters of the query besides `fleet`.
     """
 
     asks: str
@@ -37,11 +37,11 @@ class ReportResult(msgspec.Struct, frozen=True):
     rows: list[tuple[Any, ...]]
 
 
-def run_report(connection: Connection, report: Report, *, node_name: str, **values: object) -> ReportResult:
+def run_report(connection: Connection, report: Report, *, fleet: str, **values: object) -> ReportResult:
     """Run a report, with a value for each of its parameters; times are aware."""
     times = [bindparam(name, type_=UtcDateTime()) for name in TIMES & set(report.parameters)]
     query = text(report.sql).bindparams(*times).columns(**{name: UtcDateTime() for name in _TIME_COLUMNS})
-    result = connection.execute(query, {"fleet": node_name, **values})
+    result = connection.execute(query, {"fleet": fleet, **values})
     return ReportResult(tuple(result.keys()), [tuple(row) for row in result])
 
 

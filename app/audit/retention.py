@@ -19,8 +19,8 @@ from app.audit.writer import Caller, Event, append_events
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
-from app.db.models import AuditEvent, Base, Pod, PodStatus, PodVolume, UsageChange
 from app.db.fleets import lock_fleet
+from app.db.models import AuditEvent, Base, Pod, PodStatus, PodVolume, UsageChange
 from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
 

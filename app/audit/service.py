@@ -27,6 +27,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
         since: the earliest time, inclusive.
         until: the latest time, exclusive.
         outcome: `done` or `refused`.
+        node: the name of the node.
         after: the ID after which events match.
     """
 
@@ -38,6 +39,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     verb: str | None = None
     outcome: str | None = None
     after: int | None = None
+    node: str | None = None
 
 
 class AuditLog:
@@ -104,5 +106,6 @@ class AuditLog:
             AuditEvent.at >= which.since if which.since else true(),
             AuditEvent.at < which.until if which.until else true(),
             AuditEvent.id > which.after if which.after is not None else true(),
+            AuditEvent.node() == which.node if which.node else true(),
             (AuditEvent.code < 400) == (which.outcome == "done") if which.outcome else true(),
         ]

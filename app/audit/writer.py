@@ -15,9 +15,11 @@ from app.db.models import AuditEvent
 from app.db.statement import Statement, parameters
 from app.kubernetes.pod import PodReference
 
-Verb = Literal["create", "update", "delete", "exec", "attach", "port-forward", "mount", "prune"]
+Verb = Literal["create", "update", "delete", "exec", "attach", "port-forward", "mount", "scenario", "prune"]
 
-_INSERT = Statement(insert(AuditEvent).inline().values(parameters(*chain.CONTENT, "previous_hash", "hash")))
+_INSERT = Statement(
+    insert(AuditEvent).inline().values(parameters(*chain.CONTENT, "node_name", "previous_hash", "hash"))
+)
 _LONGEST_USER_AGENT = 256
 
 
@@ -90,6 +92,7 @@ def _content(event: Event) -> dict[str, Any]:
     return {
         "at": event.at,
         "fleet": event.fleet,
+        "node_name": pod.node_name if pod and pod.node_name != event.fleet else None,
         "revision": event.revision,
         "request_id": event.caller.request_id,
         "address": event.caller.address,

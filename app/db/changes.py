@@ -51,7 +51,7 @@ def closed_after_writing(path: Path) -> Iterator[ChangeSignal]:
 
 @contextmanager
 def notified(connection: psycopg.Connection, fleet: str) -> Iterator[ChangeSignal]:
-    """Yield a signal that is set by the notifications of a fleet; nothing else may use the connection meanwhile."""
+    """Yield a signal that the notifications of a fleet set; nothing else may use the connection meanwhile."""
     connection.execute(f"LISTEN {channel(fleet)}")
     notifications = connection.pgconn
 
@@ -68,8 +68,8 @@ def notified(connection: psycopg.Connection, fleet: str) -> Iterator[ChangeSigna
 
 
 def channel(fleet: str) -> str:
-    """Return the channel of a fleet; the trigger of revision 0007 computes the same. An identifier has 63 bytes."""
-    return f"node_{hashlib.md5(fleet.encode(), usedforsecurity=False).hexdigest()}"
+    """Return the channel of a fleet; the trigger `fleets_notify` computes the same. An identifier has 63 bytes."""
+    return f"fleet_{hashlib.md5(fleet.encode(), usedforsecurity=False).hexdigest()}"
 
 
 class _Inotify:

@@ -14,7 +14,9 @@ _INSERT = {
     "postgresql": postgresql.insert(Fleet).on_conflict_do_nothing(),
 }
 _LOCK = Statement(
-    select(Fleet.revision, Fleet.settled_at, Fleet.audit_hash).where(Fleet.name == bindparam("name")).with_for_update()
+    select(Fleet.revision, Fleet.settled_at, Fleet.audit_hash)
+    .where(Fleet.name == bindparam("name"))
+    .with_for_update()
 )
 _NAMES = Statement(select(Fleet.name).order_by(Fleet.name))
 

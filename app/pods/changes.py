@@ -14,8 +14,8 @@ from app.pods.context import FleetContext
 class Changes:
     """Finds the change before or after a time. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: FleetContext) -> None:
-        self._fleet = node
+    def __init__(self, fleet: FleetContext) -> None:
+        self._fleet = fleet
 
     def before(self, time: datetime, *, uid: str | None = None) -> datetime | None:
         """Return the time of the last change before a time; None if there is none.

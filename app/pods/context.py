@@ -14,7 +14,7 @@ class FleetContext:
     """The fleet that the services of an application read and write.
 
     Attributes:
-        database: the database of the fleet; it may hold other nodes as well.
+        database: the database of the fleet; it may hold other fleets as well.
         runtime: the runtime of the fleet's pods.
         timelines: computes overdue statuses before a read.
         clock: returns the time of the fleet.
@@ -28,6 +28,6 @@ class FleetContext:
     disk: DiskReserve
 
     @property
-    def fleet(self) -> str:
-        """The name of the fleet, from the settings of its runtime."""
+    def name(self) -> str:
+        """The name of the fleet: NODE_NAME."""
         return self.runtime.settings.node_name

@@ -5,7 +5,7 @@ are stored, published and audited, and no later time may be before them. A fleet
 caught up changes no status for two hours. The same readings occur if the stored times are right and the clock is
 now two hours behind, so stored times cannot be corrected: nothing tells which of the two is wrong.
 
-The rule: while the clock is behind the last published time (`nodes.settled_at`), the fleet's time continues from
+The rule: while the clock is behind the last published time (`fleets.settled_at`), the fleet's time continues from
 there at half the speed of the clock, until the clock has caught up. Otherwise it is the time of the clock.
 
 An example: a write at 12:00 by a clock that was two hours ahead. At 10:00 the clock is right. The fleet's time is

@@ -25,7 +25,7 @@ from app.pods.queries import PodQueries, status_at
 
 _ENDED = ("Succeeded", "Failed")
 
-SortKey = Literal["name", "status", "ready", "restarts", "age", "ip", "cpu", "memory", "owner"]
+SortKey = Literal["name", "status", "ready", "restarts", "age", "ip", "node", "cpu", "memory", "owner"]
 SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
 Source = type[Pod] | type[PodStatus]
 """The table with the columns of a status: `Pod` for the present, `PodStatus` for a past time."""
@@ -57,8 +57,8 @@ class PodFilter(NamedTuple):
     """Conditions on pods, all of which must match; None and () match every pod.
 
     Attributes:
-        text: words, each of which is in the name, the namespace, the status, an image, the owner, the address or
-            the UID.
+        text: words, each of which is in the name, the namespace, the status, an image, the owner, the address, the
+            node or the UID.
         name: a part of the name.
         status: the column STATUS of `kubectl get pods`, any of several.
         reason: the reason of the status, or of the last container that failed.
@@ -78,6 +78,7 @@ class PodFilter(NamedTuple):
     selector: LabelSelector = ()
     image: str | None = None
     owner: str | None = None
+    node: str | None = None
 
 
 class PodPage(NamedTuple):
@@ -108,10 +109,10 @@ def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
 
 
 class PodList:
-    """Lists the pods of a node. Every method may raise `DatabaseUnavailable`."""
+    """Lists the pods of a fleet. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: FleetContext, queries: PodQueries) -> None:
-        self._fleet = node
+    def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
+        self._fleet = fleet
         self._queries = queries
 
     def page(
@@ -167,7 +168,7 @@ class PodList:
     def _documents(self, at: datetime | None, ids: Sequence[int]) -> Select[Any]:
         columns: tuple[Any, ...] = (
             Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.deletion_requested_at,
-            Pod.owner, Pod.images, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
+            Pod.node_name, Pod.owner, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
             PodStatus.status, PodStatus.cpu_millicores, PodStatus.memory_bytes,
         )  # fmt: skip
         is_current = status_at(at or self._fleet.clock(), or_written=at is None)
@@ -184,6 +185,7 @@ def _conditions(wanted: PodFilter, source: Source, status: ColumnElement[str]) -
         Pod.images,
         Pod.owner,
         Pod.pod_ip,
+        Pod.node_name,
         Pod.uid,
         source.termination_reason,
     )
@@ -208,6 +210,8 @@ def _conditions(wanted: PodFilter, source: Source, status: ColumnElement[str]) -
         found.append(Contains(Pod.images, wanted.image))
     if wanted.owner:
         found.append(Contains(Pod.owner, wanted.owner))
+    if wanted.node:
+        found.append(Pod.node_name == wanted.node)
     return found
 
 
@@ -222,6 +226,7 @@ def _keys(sort: Sort, source: Source, status: ColumnElement[str]) -> tuple[tuple
         # SQLite would follow an index of the plain column, and read the row of each pod for the conditions.
         "age": (func.coalesce(Pod.created_at, Pod.created_at),),
         "ip": (func.coalesce(Pod.pod_ip, ""),),
+        "node": (Pod.node_name, *names),
         "cpu": (func.coalesce(source.cpu_millicores, 0), *names),
         "memory": (func.coalesce(source.memory_bytes, 0), *names),
         "owner": (func.coalesce(Pod.owner, ""), *names),

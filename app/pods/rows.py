@@ -39,7 +39,7 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 SELECT_POD_ROW = select(
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
     Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
-    Pod.revision, Pod.controller_uid, Pod.status_at,
+    Pod.revision, Pod.controller_uid, Pod.node_name, Pod.status_at,
     *(Pod.__table__.c[name] for name in (*OF_MANIFEST, *OF_STATUS)),
 ).where(Pod.fleet == bindparam("fleet"))  # fmt: skip
 """The columns of a pod that writers and runtimes need."""
@@ -49,7 +49,7 @@ Name = tuple[str, str]
 
 _CHANGEABLE = (
     "pod", "digest", "pod_ip", "created_at", "updated_at", "starts_at", "deletion_requested_at", "grace_ends_at",
-    "deleted_at", "continues_at", "revision", "controller_uid", "status_at", *OF_MANIFEST, *OF_STATUS,
+    "deleted_at", "continues_at", "revision", "controller_uid", "node_name", "status_at", *OF_MANIFEST, *OF_STATUS,
 )  # fmt: skip
 
 
@@ -81,15 +81,11 @@ def _select_lasts(dialect: str) -> Any:
 
 
 _SELECT_LASTS = Statement(_select_lasts)
-_INSERT_POD = Statement(
-    insert(Pod).inline().values(parameters("fleet", "namespace", "name", "uid", *_CHANGEABLE))
-)
+_INSERT_POD = Statement(insert(Pod).inline().values(parameters("fleet", "namespace", "name", "uid", *_CHANGEABLE)))
 _DELETE_STATUSES = Statement(
     delete(PodStatus).where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at >= bindparam("at"))
 )
-_ID_OF_POD = (
-    select(Pod.id).where(Pod.fleet == bindparam("fleet"), Pod.uid == bindparam("uid")).scalar_subquery()
-)
+_ID_OF_POD = select(Pod.id).where(Pod.fleet == bindparam("fleet"), Pod.uid == bindparam("uid")).scalar_subquery()
 _INSERT_STATUS = Statement(
     insert(PodStatus)
     .inline()

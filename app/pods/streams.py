@@ -98,4 +98,4 @@ class Streams:
 
 def _reference(pod: AcceptedPod) -> PodReference:
     metadata = pod.manifest.pod.metadata
-    return PodReference(metadata.namespace, metadata.name, metadata.uid)
+    return PodReference(metadata.namespace, metadata.name, metadata.uid, node_name=pod.node_name)

@@ -11,13 +11,13 @@ from sqlalchemy.orm import aliased
 from app.audit.hash_chain import FIRST
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.models import Fleet, Pod, PodStatus, UtcDateTime
 from app.db.fleets import lock_fleet
+from app.db.models import Fleet, Pod, PodStatus, UtcDateTime
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes.status import Transition
+from app.pods.fleet_clock import FleetClock
 from app.pods.ipam import FreeAddresses
 from app.pods.list_columns import OF_STATUS
-from app.pods.fleet_clock import FleetClock
 from app.pods.rows import PodRows
 
 TICK = timedelta(microseconds=1)
@@ -102,9 +102,7 @@ class FleetTransaction:
         self.now: datetime = clock.follow(row.settled_at)
         self.rows = PodRows(connection, fleet, now=self.now, last_hash=last_hash)
         self.pod_bytes = 0
-        self.addresses = FreeAddresses(
-            connection, fleet=fleet, network=settings.pod_cidr, start=self.revision
-        )
+        self.addresses = FreeAddresses(connection, fleet=fleet, network=settings.pod_cidr, start=self.revision)
         self._committed: int | None = None
         key = {"fleet": fleet, "settled_at": row.settled_at, "now": self.now}
         _PUBLISH_PODS.run(connection, revision=self.revision, **key)

@@ -22,8 +22,8 @@ from app.audit import Caller, Event
 from app.audit.hash_chain import FIRST
 from app.core.errors import InvalidRequest, NotFound
 from app.core.timestamps import rfc3339
-from app.db.models import Pod, PodVolume
 from app.db.fleets import lock_fleet
+from app.db.models import Pod, PodVolume
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes.pod import PodReference
 from app.kubernetes.volumes import PodVolumes, Volume

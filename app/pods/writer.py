@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import orjson
 
 from app.audit import Caller, Event, Verb
@@ -92,7 +91,7 @@ class PodWriter:
             revision=self._transaction.revision,
             **_new_pod(pod, timeline, now=now),
         )
-        self._record(metadata, {"replaced": replaced}, timeline)
+        self._record(metadata, pod.node_name, {"replaced": replaced}, timeline)
 
     def restore(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
         """Restore a pod that is gone, for a create request with its UID, as :meth:`create`.
@@ -109,7 +108,7 @@ class PodWriter:
         self._transaction.mark_left(row.id, left_at=row.deleted_at)
         self._rows.insert_statuses(row.uid, manifest.pod, timeline.transitions)
         self._transaction.update_pod(row, **_new_pod(pod, timeline, now=now))
-        self._record(row, {"revived": row.uid, "replaced": replaced}, timeline)
+        self._record(row, pod.node_name, {"revived": row.uid, "replaced": replaced}, timeline)
 
     def update(self, row: Row, manifest: Manifest) -> None:
         """Update a pod that is not gone. The runtime continues from its current status.
@@ -120,12 +119,13 @@ class PodWriter:
         before = accepted_pod(self._runtime, row)
         if is_ending(row):
             manifest = _with_deletion_of(row, manifest)
-        after = msgspec.structs.replace(before, manifest=manifest)
+        after = accepted_pod(self._runtime, row._replace(pod=manifest.text, digest=manifest.digest))
         row_after = row._replace(
             pod=manifest.text,
             digest=manifest.digest,
             updated_at=now,
             controller_uid=manifest.pod.metadata.controller_uid,
+            node_name=after.node_name,
             **manifest_columns(manifest.pod),
         )
         timeline = self._updated_timeline(after, before=before.manifest, current=current, now=now)
@@ -143,6 +143,7 @@ class PodWriter:
         changed = diff(orjson.loads(row.pod), orjson.loads(manifest.text))
         self._record(
             row,
+            after.node_name,
             {"changed": [change for change in changed if change["field"] != "metadata.resourceVersion"]},
             timeline,
         )
@@ -179,7 +180,9 @@ class PodWriter:
         last = (timeline.transitions or [current])[-1]
         self._end(row, last, continues_at=timeline.continues_at, now=now)
         if self._verb == "delete":
-            self._record(row, {"gracePeriodSeconds": int(grace.total_seconds())} if shortens else None)
+            self._record(
+                row, row.node_name, {"gracePeriodSeconds": int(grace.total_seconds())} if shortens else None
+            )
 
     def _begin(self, manifest: Manifest, *, now: datetime) -> tuple[AcceptedPod, Timeline]:
         """Return a new pod and its timeline. One that waits has no `starts_at`; the runtime only validates it."""
@@ -233,7 +236,11 @@ class PodWriter:
         return self._transaction.addresses.take()
 
     def _record(
-        self, pod: Row | ObjectMeta, change: dict[str, Any] | None = None, timeline: Timeline | None = None
+        self,
+        pod: Row | ObjectMeta,
+        node_name: str,
+        change: dict[str, Any] | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
         change = {k: v for k, v in (change or {}).items() if v is not None}
         if timeline and timeline.problems:
@@ -243,7 +250,7 @@ class PodWriter:
             fleet=self._transaction.fleet,
             caller=self._caller,
             verb=self._verb,
-            pod=PodReference(namespace=pod.namespace, name=pod.name, uid=pod.uid),
+            pod=PodReference(namespace=pod.namespace, name=pod.name, uid=pod.uid, node_name=node_name),
             code=200,
             revision=self._transaction.revision,
             change=change,
@@ -265,6 +272,7 @@ def _new_pod(pod: AcceptedPod, timeline: Timeline, *, now: datetime) -> dict[str
         "deleted_at": None,
         "continues_at": timeline.continues_at,
         "controller_uid": pod.manifest.pod.metadata.controller_uid,
+        "node_name": pod.node_name,
         "status_at": now,
         **manifest_columns(pod.manifest.pod),
         **dict.fromkeys(OF_STATUS),

@@ -14,7 +14,7 @@ from app.db.models.views import views
 __all__ = [
     "AuditEvent",
     "Base",
-    "Node",
+    "Fleet",
     "Pod",
     "PodStatus",
     "PodVolume",

@@ -6,14 +6,17 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Text,
     TypeDecorator,
+    func,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -54,6 +57,7 @@ _IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
 _HAS_CONTROLLER = text("controller_uid IS NOT NULL")
 _IS_PRUNING = text("pruned_through IS NOT NULL")
+# SQLite cannot rename a constraint, so those of `fleets` have the names that they had when it was called `nodes`.
 # SQLite generates keys only for a column that is declared INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
 
@@ -73,20 +77,23 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {datetime: UtcDateTime, str: Text, int: BigInteger}
 
 
-class Node(Base):
-    """A fleet with pods in this database. Writes of the fleet lock its row, which serializes them."""
+class Fleet(Base):
+    """A node, or nodes of one provider that share a queue of writes: each write locks the fleet's row."""
 
-    __tablename__ = "nodes"
+    __tablename__ = "fleets"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    """The setting NODE_NAME."""
     revision: Mapped[int]
-    """The number of pod changes on the fleet. A writer holds the row lock until its commit, so a reader that sees
+    """The number of pod changes in the fleet. A writer holds the row lock until its commit, so a reader that sees
     revision N sees all changes up to N."""
     settled_at: Mapped[datetime]
     """The time until which due statuses are published, that is, counted in the revision. No write of the fleet
     has an earlier timestamp."""
     audit_hash: Mapped[str | None]
     """The hash of the last audit event of the fleet; null if AUDIT_HASH_CHAIN was never set."""
+
+    __table_args__ = (PrimaryKeyConstraint("name", name="pk_nodes"),)
 
 
 class Pod(Base):
@@ -95,7 +102,9 @@ class Pod(Base):
     __tablename__ = "pods"
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
-    fleet: Mapped[str] = mapped_column(ForeignKey("nodes.name"))
+    fleet: Mapped[str] = mapped_column(ForeignKey("fleets.name", name="fk_pods_node_name_nodes"))
+    node_name: Mapped[str] = mapped_column(server_default=text("''"))
+    """The node of the pod: `spec.nodeName`, or NODE_NAME without one."""
     namespace: Mapped[str]
     name: Mapped[str]
     uid: Mapped[str]
@@ -106,7 +115,7 @@ class Pod(Base):
     pod_ip: Mapped[str | None]
     """The pod IP; null with `hostNetwork`."""
     created_at: Mapped[datetime]
-    """The time of its creation on this fleet, or of its last recreation after a deletion."""
+    """The time of its creation on its node, or of its last recreation after a deletion."""
     updated_at: Mapped[datetime]
     """The time of its last creation, update or deletion."""
     starts_at: Mapped[datetime | None]
@@ -152,7 +161,7 @@ class Pod(Base):
         CheckConstraint("length(digest) = 64", name="digest"),
         CheckConstraint("updated_at >= created_at", name="updated_at"),
         CheckConstraint("deleted_at >= created_at", name="deleted_at"),
-        Index("uq_pods_node_name_uid", "fleet", "uid", unique=True),
+        Index("uq_pods_uid", "fleet", "uid", unique=True),
         Index(
             "uq_pods_live_name",
             "fleet",
@@ -182,12 +191,23 @@ class Pod(Base):
         # Every column of a list of the present. An index of PostgreSQL cannot hold labels of any length.
         Index(
             "ix_pods_list",
-            *("fleet", "namespace", "name", "id", "deleted_at", "deletion_requested_at", "uid", "pod_ip"),
+            *(
+                "fleet",
+                "node_name",
+                "namespace",
+                "name",
+                "id",
+                "deleted_at",
+                "deletion_requested_at",
+                "uid",
+                "pod_ip",
+            ),
             *("created_at", "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers"),
             *("containers", "restarts", "termination_reason", "cpu_millicores", "memory_bytes"),
             sqlite_where=_IS_LIVE,
             info={"dialect": "sqlite"},
         ).ddl_if(dialect="sqlite"),
+        Index("ix_pods_node_name", "fleet", "node_name"),
         # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
         Index("ix_pods_name", "fleet", "namespace", "name", "id", "deleted_at"),
         Index("ix_pods_created_at", "fleet", "created_at", "id", "deleted_at"),
@@ -266,7 +286,9 @@ class PodVolume(Base):
 
     __tablename__ = "pod_volumes"
 
-    fleet: Mapped[str] = mapped_column(ForeignKey("nodes.name"), primary_key=True)
+    fleet: Mapped[str] = mapped_column(
+        ForeignKey("fleets.name", name="fk_pod_volumes_node_name_nodes"), primary_key=True
+    )
     uid: Mapped[str] = mapped_column(primary_key=True)
     """The UID of the pod."""
     volume: Mapped[str] = mapped_column(primary_key=True)
@@ -296,6 +318,8 @@ class AuditEvent(Base):
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     at: Mapped[datetime]
     fleet: Mapped[str]
+    node_name: Mapped[str | None]
+    """The node of the pod; null if it has the name of the fleet, or if the event has no pod."""
     revision: Mapped[int | None]
     """The fleet revision after the request; null if it was refused."""
     request_id: Mapped[str]
@@ -317,9 +341,15 @@ class AuditEvent(Base):
     hash: Mapped[str | None]
     """SHA-256 (hex) of `previous_hash` and the other columns; see `app.audit.hash_chain`."""
 
+    @classmethod
+    def node(cls) -> ColumnElement[str]:
+        """Return the SQL of the name of the node."""
+        return func.coalesce(cls.node_name, cls.fleet)
+
     __table_args__ = (
         CheckConstraint(
-            "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'mount', 'prune')",
+            "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'mount', 'scenario', "
+            "'prune')",
             name="verb",
         ),
         CheckConstraint("(verb = 'prune') = (pruned_through IS NOT NULL)", name="prune"),
