@@ -1,18 +1,19 @@
 """The list of pods."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator
+from flask import request
+from pydantic import BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from app.core.quantity import format_amount
 from app.db.statement import Row
 from app.kubernetes.label_selector import LabelSelector, parse_label_selector
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.status import Phase
 from app.pods.pod_list import PodFilter, Sort
 from app.services import get_services
-from app.web.query import Blank, Flag, RowId
+from app.web.query import Blank, RowId, parse_boolean
 from app.web.responses import Response
 from app.web.ui.page import blueprint, render
 from app.web.ui.shown_time import PageQuery
@@ -33,6 +34,10 @@ HEADERS = {
     "owner": "Owner",
 }
 """The columns by their keys in the URL. A number begins with the largest one."""
+FILTERS = (
+    "q", "namespace", "name", "phase", "status", "reason", "ready", "selector", "image", "owner", "node",
+)  # fmt: skip
+"""The parameters that filter the list."""
 _LARGEST_FIRST = ("restarts", "cpu", "memory")
 
 
@@ -48,6 +53,10 @@ def _selector(value: str) -> LabelSelector:
         return parse_label_selector(value)
     except ValueError as exc:
         raise PydanticCustomError("selector", "{problem}", {"problem": str(exc)}) from None
+
+
+def _ready(value: str) -> bool | None:
+    return parse_boolean(value) if value else None
 
 
 def _words(value: str) -> tuple[str, ...]:
@@ -66,12 +75,12 @@ class PodsQuery(PageQuery):
     phase: Annotated[Phase | None, Blank] = None
     status: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     reason: Text = None
-    ready: Annotated[Flag | None, Blank] = None
-    selector: Annotated[LabelSelector, BeforeValidator(_selector)] = ()
+    ready: Annotated[bool | None, PlainValidator(_ready)] = None
+    selector: Annotated[LabelSelector, PlainValidator(_selector)] = ()
     image: Text = None
     owner: Text = None
     node: Text = None
-    sort: Annotated[Sort, BeforeValidator(_sort)] = Sort()
+    sort: Annotated[Sort, PlainValidator(_sort)] = Sort()
     after: RowId = None
 
     @property
@@ -93,17 +102,12 @@ class PodsQuery(PageQuery):
 
 
 class ListedPod(NamedTuple):
-    """A row of the list.
-
-    Attributes:
-        cpu: used and requested CPU, such as `12m / 100m`; what is not known is left out.
-        memory: the same of the memory.
-    """
+    """A row of the list, with the usage of the pod: cores and bytes, None where it is not known."""
 
     row: Row
     columns: PodColumns
-    cpu: str
-    memory: str
+    cores: float | None
+    bytes: int | None
 
 
 @blueprint.get("/pods")
@@ -117,30 +121,36 @@ def pods() -> Response:
     return render(
         "pods.html",
         query=query,
+        filters=[(name, request.args[name]) for name in FILTERS if request.args.get(name)],
         is_filtered=query.wanted != PodFilter(),
         found=found,
         statuses=found.statuses.most_common(_MAX_STATUSES),
-        pods=[_listed(row, query) for row in found.rows],
+        pods=_listed(found.rows, query),
         has_nodes=query.node is not None or len({row.node_name for row in found.rows}) > 1,
         headers=HEADERS,
         next_sort=_next_sort,
     )
 
 
-def _listed(row: Row, query: PodsQuery) -> ListedPod:
-    columns = print_pod(
-        PodOutline.parse(row.pod),
-        StatusOutline.parse(row.status),
-        at=query.shown.end,
-        deletion_requested_at=row.deletion_requested_at,
-    )
-    return ListedPod(
-        row, columns, _amount((row.cpu_millicores or 0) / 1000, "cpu"), _amount(row.memory_bytes, "memory")
-    )
-
-
-def _amount(value: float | None, resource: str) -> str:
-    return format_amount(value, resource) if value else ""
+def _listed(rows: Sequence[Row], query: PodsQuery) -> list[ListedPod]:
+    usage = get_services().usage
+    uids = [row.uid for row in rows]
+    is_known = usage.has_past if query.moment else usage.is_available
+    used = {
+        stats.pod_ref.uid: stats for stats in (usage.pods(query.moment, uids=uids) if is_known and uids else ())
+    }
+    found = []
+    for row in rows:
+        columns = print_pod(
+            PodOutline.parse(row.pod),
+            StatusOutline.parse(row.status),
+            at=query.shown.end,
+            deletion_requested_at=row.deletion_requested_at,
+        )
+        stats = used.get(row.uid)
+        cores = stats.cpu.usage_nano_cores / 1e9 if stats else None
+        found.append(ListedPod(row, columns, cores, stats.memory.working_set_bytes if stats else None))
+    return found
 
 
 def _next_sort(key: Any, sort: Sort) -> str:
