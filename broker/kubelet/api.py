@@ -25,7 +25,7 @@ class KubeletApi:
     """Handlers of the kubelet API.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         pods: the pods of the node.
         sessions: the sessions of exec, attach and port-forward.
         health: returns the health of the node.

@@ -74,7 +74,7 @@ async def serve(
     """Start the kubelet API.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         pods: the pods of the node.
         health: returns the health of the node.
         addresses: IPs and DNS names, beside the node's name, for a self-signed certificate.

@@ -34,7 +34,7 @@ class ContainerStreams:
     """Streams of the pods of a node.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         pods: the pods of the node; streams of other pods are refused.
         sessions: the sessions in progress.
     """

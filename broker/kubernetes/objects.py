@@ -21,11 +21,23 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     deletion_grace_period_seconds: int | None = None
 
 
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    node_name: str = ""
+
+
+_UNBOUND = _Spec()
+
+
 class _HasMetadata(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
+class _Pod(msgspec.Struct, frozen=True):
+    spec: _Spec | None = None
+
+
 _decoder = msgspec.json.Decoder(_HasMetadata)
+_pods = msgspec.json.Decoder(_Pod)
 
 
 class RawObject(NamedTuple):
@@ -42,6 +54,11 @@ class RawObject(NamedTuple):
             msgspec.DecodeError: not a JSON object with metadata.
         """
         return cls(_decoder.decode(raw).metadata, raw)
+
+    @property
+    def node(self) -> str:
+        """`spec.nodeName` of a pod; empty for a pod that is bound to no node."""
+        return (_pods.decode(self.raw).spec or _UNBOUND).node_name
 
     @property
     def key(self) -> str:

@@ -51,6 +51,8 @@ async def list_and_watch(
     path: str,
     *,
     field_selector: str | None = None,
+    keep: Callable[[RawObject], bool] = lambda _: True,
+    known: "KnownObjects | None" = None,
     clock: Callable[[], datetime],
     random: Random,
     on_sync: Callable[[datetime], None] = lambda _: None,
@@ -67,6 +69,9 @@ async def list_and_watch(
         client: client of the API server, of which one connection is in use all the time.
         path: path of the collection, such as `/api/v1/pods`.
         field_selector: selects objects of the collection, such as `spec.nodeName=a`.
+        keep: selects objects where no selector of the server can. What it selects may grow: an object that was not
+            kept is unknown until its next change, or until the collection is watched anew with the same `known`.
+        known: the objects in the events of an earlier watch of the collection.
         clock: returns the current time, for `on_sync`.
         random: source of jitter.
         on_sync: is called with the current time whenever the events so far are known to be complete: after a list,
@@ -75,7 +80,7 @@ async def list_and_watch(
         longest_delay: upper limit in seconds of the delay after an error.
     """
     selector = {"fieldSelector": field_selector} if field_selector else {}
-    known = _KnownObjects()
+    known = known or KnownObjects()
     version: str | None = None  # None: list first
     backoff = Backoff(_BACKOFF, longest_delay, jitter=lambda: random.uniform(0.5, 1))
     while True:
@@ -83,7 +88,7 @@ async def list_and_watch(
         try:
             if version is None:
                 items, version = await client.list(path, **selector)
-                for event in known.relist(items):
+                for event in known.relist([item for item in items if keep(item)]):
                     yield event
                 yield Event("SYNCED", None)
                 on_sync(clock())
@@ -93,8 +98,9 @@ async def list_and_watch(
                 async for type_, obj in events:
                     alive, version = True, obj.metadata.resource_version
                     backoff.reset()
-                    for event in known.apply(type_, obj):
-                        yield event
+                    if keep(obj):
+                        for event in known.apply(type_, obj):
+                            yield event
                     on_sync(clock())
             if alive:
                 continue  # the server ends each watch after a while
@@ -120,7 +126,7 @@ async def list_and_watch(
         await asyncio.sleep(delay)
 
 
-class _KnownObjects:
+class KnownObjects:
     """Metadata of the objects in the events so far, by key: enough to detect deletions and replacements."""
 
     def __init__(self) -> None:

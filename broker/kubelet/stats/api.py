@@ -21,7 +21,7 @@ class StatsApi:
     scrape error, as at a kubelet whose container runtime does not answer.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         pods: the pods of the node.
         source: the usage of the node.
     """

@@ -1,0 +1,223 @@
+"""The members of the broker: they come and go, and share a watch, a queue and its workers."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import structlog
+
+from broker.dependencies import Dependencies
+from broker.fleet.member import PERIOD, Member, Shared
+from broker.fleet.removal import Removal
+from broker.kubernetes.errors import ApiError
+from broker.kubernetes.objects import RawObject
+from broker.kubernetes.watch import list_and_watch
+from broker.node.lease import LeaseLost
+from broker.node.leases import Leases
+from broker.node.report import NodeReporter
+from broker.node_spec import NodeSpec
+from broker.pods.controller import PodController
+from broker.pods.eviction import UsageReader
+from broker.pods.store import PodStore
+from broker.pods.workqueue import WorkQueue
+
+_WORKERS = 8
+"""Number of nodes that are registered, and of nodes that are written, at once."""
+_HAND_OVER_TIMEOUT, _HAND_OVERS_PER_SECOND = 5.0, 50
+
+log = structlog.get_logger()
+
+
+class Members:
+    """The nodes of the broker.
+
+    Args:
+        dependencies: of the broker; its `nodes` are updated.
+        controller: reconciles the pods of the nodes.
+        store: the pods of the nodes.
+        reporter: the provider's report.
+        leases: reads the leases.
+        port: port of the kubelet API.
+        only: name of the only node; None where there may be several.
+        usage: returns the reader of a node's usage, where pods are evicted under pressure.
+
+    Attributes:
+        active: whether the pods of any node may be reconciled.
+    """
+
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        *,
+        controller: PodController,
+        store: PodStore,
+        reporter: NodeReporter,
+        leases: Leases,
+        port: int,
+        only: str | None,
+        usage: Callable[[str], UsageReader] | None = None,
+    ) -> None:
+        self._dependencies = dependencies
+        self._controller = controller
+        self._reporter = reporter
+        self._shared = Shared(dependencies, reporter, leases, asyncio.Semaphore(_WORKERS), port)
+        self._only = only
+        self._usage = usage
+        self._members: dict[str, Member] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._removal = Removal(dependencies, store)
+        self._removing: dict[str, asyncio.Task[None]] = {}
+        self._wanted: dict[str, NodeSpec] = {}
+        self._queue = WorkQueue("node")
+        self._existing: set[str] = set()
+        self._synced = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+        self.active = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def waits_for(self) -> str | None:
+        """Identity of a broker that runs a node at present; None where there is none."""
+        return next((member.lease.other for member in self._members.values() if member.lease.other), None)
+
+    async def run(self, specs: Iterable[NodeSpec]) -> None:
+        """Run the nodes, until cancelled.
+
+        Args:
+            specs: the first nodes; :meth:`apply` changes them.
+
+        Raises:
+            LeaseLost: another broker has taken a lease.
+        """
+        await self._reporter.poll()
+        try:
+            async with self._group as group:
+                group.create_task(self._watch(), name="watch of nodes")
+                group.create_task(self._queue.run(self._reconcile, workers=_WORKERS), name="nodes")
+                group.create_task(self._reporter.run(self._apply_report), name="report of the provider")
+                self.apply(specs)
+        except* LeaseLost as lost:
+            raise lost.exceptions[0] from None
+
+    def apply(self, specs: Iterable[NodeSpec]) -> None:
+        """Have exactly these nodes, besides the adopted ones: add, change and remove nodes."""
+        self._wanted = {spec.name: spec for spec in specs}
+        added = False
+        for spec in self._wanted.values():
+            member = self._members.get(spec.name)
+            if member is None:
+                added |= self._add(spec)
+            elif member.spec != spec and spec.name not in self._removing:
+                member.update(spec)
+        for name, member in list(self._members.items()):
+            if name not in self._wanted and not member.spec.is_adopted:
+                self._remove(name)
+        if added and self.active.is_set():
+            self._controller.add_nodes()
+
+    async def hand_over(self) -> None:
+        """Mark the nodes not ready, and release their leases, as far as time permits."""
+        timeout = _HAND_OVER_TIMEOUT + len(self._members) / _HAND_OVERS_PER_SECOND
+        members = [member for name, member in self._members.items() if name not in self._removing]
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*map(_hand_over, members))
+        except TimeoutError:
+            log.warning("nodes not marked as stopped", error="no answer in time")
+
+    def _add(self, spec: NodeSpec) -> bool:
+        """Add a node; later, where it is about to be removed. Return whether it was added."""
+        if spec.name in self._removing:
+            return False
+        member = self._members[spec.name] = Member(
+            self._shared,
+            spec,
+            on_due=partial(self._due, spec.name),
+            on_active=partial(self._activate, spec.name),
+        )
+        self._dependencies.nodes.add(member.info)
+        run = self._group.create_task(member.run(exists=partial(self._exists, spec.name)), name=f"node {spec.name}")
+        self._tasks[spec.name] = [run]
+        return True
+
+    def _remove(self, name: str) -> None:
+        if name not in self._removing:
+            self._removing[name] = self._group.create_task(self._take_away(name), name=f"removal of {name}")
+
+    async def _take_away(self, name: str) -> None:
+        """Remove a node in order: drain it, stop it, delete it, and wait until its pods are gone."""
+        member = self._members[name]
+        if member.spec.drain:
+            await self._removal.drain(name)
+        for task in self._tasks.pop(name):
+            task.cancel()
+        member.mark_removed()
+        if not member.spec.is_adopted:
+            await self._removal.delete(name)
+        await self._removal.wait_for_pods(name)
+        del self._members[name], self._removing[name]
+        self._dependencies.nodes.remove(name)
+        self._controller.remove_node(name)
+        log.info("node removed", node=name)
+        if spec := self._wanted.get(name):
+            self._add(spec)
+
+    def _activate(self, name: str) -> None:
+        self.active.set()
+        self._controller.resume(name)
+        if self._usage:
+            evict = self._controller.evict(name, self._usage(name))
+            self._tasks[name].append(self._group.create_task(evict, name=f"evict pods of {name}"))
+
+    def _due(self, name: str, seconds: float) -> None:
+        if seconds:
+            self._queue.add_after(name, seconds)
+        else:
+            self._queue.add(name)
+
+    async def _reconcile(self, name: str) -> float | None:
+        member = self._members.get(name)
+        delay = await member.reconcile() if member else None
+        return min(delay, PERIOD) if delay is not None and self._usage else delay
+
+    def _apply_report(self) -> None:
+        for member in self._members.values():
+            member.apply_report()
+
+    async def _exists(self, name: str) -> bool:
+        """Return whether the Node of a name exists."""
+        await self._synced.wait()
+        return name in self._existing
+
+    async def _watch(self) -> None:
+        events = list_and_watch(
+            self._dependencies.client,
+            "/api/v1/nodes",
+            field_selector=f"metadata.name={self._only}" if self._only else None,
+            keep=self._concerns,
+            clock=self._dependencies.clock,
+            random=self._dependencies.random,
+        )
+        async for type_, obj in events:
+            if obj is None:
+                self._synced.set()
+            elif type_ == "DELETED":
+                self._existing.discard(obj.metadata.name)
+                if member := self._members.get(obj.metadata.name):
+                    member.mark_deleted()
+            else:
+                self._existing.add(obj.metadata.name)
+                if member := self._members.get(obj.metadata.name):
+                    member.observe(obj.decode())
+
+    def _concerns(self, node: RawObject) -> bool:
+        return node.metadata.name in self._members
+
+
+async def _hand_over(member: Member) -> None:
+    try:
+        await member.hand_over()
+    except (ApiError, LeaseLost) as exc:
+        log.warning("node not marked as stopped", node=member.info.name, error=str(exc))
