@@ -1,0 +1,149 @@
+"""Reads a YAML document into a pydantic model; each error names the line and the path of its field."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from broker.errors import ConfigurationError
+
+Model = TypeVar("Model", bound=BaseModel)
+Part = str | int
+_ABSENT = ("missing", "union_tag_not_found")
+"""Errors of fields that are not in the document."""
+_DEEPEST = 50
+_MESSAGES = {
+    "missing": "must be set",
+    "union_tag_not_found": "must be set",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "string_type": "must be a text",
+    "too_short": "must not be empty",
+}
+"""Errors of pydantic in the words of YAML."""
+
+
+def parse_document(text: str, model: type[Model], *, name: str) -> Model:
+    """Parse a YAML document with one mapping.
+
+    Args:
+        text: the document.
+        model: model of the mapping. A validator of several fields can raise a PydanticCustomError with the context
+            `location`: the path of the field from its own model.
+        name: name of the file, for errors.
+
+    Raises:
+        ConfigurationError: the document is invalid; the message has a line for each error, such as
+            `fleet.yaml:7: pools[0].count: Input should be greater than 0`.
+    """
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        if problems := [_line(name, *found) for found in _problems(root)]:
+            raise ConfigurationError("\n".join(problems))
+        value = yaml.safe_load(text) or {}
+    except yaml.YAMLError as exc:
+        raise ConfigurationError(_syntax_error(name, exc)) from None
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        fields = _property_names(model.model_json_schema())
+        found = [_problem(root, error, fields) for error in exc.errors(include_url=False, include_input=False)]
+        raise ConfigurationError("\n".join(_line(name, *each) for each in sorted(found))) from None
+
+
+def _line(name: str, line: int, path: str, message: str) -> str:
+    return f"{name}:{line}: {path}: {message}" if path else f"{name}:{line}: {message}"
+
+
+def _syntax_error(name: str, error: yaml.YAMLError) -> str:
+    """Return the error of a document that is not YAML."""
+    mark = getattr(error, "problem_mark", None)
+    message = getattr(error, "problem", None) or str(error)
+    return f"{name}:{mark.line + 1 if mark else 1}: {' '.join(message.split())}"
+
+
+def _problems(node: yaml.Node | None, path: tuple[Part, ...] = ()) -> Iterator[tuple[int, str, str]]:
+    """Yield each alias of a node inside itself, each key that is no scalar, and each key that is there twice.
+
+    YAML forbids duplicate keys, and the library ignores the first.
+    """
+    if node is None:
+        return
+    line = node.start_mark.line + 1
+    if len(path) > _DEEPEST:
+        yield line, _path(path[:3]), "is nested too deeply"
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                yield line, _path(path), "has a key that is not a text"
+                continue
+            if key.value in seen:
+                yield key.start_mark.line + 1, _path([*path, key.value]), "is there twice"
+            seen.add(key.value)
+            yield from _problems(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _problems(item, (*path, index))
+
+
+def _problem(root: yaml.Node | None, error: Mapping[str, Any], fields: set[str]) -> tuple[int, str, str]:
+    """Return line, path and message of an error of the model.
+
+    The location of an error may have parts that are not in the document: the tag of a union, a missing field.
+    """
+    type_, context = error["type"], error.get("ctx", {})
+    location = [*error["loc"], *context.get("location", ())]
+    if type_.startswith("union_tag"):
+        location.append(context["discriminator"].strip("'"))
+    line, path = root.start_mark.line + 1 if root else 1, []
+    node = root
+    for position, part in enumerate(location):
+        if (found := _child(node, part)) is not None:
+            node, line = found
+            path.append(part)
+        elif type_ in _ABSENT and position == len(location) - 1:
+            path.append(part)
+    return line, _path(path), _message(error, location, fields)
+
+
+def _message(error: Mapping[str, Any], location: Sequence[Part], fields: set[str]) -> str:
+    match error["type"]:
+        case "union_tag_invalid":
+            return f"must be one of {error['ctx']['expected_tags']}"
+        case "extra_forbidden":
+            close = difflib.get_close_matches(str(location[-1]), fields, n=1)
+            return f"no such field; is it {close[0]}?" if close else "no such field"
+        case type_:
+            return _MESSAGES.get(type_) or str(error["msg"]).removeprefix("Value error, ")
+
+
+def _child(node: yaml.Node | None, part: Part) -> tuple[yaml.Node, int] | None:
+    """Return a part of a node and its line; None where the node has no such part."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return value, key.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part].start_mark.line + 1
+    return None
+
+
+def _path(parts: Sequence[Part]) -> str:
+    """Return the path of a field.
+
+    >>> _path(["pools", 0, "zones"])
+    'pools[0].zones'
+    """
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return text.removeprefix(".")
+
+
+def _property_names(schema: Mapping[str, Any]) -> set[str]:
+    """Return the names of all fields in a JSON Schema."""
+    return {name for each in (schema, *schema.get("$defs", {}).values()) for name in each.get("properties", ())}

@@ -1,0 +1,78 @@
+"""Errors of a YAML document: the line and the path of each field."""
+
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from broker.errors import ConfigurationError
+from broker.yaml_document import parse_document
+
+
+class Small(BaseModel, extra="forbid"):
+    kind: Literal["small"]
+    count: int = 1
+
+
+class Large(BaseModel, extra="forbid"):
+    kind: Literal["large"]
+    zones: list[str] = []
+
+
+class Document(BaseModel, extra="forbid"):
+    seed: int = 0
+    pools: list[Annotated[Small | Large, Field(discriminator="kind")]] = []
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as raised:
+        parse_document(text, Document, name="f.yaml")
+    return str(raised.value).splitlines()
+
+
+def test_a_valid_document_is_a_model() -> None:
+    text = "pools:\n- &a {kind: small, count: 3}\n- *a\n"
+    assert parse_document(text, Document, name="f.yaml") == Document(pools=[Small(kind="small", count=3)] * 2)
+    assert parse_document("", Document, name="f.yaml") == Document()
+
+
+def test_each_error_has_its_line_and_path() -> None:
+    text = """\
+seed: x
+pools:
+- kind: small
+  cuont: 2
+- kind: large
+  zones:
+  - a
+  - [b]
+- count: 1
+- kind: huge
+- 7
+"""
+    assert errors(text) == [
+        "f.yaml:1: seed: Input should be a valid integer, unable to parse string as an integer",
+        "f.yaml:4: pools[0].cuont: no such field; is it count?",
+        "f.yaml:8: pools[1].zones[1]: must be a text",
+        "f.yaml:9: pools[2].kind: must be set",
+        "f.yaml:10: pools[3].kind: must be one of 'small', 'large'",
+        "f.yaml:11: pools[4]: must be a mapping",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("a: [", "f.yaml:1: expected the node content, but found '<stream end>'"),
+        ("seed: 1\npools: []\nseed: 2", "f.yaml:3: seed: is there twice"),
+        ("{[a]: 1}", "f.yaml:1: has a key that is not a text"),
+        ("- 1", "f.yaml:1: must be a mapping"),
+        ("seed: &a [*a]", "f.yaml:1: seed[0][0]: is nested too deeply"),
+        ("seed: *b", "f.yaml:1: found undefined alias 'b'"),
+        ("a\x00", "f.yaml:1: unacceptable character"),
+        ("seed: 1\n---\nseed: 2", "f.yaml:2: but found another document"),
+    ],
+)
+def test_a_malformed_document_is_one_error(text: str, error: str) -> None:
+    (found,) = errors(text)
+    assert found.startswith(error)
