@@ -11,6 +11,7 @@ import structlog
 from broker import __version__
 from broker.dependencies import Clock, Dependencies, utc_now
 from broker.fleet.members import Members
+from broker.fleet.pools import Fleet
 from broker.fleet.source import FleetSource, source_of
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import serve
@@ -81,7 +82,7 @@ class Broker:
             ip = await asyncio.to_thread(own_ip, self._cluster.server)
         async with self._connect(metrics) as (dependencies, leases), AsyncExitStack() as stack:
             source = source_of(dependencies)
-            specs = await source.load()
+            fleet = await source.load()
             usage = UsageSources(dependencies, store)
             server = await serve(
                 dependencies,
@@ -121,13 +122,13 @@ class Broker:
             log.info(
                 "starting",
                 node=settings.node_name,
-                nodes=len(specs),
+                nodes=len(fleet.specs),
                 version=__version__,
                 api_server=self._cluster.server,
                 provider=settings.web_endpoint_url,
                 kubelet_port=server.port,
             )
-            nodes = asyncio.create_task(_run_nodes(members, source), name="nodes")
+            nodes = asyncio.create_task(_run_nodes(members, source, fleet), name="nodes")
             pods = asyncio.create_task(_run_pods(controller, members.active), name="pods")
             await self._wait_for_stop(stop, nodes, pods)
             controller.stop()
@@ -193,7 +194,7 @@ class Broker:
             stopping.cancel()
 
 
-async def _run_nodes(members: Members, source: FleetSource) -> None:
+async def _run_nodes(members: Members, source: FleetSource, fleet: Fleet) -> None:
     """Run the nodes, and change them with their source.
 
     Raises:
@@ -201,7 +202,7 @@ async def _run_nodes(members: Members, source: FleetSource) -> None:
     """
     async with asyncio.TaskGroup() as group:
         group.create_task(source.run(members.apply))
-        await members.run(source.specs)
+        await members.run(fleet)
 
 
 async def _run_pods(controller: PodController, active: asyncio.Event) -> None:

@@ -1,11 +1,11 @@
 """One node of the broker: its registration, lease and status.
 
-A member waits until no other broker holds the lease of its node, registers the Node, and takes the lease. From then
-on its pods are reconciled. The Node is registered before the lease is written, because the Node owns the lease.
+A member waits until no other broker holds the lease of its node, registers the Node, and takes the lease. From
+then on its pods are reconciled. The Node comes before the lease, because the Node owns the lease.
 
-:meth:`Member.reconcile` is level-triggered, like that of a pod: it brings the Node in Kubernetes to the desired one,
-whatever has changed. Only the renewal of the lease has a timer of its own, and connections of its own, so that no
-number of registrations delays it.
+:meth:`Member.reconcile` is level-triggered, like that of a pod: it brings the Node in Kubernetes to the desired
+one, whatever has changed. Only the renewal of the lease has a timer of its own, and connections of its own, so
+that no number of registrations delays it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
-from broker.node.lease import Lease, LeaseLost
+from broker.node.lease import Lease
 from broker.node.leases import Leases
 from broker.node.manifest import NotReady
 from broker.node.registration import Registration
@@ -65,6 +65,7 @@ class Member:
         info: the node.
         lease: its lease.
         spec: what the node is to be.
+        is_registered: whether the Node is registered, and kept as it is to be.
     """
 
     def __init__(
@@ -80,14 +81,12 @@ class Member:
         self._random = dependencies.random
         self._on_due = on_due
         self._on_active = on_active
-        self._is_registered = False
+        self.is_registered = False
         self.spec = spec
         self.info = NodeInfo(spec.name, spec.operating_system, start_delay=spec.start_delay)
         self.status = NodeStatus(dependencies, self.info, spec, reporter=shared.reporter, port=shared.port)
         self.registration = Registration(dependencies, self.info, spec, self.status)
-        self.lease = Lease(
-            dependencies, self.info, leases=shared.leases, on_recovery=self.registration.refresh
-        )
+        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self.registration.refresh)
 
     async def run(self, *, exists: Callable[[], Awaitable[bool]]) -> None:
         """Register the node and renew its lease, until cancelled.
@@ -104,7 +103,7 @@ class Member:
         async with self._shared.registering:
             self.status.apply_report()
             await self.registration.register()
-        self._is_registered = True
+        self.is_registered = True
         await self.lease.acquire()
         self.info.holds_lease = True
         self._on_active()
@@ -120,7 +119,7 @@ class Member:
         Raises:
             ApiError: retry.
         """
-        if not self._is_registered:
+        if not self.is_registered:
             return None
         if not self.info.uid:
             await self.registration.register_once()
@@ -142,12 +141,12 @@ class Member:
     def apply_report(self) -> None:
         """Take a change of the provider's report into account."""
         self.status.apply_report()
-        if self._is_registered and not self.status.is_current:
+        if self.is_registered and not self.status.is_current:
             self._on_due(0)
 
     def observe(self, node: Object) -> None:
         """Take a change of the Node by any client into account."""
-        if not self._is_registered:
+        if not self.is_registered:
             return
         self.registration.observe(node)
         if not (self.registration.is_current and self.status.is_current):
@@ -155,14 +154,10 @@ class Member:
 
     def mark_deleted(self) -> None:
         """Have the deleted Node registered again."""
-        if self._is_registered:
+        if self.is_registered:
             log.warning("node was deleted from Kubernetes and is registered again", node=self.info.name)
             self.registration.mark_deleted()
             self._on_due(0)
-
-    def mark_removed(self) -> None:
-        """Write nothing more to the Node."""
-        self._is_registered = False
 
     async def hand_over(self) -> None:
         """Mark the node not ready, and release its lease; Kubernetes and another broker would notice after 40 s.

@@ -1,17 +1,19 @@
 """The members of the broker: they come and go, and share a watch, a queue and its workers."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from broker.dependencies import Dependencies
 from broker.fleet.member import PERIOD, Member, Shared
+from broker.fleet.pools import DRAIN_ANNOTATION, FLEET_LABEL, Fleet, adopted, member_of_fleet
 from broker.fleet.removal import Removal
 from broker.kubernetes.errors import ApiError
 from broker.kubernetes.objects import RawObject
-from broker.kubernetes.watch import list_and_watch
+from broker.kubernetes.watch import KnownObjects, list_and_watch
 from broker.node.lease import LeaseLost
 from broker.node.leases import Leases
 from broker.node.report import NodeReporter
@@ -20,6 +22,7 @@ from broker.pods.controller import PodController
 from broker.pods.eviction import UsageReader
 from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
+from broker.types import Object
 
 _WORKERS = 8
 """Number of nodes that are registered, and of nodes that are written, at once."""
@@ -68,6 +71,7 @@ class Members:
         self._removal = Removal(dependencies, store)
         self._removing: dict[str, asyncio.Task[None]] = {}
         self._wanted: dict[str, NodeSpec] = {}
+        self._adopt: Mapping[str, str] = {}
         self._queue = WorkQueue("node")
         self._existing: set[str] = set()
         self._synced = asyncio.Event()
@@ -82,11 +86,11 @@ class Members:
         """Identity of a broker that runs a node at present; None where there is none."""
         return next((member.lease.other for member in self._members.values() if member.lease.other), None)
 
-    async def run(self, specs: Iterable[NodeSpec]) -> None:
+    async def run(self, fleet: Fleet) -> None:
         """Run the nodes, until cancelled.
 
         Args:
-            specs: the first nodes; :meth:`apply` changes them.
+            fleet: the first nodes; :meth:`apply` changes them.
 
         Raises:
             LeaseLost: another broker has taken a lease.
@@ -97,13 +101,13 @@ class Members:
                 group.create_task(self._watch(), name="watch of nodes")
                 group.create_task(self._queue.run(self._reconcile, workers=_WORKERS), name="nodes")
                 group.create_task(self._reporter.run(self._apply_report), name="report of the provider")
-                self.apply(specs)
+                self.apply(fleet)
         except* LeaseLost as lost:
             raise lost.exceptions[0] from None
 
-    def apply(self, specs: Iterable[NodeSpec]) -> None:
+    def apply(self, fleet: Fleet) -> None:
         """Have exactly these nodes, besides the adopted ones: add, change and remove nodes."""
-        self._wanted = {spec.name: spec for spec in specs}
+        self._wanted, self._adopt = {spec.name: spec for spec in fleet.specs}, fleet.adopt
         added = False
         for spec in self._wanted.values():
             member = self._members.get(spec.name)
@@ -114,6 +118,8 @@ class Members:
         for name, member in list(self._members.items()):
             if name not in self._wanted and not member.spec.is_adopted:
                 self._remove(name)
+        if fleet.adopt and self._synced.is_set():
+            self._group.create_task(self._adopt_existing(), name="adoption of nodes")
         if added and self.active.is_set():
             self._controller.add_nodes()
 
@@ -138,12 +144,13 @@ class Members:
             on_active=partial(self._activate, spec.name),
         )
         self._dependencies.nodes.add(member.info)
-        run = self._group.create_task(member.run(exists=partial(self._exists, spec.name)), name=f"node {spec.name}")
-        self._tasks[spec.name] = [run]
+        run = member.run(exists=partial(self._exists, spec.name))
+        self._tasks[spec.name] = [self._group.create_task(run, name=f"node {spec.name}")]
         return True
 
     def _remove(self, name: str) -> None:
-        if name not in self._removing:
+        """Remove a node; later, where another broker runs it at present."""
+        if name not in self._removing and self._members[name].lease.other is None:
             self._removing[name] = self._group.create_task(self._take_away(name), name=f"removal of {name}")
 
     async def _take_away(self, name: str) -> None:
@@ -151,10 +158,12 @@ class Members:
         member = self._members[name]
         if member.spec.drain:
             await self._removal.drain(name)
-        for task in self._tasks.pop(name):
+        tasks = self._tasks.pop(name)
+        for task in tasks:
             task.cancel()
-        member.mark_removed()
-        if not member.spec.is_adopted:
+        await asyncio.wait(tasks)
+        if member.is_registered and not member.spec.is_adopted:
+            member.is_registered = False
             await self._removal.delete(name)
         await self._removal.wait_for_pods(name)
         del self._members[name], self._removing[name]
@@ -167,6 +176,8 @@ class Members:
     def _activate(self, name: str) -> None:
         self.active.set()
         self._controller.resume(name)
+        if name not in self._wanted and not self._members[name].spec.is_adopted:
+            self._remove(name)
         if self._usage:
             evict = self._controller.evict(name, self._usage(name))
             self._tasks[name].append(self._group.create_task(evict, name=f"evict pods of {name}"))
@@ -196,7 +207,7 @@ class Members:
             self._dependencies.client,
             "/api/v1/nodes",
             field_selector=f"metadata.name={self._only}" if self._only else None,
-            keep=self._concerns,
+            known=KnownObjects(self._concerns),
             clock=self._dependencies.clock,
             random=self._dependencies.random,
         )
@@ -204,16 +215,61 @@ class Members:
             if obj is None:
                 self._synced.set()
             elif type_ == "DELETED":
-                self._existing.discard(obj.metadata.name)
-                if member := self._members.get(obj.metadata.name):
-                    member.mark_deleted()
+                self._handle_deleted(obj.metadata.name)
             else:
-                self._existing.add(obj.metadata.name)
-                if member := self._members.get(obj.metadata.name):
-                    member.observe(obj.decode())
+                self._handle(obj.decode())
 
     def _concerns(self, node: RawObject) -> bool:
-        return node.metadata.name in self._members
+        """Return whether a Node is one of the broker's; those of others are dropped before they are decoded."""
+        return node.metadata.name in self._members or (self._only is None and self._is_ours(node.labels))
+
+    def _is_ours(self, labels: Mapping[str, str]) -> bool:
+        """Return whether a Node is to be adopted, or was made for the fleet earlier."""
+        return self._is_adopted(labels) or labels.get(FLEET_LABEL) == self._dependencies.settings.node_name
+
+    def _is_adopted(self, labels: Mapping[str, str]) -> bool:
+        return bool(self._adopt) and self._adopt.items() <= labels.items()
+
+    def _handle(self, node: Object) -> None:
+        metadata = node["metadata"]
+        name, labels = metadata["name"], metadata.get("labels") or {}
+        self._existing.add(name)
+        member = self._members.get(name)
+        if member is None:
+            self._take_on(name, labels, metadata.get("annotations") or {})
+        elif member.spec.is_adopted and not self._is_adopted(labels):
+            self._remove(name)
+        else:
+            member.observe(node)
+
+    def _handle_deleted(self, name: str) -> None:
+        self._existing.discard(name)
+        member = self._members.get(name)
+        if member and member.spec.is_adopted:
+            self._remove(name)
+        elif member:
+            member.mark_deleted()
+
+    def _take_on(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> None:
+        """Adopt a Node; or remove one whose pool was made smaller while no broker ran, once its lease is taken."""
+        settings = self._dependencies.settings
+        if self._is_adopted(labels):
+            spec = adopted(settings, name)
+        else:
+            spec = replace(member_of_fleet(settings, name), drain=annotations.get(DRAIN_ANNOTATION) == "true")
+        if self._add(spec) and self.active.is_set():
+            self._controller.add_nodes()
+
+    async def _adopt_existing(self) -> None:
+        """Read the Nodes again: what is to be adopted has changed."""
+        try:
+            items, _ = await self._dependencies.client.list("/api/v1/nodes")
+        except ApiError as exc:
+            log.warning("nodes to adopt not read", error=str(exc))
+            return
+        for item in items:
+            if self._is_adopted(item.labels):
+                self._handle(item.decode())
 
 
 async def _hand_over(member: Member) -> None:

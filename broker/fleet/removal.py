@@ -1,7 +1,7 @@
 """Removal of nodes: cordon and drain, as `kubectl drain` does, then delete the Node and its Lease.
 
-The pods that are left on a deleted Node are deleted by Kubernetes' pod garbage collector; the broker then ends them at
-the provider.
+The pods that are left on a deleted Node are deleted by Kubernetes' pod garbage collector; the broker then ends
+them at the provider.
 
 Source: `staging/src/k8s.io/kubectl/pkg/drain/drain.go`.
 """

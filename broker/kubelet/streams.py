@@ -40,7 +40,6 @@ class ContainerStreams:
     """
 
     def __init__(self, dependencies: Dependencies, pods: Pods, sessions: Sessions) -> None:
-        self._node_name = dependencies.node.name
         self._provider = dependencies.provider
         self._pods = pods
         self._sessions = sessions
@@ -127,7 +126,7 @@ class ContainerStreams:
     async def _check_support(self) -> None:
         if not await self._provider.supports("streams"):
             raise web.HTTPNotImplemented(
-                text=f"exec, attach and port-forward are not supported on node {self._node_name}: "
+                text="exec, attach and port-forward are not supported on this node: "
                 "its provider does not have the extension streams"
             )
 

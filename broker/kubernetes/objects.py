@@ -32,12 +32,21 @@ class _HasMetadata(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
+class _Labels(msgspec.Struct, frozen=True):
+    labels: dict[str, str] | None = None
+
+
+class _Labelled(msgspec.Struct, frozen=True):
+    metadata: _Labels
+
+
 class _Pod(msgspec.Struct, frozen=True):
     spec: _Spec | None = None
 
 
 _decoder = msgspec.json.Decoder(_HasMetadata)
 _pods = msgspec.json.Decoder(_Pod)
+_labelled = msgspec.json.Decoder(_Labelled)
 
 
 class RawObject(NamedTuple):
@@ -59,6 +68,11 @@ class RawObject(NamedTuple):
     def node(self) -> str:
         """`spec.nodeName` of a pod; empty for a pod that is bound to no node."""
         return (_pods.decode(self.raw).spec or _UNBOUND).node_name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the object."""
+        return _labelled.decode(self.raw).metadata.labels or {}
 
     @property
     def key(self) -> str:

@@ -51,7 +51,6 @@ async def list_and_watch(
     path: str,
     *,
     field_selector: str | None = None,
-    keep: Callable[[RawObject], bool] = lambda _: True,
     known: "KnownObjects | None" = None,
     clock: Callable[[], datetime],
     random: Random,
@@ -69,9 +68,8 @@ async def list_and_watch(
         client: client of the API server, of which one connection is in use all the time.
         path: path of the collection, such as `/api/v1/pods`.
         field_selector: selects objects of the collection, such as `spec.nodeName=a`.
-        keep: selects objects where no selector of the server can. What it selects may grow: an object that was not
-            kept is unknown until its next change, or until the collection is watched anew with the same `known`.
-        known: the objects in the events of an earlier watch of the collection.
+        known: the objects in the events of an earlier watch of the collection; selects objects where no selector of
+            the server can.
         clock: returns the current time, for `on_sync`.
         random: source of jitter.
         on_sync: is called with the current time whenever the events so far are known to be complete: after a list,
@@ -88,7 +86,7 @@ async def list_and_watch(
         try:
             if version is None:
                 items, version = await client.list(path, **selector)
-                for event in known.relist([item for item in items if keep(item)]):
+                for event in known.relist(items):
                     yield event
                 yield Event("SYNCED", None)
                 on_sync(clock())
@@ -98,9 +96,8 @@ async def list_and_watch(
                 async for type_, obj in events:
                     alive, version = True, obj.metadata.resource_version
                     backoff.reset()
-                    if keep(obj):
-                        for event in known.apply(type_, obj):
-                            yield event
+                    for event in known.apply(type_, obj):
+                        yield event
                     on_sync(clock())
             if alive:
                 continue  # the server ends each watch after a while
@@ -127,13 +124,20 @@ async def list_and_watch(
 
 
 class KnownObjects:
-    """Metadata of the objects in the events so far, by key: enough to detect deletions and replacements."""
+    """Metadata of the objects in the events so far, by key: enough to detect deletions and replacements.
 
-    def __init__(self) -> None:
+    Args:
+        keep: selects objects. What it selects may grow: an object that was not kept is unknown until its next change,
+            or until the collection is listed again.
+    """
+
+    def __init__(self, keep: Callable[[RawObject], bool] | None = None) -> None:
+        self._keep = keep
         self._metadata: dict[str, Metadata] = {}
 
     def relist(self, items: list[RawObject]) -> Iterator[Event]:
         """Yield the difference between a new list and the events so far."""
+        items = [item for item in items if self._keep(item)] if self._keep else items
         gone = self._metadata.keys() - {item.key for item in items}
         for key in sorted(gone):
             yield self._deleted(key)
@@ -144,6 +148,8 @@ class KnownObjects:
 
     def apply(self, type_: str, obj: RawObject) -> Iterator[Event]:
         """Yield the events for an event of the watch."""
+        if self._keep and not self._keep(obj):
+            return
         key = obj.key
         before = self._metadata.get(key)
         if type_ == "DELETED":

@@ -111,8 +111,8 @@ def node_status(
 
     Args:
         spec: what the node is to be.
-        node: its capacity, addresses and pressures by the eviction thresholds. A pressure that the provider reports
-            as True stays so.
+        node: its capacity, addresses and pressures by the eviction thresholds. A pressure that the provider
+            reports as True stays so.
         conditions: the conditions that the provider reports.
         not_ready: a cause for which the node is not ready, regardless of the report.
         before: the previous conditions; a condition with the same status keeps its transition time, and one with

@@ -4,6 +4,7 @@ The fields that the broker owns (its labels, its taints) are written again where
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -102,10 +103,8 @@ class Registration:
             ApiError: they were not written.
         """
         if self._may_patch:
-            try:
+            with suppress(Conflict):  # the watch delivers the newer Node
                 self.observe(await self._adopt(self._observed))
-            except Conflict:
-                pass  # the watch delivers the newer Node
 
     def observe(self, node: Object) -> None:
         """Record the Node in Kubernetes."""

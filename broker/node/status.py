@@ -50,7 +50,7 @@ class NodeStatus:
         self.apply_report()
 
     def apply_report(self) -> None:
-        """Update the node from the provider's report; resources of its spec, or of an adopted Node, take precedence.
+        """Update the node from the provider's report; resources of its spec or an adopted Node take precedence.
 
         The capacity of an adopted Node is that which the other client has set.
         """

@@ -15,7 +15,9 @@ Environment = Mapping[str, Variables]
 """Container name → its variables."""
 
 
-def payload(pod: Object, environments: Environments, annotations: Mapping[str, str] = MappingProxyType({})) -> Object:
+def payload(
+    pod: Object, environments: Environments, annotations: Mapping[str, str] = MappingProxyType({})
+) -> Object:
     """Return the payload of a pod: the pod with its environment, as far as it is resolved.
 
     As in the original broker, the payload has no `kind` and no `apiVersion`, and always a `status`, which existing

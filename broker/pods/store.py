@@ -143,6 +143,11 @@ class PodStore:
         """Return the pods of one node."""
         return NodePods(self, node)
 
+    def node_of(self, namespace: str, name: str) -> str | None:
+        """Return the node of a pod; None where Kubernetes has none of that name."""
+        stored = self._pods.get(f"{namespace}/{name}")
+        return stored.node if stored else None
+
     def stored_on(self, node: str) -> list[StoredPod]:
         """Return the pods that are bound to a node."""
         return [self._pods[key] for key in self._by_node.get(node, ())]

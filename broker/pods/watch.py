@@ -1,9 +1,9 @@
 """The one watch of the pods of all nodes.
 
-The pods of a single node are selected by the API server: the identity of a node may list no others. Those of several
-nodes are selected here, since a field selector names one node: all pods that are bound are watched, and those of other
-nodes are dropped before they are decoded. Pods of a node that is added later were dropped, so the pods are listed
-again.
+The pods of a single node are selected by the API server: the identity of a node may list no others. Those of
+several nodes are selected here, since a field selector names one node: all pods that are bound are watched, and
+those of other nodes are dropped before they are decoded. Pods of a node that is added later were dropped, so the
+pods are listed again.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class PodWatch:
         self._node = node
         self._on_sync = on_sync
         self._on_event = on_event
-        self._known = KnownObjects()
+        self._known = KnownObjects(None if node else self._is_on_a_node)
         self._added = asyncio.Event()
 
     def add_nodes(self) -> None:
@@ -69,7 +69,6 @@ class PodWatch:
             self._dependencies.client,
             "/api/v1/pods",
             field_selector=f"spec.nodeName={self._node}" if self._node else _BOUND,
-            keep=_keep_all if self._node else self._is_on_a_node,
             known=self._known,
             clock=self._dependencies.clock,
             random=self._dependencies.random,
@@ -80,7 +79,3 @@ class PodWatch:
 
     def _is_on_a_node(self, pod: RawObject) -> bool:
         return pod.node in self._dependencies.nodes
-
-
-def _keep_all(_: RawObject) -> bool:
-    return True

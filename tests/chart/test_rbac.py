@@ -17,7 +17,7 @@ import pytest
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
-from broker.runner import Node
+from broker.runner import Broker
 from tests.broker.apiserver import ApiServer
 from tests.broker.apiserver.server import Request
 from tests.broker.nodes import running_node, settings_of_a_node
@@ -218,7 +218,7 @@ def a_pod(*, wants: str, **spec: Any) -> Object:
     }
 
 
-async def ask_for_metrics(node: Node) -> None:
+async def ask_for_metrics(node: Broker) -> None:
     """Call the kubelet API with a token, as Prometheus does."""
     trust = ssl.create_default_context()
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
