@@ -11,8 +11,7 @@ import structlog
 from broker import __version__
 from broker.dependencies import Clock, Dependencies, utc_now
 from broker.fleet.members import Members
-from broker.fleet.pools import Fleet
-from broker.fleet.source import FleetSource, source_of
+from broker.fleet.source import source_of
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import serve
 from broker.kubelet.stats.source import UsageSources
@@ -128,7 +127,7 @@ class Broker:
                 provider=settings.web_endpoint_url,
                 kubelet_port=server.port,
             )
-            nodes = asyncio.create_task(_run_nodes(members, source, fleet), name="nodes")
+            nodes = asyncio.create_task(members.run(fleet, source), name="nodes")
             pods = asyncio.create_task(_run_pods(controller, members.active), name="pods")
             await self._wait_for_stop(stop, nodes, pods)
             controller.stop()
@@ -192,17 +191,6 @@ class Broker:
             raise
         finally:
             stopping.cancel()
-
-
-async def _run_nodes(members: Members, source: FleetSource, fleet: Fleet) -> None:
-    """Run the nodes, and change them with their source.
-
-    Raises:
-        LeaseLost: another broker has taken a lease.
-    """
-    async with asyncio.TaskGroup() as group:
-        group.create_task(source.run(members.apply))
-        await members.run(fleet)
 
 
 async def _run_pods(controller: PodController, active: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from broker.dependencies import Dependencies
 from broker.fleet.member import PERIOD, Member, Shared
 from broker.fleet.pools import DRAIN_ANNOTATION, FLEET_LABEL, Fleet, adopted, member_of_fleet
 from broker.fleet.removal import Removal
+from broker.fleet.source import FleetSource
 from broker.kubernetes.errors import ApiError
 from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import KnownObjects, list_and_watch
@@ -86,11 +87,12 @@ class Members:
         """Identity of a broker that runs a node at present; None where there is none."""
         return next((member.lease.other for member in self._members.values() if member.lease.other), None)
 
-    async def run(self, fleet: Fleet) -> None:
+    async def run(self, fleet: Fleet, source: FleetSource | None = None) -> None:
         """Run the nodes, until cancelled.
 
         Args:
-            fleet: the first nodes; :meth:`apply` changes them.
+            fleet: the first nodes.
+            source: its changes are applied.
 
         Raises:
             LeaseLost: another broker has taken a lease.
@@ -102,6 +104,8 @@ class Members:
                 group.create_task(self._queue.run(self._reconcile, workers=_WORKERS), name="nodes")
                 group.create_task(self._reporter.run(self._apply_report), name="report of the provider")
                 self.apply(fleet)
+                if source:
+                    group.create_task(source.run(self.apply), name="changes of the fleet")
         except* LeaseLost as lost:
             raise lost.exceptions[0] from None
 
@@ -221,23 +225,24 @@ class Members:
 
     def _concerns(self, node: RawObject) -> bool:
         """Return whether a Node is one of the broker's; those of others are dropped before they are decoded."""
-        return node.metadata.name in self._members or (self._only is None and self._is_ours(node.labels))
+        return node.metadata.name in self._members or (self._only is None and self._is_ours(node.marks))
 
-    def _is_ours(self, labels: Mapping[str, str]) -> bool:
-        """Return whether a Node is to be adopted, or was made for the fleet earlier."""
-        return self._is_adopted(labels) or labels.get(FLEET_LABEL) == self._dependencies.settings.node_name
+    def _is_ours(self, marks: Mapping[str, str]) -> bool:
+        """Return whether a Node with these labels and annotations is adopted, or was made for the fleet."""
+        return self._is_adopted(marks) or marks.get(FLEET_LABEL) == self._dependencies.settings.node_name
 
-    def _is_adopted(self, labels: Mapping[str, str]) -> bool:
-        return bool(self._adopt) and self._adopt.items() <= labels.items()
+    def _is_adopted(self, marks: Mapping[str, str]) -> bool:
+        return bool(self._adopt) and self._adopt.items() <= marks.items()
 
     def _handle(self, node: Object) -> None:
         metadata = node["metadata"]
-        name, labels = metadata["name"], metadata.get("labels") or {}
+        name = metadata["name"]
+        marks = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
         self._existing.add(name)
         member = self._members.get(name)
         if member is None:
-            self._take_on(name, labels, metadata.get("annotations") or {})
-        elif member.spec.is_adopted and not self._is_adopted(labels):
+            self._take_on(name, marks)
+        elif member.spec.is_adopted and not self._is_adopted(marks):
             self._remove(name)
         else:
             member.observe(node)
@@ -250,13 +255,13 @@ class Members:
         elif member:
             member.mark_deleted()
 
-    def _take_on(self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> None:
+    def _take_on(self, name: str, marks: Mapping[str, str]) -> None:
         """Adopt a Node; or remove one whose pool was made smaller while no broker ran, once its lease is taken."""
         settings = self._dependencies.settings
-        if self._is_adopted(labels):
+        if self._is_adopted(marks):
             spec = adopted(settings, name)
         else:
-            spec = replace(member_of_fleet(settings, name), drain=annotations.get(DRAIN_ANNOTATION) == "true")
+            spec = replace(member_of_fleet(settings, name), drain=marks.get(DRAIN_ANNOTATION) == "true")
         if self._add(spec) and self.active.is_set():
             self._controller.add_nodes()
 
@@ -268,7 +273,7 @@ class Members:
             log.warning("nodes to adopt not read", error=str(exc))
             return
         for item in items:
-            if self._is_adopted(item.labels):
+            if self._is_adopted(item.marks):
                 self._handle(item.decode())
 
 

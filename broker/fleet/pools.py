@@ -24,7 +24,7 @@ class Fleet:
 
     Attributes:
         specs: the nodes.
-        adopt: labels of Nodes to adopt; none for no Nodes.
+        adopt: labels or annotations of Nodes to adopt; none for no Nodes.
     """
 
     specs: tuple[NodeSpec, ...] = ()

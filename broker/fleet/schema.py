@@ -1,4 +1,4 @@
-"""The fleet file: pools of nodes, and the labels of Nodes to adopt."""
+"""The fleet file: pools of nodes, and the marks of Nodes to adopt."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -113,8 +113,9 @@ class FleetFile(_Model):
     """A fleet."""
 
     pools: list[Pool] = Field(default=[], description="the pools")
-    adopt: dict[LabelName, LabelValue] = Field(
-        default={}, description="labels of Nodes by other clients that are taken on; all of them have to match"
+    adopt: dict[LabelName, str] = Field(
+        default={},
+        description="labels or annotations of Nodes by other clients that are taken on; all of them have to match",
     )
     seed: int = Field(default=0, description="decides each registerJitter; the same seed, the same times")
 

@@ -13,7 +13,7 @@ from broker.kubelet.configz import configuration
 from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.node_paths import NodePaths, with_node
-from broker.kubelet.schema import Pods
+from broker.kubelet.schema import PodsOfNodes
 from broker.kubelet.stats.api import StatsRoutes
 from broker.kubelet.stats.source import UsageSources
 from broker.kubelet.streams import ContainerStreams
@@ -39,7 +39,7 @@ class KubeletApi:
     def __init__(
         self,
         dependencies: Dependencies,
-        pods: Pods,
+        pods: PodsOfNodes,
         paths: NodePaths,
         *,
         sessions: Sessions,
@@ -113,7 +113,8 @@ class KubeletApi:
 
     async def refuse(self, _: web.Request) -> web.Response:
         """Refuse `/run`, the old form of exec without streams, which no client uses."""
-        text = "run is not supported on this node: its provider has no such request"
+        node = self._dependencies.settings.node_name
+        text = f"run is not supported on node {node}: its provider has no such request"
         raise web.HTTPNotImplemented(text=text)
 
     async def metrics(self, _: web.Request) -> web.Response:

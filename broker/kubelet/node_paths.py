@@ -1,8 +1,8 @@
 """Which node a request to the kubelet API is for.
 
 All nodes of a broker share one port. A request for a pod is for the node of that pod. A request for a node, such
-as `/stats/summary`, names the node in its path where there are several: `/nodes/NODE/stats/summary`. Without a node
-in the path, it is for the only node.
+as `/stats/summary`, names the node in its path where there are several: `/nodes/NODE/stats/summary`. Without a
+node in the path, it is for the only node.
 """
 
 import re

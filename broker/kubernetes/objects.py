@@ -32,12 +32,13 @@ class _HasMetadata(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
-class _Labels(msgspec.Struct, frozen=True):
+class _Marks(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
-class _Labelled(msgspec.Struct, frozen=True):
-    metadata: _Labels
+class _Marked(msgspec.Struct, frozen=True):
+    metadata: _Marks
 
 
 class _Pod(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class _Pod(msgspec.Struct, frozen=True):
 
 _decoder = msgspec.json.Decoder(_HasMetadata)
 _pods = msgspec.json.Decoder(_Pod)
-_labelled = msgspec.json.Decoder(_Labelled)
+_marked = msgspec.json.Decoder(_Marked)
 
 
 class RawObject(NamedTuple):
@@ -70,9 +71,10 @@ class RawObject(NamedTuple):
         return (_pods.decode(self.raw).spec or _UNBOUND).node_name
 
     @property
-    def labels(self) -> dict[str, str]:
-        """The labels of the object."""
-        return _labelled.decode(self.raw).metadata.labels or {}
+    def marks(self) -> dict[str, str]:
+        """The annotations and the labels of the object together."""
+        metadata = _marked.decode(self.raw).metadata
+        return {**(metadata.annotations or {}), **(metadata.labels or {})}
 
     @property
     def key(self) -> str:

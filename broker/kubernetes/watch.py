@@ -68,8 +68,8 @@ async def list_and_watch(
         client: client of the API server, of which one connection is in use all the time.
         path: path of the collection, such as `/api/v1/pods`.
         field_selector: selects objects of the collection, such as `spec.nodeName=a`.
-        known: the objects in the events of an earlier watch of the collection; selects objects where no selector of
-            the server can.
+        known: the objects in the events of an earlier watch of the collection; selects objects where no selector
+            of the server can.
         clock: returns the current time, for `on_sync`.
         random: source of jitter.
         on_sync: is called with the current time whenever the events so far are known to be complete: after a list,
@@ -127,8 +127,8 @@ class KnownObjects:
     """Metadata of the objects in the events so far, by key: enough to detect deletions and replacements.
 
     Args:
-        keep: selects objects. What it selects may grow: an object that was not kept is unknown until its next change,
-            or until the collection is listed again.
+        keep: selects objects. What it selects may grow: an object that was not kept is unknown until its next
+            change, or until the collection is listed again.
     """
 
     def __init__(self, keep: Callable[[RawObject], bool] | None = None) -> None:

@@ -208,7 +208,7 @@ class PodController:
         return again if delay is None else delay
 
     def _hold(self, key: str, snapshot: PodSnapshot | None, state: ProviderState) -> bool:
-        """Return whether a pod is held. Where Kubernetes has none, the node is that of the last pod of the name."""
+        """Return whether a pod is held; where Kubernetes has none, the node is that of the last one."""
         name = snapshot.stored.node if snapshot else node_name(state.delete_body(key))
         node = self._nodes.get(name)
         if node is None or node.is_active:

@@ -15,6 +15,7 @@ from broker.node_info import NodeInfo
 from broker.node_spec import NodeSpec
 from broker.pods.controller import PodController
 from broker.pods.store import PodStore
+from tests.broker.waiting import eventually
 
 
 class NodeParts:
@@ -45,7 +46,7 @@ class NodeParts:
         """Run the node for the duration of the block, and yield what it knows of itself."""
         members = members_of(self._dependencies, self.reporter, only=self._spec.name)
         async with running(members, Fleet((self._spec,))):
-            await self._dependencies.client.get("/api/v1/nodes/node")
+            await eventually(lambda: self._dependencies.nodes[self._spec.name].holds_lease)
             yield self._dependencies.nodes[self._spec.name]
 
 

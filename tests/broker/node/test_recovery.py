@@ -123,8 +123,8 @@ async def test_a_refresh_registers_a_deleted_node(api: ApiServer, parts: NodePar
 async def test_a_watched_change_of_the_status_is_undone(
     api: ApiServer, parts: NodeParts, change: Callable[[Object], None]
 ) -> None:
-    async with parts.running() as info:
-        await api.until(lambda: info.holds_lease and api.watchers)
+    async with parts.running():
+        await api.until(lambda: api.watchers)
         await parts.status.write_if_due()
         before = stored(api)["status"]
         changed(api, lambda node: change(node["status"]))
@@ -132,8 +132,8 @@ async def test_a_watched_change_of_the_status_is_undone(
 
 
 async def test_a_shutdown_status_of_another_broker_is_undone(api: ApiServer, parts: NodeParts) -> None:
-    async with parts.running() as info:
-        await api.until(lambda: info.holds_lease and api.watchers)
+    async with parts.running():
+        await api.until(lambda: api.watchers)
         changed(api, lambda node: node["status"]["conditions"][0].update(status="False", reason="NodeShutdown"))
         await api.until(lambda: (condition(api, "Ready") or {})["status"] == "True")
 
@@ -144,8 +144,8 @@ async def test_a_watched_change_of_labels_and_taints_is_undone(api: ApiServer, p
         node["spec"]["taints"] = [THEIRS]
 
     labels, taints = stored(api)["metadata"]["labels"], stored(api)["spec"]["taints"]
-    async with parts.running() as info:
-        await api.until(lambda: info.holds_lease and api.watchers)
+    async with parts.running():
+        await api.until(lambda: api.watchers)
         changed(api, change, subresource="")
         await api.until(lambda: stored(api)["metadata"]["labels"] == {**labels, "theirs": "yes"})
         await api.until(lambda: stored(api)["spec"]["taints"] == [THEIRS, *taints])
