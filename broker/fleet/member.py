@@ -107,7 +107,7 @@ class Member:
         await self.lease.acquire()
         self.info.holds_lease = True
         self._on_active()
-        self._on_due(PERIOD)
+        self._on_due(0)
         await self.lease.run()
 
     async def reconcile(self) -> float | None:
@@ -136,7 +136,8 @@ class Member:
         self.spec = self.status.spec = spec
         self.info.start_delay = spec.start_delay
         self.registration.update(spec)
-        self.apply_report()
+        self.status.apply_report()
+        self._on_due(0)
 
     def apply_report(self) -> None:
         """Take a change of the provider's report into account."""

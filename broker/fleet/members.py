@@ -83,6 +83,11 @@ class Members:
         return len(self._members)
 
     @property
+    def holding(self) -> list[Member]:
+        """The nodes whose lease this broker holds."""
+        return [member for member in self._members.values() if member.info.holds_lease]
+
+    @property
     def waits_for(self) -> str | None:
         """Identity of a broker that runs a node at present; None where there is none."""
         return next((member.lease.other for member in self._members.values() if member.lease.other), None)

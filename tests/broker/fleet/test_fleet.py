@@ -10,6 +10,7 @@ from broker.fleet import source
 from broker.fleet.pools import fleet_of_settings
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
+from broker.kubernetes.objects import to_micro_time
 from broker.node.report import NodeReporter
 from broker.node_info import NodeInfo
 from broker.provider import ProviderClient
@@ -44,26 +45,21 @@ def names(api: ApiServer) -> list[str]:
 
 
 async def test_a_thousand_nodes_are_registered_and_renewed(
-    api: ApiServer, client: Client, clock: Clock, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, client: Client, clock: Clock, stub: StubProvider
 ) -> None:
-    monkeypatch.setattr("broker.node.lease.PERIOD", 1.0)
     settings = settings_of_a_node(stub.url, node_name="fleet", nodes=1000)
     provider = ProviderClient(stub.url)
     dependencies = dependencies_of(client, NodeInfo("fleet"), provider=provider, settings=settings, clock=clock)
     members = members_of(dependencies, NodeReporter(dependencies, own_ip="127.0.0.1"))
     async with running(members, fleet_of_settings(settings)):
-        await api.until(lambda: len(api.store.list("leases")) == 1000, seconds=120)
+        await eventually(lambda: len(members.holding) == 1000, seconds=240)
         assert len(names(api)) == 1000
         assert all(ready(api, name) for name in names(api))
         assert len(api.requests_to("GET", "leases$")) < 20
         assert api.requests_to("GET", "leases/") == []  # no request for each node
         clock.advance(10)
-        renewed = {lease["spec"]["renewTime"] for lease in api.store.list("leases")}
-
-        def all_renewed() -> bool:
-            return all(lease["spec"]["renewTime"] not in renewed for lease in api.store.list("leases"))
-
-        await eventually(all_renewed, seconds=120)
+        await asyncio.gather(*(member.lease.renew() for member in members.holding))
+        assert {lease["spec"]["renewTime"] for lease in api.store.list("leases")} == {to_micro_time(clock())}
     assert len(stub.requests_to("/capacity")) < 20  # one request for all nodes
     await provider.close()
 
@@ -156,9 +152,7 @@ async def test_the_pods_of_a_removed_node_end(
         await api.until(lambda: phase(api, "web") == "Running")
         path.write_text("pools: [{name: a, count: 1}]")
         await api.until(lambda: names(api) == ["a-0"])
-        api.store.delete(
-            "pods", "web", "default", {"gracePeriodSeconds": 0}
-        )  # as Kubernetes' garbage collector does
+        api.store.delete("pods", "web", "default", {"gracePeriodSeconds": 0})  # as Kubernetes does
         await eventually(lambda: stub.requests_to("/deletePod") and "a-1" not in broker.nodes)
 
 

@@ -42,8 +42,8 @@ def test_a_number_of_nodes_has_the_fleets_name() -> None:
 
 
 def test_a_pool_describes_its_nodes() -> None:
-    text = "name: spot, count: 2, capacity: {cpu: 16, memory: 64Gi}, allocatable: {cpu: '15'}, startDelay: 2s, drain: true"
-    spec = pool(f"{text}, labels: {{tier: web}}, taints: [{{key: spot, effect: NoSchedule}}]")[1]
+    text = "name: spot, count: 2, capacity: {cpu: 16, memory: 64Gi}, allocatable: {cpu: '15'}, startDelay: 2s"
+    spec = pool(f"{text}, drain: true, labels: {{tier: web}}, taints: [{{key: spot, effect: NoSchedule}}]")[1]
     assert spec.name == "spot-1"
     assert (spec.capacity, spec.allocatable) == ({"cpu": "16", "memory": "64Gi"}, {"cpu": "15"})
     assert spec.taints == (TAINT, {"key": "spot", "effect": "NoSchedule"})
