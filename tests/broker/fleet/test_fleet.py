@@ -1,5 +1,6 @@
 """Fleets of nodes, with the fake API server and a stub provider."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """The fleet file and the nodes that it describes."""
 
+import json
+
 import pytest
 
 from broker.errors import ConfigurationError
@@ -8,6 +10,7 @@ from broker.fleet.schema import FleetFile
 from broker.node_spec import NodeSpec
 from broker.yaml_document import parse_document
 from tests.broker.nodes import settings_of_a_node
+from tests.server import ROOT
 
 URL = "http://127.0.0.1:1"
 TAINT = {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSchedule"}
@@ -92,3 +95,16 @@ def test_names_of_pools_are_unique() -> None:
 
 def test_a_fleet_has_a_greatest_size() -> None:
     assert "12000 nodes" in errors("pools: [{name: a, count: 6000}, {name: b, count: 6000}]")[0]
+
+
+def test_the_published_schema_is_the_models() -> None:
+    published = json.loads((ROOT / "broker/fleet/schema.json").read_text())
+    assert published.pop("$schema") == "https://json-schema.org/draft/2020-12/schema"
+    assert published == FleetFile.model_json_schema()
+
+
+def test_the_documented_file_is_valid() -> None:
+    text = (ROOT / "docs/fleet.md").read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
+    specs = fleet(text).specs
+    assert len(specs) == 203
+    assert specs[0].capacity["nvidia.com/gpu"] == "4"
