@@ -1,4 +1,4 @@
-"""What a node is to be: the fields of its Node object that the broker sets."""
+"""The desired Node: the fields that the broker sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ ROLE_LABEL = "kubernetes.io/role"
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """The desired Node. What is empty is left to the provider, or to other clients.
+    """The desired Node. Empty fields are left to the provider, or to other clients.
 
     Attributes:
         name: name of the node.

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Shared:
-    """What the members have in common.
+    """Objects that the members share.
 
     Attributes:
         dependencies: of the broker.
@@ -154,7 +154,7 @@ class Member:
             self._on_due(PERIOD)
 
     def mark_deleted(self) -> None:
-        """Have the deleted Node registered again."""
+        """Register the deleted Node again."""
         if self.is_registered:
             log.warning("node was deleted from Kubernetes and is registered again", node=self.info.name)
             self.registration.mark_deleted()

@@ -115,7 +115,7 @@ class Members:
             raise lost.exceptions[0] from None
 
     def apply(self, fleet: Fleet) -> None:
-        """Have exactly these nodes, besides the adopted ones: add, change and remove nodes."""
+        """Add, change and remove nodes, until there are these and the adopted ones."""
         self._wanted, self._adopt = {spec.name: spec for spec in fleet.specs}, fleet.adopt
         added = False
         for spec in self._wanted.values():

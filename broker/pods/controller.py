@@ -129,7 +129,7 @@ class PodController:
         self._ready.set()
 
     def add_nodes(self) -> None:
-        """Look for pods of nodes that were added."""
+        """List the pods soon: nodes were added."""
         self._watch.add_nodes()
 
     def resume(self, node: str) -> None:

@@ -195,7 +195,9 @@ async def run_a_fleet(api: ApiServer, cluster: ClusterConfig, provider_url: str)
     async with running_node(settings, cluster):
         await api.until(lambda: is_ready(api.store.find("nodes", "a-1")))
         await api.until(lambda: api.store.find("leases", "a-0", "kube-node-lease"))
-        api.store.update("leases", api.store.get("leases", "a-0", "kube-node-lease"))  # a conflict: read again
+        lease = api.store.get("leases", "a-0", "kube-node-lease")
+        lease["metadata"]["labels"] = {"theirs": "yes"}
+        api.store.update("leases", lease)  # a conflict: it is read again
         await api.until(lambda: api.requests_to("GET", "/leases/a-0"))
         api.store.create("pods", {**a_pod(wants="settings", nodeName="a-1"), "metadata": {"name": "last"}}, "shop")
         await api.until(lambda: is_ready(api.store.find("pods", "last", "shop")))
