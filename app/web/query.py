@@ -98,15 +98,16 @@ def _stripped(value: str) -> str | None:
     return value.strip() or None
 
 
-def _time_utc(value: str) -> datetime | None:
+def parse_time_utc(value: str) -> datetime | None:
+    """Parse the value of a :data:`TimeUtc`."""
     text = _stripped(value)
     if text is None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # of a time in the year 1 that is in the year 0 in UTC
         raise PydanticCustomError("time", "must be a time such as 2026-11-22T08:46:38") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _row_id(value: str) -> int | None:
@@ -130,7 +131,7 @@ Flag = Annotated[bool, BeforeValidator(_boolean)]
 """A boolean as the Kubernetes API spells it, in any case: true, 1, t, false, 0, f, or empty for false."""
 Blank = BeforeValidator(_stripped)
 """Strips spaces; an empty field of a form is None."""
-TimeUtc = Annotated[datetime | None, BeforeValidator(_time_utc)]
-"""A time as the time picker of a browser writes it: UTC where it has no time zone; None where it is empty."""
+TimeUtc = Annotated[datetime | None, BeforeValidator(parse_time_utc)]
+"""An ISO 8601 time: UTC where it has no time zone; None where it is empty."""
 RowId = Annotated[int | None, BeforeValidator(_row_id)]
 """The ID of the last row of a page, after which the next page begins."""

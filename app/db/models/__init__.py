@@ -5,11 +5,11 @@
 
 from sqlalchemy import DDL, event
 
-from app.db.models.tables import AuditEvent, Base, Node, Pod, PodStatus, PodVolume, UsageChange, UtcDateTime
+from app.db.models.tables import AuditEvent, Base, Fleet, Pod, PodStatus, PodVolume, UsageChange, UtcDateTime
 from app.db.models.triggers import GUARDS, NOTIFICATIONS
 from app.db.models.views import views
 
-__all__ = ["AuditEvent", "Base", "Node", "Pod", "PodStatus", "PodVolume", "UsageChange", "UtcDateTime"]
+__all__ = ["AuditEvent", "Base", "Fleet", "Pod", "PodStatus", "PodVolume", "UsageChange", "UtcDateTime"]
 
 for _dialect in ("sqlite", "postgresql"):
     for _statement in (

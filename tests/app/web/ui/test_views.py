@@ -16,7 +16,7 @@ from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.api.test_secrets import SECRET, a_secret_pod
-from tests.app.web.conftest import TOKEN, change, on_sqlite_alone, put_on
+from tests.app.web.conftest import change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
@@ -87,10 +87,11 @@ class TestTheNode:
 
         for path in PAGES:
             html = client.get(path, query_string={"at": at}).text
+            html = re.sub(r'<div class="times">.*?</div>.*?</details>', "", html, flags=re.DOTALL)
             links = [unescape(link) for link in re.findall(r'href="(/ui/(?!static)[^"]*)"', html)]
             elsewhere = [link for link in links if "at=" not in link]
             assert len(links) > 4
-            assert elsewhere == [path], "only the link back to the present has no time"
+            assert elsewhere == [path], "outside of the time control, only the link to the present has no time"
 
 
 class TestPods:
@@ -320,32 +321,16 @@ def test_without_the_database_a_page_says_so(make_app: MakeApp) -> None:
     assert "the database does not answer" in answer.text
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/ui/static/ui.css", "/ui/logs"])
+@pytest.mark.parametrize("path", [*PAGES, "/ui/static/css/tokens.css", "/ui/logs"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_the_page_only_shows(client: FlaskClient, path: str, method: str) -> None:
     assert client.open(path, method=method).status_code == 405
-
-
-@pytest.mark.parametrize("path", [*PAGES, "/ui", "/ui/static/ui.css"])
-def test_there_is_no_dashboard_with_a_token(make_app: MakeApp, path: str) -> None:
-    client = make_app(provider_token=TOKEN).test_client()
-
-    assert client.get(path).status_code == 401
-    assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 404
 
 
 def test_the_port_for_probes_has_no_page(make_app: MakeApp) -> None:
     client = make_app(health_port=3001).test_client()
 
     assert client.get("/ui/", base_url="http://127.0.0.1:3001").status_code == 404
-
-
-def test_the_foreign_file_says_whose_it_is(app: Flask) -> None:
-    static = app.blueprints["ui"].static_folder
-    assert static
-    with open(f"{static}/htmx-2.0.11.min.js.license") as license_, open(f"{static}/htmx-2.0.11.min.js") as script:
-        assert "Zero-Clause BSD" in license_.read()
-        assert 'version:"2.0.11"' in script.read()
 
 
 def test_a_page_advances_timelines(make_app: MakeApp, clock: Clock) -> None:

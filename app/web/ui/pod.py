@@ -1,0 +1,141 @@
+"""The page of a pod, and its logs."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+
+from app.core.errors import InvalidRequest, NotFound
+from app.db.statement import Row
+from app.kubernetes.pod import Manifest
+from app.kubernetes.redact import redact_pod
+from app.kubernetes.resources import pod_limits
+from app.pods.explain import PodHistory, explain
+from app.pods.logs import LogOptions
+from app.pods.queries import MAX_STATUSES, EventFilter
+from app.services import get_services
+from app.web.api.logs import log_response
+from app.web.query import Blank, Flag, Name, Query
+from app.web.responses import Response
+from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
+from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
+from app.web.ui.shown_time import PageQuery
+from app.web.ui.timeline import container_state, lanes, timeline_entries
+
+_LOG_LINES = 200
+
+
+class PodQuery(PageQuery):
+    """The pod to show, and the container whose log is shown: None for the first."""
+
+    uid: Name
+    container: Annotated[str | None, Blank] = None
+
+
+class LogQuery(Query):
+    """The container whose log is returned."""
+
+    uid: Name
+    container: Name
+    follow: Flag = False
+
+
+@blueprint.get("/pod")
+def pod() -> Response:
+    """Show a pod: an explanation of its state, its timeline, containers, conditions, requests and log."""
+    query = PodQuery.from_request()
+    at = query.moment
+    shown_at = query.shown.end
+    queries = get_services().queries
+    record = queries.pod(query.uid)
+    intervals = queries.statuses(record, limit=MAX_STATUSES)
+    history = PodHistory.of(record, intervals)
+    entries = timeline_entries(intervals, at=shown_at, deleted_at=record.deleted_at)
+    current = next((entry for entry in reversed(entries) if entry.since <= shown_at), None)
+    document = orjson.loads(record.pod)
+    status = {"status": current.status} if current else {}
+    wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
+    return render(
+        "pod.html",
+        record=record,
+        is_deleted=history.deletion_before(shown_at) is not None,
+        sentences=[
+            *explain(history, now=shown_at),
+            *get_services().usage.sentences(record.uid, at=shown_at),
+            *get_services().volumes.sentences(record.uid, at=shown_at),
+        ],
+        status=current.status if current else None,
+        reason=current.reason if current else None,
+        entries=entries,
+        lanes=lanes(entries, at=shown_at),
+        usage=_pod_usage(record, shown_at),
+        containers=_containers(document, current.status if current else {}),
+        document=redact_pod({**document, **status}),
+        log=_log(record, document, query.container) if record.deleted_at is None and at is None else None,
+        namesakes=queries.namesakes(record),
+        events=events_page(wanted, at, limit=EVENTS_PER_PAGE)[0],
+    )
+
+
+@blueprint.get("/logs")
+def logs() -> Response:
+    """Return the last lines of a container's log as plain text; with `follow`, also the lines to come."""
+    query = LogQuery.from_request()
+    record = get_services().queries.pod(query.uid)
+    if record.deleted_at is not None:
+        raise NotFound("the pod was deleted, and its logs with it")
+    options = LogOptions(tail=_LOG_LINES, follow=query.follow)
+    return log_response(record.namespace, record.name, query.container, options)
+
+
+def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row of the table of containers for each container, from its spec and its status."""
+    statuses = {
+        container.get("name"): container
+        for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        for container in status.get(kind) or ()
+    }
+    return [
+        {
+            "name": container.get("name"),
+            "kind": kind,
+            "image": container.get("image") or "",
+            "variables": [variable.get("name") for variable in container.get("env") or ()],
+            "requests": (container.get("resources") or {}).get("requests") or {},
+            "state": container_state(statuses.get(container.get("name"), {}))[1],
+            "restarts": statuses.get(container.get("name"), {}).get("restartCount", 0),
+        }
+        for field, kind in (("initContainers", "init"), ("containers", ""), ("ephemeralContainers", "ephemeral"))
+        for container in document["spec"].get(field) or ()
+    ]
+
+
+def _pod_usage(record: Row, shown_at: datetime) -> Usage | None:
+    """Return the usage of a pod in the hour up to a time; None if the runtime does not tell it."""
+    usage = get_services().usage
+    end = min(shown_at, record.deleted_at or shown_at)
+    if not usage.has_past or end < record.created_at:
+        return None
+    times = chart_times(max(end - WINDOW, record.created_at), end)
+    limits = pod_limits(Manifest.stored(record.pod, digest="").pod.spec)
+    return usage_charts(
+        times,
+        usage.levels(times, uid=record.uid),
+        limits={name: float(amount) for name, amount in limits.items()},
+    )
+
+
+def _log(record: Row, document: dict[str, Any], container: str | None) -> dict[str, Any]:
+    """Read the end of a container's log; None for the first container.
+
+    Returns:
+        The names of all containers, the chosen one, and its log, or the reason why there is none.
+    """
+    names = [container["name"] for container in _containers(document, {})]
+    chosen = container or document["spec"]["containers"][0]["name"]
+    try:
+        chunks = get_services().logs.read(record.namespace, record.name, chosen, LogOptions(tail=_LOG_LINES))
+        text, problem = b"".join(chunks).decode(errors="replace"), None
+    except (NotFound, InvalidRequest) as exc:
+        text, problem = "", str(exc)
+    return {"names": names, "chosen": chosen, "text": text, "problem": problem}

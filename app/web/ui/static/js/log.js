@@ -1,0 +1,47 @@
+// Follows a log in place. Without JavaScript, the link opens it as plain text, which a browser shows as it comes in.
+
+const MOST_CHARACTERS = 500_000;
+
+const receive = async (response, lines) => {
+  if (response.status === 401) return location.reload(); // the session has ended
+  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+  lines.textContent = "";
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+    const isAtEnd = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 8;
+    lines.append(chunk.value);
+    if (lines.textContent.length > MOST_CHARACTERS) lines.textContent = lines.textContent.slice(-MOST_CHARACTERS / 2);
+    if (isAtEnd) lines.scrollTop = lines.scrollHeight;
+  }
+};
+
+export const startLog = () => {
+  const link = document.getElementById("follow");
+  const lines = document.getElementById("lines");
+  if (!link) return;
+  let following = null;
+
+  const follow = async () => {
+    following = new AbortController();
+    link.textContent = "Stop";
+    try {
+      await receive(await fetch(link.href, { signal: following.signal }), lines);
+    } catch (error) {
+      if (error.name !== "AbortError") lines.append(`\n(cannot follow the log: ${error.message})\n`);
+    }
+    following = null;
+    link.textContent = "Follow";
+  };
+
+  link.setAttribute("role", "button");
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    if (following) following.abort();
+    else follow();
+  });
+  link.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return;
+    event.preventDefault();
+    link.click();
+  });
+};
