@@ -23,7 +23,7 @@ from app.web.responses import Response
 from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
 from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
 from app.web.ui.shown_time import PageQuery
-from app.web.ui.timeline import axis, container_state, fold, lanes, timeline_entries
+from app.web.ui.timeline import MAX_SCHEDULED, axis, container_state, fold, lanes, timeline_entries
 
 _LOG_LINES = 200
 
@@ -63,6 +63,8 @@ def pod() -> Response:
     document = orjson.loads(record.pod)
     status = {"status": current.status} if current else {}
     shown = redact_pod({**document, **status})
+    begun = sum(entry.when != "next" for entry in entries)
+    listed = entries[: begun + MAX_SCHEDULED]
     drawn = lanes(entries, at=shown_at)
     wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return render(
@@ -77,7 +79,8 @@ def pod() -> Response:
         ],
         status=current.status if current else None,
         columns=current.columns if current else None,
-        folds=fold(entries),
+        folds=fold(listed),
+        more_scheduled=len(entries) - len(listed),
         lanes=drawn,
         ticks=axis(entries, drawn[0]),
         usage=_pod_usage(record, shown_at),
