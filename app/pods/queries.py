@@ -17,7 +17,7 @@ previous one, so the thousandth page costs as much as the first.
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -46,17 +46,10 @@ MAX_STATUSES = 100
 _MAX_NAMESAKES = 10
 _ENDED = ("Succeeded", "Failed")
 
-Sort = Literal["name", "newest", "oldest"]
-_KEYS: dict[Sort, tuple[Any, ...]] = {
-    "name": (Pod.namespace, Pod.name, Pod.id),
-    "newest": (Pod.created_at, Pod.id),
-    "oldest": (Pod.created_at, Pod.id),
-}
 _RECORD = (
-    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.updated_at,
+    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.owner, Pod.created_at, Pod.updated_at,
     Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at, Pod.node_name,
 )  # fmt: skip
-_STATUS = (PodStatus.effective_at, PodStatus.phase, PodStatus.reason, PodStatus.status)
 
 
 def status_at(at: datetime | BindParameter[Any], *, or_written: bool = False) -> ColumnElement[bool]:
@@ -82,20 +75,6 @@ def existed_at(at: datetime) -> ColumnElement[bool]:
         or_(Pod.deleted_at.is_(None), Pod.deleted_at > at),
         or_(PodStatus.left_at.is_(None), PodStatus.left_at > at),
     )
-
-
-class PodFilter(NamedTuple):
-    """Conditions on pods; None matches every pod.
-
-    Attributes:
-        name: a part of the name.
-        node: the name of the node.
-    """
-
-    namespace: str | None = None
-    name: str | None = None
-    phase: str | None = None
-    node: str | None = None
 
 
 class EventFilter(NamedTuple):
@@ -182,34 +161,6 @@ class PodQueries:
         with self._fleet.database.read() as connection:
             pods, cpu, memory = connection.execute(query).one()
         return NodeUsage(pods=pods, cpu_millicores=int(cpu or 0), memory_bytes=int(memory or 0))
-
-    def pods(
-        self,
-        wanted: PodFilter,
-        *,
-        at: datetime | None = None,
-        sort: Sort = "name",
-        after: int | None = None,
-        limit: int = 100,
-    ) -> Page:
-        """Return a page of the pods that existed at a time, each with its status at that time.
-
-        Args:
-            after: the ID of the last pod of the previous page; None for the first page.
-
-        Raises:
-            InvalidRequest: no pod has the ID `after`.
-        """
-        query = self.pods_at(at, *_RECORD, *_STATUS, Pod.pod, node=wanted.node)
-        if wanted.namespace:
-            query = query.where(Pod.namespace == wanted.namespace)
-        if wanted.name:
-            query = query.where(Pod.name.contains(wanted.name.lower(), autoescape=True))
-        if wanted.phase:
-            query = query.where(PodStatus.phase == wanted.phase)
-        self._fleet.timelines.advance_all()
-        with self._fleet.database.read() as connection:
-            return _page(connection, query, _KEYS[sort], after=after, limit=limit, descending=sort == "newest")
 
     def pod(self, uid: str) -> Row:
         """Return the row of a pod, live or deleted. Its column `pod` holds environment values.

@@ -99,7 +99,7 @@ class TestPods:
         for number in range(101):
             put_on(client, a_pod(f"web-{number:03}"))
 
-        first = client.get("/ui/pods?sort=newest")
+        first = client.get("/ui/pods?sort=age")
         [after] = re.findall(r'href="(/ui/pods\?[^"]*after=\d+[^"]*)" rel="next"', first.text)
         second = client.get(unescape(after))
 
@@ -116,12 +116,24 @@ class TestPods:
         assert "shop/ web Running" in get(client, "/ui/pods", phase="Running")
         assert "shop/ db" not in get(client, "/ui/pods", phase="Running")
         assert "shop/ db ContainerCreating" in get(client, "/ui/pods", name="d", namespace="shop")
-        assert "No pods match." in get(client, "/ui/pods", name="x")
+        assert "No pods match" in get(client, "/ui/pods", name="x")
+        assert "shop/ db" in get(client, "/ui/pods", q="containercreating", selector="app=web", ready="false")
+        assert "shop/ db" not in get(client, "/ui/pods", status="Running,Completed")
+
+    def test_link_to_orders_and_to_fewer_filters(self, client: FlaskClient) -> None:
+        put_on(client, a_pod("web"))
+
+        html = client.get("/ui/pods?q=web&sort=restarts").text
+        links = {unescape(link) for link in re.findall(r'href="(/ui/pods[^"]*)"', html)}
+
+        assert {"/ui/pods?q=web&sort=-restarts", "/ui/pods?q=web&sort=name", "/ui/pods?sort=restarts"} <= links
+        assert 'aria-sort="ascending"' in html
+        assert "1 match search: web" in get(client, "/ui/pods", q="web", sort="restarts")
 
     def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
         put_on(client, a_pod("web"))
 
-        assert "default/ web ContainerCreating 0/1 198.18.0.2 0s" in get(client, "/ui/pods")
+        assert "default/ web ContainerCreating 0/1 0s 198.18.0.2" in get(client, "/ui/pods")
 
 
 class TestAPod:
@@ -132,9 +144,10 @@ class TestAPod:
         page = get(client, "/ui/pod", uid=uid(pod))
 
         assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:46:39Z (3s)." in page
-        assert "08:46:38.123 Pending ContainerCreating for 1s" in page
-        assert "08:46:39.123 Pending ContainerCreating for 3s" in page
-        assert "08:46:48.123 Running in 6s phase Pending → Running" in page
+        assert "ContainerCreating for 3s, Running in 6s" in page
+        assert "2026-11-22 08:46:38 ContainerCreating for 1s" in page
+        assert "2026-11-22 08:46:39 ContainerCreating for 3s" in page
+        assert "2026-11-22 08:46:48 Running in 6s phase Pending → Running" in page
         assert 'container "web" in pod "web" is waiting to start' in page
 
     def test_is_shown_in_the_past_and_deleted(self, client: FlaskClient, clock: Clock) -> None:
@@ -172,6 +185,37 @@ class TestAPod:
         assert "synthetic container web" in get(client, "/ui/pod", uid=uid(pod))
         assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
         assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
+
+    def test_finds_lines_and_downloads_the_log(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod())
+        clock.advance(10)
+
+        assert "listening" not in get(client, "/ui/pod", uid=uid(pod), find="FROM IMAGE")
+        assert "No line matches" in get(client, "/ui/pod", uid=uid(pod), find="nowhere")
+        assert "previous terminated container" in get(client, "/ui/pod", uid=uid(pod), previous="true")
+        answer = client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web", "download": "true"})
+        assert answer.headers["Content-Disposition"] == "attachment; filename=web-0-web.log"
+
+    def test_shows_what_its_manifest_has(self, client: FlaskClient) -> None:
+        container = a_container(
+            ports=[{"name": "http", "containerPort": 8080}],
+            volumeMounts=[{"name": "config", "mountPath": "/etc/web"}],
+        )
+        volumes = [{"name": "config", "configMap": {"name": "web-config"}}]
+        owner = {"kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": True}
+        pod = put_on(client, a_pod(metadata={"ownerReferences": [owner]}, containers=[container], volumes=volumes))
+
+        page = get(client, "/ui/pod", uid=uid(pod))
+
+        for part in (
+            "Owner ReplicaSet/web-1",
+            "app web",
+            "web, http 8080/TCP",
+            "config configMap web-config web:/etc/web",
+            "kubectl describe pod -n default web-0",
+            "name: web-config",
+        ):
+            assert part in page, part
 
     def test_without_statuses_is_shown(self, client: FlaskClient, database: Database) -> None:
         pod = put_on(client, a_pod("web"))
@@ -294,7 +338,10 @@ def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
         ({"at": "2026-11-22T08:46:39"}, "at: must not be in the future"),
         ({"at": "\0"}, "NUL"),
         ({"phase": "running"}, "phase: must be one of Pending, Running, Succeeded, Failed, Unknown"),
-        ({"sort": "age"}, "sort: must be one of name, newest, oldest"),
+        ({"sort": "size"}, "sort: must be one of name, status, ready"),
+        ({"selector": "a in"}, "selector: "),
+        ({"status": "a\0"}, "status: must not contain a NUL character"),
+        ({"ready": "yes"}, "ready: must be true or false"),
         ({"after": "x"}, "after: must be copied from the link to this page"),
         ({"after": "9" * 30}, "after: must be copied from the link to this page"),
         ({"after": "7"}, "after: names no row"),
