@@ -350,9 +350,10 @@ def every_download(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestRes
     yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web", "download": "true"})
     static = Path(client.application.blueprints["ui"].static_folder or "")
     for file in sorted(path for path in static.rglob("*") if path.is_file()):
-        with client.get(f"/ui/static/{file.relative_to(static)}") as answer:
-            answer.get_data()
-            yield answer
+        answer = client.get(f"/ui/static/{file.relative_to(static)}")
+        answer.get_data()
+        answer.close()
+        yield answer
 
 
 def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> None:
