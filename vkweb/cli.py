@@ -29,6 +29,9 @@ _FLASK_COMMANDS = {
     "audit": _FlaskCommand("app.cli.audit", "audit", "Query, export, verify and prune the audit log."),
     "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets redacted."),
     "node": _FlaskCommand("app.cli.node", "node", "Show the node's capacity and conditions."),
+    "scenario": _FlaskCommand(
+        "vkweb.scenario.command", "scenario", "Let nodes fail by a schedule; report what happened to pods."
+    ),
     "pods": _FlaskCommand("app.cli.pods", "pods", "List and explain pods; show their history."),
     "shell": _FlaskCommand("flask.cli", "shell_command", "Open a Python shell with the database."),
 }

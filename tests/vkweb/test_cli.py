@@ -11,7 +11,7 @@ from vkweb import __version__
 
 SUBCOMMANDS = [
     *["audit", "broker", "completion", "config", "conformance", "migrate"],
-    *["node", "pods", "provider", "shell", "up"],
+    *["node", "pods", "provider", "scenario", "shell", "up"],
 ]
 HEAVY = {"app", "broker", "conformance", "flask", "gunicorn", "sqlalchemy"}
 
