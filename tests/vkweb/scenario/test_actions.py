@@ -38,7 +38,7 @@ async def applied(nodes: Nodes, action: Happening, *names: str, **fields: Any) -
 
 
 async def recovered(nodes: Nodes, *names: str) -> dict[str, Any]:
-    """Let nodes recover from all faults; return the errors."""
+    """End all faults of nodes; return the errors."""
     return await nodes.apply(Entry(timedelta(0), 0, "recover", names, frozenset(GROUPS.values())), None)
 
 
