@@ -30,7 +30,7 @@ _FLASK_COMMANDS = {
     "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets redacted."),
     "node": _FlaskCommand("app.cli.node", "node", "Show the node's capacity and conditions."),
     "scenario": _FlaskCommand(
-        "vkweb.scenario.command", "scenario", "Let nodes fail by a schedule; report what happened to pods."
+        "vkweb.scenario.command", "scenario", "Fail nodes by a schedule; report what happened to pods."
     ),
     "pods": _FlaskCommand("app.cli.pods", "pods", "List and explain pods; show their history."),
     "shell": _FlaskCommand("flask.cli", "shell_command", "Open a Python shell with the database."),

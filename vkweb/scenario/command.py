@@ -64,7 +64,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 @click.group(cls=_Group)
 def scenario() -> None:
-    """Let nodes fail by a schedule: play, check and report scenarios."""
+    """Fail nodes by a schedule: play, check and report scenarios."""
 
 
 @scenario.command()

@@ -196,7 +196,7 @@ class Slow(Fault):
 
 
 class Fail(Fault):
-    """Let a share of new pods fail."""
+    """Fail a share of the new pods."""
 
     action: Literal["fail"]
     reason: Literal[StartFailure, RunFailure, PodFailureReason] = Field(
