@@ -64,12 +64,11 @@ class ProviderSync:
             RetryLater: another pod of this name has to end first.
         """
         stored, payload_, written = snapshot.stored, {}, False
-        node = self._nodes.of(snapshot.pod)
-        faults = node.faults
         volumes: list[Volume] | None = None
         if self._is_synced(stored, state):
             return False
-        desired = PodVersion(stored.uid)
+        node = self._nodes.of(snapshot.pod)
+        desired, faults = PodVersion(stored.uid), node.faults
         while (action := decide(desired, state.pod)) is not Action.NOTHING:
             match action:
                 case Action.GET:
