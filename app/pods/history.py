@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, select
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
 from app.db.models import Fleet, Pod, PodStatus
-from app.kubernetes.printer import PodColumns, PodOutline, print_pod
+from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.redact import redact_pod
 from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
@@ -151,7 +151,7 @@ class History:
                 values["status"], pod = orjson.loads(row.status), PodOutline.parse(values.pop("pod"))
                 columns = print_pod(
                     pod,
-                    values["status"],
+                    StatusOutline.parse(row.status),
                     at=at or self._fleet.clock(),
                     deletion_requested_at=values.pop("deletion_requested_at"),
                 )

@@ -120,7 +120,8 @@ def test_pressures_follow_from_the_thresholds() -> None:
 def test_the_provider_may_report_a_pressure_itself() -> None:
     own = NodeReport(CAPACITY, ({"type": "DiskPressure", "status": "True", "reason": "Full"},))
     for holds in (True, False):
-        assert condition(status(own, measured_pressures={"DiskPressure": holds}), "DiskPressure")["reason"] == "Full"
+        found = status(own, measured_pressures={"DiskPressure": holds})
+        assert condition(found, "DiskPressure")["reason"] == "Full"
     fine = NodeReport(CAPACITY, ({"type": "DiskPressure", "status": "False", "reason": "Fine"},))
     assert condition(status(fine, measured_pressures={"DiskPressure": True}), "DiskPressure")["status"] == "True"
     assert condition(status(fine, measured_pressures={"DiskPressure": False}), "DiskPressure")["reason"] == "Fine"
