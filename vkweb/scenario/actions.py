@@ -17,10 +17,10 @@ from vkweb.scenario.drain import Drained, drain
 from vkweb.scenario.file import AnyStep, Drain, Fail, Group, NotReady, Pressure, Reclaim, Slow, Vanish
 from vkweb.scenario.schedule import Entry, KnownNode
 
-POOL = "fleet.virtual-kubelet.io/pool"
-"""Label of a node with the name of its pool."""
-_OWN = ("type", "virtual-kubelet")
-"""Label of the nodes that a scenario may change."""
+_OWN = {"type": "virtual-kubelet"}
+"""Label of the nodes that the broker registers."""
+_RUNTIME = "web://"
+"""Start of `containerRuntimeVersion` of the nodes that the broker runs, with those that it has adopted."""
 _ANNOTATIONS: dict[Group, tuple[str, ...]] = {
     "node": ("not-ready", "partition", "vanish", "reclaim", "drain"),
     "pressure": ("pressure",),
@@ -38,12 +38,14 @@ class Nodes:
         client: client of the API server.
         clock: returns the current time.
         seed: seed of the scenario.
+        pool_label: label of a node with the name of its pool.
     """
 
-    def __init__(self, client: Client, *, clock: Callable[[], datetime], seed: int) -> None:
+    def __init__(self, client: Client, *, clock: Callable[[], datetime], seed: int, pool_label: str) -> None:
         self._client = client
         self._clock = clock
         self._seed = seed
+        self._pool_label = pool_label
         self._deleted: dict[str, Object] = {}
 
     async def known(self) -> dict[str, KnownNode]:
@@ -52,8 +54,19 @@ class Nodes:
         Raises:
             ApiError: the nodes could not be listed.
         """
-        items, _ = await _retried(lambda: self._client.list("/api/v1/nodes", labelSelector="=".join(_OWN)))
-        return {item.metadata.name: _known(msgspec.json.decode(item.raw)) for item in items}
+        items, _ = await _retried(lambda: self._client.list("/api/v1/nodes"))
+        nodes = [msgspec.json.decode(item.raw) for item in items]
+        return {node["metadata"]["name"]: self._known(node) for node in nodes if _is_own(node)}
+
+    def _known(self, node: Object) -> KnownNode:
+        metadata = node["metadata"]
+        annotations = metadata.get("annotations") or {}
+        groups = (
+            group
+            for group, names in _ANNOTATIONS.items()
+            if any(f"{DOMAIN}/{name}" in annotations for name in names)
+        )
+        return KnownNode((metadata.get("labels") or {}).get(self._pool_label, ""), frozenset(groups))
 
     async def apply(self, entry: Entry, step: AnyStep | None) -> dict[str, ApiError]:
         """Carry out an entry of the schedule for all of its nodes at once.
@@ -221,13 +234,10 @@ class Nodes:
 _RECLAIMED = "the spot instance was reclaimed"
 
 
-def _known(node: Object) -> KnownNode:
-    metadata = node["metadata"]
-    annotations = metadata.get("annotations") or {}
-    groups = (
-        group for group, names in _ANNOTATIONS.items() if any(f"{DOMAIN}/{name}" in annotations for name in names)
-    )
-    return KnownNode((metadata.get("labels") or {}).get(POOL, ""), frozenset(groups))
+def _is_own(node: Object) -> bool:
+    """Return whether a node is one of this project: the command changes no other."""
+    runtime = ((node.get("status") or {}).get("nodeInfo") or {}).get("containerRuntimeVersion", "")
+    return runtime.startswith(_RUNTIME) or _OWN.items() <= (node["metadata"].get("labels") or {}).items()
 
 
 def _cordon_mark(node: Object) -> str:

@@ -136,7 +136,7 @@ def play(
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
     if dry_run:
-        _print_schedule(found, _pools(pools) or asyncio.run(_known(kubeconfig)), keep=keep, as_json=as_json)
+        _print_schedule(found, _pools(pools) or asyncio.run(_known(found, kubeconfig)), keep=keep, as_json=as_json)
         return
     if pools:
         raise click.UsageError("--pool is for --dry-run")
@@ -185,10 +185,10 @@ def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
     return nodes
 
 
-async def _known(kubeconfig: str | None) -> Mapping[str, KnownNode]:
+async def _known(found: Scenario, kubeconfig: str | None) -> Mapping[str, KnownNode]:
     client = _client(kubeconfig)
     try:
-        return await Nodes(client, clock=utc_now, seed=0).known()
+        return await Nodes(client, clock=utc_now, seed=0, pool_label=found.pool_label).known()
     finally:
         await client.close()
 
@@ -245,7 +245,7 @@ async def _play(
         loop.add_signal_handler(number, handle, number)
     client = _client(kubeconfig)
     try:
-        nodes = Nodes(client, clock=utc_now, seed=found.seed)
+        nodes = Nodes(client, clock=utc_now, seed=found.seed, pool_label=found.pool_label)
         if not as_json:
             click.echo("TIME      STEP  ACTION      NODES")
         await Player(found, nodes, record=record, recovers=not keep).run(stop)

@@ -239,6 +239,11 @@ class Scenario(_Fields):
     seed: Annotated[int, Field(strict=True)] = Field(
         default=0, description="seed of random times and of the choice of nodes and pods"
     )
+    pool_label: str = Field(
+        default="fleet.virtual-kubelet.io/pool",
+        min_length=1,
+        description="label of a node with the name of its pool",
+    )
     duration: Duration | None = Field(
         default=None, description="end of the scenario; default: its last step. All nodes recover at the end"
     )

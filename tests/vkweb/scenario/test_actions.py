@@ -9,10 +9,11 @@ from broker.faults import parse_faults
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import NotFound
 from tests.broker.apiserver import ApiServer
-from vkweb.scenario.actions import POOL, Nodes
+from vkweb.scenario.actions import Nodes
 from vkweb.scenario.file import GROUPS, AnyStep, Scenario
 from vkweb.scenario.schedule import Entry, Happening, KnownNode
 
+POOL = "fleet.virtual-kubelet.io/pool"
 NOW = datetime(2026, 11, 27, 20, 30, tzinfo=UTC)
 CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
@@ -24,7 +25,7 @@ def nodes(api: ApiServer, client: Client) -> Nodes:
         labels = {"type": "virtual-kubelet", POOL: "spot"}
         api.store.create("nodes", {"metadata": {"name": name, "labels": labels}, "spec": {}})
     api.store.create("nodes", {"metadata": {"name": "real", "labels": {POOL: "spot"}}, "spec": {}})
-    return Nodes(client, clock=lambda: NOW, seed=7)
+    return Nodes(client, clock=lambda: NOW, seed=7, pool_label=POOL)
 
 
 def step_of(action: str, **fields: Any) -> AnyStep:
@@ -47,8 +48,11 @@ def faults(api: ApiServer, name: str = "spot-0") -> dict[str, str]:
     return {key.partition("/")[2]: value for key, value in found.items() if key.startswith("fault.")}
 
 
-async def test_only_nodes_of_virtual_kubelets_are_known(nodes: Nodes) -> None:
+async def test_only_nodes_of_this_project_are_known(nodes: Nodes, api: ApiServer) -> None:
     assert await nodes.known() == {"spot-0": KnownNode("spot"), "spot-1": KnownNode("spot")}
+    adopted = {"status": {"nodeInfo": {"containerRuntimeVersion": "web://1"}}}
+    api.store.create("nodes", {"metadata": {"name": "kwok-0"}, "spec": {}, **adopted})
+    assert (await nodes.known())["kwok-0"] == KnownNode("")
     await applied(nodes, "slow")
     await applied(nodes, "drain")
     assert (await nodes.known())["spot-0"].groups == {"slow", "node"}

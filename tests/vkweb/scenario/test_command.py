@@ -19,9 +19,9 @@ from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority
 from tests.broker.kubeconfig import write_kubeconfig
 from tests.server import CLEAN, ROOT
-from vkweb.scenario.actions import POOL
 from vkweb.scenario.command import scenario
 
+POOL = "fleet.virtual-kubelet.io/pool"
 SCENARIO = """\
 seed: 3
 steps:
