@@ -17,11 +17,10 @@ from typing import NamedTuple
 
 from app.core.errors import InvalidRequest
 from app.db.statement import Row
-from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import PodStatus, Transition
 from app.pods.accepted import accepted_pod
 from app.pods.rows import FOREVER, last_transition
-from app.pods.transaction import TICK, NodeTransaction
+from app.pods.transaction import TICK, FleetTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 from app.runtimes.observed import Observation, build_observed_status, build_problem_status
@@ -45,7 +44,7 @@ def is_ending(row: Row) -> bool:
 
 
 def end(
-    transaction: NodeTransaction,
+    transaction: FleetTransaction,
     runtime: Runtime,
     row: Row,
     *,
@@ -83,7 +82,7 @@ def waiting_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus | None
     return build_observed_status(pod, Observation(at), at=at, scheme="", previous=previous)
 
 
-def _start(transaction: NodeTransaction, runtime: Runtime, row: Row, *, at: datetime) -> AcceptedPod:
+def _start(transaction: FleetTransaction, runtime: Runtime, row: Row, *, at: datetime) -> AcceptedPod:
     """Start a pod that has waited for its name until a time; return it."""
     last = last_transition(transaction.connection, row.id, until=FOREVER)
     at = max(at, last.effective_at + TICK)
@@ -93,7 +92,7 @@ def _start(transaction: NodeTransaction, runtime: Runtime, row: Row, *, at: date
     except InvalidRequest as exc:  # valid when it was created; the settings of the runtime have changed
         problem = build_problem_status(pod, str(exc), at=at, previous=last.status)
         timeline = Timeline([Transition(at, problem)])
-    transaction.rows.insert_statuses(row.uid, pod_requests(pod.manifest.pod.spec), timeline.transitions)
+    transaction.rows.insert_statuses(row.uid, pod.manifest.pod, timeline.transitions)
     transaction.update_pod(
         row, updated_at=max(row.updated_at, at), starts_at=at, continues_at=timeline.continues_at
     )
