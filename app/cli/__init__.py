@@ -6,7 +6,9 @@ invalid request or a broken hash chain; 2 invalid usage; 3 the database cannot b
 
 from flask import Flask
 
-from app.cli import audit, node, pods, setup
+from app.cli import audit, node, pod_logs, pods, setup
+
+__all__ = ["init_app", "pod_logs"]  # a module that adds its command to `vkweb pods`
 
 
 def init_app(app: Flask) -> None:
