@@ -34,9 +34,9 @@ CURRENT = {
     "memory_bytes": sa.BigInteger,
 }
 LIST = (
-    "fleet", "node_name", "namespace", "name", "id", "deleted_at", "deletion_requested_at", "uid", "pod_ip", "created_at",
-    "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers", "containers", "restarts",
-    "termination_reason", "cpu_millicores", "memory_bytes",
+    "fleet", "node_name", "namespace", "name", "id", "deleted_at", "deletion_requested_at", "uid", "pod_ip",
+    "created_at", "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers", "containers",
+    "restarts", "termination_reason", "cpu_millicores", "memory_bytes",
 )  # fmt: skip
 PODS_AT_ONCE = 500
 

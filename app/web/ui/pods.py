@@ -59,8 +59,8 @@ def _ready(value: str) -> bool | None:
     return parse_boolean(value) if value else None
 
 
-def _words(value: str) -> tuple[str, ...]:
-    return tuple(word for word in value.split(",") if word)
+def _words(value: str | None) -> tuple[str, ...]:
+    return tuple(word for word in (value or "").split(",") if word)
 
 
 Text = Annotated[str | None, Blank]
@@ -73,7 +73,7 @@ class PodsQuery(PageQuery):
     namespace: Text = None
     name: Text = None
     phase: Annotated[Phase | None, Blank] = None
-    status: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    status: Annotated[tuple[str, ...], BeforeValidator(_words), Blank] = ()
     reason: Text = None
     ready: Annotated[bool | None, PlainValidator(_ready)] = None
     selector: Annotated[LabelSelector, PlainValidator(_selector)] = ()
