@@ -12,6 +12,7 @@ from app.core.settings import HEALTH_THREADS, Settings
 from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
+from app.pods.attention import Attention
 from app.pods.changes import Changes
 from app.pods.context import NodeContext
 from app.pods.disk_reserve import DiskReserve
@@ -49,6 +50,7 @@ class Services:
     queries: PodQueries
     pod_list: PodList
     changes: Changes
+    attention: Attention
     usage: UsageService
     volumes: VolumeService
     clock: NodeClock
@@ -85,6 +87,7 @@ class Services:
             queries=queries,
             pod_list=PodList(node, queries),
             changes=Changes(node),
+            attention=Attention(node, queries),
             usage=usage,
             volumes=volumes,
             clock=node_clock,
