@@ -21,6 +21,7 @@ from app.pods.logs import Logs
 from app.pods.node_clock import NodeClock
 from app.pods.pod_list import PodList
 from app.pods.queries import PodQueries
+from app.pods.series import PodSeries
 from app.pods.service import PodService
 from app.pods.streams import Streams
 from app.pods.usage import UsageService
@@ -51,6 +52,7 @@ class Services:
     pod_list: PodList
     changes: Changes
     attention: Attention
+    series: PodSeries
     usage: UsageService
     volumes: VolumeService
     clock: NodeClock
@@ -88,6 +90,7 @@ class Services:
             pod_list=PodList(node, queries),
             changes=Changes(node),
             attention=Attention(node, queries),
+            series=PodSeries(node, queries),
             usage=usage,
             volumes=volumes,
             clock=node_clock,
