@@ -18,10 +18,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, null, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, literal, null, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.models import AuditEvent, Pod, PodStatus
+from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
 from app.db.statement import Row
 from app.pods.context import NodeContext
 from app.pods.queries import PodQueries
@@ -84,12 +84,29 @@ PROBLEMS = {
 """Every problem by the key that links use, the worst first."""
 
 
-def problem(source: Source, at: datetime) -> ColumnElement[str | None]:
+class Moment(NamedTuple):
+    """A time, and the times before which something has lasted for long. Each may be a parameter of a statement."""
+
+    at: Any
+    long_ago: Any
+    unready_since: Any
+
+    @classmethod
+    def of(cls, at: datetime) -> "Moment":
+        """Return the times for a time."""
+        return cls(at, at - _LONG, at - _LONG_NOT_READY)
+
+
+MOMENT = Moment(*(bindparam(name, type_=UtcDateTime()) for name in Moment._fields))
+"""The parameters of a statement that is executed at many times."""
+
+
+def problem(source: Source, moment: Moment) -> ColumnElement[str | None]:
     """Return the key of what is wrong with a pod at a time, or NULL: an expression of SQL."""
-    is_deleted = and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= at)
+    is_deleted = _is_deleted(moment)
     is_crashing = source.reason.in_(_with_init(["CrashLoopBackOff"]))
     return case(
-        (and_(is_deleted, Pod.deletion_requested_at <= at - _LONG), literal("terminating")),
+        (and_(is_deleted, Pod.deletion_requested_at <= moment.long_ago), literal("terminating")),
         (is_deleted, null()),
         (source.phase == "Succeeded", null()),
         (and_(is_crashing, source.termination_reason == "OOMKilled"), literal("oom-killed")),
@@ -99,20 +116,23 @@ def problem(source: Source, at: datetime) -> ColumnElement[str | None]:
             if problem.statuses
         ),
         (source.phase == "Failed", literal("failed")),
-        (and_(source.phase == "Pending", Pod.created_at <= at - _LONG), literal("pending")),
-        (and_(_is_unready(source), _since(source) <= at - _LONG_NOT_READY), literal("not-ready")),
+        (and_(source.phase == "Pending", Pod.created_at <= moment.long_ago), literal("pending")),
+        (and_(_is_unready(source), _since(source) <= moment.unready_since), literal("not-ready")),
         else_=null(),
     )
 
 
-def health(source: Source, at: datetime) -> ColumnElement[Health]:
+def health(source: Source, moment: Moment) -> ColumnElement[Health]:
     """Return the health of a pod at a time: an expression of SQL."""
-    key = problem(source, at)
-    failing = [key for key, problem in PROBLEMS.items() if problem.health == "failing"]
+    key = problem(source, moment)
+    failing = [literal(key) for key, problem in PROBLEMS.items() if problem.health == "failing"]
     return case(
         (source.phase == "Succeeded", literal("completed")),
         (key.in_(failing), literal("failing")),
-        (and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= at), literal("progressing")),
+        (
+            and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= moment.at),
+            literal("progressing"),
+        ),
         (source.phase == "Pending", literal("progressing")),
         (_is_unready(source), literal("progressing")),
         (source.phase == "Running", literal("healthy")),
@@ -204,7 +224,7 @@ class Attention:
         source: Source = PodStatus if at else Pod
         columns = (
             Pod.namespace, Pod.name, Pod.uid, func.coalesce(source.restarts, 0).label("restarts"),
-            _since(source).label("since"), problem(source, at or self._node.clock()).label("problem"),
+            _since(source).label("since"), problem(source, Moment.of(at or self._node.clock())).label("problem"),
         )  # fmt: skip
         if at:
             return self._queries.pods_at(at, *columns)
@@ -226,9 +246,9 @@ def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:
     )
 
 
-def _with_init(statuses: Sequence[str]) -> list[str]:
+def _with_init(statuses: Sequence[str]) -> list[ColumnElement[str]]:
     """Return values of the column STATUS, and those of an init container."""
-    return [f"{prefix}{status}" for prefix in ("", "Init:") for status in statuses]
+    return [literal(f"{prefix}{status}") for prefix in ("", "Init:") for status in statuses]
 
 
 def _since(source: Source) -> InstrumentedAttribute[Any]:
@@ -238,3 +258,7 @@ def _since(source: Source) -> InstrumentedAttribute[Any]:
 
 def _is_unready(source: Source) -> ColumnElement[bool]:
     return and_(source.phase == "Running", source.ready_containers < source.containers)
+
+
+def _is_deleted(moment: Moment) -> ColumnElement[bool]:
+    return and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= moment.at)

@@ -22,15 +22,15 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import Select, and_, bindparam, case, func, literal, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.epoch import EpochSeconds
 from app.db.models import Pod, PodStatus
-from app.db.statement import Row
-from app.pods.attention import Health, Source, health
+from app.db.statement import Row, Statement
+from app.pods.attention import MOMENT, Health, Moment, Source, health
 from app.pods.context import NodeContext
-from app.pods.queries import PodQueries
+from app.pods.queries import PodQueries, existed_at, status_at
 
 HEALTHS: tuple[Health, ...] = ("failing", "progressing", "healthy", "completed", "unknown")
 _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400)
@@ -81,6 +81,36 @@ class Series(NamedTuple):
     step: timedelta
 
 
+def _columns(source: Source, moment: Moment, *groups: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the expressions by which pods are grouped, and with them those that are counted."""
+    is_active = source.phase.not_in([literal(phase) for phase in _ENDED])
+    groups = (*groups, health(source, moment).label("health"))
+    return groups, (
+        *groups,
+        func.count().label("pods"),
+        func.coalesce(func.sum(case((is_active, source.cpu_millicores))), 0).label("cpu_millicores"),
+        func.coalesce(func.sum(case((is_active, source.memory_bytes))), 0).label("memory_bytes"),
+    )
+
+
+def _present(node_name: str, *columns: Any) -> Select[Any]:
+    return select(*columns).where(Pod.node_name == node_name, Pod.deleted_at.is_(None))
+
+
+def _select_sample() -> Select[Any]:
+    groups, columns = _columns(PodStatus, MOMENT)
+    return (
+        select(*columns)
+        .select_from(Pod)
+        .join(PodStatus)
+        .where(Pod.node_name == bindparam("node_name"), status_at(MOMENT.at), existed_at(MOMENT.at))
+        .group_by(*groups)
+    )
+
+
+_SELECT_SAMPLE = Statement(_select_sample())
+
+
 class PodSeries:
     """Counts the pods of a node over time. Every method may raise `DatabaseUnavailable`."""
 
@@ -97,7 +127,11 @@ class PodSeries:
             Rows with `pods`, and the requests of those that have not ended: `cpu_millicores` and `memory_bytes`.
         """
         self._node.timelines.publish_due()
-        return self._rows(at, Pod.namespace)
+        moment = Moment.of(at or self._node.clock())
+        groups, columns = _columns(PodStatus if at else Pod, moment, Pod.namespace)
+        query = self._queries.pods_at(at, *columns) if at else _present(self._node.node_name, *columns)
+        with self._node.database.read() as connection:
+            return connection.execute(query.group_by(*groups)).all()
 
     def between(self, start: datetime, end: datetime, *, last: Sample) -> Series:
         """Return the points from one time to another, of which the last is at the end.
@@ -140,7 +174,7 @@ class PodSeries:
                 continue
             if time.monotonic() >= until:
                 break
-            found[moment] = sample_of(self._rows(moment))
+            found[moment] = self._sample(moment)
             if moment <= self._node.clock() - _SETTLED:
                 self._keep(moment, found[moment])
         return found
@@ -151,23 +185,11 @@ class PodSeries:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
 
-    def _rows(self, at: datetime | None, *groups: Any) -> Sequence[Row]:
-        source: Source = PodStatus if at else Pod
-        is_active = source.phase.not_in(_ENDED)
-        groups = (*groups, health(source, at or self._node.clock()).label("health"))
-        columns = (
-            *groups,
-            func.count().label("pods"),
-            func.coalesce(func.sum(case((is_active, source.cpu_millicores))), 0).label("cpu_millicores"),
-            func.coalesce(func.sum(case((is_active, source.memory_bytes))), 0).label("memory_bytes"),
-        )
-        query: Select[Any]
-        if at:
-            query = self._queries.pods_at(at, *columns)
-        else:
-            query = select(*columns).where(Pod.node_name == self._node.node_name, Pod.deleted_at.is_(None))
+    def _sample(self, at: datetime) -> Sample:
+        """Count the pods at a past time."""
+        moment = Moment.of(at)._asdict()
         with self._node.database.read() as connection:
-            return connection.execute(query.group_by(*groups)).all()
+            return sample_of(_SELECT_SAMPLE.all(connection, node_name=self._node.node_name, **moment))
 
     def _counts(
         self, column: InstrumentedAttribute[Any], start: datetime, end: datetime, step: timedelta

@@ -100,9 +100,9 @@ const draw = (figure) => {
       ...lines.map((line, index) => ({
         label: line.label,
         stroke: line.color,
-        fill: kind === "lines" ? undefined : `${line.color}b0`,
-        width: kind === "lines" ? 1.75 : 1,
-        paths: kind === "bars" ? window.uPlot.paths.bars({ size: [0.45, 24], align: index ? 1 : -1 }) : undefined,
+        fill: kind === "lines" ? undefined : kind === "bars" ? line.color : `${line.color}b0`,
+        width: { lines: 1.75, stack: 1, bars: 0 }[kind],
+        paths: kind === "bars" ? window.uPlot.paths.bars({ size: [0.5, 24], align: index ? 1 : -1 }) : undefined,
         dash: line.label === "Capacity" ? [6, 4] : undefined,
         spanGaps: true,
         points: { show: kind === "lines" && line.values.filter((value) => value !== null).length < 3 },
