@@ -27,6 +27,10 @@ _SLURM_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 HEALTH_THREADS = 4
 """Threads of each worker process for `/healthz` and `/readyz`, beside THREADS."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
+_DURATIONS = (
+    *("start_delay", "init_duration", "job_duration", "request_timeout"),
+    *("session_lifetime", "session_idle_timeout"),
+)
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -151,7 +155,16 @@ class Settings(BaseSettings):
         "its request, at least 1Mi",
     )
     provider_token: SecretStr | None = Field(
-        default=None, description="bearer token required on every request of the provider API; default: none"
+        default=None,
+        description="bearer token required on every request of the provider API, and to sign in to the dashboard; "
+        "default: none",
+    )
+    session_lifetime: Annotated[timedelta, Field(ge=timedelta(minutes=1))] = Field(
+        default=timedelta(hours=12), description="time after which a session of the dashboard ends, such as 12h"
+    )
+    session_idle_timeout: Annotated[timedelta, Field(ge=timedelta(minutes=1))] = Field(
+        default=timedelta(hours=1),
+        description="time after which a session of the dashboard ends if no page of it is visible",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="allowed CORS origins, separated by commas; * allows all"
@@ -251,7 +264,7 @@ class Settings(BaseSettings):
         """Return all settings by variable name, as text for the environment; secrets are redacted."""
         dumped = self.model_dump(mode="json")
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
-        for name in ("start_delay", "init_duration", "job_duration", "request_timeout"):
+        for name in _DURATIONS:
             dumped[name] = format_duration(getattr(self, name))
         for name in ("cors_origins", "slurm_partitions"):
             dumped[name] = ",".join(getattr(self, name))
@@ -355,7 +368,7 @@ class Settings(BaseSettings):
     def _is_level(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("start_delay", "init_duration", "job_duration", "request_timeout", mode="before")
+    @field_validator(*_DURATIONS, mode="before")
     @classmethod
     def _is_duration(cls, value: object) -> object:
         return parse_duration(value) if isinstance(value, str) else value

@@ -50,11 +50,12 @@ def log_start(settings: Settings) -> None:
     """Log the settings that differ from the defaults, and where the provider listens."""
     log = structlog.get_logger("app")
     log.info("settings", **(settings.changed() or {"all": "defaults"}))
-    dashboard = {} if settings.provider_token else {"dashboard": f"{settings.url}/ui/"}
     database = settings.database
     if database.get_backend_name() == "sqlite":
         database = database.set(database=str(Path(database.database or "").resolve()))
-    log.info("listening", url=f"{settings.url}/", **dashboard, database=database.render_as_string())
+    log.info(
+        "listening", url=f"{settings.url}/", dashboard=f"{settings.url}/ui/", database=database.render_as_string()
+    )
 
 
 def check_database(settings: Settings) -> None:

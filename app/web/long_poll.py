@@ -4,16 +4,17 @@ Each held request occupies a thread of its worker. A worker therefore holds at m
 threads, and answers them when the client disconnects or the worker stops.
 """
 
+import math
 import os
 import select
 import socket
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from threading import BoundedSemaphore
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, g, request
 
 from app.core import metrics
 from app.core.errors import Unavailable
@@ -68,6 +69,8 @@ def release_all(app: Flask) -> None:
 def hold_request() -> Iterator[Waiter]:
     """Hold this request open in a `with` block; yield the function that waits.
 
+    The wait ends after `g.held_seconds`, if the session that the request belongs to ends then.
+
     Raises:
         Unavailable: this process holds as many requests as it may.
     """
@@ -76,8 +79,13 @@ def hold_request() -> Iterator[Waiter]:
     if not limiter.slots.acquire(blocking=False):
         raise Unavailable("too many requests are held open; THREADS sets the limit")
     metrics.held.inc()
+    ends_at = time.monotonic() + g.get("held_seconds", math.inf)
+
+    def wait(seconds: float, fd: int | None = None, /) -> bool:
+        return limiter.wait(client, seconds, fd) and time.monotonic() < ends_at
+
     try:
-        yield partial(limiter.wait, client)
+        yield wait
     finally:
         metrics.held.dec()
         limiter.slots.release()

@@ -79,8 +79,10 @@ def _before_request() -> None:
         if request.blueprint == "metrics":
             return
         abort(404)
-    # A CORS preflight carries no credentials, and neither does a probe of the root.
-    if settings.provider_token and environ["REQUEST_METHOD"] != "OPTIONS" and request.endpoint != "index.index":
+    # A CORS preflight carries no credentials, and neither does a probe of the root. For the dashboard, see
+    # `app.web.ui.access`.
+    is_open = environ["REQUEST_METHOD"] == "OPTIONS" or request.endpoint == "index.index"
+    if settings.provider_token and not is_open and request.blueprint != "ui":
         _authenticate(settings.provider_token.get_secret_value())
     origin = environ.get("HTTP_ORIGIN")
     if origin and request.endpoint in _VERBS and not {origin, "*"} & set(settings.cors_origins):
@@ -94,14 +96,25 @@ def _random_id() -> str:
     return f"{random.getrandbits(128):032x}"
 
 
+def bearer_token() -> str | None:
+    """Return the bearer token of this request; None if it has none."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def is_token(given: str, token: str) -> bool:
+    """Return whether a client has given the token; the comparison takes the same time for every wrong one."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
 def _authenticate(token: str) -> None:
-    """Check the bearer token, in constant time.
+    """Check the bearer token.
 
     Raises:
         Unauthorized: the token is missing or wrong.
     """
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+    given = bearer_token()
+    if given is None or not is_token(given, token):
         raise Unauthorized("a valid bearer token is required", www_authenticate=WWWAuthenticate("bearer"))
 
 

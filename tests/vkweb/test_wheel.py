@@ -51,7 +51,7 @@ def test_every_file_of_the_parts_is_in_it(wheel: Path) -> None:
         for path in (ROOT / part).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"migrations/script.py.mako", "app/web/api/openapi.yaml", "app/web/ui/static/ui.css"} <= files
+    assert {"migrations/script.py.mako", "app/web/api/openapi.yaml", "app/web/ui/static/css/tokens.css"} <= files
     assert {f"vkweb/lib/{file}" for file in files} <= names_in(wheel)
 
 
@@ -68,7 +68,7 @@ def test_a_pod_runs_through_it(installed: Installation) -> None:
         assert phase(client, pod) == "Running"
         assert client.get("/openapi.json").json()["info"]
         assert client.get("/ui/").code == 200
-        assert client.get("/ui/static/ui.css").code == 200
+        assert client.get("/ui/static/css/tokens.css").code == 200
         assert "through-the-wheel" in installed.run("pods", "list")
         assert "create" in installed.run("audit", "tail")
         installed.run("conformance", f"http://127.0.0.1:{port}")

@@ -1,8 +1,7 @@
 """The root path: JSON for probes, a page of links for browsers."""
 
-from flask import Blueprint, render_template_string, request
+from flask import Blueprint, request
 
-from app.services import get_services
 from app.web.responses import Response, html_response, json_response
 
 blueprint = Blueprint("index", __name__)
@@ -16,18 +15,15 @@ _PAGE = """\
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <meta name="color-scheme" content="light dark">
   <title>Virtual Kubelet: Web</title>
-  {% if dashboard %}<link rel="stylesheet" href="ui/static/ui.css">{% endif %}
+  <link rel="stylesheet" href="ui/static/css/tokens.css">
+  <link rel="stylesheet" href="ui/static/css/layout.css">
 </head>
 <body>
 <main>
 <h1>Virtual Kubelet: Web</h1>
 <p>This is a provider: the HTTP API through which a Kubernetes node runs its pods.</p>
 <ul>
-  {% if dashboard %}
   <li><a href="ui/">Dashboard</a>: the node, its pods and its audit log</li>
-  {% else %}
-  <li>The dashboard is not served, because PROVIDER_TOKEN is set.</li>
-  {% endif %}
   <li><a href="openapi.json">OpenAPI document</a>: every endpoint, with its parameters and responses</li>
   <li><a href="healthz">Liveness</a>, <a href="readyz">readiness</a> and <a href="metrics">metrics</a></li>
 </ul>
@@ -42,9 +38,7 @@ _PAGE = """\
 def index() -> Response:
     """Return 200: the Helm charts of the first providers probe this path, without a token."""
     if request.accept_mimetypes.best_match([_JSON, _HTML]) == _HTML:
-        response = html_response(
-            render_template_string(_PAGE, dashboard=not get_services().settings.provider_token)
-        )
+        response = html_response(_PAGE)
     else:
         response = json_response({"name": "virtual-kubelet-web"})
     response.vary.add("Accept")

@@ -23,14 +23,13 @@ def test_a_browser_receives_links_that_work(client: FlaskClient) -> None:
     assert (page.status_code, page.mimetype) == (200, "text/html")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     links = re.findall(r'href="([^"]*)"', page.text)
-    assert {"ui/", "ui/static/ui.css", "openapi.json", "metrics"} <= set(links)
+    assert {"ui/", "ui/static/css/tokens.css", "openapi.json", "metrics"} <= set(links)
     for link in links:
         with client.get(f"/{link}") as answer:
             assert answer.status_code == 200, link
 
 
-def test_with_a_token_no_dashboard_is_linked(make_app: MakeApp) -> None:
-    page = make_app(provider_token=TOKEN).test_client().get("/", headers={"Accept": BROWSER})
-    assert page.status_code == 200
-    assert "ui/" not in page.text
-    assert "PROVIDER_TOKEN is set" in page.text
+def test_with_a_token_the_link_leads_to_a_form(make_app: MakeApp) -> None:
+    client = make_app(provider_token=TOKEN).test_client()
+    assert '"ui/"' in client.get("/", headers={"Accept": BROWSER}).text
+    assert client.get("/ui/", headers={"Accept": BROWSER}).headers["Location"] == "/ui/sign-in?next=%2Fui%2F"

@@ -72,18 +72,18 @@ class Visit:
         self.page = page
         self.complaints: list[str] = []
         self.foreign: list[str] = []
-        self._base = base
+        self.base = base
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._check)
 
     def _check(self, request: Request) -> None:
-        if not request.url.startswith(self._base):
+        if not request.url.startswith(self.base):
             self.foreign.append(request.url)
 
     def go(self, path: str) -> Page:
         """Open a page of the provider."""
-        self.page.goto(self._base + path)
+        self.page.goto(self.base + path)
         return self.page
 
 

@@ -16,7 +16,7 @@ from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.api.test_secrets import SECRET, a_secret_pod
-from tests.app.web.conftest import TOKEN, change, on_sqlite_alone, put_on
+from tests.app.web.conftest import change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
@@ -325,14 +325,6 @@ def test_without_the_database_a_page_says_so(make_app: MakeApp) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_the_page_only_shows(client: FlaskClient, path: str, method: str) -> None:
     assert client.open(path, method=method).status_code == 405
-
-
-@pytest.mark.parametrize("path", [*PAGES, "/ui", "/ui/static/css/tokens.css"])
-def test_there_is_no_dashboard_with_a_token(make_app: MakeApp, path: str) -> None:
-    client = make_app(provider_token=TOKEN).test_client()
-
-    assert client.get(path).status_code == 401
-    assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 404
 
 
 def test_the_port_for_probes_has_no_page(make_app: MakeApp) -> None:

@@ -3,6 +3,7 @@
 const MOST_CHARACTERS = 500_000;
 
 const receive = async (response, lines) => {
+  if (response.status === 401) return location.reload(); // the session has ended
   if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
   lines.textContent = "";
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
