@@ -23,7 +23,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
 from app.db.statement import Row
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.queries import PodQueries
 
 Health = Literal["healthy", "progressing", "failing", "completed", "unknown"]
@@ -178,13 +178,13 @@ class RefusedRequests(NamedTuple):
 class Attention:
     """Finds what needs attention on a node. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext, queries: PodQueries) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
+        self._fleet = fleet
         self._queries = queries
 
     def groups(self, at: datetime | None = None) -> list[ProblemGroup]:
         """Return the problems of the pods that existed at a time, the worst first; None for the present."""
-        self._node.timelines.publish_due()
+        self._fleet.timelines.publish_due()
         pods = self._pods(at).subquery()
         of = pods.c.problem
         ranked = (
@@ -197,7 +197,7 @@ class Attention:
             .where(of.is_not(None))
             .subquery()
         )
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             rows = connection.execute(
                 select(*ranked.c).where(ranked.c.rank <= _EXAMPLES).order_by(ranked.c.rank)
             ).all()
@@ -209,13 +209,13 @@ class Attention:
     def refused(self, start: datetime, end: datetime) -> RefusedRequests:
         """Return the write requests that were refused between two times."""
         is_refused = (
-            AuditEvent.node_name == self._node.node_name,
+            AuditEvent.fleet == self._fleet.name,
             AuditEvent.at > start,
             AuditEvent.at <= end,
             AuditEvent.code >= 400,
         )
         last = select(AuditEvent.__table__).where(*is_refused).order_by(AuditEvent.at.desc(), AuditEvent.id.desc())
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             count = connection.scalar(select(func.count()).where(*is_refused)) or 0
             return RefusedRequests(count, connection.execute(last.limit(1)).first() if count else None)
 
@@ -224,11 +224,11 @@ class Attention:
         source: Source = PodStatus if at else Pod
         columns = (
             Pod.namespace, Pod.name, Pod.uid, func.coalesce(source.restarts, 0).label("restarts"),
-            _since(source).label("since"), problem(source, Moment.of(at or self._node.clock())).label("problem"),
+            _since(source).label("since"), problem(source, Moment.of(at or self._fleet.clock())).label("problem"),
         )  # fmt: skip
         if at:
             return self._queries.pods_at(at, *columns)
-        return select(*columns).where(Pod.node_name == self._node.node_name, Pod.deleted_at.is_(None))
+        return select(*columns).where(Pod.fleet == self._fleet.name, Pod.deleted_at.is_(None))
 
 
 def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:

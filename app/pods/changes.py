@@ -8,14 +8,14 @@ from sqlalchemy import Select, exists, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.models import AuditEvent, Pod, PodStatus
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 
 
 class Changes:
     """Finds the change before or after a time. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext) -> None:
+        self._fleet = fleet
 
     def before(self, time: datetime, *, uid: str | None = None) -> datetime | None:
         """Return the time of the last change before a time; None if there is none.
@@ -34,11 +34,11 @@ class Changes:
 
     def _of(self, uid: str | None) -> Iterator[tuple[InstrumentedAttribute[Any], Select[Any]]]:
         """Yield each column that holds times of changes, with the query for them."""
-        pods = [Pod.node_name == self._node.node_name, *([Pod.uid == uid] if uid else [])]
+        pods = [Pod.fleet == self._fleet.name, *([Pod.uid == uid] if uid else [])]
         # With EXISTS instead of a join, the database takes the statuses in the order of their index.
         of_node = exists().where(Pod.id == PodStatus.pod_id, *pods)
         yield PodStatus.effective_at, select(PodStatus.effective_at).where(of_node)
-        events = select(AuditEvent.at).where(AuditEvent.node_name == self._node.node_name)
+        events = select(AuditEvent.at).where(AuditEvent.fleet == self._fleet.name)
         if uid:
             name = select(Pod.namespace, Pod.name).where(*pods).subquery()
             events = events.join(
@@ -48,7 +48,7 @@ class Changes:
         yield AuditEvent.at, events
 
     def _run(self, queries: Iterator[Select[Any]]) -> list[datetime]:
-        self._node.timelines.advance_all()
-        with self._node.database.read() as connection:
+        self._fleet.timelines.advance_all()
+        with self._fleet.database.read() as connection:
             found = [connection.scalar(query.limit(1)) for query in queries]
         return [time for time in found if time]

@@ -29,7 +29,7 @@ from app.db.epoch import EpochSeconds
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.pods.attention import MOMENT, Health, Moment, Source, health
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.queries import PodQueries, existed_at, status_at
 
 HEALTHS: tuple[Health, ...] = ("failing", "progressing", "healthy", "completed", "unknown")
@@ -93,8 +93,8 @@ def _columns(source: Source, moment: Moment, *groups: Any) -> tuple[tuple[Any, .
     )
 
 
-def _present(node_name: str, *columns: Any) -> Select[Any]:
-    return select(*columns).where(Pod.node_name == node_name, Pod.deleted_at.is_(None))
+def _present(fleet: str, *columns: Any) -> Select[Any]:
+    return select(*columns).where(Pod.fleet == fleet, Pod.deleted_at.is_(None))
 
 
 def _select_sample() -> Select[Any]:
@@ -103,7 +103,7 @@ def _select_sample() -> Select[Any]:
         select(*columns)
         .select_from(Pod)
         .join(PodStatus)
-        .where(Pod.node_name == bindparam("node_name"), status_at(MOMENT.at), existed_at(MOMENT.at))
+        .where(Pod.fleet == bindparam("fleet"), status_at(MOMENT.at), existed_at(MOMENT.at))
         .group_by(*groups)
     )
 
@@ -114,8 +114,8 @@ _SELECT_SAMPLE = Statement(_select_sample())
 class PodSeries:
     """Counts the pods of a node over time. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext, queries: PodQueries) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
+        self._fleet = fleet
         self._queries = queries
         self._kept: OrderedDict[datetime, Sample] = OrderedDict()
         self._lock = Lock()
@@ -126,11 +126,11 @@ class PodSeries:
         Returns:
             Rows with `pods`, and the requests of those that have not ended: `cpu_millicores` and `memory_bytes`.
         """
-        self._node.timelines.publish_due()
-        moment = Moment.of(at or self._node.clock())
+        self._fleet.timelines.publish_due()
+        moment = Moment.of(at or self._fleet.clock())
         groups, columns = _columns(PodStatus if at else Pod, moment, Pod.namespace)
-        query = self._queries.pods_at(at, *columns) if at else _present(self._node.node_name, *columns)
-        with self._node.database.read() as connection:
+        query = self._queries.pods_at(at, *columns) if at else _present(self._fleet.name, *columns)
+        with self._fleet.database.read() as connection:
             return connection.execute(query.group_by(*groups)).all()
 
     def between(self, start: datetime, end: datetime, *, last: Sample) -> Series:
@@ -139,7 +139,7 @@ class PodSeries:
         Args:
             last: the sample at the end.
         """
-        self._node.timelines.publish_due()
+        self._fleet.timelines.publish_due()
         step = _step(end - start)
         times = list(_times(start, end, step))
         samples = {**self._samples(times[:-1]), end: last}
@@ -175,7 +175,7 @@ class PodSeries:
             if time.monotonic() >= until:
                 break
             found[moment] = self._sample(moment)
-            if moment <= self._node.clock() - _SETTLED:
+            if moment <= self._fleet.clock() - _SETTLED:
                 self._keep(moment, found[moment])
         return found
 
@@ -188,8 +188,8 @@ class PodSeries:
     def _sample(self, at: datetime) -> Sample:
         """Count the pods at a past time."""
         moment = Moment.of(at)._asdict()
-        with self._node.database.read() as connection:
-            return sample_of(_SELECT_SAMPLE.all(connection, node_name=self._node.node_name, **moment))
+        with self._fleet.database.read() as connection:
+            return sample_of(_SELECT_SAMPLE.all(connection, fleet=self._fleet.name, **moment))
 
     def _counts(
         self, column: InstrumentedAttribute[Any], start: datetime, end: datetime, step: timedelta
@@ -198,15 +198,15 @@ class PodSeries:
         bucket = _bucket_of(column, step)
         query = (
             select(bucket.label("bucket"), func.count().label("pods"))
-            .where(Pod.node_name == self._node.node_name, column > start, column <= end)
+            .where(Pod.fleet == self._fleet.name, column > start, column <= end)
             .group_by(bucket)
         )
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             return {row.bucket: row.pods for row in connection.execute(query)}
 
     def _ready(self, start: datetime, end: datetime, step: timedelta) -> dict[int, list[float]]:
         """Return the seconds until pods were ready, by the interval in which they were created."""
-        created = (Pod.node_name == self._node.node_name, Pod.created_at > start, Pod.created_at <= end)
+        created = (Pod.fleet == self._fleet.name, Pod.created_at > start, Pod.created_at <= end)
         is_ready = and_(PodStatus.phase == "Running", PodStatus.ready_containers >= PodStatus.containers)
         ready_at = (
             select(func.min(PodStatus.effective_at))
@@ -215,7 +215,7 @@ class PodSeries:
             .scalar_subquery()
         )
         found: dict[int, list[float]] = {}
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             count = connection.scalar(select(func.count()).where(*created)) or 0
             every = max(1, math.ceil(count / _SAMPLE))
             query = select(Pod.created_at, ready_at.label("ready_at")).where(*created, Pod.id % every == 0)
