@@ -14,11 +14,11 @@ from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
 from app.pods.attention import Attention
 from app.pods.changes import Changes
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.disk_reserve import DiskReserve
+from app.pods.fleet_clock import FleetClock
 from app.pods.history import History
 from app.pods.logs import Logs
-from app.pods.node_clock import NodeClock
 from app.pods.pod_list import PodList
 from app.pods.queries import PodQueries
 from app.pods.series import PodSeries
@@ -35,7 +35,7 @@ class Services:
     """The services of one application.
 
     Attributes:
-        clock: returns the time of the node; `clock.system` is that of the machine.
+        clock: returns the time of the fleet; `clock.system` is that of the machine.
         serving_since: when this server started; the same in all of its worker processes.
     """
 
@@ -55,7 +55,7 @@ class Services:
     series: PodSeries
     usage: UsageService
     volumes: VolumeService
-    clock: NodeClock
+    clock: FleetClock
     disk: DiskReserve
     serving_since: datetime
 
@@ -70,30 +70,35 @@ class Services:
         pool_size = settings.threads + settings.held_requests + HEALTH_THREADS
         database = Database(settings.database, pool_size=pool_size, head=head())
         runtime = load_runtime(settings)
-        node_clock = NodeClock(database, settings.node_name, clock=clock)
-        timelines = TimelineAdvancer(database, runtime, clock=node_clock)
+        fleet_clock = FleetClock(database, settings.node_name, clock=clock)
+        timelines = TimelineAdvancer(database, runtime, clock=fleet_clock)
         disk = DiskReserve(database, runtime, clock=clock)
-        node = NodeContext(database, runtime, timelines, node_clock, disk)
-        pods, queries, usage, volumes = PodService(node), PodQueries(node), UsageService(node), VolumeService(node)
-        audit = AuditLog(database, settings, clock=node_clock)
+        fleet = FleetContext(database, runtime, timelines, fleet_clock, disk)
+        pods, queries, usage, volumes = (
+            PodService(fleet),
+            PodQueries(fleet),
+            UsageService(fleet),
+            VolumeService(fleet),
+        )
+        audit = AuditLog(database, settings, clock=fleet_clock)
         return cls(
             settings=settings,
             database=database,
             runtime=runtime,
             pods=pods,
-            watch=StatusWatch(node),
-            logs=Logs(node, pods),
-            streams=Streams(node, pods),
-            history=History(node, queries, audit, usage=usage, volumes=volumes),
+            watch=StatusWatch(fleet),
+            logs=Logs(fleet, pods),
+            streams=Streams(fleet, pods),
+            history=History(fleet, queries, audit, usage=usage, volumes=volumes),
             audit=audit,
             queries=queries,
-            pod_list=PodList(node, queries),
-            changes=Changes(node),
-            attention=Attention(node, queries),
-            series=PodSeries(node, queries),
+            pod_list=PodList(fleet, queries),
+            changes=Changes(fleet),
+            attention=Attention(fleet, queries),
+            series=PodSeries(fleet, queries),
             usage=usage,
             volumes=volumes,
-            clock=node_clock,
+            clock=fleet_clock,
             disk=disk,
             serving_since=serving_since,
         )

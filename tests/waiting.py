@@ -100,6 +100,6 @@ def write_under_way(database_url: str) -> Iterator[None]:
             connection.execute("ROLLBACK")
     else:
         with psycopg.connect(database_url) as connection:
-            rows = connection.execute("SELECT name FROM nodes FOR UPDATE").fetchall()
+            rows = connection.execute("SELECT name FROM fleets FOR UPDATE").fetchall()
             assert rows, "the node's row is what is locked: write something first"
             yield

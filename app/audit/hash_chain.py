@@ -1,4 +1,4 @@
-"""The hash chain of the audit log: each event of a node contains the hash of the previous one.
+"""The hash chain of the audit log: each event of a fleet contains the hash of the previous one.
 
 The chain detects changes that bypass the triggers: a changed, removed or inserted row. The hash has no key, so
 a user who can write to the database can also recompute the chain from a changed row on. To detect this, store the
@@ -13,28 +13,30 @@ import orjson
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from app.core.timestamps import rfc3339_micro
-from app.db.models import AuditEvent, Node
-from app.db.nodes import lock_node
+from app.db.fleets import lock_fleet
+from app.db.models import AuditEvent, Fleet
 from app.db.statement import Row, Statement, parameters
 
 CONTENT = (
-    "at", "node_name", "revision", "request_id", "address", "user_agent", "verb", "namespace", "name", "uid",
+    "at", "fleet", "revision", "request_id", "address", "user_agent", "verb", "namespace", "name", "uid",
     "code", "change", "pruned_through",
 )  # fmt: skip
-"""The hashed columns, in this order."""
+"""The hashed columns, in this order; `node_name` follows where it is not null."""
 FIRST = "0" * 64
 """The `previous_hash` of the first event of a chain."""
 
 _ROWS_A_CHUNK = 1000
 
-_SET_LAST = Statement(update(Node).where(Node.name == bindparam("of_node")).values(parameters("audit_hash")))
-_OF_NODE = AuditEvent.node_name == bindparam("node_name")
-_SELECT_HEAD = select(Node.audit_hash).where(Node.name == bindparam("node_name"))
-_SELECT_PRUNED = select(func.max(AuditEvent.pruned_through)).where(_OF_NODE)
-_SELECT_PRUNINGS = select(AuditEvent.change).where(_OF_NODE, AuditEvent.pruned_through.is_not(None))
+_SET_LAST = Statement(update(Fleet).where(Fleet.name == bindparam("of_fleet")).values(parameters("audit_hash")))
+_OF_FLEET = AuditEvent.fleet == bindparam("fleet")
+_SELECT_HEAD = select(Fleet.audit_hash).where(Fleet.name == bindparam("fleet"))
+_SELECT_PRUNED = select(func.max(AuditEvent.pruned_through)).where(_OF_FLEET)
+_SELECT_PRUNINGS = select(AuditEvent.change).where(_OF_FLEET, AuditEvent.pruned_through.is_not(None))
 _SELECT_EVENTS = (
-    select(AuditEvent.id, *(AuditEvent.__table__.c[name] for name in (*CONTENT, "previous_hash", "hash")))
-    .where(_OF_NODE)
+    select(
+        AuditEvent.id, *(AuditEvent.__table__.c[name] for name in (*CONTENT, "node_name", "previous_hash", "hash"))
+    )
+    .where(_OF_FLEET)
     .order_by(AuditEvent.id)
 )
 
@@ -69,27 +71,29 @@ def digest(previous_hash: str, content: Mapping[str, Any]) -> str:
     """
     values = [content[name] for name in CONTENT]
     values[0] = rfc3339_micro(values[0])
+    if content["node_name"] is not None:
+        values.append(content["node_name"])
     return hashlib.sha256(orjson.dumps([previous_hash, *values])).hexdigest()
 
 
-def last_hash(connection: Connection, node_name: str) -> str:
-    """Lock the node until the transaction ends, and return the hash of its last event."""
-    return lock_node(connection, node_name).audit_hash or FIRST
+def last_hash(connection: Connection, fleet: str) -> str:
+    """Lock the fleet until the transaction ends, and return the hash of its last event."""
+    return lock_fleet(connection, fleet).audit_hash or FIRST
 
 
-def set_last(connection: Connection, node_name: str, hash_: str) -> None:
-    """Store the hash of a node's last event, while the node is locked."""
-    _SET_LAST.run(connection, of_node=node_name, audit_hash=hash_)
+def set_last(connection: Connection, fleet: str, hash_: str) -> None:
+    """Store the hash of a fleet's last event, while the fleet is locked."""
+    _SET_LAST.run(connection, of_fleet=fleet, audit_hash=hash_)
 
 
 def verify(
     connection: Connection,
-    node_name: str,
+    fleet: str,
     *,
     noted: str | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Verification:
-    """Verify a node's chain from its first event to its last.
+    """Verify a fleet's chain from its first event to its last.
 
     The chain starts at the first event with a hash: older events are from before AUDIT_HASH_CHAIN was set. After a
     pruning, it starts after the last pruned event, whose hash the `prune` event contains.
@@ -98,7 +102,7 @@ def verify(
         noted: an earlier `last_hash`, which must be in the chain.
         progress: a function that is called with 1 for each valid event.
     """
-    key = {"node_name": node_name}
+    key = {"fleet": fleet}
     head = connection.scalar(_SELECT_HEAD, key)  # read before the events, so that they contain it
     pruned = connection.scalar(_SELECT_PRUNED, key) or 0
     prunings = connection.scalars(_SELECT_PRUNINGS, key)

@@ -19,8 +19,8 @@ from app.audit.writer import Caller, Event, append_events
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
+from app.db.fleets import lock_fleet
 from app.db.models import AuditEvent, Base, Pod, PodStatus, PodVolume, UsageChange
-from app.db.nodes import lock_node
 from app.db.statement import Row
 from app.kubernetes.redact import redact_pod
 
@@ -42,16 +42,16 @@ class Pruned(NamedTuple):
 
 
 class Retention:
-    """A pruning of the rows of a node.
+    """A pruning of the rows of a fleet.
 
     Args:
         before: the time before which events, ended pods and ended statuses are pruned. Events are pruned from the
             oldest up to the first that is not older, in the order of IDs, even if a later one has an older time.
     """
 
-    def __init__(self, database: Database, *, node_name: str, before: datetime) -> None:
+    def __init__(self, database: Database, *, fleet: str, before: datetime) -> None:
         self._database = database
-        self._node_name = node_name
+        self._fleet_name = fleet
         self._before = before
         with database.read() as connection:
             self._through = connection.scalar(self._last_event()) or 0
@@ -94,7 +94,7 @@ class Retention:
             }
             event = Event(
                 at=now,
-                node_name=self._node_name,
+                fleet=self._fleet_name,
                 caller=caller,
                 verb="prune",
                 pod=None,
@@ -110,7 +110,7 @@ class Retention:
         after = rows
         while True:
             with self._database.write() as connection:
-                lock_node(connection, self._node_name)
+                lock_fleet(connection, self._fleet_name)
                 with connection.execute(after, execution_options={"yield_per": _ROWS_PER_CHUNK}) as result:
                     found = list(_first_batch(result))
                 if not found:
@@ -130,7 +130,7 @@ class Retention:
         tables: dict[type[Base], ColumnElement[bool]] = {
             PodStatus: PodStatus.pod_id.in_(ids),
             UsageChange: UsageChange.pod_id.in_(ids),
-            PodVolume: and_(PodVolume.node_name == self._node_name, PodVolume.uid.in_(uids)),
+            PodVolume: and_(PodVolume.fleet == self._fleet_name, PodVolume.uid.in_(uids)),
         }
         lines = []
         for table, of_these in tables.items():
@@ -162,20 +162,20 @@ class Retention:
         event, pod, status = (table.__table__ for table in _TABLES)
         return (
             select(event)
-            .where(AuditEvent.node_name == self._node_name, AuditEvent.id <= self._through)
+            .where(AuditEvent.fleet == self._fleet_name, AuditEvent.id <= self._through)
             .order_by(AuditEvent.id),
-            select(pod).where(Pod.node_name == self._node_name, has_ended).order_by(Pod.id),
+            select(pod).where(Pod.fleet == self._fleet_name, has_ended).order_by(Pod.id),
             select(status)
             .join(pod)
-            .where(Pod.node_name == self._node_name, ~has_ended, is_over)
+            .where(Pod.fleet == self._fleet_name, ~has_ended, is_over)
             .order_by(*_KEY_OF_STATUS),
         )
 
     def _last_event(self) -> Select[int]:
-        of_node = AuditEvent.node_name == self._node_name
-        first_kept = select(func.min(AuditEvent.id)).where(of_node, AuditEvent.at >= self._before)
+        of_fleet = AuditEvent.fleet == self._fleet_name
+        first_kept = select(func.min(AuditEvent.id)).where(of_fleet, AuditEvent.at >= self._before)
         is_older = AuditEvent.id < func.coalesce(first_kept.scalar_subquery(), 2**62)
-        return select(func.max(AuditEvent.id)).where(of_node, is_older)
+        return select(func.max(AuditEvent.id)).where(of_fleet, is_older)
 
 
 _TABLES: tuple[type[Base], ...] = (AuditEvent, Pod, PodStatus)

@@ -1,4 +1,4 @@
-"""The audit log of a node: read events, run reports, verify the hash chain, prune old rows."""
+"""The audit log of a fleet: read events, run reports, verify the hash chain, prune old rows."""
 
 from collections.abc import Callable, Generator
 from datetime import datetime
@@ -27,6 +27,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
         since: the earliest time, inclusive.
         until: the latest time, exclusive.
         outcome: `done` or `refused`.
+        node: the name of the node.
         after: the ID after which events match.
     """
 
@@ -38,14 +39,15 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     verb: str | None = None
     outcome: str | None = None
     after: int | None = None
+    node: str | None = None
 
 
 class AuditLog:
-    """The audit log of one node. Every method can raise `DatabaseUnavailable`."""
+    """The audit log of one fleet. Every method can raise `DatabaseUnavailable`."""
 
     def __init__(self, database: Database, settings: Settings, *, clock: Callable[[], datetime]) -> None:
         self._database = database
-        self._node_name = settings.node_name
+        self._fleet_name = settings.node_name
         self._clock = clock
 
     def events(self, which: AuditFilter) -> Generator[dict[str, Any], None, None]:
@@ -77,14 +79,14 @@ class AuditLog:
             values: a value for each parameter of the report; times are aware.
         """
         with self._database.read() as connection:
-            return run_report(connection, REPORTS[report], node_name=self._node_name, **values)
+            return run_report(connection, REPORTS[report], fleet=self._fleet_name, **values)
 
     def verify(
         self, *, noted: str | None = None, progress: Callable[[int], None] = lambda _: None
     ) -> Verification:
         """Verify the hash chain; see :func:`app.audit.hash_chain.verify`."""
         with self._database.read(streaming=True) as connection:
-            return chain.verify(connection, self._node_name, noted=noted, progress=progress)
+            return chain.verify(connection, self._fleet_name, noted=noted, progress=progress)
 
     def retention(self, before: datetime) -> Retention:
         """Return a pruning of the rows from before a time, which the caller can carry out.
@@ -94,15 +96,16 @@ class AuditLog:
         """
         if before > self._clock():
             raise InvalidRequest("must not be in the future", field="before")
-        return Retention(self._database, node_name=self._node_name, before=before)
+        return Retention(self._database, fleet=self._fleet_name, before=before)
 
     def _conditions(self, which: AuditFilter) -> list[Any]:
         columns = {name: getattr(which, name) for name in ("namespace", "name", "uid", "verb")}
         return [
-            AuditEvent.node_name == self._node_name,
+            AuditEvent.fleet == self._fleet_name,
             *(_EVENTS.c[name] == value for name, value in columns.items() if value is not None),
             AuditEvent.at >= which.since if which.since else true(),
             AuditEvent.at < which.until if which.until else true(),
             AuditEvent.id > which.after if which.after is not None else true(),
+            AuditEvent.node() == which.node if which.node else true(),
             (AuditEvent.code < 400) == (which.outcome == "done") if which.outcome else true(),
         ]

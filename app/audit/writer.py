@@ -15,9 +15,11 @@ from app.db.models import AuditEvent
 from app.db.statement import Statement, parameters
 from app.kubernetes.pod import PodReference
 
-Verb = Literal["create", "update", "delete", "exec", "attach", "port-forward", "mount", "prune"]
+Verb = Literal["create", "update", "delete", "exec", "attach", "port-forward", "mount", "scenario", "prune"]
 
-_INSERT = Statement(insert(AuditEvent).inline().values(parameters(*chain.CONTENT, "previous_hash", "hash")))
+_INSERT = Statement(
+    insert(AuditEvent).inline().values(parameters(*chain.CONTENT, "node_name", "previous_hash", "hash"))
+)
 _LONGEST_USER_AGENT = 256
 
 
@@ -35,14 +37,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         pod: the pod of the request; None where the request names none.
         code: the HTTP status code of the response.
-        revision: the node's revision after the request; None where it was refused.
+        revision: the fleet's revision after the request; None where it was refused.
         change: the changed fields, the end of a stream, the versions of volumes, or the reason of a refusal. It
             contains no value from a pod except images.
-        pruned_through: for a pruning, the ID up to which events of the node may be deleted.
+        pruned_through: for a pruning, the ID up to which events of the fleet may be deleted.
     """
 
     at: datetime
-    node_name: str
+    fleet: str
     caller: Caller
     verb: Verb
     pod: PodReference | None
@@ -53,10 +55,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def insert_events(connection: Connection, events: Sequence[Event], *, after: str | None) -> str | None:
-    """Insert events of one node in the caller's transaction, so that they are committed with the changes.
+    """Insert events of one fleet in the caller's transaction, so that they are committed with the changes.
 
     Args:
-        after: the hash of the previous event, read while the node is locked; None without AUDIT_HASH_CHAIN.
+        after: the hash of the previous event, read while the fleet is locked; None without AUDIT_HASH_CHAIN.
 
     Returns:
         The hash of the last event; None without AUDIT_HASH_CHAIN.
@@ -69,19 +71,19 @@ def insert_events(connection: Connection, events: Sequence[Event], *, after: str
         after = hash_
     _INSERT.run_all(connection, rows)
     if after is not None:
-        chain.set_last(connection, events[0].node_name, after)
+        chain.set_last(connection, events[0].fleet, after)
     for (verb, code), count in Counter((event.verb, event.code) for event in events).items():
         metrics.audit_event(verb, code).inc(count)
     return after
 
 
 def append_events(connection: Connection, events: Sequence[Event], *, chained: bool) -> None:
-    """Insert events of one node as :func:`insert_events`, after the last one.
+    """Insert events of one fleet as :func:`insert_events`, after the last one.
 
     Args:
-        chained: whether AUDIT_HASH_CHAIN is set; the node is locked then.
+        chained: whether AUDIT_HASH_CHAIN is set; the fleet is locked then.
     """
-    insert_events(connection, events, after=chain.last_hash(connection, events[0].node_name) if chained else None)
+    insert_events(connection, events, after=chain.last_hash(connection, events[0].fleet) if chained else None)
 
 
 def _content(event: Event) -> dict[str, Any]:
@@ -89,7 +91,8 @@ def _content(event: Event) -> dict[str, Any]:
     pod = event.pod
     return {
         "at": event.at,
-        "node_name": event.node_name,
+        "fleet": event.fleet,
+        "node_name": pod.node_name if pod and pod.node_name != event.fleet else None,
         "revision": event.revision,
         "request_id": event.caller.request_id,
         "address": event.caller.address,

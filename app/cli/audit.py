@@ -41,6 +41,7 @@ def _filter_options(command: Command) -> Command:
             click.option("--namespace", help="Only events of pods in this namespace."),
             click.option("--name", help="Only events of pods of this name."),
             click.option("--uid", help="Only events of the pod with this UID."),
+            click.option("--node", help="Only events of pods on this node."),
             click.option("--verb", type=click.Choice(get_args(Verb)), help="Only this verb."),
             click.option("--outcome", type=click.Choice(["done", "refused"]), help="Only this outcome."),
         ]

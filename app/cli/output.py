@@ -13,7 +13,7 @@ from flask.cli import AppGroup, ScriptInfo
 
 from app.core.errors import DatabaseFault, InvalidRequest, NotFound, Unavailable
 from app.core.timestamps import parse_duration, rfc3339
-from app.db.nodes import node_names
+from app.db.fleets import fleet_names
 from app.services import get_services
 
 
@@ -47,7 +47,7 @@ def _warn_of_unknown_node() -> None:
     """Print the nodes of a database that has others, but not that of the settings."""
     services = get_services()
     with services.database.read() as connection:
-        known, name = node_names(connection), services.settings.node_name
+        known, name = fleet_names(connection), services.settings.node_name
     if known and name not in known:
         click.echo(
             f"Warning: the database has no node {name}; set NODE_NAME to one of {', '.join(known)}", err=True

@@ -29,20 +29,30 @@ def pods() -> None:
     type=click.Choice(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
     help="Only pods in this phase.",
 )
+@click.option("--node", help="Only pods on this node.")
 @click.option("--deleted", is_flag=True, help="Also deleted pods, with their last status.")
+@click.option("--output", "-o", type=click.Choice(["wide"]), help="Print a column for the node, too.")
 @at
 @as_json
 def list_pods(
-    *, namespace: str | None, phase: str | None, deleted: bool, at: datetime | None, as_json: bool
+    *,
+    namespace: str | None,
+    phase: str | None,
+    node: str | None,
+    deleted: bool,
+    output: str | None,
+    at: datetime | None,
+    as_json: bool,
 ) -> None:
     """List pods, sorted by namespace and name."""
     time = at or get_services().clock()
-    found = get_services().history.pods(at=at, namespace=namespace, phase=phase, deleted=deleted)
+    found = get_services().history.pods(at=at, namespace=namespace, phase=phase, node=node, deleted=deleted)
     if as_json:
         lines(found)
         return
-    columns = ("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "UID")
-    table(columns, (_row(pod, time) for pod in found))
+    wide = ["NODE"] if output == "wide" else []
+    columns = ("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", *wide, "UID")
+    table(columns, (_row(pod, time, wide=bool(wide)) for pod in found))
 
 
 @pods.command()
@@ -124,7 +134,7 @@ def _interval_at(pod: PodRecord, time: datetime) -> StatusInterval:
     return begun[-1]
 
 
-def _row(pod: PodSnapshot, time: datetime) -> tuple[object, ...]:
+def _row(pod: PodSnapshot, time: datetime, *, wide: bool) -> tuple[object, ...]:
     is_gone = pod.deleted_at is not None and pod.deleted_at <= time
     return (
         pod.namespace,
@@ -134,6 +144,7 @@ def _row(pod: PodSnapshot, time: datetime) -> tuple[object, ...]:
         pod.columns.format_restarts(time),
         format_age(time - pod.created_at),
         pod.status.get("podIP"),
+        *([pod.node_name] if wide else []),
         pod.uid,
     )
 
@@ -144,6 +155,7 @@ def _show(pod: PodRecord, interval: StatusInterval, time: datetime) -> None:
         "Pod": f"{pod.namespace}/{pod.name}",
         "UID": pod.uid,
         "Status": f"{summary(interval, at=time)}, since {rfc3339(interval.since)} ({age})",
+        "Node": pod.node_name,
         "IP": interval.status.get("podIP"),
         "Created": pod.created_at,
         "Updated": pod.updated_at,

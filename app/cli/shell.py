@@ -14,13 +14,13 @@ from app.audit.service import AuditFilter
 from app.cli.output import parse_time, report_values
 from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.core.timestamps import rfc3339
-from app.db.models import AuditEvent, Base, Node, Pod, PodStatus
+from app.db.models import AuditEvent, Base, Fleet, Pod, PodStatus
 from app.pods.history import PodRecord
 from app.pods.queries import existed_at, status_at
 from app.services import Services
 
 _HELP = """\
-pods()                  list the pods of this node; pods("ns") of a namespace; deleted=True includes deleted pods
+pods()                  list the pods; pods("ns") of a namespace; node="n"; deleted=True: also deleted ones
 pod("ns/name")          a pod by name or UID: .pod (environment redacted), .history.statuses, .created_at
 explain("ns/name")      explain the state of a pod, and what happens next; at=TIME for a time in the past
 history("ns/name")      list the requests and statuses of a pod, including scheduled statuses
@@ -29,7 +29,7 @@ events(...)             events of the audit log: events(namespace="ns", name="we
 ask("report", ...)      run a report, rows as dictionaries: ask("who-deleted", name="web"); ask() lists the reports
 session                 an SQLAlchemy session: session.scalars(select(Pod)).all(), session.execute(text("..."))
 select, text            from SQLAlchemy
-Node, Pod, PodStatus, AuditEvent
+Fleet, Pod, PodStatus, AuditEvent
                         the models
 services                the services of the endpoints: services.pods, .audit, .history, .runtime, ...
 settings                the settings in force
@@ -48,7 +48,7 @@ def _context(services: Services) -> dict[str, Any]:
     print(_HELP)  # noqa: T201 - the banner of an interactive shell
     helpers = ShellHelpers(services)
     names = ("pods", "pod", "explain", "history", "status_at", "events", "ask")
-    models: list[type[Base]] = [Node, Pod, PodStatus, AuditEvent]
+    models: list[type[Base]] = [Fleet, Pod, PodStatus, AuditEvent]
     return {
         **{name: _reporting(getattr(helpers, name), services) for name in names},
         **{model.__name__: model for model in models},
@@ -91,14 +91,16 @@ class ShellHelpers:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._node_name = services.settings.node_name
+        self._fleet_name = services.settings.node_name
         self.session = Session(services.database.engine)
 
-    def pods(self, namespace: str | None = None, *, deleted: bool = False) -> list[Pod]:
-        """Return the pods of this node or of one namespace, by namespace and name."""
-        query = select(Pod).where(Pod.node_name == self._node_name).order_by(Pod.namespace, Pod.name, Pod.id)
+    def pods(self, namespace: str | None = None, *, node: str | None = None, deleted: bool = False) -> list[Pod]:
+        """Return the pods, or those of one namespace or node, by namespace and name."""
+        query = select(Pod).where(Pod.fleet == self._fleet_name).order_by(Pod.namespace, Pod.name, Pod.id)
         if namespace:
             query = query.where(Pod.namespace == namespace)
+        if node:
+            query = query.where(Pod.node_name == node)
         return list(self._fresh_session().scalars(query if deleted else query.where(Pod.deleted_at.is_(None))))
 
     def pod(self, pod: str) -> PodRecord:
@@ -122,7 +124,7 @@ class ShellHelpers:
             .scalars(
                 select(PodStatus)
                 .join(Pod)
-                .where(Pod.node_name == self._node_name, Pod.uid == uid, status_at(at), existed_at(at))
+                .where(Pod.fleet == self._fleet_name, Pod.uid == uid, status_at(at), existed_at(at))
             )
             .first()
         )

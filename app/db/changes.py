@@ -2,7 +2,7 @@
 
 SQLite: every write transaction of every process ends by closing the lock file beside the database, after its
 commit (`Database.write`). The kernel reports that by inotify, which costs a writer nothing. PostgreSQL: a trigger
-sends a notification with each new revision of a node, which arrives after the commit.
+sends a notification with each new revision of a fleet, which arrives after the commit.
 
 The signal is set again and again while nobody clears it, and may be set where nothing has changed. So a reader
 clears it first, and reads then: what is committed after the read sets it again.
@@ -50,9 +50,9 @@ def closed_after_writing(path: Path) -> Iterator[ChangeSignal]:
 
 
 @contextmanager
-def notified(connection: psycopg.Connection, node_name: str) -> Iterator[ChangeSignal]:
-    """Yield a signal that is set by the notifications of a node; nothing else may use the connection meanwhile."""
-    connection.execute(f"LISTEN {channel(node_name)}")
+def notified(connection: psycopg.Connection, fleet: str) -> Iterator[ChangeSignal]:
+    """Yield a signal that the notifications of a fleet set; nothing else may use the connection meanwhile."""
+    connection.execute(f"LISTEN {channel(fleet)}")
     notifications = connection.pgconn
 
     def clear() -> None:
@@ -67,9 +67,9 @@ def notified(connection: psycopg.Connection, node_name: str) -> Iterator[ChangeS
             connection.execute("UNLISTEN *")
 
 
-def channel(node_name: str) -> str:
-    """Return the channel of a node; the trigger of revision 0007 computes the same. An identifier has 63 bytes."""
-    return f"node_{hashlib.md5(node_name.encode(), usedforsecurity=False).hexdigest()}"
+def channel(fleet: str) -> str:
+    """Return the channel of a fleet; the trigger `fleets_notify` computes the same. An identifier has 63 bytes."""
+    return f"fleet_{hashlib.md5(fleet.encode(), usedforsecurity=False).hexdigest()}"
 
 
 class _Inotify:

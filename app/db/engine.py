@@ -1,6 +1,6 @@
 """The database engine, with two kinds of connections: `read` and `write`.
 
-PostgreSQL serializes the writes of a node with a lock on the node's row. SQLite needs these measures:
+PostgreSQL serializes the writes of a fleet with a lock on the fleet's row. SQLite needs these measures:
 
 * WAL mode, so that readers and the writer do not block each other; `synchronous=FULL`, so that an acknowledged
   write is on the disk.
@@ -127,8 +127,8 @@ class Database:
                 yield connection
 
     @contextmanager
-    def changes(self, node_name: str) -> Iterator[ChangeSignal]:
-        """Yield a signal that is set after each commit that changes a node; see :mod:`app.db.changes`.
+    def changes(self, fleet: str) -> Iterator[ChangeSignal]:
+        """Yield a signal that is set after each commit that changes a fleet; see :mod:`app.db.changes`.
 
         Raises:
             DatabaseUnavailable: as for :meth:`read`.
@@ -141,7 +141,7 @@ class Database:
             return
         with self.translated(), self._reader.connect() as connection:
             driver: Any = connection.connection.driver_connection
-            with notified(driver, node_name) as signal:
+            with notified(driver, fleet) as signal:
                 yield signal
 
     def revision(self) -> str | None:
@@ -228,7 +228,7 @@ class Database:
 
     @contextmanager
     def _write_lock(self) -> Iterator[None]:
-        """Hold SQLite's write lock. PostgreSQL has a fair queue of its own: the lock on the node's row."""
+        """Hold SQLite's write lock. PostgreSQL has a fair queue of its own: the lock on the fleet's row."""
         if not self.is_sqlite:
             yield
             return

@@ -110,6 +110,7 @@ class PodSpec(_Object, frozen=True):
     containers: list[Container]
     init_containers: list[Container] | None = None
     ephemeral_containers: list[Container] | None = None
+    node_name: str | None = None
     host_network: bool | None = None
     resources: ResourceRequirements | None = None
     restart_policy: str | None = None
@@ -171,17 +172,19 @@ class Pod(_Object, frozen=True):
 
 
 class PodReference(_Object, frozen=True):
-    """The name, the UID and the grace period of a pod that is to be deleted."""
+    """The pod of a request: its name and UID, its node if that is known, and the grace period of a deletion."""
 
     namespace: str
     name: str
     uid: str | None = None
     deletion_grace_period_seconds: int | None = None
+    node_name: str | None = None
 
 
 class _ReferencedPod(_Object, frozen=True):
     metadata: PodReference
     kind: str | None = None
+    spec: Any = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -244,7 +247,14 @@ def parse_reference(body: bytes) -> PodReference:
     """
     pod = _convert(_load(body), _ReferencedPod)
     check_metadata(pod.metadata, kind=pod.kind)
-    return pod.metadata
+    return with_node(pod.metadata, pod.spec)
+
+
+def with_node(pod: PodReference, spec: Any) -> PodReference:
+    """Return the reference with the node of a spec, which may be anything; without one if it names none."""
+    name = spec.get("nodeName") if isinstance(spec, dict) else None
+    is_name = isinstance(name, str) and 0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable()
+    return msgspec.structs.replace(pod, node_name=name if is_name else None)
 
 
 def parse_array(body: bytes) -> list[bytes]:
@@ -326,6 +336,8 @@ def validation_error(error: msgspec.ValidationError) -> InvalidRequest:
 
 def _check(pod: Pod) -> None:
     check_metadata(pod.metadata, kind=pod.kind)
+    if pod.spec.node_name:
+        _check_name(pod.spec.node_name, field="spec.nodeName")
     if not pod.spec.containers:
         raise InvalidRequest("at least one is required", field="spec.containers")
     seen: set[str] = set()

@@ -3,12 +3,12 @@
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import PodReference, check_metadata, parse_reference, validation_error
+from app.kubernetes.pod import PodReference, check_metadata, parse_reference, validation_error, with_node
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LONGEST_PATH = 4095
@@ -74,6 +74,7 @@ class _Body(_Object, frozen=True):
     metadata: PodReference
     volumes: list[Volume]
     kind: str | None = None
+    spec: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -103,7 +104,7 @@ class PodVolumes(msgspec.Struct, frozen=True):
         check_metadata(decoded.metadata, kind=decoded.kind)
         if not decoded.metadata.uid:
             raise InvalidRequest("required", field="metadata.uid")
-        return cls(decoded.metadata, list(_checked(decoded.volumes)))
+        return cls(with_node(decoded.metadata, decoded.spec), list(_checked(decoded.volumes)))
 
 
 def _checked(volumes: Sequence[Volume]) -> Iterator[Volume]:

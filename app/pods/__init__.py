@@ -1,1 +1,1 @@
-"""The pods of a node: services that read and write them, their addresses, logs and history."""
+"""The pods of a fleet: services that read and write them, their addresses, logs and history."""

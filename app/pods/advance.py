@@ -1,4 +1,4 @@
-"""Compute overdue statuses of a node's pods, and publish statuses that became due as changes.
+"""Compute overdue statuses of a fleet's pods, and publish statuses that became due as changes.
 
 No thread or timer advances a timeline. A runtime returns the statuses of a pod up to a time, `continues_at`, from
 which it must be asked for more. A read of a pod first advances its timeline where `continues_at` has passed. A
@@ -15,16 +15,16 @@ from sqlalchemy import Select, bindparam, select
 
 from app.core.errors import DiskFull
 from app.db.engine import Database
-from app.db.models import Node, Pod, PodStatus
+from app.db.models import Fleet, Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.pod import Pod as PodObject
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod, sync_pods
-from app.pods.node_clock import NodeClock
+from app.pods.fleet_clock import FleetClock
 from app.pods.removal import end, is_ending
 from app.pods.rows import FOREVER, SELECT_POD_ROW, last_transition, last_transitions
 from app.pods.takeover import Takeover
-from app.pods.transaction import DUE, OF_LIVE_POD, NodeTransaction
+from app.pods.transaction import DUE, OF_LIVE_POD, FleetTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 
@@ -33,10 +33,10 @@ log = structlog.get_logger("app")
 _PODS_PER_BATCH = 200
 _PodAndLast = tuple[Row, Transition]
 
-_OF_NODE = Pod.node_name == bindparam("node_name")
-_OVERDUE = (_OF_NODE, Pod.continues_at <= bindparam("now"))
+_OF_FLEET = Pod.fleet == bindparam("fleet")
+_OVERDUE = (_OF_FLEET, Pod.continues_at <= bindparam("now"))
 
-_SELECT_NODE = Statement(select(Node.revision, Node.settled_at).where(Node.name == bindparam("node_name")))
+_SELECT_FLEET = Statement(select(Fleet.revision, Fleet.settled_at).where(Fleet.name == bindparam("fleet")))
 _SELECT_POD = Statement(SELECT_POD_ROW.where(Pod.id == bindparam("pod_id")))
 _SELECT_ENDING = Statement(
     SELECT_POD_ROW.where(
@@ -59,14 +59,14 @@ def _next(query: Select[Any]) -> Statement:
 
 
 _NEXT_DUE = _next(select(PodStatus.effective_at).where(OF_LIVE_POD))
-_NEXT_OVERDUE = _next(select(Pod.continues_at).where(_OF_NODE))
+_NEXT_OVERDUE = _next(select(Pod.continues_at).where(_OF_FLEET))
 
 
-class NodeProgress(NamedTuple):
-    """The state of a node after its due statuses were published.
+class FleetProgress(NamedTuple):
+    """The state of a fleet after its due statuses were published.
 
     Attributes:
-        revision: the node's revision; 0 before the first write.
+        revision: the fleet's revision; 0 before the first write.
         next_at: when the next status becomes due or the next timeline is to be advanced; None where neither is
             known.
         is_overdue: a timeline is to be advanced now, and its runtime returned nothing new.
@@ -78,15 +78,15 @@ class NodeProgress(NamedTuple):
 
 
 class TimelineAdvancer:
-    """Advances the timelines of the pods of one node.
+    """Advances the timelines of the pods of one fleet.
 
     Every method may raise `DatabaseUnavailable`; a method that raises has changed nothing.
     """
 
-    def __init__(self, database: Database, runtime: Runtime, *, clock: NodeClock) -> None:
+    def __init__(self, database: Database, runtime: Runtime, *, clock: FleetClock) -> None:
         self._database = database
         self._runtime = runtime
-        self._node_name = runtime.settings.node_name
+        self._fleet_name = runtime.settings.node_name
         self._clock = clock
         self._takeover = Takeover(database, runtime, clock=clock)
 
@@ -109,49 +109,49 @@ class TimelineAdvancer:
         """Compute the overdue statuses of one pod; if it waits for another pod of its name, those of the other."""
         now = self._clock()
         with self._database.read() as connection:
-            row = _SELECT_POD.one(connection, node_name=self._node_name, pod_id=pod_id)
+            row = _SELECT_POD.one(connection, fleet=self._fleet_name, pod_id=pod_id)
             if row.starts_at is None:
-                key = {"node_name": self._node_name, "namespace": row.namespace, "name": row.name}
+                key = {"fleet": self._fleet_name, "namespace": row.namespace, "name": row.name}
                 row = _SELECT_ENDING.first(connection, **key)
             if row is None or row.continues_at is None or row.continues_at > now:
                 return
             last = last_transition(connection, row.id, until=FOREVER)
         self._advance([(row, last)], now)
 
-    def publish_due(self) -> NodeProgress:
-        """Compute all overdue statuses, publish the statuses that became due, and return the node's state."""
+    def publish_due(self) -> FleetProgress:
+        """Compute all overdue statuses, publish the statuses that became due, and return the fleet's state."""
         self.advance_all()
-        key = {"node_name": self._node_name, "now": self._clock()}
+        key = {"fleet": self._fleet_name, "now": self._clock()}
         with self._database.read() as connection:
-            node = _SELECT_NODE.first(connection, node_name=self._node_name)
-            is_due = node and _IS_ANY_DUE.first(connection, settled_at=node.settled_at, **key)
+            fleet = _SELECT_FLEET.first(connection, fleet=self._fleet_name)
+            is_due = fleet and _IS_ANY_DUE.first(connection, settled_at=fleet.settled_at, **key)
             upcoming = [row[0] for query in (_NEXT_DUE, _NEXT_OVERDUE) if (row := query.first(connection, **key))]
             is_overdue = _IS_ANY_OVERDUE.first(connection, **key) is not None
-        revision = node.revision if node else 0
+        revision = fleet.revision if fleet else 0
         if is_due:
             revision = self._store_if_possible([]) or revision
-        return NodeProgress(revision, min(upcoming, default=None), is_overdue)
+        return FleetProgress(revision, min(upcoming, default=None), is_overdue)
 
     def revision(self) -> int:
-        """Return the node's revision; 0 before the first write."""
+        """Return the fleet's revision; 0 before the first write."""
         with self._database.read() as connection:
-            node = _SELECT_NODE.first(connection, node_name=self._node_name)
-        return node.revision if node else 0
+            fleet = _SELECT_FLEET.first(connection, fleet=self._fleet_name)
+        return fleet.revision if fleet else 0
 
     def _is_any_overdue(self, now: datetime) -> bool:
         with self._database.read() as connection:
-            return _IS_ANY_OVERDUE.first(connection, node_name=self._node_name, now=now) is not None
+            return _IS_ANY_OVERDUE.first(connection, fleet=self._fleet_name, now=now) is not None
 
     def _is_any_due(self) -> bool:
         now = self._clock()
         with self._database.read() as connection:
-            node = _SELECT_NODE.one(connection, node_name=self._node_name)
-            key = {"node_name": self._node_name, "settled_at": node.settled_at, "now": now}
+            fleet = _SELECT_FLEET.one(connection, fleet=self._fleet_name)
+            key = {"fleet": self._fleet_name, "settled_at": fleet.settled_at, "now": now}
             return _IS_ANY_DUE.first(connection, **key) is not None
 
     def _overdue(self, now: datetime, *, after: int) -> list[_PodAndLast]:
         with self._database.read() as connection:
-            rows = _SELECT_OVERDUE.all(connection, node_name=self._node_name, now=now, after=after)
+            rows = _SELECT_OVERDUE.all(connection, fleet=self._fleet_name, now=now, after=after)
             lasts = last_transitions(connection, [row.id for row in rows], until=FOREVER)
         return [(row, lasts[row.id]) for row in rows if row.id in lasts]
 
@@ -178,9 +178,9 @@ class TimelineAdvancer:
             return None
 
     def _store(self, advanced: list[tuple[Row, PodObject, Transition, Timeline]]) -> int:
-        """Insert statuses, remove pods that have ended, publish due statuses, and return the node's revision."""
+        """Insert statuses, remove pods that have ended, publish due statuses, and return the fleet's revision."""
         started: list[AcceptedPod] = []
-        begin = NodeTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
+        begin = FleetTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
         with begin as transaction, transaction.step():
             revision = transaction.revision
             rows = [row for row, *_ in advanced]

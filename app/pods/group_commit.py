@@ -1,6 +1,6 @@
 """Group commit: requests that wait for their turn are carried out together, in one transaction.
 
-The problem: the writes of a node wait for each other, and each waits for the disk. With a transaction for each
+The problem: the writes of a fleet wait for each other, and each waits for the disk. With a transaction for each
 request, sixteen clients wait for sixteen commits, one after another.
 
 The rule: each request, or batch of requests, joins a queue. The thread whose request is first in the queue leads:
@@ -25,10 +25,10 @@ from typing import NamedTuple
 from app.core.errors import DatabaseUnavailable, ProviderError
 from app.db.engine import BUSY_TIMEOUT_SECONDS
 from app.pods.accepted import sync_pods
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.requests import WriteRequest
 from app.pods.rows import Unchanged
-from app.pods.transaction import NodeTransaction
+from app.pods.transaction import FleetTransaction
 from app.pods.writer import PodWriter
 from app.runtimes import AcceptedPod
 
@@ -68,10 +68,10 @@ class _Member:
 
 
 class GroupCommit:
-    """Carries out the write requests of one node."""
+    """Carries out the write requests of one fleet."""
 
-    def __init__(self, node: NodeContext) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext) -> None:
+        self._fleet = fleet
         self._lock = threading.Lock()
         self._queue: deque[_Member] = deque()
 
@@ -94,7 +94,7 @@ class GroupCommit:
         if member.outcomes is None:
             raise member.failure
         for outcome in member.outcomes:
-            sync_pods(self._node.runtime, outcome.touched)
+            sync_pods(self._fleet.runtime, outcome.touched)
         return [outcome.error for outcome in member.outcomes]
 
     def _wait(self, member: _Member) -> None:
@@ -128,7 +128,7 @@ class GroupCommit:
                 member.turn.release()
 
     def _commit(self, group: list[_Member]) -> None:
-        """Carry out a group, to which those are added that have gathered when the node is locked."""
+        """Carry out a group, to which those are added that have gathered when the fleet is locked."""
         try:
             with self._begin() as transaction:
                 self._gather(group)
@@ -154,11 +154,11 @@ class GroupCommit:
                 member.is_taken = True
                 group.append(member)
 
-    def _begin(self) -> AbstractContextManager[NodeTransaction]:
-        settings = self._node.runtime.settings
-        return NodeTransaction.begin(self._node.database, settings, clock=self._node.clock)
+    def _begin(self) -> AbstractContextManager[FleetTransaction]:
+        settings = self._fleet.runtime.settings
+        return FleetTransaction.begin(self._fleet.database, settings, clock=self._fleet.clock)
 
-    def _apply(self, requests: Sequence[WriteRequest], transaction: NodeTransaction) -> list[Outcome]:
+    def _apply(self, requests: Sequence[WriteRequest], transaction: FleetTransaction) -> list[Outcome]:
         pods = [request.pod for request in requests]
         names = [(pod.namespace, pod.name) for pod in pods]
         transaction.rows.load(names, [pod.uid for pod in pods if pod.uid])
@@ -173,8 +173,8 @@ class GroupCommit:
         except Exception as exc:
             return Outcome(exc)
 
-    def _step(self, request: WriteRequest, transaction: NodeTransaction) -> Outcome:
-        writer = PodWriter(transaction, self._node, caller=request.caller, verb=request.verb)
+    def _step(self, request: WriteRequest, transaction: FleetTransaction) -> Outcome:
+        writer = PodWriter(transaction, self._fleet, caller=request.caller, verb=request.verb)
         try:
             with transaction.step():
                 request.apply(writer)

@@ -1,4 +1,4 @@
-"""The history of a node and its pods: their state at any time, and the requests that changed it."""
+"""The history of a fleet and its pods: their state at any time, and the requests that changed it."""
 
 from collections.abc import Generator, Iterator
 from datetime import datetime
@@ -10,10 +10,10 @@ from sqlalchemy import and_, func, select
 
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
-from app.db.models import Node, Pod, PodStatus
+from app.db.models import Fleet, Pod, PodStatus
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.redact import redact_pod
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
 from app.pods.queries import PodQueries
 from app.pods.transaction import NEWEST_FIRST
@@ -36,6 +36,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     name: str
     uid: str
+    node_name: str
     phase: str
     reason: str | None
     since: datetime
@@ -46,7 +47,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod of the node, live or deleted.
+    """A pod of the fleet, live or deleted.
 
     Attributes:
         pod: the Pod as last received, with its environment redacted.
@@ -56,6 +57,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     name: str
     uid: str
+    node_name: str
     pod: dict[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -63,7 +65,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The pods of a node at a time.
+    """The pods of a node, or of all nodes of the fleet, at a time.
 
     Attributes:
         pods_by_phase: the number of pods in each phase that occurs.
@@ -96,18 +98,18 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History:
-    """The history of one node. Every method may raise `DatabaseUnavailable`; a time of None is the present."""
+    """The history of one fleet. Every method may raise `DatabaseUnavailable`; a time of None is the present."""
 
     def __init__(
         self,
-        node: NodeContext,
+        fleet: FleetContext,
         queries: PodQueries,
         audit: AuditLog,
         *,
         usage: UsageService,
         volumes: VolumeService,
     ) -> None:
-        self._node = node
+        self._fleet = fleet
         self._queries = queries
         self._audit = audit
         self._usage = usage
@@ -119,27 +121,29 @@ class History:
         at: datetime | None = None,
         namespace: str | None = None,
         phase: str | None = None,
+        node: str | None = None,
         deleted: bool = False,
     ) -> Generator[PodSnapshot, None, None]:
-        """Yield the pods of the node at a time, by namespace and name, while the rows are read.
+        """Yield the pods of the fleet at a time, by namespace and name, while the rows are read.
 
         Args:
             deleted: include pods deleted by then, with their last status.
         """
         query = self._queries.pods_at(
-            at, Pod.namespace, Pod.name, Pod.uid, PodStatus.phase, PodStatus.reason,
+            at, Pod.namespace, Pod.name, Pod.uid, Pod.node_name, PodStatus.phase, PodStatus.reason,
             PodStatus.effective_at.label("since"), Pod.created_at,
             func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status, Pod.pod,
             Pod.deletion_requested_at,
+            node=node,
             include_deleted=deleted,
         ).order_by(Pod.namespace, Pod.name, Pod.id)  # fmt: skip
         if namespace:
             query = query.where(Pod.namespace == namespace)
         if phase:
             query = query.where(PodStatus.phase == phase)
-        self._node.timelines.advance_all()
+        self._fleet.timelines.advance_all()
         with (
-            self._node.database.read(streaming=True) as connection,
+            self._fleet.database.read(streaming=True) as connection,
             connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
         ):
             for row in rows:
@@ -148,7 +152,7 @@ class History:
                 columns = print_pod(
                     pod,
                     StatusOutline.parse(row.status),
-                    at=at or self._node.clock(),
+                    at=at or self._fleet.clock(),
                     deletion_requested_at=values.pop("deletion_requested_at"),
                 )
                 yield PodSnapshot(**values, columns=columns)
@@ -162,23 +166,24 @@ class History:
         names = and_(Pod.namespace == namespace, Pod.name == name)
         query = (
             select(Pod.__table__)
-            .where(Pod.node_name == self._node.node_name, Pod.uid == uid if uid else names)
+            .where(Pod.fleet == self._fleet.name, Pod.uid == uid if uid else names)
             .order_by(Pod.deleted_at.is_(None).desc(), *NEWEST_FIRST, Pod.updated_at.desc())
             .limit(1)
         )
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NotFound(f"no pod {f'with the UID {uid}' if uid else f'{namespace}/{name}'} is recorded")
         is_waiting = row.starts_at is None and row.deleted_at is None
-        if is_waiting or (row.continues_at and row.continues_at <= self._node.clock()):
-            self._node.timelines.advance(row.id)
-            with self._node.database.read() as connection:
+        if is_waiting or (row.continues_at and row.continues_at <= self._fleet.clock()):
+            self._fleet.timelines.advance(row.id)
+            with self._fleet.database.read() as connection:
                 row = connection.execute(query).one()
         return PodRecord(
             namespace=row.namespace,
             name=row.name,
             uid=row.uid,
+            node_name=row.node_name,
             pod=redact_pod(orjson.loads(row.pod)),
             created_at=row.created_at,
             updated_at=row.updated_at,
@@ -213,17 +218,17 @@ class History:
             *(f"What deleted it: {entry.summary}." for entry in ends[-1:]),
         ]
 
-    def node(self, *, at: datetime | None = None) -> NodeSnapshot:
-        """Return the number of pods and the sum of their requests at a time."""
+    def node(self, node: str | None = None, *, at: datetime | None = None) -> NodeSnapshot:
+        """Return the number of pods of a node and the sum of their requests at a time; of all nodes where None."""
         pods_by_phase: dict[str, int] = {}
-        for row in sorted(self._queries.phases(at), key=lambda row: str(row.phase)):
+        for row in sorted(self._queries.phases(at, node=node), key=lambda row: str(row.phase)):
             pods_by_phase[row.phase] = pods_by_phase.get(row.phase, 0) + row.pods
-        return NodeSnapshot(pods_by_phase=pods_by_phase, **self._queries.usage(at)._asdict())
+        return NodeSnapshot(pods_by_phase=pods_by_phase, **self._queries.usage(at, node=node)._asdict())
 
     def revision(self) -> int:
-        """Return the node's revision; 0 before the first write."""
-        with self._node.database.read() as connection:
-            return connection.scalar(select(Node.revision).where(Node.name == self._node.node_name)) or 0
+        """Return the fleet's revision; 0 before the first write."""
+        with self._fleet.database.read() as connection:
+            return connection.scalar(select(Fleet.revision).where(Fleet.name == self._fleet.name)) or 0
 
     def _requests(self, pod: PodRecord) -> Iterator[HistoryEntry]:
         """Yield the requests that created, changed, replaced and deleted a pod, or gave it files to mount."""

@@ -10,7 +10,7 @@ from app.db.lists import encode, strings
 from app.db.models import Pod
 from app.db.statement import Statement
 
-_LIVE = (Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None))
+_LIVE = (Pod.fleet == bindparam("fleet"), Pod.deleted_at.is_(None))
 _IS_TAKEN = Statement(select(Pod.id).where(*_LIVE, Pod.pod_ip == bindparam("pod_ip")))
 _ARE_TAKEN = Statement(
     lambda dialect: select(Pod.pod_ip).where(*_LIVE, Pod.pod_ip.in_(strings("pod_ips", dialect)))
@@ -23,19 +23,19 @@ class NoFreeAddress(Unavailable):
 
 
 class FreeAddresses:
-    """The addresses that no live pod of a node has, for one transaction.
+    """The addresses that no live pod of a fleet has, for one transaction.
 
-    The caller holds the lock on the node's row, so the addresses stay free until the caller commits.
+    The caller holds the lock on the fleet's row, so the addresses stay free until the caller commits.
 
     Args:
         network: the network of the pods; its first and last addresses are not used.
-        start: any number, from which the search begins. The node's revision grows with every write, so with it
+        start: any number, from which the search begins. The fleet's revision grows with every write, so with it
             addresses are allocated one after another, and a released address is reused as late as possible.
     """
 
-    def __init__(self, connection: Connection, *, node_name: str, network: IPNetwork, start: int) -> None:
+    def __init__(self, connection: Connection, *, fleet: str, network: IPNetwork, start: int) -> None:
         self._connection = connection
-        self._node_name = node_name
+        self._fleet_name = fleet
         self._network = network
         self._start = start
         self._found = self._find()
@@ -49,13 +49,13 @@ class FreeAddresses:
         for address in self._found:
             return address
         raise NoFreeAddress(
-            f"no address is free in {self._network}: it is too small for the pods of this node (POD_CIDR)"
+            f"no address is free in {self._network}: it is too small for the pods of this fleet (POD_CIDR)"
         )
 
     def _find(self) -> Iterator[str]:
         usable = self._network.num_addresses - 2  # without the network address and the broadcast address
         first = str(self._network[1 + self._start % usable])
-        if _IS_TAKEN.first(self._connection, node_name=self._node_name, pod_ip=first) is None:
+        if _IS_TAKEN.first(self._connection, fleet=self._fleet_name, pod_ip=first) is None:
             yield first
         # A further pod of the transaction, or every address was allocated once: query more and more at once.
         offset, window = 1, _FIRST_WINDOW
@@ -67,5 +67,5 @@ class FreeAddresses:
             offset, window = offset + window, min(2 * window, _LARGEST_WINDOW)
 
     def _taken(self, addresses: list[str]) -> set[str]:
-        rows = _ARE_TAKEN.all(self._connection, node_name=self._node_name, pod_ips=encode(addresses))
+        rows = _ARE_TAKEN.all(self._connection, fleet=self._fleet_name, pod_ips=encode(addresses))
         return {row.pod_ip for row in rows}

@@ -13,7 +13,7 @@ from app.core.errors import InvalidRequest, NotFound
 from app.core.timestamps import rfc3339_micro, seconds
 from app.kubernetes import status as statuses
 from app.kubernetes.status import ContainerStatus, PodStatus
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.service import PodService
 from app.pods.watch import Waiter, never_wait
 from app.runtimes import LogLine
@@ -45,10 +45,10 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Logs:
-    """Reads the logs of the containers of one node. Every method may raise `DatabaseUnavailable`."""
+    """Reads the logs of the containers of one fleet. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext, pods: PodService) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext, pods: PodService) -> None:
+        self._fleet = fleet
         self._pods = pods
 
     def read(
@@ -68,7 +68,7 @@ class Logs:
         if status is None:
             raise NotFound(f'container "{container}" is not in pod "{name}" of namespace "{namespace}"')
         previous = _is_previous(status, wanted=options.previous, container=container, pod=name)
-        lines = self._node.runtime.logs(
+        lines = self._fleet.runtime.logs(
             pod, container, previous=previous, status=lambda: self._status(namespace, name)
         )
         wanted = _since(lines, self._oldest(options))
@@ -79,7 +79,7 @@ class Logs:
 
     def _oldest(self, options: LogOptions) -> datetime | None:
         if options.since_seconds is not None:
-            return self._node.clock() - seconds(options.since_seconds)
+            return self._fleet.clock() - seconds(options.since_seconds)
         return options.since_time
 
 

@@ -19,13 +19,13 @@ from app.db.models import Pod, PodStatus
 from app.db.statement import Row
 from app.db.text_search import Contains
 from app.kubernetes.label_selector import LabelSelector
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.label_filter import has_labels
 from app.pods.queries import PodQueries, status_at
 
 _ENDED = ("Succeeded", "Failed")
 
-SortKey = Literal["name", "status", "ready", "restarts", "age", "ip", "cpu", "memory", "owner"]
+SortKey = Literal["name", "status", "ready", "restarts", "age", "ip", "node", "cpu", "memory", "owner"]
 SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
 Source = type[Pod] | type[PodStatus]
 """The table with the columns of a status: `Pod` for the present, `PodStatus` for a past time."""
@@ -57,8 +57,8 @@ class PodFilter(NamedTuple):
     """Conditions on pods, all of which must match; None and () match every pod.
 
     Attributes:
-        text: words, each of which is in the name, the namespace, the status, an image, the owner, the address or
-            the UID.
+        text: words, each of which is in the name, the namespace, the status, an image, the owner, the address, the
+            node or the UID.
         name: a part of the name.
         status: the column STATUS of `kubectl get pods`, any of several.
         reason: the reason of the status, or of the last container that failed.
@@ -78,6 +78,7 @@ class PodFilter(NamedTuple):
     selector: LabelSelector = ()
     image: str | None = None
     owner: str | None = None
+    node: str | None = None
 
 
 class PodPage(NamedTuple):
@@ -108,10 +109,10 @@ def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
 
 
 class PodList:
-    """Lists the pods of a node. Every method may raise `DatabaseUnavailable`."""
+    """Lists the pods of a fleet. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext, queries: PodQueries) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
+        self._fleet = fleet
         self._queries = queries
 
     def page(
@@ -132,7 +133,7 @@ class PodList:
         Raises:
             InvalidRequest: no pod has the ID `after`.
         """
-        self._node.timelines.publish_due()
+        self._fleet.timelines.publish_due()
         source: Source = PodStatus if at else Pod
         status = printed(source, at)
         conditions = list(_conditions(wanted, source, status))
@@ -141,7 +142,7 @@ class PodList:
         ids = self._select(at, Pod.id).where(*conditions, *of_status)
         ids = ids.order_by(*(key.desc() if descending else key for key in keys)).limit(limit + 1)
         counts = self._select(at, status.label("status"), func.count().label("pods")).where(*conditions)
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             if after is not None:
                 last = connection.execute(self._select(at, *keys, every=True).where(Pod.id == after)).first()
                 if last is None:
@@ -161,16 +162,16 @@ class PodList:
         """Return a query over the pods at a time, or over every pod that ever was."""
         if at:
             return self._queries.pods_at(at, *columns, include_deleted=every)
-        query = select(*columns).select_from(Pod).where(Pod.node_name == self._node.node_name)
+        query = select(*columns).select_from(Pod).where(Pod.fleet == self._fleet.name)
         return query if every else query.where(Pod.deleted_at.is_(None))
 
     def _documents(self, at: datetime | None, ids: Sequence[int]) -> Select[Any]:
         columns: tuple[Any, ...] = (
             Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.deletion_requested_at,
-            Pod.owner, Pod.images, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
+            Pod.node_name, Pod.owner, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
             PodStatus.status, PodStatus.cpu_millicores, PodStatus.memory_bytes,
         )  # fmt: skip
-        is_current = status_at(at or self._node.clock(), or_written=at is None)
+        is_current = status_at(at or self._fleet.clock(), or_written=at is None)
         return select(*columns).join(PodStatus).where(Pod.id.in_(ids), is_current)
 
 
@@ -184,6 +185,7 @@ def _conditions(wanted: PodFilter, source: Source, status: ColumnElement[str]) -
         Pod.images,
         Pod.owner,
         Pod.pod_ip,
+        Pod.node_name,
         Pod.uid,
         source.termination_reason,
     )
@@ -208,6 +210,8 @@ def _conditions(wanted: PodFilter, source: Source, status: ColumnElement[str]) -
         found.append(Contains(Pod.images, wanted.image))
     if wanted.owner:
         found.append(Contains(Pod.owner, wanted.owner))
+    if wanted.node:
+        found.append(Pod.node_name == wanted.node)
     return found
 
 
@@ -222,6 +226,7 @@ def _keys(sort: Sort, source: Source, status: ColumnElement[str]) -> tuple[tuple
         # SQLite would follow an index of the plain column, and read the row of each pod for the conditions.
         "age": (func.coalesce(Pod.created_at, Pod.created_at),),
         "ip": (func.coalesce(Pod.pod_ip, ""),),
+        "node": (Pod.node_name, *names),
         "cpu": (func.coalesce(source.cpu_millicores, 0), *names),
         "memory": (func.coalesce(source.memory_bytes, 0), *names),
         "owner": (func.coalesce(Pod.owner, ""), *names),

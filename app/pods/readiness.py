@@ -19,7 +19,7 @@ _sibling = aliased(Pod)
 _OLDEST_START = (
     select(_sibling.controller_uid, func.min(_sibling.created_at).label("at"))
     .where(
-        _sibling.node_name == bindparam("node_name"),
+        _sibling.fleet == bindparam("fleet"),
         _sibling.controller_uid.in_(bindparam("controllers", expanding=True)),
         or_(_sibling.deleted_at.is_(None), _sibling.deleted_at > _AT),
     )
@@ -35,7 +35,7 @@ _SELECT_STATUSES = (
     .join(PodStatus)
     .outerjoin(_OLDEST_START, Pod.controller_uid == _OLDEST_START.c.controller_uid)
     .where(
-        Pod.node_name == bindparam("node_name"),
+        Pod.fleet == bindparam("fleet"),
         or_(
             Pod.controller_uid.in_(bindparam("controllers", expanding=True)),
             Pod.uid.in_(bindparam("controllers", expanding=True)),
@@ -51,7 +51,7 @@ def read_histories(
     connection: Connection,
     controllers: Iterable[str],
     *,
-    node_name: str,
+    fleet: str,
     at: datetime,
     since: datetime | None = None,
 ) -> dict[str, ReadyHistory]:
@@ -63,7 +63,7 @@ def read_histories(
         at: the end of the histories.
         since: the earliest time that is asked for; None if only pods that exist at the end are.
     """
-    key = {"node_name": node_name, "controllers": list(controllers), "at": at, "since": since or at}
+    key = {"fleet": fleet, "controllers": list(controllers), "at": at, "since": since or at}
     rows = connection.execute(_SELECT_STATUSES, key).all()
     return {
         controller: ReadyHistory({

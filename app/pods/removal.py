@@ -20,7 +20,7 @@ from app.db.statement import Row
 from app.kubernetes.status import PodStatus, Transition
 from app.pods.accepted import accepted_pod
 from app.pods.rows import FOREVER, last_transition
-from app.pods.transaction import TICK, NodeTransaction
+from app.pods.transaction import TICK, FleetTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 from app.runtimes.observed import Observation, build_observed_status, build_problem_status
@@ -44,7 +44,7 @@ def is_ending(row: Row) -> bool:
 
 
 def end(
-    transaction: NodeTransaction,
+    transaction: FleetTransaction,
     runtime: Runtime,
     row: Row,
     *,
@@ -82,7 +82,7 @@ def waiting_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus | None
     return build_observed_status(pod, Observation(at), at=at, scheme="", previous=previous)
 
 
-def _start(transaction: NodeTransaction, runtime: Runtime, row: Row, *, at: datetime) -> AcceptedPod:
+def _start(transaction: FleetTransaction, runtime: Runtime, row: Row, *, at: datetime) -> AcceptedPod:
     """Start a pod that has waited for its name until a time; return it."""
     last = last_transition(transaction.connection, row.id, until=FOREVER)
     at = max(at, last.effective_at + TICK)

@@ -39,9 +39,9 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 SELECT_POD_ROW = select(
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
     Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
-    Pod.revision, Pod.controller_uid, Pod.status_at,
+    Pod.revision, Pod.controller_uid, Pod.node_name, Pod.status_at,
     *(Pod.__table__.c[name] for name in (*OF_MANIFEST, *OF_STATUS)),
-).where(Pod.node_name == bindparam("node_name"))  # fmt: skip
+).where(Pod.fleet == bindparam("fleet"))  # fmt: skip
 """The columns of a pod that writers and runtimes need."""
 
 Name = tuple[str, str]
@@ -49,7 +49,7 @@ Name = tuple[str, str]
 
 _CHANGEABLE = (
     "pod", "digest", "pod_ip", "created_at", "updated_at", "starts_at", "deletion_requested_at", "grace_ends_at",
-    "deleted_at", "continues_at", "revision", "controller_uid", "status_at", *OF_MANIFEST, *OF_STATUS,
+    "deleted_at", "continues_at", "revision", "controller_uid", "node_name", "status_at", *OF_MANIFEST, *OF_STATUS,
 )  # fmt: skip
 
 
@@ -81,15 +81,11 @@ def _select_lasts(dialect: str) -> Any:
 
 
 _SELECT_LASTS = Statement(_select_lasts)
-_INSERT_POD = Statement(
-    insert(Pod).inline().values(parameters("node_name", "namespace", "name", "uid", *_CHANGEABLE))
-)
+_INSERT_POD = Statement(insert(Pod).inline().values(parameters("fleet", "namespace", "name", "uid", *_CHANGEABLE)))
 _DELETE_STATUSES = Statement(
     delete(PodStatus).where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at >= bindparam("at"))
 )
-_ID_OF_POD = (
-    select(Pod.id).where(Pod.node_name == bindparam("node_name"), Pod.uid == bindparam("uid")).scalar_subquery()
-)
+_ID_OF_POD = select(Pod.id).where(Pod.fleet == bindparam("fleet"), Pod.uid == bindparam("uid")).scalar_subquery()
 _INSERT_STATUS = Statement(
     insert(PodStatus)
     .inline()
@@ -123,17 +119,17 @@ class _Changes:
 
 
 class PodRows:
-    """Reads and writes the rows of a node's pods in one transaction.
+    """Reads and writes the rows of a fleet's pods in one transaction.
 
     Args:
-        connection: a connection in the transaction; the node is locked.
+        connection: a connection in the transaction; the fleet is locked.
         now: the time of the transaction.
-        last_hash: the hash of the node's last audit event; None without AUDIT_HASH_CHAIN.
+        last_hash: the hash of the fleet's last audit event; None without AUDIT_HASH_CHAIN.
     """
 
-    def __init__(self, connection: Connection, node_name: str, *, now: datetime, last_hash: str | None) -> None:
+    def __init__(self, connection: Connection, fleet: str, *, now: datetime, last_hash: str | None) -> None:
         self.connection = connection
-        self._node_name = node_name
+        self._fleet_name = fleet
         self._now = now
         self._inserted: dict[str, list[dict[str, Any]]] = {}
         self._last_hash = last_hash
@@ -150,7 +146,7 @@ class PodRows:
         """Read the pods with these names that are not gone, and all pods with these UIDs."""
         found: dict[Name, dict[int, Row]] = {name: {} for name in names}
         of_uid: dict[str, Row | None] = dict.fromkeys(uids)
-        key = {"node_name": self._node_name, "names": encode(list(found)), "uids": encode(list(of_uid))}
+        key = {"fleet": self._fleet_name, "names": encode(list(found)), "uids": encode(list(of_uid))}
         for row in _SELECT_KNOWN.all(self.connection, **key):
             if row.deleted_at is None and (row.namespace, row.name) in found:
                 found[row.namespace, row.name][row.id] = row
@@ -190,7 +186,7 @@ class PodRows:
     def insert_pod(self, *, namespace: str, name: str, uid: str, **columns: Any) -> None:
         """Insert a pod, whose statuses were inserted before."""
         self._forget(namespace, name, uid)
-        key = {"node_name": self._node_name, "namespace": namespace, "name": name, "uid": uid}
+        key = {"fleet": self._fleet_name, "namespace": namespace, "name": name, "uid": uid}
         current = self._current(uid, until=columns["updated_at"])
         self._add(_INSERT_POD, {**key, **columns, **current})
 
@@ -217,7 +213,7 @@ class PodRows:
         columns = status_columns(pod, [status for _, status in transitions])
         for (effective_at, status), listed in zip(transitions, columns, strict=True):
             row = {
-                "node_name": self._node_name,
+                "fleet": self._fleet_name,
                 "uid": uid,
                 "effective_at": effective_at,
                 "status": statuses.encode_status(status),

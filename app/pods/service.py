@@ -1,4 +1,4 @@
-"""The pods of a node: the reads and writes of the HTTP contract, each call one transaction.
+"""The pods of a fleet: the reads and writes of the HTTP contract, each call one transaction.
 
 The statuses of a pod are computed when the pod is created or changed, and stored with the times from which they
 hold. A read is therefore one query for the last status whose time has come. Only a timeline without an end, such
@@ -18,7 +18,7 @@ from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.pod import Manifest, PodReference
 from app.pods.accepted import accepted_pod
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.group_commit import GroupCommit
 from app.pods.ipam import NoFreeAddress
 from app.pods.queries import status_at
@@ -29,7 +29,7 @@ from app.runtimes import AcceptedPod
 _ROWS_PER_CHUNK = 200
 
 _LIVE = (
-    Pod.node_name == bindparam("node_name"),
+    Pod.fleet == bindparam("fleet"),
     Pod.namespace == bindparam("namespace"),
     Pod.name == bindparam("name"),
     Pod.deleted_at.is_(None),
@@ -57,7 +57,7 @@ _SELECT_DIGEST = Statement(select(Pod.uid, Pod.digest).where(*_LIVE).order_by(*N
 _SELECT_PODS = (
     select(Pod.pod, PodStatus.status)
     .join(PodStatus)
-    .where(Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None), _HOLDS_NOW)
+    .where(Pod.fleet == bindparam("fleet"), Pod.deleted_at.is_(None), _HOLDS_NOW)
     .order_by(Pod.namespace, Pod.name, Pod.id)
 )
 
@@ -77,14 +77,14 @@ class Refusal(NamedTuple):
 
 
 class PodService:
-    """Reads and writes the pods of one node.
+    """Reads and writes the pods of one fleet.
 
     Every method may raise `DatabaseUnavailable`; a write that raises has changed nothing.
     """
 
-    def __init__(self, node: NodeContext) -> None:
-        self._node = node
-        self._writes = GroupCommit(node)
+    def __init__(self, fleet: FleetContext) -> None:
+        self._fleet = fleet
+        self._writes = GroupCommit(fleet)
 
     def create(self, manifest: Manifest, caller: Caller) -> None:
         """Create a pod.
@@ -102,7 +102,7 @@ class PodService:
         errors = self._writes.carry_out(requests)
         if without := _without_address(requests, errors):
             with suppress(DatabaseUnavailable):  # the others are committed: these remain without an address
-                self._node.timelines.advance_all()  # pods whose containers have ended give their addresses back
+                self._fleet.timelines.advance_all()  # pods whose containers have ended give their addresses back
                 again = self._writes.carry_out([requests[index] for index in without])
                 for index, error in zip(without, again, strict=True):
                     errors[index] = error
@@ -118,7 +118,7 @@ class PodService:
             NotFound: no live pod has the name.
         """
         metadata = manifest.pod.metadata
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             row = _SELECT_DIGEST.first(connection, **self._key(metadata.namespace, metadata.name))
         if row is None:
             raise pod_not_found(metadata.namespace, metadata.name)
@@ -166,7 +166,7 @@ class PodService:
             NotFound: no live pod has the name.
         """
         row = self._read(_SELECT_POD, namespace, name)
-        return accepted_pod(self._node.runtime, row), row.status
+        return accepted_pod(self._fleet.runtime, row), row.status
 
     def list(self) -> Generator[str, None, None]:
         """Yield every pod that is not gone with its status, by namespace and name, as pieces of one JSON array.
@@ -174,9 +174,9 @@ class PodService:
         All pods are from one snapshot. Rows are read as the pieces are consumed, so memory does not grow with
         them.
         """
-        self._node.timelines.advance_all()
-        parameters = {"node_name": self._node.node_name, "now": self._node.clock()}
-        with self._node.database.read(streaming=True) as connection:
+        self._fleet.timelines.advance_all()
+        parameters = {"fleet": self._fleet.name, "now": self._fleet.clock()}
+        with self._fleet.database.read(streaming=True) as connection:
             rows = connection.execute(_SELECT_PODS, parameters, execution_options={"yield_per": _ROWS_PER_CHUNK})
             separator = "["
             for chunk in rows.partitions():
@@ -186,11 +186,11 @@ class PodService:
 
     def record_refusals(self, caller: Caller, verb: Verb, refusals: Iterable[Refusal]) -> None:
         """Insert the audit events of write requests that were refused."""
-        now = self._node.clock()
+        now = self._fleet.clock()
         events = [
             Event(
                 at=now,
-                node_name=self._node.node_name,
+                fleet=self._fleet.name,
                 caller=caller,
                 verb=verb,
                 pod=refusal.pod,
@@ -199,27 +199,27 @@ class PodService:
             )
             for refusal in refusals
         ]
-        with self._node.database.write() as connection:
-            audit.append_events(connection, events, chained=self._node.runtime.settings.audit_hash_chain)
+        with self._fleet.database.write() as connection:
+            audit.append_events(connection, events, chained=self._fleet.runtime.settings.audit_hash_chain)
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""
-        self._node.timelines.take_over()
-        now = self._node.clock()
-        if self._node.clock.is_ahead:
-            self._node.timelines.advance_all()
-        with self._node.database.read() as connection:
+        self._fleet.timelines.take_over()
+        now = self._fleet.clock()
+        if self._fleet.clock.is_ahead:
+            self._fleet.timelines.advance_all()
+        with self._fleet.database.read() as connection:
             row = query.first(connection, **self._key(namespace, name, now=now))
         if row and (row.starts_at is None or (row.continues_at and row.continues_at <= now)):
-            self._node.timelines.advance(row.id)
-            with self._node.database.read() as connection:
-                row = query.first(connection, **self._key(namespace, name, now=self._node.clock()))
+            self._fleet.timelines.advance(row.id)
+            with self._fleet.database.read() as connection:
+                row = query.first(connection, **self._key(namespace, name, now=self._fleet.clock()))
         if row is None:
             raise pod_not_found(namespace, name)
         return row
 
     def _key(self, namespace: str, name: str, **more: object) -> dict[str, object]:
-        return {"node_name": self._node.node_name, "namespace": namespace, "name": name, **more}
+        return {"fleet": self._fleet.name, "namespace": namespace, "name": name, **more}
 
 
 def _without_address(requests: Sequence[PutRequest], errors: Sequence[Exception | None]) -> list[int]:

@@ -10,7 +10,7 @@ from app.core.errors import NotFound
 from app.kubernetes import status as statuses
 from app.kubernetes.pod import PodReference
 from app.kubernetes.status import PodStatus
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.service import PodService
 from app.runtimes import AcceptedPod, Session, StreamOptions
 
@@ -23,13 +23,13 @@ class Stream(NamedTuple):
 
 
 class Streams:
-    """Starts sessions in the pods of one node.
+    """Starts sessions in the pods of one fleet.
 
     Every method may raise `DatabaseUnavailable`, and what the runtime raises.
     """
 
-    def __init__(self, node: NodeContext, pods: PodService) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext, pods: PodService) -> None:
+        self._fleet = fleet
         self._pods = pods
 
     def exec(
@@ -41,7 +41,7 @@ class Streams:
             NotFound: the pod does not exist, or the container does not run.
         """
         pod = self._find(namespace, name, container)
-        return Stream(_reference(pod), self._node.runtime.exec(pod, container, command, options))
+        return Stream(_reference(pod), self._fleet.runtime.exec(pod, container, command, options))
 
     def attach(self, namespace: str, name: str, container: str, options: StreamOptions) -> Stream:
         """Attach to a container.
@@ -50,7 +50,7 @@ class Streams:
             NotFound: as :meth:`exec`.
         """
         pod = self._find(namespace, name, container)
-        session = self._node.runtime.attach(pod, container, options, status=lambda: self._status(namespace, name))
+        session = self._fleet.runtime.attach(pod, container, options, status=lambda: self._status(namespace, name))
         return Stream(_reference(pod), session)
 
     def port_forward(self, namespace: str, name: str, port: int) -> Stream:
@@ -62,7 +62,7 @@ class Streams:
         pod, text = self._pods.find(namespace, name)
         if statuses.decode_status(text).is_terminal:
             raise NotFound(f'pod "{name}" of namespace "{namespace}" has ended')
-        with self._node.runtime.port_forward(pod, port) as connection:
+        with self._fleet.runtime.port_forward(pod, port) as connection:
             stdin = os.dup(connection.fileno())
             stdout = connection.detach()
         session = Session(stdin=stdin, stdout=stdout, wait=lambda: 0, hang_up=lambda: None)
@@ -71,16 +71,16 @@ class Streams:
     def record(self, caller: Caller, verb: Verb, pod: PodReference, stream: dict[str, Any]) -> None:
         """Insert the audit event of a stream that has ended."""
         event = Event(
-            at=self._node.clock(),
-            node_name=self._node.node_name,
+            at=self._fleet.clock(),
+            fleet=self._fleet.name,
             caller=caller,
             verb=verb,
             pod=pod,
             code=101,
             change={"stream": stream},
         )
-        chained = self._node.runtime.settings.audit_hash_chain
-        with self._node.database.write() as connection:
+        chained = self._fleet.runtime.settings.audit_hash_chain
+        with self._fleet.database.write() as connection:
             audit.append_events(connection, [event], chained=chained)
 
     def _find(self, namespace: str, name: str, container: str) -> AcceptedPod:
@@ -98,4 +98,4 @@ class Streams:
 
 def _reference(pod: AcceptedPod) -> PodReference:
     metadata = pod.manifest.pod.metadata
-    return PodReference(metadata.namespace, metadata.name, metadata.uid)
+    return PodReference(metadata.namespace, metadata.name, metadata.uid, node_name=pod.node_name)

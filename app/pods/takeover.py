@@ -15,9 +15,9 @@ from sqlalchemy import Connection, bindparam, or_
 from app.db.engine import Database
 from app.db.models import Pod
 from app.db.statement import Row
-from app.pods.node_clock import NodeClock
+from app.pods.fleet_clock import FleetClock
 from app.pods.rows import SELECT_POD_ROW, last_transition
-from app.pods.transaction import NodeTransaction
+from app.pods.transaction import FleetTransaction
 from app.runtimes import Runtime
 
 _SELECT_UNOBSERVED = SELECT_POD_ROW.where(
@@ -26,9 +26,9 @@ _SELECT_UNOBSERVED = SELECT_POD_ROW.where(
 
 
 class Takeover:
-    """Takes over the pods of a node once in each process."""
+    """Takes over the pods of a fleet once in each process."""
 
-    def __init__(self, database: Database, runtime: Runtime, *, clock: NodeClock) -> None:
+    def __init__(self, database: Database, runtime: Runtime, *, clock: FleetClock) -> None:
         self._database = database
         self._runtime = runtime
         self._clock = clock
@@ -42,20 +42,20 @@ class Takeover:
         """
         if self._is_done:
             return
-        node_name = self._runtime.settings.node_name
+        fleet = self._runtime.settings.node_name
         now = self._clock()
         with self._database.read() as connection:
-            is_any_left = bool(_left_pods(connection, node_name, now=now))
+            is_any_left = bool(_left_pods(connection, fleet, now=now))
         if is_any_left:
-            begin = NodeTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
+            begin = FleetTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
             with begin as transaction, transaction.step():
-                for row in _left_pods(transaction.connection, node_name, now=transaction.now):
+                for row in _left_pods(transaction.connection, fleet, now=transaction.now):
                     now, _ = transaction.next_timestamp(row)
                     transaction.rows.delete_statuses_from(row.id, at=now)
                     transaction.update_pod(row, continues_at=now)
         self._is_done = True
 
 
-def _left_pods(connection: Connection, node_name: str, *, now: datetime) -> list[Row]:
-    rows = connection.execute(_SELECT_UNOBSERVED, {"node_name": node_name, "now": now}).all()
+def _left_pods(connection: Connection, fleet: str, *, now: datetime) -> list[Row]:
+    rows = connection.execute(_SELECT_UNOBSERVED, {"fleet": fleet, "now": now}).all()
     return [row for row in rows if not last_transition(connection, row.id, until=now).status.is_terminal]

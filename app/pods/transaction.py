@@ -1,4 +1,4 @@
-"""One write transaction on the rows of a node; all other writers of the node wait until it ends."""
+"""One write transaction on the rows of a fleet; all other writers of the fleet wait until it ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from sqlalchemy.orm import aliased
 from app.audit.hash_chain import FIRST
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.models import Node, Pod, PodStatus, UtcDateTime
-from app.db.nodes import lock_node
+from app.db.fleets import lock_fleet
+from app.db.models import Fleet, Pod, PodStatus, UtcDateTime
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes.status import Transition
+from app.pods.fleet_clock import FleetClock
 from app.pods.ipam import FreeAddresses
 from app.pods.list_columns import OF_STATUS
-from app.pods.node_clock import NodeClock
 from app.pods.rows import PodRows
 
 TICK = timedelta(microseconds=1)
@@ -26,13 +26,13 @@ NEWEST_FIRST = (Pod.deletion_requested_at.is_(None).desc(), Pod.created_at.desc(
 
 OF_LIVE_POD = (
     select(Pod.id)
-    .where(Pod.id == PodStatus.pod_id, Pod.node_name == bindparam("node_name"), Pod.deleted_at.is_(None))
+    .where(Pod.id == PodStatus.pod_id, Pod.fleet == bindparam("fleet"), Pod.deleted_at.is_(None))
     .exists()
 )
 DUE = select(PodStatus.pod_id).where(
     PodStatus.effective_at > bindparam("settled_at"), PodStatus.effective_at <= bindparam("now"), OF_LIVE_POD
 )
-"""The pods whose statuses became due since the last write of the node. Few, as every write publishes them."""
+"""The pods whose statuses became due since the last write of the fleet. Few, as every write publishes them."""
 
 _DUE_STATUS, _BEFORE = aliased(PodStatus), aliased(PodStatus)
 _UNTIL = case((Pod.updated_at > bindparam("now"), Pod.updated_at), else_=bindparam("now", type_=UtcDateTime()))
@@ -53,8 +53,8 @@ _PUBLISH_PODS = Statement(
         **{name: getattr(_DUE_STATUS, name) for name in OF_STATUS},
     )
 )
-_UPDATE_NODE = Statement(
-    update(Node).where(Node.name == bindparam("node_name")).values(parameters("revision", "settled_at"))
+_UPDATE_FLEET = Statement(
+    update(Fleet).where(Fleet.name == bindparam("fleet")).values(parameters("revision", "settled_at"))
 )
 _LEFT_AT: BindParameter[datetime] = bindparam("left_at", type_=UtcDateTime())
 _EARLIER = aliased(PodStatus)
@@ -73,45 +73,43 @@ _MARK_LEFT = Statement(
 )
 
 
-class NodeTransaction:
-    """A write transaction of one node, in steps that succeed or fail one by one.
+class FleetTransaction:
+    """A write transaction of one fleet, in steps that succeed or fail one by one.
 
-    The transaction begins by locking the node's row, so every other writer of the node waits until it ends: rows
+    The transaction begins by locking the fleet's row, so every other writer of the fleet waits until it ends: rows
     that were read stay unchanged, and revisions are committed in order. Each step that succeeds has a revision of
     its own. Pods whose statuses became due by now get the revision of the first step.
 
     Args:
         connection: a connection in a transaction, which :meth:`begin` commits.
-        settings: the settings of the node.
-        clock: the node's clock.
+        settings: the settings of the fleet.
+        clock: the fleet's clock.
 
     Attributes:
-        rows: the rows of the node's pods.
+        rows: the rows of the fleet's pods.
         revision: the revision of the current step.
-        now: the time of the write by the node's clock, not before that of the node's last write.
+        now: the time of the write by the fleet's clock, not before that of the fleet's last write.
         addresses: the addresses that are free, each once.
         pod_bytes: the size of the pods that this transaction stores.
     """
 
-    def __init__(self, connection: Connection, settings: Settings, *, clock: NodeClock) -> None:
+    def __init__(self, connection: Connection, settings: Settings, *, clock: FleetClock) -> None:
         self.connection = connection
-        self.node_name = node_name = settings.node_name
-        node = lock_node(connection, node_name)
-        last_hash = (node.audit_hash or FIRST) if settings.audit_hash_chain else None
-        self.revision: int = node.revision + 1
-        self.now: datetime = clock.follow(node.settled_at)
-        self.rows = PodRows(connection, node_name, now=self.now, last_hash=last_hash)
+        self.fleet = fleet = settings.node_name
+        row = lock_fleet(connection, fleet)
+        last_hash = (row.audit_hash or FIRST) if settings.audit_hash_chain else None
+        self.revision: int = row.revision + 1
+        self.now: datetime = clock.follow(row.settled_at)
+        self.rows = PodRows(connection, fleet, now=self.now, last_hash=last_hash)
         self.pod_bytes = 0
-        self.addresses = FreeAddresses(
-            connection, node_name=node_name, network=settings.pod_cidr, start=self.revision
-        )
+        self.addresses = FreeAddresses(connection, fleet=fleet, network=settings.pod_cidr, start=self.revision)
         self._committed: int | None = None
-        key = {"node_name": node_name, "settled_at": node.settled_at, "now": self.now}
+        key = {"fleet": fleet, "settled_at": row.settled_at, "now": self.now}
         _PUBLISH_PODS.run(connection, revision=self.revision, **key)
 
     @classmethod
     @contextmanager
-    def begin(cls, database: Database, settings: Settings, *, clock: NodeClock) -> Iterator[Self]:
+    def begin(cls, database: Database, settings: Settings, *, clock: FleetClock) -> Iterator[Self]:
         """Yield a transaction; commit it at the end, or roll it back where no step has succeeded.
 
         Raises:
@@ -131,14 +129,14 @@ class NodeTransaction:
         self.revision += 1
 
     def _finish(self) -> None:
-        """Store the node's last revision; roll back where no step has succeeded."""
+        """Store the fleet's last revision; roll back where no step has succeeded."""
         if self._committed is None:
             if transaction := self.connection.get_transaction():
                 transaction.rollback()
             return
         self.rows.flush()
-        key = {"node_name": self.node_name, "settled_at": self.now}
-        _UPDATE_NODE.run(self.connection, revision=self._committed, **key)
+        key = {"fleet": self.fleet, "settled_at": self.now}
+        _UPDATE_FLEET.run(self.connection, revision=self._committed, **key)
 
     def next_timestamp(self, row: Row) -> tuple[datetime, Transition]:
         """Return the time of a change to a pod, and the status that holds until then.

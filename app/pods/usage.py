@@ -1,4 +1,4 @@
-"""The usage of all pods of a node, one request instead of one per pod.
+"""The usage of all pods of a fleet, one request instead of one per pod.
 
 What reads the usage of a pod is kept in the process until the pod changes, so a request decodes the statuses of
 the pods and not the pods. Measured: 5,000 pods take 0.3 s.
@@ -19,7 +19,7 @@ from app.db.statement import Row
 from app.kubernetes.stats import PodRef, PodStats, encode_stats, sum_cpu, sum_memory
 from app.kubernetes.status import decode_status
 from app.pods.accepted import accepted_pod
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.queries import existed_at, status_at
 from app.pods.readiness import read_histories
 from app.pods.rows import SELECT_POD_ROW
@@ -47,7 +47,7 @@ _SELECT_STATUSES = (
     select(Pod.id, Pod.updated_at, Pod.namespace, Pod.name, Pod.uid, PodStatus.status)
     .join(PodStatus)
     .where(
-        Pod.node_name == bindparam("node_name"),
+        Pod.fleet == bindparam("fleet"),
         Pod.starts_at.is_not(None),
         PodStatus.phase.in_(RUNNING_PHASES),
     )
@@ -66,28 +66,28 @@ _Known = tuple[datetime, PodUsage | None]
 
 
 class UsageService:
-    """Reads the usage of the pods of one node. Every method may raise `DatabaseUnavailable`."""
+    """Reads the usage of the pods of one fleet. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext) -> None:
+        self._fleet = fleet
         self._kept: dict[int, _Known] = {}
         """By the ID of the pod."""
 
     @property
     def has_past(self) -> bool:
-        """Whether the runtime of the node reports usage at any time in the past."""
-        return self._node.runtime.reports_usage and self._node.runtime.reports_past_usage
+        """Whether the runtime of the fleet reports usage at any time in the past."""
+        return self._fleet.runtime.reports_usage and self._fleet.runtime.reports_past_usage
 
     @property
     def is_available(self) -> bool:
-        """Whether the runtime of the node reports usage."""
-        return self._node.runtime.reports_usage
+        """Whether the runtime of the fleet reports usage."""
+        return self._fleet.runtime.reports_usage
 
     def encoded(self) -> Generator[bytes, None, None]:
         """Yield the usage of every pod with a running container, as pieces of one JSON array of `PodStats`.
 
         Raises:
-            NotFound: the runtime of the node does not report usage.
+            NotFound: the runtime of the fleet does not report usage.
         """
         separator = b"["
         for chunk in self._chunks(None):
@@ -96,33 +96,33 @@ class UsageService:
         yield b"[]" if separator == b"[" else b"]"
 
     def pods(
-        self, at: datetime | None = None, *, namespace: str | None = None, uid: str | None = None
+        self, at: datetime | None = None, *, namespace: str | None = None, uids: Sequence[str] | None = None
     ) -> list[PodStats]:
         """Return the usage of the pods that had a running container at a time; at present where None.
 
         Args:
             namespace: only the pods of a namespace.
-            uid: only the pod with a UID.
+            uids: only the pods with these UIDs.
 
         Raises:
-            NotFound: the runtime of the node does not report usage.
+            NotFound: the runtime of the fleet does not report usage.
         """
-        wanted = [
-            column == value for column, value in ((Pod.namespace, namespace), (Pod.uid, uid)) if value is not None
-        ]
+        wanted: list[ColumnElement[bool]] = [] if namespace is None else [Pod.namespace == namespace]
+        if uids is not None:
+            wanted.append(Pod.uid.in_(uids))
         return [stats for chunk in self._chunks(at, *wanted) for stats in chunk]
 
     def sentences(self, uid: str, *, at: datetime) -> list[str]:
         """Return a sentence on the usage of a pod at a time; none if it is unknown or no container was running."""
-        found = self.pods(at, uid=uid) if self.is_available else []
+        found = self.pods(at, uids=[uid]) if self.is_available else []
         used = [format_usage(stats.cpu.usage_nano_cores, stats.memory.working_set_bytes) for stats in found]
         return [f"Its containers use {cpu} of CPU and {memory} of memory at that time." for cpu, memory in used]
 
     def count(self, start: datetime, end: datetime) -> int:
         """Return the number of pods that existed at some time between two."""
         query = count_between(start, end)
-        with self._node.database.read() as connection:
-            count: int = connection.execute(query, {"node_name": self._node.node_name}).scalar_one()
+        with self._fleet.database.read() as connection:
+            count: int = connection.execute(query, {"fleet": self._fleet.name}).scalar_one()
         return count
 
     def levels(self, times: Sequence[datetime], *, uid: str | None = None) -> list[UsageLevel | None]:
@@ -133,18 +133,18 @@ class UsageService:
             uid: only the pod with a UID.
 
         Raises:
-            NotFound: the runtime of the node does not report usage at past times.
+            NotFound: the runtime of the fleet does not report usage at past times.
         """
         if not self.has_past:
-            raise NotFound(f"the runtime {type(self._node.runtime).__name__} does not report usage at past times")
-        self._node.timelines.advance_all()
+            raise NotFound(f"the runtime {type(self._fleet.runtime).__name__} does not report usage at past times")
+        self._fleet.timelines.advance_all()
         query = statuses_between(times[0], times[-1])
         if uid is not None:
             query = query.where(Pod.uid == uid)
         sums = LevelSums(times)
         histories: dict[str, ReadyHistory] = {}
-        with self._node.database.read(streaming=True) as connection:
-            rows = connection.execute(query, {"node_name": self._node.node_name}, execution_options=_STREAMING)
+        with self._fleet.database.read(streaming=True) as connection:
+            rows = connection.execute(query, {"fleet": self._fleet.name}, execution_options=_STREAMING)
             followed = pairwise(chain(rows, (None,)))
             while chunk := list(islice(followed, _ROWS_PER_CHUNK)):
                 held = [
@@ -160,16 +160,16 @@ class UsageService:
     def _chunks(self, at: datetime | None, *wanted: ColumnElement[bool]) -> Generator[list[PodStats], None, None]:
         """Yield the usage of the pods in chunks that are not empty."""
         if not self.is_available:
-            raise NotFound(f"the runtime {type(self._node.runtime).__name__} does not report usage")
-        self._node.timelines.advance_all()
-        now = at or self._node.clock()
+            raise NotFound(f"the runtime {type(self._fleet.runtime).__name__} does not report usage")
+        self._fleet.timelines.advance_all()
+        now = at or self._fleet.clock()
         query = _SELECT_STATUSES.where(
             status_at(now, or_written=at is None), existed_at(at) if at else Pod.deleted_at.is_(None), *wanted
         )
         second = now.replace(microsecond=0)
         histories: dict[str, ReadyHistory] = {}
-        parameters = {"node_name": self._node.node_name}
-        with self._node.database.read(streaming=True) as connection:
+        parameters = {"fleet": self._fleet.name}
+        with self._fleet.database.read(streaming=True) as connection:
             rows = connection.execute(query, parameters, execution_options=_STREAMING)
             for chunk in rows.partitions():
                 pods = [*map(_StatusRow._make, chunk)]
@@ -216,8 +216,8 @@ class UsageService:
         """Read the histories of the controllers of pods, unless they are there already."""
         controllers = {usage.controller for usage in usages if usage.controller} - histories.keys()
         if controllers:
-            node_name = self._node.node_name
-            histories.update(read_histories(connection, controllers, node_name=node_name, at=at, since=since))
+            fleet = self._fleet.name
+            histories.update(read_histories(connection, controllers, fleet=fleet, at=at, since=since))
 
     def _usages(self, connection: Connection, rows: Sequence[Row]) -> dict[int, PodUsage]:
         """Return what reads the usage of these pods, by the ID of the pod; without those of unknown usage."""
@@ -236,10 +236,10 @@ class UsageService:
         for pod_id, until, record in connection.execute(_SELECT_CHANGES, {"ids": pod_ids}):
             earlier.setdefault(pod_id, []).append(EarlierUsage(until, record))
         loaded: dict[int, _Known] = {}
-        for row in connection.execute(_SELECT_PODS, {"node_name": self._node.node_name, "ids": pod_ids}).all():
-            pod = accepted_pod(self._node.runtime, row)
+        for row in connection.execute(_SELECT_PODS, {"fleet": self._fleet.name, "ids": pod_ids}).all():
+            pod = accepted_pod(self._fleet.runtime, row)
             usage: PodUsage | None = None
             with suppress(InvalidRequest):  # another runtime has accepted the pod
-                usage = self._node.runtime.usage(pod, earlier=earlier.get(row.id, ()))
+                usage = self._fleet.runtime.usage(pod, earlier=earlier.get(row.id, ()))
             loaded[row.id] = row.updated_at, usage
         return loaded

@@ -20,7 +20,7 @@ RUNNING_PHASES = ("Pending", "Running")
 def statuses_between(start: datetime, end: datetime) -> Select[*tuple[Any, ...]]:
     """Return the query for the statuses that held at some time between two, in order of pod and time.
 
-    Its parameter is `node_name`.
+    Its parameter is `fleet`.
     """
     earlier = aliased(PodStatus)
     at_start = (
@@ -36,7 +36,7 @@ def statuses_between(start: datetime, end: datetime) -> Select[*tuple[Any, ...]]
         )
         .join(PodStatus)
         .where(
-            Pod.node_name == bindparam("node_name"),
+            Pod.fleet == bindparam("fleet"),
             Pod.starts_at.is_not(None),
             or_(Pod.deleted_at.is_(None), Pod.deleted_at > start),
             PodStatus.effective_at <= end,
@@ -52,7 +52,7 @@ def count_between(start: datetime, end: datetime) -> Select[int]:
         select(func.count())
         .select_from(Pod)
         .where(
-            Pod.node_name == bindparam("node_name"),
+            Pod.fleet == bindparam("fleet"),
             Pod.created_at <= end,
             or_(Pod.deleted_at.is_(None), Pod.deleted_at > start),
         )

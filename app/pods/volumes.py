@@ -22,23 +22,23 @@ from app.audit import Caller, Event
 from app.audit.hash_chain import FIRST
 from app.core.errors import InvalidRequest, NotFound
 from app.core.timestamps import rfc3339
+from app.db.fleets import lock_fleet
 from app.db.models import Pod, PodVolume
-from app.db.nodes import lock_node
 from app.db.statement import Row, Statement, parameters
 from app.kubernetes.pod import PodReference
 from app.kubernetes.volumes import PodVolumes, Volume
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 
 KEPT = timedelta(minutes=10)
 """How long volumes are kept for a UID that was not created."""
 _SWEEP = timedelta(minutes=1)
 
 _COLUMNS = ("namespace", "name", "received_at", "resource_version", "sources", "files")
-_OF_POD = (PodVolume.node_name == bindparam("node_name"), PodVolume.uid == bindparam("uid"))
-_IS_CREATED = select(Pod.id).where(Pod.node_name == PodVolume.node_name, Pod.uid == PodVolume.uid).exists()
+_OF_POD = (PodVolume.fleet == bindparam("fleet"), PodVolume.uid == bindparam("uid"))
+_IS_CREATED = select(Pod.id).where(Pod.fleet == PodVolume.fleet, Pod.uid == PodVolume.uid).exists()
 
 _SELECT_POD = Statement(
-    select(Pod.namespace, Pod.name).where(Pod.node_name == bindparam("node_name"), Pod.uid == bindparam("uid"))
+    select(Pod.namespace, Pod.name).where(Pod.fleet == bindparam("fleet"), Pod.uid == bindparam("uid"))
 )
 _SELECT = Statement(
     select(PodVolume.volume, PodVolume.received_at, PodVolume.resource_version, PodVolume.sources, PodVolume.files)
@@ -46,42 +46,42 @@ _SELECT = Statement(
     .order_by(PodVolume.volume)
 )
 _DELETE = Statement(delete(PodVolume).where(*_OF_POD, PodVolume.volume == bindparam("of_volume")))
-_INSERT = Statement(insert(PodVolume).inline().values(parameters("node_name", "uid", "volume", *_COLUMNS)))
+_INSERT = Statement(insert(PodVolume).inline().values(parameters("fleet", "uid", "volume", *_COLUMNS)))
 _DELETE_UNKNOWN = Statement(
     delete(PodVolume).where(
-        PodVolume.node_name == bindparam("node_name"), PodVolume.received_at < bindparam("before"), ~_IS_CREATED
+        PodVolume.fleet == bindparam("fleet"), PodVolume.received_at < bindparam("before"), ~_IS_CREATED
     )
 )
 
 
 class VolumeService:
-    """Takes the volumes of the pods of one node. Every method may raise `DatabaseUnavailable`."""
+    """Takes the volumes of the pods of one fleet. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext) -> None:
+        self._fleet = fleet
         self._swept_at: datetime | None = None
 
     @property
     def is_available(self) -> bool:
-        """Whether the runtime of the node takes volumes."""
-        return self._node.runtime.takes_volumes
+        """Whether the runtime of the fleet takes volumes."""
+        return self._fleet.runtime.takes_volumes
 
     def put(self, sent: PodVolumes, caller: Caller) -> None:
         """Record volumes of a pod, which may not have been created yet, and pass them to the runtime.
 
         Raises:
-            NotFound: the runtime of the node takes no volumes.
+            NotFound: the runtime of the fleet takes no volumes.
             InvalidRequest: the UID belongs to a pod with another name.
             Unavailable: the disk has no room for them.
         """
-        runtime = self._node.runtime
+        runtime = self._fleet.runtime
         if not self.is_available:
             raise NotFound(f"the runtime {type(runtime).__name__} takes no volumes")
-        with self._node.database.read() as connection:
+        with self._fleet.database.read() as connection:
             self._check_name(sent.pod, connection)
             changed = self._changed(sent, connection)
         if changed:
-            self._node.disk.check(sum(volume.size for volume in changed))
+            self._fleet.disk.check(sum(volume.size for volume in changed))
             self._record(sent, caller)
         runtime.put_volumes(sent.pod, sent.volumes)
 
@@ -100,29 +100,29 @@ class VolumeService:
             yield f"Volume {row.volume} has {count}, {size}{origin}, since {since}."
 
     def _rows(self, uid: str) -> Sequence[Row]:
-        with self._node.database.read() as connection:
-            return _SELECT.all(connection, node_name=self._node.node_name, uid=uid)
+        with self._fleet.database.read() as connection:
+            return _SELECT.all(connection, fleet=self._fleet.name, uid=uid)
 
     def _check_name(self, pod: PodReference, connection: Connection) -> None:
-        row = _SELECT_POD.first(connection, node_name=self._node.node_name, uid=pod.uid)
+        row = _SELECT_POD.first(connection, fleet=self._fleet.name, uid=pod.uid)
         if row and (row.namespace, row.name) != (pod.namespace, pod.name):
             raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
 
     def _changed(self, sent: PodVolumes, connection: Connection) -> list[Volume]:
-        rows = _SELECT.all(connection, node_name=self._node.node_name, uid=sent.pod.uid)
+        rows = _SELECT.all(connection, fleet=self._fleet.name, uid=sent.pod.uid)
         stored = {row.volume: (row.resource_version, row.sources, row.files) for row in rows}
         return [volume for volume in sent.volumes if stored.get(volume.name) != _version(volume)]
 
     def _record(self, sent: PodVolumes, caller: Caller) -> None:
         """Store the volumes that differ from what is stored, with one audit event."""
-        pod, node_name, now = sent.pod, self._node.node_name, self._node.clock()
-        with self._node.database.write() as connection:
-            node = lock_node(connection, node_name)
+        pod, fleet, now = sent.pod, self._fleet.name, self._fleet.clock()
+        with self._fleet.database.write() as connection:
+            row = lock_fleet(connection, fleet)
             self._sweep(connection, now=now)
             changed = self._changed(sent, connection)
             for volume in changed:
                 version, sources, files = _version(volume)
-                key = {"node_name": node_name, "uid": pod.uid}
+                key = {"fleet": fleet, "uid": pod.uid}
                 _DELETE.run(connection, **key, of_volume=volume.name)
                 _INSERT.run(
                     connection, **key, volume=volume.name, namespace=pod.namespace, name=pod.name, received_at=now,
@@ -130,16 +130,16 @@ class VolumeService:
                 )  # fmt: skip
             if changed:
                 event = Event(
-                    at=now, node_name=node_name, caller=caller, verb="mount", pod=pod, code=200,
+                    at=now, fleet=fleet, caller=caller, verb="mount", pod=pod, code=200,
                     change={"volumes": [_described(volume) for volume in changed]},
                 )  # fmt: skip
-                chained = self._node.runtime.settings.audit_hash_chain
-                audit.insert_events(connection, [event], after=(node.audit_hash or FIRST) if chained else None)
+                chained = self._fleet.runtime.settings.audit_hash_chain
+                audit.insert_events(connection, [event], after=(row.audit_hash or FIRST) if chained else None)
 
     def _sweep(self, connection: Connection, *, now: datetime) -> None:
         """Delete the rows of UIDs that were not created in time; at most once a minute in each process."""
         if self._swept_at is None or now - self._swept_at >= _SWEEP:
-            _DELETE_UNKNOWN.run(connection, node_name=self._node.node_name, before=now - KEPT)
+            _DELETE_UNKNOWN.run(connection, fleet=self._fleet.name, before=now - KEPT)
             self._swept_at = now
 
 

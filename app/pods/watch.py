@@ -1,4 +1,4 @@
-"""Changes of the pods of a node since a revision: one request instead of a poll of every pod."""
+"""Changes of the pods of a fleet since a revision: one request instead of a poll of every pod."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -8,8 +8,8 @@ import orjson
 from sqlalchemy import bindparam, select
 
 from app.db.models import Pod, PodStatus
-from app.pods.advance import NodeProgress
-from app.pods.context import NodeContext
+from app.pods.advance import FleetProgress
+from app.pods.context import FleetContext
 from app.pods.queries import status_at
 
 
@@ -42,7 +42,7 @@ _OVERDUE_SECONDS = 0.5
 """Between two calls of a runtime that expects further statuses at an unknown time."""
 
 _SINCE = (
-    Pod.node_name == bindparam("node_name"),
+    Pod.fleet == bindparam("fleet"),
     Pod.revision > bindparam("since"),
     Pod.revision <= bindparam("revision"),
 )
@@ -59,10 +59,10 @@ _SELECT_DELETED = (
 
 
 class StatusWatch:
-    """Reads the changes of one node's pods. Every method may raise `DatabaseUnavailable`."""
+    """Reads the changes of one fleet's pods. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, node: NodeContext) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetContext) -> None:
+        self._fleet = fleet
 
     def since(self, revision: int, *, wait: float = 0, pause: Waiter = never_wait) -> Generator[str, None, None]:
         """Yield the status of every pod that changed since a revision, as pieces of one JSON object.
@@ -81,10 +81,10 @@ class StatusWatch:
         if wait:
             reached = self._wait(revision, seconds=wait, pause=pause)
         else:
-            reached = self._node.timelines.publish_due().revision
+            reached = self._fleet.timelines.publish_due().revision
         seen = revision if revision <= reached else 0
-        key = {"node_name": self._node.node_name, "since": seen, "revision": reached, "now": self._node.clock()}
-        with self._node.database.read(streaming=True) as connection:
+        key = {"fleet": self._fleet.name, "since": seen, "revision": reached, "now": self._fleet.clock()}
+        with self._fleet.database.read(streaming=True) as connection:
             rows = connection.execute(_SELECT_CHANGED, key, execution_options={"yield_per": _ROWS_PER_CHUNK})
             yield f'{{"revision":{reached},"statuses":['
             separator = ""
@@ -101,12 +101,12 @@ class StatusWatch:
             yield "]}"
 
     def _wait(self, revision: int, *, seconds: float, pause: Waiter) -> int:
-        """Wait until the node's revision differs or the time is up; return the node's revision.
+        """Wait until the fleet's revision differs or the time is up; return the fleet's revision.
 
         The revision is read when the database signals a commit: at once, unless it was read a moment ago.
         """
-        timelines, deadline = self._node.timelines, time.monotonic() + seconds
-        with self._node.database.changes(self._node.node_name) as changes:
+        timelines, deadline = self._fleet.timelines, time.monotonic() + seconds
+        with self._fleet.database.changes(self._fleet.name) as changes:
             longest = _POLL_SECONDS if changes.fd is None else _SAFETY_SECONDS
             while True:
                 changes.clear()
@@ -124,12 +124,12 @@ class StatusWatch:
                     if timelines.revision() != revision:
                         break
 
-    def _quiet_seconds(self, state: NodeProgress) -> float:
+    def _quiet_seconds(self, state: FleetProgress) -> float:
         """Return the seconds during which only a request can change a pod."""
         longest = _OVERDUE_SECONDS if state.is_overdue else _RECOMPUTE_SECONDS
         if state.next_at is None:
             return longest
-        return min(longest, (state.next_at - self._node.clock()).total_seconds())
+        return min(longest, (state.next_at - self._fleet.clock()).total_seconds())
 
 
 def _change(row: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import orjson
 
 from app.audit import Caller, Event, Verb
@@ -16,11 +15,11 @@ from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod
-from app.pods.context import NodeContext
+from app.pods.context import FleetContext
 from app.pods.list_columns import OF_STATUS, manifest_columns
 from app.pods.removal import end, is_ending, waiting_status
 from app.pods.rows import FOREVER, Unchanged, last_transition
-from app.pods.transaction import NodeTransaction
+from app.pods.transaction import FleetTransaction
 from app.runtimes import AcceptedPod
 from app.runtimes.base import Timeline
 from app.runtimes.observed import build_lost_status
@@ -31,7 +30,7 @@ class PodWriter:
 
     Args:
         transaction: the transaction.
-        node: the node of the pods.
+        fleet: the fleet of the pods.
         caller: the client that sent the request, for the audit log.
         verb: the request, for the audit log.
 
@@ -39,12 +38,12 @@ class PodWriter:
         touched: the pods whose timelines changed, for `Runtime.sync` after the commit.
     """
 
-    def __init__(self, transaction: NodeTransaction, node: NodeContext, *, caller: Caller, verb: Verb) -> None:
+    def __init__(self, transaction: FleetTransaction, fleet: FleetContext, *, caller: Caller, verb: Verb) -> None:
         self._transaction = transaction
         self._rows = transaction.rows
-        self._runtime = node.runtime
-        self._settings = node.runtime.settings
-        self._disk = node.disk
+        self._runtime = fleet.runtime
+        self._settings = fleet.runtime.settings
+        self._disk = fleet.disk
         self._caller = caller
         self._verb = verb
         self.touched: list[AcceptedPod] = []
@@ -92,7 +91,7 @@ class PodWriter:
             revision=self._transaction.revision,
             **_new_pod(pod, timeline, now=now),
         )
-        self._record(metadata, {"replaced": replaced}, timeline)
+        self._record(metadata, pod.node_name, {"replaced": replaced}, timeline)
 
     def restore(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
         """Restore a pod that is gone, for a create request with its UID, as :meth:`create`.
@@ -109,7 +108,7 @@ class PodWriter:
         self._transaction.mark_left(row.id, left_at=row.deleted_at)
         self._rows.insert_statuses(row.uid, manifest.pod, timeline.transitions)
         self._transaction.update_pod(row, **_new_pod(pod, timeline, now=now))
-        self._record(row, {"revived": row.uid, "replaced": replaced}, timeline)
+        self._record(row, pod.node_name, {"revived": row.uid, "replaced": replaced}, timeline)
 
     def update(self, row: Row, manifest: Manifest) -> None:
         """Update a pod that is not gone. The runtime continues from its current status.
@@ -120,12 +119,13 @@ class PodWriter:
         before = accepted_pod(self._runtime, row)
         if is_ending(row):
             manifest = _with_deletion_of(row, manifest)
-        after = msgspec.structs.replace(before, manifest=manifest)
+        after = accepted_pod(self._runtime, row._replace(pod=manifest.text, digest=manifest.digest))
         row_after = row._replace(
             pod=manifest.text,
             digest=manifest.digest,
             updated_at=now,
             controller_uid=manifest.pod.metadata.controller_uid,
+            node_name=after.node_name,
             **manifest_columns(manifest.pod),
         )
         timeline = self._updated_timeline(after, before=before.manifest, current=current, now=now)
@@ -143,6 +143,7 @@ class PodWriter:
         changed = diff(orjson.loads(row.pod), orjson.loads(manifest.text))
         self._record(
             row,
+            after.node_name,
             {"changed": [change for change in changed if change["field"] != "metadata.resourceVersion"]},
             timeline,
         )
@@ -179,7 +180,9 @@ class PodWriter:
         last = (timeline.transitions or [current])[-1]
         self._end(row, last, continues_at=timeline.continues_at, now=now)
         if self._verb == "delete":
-            self._record(row, {"gracePeriodSeconds": int(grace.total_seconds())} if shortens else None)
+            self._record(
+                row, row.node_name, {"gracePeriodSeconds": int(grace.total_seconds())} if shortens else None
+            )
 
     def _begin(self, manifest: Manifest, *, now: datetime) -> tuple[AcceptedPod, Timeline]:
         """Return a new pod and its timeline. One that waits has no `starts_at`; the runtime only validates it."""
@@ -233,17 +236,21 @@ class PodWriter:
         return self._transaction.addresses.take()
 
     def _record(
-        self, pod: Row | ObjectMeta, change: dict[str, Any] | None = None, timeline: Timeline | None = None
+        self,
+        pod: Row | ObjectMeta,
+        node_name: str,
+        change: dict[str, Any] | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
         change = {k: v for k, v in (change or {}).items() if v is not None}
         if timeline and timeline.problems:
             change["problems"] = timeline.problems
         event = Event(
             at=self._transaction.now,
-            node_name=self._transaction.node_name,
+            fleet=self._transaction.fleet,
             caller=self._caller,
             verb=self._verb,
-            pod=PodReference(namespace=pod.namespace, name=pod.name, uid=pod.uid),
+            pod=PodReference(namespace=pod.namespace, name=pod.name, uid=pod.uid, node_name=node_name),
             code=200,
             revision=self._transaction.revision,
             change=change,
@@ -265,6 +272,7 @@ def _new_pod(pod: AcceptedPod, timeline: Timeline, *, now: datetime) -> dict[str
         "deleted_at": None,
         "continues_at": timeline.continues_at,
         "controller_uid": pod.manifest.pod.metadata.controller_uid,
+        "node_name": pod.node_name,
         "status_at": now,
         **manifest_columns(pod.manifest.pod),
         **dict.fromkeys(OF_STATUS),

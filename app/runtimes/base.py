@@ -51,6 +51,7 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         manifest: the pod as it was received; its UID is set.
         placement: the addresses of the node and of the pod.
+        node_name: the name of the node.
         accepted_at: the time of its acceptance.
         starts_at: the time from which its containers may start: later than its acceptance if another pod had its
             name and had to end first. None means `accepted_at`.
@@ -60,6 +61,7 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
 
     manifest: Manifest
     placement: Placement
+    node_name: str = ""
     accepted_at: datetime
     starts_at: datetime | None = None
     deletion_requested_at: datetime | None = None
@@ -195,6 +197,7 @@ class Runtime(ABC):
         return AcceptedPod(
             manifest=manifest,
             placement=Placement(host_ips=self.settings.host_ips, pod_ip=pod_ip),
+            node_name=manifest.pod.spec.node_name or self.settings.node_name,
             accepted_at=accepted_at,
             starts_at=starts_at,
             deletion_requested_at=deletion_requested_at,

@@ -26,7 +26,7 @@ def read_manifest() -> Manifest:
     """
     manifest = Manifest.parse(_read_body())
     metadata = manifest.pod.metadata
-    g.pod = PodReference(namespace=metadata.namespace, name=metadata.name, uid=metadata.uid)
+    g.pod = PodReference(metadata.namespace, metadata.name, metadata.uid, node_name=manifest.pod.spec.node_name)
     return manifest
 
 

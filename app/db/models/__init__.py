@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from sqlalchemy import DDL, event
 
-from app.db.models.tables import AuditEvent, Base, Node, Pod, PodStatus, PodVolume, UsageChange, UtcDateTime
+from app.db.models.tables import AuditEvent, Base, Fleet, Pod, PodStatus, PodVolume, UsageChange, UtcDateTime
 from app.db.models.triggers import GUARDS, NOTIFICATIONS
 from app.db.models.views import views
 
 __all__ = [
     "AuditEvent",
     "Base",
-    "Node",
+    "Fleet",
     "Pod",
     "PodStatus",
     "PodVolume",

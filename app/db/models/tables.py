@@ -6,14 +6,17 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Text,
     TypeDecorator,
+    func,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -54,6 +57,7 @@ _IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
 _HAS_CONTROLLER = text("controller_uid IS NOT NULL")
 _IS_PRUNING = text("pruned_through IS NOT NULL")
+# SQLite cannot rename a constraint, so those of `fleets` have the names that they had when it was called `nodes`.
 # SQLite generates keys only for a column that is declared INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
 
@@ -73,29 +77,34 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {datetime: UtcDateTime, str: Text, int: BigInteger}
 
 
-class Node(Base):
-    """A node with pods in this database. Writes of the node lock its row, which serializes them."""
+class Fleet(Base):
+    """A node, or nodes of one provider that share a queue of writes: each write locks the fleet's row."""
 
-    __tablename__ = "nodes"
+    __tablename__ = "fleets"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    """The setting NODE_NAME."""
     revision: Mapped[int]
-    """The number of pod changes on the node. A writer holds the row lock until its commit, so a reader that sees
+    """The number of pod changes in the fleet. A writer holds the row lock until its commit, so a reader that sees
     revision N sees all changes up to N."""
     settled_at: Mapped[datetime]
-    """The time until which due statuses are published, that is, counted in the revision. No write of the node
+    """The time until which due statuses are published, that is, counted in the revision. No write of the fleet
     has an earlier timestamp."""
     audit_hash: Mapped[str | None]
-    """The hash of the last audit event of the node; null if AUDIT_HASH_CHAIN was never set."""
+    """The hash of the last audit event of the fleet; null if AUDIT_HASH_CHAIN was never set."""
+
+    __table_args__ = (PrimaryKeyConstraint("name", name="pk_nodes"),)
 
 
 class Pod(Base):
-    """A current or deleted pod of a node: one row per UID, kept after deletion."""
+    """A current or deleted pod of a fleet: one row per UID, kept after deletion."""
 
     __tablename__ = "pods"
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
-    node_name: Mapped[str] = mapped_column(ForeignKey("nodes.name"))
+    fleet: Mapped[str] = mapped_column(ForeignKey("fleets.name", name="fk_pods_node_name_nodes"))
+    node_name: Mapped[str] = mapped_column(server_default=text("''"))
+    """The node of the pod: `spec.nodeName`, or NODE_NAME without one."""
     namespace: Mapped[str]
     name: Mapped[str]
     uid: Mapped[str]
@@ -106,7 +115,7 @@ class Pod(Base):
     pod_ip: Mapped[str | None]
     """The pod IP; null with `hostNetwork`."""
     created_at: Mapped[datetime]
-    """The time of its creation on this node, or of its last recreation after a deletion."""
+    """The time of its creation on its node, or of its last recreation after a deletion."""
     updated_at: Mapped[datetime]
     """The time of its last creation, update or deletion."""
     starts_at: Mapped[datetime | None]
@@ -122,7 +131,7 @@ class Pod(Base):
     continues_at: Mapped[datetime | None]
     """The time at which the runtime is to continue the timeline; null if the timeline is complete."""
     revision: Mapped[int]
-    """The node revision of its last change; the publication of a due status is a change."""
+    """The fleet revision of its last change; the publication of a due status is a change."""
     controller_uid: Mapped[str | None]
     """The UID of the controller that owns it, such as its ReplicaSet; null without one, and in older rows."""
     labels: Mapped[str | None]
@@ -152,10 +161,10 @@ class Pod(Base):
         CheckConstraint("length(digest) = 64", name="digest"),
         CheckConstraint("updated_at >= created_at", name="updated_at"),
         CheckConstraint("deleted_at >= created_at", name="deleted_at"),
-        Index("uq_pods_node_name_uid", "node_name", "uid", unique=True),
+        Index("uq_pods_uid", "fleet", "uid", unique=True),
         Index(
             "uq_pods_live_name",
-            "node_name",
+            "fleet",
             "namespace",
             "name",
             unique=True,
@@ -164,7 +173,7 @@ class Pod(Base):
         ),
         Index(
             "ix_pods_live_name",
-            "node_name",
+            "fleet",
             "namespace",
             "name",
             sqlite_where=_IS_LIVE,
@@ -172,35 +181,46 @@ class Pod(Base):
         ),
         Index(
             "uq_pods_live_pod_ip",
-            "node_name",
+            "fleet",
             "pod_ip",
             unique=True,
             sqlite_where=_IS_LIVE,
             postgresql_where=_IS_LIVE,
         ),
-        Index("ix_pods_revision", "node_name", "revision"),
+        Index("ix_pods_revision", "fleet", "revision"),
         # Every column of a list of the present. An index of PostgreSQL cannot hold labels of any length.
         Index(
             "ix_pods_list",
-            *("node_name", "namespace", "name", "id", "deleted_at", "deletion_requested_at", "uid", "pod_ip"),
+            *(
+                "fleet",
+                "node_name",
+                "namespace",
+                "name",
+                "id",
+                "deleted_at",
+                "deletion_requested_at",
+                "uid",
+                "pod_ip",
+            ),
             *("created_at", "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers"),
             *("containers", "restarts", "termination_reason", "cpu_millicores", "memory_bytes"),
             sqlite_where=_IS_LIVE,
             info={"dialect": "sqlite"},
         ).ddl_if(dialect="sqlite"),
+        Index("ix_pods_node_name", "fleet", "node_name"),
         # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
-        Index("ix_pods_name", "node_name", "namespace", "name", "id", "deleted_at"),
-        Index("ix_pods_created_at", "node_name", "created_at", "id", "deleted_at"),
+        Index("ix_pods_name", "fleet", "namespace", "name", "id", "deleted_at"),
+        Index("ix_pods_created_at", "fleet", "created_at", "id", "deleted_at"),
         Index(
             "ix_pods_continues_at",
-            "node_name",
+            "fleet",
             "continues_at",
             sqlite_where=_CONTINUES,
             postgresql_where=_CONTINUES,
         ),
         Index(
             "ix_pods_controller_uid",
-            "node_name",
+            "fleet",
             "controller_uid",
             sqlite_where=_HAS_CONTROLLER,
             postgresql_where=_HAS_CONTROLLER,
@@ -266,7 +286,9 @@ class PodVolume(Base):
 
     __tablename__ = "pod_volumes"
 
-    node_name: Mapped[str] = mapped_column(ForeignKey("nodes.name"), primary_key=True)
+    fleet: Mapped[str] = mapped_column(
+        ForeignKey("fleets.name", name="fk_pod_volumes_node_name_nodes"), primary_key=True
+    )
     uid: Mapped[str] = mapped_column(primary_key=True)
     """The UID of the pod."""
     volume: Mapped[str] = mapped_column(primary_key=True)
@@ -282,7 +304,7 @@ class PodVolume(Base):
     files: Mapped[str]
     """JSON: an array of `path`, `mode` and `bytes`."""
 
-    __table_args__ = (Index("ix_pod_volumes_received_at", "node_name", "received_at"),)
+    __table_args__ = (Index("ix_pod_volumes_received_at", "fleet", "received_at"),)
 
 
 class AuditEvent(Base):
@@ -295,9 +317,11 @@ class AuditEvent(Base):
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     at: Mapped[datetime]
-    node_name: Mapped[str]
+    fleet: Mapped[str]
+    node_name: Mapped[str | None]
+    """The node of the pod; null if it has the name of the fleet, or if the event has no pod."""
     revision: Mapped[int | None]
-    """The node revision after the request; null if it was refused."""
+    """The fleet revision after the request; null if it was refused."""
     request_id: Mapped[str]
     address: Mapped[str]
     user_agent: Mapped[str]
@@ -311,26 +335,32 @@ class AuditEvent(Base):
     """JSON: the changed fields, the end of a stream, the versions of volumes, or the reason of a refusal. It
     contains no values from a pod except images."""
     pruned_through: Mapped[int | None]
-    """For a pruning, the ID up to which events of this node can be deleted; see `app.db.models.triggers`."""
+    """For a pruning, the ID up to which events of this fleet can be deleted; see `app.db.models.triggers`."""
     previous_hash: Mapped[str | None]
-    """The hash of the previous event of this node; null without AUDIT_HASH_CHAIN."""
+    """The hash of the previous event of this fleet; null without AUDIT_HASH_CHAIN."""
     hash: Mapped[str | None]
     """SHA-256 (hex) of `previous_hash` and the other columns; see `app.audit.hash_chain`."""
 
+    @classmethod
+    def node(cls) -> ColumnElement[str]:
+        """Return the SQL of the name of the node."""
+        return func.coalesce(cls.node_name, cls.fleet)
+
     __table_args__ = (
         CheckConstraint(
-            "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'mount', 'prune')",
+            "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'mount', 'scenario', "
+            "'prune')",
             name="verb",
         ),
         CheckConstraint("(verb = 'prune') = (pruned_through IS NOT NULL)", name="prune"),
         CheckConstraint("pruned_through < id", name="pruned_through"),
         CheckConstraint("(hash IS NULL) = (previous_hash IS NULL)", name="hash"),
         CheckConstraint("code BETWEEN 100 AND 599", name="code"),
-        Index("ix_audit_events_at", "node_name", "at"),
-        Index("ix_audit_events_pod", "node_name", "namespace", "name"),
+        Index("ix_audit_events_at", "fleet", "at"),
+        Index("ix_audit_events_pod", "fleet", "namespace", "name"),
         Index(
             "ix_audit_events_pruned_through",
-            "node_name",
+            "fleet",
             "pruned_through",
             sqlite_where=_IS_PRUNING,
             postgresql_where=_IS_PRUNING,

@@ -10,7 +10,7 @@ GUARDS = {
         """CREATE TRIGGER audit_events_no_update BEFORE UPDATE ON audit_events
 BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END""",
         """CREATE TRIGGER audit_events_no_delete BEFORE DELETE ON audit_events
-WHEN NOT EXISTS (SELECT 1 FROM audit_events WHERE node_name = OLD.node_name AND pruned_through >= OLD.id)
+WHEN NOT EXISTS (SELECT 1 FROM audit_events WHERE fleet = OLD.fleet AND pruned_through >= OLD.id)
 BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END""",
         # INSERT OR REPLACE deletes rows without firing the delete trigger.
         """CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
@@ -21,7 +21,7 @@ BEGIN SELECT RAISE(ABORT, 'audit_events is append-only'); END""",
         """CREATE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    IF EXISTS (SELECT FROM audit_events WHERE node_name = OLD.node_name AND pruned_through >= OLD.id) THEN
+    IF EXISTS (SELECT FROM audit_events WHERE fleet = OLD.fleet AND pruned_through >= OLD.id) THEN
       RETURN OLD;
     END IF;
   END IF;
@@ -38,13 +38,13 @@ FOR EACH ROW EXECUTE FUNCTION audit_events_refuse()""",
 NOTIFICATIONS = {
     "sqlite": [],
     "postgresql": [
-        """CREATE FUNCTION nodes_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+        """CREATE FUNCTION fleets_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM pg_notify('node_' || md5(NEW.name), '');
+  PERFORM pg_notify('fleet_' || md5(NEW.name), '');
   RETURN NULL;
 END $$""",
-        """CREATE TRIGGER nodes_notify AFTER UPDATE OF revision ON nodes
-FOR EACH ROW EXECUTE FUNCTION nodes_notify()""",
+        """CREATE TRIGGER fleets_notify AFTER UPDATE OF revision ON fleets
+FOR EACH ROW EXECUTE FUNCTION fleets_notify()""",
     ],
 }
 """The statements by dialect; SQLite has no notifications. See :mod:`app.db.changes`."""

@@ -77,7 +77,7 @@ def _postgresql() -> dict[str, str]:
 
 
 _TIMELINE = """
-SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since,
+SELECT p.fleet, p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since,
        coalesce(s.left_at,
                 (SELECT min(n.effective_at) FROM pod_statuses n
                  WHERE n.pod_id = s.pod_id AND n.effective_at > s.effective_at),
@@ -89,10 +89,10 @@ FROM pods p JOIN pod_statuses s ON s.pod_id = p.id
 
 def _current_pods(now: str) -> str:
     return f"""
-SELECT p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since, p.pod_ip,
+SELECT p.fleet, p.node_name, p.namespace, p.name, p.uid, s.phase, s.reason, s.effective_at AS since, p.pod_ip,
        p.created_at, p.updated_at, p.revision, s.cpu_millicores, s.memory_bytes, s.status,
        p.deletion_requested_at, p.grace_ends_at
-FROM nodes n JOIN pods p ON p.node_name = n.name JOIN pod_statuses s ON s.pod_id = p.id
+FROM fleets n JOIN pods p ON p.fleet = n.name JOIN pod_statuses s ON s.pod_id = p.id
 WHERE p.deleted_at IS NULL AND s.effective_at = (
     SELECT max(c.effective_at) FROM pod_statuses c
     WHERE c.pod_id = p.id
@@ -102,7 +102,7 @@ WHERE p.deleted_at IS NULL AND s.effective_at = (
 
 def _containers(statuses: str, extract: Extract, *, time: str) -> str:
     return f"""
-SELECT t.node_name, t.namespace, t.name, t.uid, t.since, t.until, k.kind,
+SELECT t.fleet, t.node_name, t.namespace, t.name, t.uid, t.since, t.until, k.kind,
        {extract("name", "text")} AS container,
        {extract("image", "text")} AS image,
        {extract("ready", "boolean")} AS ready,
@@ -125,9 +125,9 @@ FROM pod_timeline t
 
 def _startups(is_ready: str, seconds: str) -> str:
     return f"""
-SELECT q.node_name, q.namespace, q.name, q.uid, q.created_at, q.deleted_at, q.ready_at,
+SELECT q.fleet, q.node_name, q.namespace, q.name, q.uid, q.created_at, q.deleted_at, q.ready_at,
        {seconds} AS seconds_to_ready
-FROM (SELECT p.node_name, p.namespace, p.name, p.uid, p.created_at, p.deleted_at,
+FROM (SELECT p.fleet, p.node_name, p.namespace, p.name, p.uid, p.created_at, p.deleted_at,
              (SELECT min(s.effective_at) FROM pod_statuses s
               WHERE s.pod_id = p.id AND s.effective_at >= p.created_at
                     AND {is_ready}) AS ready_at
@@ -137,19 +137,21 @@ FROM (SELECT p.node_name, p.namespace, p.name, p.uid, p.created_at, p.deleted_at
 
 def _audit_log(replaced: str, refused: str) -> str:
     return f"""
-SELECT a.id, a.at, a.node_name, a.verb, a.namespace, a.name, a.uid, a.code,
+SELECT a.id, a.at, a.fleet, coalesce(a.node_name, a.fleet) AS node_name, a.verb, a.namespace, a.name, a.uid,
+       a.code,
        CASE WHEN a.code < 400 THEN 'done' ELSE 'refused' END AS outcome,
        {replaced} AS replaced_uid,
        {refused} AS refusal,
        a.change, a.address, a.user_agent, a.request_id, a.revision, p.created_at AS pod_created_at,
        p.deleted_at AS pod_deleted_at
-FROM audit_events a LEFT JOIN pods p ON p.node_name = a.node_name AND p.uid = a.uid
+FROM audit_events a LEFT JOIN pods p ON p.fleet = a.fleet AND p.uid = a.uid
 """  # noqa: S608 - from the constants above
 
 
 def _audit_changes(changes: str, extract: Extract) -> str:
     return f"""
-SELECT a.id, a.at, a.node_name, a.namespace, a.name, a.uid, a.request_id, a.user_agent,
+SELECT a.id, a.at, a.fleet, coalesce(a.node_name, a.fleet) AS node_name, a.namespace, a.name, a.uid,
+       a.request_id, a.user_agent,
        {extract("field", "text")} AS field, {extract("from", "text")} AS image_before,
        {extract("to", "text")} AS image_after
 FROM audit_events a
@@ -159,19 +161,19 @@ FROM audit_events a
 
 def _pod_files(files: str, extract: Extract) -> str:
     return f"""
-SELECT v.node_name, v.namespace, v.name, v.uid, v.volume,
+SELECT v.fleet, p.node_name, v.namespace, v.name, v.uid, v.volume,
        {extract("path", "text")} AS path,
        {extract("mode", "bigint")} AS mode,
        {extract("bytes", "bigint")} AS bytes,
        v.received_at, v.resource_version
-FROM pod_volumes v
+FROM pod_volumes v LEFT JOIN pods p ON p.fleet = v.fleet AND p.uid = v.uid
      CROSS JOIN {files} c
 """  # noqa: S608 - from the constants above
 
 
 def _audit_mounts(volumes: str, sources: str, of_volume: Extract, of_source: Extract) -> str:
     return f"""
-SELECT a.id, a.at, a.node_name, a.namespace, a.name, a.uid,
+SELECT a.id, a.at, a.fleet, coalesce(a.node_name, a.fleet) AS node_name, a.namespace, a.name, a.uid,
        {of_volume("name", "text")} AS volume,
        {of_volume("resourceVersion", "text")} AS volume_version,
        {of_source("kind", "text")} AS kind,

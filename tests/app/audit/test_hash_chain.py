@@ -11,8 +11,8 @@ from sqlalchemy import insert, select, text, update
 
 from app.audit.hash_chain import FIRST, Verification
 from app.db.engine import Database
-from app.db.models import AuditEvent, Node
-from app.db.nodes import lock_node
+from app.db.fleets import lock_fleet
+from app.db.models import AuditEvent, Fleet
 from tests.app.audit.recorded import RUNTIME, at, record_history
 from tests.app.web.conftest import put_on, rows
 from tests.conftest import Clock, MakeApp
@@ -50,10 +50,11 @@ def test_an_unmodified_chain_holds_with_its_refusals(recorded: Flask, database: 
     assert events[0]["previous_hash"] == FIRST
     assert [event["previous_hash"] for event in events[1:]] == [event["hash"] for event in events[:-1]]
     assert verify(recorded) == Verification(events=10, before=0, last_hash=events[-1]["hash"], broken=None)
-    assert [node["audit_hash"] for node in rows(database, Node)] == [events[-1]["hash"]]
+    assert [node["audit_hash"] for node in rows(database, Fleet)] == [events[-1]["hash"]]
 
 
 TAMPERED = {
+    "a_node": ("UPDATE audit_events SET node_name = 'spot-0' WHERE id = 5", 5, "was changed"),
     "a_value": ("UPDATE audit_events SET user_agent = 'somebody' WHERE id = 5", 5, "was changed"),
     "a_null": ("UPDATE audit_events SET revision = NULL WHERE id = 5", 5, "was changed"),
     "a_time": ("UPDATE audit_events SET at = '2020-01-01 00:00:00.000000+00' WHERE id = 5", 5, "was changed"),
@@ -104,7 +105,7 @@ def test_a_noted_hash_reveals_a_recomputed_chain(
 ) -> None:
     noted = verify(recorded).last_hash
     assert verify(recorded, noted=noted).broken is None
-    tamper("DELETE FROM audit_events", update(Node).values(audit_hash=None))
+    tamper("DELETE FROM audit_events", update(Fleet).values(audit_hash=None))
     put_on(make_app(audit_hash_chain=True).test_client(), a_pod())
 
     assert verify(recorded).broken is None
@@ -130,7 +131,7 @@ def test_a_refusal_can_be_the_first_event(make_app: MakeApp, database: Database)
     assert app.test_client().delete("/deletePod", json=a_pod()).status_code == 404
 
     assert (verify(app).events, verify(app).broken) == (1, None)
-    assert [node["revision"] for node in rows(database, Node)] == [0]
+    assert [node["revision"] for node in rows(database, Fleet)] == [0]
 
 
 def test_each_node_has_a_chain_of_its_own(make_app: MakeApp) -> None:
@@ -159,13 +160,13 @@ def test_concurrent_writes_and_refusals_form_one_chain(make_app: MakeApp) -> Non
 
 def test_a_refusal_waits_for_a_locked_node(recorded: Flask, database: Database) -> None:
     with database.write() as connection:
-        lock_node(connection, "virtual-kubelet-web")
-        assert connection.scalar(select(Node.audit_hash)) == verify(recorded).last_hash
+        lock_fleet(connection, "virtual-kubelet-web")
+        assert connection.scalar(select(Fleet.audit_hash)) == verify(recorded).last_hash
 
 
 def test_the_hash_is_as_documented(recorded: Flask, database: Database) -> None:
     event = rows(database, AuditEvent)[0]
-    columns = "node_name revision request_id address user_agent verb namespace name uid code change pruned_through"
+    columns = "fleet revision request_id address user_agent verb namespace name uid code change pruned_through"
     values = [event["previous_hash"], f"{at(0):%Y-%m-%dT%H:%M:%S.%fZ}", *(event[name] for name in columns.split())]
     content = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
     assert event["hash"] == hashlib.sha256(content.encode()).hexdigest()

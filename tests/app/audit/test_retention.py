@@ -19,7 +19,7 @@ from app.audit import Caller, Event, insert_events
 from app.audit.retention import Pruned
 from app.core.errors import DatabaseFault, InvalidRequest
 from app.db.engine import Database
-from app.db.models import AuditEvent, Node, Pod, PodStatus, UsageChange
+from app.db.models import AuditEvent, Fleet, Pod, PodStatus, UsageChange
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, SECRET, at, record_history
 from tests.app.web.conftest import change, put_on, rows, tables
@@ -156,7 +156,7 @@ def test_the_database_keeps_rows_that_no_pruning_names(
 def test_a_pruning_names_only_older_events(recorded: Flask, database: Database) -> None:
     event = Event(
         at=at(201),
-        node_name="virtual-kubelet-web",
+        fleet="virtual-kubelet-web",
         caller=BY_HAND,
         verb="prune",
         pod=None,
@@ -177,9 +177,9 @@ def test_pruning_one_node_keeps_the_others(
     prune(recorded, at(201), tmp_path / "pruned.jsonl")
 
     assert event in rows(database, AuditEvent)
-    assert [pod["uid"] for pod in rows(database, Pod) if pod["node_name"] == "other"] == [event["uid"]]
+    assert [pod["uid"] for pod in rows(database, Pod) if pod["fleet"] == "other"] == [event["uid"]]
     with pytest.raises(DatabaseFault, match="append-only"), database.write() as connection:
-        connection.execute(delete(AuditEvent).where(AuditEvent.node_name == "other"))
+        connection.execute(delete(AuditEvent).where(AuditEvent.fleet == "other"))
 
 
 def test_an_existing_export_file_prevents_pruning(recorded: Flask, database: Database, tmp_path: Path) -> None:
@@ -329,4 +329,4 @@ def test_a_limited_role_serves_without_changing_the_audit(
 def test_the_node_keeps_its_last_hash(recorded: Flask, database: Database, tmp_path: Path) -> None:
     prune(recorded, at(201), tmp_path / "pruned.jsonl")
 
-    assert [node["audit_hash"] for node in rows(database, Node)] == [rows(database, AuditEvent)[-1]["hash"]]
+    assert [node["audit_hash"] for node in rows(database, Fleet)] == [rows(database, AuditEvent)[-1]["hash"]]

@@ -11,8 +11,8 @@ from app.core.errors import DatabaseUnavailable
 from app.core.settings import HEALTH_THREADS
 from app.db.changes import ChangeSignal
 from app.db.engine import Database
+from app.db.fleets import add_fleet
 from app.db.migrate import head
-from app.db.nodes import add_node
 from app.services import Services
 
 NODE = "virtual-kubelet-web"
@@ -25,12 +25,10 @@ def is_set(signal: ChangeSignal, *, seconds: float = 0) -> bool:
     return bool(select.select([signal.fd], [], [], seconds)[0])
 
 
-def write(database: Database, node_name: str = NODE) -> None:
+def write(database: Database, fleet: str = NODE) -> None:
     with database.write() as connection:
-        add_node(connection, node_name)
-        connection.execute(
-            text("UPDATE nodes SET revision = revision + 1 WHERE name = :name"), {"name": node_name}
-        )
+        add_fleet(connection, fleet)
+        connection.execute(text("UPDATE fleets SET revision = revision + 1 WHERE name = :name"), {"name": fleet})
 
 
 @pytest.fixture
@@ -58,12 +56,12 @@ def test_a_write_is_visible_when_the_signal_is_set(database: Database, other: Da
             assert is_set(signal, seconds=SECONDS)
             signal.clear()
             with database.read() as connection:
-                assert connection.scalar(text("SELECT revision FROM nodes")) == revision
+                assert connection.scalar(text("SELECT revision FROM fleets")) == revision
     other.dispose()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_writes_of_other_nodes_set_no_signal(database: Database, other: Database) -> None:
+def test_writes_of_other_fleets_set_no_signal(database: Database, other: Database) -> None:
     with database.changes(NODE) as signal:
         write(other, "other-node")
         write(other)

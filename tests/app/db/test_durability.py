@@ -20,7 +20,7 @@ from sqlalchemy import Connection, make_url, select, text
 
 from app.db.engine import Database
 from app.db.migrate import head, upgrade
-from app.db.models import AuditEvent, Node, Pod, PodStatus
+from app.db.models import AuditEvent, Fleet, Pod, PodStatus
 from tests.conftest import Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, find_binaries, free_port
@@ -69,7 +69,7 @@ class Writer:
     def requests(self, name: str, number: int) -> Iterator[Callable[[Client], bool]]:
         """Yield the requests for a pod, or a batch: all are created, many updated, some deleted."""
         if number % 4 == 3:
-            pods = [a_pod(f"{name}-{letter}") for letter in "abc"]
+            pods = [a_pod(f"{name}-{letter}", nodeName=f"node-{letter}") for letter in "abc"]
             yield lambda client: self.send_batch(client, "POST", "/createPods", pods)
             yield lambda client: self.send_batch(client, "DELETE", "/deletePods", pods[:2])
             return
@@ -172,23 +172,25 @@ def assert_nothing_is_half_written(database: Database) -> None:
         if database.is_sqlite:
             assert connection.execute(text("PRAGMA integrity_check")).all() == [("ok",)]
             assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
-        nodes = {node.name: node.revision for node in connection.execute(select(Node.name, Node.revision))}
+        fleets = {fleet.name: fleet.revision for fleet in connection.execute(select(Fleet.name, Fleet.revision))}
         done = select(AuditEvent.revision).where(AuditEvent.code == 200).order_by(AuditEvent.revision)
-        for name, revision in nodes.items():
-            revisions = connection.scalars(done.where(AuditEvent.node_name == name)).all()
+        for name, revision in fleets.items():
+            revisions = connection.scalars(done.where(AuditEvent.fleet == name)).all()
             assert revisions == list(range(1, revision + 1))
         without_status = select(Pod.name).where(~Pod.statuses.any(PodStatus.effective_at <= Pod.updated_at))
         assert connection.scalars(without_status).all() == []
         after_the_end = select(Pod.name).where(Pod.statuses.any(PodStatus.effective_at > Pod.deleted_at))
         assert connection.scalars(after_the_end).all() == []
-        known = select(Pod.id).where(Pod.node_name == AuditEvent.node_name, Pod.uid == AuditEvent.uid)
+        known = select(Pod.id).where(Pod.fleet == AuditEvent.fleet, Pod.uid == AuditEvent.uid)
         orphans = select(AuditEvent.id).where(AuditEvent.code == 200, ~known.exists())
         assert connection.scalars(orphans).all() == []
-        recorded = select(AuditEvent.id).where(
-            AuditEvent.node_name == Pod.node_name, AuditEvent.revision == Pod.revision
-        )
+        recorded = select(AuditEvent.id).where(AuditEvent.fleet == Pod.fleet, AuditEvent.revision == Pod.revision)
         assert connection.scalars(select(Pod.name).where(~recorded.exists())).all() == []
-        live = select(Pod.node_name, Pod.pod_ip).where(Pod.deleted_at.is_(None), Pod.pod_ip.is_not(None))
+        nodes = connection.execute(select(Pod.fleet, Pod.node_name, Pod.pod)).all()
+        assert all(node == json.loads(pod)["spec"].get("nodeName", fleet) for fleet, node, pod in nodes)
+        elsewhere = known.where(Pod.node_name != AuditEvent.node())
+        assert connection.scalars(select(AuditEvent.id).where(elsewhere.exists())).all() == []
+        live = select(Pod.fleet, Pod.pod_ip).where(Pod.deleted_at.is_(None), Pod.pod_ip.is_not(None))
         addresses = connection.execute(live).all()
         assert len(set(addresses)) == len(addresses)
 

@@ -11,15 +11,15 @@ from sqlalchemy import Connection, make_url, select
 
 from app.core.errors import DatabaseUnavailable
 from app.db.engine import Database
+from app.db.fleets import add_fleet
 from app.db.migrate import head
-from app.db.models import Node
-from app.db.nodes import add_node
+from app.db.models import Fleet
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 
-def nodes(connection: Connection) -> list[str]:
-    return list(connection.scalars(select(Node.name)))
+def fleets(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(Fleet.name)))
 
 
 def test_a_thread_reads_on_one_connection(database: Database) -> None:
@@ -36,16 +36,16 @@ def test_a_thread_reads_on_one_connection(database: Database) -> None:
 def test_every_read_sees_the_latest_commit(database: Database) -> None:
     for number in range(3):
         with database.write() as connection:
-            add_node(connection, f"node-{number}")
+            add_fleet(connection, f"node-{number}")
         with database.read() as connection:
-            assert len(nodes(connection)) == number + 1
+            assert len(fleets(connection)) == number + 1
 
 
 def test_a_read_within_a_read_has_its_own_connection(database: Database) -> None:
     with database.read() as outer:
         with database.read() as inner:
             assert inner is not outer
-        assert nodes(outer) == []
+        assert fleets(outer) == []
 
 
 def test_a_read_that_fails_closes_its_connection(database: Database) -> None:
@@ -53,7 +53,7 @@ def test_a_read_that_fails_closes_its_connection(database: Database) -> None:
         raise ZeroDivisionError
     assert failed.closed
     with database.read() as connection:
-        assert nodes(connection) == []
+        assert fleets(connection) == []
 
 
 def test_a_replaced_file_is_opened_again(database: Database, database_url: str, tmp_path: Path) -> None:
@@ -61,16 +61,16 @@ def test_a_replaced_file_is_opened_again(database: Database, database_url: str, 
     shutil.copy(path, tmp_path / "backup.db")
     backup = Database(make_url(f"sqlite:///{tmp_path}/backup.db"), head=head())
     with backup.write() as connection:
-        add_node(connection, "restored")
+        add_fleet(connection, "restored")
     backup.dispose()  # which completes the file
     with database.read() as connection:
-        assert nodes(connection) == []
+        assert fleets(connection) == []
 
     for file in path.parent.glob(f"{path.name}-*"):
         file.unlink()
     (tmp_path / "backup.db").replace(path)
     with database.read() as connection:
-        assert nodes(connection) == ["restored"]
+        assert fleets(connection) == ["restored"]
 
 
 def test_threads_that_keep_reading_leave_connections_to_others(database: Database) -> None:
@@ -81,7 +81,7 @@ def test_threads_that_keep_reading_leave_connections_to_others(database: Databas
 
     def read() -> None:
         with suppress(DatabaseUnavailable), database.read() as connection:
-            nodes(connection)
+            fleets(connection)
         have_read.wait()
         are_done.wait(20)
 
@@ -91,7 +91,7 @@ def test_threads_that_keep_reading_leave_connections_to_others(database: Databas
         have_read.wait()
         try:
             with database.write() as connection:
-                add_node(connection, "node")
+                add_fleet(connection, "node")
         finally:
             are_done.set()
     with database.read() as first:

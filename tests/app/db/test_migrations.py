@@ -22,7 +22,7 @@ from app.db.engine import Database
 from app.db.migrate import MIGRATIONS, downgrade, head, upgrade
 from app.db.models import Base, Pod, exists_in
 from tests.app.web.conftest import rows
-from tests.conftest import Clock
+from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
 from tests.server import CLEAN, ROOT
 from tests.waiting import together_in_processes
@@ -117,23 +117,23 @@ def test_the_migrated_schema_equals_the_models(blank: Database) -> None:
 
 CHANGES = {
     "sqlite": [
-        "ALTER TABLE nodes ADD COLUMN extra BIGINT CHECK (extra > 0)",
-        "ALTER TABLE nodes ADD COLUMN extra TEXT",
+        "ALTER TABLE fleets ADD COLUMN extra BIGINT CHECK (extra > 0)",
+        "ALTER TABLE fleets ADD COLUMN extra TEXT",
         "DROP INDEX uq_pods_live_name",
-        "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
+        "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (fleet, namespace, name)",
         "DROP TRIGGER audit_events_no_delete",
         "DROP VIEW current_pods; CREATE VIEW current_pods AS SELECT * FROM pod_statuses",
     ],
     "postgresql": [
-        "ALTER TABLE nodes ADD CHECK (revision > 0)",
-        "ALTER TABLE nodes ADD COLUMN extra TEXT",
-        "ALTER TABLE nodes ALTER audit_hash TYPE varchar(64)",
-        "DROP TRIGGER nodes_notify ON nodes",
+        "ALTER TABLE fleets ADD CHECK (revision > 0)",
+        "ALTER TABLE fleets ADD COLUMN extra TEXT",
+        "ALTER TABLE fleets ALTER audit_hash TYPE varchar(64)",
+        "DROP TRIGGER fleets_notify ON fleets",
         "ALTER TABLE pods ALTER uid DROP NOT NULL",
         "ALTER TABLE pods ALTER uid SET DEFAULT 'none'",
         "ALTER TABLE pod_statuses DROP CONSTRAINT fk_pod_statuses_pod_id_pods",
         "DROP INDEX uq_pods_live_name",
-        "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (node_name, namespace, name)",
+        "DROP INDEX uq_pods_live_name; CREATE UNIQUE INDEX uq_pods_live_name ON pods (fleet, namespace, name)",
         "DROP TRIGGER audit_events_append_only ON audit_events",
         "DROP TRIGGER audit_events_no_delete ON audit_events",
         "CREATE OR REPLACE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
@@ -237,6 +237,33 @@ def test_migration_0006_keeps_pods_and_deletions(
         assert row["deletion_requested_at"] == row["deleted_at"]
     clock.advance(10)
     assert client.post("/createPod", json=ending).status_code == 200
+
+
+def test_migration_0011_puts_pods_on_their_node(make_app: MakeApp, database: Database, database_url: str) -> None:
+    """Pods of before are on the node of the setting; a downgrade makes one node of a fleet."""
+    app = make_app(node_name="north", audit_hash_chain=True)
+    client, services = app.test_client(), app.extensions["services"]
+    make_app(node_name="south").test_client().post("/createPod", json=a_pod("web-1"))
+    for number in range(2):
+        client.post("/createPod", json=a_pod(f"web-{number}"))
+    database.dispose()
+    downgrade(make_url(database_url), "0010")
+    upgrade(make_url(database_url))
+
+    assert [(pod["fleet"], pod["node_name"]) for pod in rows(database, Pod)] == [
+        ("south", "south"), ("north", "north"), ("north", "north"),
+    ]  # fmt: skip
+    assert services.audit.verify().broken is None
+    assert services.history.revision() == 2
+    assert client.post("/createPod", json=a_pod("web-2", nodeName="spot-0")).status_code == 200
+    assert [row.node_name for row in services.queries.nodes()] == ["north", "spot-0"]
+    assert services.audit.verify().events == 3
+    database.dispose()
+
+    downgrade(make_url(database_url), "0010")
+    upgrade(make_url(database_url))
+    assert {pod["node_name"] for pod in rows(database, Pod) if pod["fleet"] == "north"} == {"north"}
+    assert [pod["metadata"]["name"] for pod in client.get("/getPods").get_json()] == ["web-0", "web-1", "web-2"]
 
 
 def test_two_migrations_can_run_at_once(blank: Database, empty_database_url: str) -> None:

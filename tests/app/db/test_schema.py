@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from app.db.engine import Database
 from app.db.migrate import head, upgrade
-from app.db.models import Base, Node, Pod, UtcDateTime
+from app.db.models import Base, Fleet, Pod, UtcDateTime
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer
@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 NODE = {"name": "node-a", "revision": 1, "settled_at": NOW}
 POD = {
     "id": 1,
-    "node_name": "node-a",
+    "fleet": "node-a",
     "namespace": "default",
     "name": "web-0",
     "uid": "uid-1",
@@ -39,7 +39,7 @@ POD = {
 STATUS = {"pod_id": 1, "effective_at": NOW, "phase": "Pending", "reason": "ContainerCreating", "status": "{}"}
 EVENT = {
     "at": NOW,
-    "node_name": "node-a",
+    "fleet": "node-a",
     "revision": 1,
     "request_id": "request-1",
     "address": "127.0.0.1",
@@ -79,7 +79,7 @@ def filled_database(
         url = postgres.url(name)
     upgrade(make_url(url))
     database = Database(make_url(url), head=head())
-    for table, row in (("nodes", NODE), ("pods", POD), ("pod_statuses", STATUS), ("audit_events", EVENT)):
+    for table, row in (("fleets", NODE), ("pods", POD), ("pod_statuses", STATUS), ("audit_events", EVENT)):
         add(database, table, row)
     yield database
     database.dispose()
@@ -98,24 +98,24 @@ def filled(filled_database: Database) -> Iterator[Connection]:
         pytest.param(
             "pods",
             {**ANOTHER_POD, "name": "web-0"},
-            r"uq_pods_live_name|pods\.node_name, pods\.namespace, pods\.name",
+            r"uq_pods_live_name|pods\.fleet, pods\.namespace, pods\.name",
             id="two_live_pods_of_a_name",
         ),
         pytest.param(
             "pods",
             {**ANOTHER_POD, "pod_ip": "198.18.0.1"},
-            r"uq_pods_live_pod_ip|pods\.node_name, pods\.pod_ip",
+            r"uq_pods_live_pod_ip|pods\.fleet, pods\.pod_ip",
             id="two_live_pods_with_an_address",
         ),
         pytest.param(
             "pods",
             {**ANOTHER_POD, "uid": "uid-1"},
-            r"uq_pods_node_name_uid|pods\.node_name, pods\.uid",
+            r"uq_pods_uid|pods\.fleet, pods\.uid",
             id="two_pods_with_a_uid",
         ),
         pytest.param(
             "pods",
-            {**ANOTHER_POD, "node_name": "node-b"},
+            {**ANOTHER_POD, "fleet": "node-b"},
             "fk_pods_node_name_nodes|FOREIGN KEY",
             id="a_pod_without_its_node",
         ),
@@ -188,9 +188,9 @@ def test_the_database_takes(filled: Connection, row: dict[str, Any]) -> None:
     filled.execute(insert(Pod), row)
 
 
-def test_nodes_may_share_uid_name_and_address(filled: Connection) -> None:
-    filled.execute(insert(Node), {**NODE, "name": "node-b"})
-    filled.execute(insert(Pod), {**POD, "id": 2, "node_name": "node-b"})
+def test_fleets_may_share_uid_name_and_address(filled: Connection) -> None:
+    filled.execute(insert(Fleet), {**NODE, "name": "node-b"})
+    filled.execute(insert(Pod), {**POD, "id": 2, "fleet": "node-b"})
 
 
 def test_pods_without_own_address_do_not_collide(filled: Connection) -> None:
@@ -207,7 +207,7 @@ def prompt(filled_database: Database) -> Iterator[Engine]:
     engine.dispose()
 
 
-COLUMNS = "id, at, node_name, request_id, address, user_agent, verb, code"
+COLUMNS = "id, at, fleet, request_id, address, user_agent, verb, code"
 COPY = f"""INSERT INTO audit_events ({COLUMNS})
           SELECT {COLUMNS.replace("user_agent", "'forged'")} FROM audit_events WHERE true"""
 FORGERIES = {
@@ -281,7 +281,7 @@ def test_the_timeline_has_each_status_with_its_times(make_app: MakeApp, database
 
 
 def test_current_pods_use_the_clock_of_the_database(database: Database) -> None:
-    add(database, "nodes", NODE)
+    add(database, "fleets", NODE)
     timelines = {
         "has-started": [("Pending", -3 * HOUR), ("Running", -2 * HOUR), ("Succeeded", HOUR)],
         "will-start": [("Pending", -HOUR), ("Running", HOUR)],

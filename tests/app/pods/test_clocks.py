@@ -162,13 +162,13 @@ def test_the_nodes_time_meets_the_clock_again(make_app: MakeApp, clock: Clock) -
     clock.advance(7200)
     client.post("/createPod", json=a_pod("wrong"))
     clock.now = right
-    node_clock = services(client.application).clock
+    fleet_clock = services(client.application).clock
 
-    assert node_clock() == right + timedelta(hours=2)
+    assert fleet_clock() == right + timedelta(hours=2)
     clock.advance(3600)
-    assert node_clock() == right + timedelta(hours=2.5)
+    assert fleet_clock() == right + timedelta(hours=2.5)
     clock.advance(3 * 3600)
-    assert node_clock() == right + timedelta(hours=4)
+    assert fleet_clock() == right + timedelta(hours=4)
     client.post("/createPod", json=a_pod("after"))
     assert status(client, "after")["startTime"] == rfc3339(clock())
 

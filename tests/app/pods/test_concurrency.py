@@ -18,7 +18,7 @@ from app import create_app
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.migrate import head, upgrade
-from app.db.models import AuditEvent, Node, Pod
+from app.db.models import AuditEvent, Fleet, Pod
 from tests.app.db.test_durability import assert_nothing_is_half_written
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
@@ -212,7 +212,7 @@ def write_with_many_threads_in_the_first(writer: int, database_url: str) -> int:
 
 def revision(database: Database) -> int:
     with database.read() as connection:
-        return connection.scalar(select(Node.revision)) or 0
+        return connection.scalar(select(Fleet.revision)) or 0
 
 
 def test_no_writer_starves(database_url: str) -> None:
@@ -228,14 +228,14 @@ def test_a_process_with_many_writers_lets_another_write(database_url: str) -> No
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_nodes_sharing_a_database_are_independent(make_app: MakeApp, database_url: str) -> None:
+def test_fleets_sharing_a_database_are_independent(make_app: MakeApp, database_url: str) -> None:
     north, south = (make_app(node_name=name).test_client() for name in ("north", "south"))
     pod = a_pod(uid="the-same-on-both")
     for client in (north, south):
         assert client.post("/createPod", json=pod).status_code == 200
 
     with psycopg.connect(database_url) as connection:
-        connection.execute("SELECT name FROM nodes WHERE name = 'north' FOR UPDATE")
+        connection.execute("SELECT name FROM fleets WHERE name = 'north' FOR UPDATE")
         assert south.post("/createPod", json=a_pod("only-south")).status_code == 200
         assert south.delete("/deletePod", json=pod).status_code == 200
 
@@ -245,7 +245,7 @@ def test_nodes_sharing_a_database_are_independent(make_app: MakeApp, database_ur
     assert names(north) == ["web-0"]
     assert names(south) == ["only-south"]
     with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT name, revision FROM nodes ORDER BY name").fetchall() == [
+        assert connection.execute("SELECT name, revision FROM fleets ORDER BY name").fetchall() == [
             ("north", 1),
             ("south", 3),
         ]

@@ -12,11 +12,11 @@ from sqlalchemy import event
 from app.audit import Caller
 from app.core.errors import DatabaseUnavailable, InvalidRequest, NotFound
 from app.db.engine import Database
-from app.db.models import AuditEvent, Node
+from app.db.models import AuditEvent, Fleet
 from app.kubernetes.pod import Manifest, PodReference
 from app.pods import group_commit
 from app.pods.service import PodService
-from app.pods.transaction import NodeTransaction
+from app.pods.transaction import FleetTransaction
 from app.pods.writer import PodWriter
 from app.services import Services
 from tests.app.pods import deletions
@@ -82,7 +82,7 @@ def test_waiting_requests_are_one_commit(
     assert len(commits) == 1
     assert names(pods) == [f"web-{number}" for number in range(6)]
     assert [row["revision"] for row in rows(database, AuditEvent)] == list(range(1, 9))
-    assert rows(database, Node)[0]["revision"] == 8
+    assert rows(database, Fleet)[0]["revision"] == 8
 
 
 def test_a_request_of_a_group_fails_alone(pods: PodService, database_url: str) -> None:
@@ -121,11 +121,11 @@ def test_a_fault_in_a_group_fails_alone(
 def test_no_request_is_acknowledged_without_its_commit(
     pods: PodService, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: NodeTransaction) -> None:
+    def fail(_: FleetTransaction) -> None:
         raise DatabaseUnavailable("the disk is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(NodeTransaction, "_finish", fail)
+        patch.setattr(FleetTransaction, "_finish", fail)
         raised = gathered(pods, database_url, *(create(pods, f"web-{number}") for number in range(3)))
 
     assert [str(error) for error in raised] == ["the disk is gone"] * 3

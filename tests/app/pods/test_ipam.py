@@ -6,7 +6,7 @@ from sqlalchemy import Connection, insert
 
 from app.core.errors import Unavailable
 from app.db.engine import Database
-from app.db.models import Node, Pod
+from app.db.models import Fleet, Pod
 from app.pods.ipam import FreeAddresses
 from tests.conftest import MakeApp
 from tests.pods import a_pod
@@ -16,13 +16,13 @@ NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 
 
 def occupy(
-    connection: Connection, *addresses: str | None, node_name: str = NODE, deleted_at: datetime | None = None
+    connection: Connection, *addresses: str | None, fleet: str = NODE, deleted_at: datetime | None = None
 ) -> None:
     """Insert pods with these addresses."""
-    connection.execute(insert(Node), {"name": node_name, "revision": 1, "settled_at": NOW})
+    connection.execute(insert(Fleet), {"name": fleet, "revision": 1, "settled_at": NOW})
     rows = [
         {
-            "node_name": node_name,
+            "fleet": fleet,
             "namespace": "default",
             "name": f"web-{index}",
             "uid": f"uid-{index}",
@@ -40,7 +40,7 @@ def occupy(
 
 
 def find(connection: Connection, network: str, *, start: int = 0) -> str:
-    return FreeAddresses(connection, node_name=NODE, network=ip_network(network), start=start).take()
+    return FreeAddresses(connection, fleet=NODE, network=ip_network(network), start=start).take()
 
 
 def usable(network: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_address_of_a_deleted_pod_is_free(database: Database) -> None:
 
 def test_an_address_on_another_node_is_free(database: Database) -> None:
     with database.write() as connection:
-        occupy(connection, "10.1.0.1", node_name=OTHER_NODE)
+        occupy(connection, "10.1.0.1", fleet=OTHER_NODE)
         assert find(connection, "10.1.0.0/24") == "10.1.0.1"
 
 

@@ -104,7 +104,7 @@ def test_of_older_databases_are_computed(
     table = select(Pod.__table__)
     with database.read() as connection:
         row = connection.execute(table).one()
-    downgrade(database.engine.url, "0010")
+    downgrade(database.engine.url, "0011")
     upgrade(database.engine.url)
 
     with database.read() as connection:

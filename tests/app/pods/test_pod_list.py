@@ -48,7 +48,7 @@ def pods(client: FlaskClient, clock: Clock) -> datetime:
     put_on(client, a_pod("db", namespace="shop", metadata=metadata, containers=requesting("2")))
     put_on(client, a_pod("bad", namespace="shop", metadata={"annotations": CRASHES}))
     clock.advance(30)
-    put_on(client, a_pod("web", containers=[a_container(image="registry.example/Shop:1")]))
+    put_on(client, a_pod("web", nodeName="spot", containers=[a_container(image="registry.example/Shop:1")]))
     gone = put_on(client, slow_pod("gone", stop_after="20s"))
     clock.advance(5)
     client.delete("/deletePod", json=gone)
@@ -69,6 +69,7 @@ FILTERS: list[tuple[PodFilter, set[str]]] = [
     (PodFilter(selector=parse_label_selector("app,tier!=back")), {"bad", "gone", "new", "web"}),
     (PodFilter(image="shop:"), {"web"}),
     (PodFilter(owner="replicaset/db"), {"db"}),
+    (PodFilter(node="spot"), {"web"}),
     (PodFilter(text="CrashLoop"), {"bad"}),
     (PodFilter(text="shop/D"), {"db"}),
     (PodFilter(text="shop crash"), {"bad"}),

@@ -192,11 +192,11 @@ def test_an_advance_by_two_workers_is_stored_once(make_app: MakeApp, clock: Cloc
     create(client, old := slow_pod())
     create(client, a_pod())
     clock.advance(10)
-    (overdue, *_) = one.pods._node.timelines._overdue(clock.now, after=0), None
-    other.pods._node.timelines.advance_all()
+    (overdue, *_) = one.pods._fleet.timelines._overdue(clock.now, after=0), None
+    other.pods._fleet.timelines.advance_all()
     before = rows(database, Pod)
 
-    one.pods._node.timelines._advance(overdue, clock.now)
+    one.pods._fleet.timelines._advance(overdue, clock.now)
     kept = [{**row, "revision": 0} for row in rows(database, Pod)]
     assert kept == [{**row, "revision": 0} for row in before]
     assert old["metadata"]["uid"] not in listed(client)

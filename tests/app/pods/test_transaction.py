@@ -5,7 +5,7 @@ from flask import Flask
 
 from app.core.errors import DiskFull
 from app.db.statement import execute
-from app.pods.transaction import NodeTransaction
+from app.pods.transaction import FleetTransaction
 from app.services import Services
 from tests.app.web.conftest import on_sqlite_alone
 
@@ -19,7 +19,7 @@ def test_a_full_disk_within_a_savepoint_is_reported(app: Flask) -> None:
 
 def fill_the_disk(app: Flask) -> None:
     services: Services = app.extensions["services"]
-    begin = NodeTransaction.begin(services.database, services.settings, clock=services.clock)
+    begin = FleetTransaction.begin(services.database, services.settings, clock=services.clock)
     with begin as transaction, transaction.step():
         transaction.rows.flush()
         execute(transaction.connection, "PRAGMA max_page_count = 1")

@@ -175,8 +175,8 @@ def steps_of_a_history(database: Database, clock: Clock) -> int:
     with database.read() as connection:
         driver: Any = connection.connection.driver_connection
         driver.set_progress_handler(count, 10)
-        node_name = connection.scalars(select(Pod.node_name)).first() or ""
-        assert CONTROLLER in read_histories(connection, [CONTROLLER], node_name=node_name, at=clock.now)
+        fleet = connection.scalars(select(Pod.fleet)).first() or ""
+        assert CONTROLLER in read_histories(connection, [CONTROLLER], fleet=fleet, at=clock.now)
         driver.set_progress_handler(None, 0)
     return steps
 

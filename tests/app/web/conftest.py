@@ -13,7 +13,7 @@ from sqlalchemy import Table, inspect
 from sqlalchemy import select as sql_select
 
 from app.db.engine import Database
-from app.db.models import AuditEvent, Base, Node, Pod, PodStatus
+from app.db.models import AuditEvent, Base, Fleet, Pod, PodStatus
 from conformance.wire import Connection
 from tests.postgres import free_port
 from tests.server import Client, Server, serving
@@ -104,7 +104,7 @@ def rows(database: Database, model: type[Base]) -> list[dict[str, Any]]:
 
 def tables(database: Database) -> Tables:
     """Return the rows of all tables."""
-    return {model.__tablename__: rows(database, model) for model in (Node, Pod, PodStatus, AuditEvent)}
+    return {model.__tablename__: rows(database, model) for model in (Fleet, Pod, PodStatus, AuditEvent)}
 
 
 def put_on(client: FlaskClient, pod: dict[str, Any]) -> dict[str, Any]:

@@ -253,7 +253,7 @@ def test_a_failed_write_is_rolled_back(
     assert answer.status_code == 500
     assert answer.get_json()["error"]["requestId"] == answer.headers.get("X-Request-ID")
     after = tables(database)
-    for name in ("nodes", "pods", "pod_statuses"):
+    for name in ("fleets", "pods", "pod_statuses"):
         assert after[name] == before[name]
 
 

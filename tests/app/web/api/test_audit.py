@@ -49,7 +49,7 @@ def expected(clock: Clock, verb: str, pod: dict[str, Any] | None, code: int = 20
     metadata = pod["metadata"] if pod else {}
     return {
         "at": clock.now,
-        "node_name": "virtual-kubelet-web",
+        "fleet": "virtual-kubelet-web",
         "revision": None,
         "request_id": "req-1",
         "address": "127.0.0.1",

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from app.audit.hash_chain import verify
 from app.db.engine import Database
-from app.db.models import AuditEvent, Node, Pod
+from app.db.models import AuditEvent, Fleet, Pod
 from app.pods.disk_reserve import DiskReserve
 from app.pods.writer import PodWriter
 from app.web.body import LARGEST_BATCH
@@ -108,11 +108,11 @@ def test_a_replaced_pod_waits_within_a_batch(client: FlaskClient, clock: Clock) 
 def test_a_repeated_batch_changes_nothing(client: FlaskClient, database: Database) -> None:
     pods = [a_pod(f"web-{number}", uid=f"uid-{number}") for number in range(3)]
     send(client, "create", pods)
-    before = rows(database, Node), rows(database, Pod), rows(database, AuditEvent)
+    before = rows(database, Fleet), rows(database, Pod), rows(database, AuditEvent)
 
     assert send(client, "create", pods) == [DONE] * 3
     assert send(client, "create", []) == []
-    assert (rows(database, Node), rows(database, Pod), rows(database, AuditEvent)) == before
+    assert (rows(database, Fleet), rows(database, Pod), rows(database, AuditEvent)) == before
 
 
 def test_every_pod_of_a_batch_has_its_address(make_app: MakeApp) -> None:

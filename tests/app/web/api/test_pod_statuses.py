@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.db.engine import Database
-from app.db.models import Node
+from app.db.models import Fleet
 from tests.app.web.conftest import Connect, change, put_on, rows
 from tests.conftest import Clock, MakeApp, Serve
 from tests.pods import a_pod
@@ -90,7 +90,7 @@ def test_a_slow_clock_does_not_hide_a_write(make_app: MakeApp, clock: Clock, dat
     put_on(client, a_pod("early"))
     clock.advance(2)
     seen = changes(client)["revision"]
-    settled_at = rows(database, Node)[0]["settled_at"]
+    settled_at = rows(database, Fleet)[0]["settled_at"]
 
     clock.advance(-3600)
     put_on(client, a_pod("late"))

@@ -188,7 +188,7 @@ def test_more_than_another_order_is_a_change(
     change(client, pod)
 
     after = tables(database)
-    assert after["nodes"][0]["revision"] == before["nodes"][0]["revision"] + 1
+    assert after["fleets"][0]["revision"] == before["fleets"][0]["revision"] + 1
     assert after["pods"][0]["updated_at"] == clock.now
     assert len(after["audit_events"]) == len(before["audit_events"]) + 1
     assert client.get("/getPod", query_string=named(pod)).get_json()["spec"] == pod["spec"]

@@ -99,7 +99,7 @@ class TestPods:
         for number in range(101):
             put_on(client, a_pod(f"web-{number:03}"))
 
-        first = client.get("/ui/pods?sort=newest")
+        first = client.get("/ui/pods?sort=age")
         [after] = re.findall(r'href="(/ui/pods\?[^"]*after=\d+[^"]*)" rel="next"', first.text)
         second = client.get(unescape(after))
 
@@ -116,12 +116,24 @@ class TestPods:
         assert "shop/ web Running" in get(client, "/ui/pods", phase="Running")
         assert "shop/ db" not in get(client, "/ui/pods", phase="Running")
         assert "shop/ db ContainerCreating" in get(client, "/ui/pods", name="d", namespace="shop")
-        assert "No pods match." in get(client, "/ui/pods", name="x")
+        assert "No pods match" in get(client, "/ui/pods", name="x")
+        assert "shop/ db" in get(client, "/ui/pods", q="containercreating", selector="app=web", ready="false")
+        assert "shop/ db" not in get(client, "/ui/pods", status="Running,Completed")
+
+    def test_link_to_orders_and_to_fewer_filters(self, client: FlaskClient) -> None:
+        put_on(client, a_pod("web"))
+
+        html = client.get("/ui/pods?q=web&sort=restarts").text
+        links = {unescape(link) for link in re.findall(r'href="(/ui/pods[^"]*)"', html)}
+
+        assert {"/ui/pods?q=web&sort=-restarts", "/ui/pods?q=web&sort=name", "/ui/pods?sort=restarts"} <= links
+        assert 'aria-sort="ascending"' in html
+        assert "1 match search: web" in get(client, "/ui/pods", q="web", sort="restarts")
 
     def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
         put_on(client, a_pod("web"))
 
-        assert "default/ web ContainerCreating 0/1 198.18.0.2 0s" in get(client, "/ui/pods")
+        assert "default/ web ContainerCreating 0/1 0s 198.18.0.2" in get(client, "/ui/pods")
 
 
 class TestAPod:
@@ -294,7 +306,10 @@ def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
         ({"at": "2026-11-22T08:46:39"}, "at: must not be in the future"),
         ({"at": "\0"}, "NUL"),
         ({"phase": "running"}, "phase: must be one of Pending, Running, Succeeded, Failed, Unknown"),
-        ({"sort": "age"}, "sort: must be one of name, newest, oldest"),
+        ({"sort": "size"}, "sort: must be one of name, status, ready"),
+        ({"selector": "a in"}, "selector: "),
+        ({"status": "a\0"}, "status: must not contain a NUL character"),
+        ({"ready": "yes"}, "ready: must be true or false"),
         ({"after": "x"}, "after: must be copied from the link to this page"),
         ({"after": "9" * 30}, "after: must be copied from the link to this page"),
         ({"after": "7"}, "after: names no row"),

@@ -3,8 +3,8 @@
 Existing statuses get the columns of their containers: READY and RESTARTS of a pod whose init containers have not
 completed can differ from those of `kubectl get pods`. `reason` of existing statuses is not changed.
 
-Revision ID: 0013
-Revises: 0010
+Revision ID: 0012
+Revises: 0011
 """
 
 import json
@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
@@ -34,9 +34,9 @@ CURRENT = {
     "memory_bytes": sa.BigInteger,
 }
 LIST = (
-    "node_name", "namespace", "name", "id", "deleted_at", "deletion_requested_at", "uid", "pod_ip", "created_at",
-    "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers", "containers", "restarts",
-    "termination_reason", "cpu_millicores", "memory_bytes",
+    "fleet", "node_name", "namespace", "name", "id", "deleted_at", "deletion_requested_at", "uid", "pod_ip",
+    "created_at", "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers", "containers",
+    "restarts", "termination_reason", "cpu_millicores", "memory_bytes",
 )  # fmt: skip
 PODS_AT_ONCE = 500
 
@@ -53,7 +53,7 @@ def upgrade() -> None:
         """UPDATE pods SET status_at = (
     SELECT max(s.effective_at) FROM pod_statuses s
     WHERE s.pod_id = pods.id AND (s.effective_at <= pods.updated_at OR s.effective_at <= (
-        SELECT n.settled_at FROM nodes n WHERE n.name = pods.node_name)))"""
+        SELECT f.settled_at FROM fleets f WHERE f.name = pods.fleet)))"""
     )
     status = "FROM pod_statuses s WHERE s.pod_id = pods.id AND s.effective_at = pods.status_at"
     values = ", ".join(f"{name} = (SELECT s.{name} {status})" for name in CURRENT)

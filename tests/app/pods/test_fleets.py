@@ -1,0 +1,127 @@
+"""A fleet: the pods of several nodes in one queue of writes, with one revision and one pool of addresses."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.audit.service import AuditFilter
+from app.db.engine import Database
+from app.db.models import AuditEvent, Pod
+from app.pods.pod_list import PodFilter
+from app.pods.queries import EventFilter
+from app.services import Services
+from tests.app.web.conftest import rows
+from tests.conftest import MakeApp
+from tests.pods import a_container, a_pod
+
+
+@pytest.fixture
+def fleet(make_app: MakeApp) -> Flask:
+    """A provider with a pod on each of three nodes, one of which has the name of the fleet."""
+    app = make_app(node_name="spot", audit_hash_chain=True)
+    client = app.test_client()
+    for pod in (
+        a_pod("a", uid="a", nodeName="spot-0"),
+        a_pod("b", uid="b", nodeName="spot-1"),
+        a_pod("c", uid="c"),
+    ):
+        assert client.post("/createPod", json=pod).status_code == 200
+    return app
+
+
+def services(app: Flask) -> Services:
+    found: Services = app.extensions["services"]
+    return found
+
+
+def nodes(app: Flask) -> dict[str, str]:
+    return {row.name: row.node_name for row in services(app).pod_list.page(PodFilter()).rows}
+
+
+def test_a_pod_is_on_the_node_it_names(fleet: Flask) -> None:
+    assert nodes(fleet) == {"a": "spot-0", "b": "spot-1", "c": "spot"}
+    assert [(pod.name, pod.node_name) for pod in services(fleet).history.pods(node="spot-1")] == [("b", "spot-1")]
+    assert [row.name for row in services(fleet).pod_list.page(PodFilter(node="spot")).rows] == ["c"]
+    assert services(fleet).history.find("default/a").node_name == "spot-0"
+    assert {row.node_name: row.pods for row in services(fleet).queries.nodes()} == {
+        "spot": 1, "spot-0": 1, "spot-1": 1,
+    }  # fmt: skip
+
+
+def test_nodes_of_a_fleet_share_one_revision(fleet: Flask) -> None:
+    changes = fleet.test_client().get("/podStatuses?since=0").get_json()
+    assert (changes["revision"], [status["name"] for status in changes["statuses"]]) == (3, ["a", "b", "c"])
+
+
+def test_nodes_of_a_fleet_share_the_addresses(make_app: MakeApp) -> None:
+    app = make_app(pod_cidr="10.1.0.0/30")
+    client = app.test_client()
+    codes = [
+        client.post("/createPod", json=a_pod(f"web-{number}", nodeName=f"spot-{number}")).status_code
+        for number in range(3)
+    ]
+    assert codes == [200, 200, 503]
+    assert len({pod["status"]["podIP"] for pod in client.get("/getPods").get_json()}) == 2
+
+
+def test_a_pod_moves_with_an_update(fleet: Flask) -> None:
+    moved = a_pod("a", uid="a", nodeName="spot-1")
+    assert fleet.test_client().put("/updatePod", json=moved).status_code == 200
+    assert nodes(fleet)["a"] == "spot-1"
+
+
+def test_a_replacement_may_be_on_another_node(fleet: Flask) -> None:
+    client = fleet.test_client()
+    assert client.post("/createPod", json=a_pod("a", uid="new", nodeName="spot-1")).status_code == 200
+    assert client.delete("/deletePod", json=a_pod("b", uid="b")).status_code == 200
+    assert client.post("/createPod", json=a_pod("b", uid="b", nodeName="spot-0")).status_code == 200
+    assert {pod["uid"]: pod["node_name"] for pod in services_rows(fleet)} == {
+        "a": "spot-0", "b": "spot-0", "c": "spot", "new": "spot-1",
+    }  # fmt: skip
+
+
+def services_rows(app: Flask) -> list[dict[str, Any]]:
+    return rows(services(app).database, Pod)
+
+
+def test_events_have_the_node_of_their_pod(fleet: Flask, database: Database) -> None:
+    client = fleet.test_client()
+    changed = a_pod("a", uid="a", nodeName="spot-0", containers=[a_container(image="nginx:2")])
+    assert client.put("/updatePod", json=changed).status_code == 200
+    assert client.delete("/deletePod", json=changed).status_code == 200
+    assert client.delete("/deletePod", json=a_pod("nobody", nodeName="spot-0")).status_code == 404
+
+    def verbs(node: str) -> list[tuple[str, int]]:
+        return [(event["verb"], event["code"]) for event in services(fleet).audit.events(AuditFilter(node=node))]
+
+    assert verbs("spot-0") == [("create", 200), ("update", 200), ("delete", 200), ("delete", 404)]
+    assert verbs("spot") == [("create", 200)]
+    assert len(services(fleet).queries.events(EventFilter(node="spot-1")).rows) == 1
+    assert [event["node_name"] for event in rows(database, AuditEvent)] == [
+        "spot-0",
+        "spot-1",
+        None,
+        *["spot-0"] * 3,
+    ]
+    assert services(fleet).audit.verify().broken is None
+
+
+def test_a_node_name_that_no_node_has_is_refused(make_app: MakeApp) -> None:
+    client = make_app().test_client()
+    for name in ("n" * 254, "a\0b", 7):
+        answer = client.post("/createPod", json=a_pod(nodeName=name))
+        assert (answer.status_code, answer.get_json()["error"]["field"]) == (400, "spec.nodeName")
+
+
+def test_fleets_in_a_database_may_share_node_names(make_app: MakeApp) -> None:
+    """Each fleet has its own pods, addresses and revision, whatever its nodes are called."""
+    north, south = (make_app(node_name=name) for name in ("north", "south"))
+    for app in (north, south):
+        pod = a_pod(uid="the-same", nodeName="spot-0")
+        assert app.test_client().post("/createPod", json=pod).status_code == 200
+        assert nodes(app) == {"web-0": "spot-0"}
+        assert services(app).history.revision() == 1
+    assert north.test_client().delete("/deletePod", json=a_pod(uid="the-same")).status_code == 200
+    assert (nodes(north), nodes(south)) == ({}, {"web-0": "spot-0"})
+    assert len(services(south).queries.events(EventFilter(node="spot-0")).rows) == 1
