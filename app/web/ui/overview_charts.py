@@ -8,6 +8,7 @@ from app.pods.attention import Health
 from app.pods.series import HEALTHS, Series
 from app.runtimes import UsageLevel
 from app.web.ui.chart import format_usage
+from app.web.ui.formats import span
 
 Unit = Literal["pods", "cpu", "memory", "seconds"]
 
@@ -72,7 +73,7 @@ def overview_charts(
     samples = [point.sample for point in series.points]
     intervals = [point.interval for point in series.points]
     minutes = series.step / timedelta(minutes=1)
-    per = "a minute" if minutes == 1 else f"in {_length(series.step)}"
+    per = "a minute" if minutes == 1 else f"in {span(series.step)}"
     health = [
         Line(LABELS[name], f"--{name}", [sample and sample.pods[name] for sample in samples]) for name in HEALTHS
     ]
@@ -124,11 +125,3 @@ def _resource(
     if name in limits:
         lines.append(Line("Capacity", "--unknown", [limits[name]] * len(times)))
     return ChartTable(f"chart-{name}", title, "requested, used, capacity", "lines", name, times, lines)
-
-
-def _length(step: timedelta) -> str:
-    seconds = int(step.total_seconds())
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= unit and seconds % unit == 0:
-            return f"{seconds // unit} {name}"
-    return f"{seconds} seconds"

@@ -150,12 +150,12 @@ class TestTheOverview:
     def test_a_chart_goes_on_and_stays_one(self, visit: Visit) -> None:
         page = visit.go("/ui/")
         page.locator("#chart-pods summary").click()
-        rows = page.locator("#chart-pods tbody th time").first
+        rows = page.locator("#chart-pods-values tbody time").first
         before = rows.get_attribute("datetime")
         expect(rows).not_to_have_attribute("datetime", str(before), timeout=20_000)
 
         expect(page.locator("#chart-pods canvas")).to_have_count(1)
-        expect(page.locator("#chart-pods tbody")).to_be_visible()
+        expect(page.locator("#chart-pods-values tbody")).to_be_visible()
 
     def test_leads_to_what_is_wrong(self, visit: Visit) -> None:
         page = visit.go("/ui/")

@@ -24,8 +24,9 @@ const iso = (seconds) => new Date(seconds * 1000).toISOString();
 
 // The times and the values of a table, from the oldest on.
 const read = (figure) => {
-  const heads = [...figure.querySelectorAll("thead [data-color]")];
-  const rows = [...figure.querySelectorAll("tbody tr")].reverse();
+  const table = figure.querySelector("details table"); // the legend is a table, too
+  const heads = [...table.querySelectorAll("thead [data-color]")];
+  const rows = [...table.querySelectorAll("tbody tr")].reverse();
   const times = rows.map((row) => Date.parse(row.querySelector("time").dateTime) / 1000);
   const lines = heads.map((head, index) => ({
     label: head.textContent,
