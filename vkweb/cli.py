@@ -26,6 +26,7 @@ class _FlaskCommand(NamedTuple):
 
 
 _FLASK_COMMANDS = {
+    "attention": _FlaskCommand("app.cli.attention", "attention", "Show what is wrong with pods, grouped."),
     "audit": _FlaskCommand("app.cli.audit", "audit", "Query, export, verify and prune the audit log."),
     "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets redacted."),
     "node": _FlaskCommand("app.cli.node", "node", "Show the node's capacity and conditions."),

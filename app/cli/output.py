@@ -16,6 +16,7 @@ from flask.cli import AppGroup, ScriptInfo
 from app.core.errors import DatabaseFault, InvalidRequest, NotFound, Unavailable
 from app.core.timestamps import parse_duration, rfc3339
 from app.db.fleets import fleet_names
+from app.pods.attention import Health
 from app.services import get_services
 
 _INTERRUPTED = 130
@@ -145,6 +146,15 @@ def lines(objects: Iterable[object]) -> None:
     """Print objects as JSON, one a line."""
     for value in objects:
         click.echo(orjson.dumps(value, default=msgspec.structs.asdict, option=orjson.OPT_UTC_Z).decode())
+
+
+HEALTH_COLORS: dict[Health, str | None] = {
+    "healthy": "green",
+    "progressing": "yellow",
+    "failing": "red",
+    "completed": "cyan",
+    "unknown": None,
+}
 
 
 class Colored(NamedTuple):

@@ -8,7 +8,19 @@ from typing import Any, TypeVar
 import click
 
 from app.cli.completion import complete_namespace, complete_pod
-from app.cli.output import Group, Table, as_json, at, color, lines, printable, table, wait_for_reader
+from app.cli.output import (
+    HEALTH_COLORS,
+    Colored,
+    Group,
+    Table,
+    as_json,
+    at,
+    color,
+    lines,
+    printable,
+    table,
+    wait_for_reader,
+)
 from app.core.errors import InvalidRequest
 from app.core.quantity import format_usage
 from app.core.timestamps import format_age, rfc3339
@@ -213,7 +225,7 @@ def _row(pod: PodSnapshot, time: datetime, *, wide: bool) -> tuple[object, ...]:
         pod.namespace,
         pod.name,
         pod.columns.ready,
-        "Deleted" if is_gone else pod.columns.status,
+        "Deleted" if is_gone else Colored(pod.columns.status, HEALTH_COLORS[pod.health]),
         pod.columns.format_restarts(time),
         format_age(time - pod.created_at),
         pod.status.get("podIP"),

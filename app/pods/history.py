@@ -13,6 +13,7 @@ from app.core.errors import NotFound
 from app.db.models import Fleet, Pod, PodStatus
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.redact import redact_pod
+from app.pods.attention import Health, Moment, health
 from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
 from app.pods.pod_list import BY_NAME, EVERY_POD, PodFilter, Sort, narrow
@@ -32,6 +33,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         deleted_at: when the pod was deleted, or deleted first after that status; None while it is live.
         status: the PodStatus as JSON.
         columns: READY, STATUS and RESTARTS as `kubectl get pods` prints them.
+        health: how well it is, as the dashboard shows it by a colour.
     """
 
     namespace: str
@@ -45,6 +47,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     deleted_at: datetime | None
     status: dict[str, Any]
     columns: PodColumns
+    health: Health
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +138,7 @@ class History:
             at, Pod.namespace, Pod.name, Pod.uid, Pod.node_name, PodStatus.phase, PodStatus.reason,
             PodStatus.effective_at.label("since"), Pod.created_at,
             func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status, Pod.pod,
-            Pod.deletion_requested_at,
+            Pod.deletion_requested_at, health(PodStatus, Moment.of(at or self._fleet.clock())).label("health"),
             include_deleted=deleted,
         )  # fmt: skip
         query = narrow(query, wanted, sort, source=PodStatus, at=at)

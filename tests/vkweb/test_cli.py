@@ -10,7 +10,7 @@ from tests.server import CLEAN, ROOT
 from vkweb import __version__
 
 SUBCOMMANDS = [
-    *["audit", "broker", "completion", "config", "conformance", "migrate"],
+    *["attention", "audit", "broker", "completion", "config", "conformance", "migrate"],
     *["node", "pods", "provider", "shell", "up"],
 ]
 HEAVY = {"app", "broker", "conformance", "flask", "gunicorn", "sqlalchemy"}

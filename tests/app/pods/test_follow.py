@@ -53,10 +53,14 @@ def test_changes_follow_the_list(client: FlaskClient, follow: Follow, clock: Clo
     web = put_on(client, a_pod("web", namespace="shop"))
     put_on(client, a_pod("elsewhere"))
 
+    def later() -> None:
+        clock.advance(10)
+        put_on(client, a_pod("another"))
+
     assert follow(
         PodFilter(namespace="shop"),
         lambda: put_on(client, a_pod("db", namespace="shop")),
-        lambda: (clock.advance(10), put_on(client, a_pod("another"))),
+        later,
         lambda: client.delete("/deletePod", json=web),
     ) == [
         [("web", "ContainerCreating")],
@@ -69,9 +73,13 @@ def test_changes_follow_the_list(client: FlaskClient, follow: Follow, clock: Clo
 def test_a_pod_that_stops_to_match_is_shown_once_more(client: FlaskClient, follow: Follow, clock: Clock) -> None:
     web = put_on(client, a_pod("web"))
 
+    def later() -> None:
+        clock.advance(10)
+        put_on(client, a_pod("another"))
+
     assert follow(
         PodFilter(status=["ContainerCreating"]),
-        lambda: (clock.advance(10), put_on(client, a_pod("another"))),
+        later,
         lambda: client.delete("/deletePod", json=web),
     ) == [[("web", "ContainerCreating")], [("another", "ContainerCreating"), ("web", "Running")]]
 
