@@ -149,4 +149,5 @@ def _children(pid: int) -> list[int]:
 
 def _seconds(started: str) -> float:
     """Return the seconds since 1970 of a time in `state.json`, with their fraction."""
-    return calendar.timegm(time.strptime(started[:19], "%Y-%m-%dT%H:%M:%S")) + float(f"0{started[19:].rstrip('Z')}")
+    fraction = float(f"0{started[19:].rstrip('Z')}")
+    return calendar.timegm(time.strptime(started[:19], "%Y-%m-%dT%H:%M:%S")) + fraction

@@ -1,4 +1,4 @@
-"""What a shim measures."""
+"""The measurements of a shim."""
 
 import json
 import subprocess
