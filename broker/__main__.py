@@ -16,7 +16,7 @@ from broker import logging_config
 from broker.errors import ConfigurationError
 from broker.kubernetes.config import ClusterConfig, load
 from broker.node.lease import LeaseLost
-from broker.runner import Node
+from broker.runner import Broker
 from broker.settings import Settings
 
 _OTHER_FILES = 8192
@@ -79,7 +79,7 @@ async def _run(settings: Settings, cluster: ClusterConfig) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, handle, number)
-    await Node(settings, cluster).run(stop)
+    await Broker(settings, cluster).run(stop)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The objects that every part of a node needs, in one place."""
+"""The objects that every part of the broker needs, in one place."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from random import Random
 
 from broker.kubernetes.client import Client
-from broker.node_info import NodeInfo
+from broker.nodes import Nodes
 from broker.provider import ProviderClient
 from broker.settings import Settings
 
@@ -21,13 +21,13 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """Shared objects of one node.
+    """Objects that all nodes share.
 
     Attributes:
         settings: settings of the broker.
         client: client of the API server.
         provider: client of the provider.
-        node: capacity, addresses, labels and identity of the node.
+        nodes: capacity, addresses, labels and identity of each node.
         clock: returns the current time.
         random: source of jitter.
     """
@@ -35,6 +35,6 @@ class Dependencies:
     settings: Settings
     client: Client
     provider: ProviderClient
-    node: NodeInfo
+    nodes: Nodes
     clock: Clock
     random: Random

@@ -10,7 +10,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """Metrics of one node.
+    """Metrics of the broker.
 
     Attributes:
         registry: contains every metric.
@@ -76,15 +76,21 @@ class Metrics:
         """Count a request to the provider by its path, without the query."""
         self._provider(call, code).observe(seconds)
 
-    def register_node(
-        self, *, pods: Callable[[], int], ready: Callable[[], bool], last_sync: Callable[[], datetime | None]
+    def register_nodes(
+        self,
+        *,
+        nodes: Callable[[], int],
+        pods: Callable[[], int],
+        ready: Callable[[], bool],
+        last_sync: Callable[[], datetime | None],
     ) -> None:
-        """Register the metrics of the node; the functions are called on each scrape."""
-        self._gauge("pods", "Pods on this node.", pods)
+        """Register the metrics of the nodes; the functions are called on each scrape."""
+        self._gauge("nodes", "Nodes of this broker.", nodes)
+        self._gauge("pods", "Pods on the nodes.", pods)
         self._gauge("node_ready", "Whether the provider answers: 1 or 0.", ready)
         self._gauge(
             "last_sync_timestamp_seconds",
-            "When the list of pods on this node was last known to be complete.",
+            "When the list of pods on the nodes was last known to be complete.",
             lambda: synced.timestamp() if (synced := last_sync()) else 0,
         )
 

@@ -20,8 +20,10 @@ class NodeInfo:
         allocatable: resource name → quantity available to pods.
         addresses: NodeAddresses, in the order of preference; has an InternalIP once the node is registered.
         ready: whether the provider answers.
+        holds_lease: whether this broker holds the lease of the node; without it, nothing is written.
         pressures: condition such as `MemoryPressure` → whether it holds, for each resource with an eviction
             threshold.
+        start_delay: seconds before the containers of a pod start; None: the provider's.
     """
 
     name: str
@@ -34,12 +36,19 @@ class NodeInfo:
     addresses: list[Object] = field(default_factory=list)
     ready: bool = False
     pressures: Mapping[str, bool] = field(default_factory=dict)
+    holds_lease: bool = False
+    start_delay: float | None = None
 
     def observe(self, node: Object) -> None:
         """Record a Node object: its UID, labels and taints."""
         self.uid = node["metadata"]["uid"]
         self.labels = node["metadata"].get("labels") or {}
         self.taints = (node.get("spec") or {}).get("taints") or ()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the pods of the node are reconciled."""
+        return self.holds_lease
 
     @property
     def host_ips(self) -> list[str]:

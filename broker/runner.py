@@ -1,4 +1,4 @@
-"""Builds the parts of a node, runs them, and stops them in order."""
+"""Builds the parts of the broker, runs them, and stops them in order."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,33 +10,32 @@ import structlog
 
 from broker import __version__
 from broker.dependencies import Clock, Dependencies, utc_now
+from broker.fleet.members import Members
+from broker.fleet.source import source_of
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import serve
-from broker.kubelet.stats.source import UsageSource
+from broker.kubelet.stats.source import UsageSources
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
-from broker.kubernetes.errors import ApiError
 from broker.metrics import Metrics
-from broker.node.lease import Lease, LeaseLost
-from broker.node.manifest import NotReady
-from broker.node.registration import Registration
-from broker.node.status import NodeStatus, own_ip
-from broker.node_info import NodeInfo
+from broker.node.leases import Leases
+from broker.node.report import NodeReporter
+from broker.node.status import own_ip
+from broker.nodes import Nodes
 from broker.pods.controller import PodController
 from broker.pods.store import PodStore
 from broker.provider import ProviderClient
 from broker.settings import Settings
 
 DRAIN_TIMEOUT = 10.0
-"""Seconds for the reconciles in progress when the node stops."""
-_LAST_STATUS_TIMEOUT = 5.0
-_SHUTDOWN = NotReady("NodeShutdown", "the broker has stopped; the pods continue when it runs again")
+"""Seconds for the reconciles in progress when the broker stops."""
+_LEASE_CONNECTIONS = 8
 
 log = structlog.get_logger()
 
 
-class Node:
-    """A node of a cluster.
+class Broker:
+    """The nodes of a cluster that one process runs: one, or a fleet.
 
     Args:
         settings: settings of the broker.
@@ -45,7 +44,7 @@ class Node:
         random: source of jitter.
 
     Attributes:
-        info: name, labels, capacity and addresses of the node.
+        nodes: the nodes by name.
         port: port of the kubelet API; None before it listens.
     """
 
@@ -62,16 +61,17 @@ class Node:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - jitter is no secret
         self._last_sync: datetime | None = None
-        self._lease: Lease | None = None
-        self.info = NodeInfo(settings.node_name, settings.operating_system)
+        self._members: Members | None = None
+        self._reporter: NodeReporter | None = None
+        self.nodes = Nodes()
         self.port: int | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set, then drain. The Node object and its lease are kept.
+        """Run until `stop` is set, then drain. The Node objects and their leases are kept.
 
         Raises:
-            ConfigurationError: a certificate is invalid.
-            LeaseLost: another broker has taken over the node.
+            ConfigurationError: a certificate or the fleet is invalid.
+            LeaseLost: another broker has taken over a node.
             OSError: a port cannot be opened.
         """
         settings = self._settings
@@ -79,8 +79,10 @@ class Node:
         ip = settings.pod_ip
         if ip is None:
             ip = await asyncio.to_thread(own_ip, self._cluster.server)
-        async with self._connect(metrics) as dependencies, AsyncExitStack() as stack:
-            usage = UsageSource(dependencies.provider, store, node_name=settings.node_name, clock=self._clock)
+        async with self._connect(metrics) as (dependencies, leases), AsyncExitStack() as stack:
+            source = source_of(dependencies)
+            fleet = await source.load()
+            usage = UsageSources(dependencies, store)
             server = await serve(
                 dependencies,
                 pods=store,
@@ -91,46 +93,66 @@ class Node:
             )
             stack.push_async_callback(server.close)
             self.port = server.port
-            metrics.register_node(
-                pods=lambda: len(store), ready=lambda: self.info.ready, last_sync=lambda: self._last_sync
-            )
-            status = NodeStatus(dependencies, port=server.port, own_ip=ip)
+            reporter = self._reporter = NodeReporter(dependencies, own_ip=ip)
+            only = None if settings.is_fleet else settings.node_name
             controller = PodController(
                 dependencies,
                 store=store,
+                node=only,
                 on_sync=self._record_sync,
                 on_event_dropped=metrics.event_dropped,
-                usage=usage.for_eviction if settings.eviction_hard else None,
+            )
+            members = self._members = Members(
+                dependencies,
+                controller=controller,
+                store=store,
+                reporter=reporter,
+                leases=leases,
+                port=server.port,
+                only=only,
+                usage=(lambda name: usage.of(name).for_eviction) if settings.eviction_hard else None,
+            )
+            metrics.register_nodes(
+                nodes=lambda: len(self.nodes),
+                pods=lambda: len(store),
+                ready=lambda: reporter.ready,
+                last_sync=lambda: self._last_sync,
             )
             log.info(
                 "starting",
                 node=settings.node_name,
+                nodes=len(fleet.specs),
                 version=__version__,
                 api_server=self._cluster.server,
                 provider=settings.web_endpoint_url,
                 kubelet_port=server.port,
             )
-            registration = Registration(dependencies, status)
-            self._lease = lease = Lease(dependencies, on_recovery=registration.refresh)
-            acquired = asyncio.Event()
-            node = asyncio.create_task(_run_node(status, registration, lease, acquired=acquired), name="node")
-            pods = asyncio.create_task(_run_pods(controller, acquired), name="pods")
-            await self._wait_for_stop(stop, node, pods)
+            nodes = asyncio.create_task(members.run(fleet, source), name="nodes")
+            pods = asyncio.create_task(_run_pods(controller, members.active), name="pods")
+            await self._wait_for_stop(stop, nodes, pods)
             controller.stop()
-            await _finish(pods, timeout=DRAIN_TIMEOUT if acquired.is_set() else 0)
-            await _finish(node, timeout=0)
-            if self.info.uid:
-                await _hand_over(status, lease)
+            await _finish(pods, timeout=DRAIN_TIMEOUT if members.active.is_set() else 0)
+            await _finish(nodes, timeout=0)
+            await members.hand_over()
             log.info("stopped", node=settings.node_name)
 
     @asynccontextmanager
-    async def _connect(self, metrics: Metrics) -> AsyncIterator[Dependencies]:
+    async def _connect(self, metrics: Metrics) -> AsyncIterator[tuple[Dependencies, Leases]]:
         """Yield the dependencies of all parts; the clients are closed at the end."""
         settings, token = self._settings, self._settings.provider_token
         async with AsyncExitStack() as stack:
             user_agent = f"virtual-kubelet-web/{__version__}"
-            client = Client(self._cluster, user_agent=user_agent, observe=metrics.kubernetes_request)
+            client, renewing = (
+                Client(
+                    self._cluster,
+                    user_agent=user_agent,
+                    observe=metrics.kubernetes_request,
+                    connections=connections,
+                )
+                for connections in (16, _LEASE_CONNECTIONS)
+            )
             stack.push_async_callback(client.close)
+            stack.push_async_callback(renewing.close)
             provider = ProviderClient(
                 settings.web_endpoint_url,
                 token=token.get_secret_value() if token else None,
@@ -138,12 +160,17 @@ class Node:
                 observe=metrics.provider_request,
             )
             stack.push_async_callback(provider.close)
-            yield Dependencies(settings, client, provider, self.info, self._clock, self._random)
+            dependencies = Dependencies(settings, client, provider, self.nodes, self._clock, self._random)
+            yield dependencies, Leases(renewing, are_many=settings.is_fleet)
 
     @property
     def health(self) -> NodeHealth:
-        """Connection of the node to the API server and to the provider."""
-        return NodeHealth(self._last_sync, self.info.ready, self._lease.other if self._lease else None)
+        """Connection of the broker to the API server and to the provider."""
+        return NodeHealth(
+            self._last_sync,
+            self._reporter is not None and self._reporter.ready,
+            self._members.waits_for if self._members else None,
+        )
 
     def _record_sync(self, now: datetime) -> None:
         self._last_sync = now
@@ -156,7 +183,7 @@ class Node:
             if stopping not in done:
                 for task in done:
                     task.result()
-                raise RuntimeError("a task of the node has ended without an error")
+                raise RuntimeError("a task of the broker has ended without an error")
         except BaseException:
             for task in tasks:
                 task.cancel()
@@ -166,32 +193,8 @@ class Node:
             stopping.cancel()
 
 
-async def _run_node(
-    status: NodeStatus, registration: Registration, lease: Lease, *, acquired: asyncio.Event
-) -> None:
-    """Wait for the lease, register the node, then keep its registration, status and lease up to date.
-
-    The Node is registered before the lease is written, because the Node owns the lease.
-
-    Raises:
-        LeaseLost: another broker has taken the lease.
-    """
-    await lease.wait_until_free()
-    await status.poll_provider()
-    await registration.register()
-    await lease.acquire()
-    acquired.set()
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(registration.run(), name="registration")
-            group.create_task(status.run(), name="node status")
-            group.create_task(lease.run(), name="lease")
-    except* LeaseLost as lost:
-        raise lost.exceptions[0] from None
-
-
-async def _run_pods(controller: PodController, acquired: asyncio.Event) -> None:
-    await acquired.wait()
+async def _run_pods(controller: PodController, active: asyncio.Event) -> None:
+    await active.wait()
     await controller.run()
 
 
@@ -201,15 +204,4 @@ async def _finish(task: asyncio.Task[None], *, timeout: float) -> None:
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled() and (failure := task.exception()):
-        log.error("task failed while the node stopped", task=task.get_name(), exc_info=failure)
-
-
-async def _hand_over(status: NodeStatus, lease: Lease) -> None:
-    """Mark the node not ready, and release its lease; Kubernetes and another broker would notice after 40 s."""
-    try:
-        async with asyncio.timeout(_LAST_STATUS_TIMEOUT):
-            await lease.renew()  # the node may have been taken over during a pause
-            await status.write(status.current(_SHUTDOWN))
-            await lease.release()
-    except (ApiError, LeaseLost, TimeoutError) as exc:
-        log.warning("node not marked as stopped", error=str(exc) or "no answer in time")
+        log.error("task failed while the broker stopped", task=task.get_name(), exc_info=failure)

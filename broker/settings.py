@@ -22,6 +22,7 @@ from pydantic import (
 
 from broker import __version__
 from broker.errors import ConfigurationError
+from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE, SUBDOMAIN
 
 _VARIABLES = {
     "pod_ip": "VKUBELET_POD_IP",
@@ -46,9 +47,6 @@ _SECRETS = frozenset({"provider_token"})
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL_NAME = re.compile(r"([a-z0-9][-a-z0-9.]{0,251}[a-z0-9]?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _EVICTION_SIGNALS = ("memory.available", "nodefs.available", "pid.available")
 _THRESHOLD = re.compile(r"(100|\d{1,2}(\.\d+)?)%|(?=.*[1-9])\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?", re.ASCII)
 _NO_THRESHOLD = ("0%", "100%")
@@ -75,6 +73,14 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     """
 
     node_name: str = Field(default="virtual-kubelet-web", max_length=253, description="name of the node")
+    nodes: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="number of nodes, named NODE_NAME-0, NODE_NAME-1 and so on; by default one, named NODE_NAME",
+    )
+    fleet: str | None = Field(
+        default=None,
+        description="pools of nodes: path of a fleet file, or configmap:NAMESPACE/NAME with the key fleet.yaml",
+    )
     lease_identity: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._-]{1,128}$",
@@ -214,10 +220,22 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             return None
         return {"key": self.taint_key, "value": self.taint_value, "effect": self.taint_effect}
 
+    @property
+    def is_fleet(self) -> bool:
+        """Whether there may be several nodes; NODE_NAME is then the name of the fleet."""
+        return self.nodes is not None or self.fleet is not None
+
+    @field_validator("fleet")
+    @classmethod
+    def _is_source(cls, value: str | None) -> str | None:
+        if value and value.startswith("configmap:") and not re.fullmatch(r"configmap:[^/:]+/[^/:]+", value):
+            raise ValueError("not a ConfigMap such as configmap:default/fleet")
+        return value
+
     @field_validator("node_name")
     @classmethod
     def _is_subdomain(cls, value: str) -> str:
-        if not _SUBDOMAIN.fullmatch(value):
+        if not SUBDOMAIN.fullmatch(value):
             raise ValueError(
                 "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"
             )
@@ -263,14 +281,14 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     @field_validator("taint_key")
     @classmethod
     def _is_label_name(cls, value: str) -> str:
-        if not _LABEL_NAME.fullmatch(value):
+        if not LABEL_NAME.fullmatch(value):
             raise ValueError("not a key such as example.com/name")
         return value
 
     @field_validator("taint_value")
     @classmethod
     def _is_label_value(cls, value: str) -> str:
-        if not _LABEL_VALUE.fullmatch(value):
+        if not LABEL_VALUE.fullmatch(value):
             raise ValueError("at most 63 letters, digits, '-', '_' and '.'")
         return value
 
@@ -282,7 +300,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         labels = {}
         for pair in filter(None, value.split(",")):
             name, equals, text = pair.strip().partition("=")
-            if not (equals and _LABEL_NAME.fullmatch(name) and _LABEL_VALUE.fullmatch(text)):
+            if not (equals and LABEL_NAME.fullmatch(name) and LABEL_VALUE.fullmatch(text)):
                 raise ValueError("not labels such as zone=a,disk=ssd")
             labels[name] = text
         return labels
@@ -320,6 +338,10 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     def _fit_together(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("APISERVER_CERT_LOCATION, APISERVER_KEY_LOCATION: set both or none")
+        if self.nodes is not None and self.fleet is not None:
+            raise ValueError("NODES, FLEET: set one of them")
+        if self.is_fleet and not FLEET_NAME.fullmatch(self.node_name):
+            raise ValueError(f"NODE_NAME: for a fleet, {FLEET_NAME_RULE}")
         if self.authorization and not self.authentication:
             raise ValueError("AUTHENTICATION: required by AUTHORIZATION; disable both or none")
         return self

@@ -71,7 +71,7 @@ def test_postgresql_is_set_up_by_two_statements(postgres: PostgresServer) -> Non
 
 def test_metrics_have_the_names_of_the_broker() -> None:
     metrics = Metrics()
-    metrics.register_node(pods=lambda: 0, ready=lambda: True, last_sync=lambda: None)
+    metrics.register_nodes(nodes=lambda: 1, pods=lambda: 0, ready=lambda: True, last_sync=lambda: None)
     known = {metric.name for metric in metrics.registry.collect()}
     pattern = r"virtual_kubelet_web_\w+?(?=_total\b|\b)"
     told = set(re.findall(pattern, page("docs/operations.md")))

@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         default={"nvidia.com/gpu": "gpu"},
         description="generic resources of Slurm: a JSON object of resource names and GRES names",
     )
+    slurm_users: Mapping[str, tuple[str, ...]] = Field(
+        default={},
+        description="users that jobs of Slurm run as: a JSON object of namespaces and their users, the first of "
+        "which is the default; the provider must run as root; default: all jobs run as the provider's user",
+    )
     container_command: str = Field(
         default="",
         description="command of Slurm jobs that runs a container in its image, such as "

@@ -1,4 +1,4 @@
-"""The times at which something on the node changed: a status began to hold, or a write request was answered."""
+"""The times at which something in the fleet changed: a status began to hold, or a write request was answered."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -36,8 +36,8 @@ class Changes:
         """Yield each column that holds times of changes, with the query for them."""
         pods = [Pod.fleet == self._fleet.name, *([Pod.uid == uid] if uid else [])]
         # With EXISTS instead of a join, the database takes the statuses in the order of their index.
-        of_node = exists().where(Pod.id == PodStatus.pod_id, *pods)
-        yield PodStatus.effective_at, select(PodStatus.effective_at).where(of_node)
+        of_fleet = exists().where(Pod.id == PodStatus.pod_id, *pods)
+        yield PodStatus.effective_at, select(PodStatus.effective_at).where(of_fleet)
         events = select(AuditEvent.at).where(AuditEvent.fleet == self._fleet.name)
         if uid:
             name = select(Pod.namespace, Pod.name).where(*pods).subquery()

@@ -12,10 +12,12 @@ from broker.errors import ProviderError
 from broker.kubelet.configz import configuration
 from broker.kubelet.health import NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
-from broker.kubelet.schema import Pods
-from broker.kubelet.stats.api import StatsApi
-from broker.kubelet.stats.source import UsageSource
+from broker.kubelet.node_paths import NodePaths, with_node
+from broker.kubelet.schema import PodsOfNodes
+from broker.kubelet.stats.api import StatsRoutes
+from broker.kubelet.stats.source import UsageSources
 from broker.kubelet.streams import ContainerStreams
+from broker.nodes import node_name
 from broker.pods.phase import TERMINAL
 from broker.streaming.sessions import Sessions
 from broker.types import Object
@@ -25,32 +27,34 @@ class KubeletApi:
     """Handlers of the kubelet API.
 
     Args:
-        dependencies: of the node.
-        pods: the pods of the node.
+        dependencies: of the broker.
+        pods: the pods of the nodes.
+        paths: finds the node of a request.
         sessions: the sessions of exec, attach and port-forward.
-        health: returns the health of the node.
+        health: returns the health of the broker.
         registry: the metrics of this process.
-        usage: the usage of the node.
+        usage: the usage of the nodes.
     """
 
     def __init__(
         self,
         dependencies: Dependencies,
-        pods: Pods,
+        pods: PodsOfNodes,
+        paths: NodePaths,
         *,
         sessions: Sessions,
         health: Callable[[], NodeHealth],
         registry: CollectorRegistry,
-        usage: UsageSource,
+        usage: UsageSources,
     ) -> None:
         self._dependencies = dependencies
-        self._node_name = dependencies.node.name
+        self._paths = paths
         self._provider = dependencies.provider
         self._pods = pods
         self._sessions = sessions
         self._health = health
         self._registry = registry
-        self._stats = StatsApi(dependencies, pods, usage)
+        self._stats = StatsRoutes(dependencies, paths, usage)
         self._clock = dependencies.clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -58,9 +62,9 @@ class KubeletApi:
         logs = ContainerLogs(self._dependencies, self._pods)
         return [
             web.get("/containerLogs/{namespace}/{pod}/{container}", logs.get, allow_head=False),
-            web.get("/pods", self.list_pods),
-            web.get("/runningpods{slash:/?}", self.list_running_pods),  # clients omit the slash
-            web.get("/configz", self.configz),
+            *with_node("/pods", self.list_pods),
+            *with_node("/runningpods{slash:/?}", self.list_running_pods),  # clients omit the slash
+            *with_node("/configz", self.configz),
             web.route("*", "/run/{tail:.*}", self.refuse),
             *ContainerStreams(self._dependencies, self._pods, self._sessions).routes(),
         ]
@@ -75,35 +79,42 @@ class KubeletApi:
             web.get("/readyz", self.ready),
         ]
 
-    async def list_pods(self, _: web.Request) -> web.Response:
-        """Return the pods of this node, as Kubernetes has them."""
-        items = b",".join(self._pods.all())
+    async def list_pods(self, request: web.Request) -> web.Response:
+        """Return the pods of the node, as Kubernetes has them."""
+        items = b",".join(self._paths.pods(request).all())
         body = b'{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[' + items + b"]}"
         return web.Response(body=body, content_type="application/json")
 
-    async def list_running_pods(self, _: web.Request) -> web.Response:
+    async def list_running_pods(self, request: web.Request) -> web.Response:
         """Return name, UID and images of the provider's pods that have not ended.
 
         A kubelet returns no more either. The provider's pods contain secrets, resolved into the environment.
         """
+        name = self._paths.node(request) if "node" in request.match_info else None
         try:
             pods = await self._provider.pods()
         except ProviderError as exc:
             return web.Response(
                 status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"pods could not be listed at the provider: {exc}\n"
             )
-        items = [_running(pod) for pod in pods if (pod.get("status") or {}).get("phase") not in TERMINAL]
+        items = [
+            _running(pod)
+            for pod in pods
+            if (pod.get("status") or {}).get("phase") not in TERMINAL and name in (None, node_name(pod))
+        ]
         body = msgspec.json.encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
         return web.Response(body=body, content_type="application/json")
 
-    async def configz(self, _: web.Request) -> web.Response:
-        """Return the configuration of this node, as far as a kubelet has the same."""
-        body = msgspec.json.encode({"kubeletconfig": configuration(self._dependencies)})
+    async def configz(self, request: web.Request) -> web.Response:
+        """Return the configuration of the node, as far as a kubelet has the same."""
+        node = self._dependencies.nodes[self._paths.node(request)]
+        body = msgspec.json.encode({"kubeletconfig": configuration(self._dependencies.settings, node)})
         return web.Response(body=body, content_type="application/json")
 
     async def refuse(self, _: web.Request) -> web.Response:
         """Refuse `/run`, the old form of exec without streams, which no client uses."""
-        text = f"run is not supported on node {self._node_name}: its provider has no such request"
+        node = self._dependencies.settings.node_name
+        text = f"run is not supported on node {node}: its provider has no such request"
         raise web.HTTPNotImplemented(text=text)
 
     async def metrics(self, _: web.Request) -> web.Response:

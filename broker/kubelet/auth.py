@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from broker.kubelet.node_paths import NodePaths
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 
@@ -127,22 +128,23 @@ def _reviewed_user(user: Mapping[str, Any]) -> User:
 
 
 class Authorizer:
-    """Authorizes requests to this node."""
+    """Authorizes requests to nodes."""
 
-    def __init__(self, client: Client, node_name: str, clock: Callable[[], float]) -> None:
+    def __init__(self, client: Client, clock: Callable[[], float]) -> None:
         self._client = client
-        self._node_name = node_name
-        self._reviews: ReviewCache[tuple[User, str, str], bool] = ReviewCache(clock)
+        self._reviews: ReviewCache[tuple[User, str, str, str], bool] = ReviewCache(clock)
 
-    async def allows(self, user: User, verb: str, subresource: str) -> bool:
-        """Return whether a user may use a subresource of the node.
+    async def allows(self, user: User, verb: str, subresource: str, *, node: str) -> bool:
+        """Return whether a user may use a subresource of a node; an empty name means all nodes.
 
         Raises:
             ApiError: no review by the API server.
         """
-        return await self._reviews.get((user, verb, subresource), lambda: self._review(user, verb, subresource))
+        return await self._reviews.get(
+            (user, verb, subresource, node), lambda: self._review(user, verb, subresource, node)
+        )
 
-    async def _review(self, user: User, verb: str, subresource: str) -> tuple[bool, float]:
+    async def _review(self, user: User, verb: str, subresource: str, node: str) -> tuple[bool, float]:
         review = await self._client.create(
             "/apis/authorization.k8s.io/v1/subjectaccessreviews",
             {
@@ -158,7 +160,7 @@ class Authorizer:
                         "version": "v1",
                         "resource": "nodes",
                         "subresource": subresource,
-                        "name": self._node_name,
+                        "name": node,
                     },
                 },
             },
@@ -205,19 +207,20 @@ def _first_segment(path: str) -> str:
     return path.removeprefix("/").partition("/")[0]
 
 
-def guard(authenticator: Authenticator, authorizer: Authorizer | None) -> Middleware:
+def guard(authenticator: Authenticator, authorizer: Authorizer | None, paths: NodePaths) -> Middleware:
     """Return a middleware that answers 401 or 403 to refused requests, and 500 without a review.
 
     Args:
         authenticator: authenticates requests.
         authorizer: authorizes requests; None: every authenticated request is allowed.
+        paths: finds the node of a request.
     """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in ALWAYS_ALLOWED:
             try:
-                await _check(request, authenticator, authorizer)
+                await _check(request, authenticator, authorizer, paths)
             except ApiError as exc:
                 log.warning("request not reviewed by the API server", path=request.path, error=str(exc))
                 raise web.HTTPInternalServerError(text="the API server has not reviewed the request\n") from exc
@@ -226,15 +229,18 @@ def guard(authenticator: Authenticator, authorizer: Authorizer | None) -> Middle
     return middleware
 
 
-async def _check(request: web.Request, authenticator: Authenticator, authorizer: Authorizer | None) -> None:
+async def _check(
+    request: web.Request, authenticator: Authenticator, authorizer: Authorizer | None, paths: NodePaths
+) -> None:
     user = await authenticator.user(request)
     if user is None:
         raise web.HTTPUnauthorized(text="Unauthorized\n")
     if authorizer is None:
         return
-    verb, wanted = api_verb(request.method, request.path), subresources(request.path)
+    node, path = paths.to_authorize(request.path)
+    verb, wanted = api_verb(request.method, path), subresources(path)
     for subresource in wanted:
-        if await authorizer.allows(user, verb, subresource):
+        if await authorizer.allows(user, verb, subresource, node=node):
             return
     raise web.HTTPForbidden(
         text=f"Forbidden (user={user.name}, verb={verb}, resource=nodes, subresource(s)=[{' '.join(wanted)}])\n"

@@ -5,14 +5,14 @@ Source: `k8s.io/kubelet/config/v1beta1`. Only what this node has is reported.
 
 from typing import Any
 
-from broker.dependencies import Dependencies
 from broker.kubelet.auth import ALLOWED_TTL, DENIED_TTL
 from broker.kubernetes.quantity import parse_quantity, whole
+from broker.node_info import NodeInfo
+from broker.settings import Settings
 
 
-def configuration(dependencies: Dependencies) -> dict[str, Any]:
+def configuration(settings: Settings, node: NodeInfo) -> dict[str, Any]:
     """Return the node's `KubeletConfiguration`; durations are in Go's format."""
-    settings, node = dependencies.settings, dependencies.node
     taint = settings.taint
     config: dict[str, Any] = {
         "kind": "KubeletConfiguration",

@@ -28,7 +28,7 @@ class ContainerLogs:
     """Logs of the containers of a node.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         pods: the pods of the node; logs of other pods are refused.
     """
 

@@ -10,7 +10,7 @@ from broker.types import PodReference
 
 
 class Pods(Protocol):
-    """The pods that Kubernetes has on this node, in JSON with their statuses."""
+    """The pods that Kubernetes has on one or several nodes, in JSON with their statuses."""
 
     def find(self, namespace: str, name: str) -> bytes | None:
         """Return a pod; None where there is none of this name."""
@@ -22,6 +22,18 @@ class Pods(Protocol):
 
     def uids(self) -> Collection[str]:
         """Return the UID of every pod."""
+        ...
+
+
+class PodsOfNodes(Pods, Protocol):
+    """The pods of all nodes of a broker."""
+
+    def on(self, node: str) -> Pods:
+        """Return the pods of one node."""
+        ...
+
+    def node_of(self, namespace: str, name: str) -> str | None:
+        """Return the node of a pod; None where there is none of this name."""
         ...
 
 

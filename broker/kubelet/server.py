@@ -17,8 +17,9 @@ from broker.kubelet.auth import Authenticator, Authorizer, guard
 from broker.kubelet.certificates import Certificates, KeyPair, read_pem, self_signed
 from broker.kubelet.client_ca import ClientCA
 from broker.kubelet.health import NodeHealth
-from broker.kubelet.schema import Pods
-from broker.kubelet.stats.source import UsageSource
+from broker.kubelet.node_paths import NodePaths
+from broker.kubelet.schema import PodsOfNodes
+from broker.kubelet.stats.source import UsageSources
 from broker.kubelet.streams import refuse_with_status
 from broker.kubernetes.client import Client
 from broker.metrics import Metrics
@@ -65,21 +66,21 @@ class KubeletServer:
 async def serve(
     dependencies: Dependencies,
     *,
-    pods: Pods,
+    pods: PodsOfNodes,
     health: Callable[[], NodeHealth],
     addresses: Sequence[str],
     metrics: Metrics,
-    usage: UsageSource,
+    usage: UsageSources,
 ) -> KubeletServer:
     """Start the kubelet API.
 
     Args:
-        dependencies: of the node.
-        pods: the pods of the node.
-        health: returns the health of the node.
+        dependencies: of the broker.
+        pods: the pods of the nodes.
+        health: returns the health of the broker.
         addresses: IPs and DNS names, beside the node's name, for a self-signed certificate.
         metrics: the metrics of this process.
-        usage: the usage of the node.
+        usage: the usage of the nodes.
 
     Raises:
         ConfigurationError: a certificate is invalid.
@@ -89,13 +90,16 @@ async def serve(
     sessions = Sessions(
         limit=settings.stream_sessions, idle_timeout=settings.stream_idle_timeout, counters=metrics
     )
-    api = KubeletApi(dependencies, pods, sessions=sessions, health=health, registry=metrics.registry, usage=usage)
+    paths = NodePaths(dependencies.nodes, pods, only=None if settings.is_fleet else settings.node_name)
+    api = KubeletApi(
+        dependencies, pods, paths, sessions=sessions, health=health, registry=metrics.registry, usage=usage
+    )
     authority = ClientCA(client)
     certificates = Certificates(
         _serving(settings, addresses, now=dependencies.clock()),
         partial(read_pem, settings.client_ca_file) if settings.client_ca_file else lambda: authority.pem,
     )
-    guards = [_guard(settings, client)] if settings.authentication else []
+    guards = [_guard(settings, client, paths)] if settings.authentication else []
     app = web.Application(middlewares=[refuse_with_status, *guards])
     app.add_routes([*api.routes(), *api.open_routes()])
     runners = [await _listen(app, settings.kubelet_host, settings.kubelet_port, certificates.context)]
@@ -122,10 +126,10 @@ def _serving(settings: Settings, addresses: Sequence[str], *, now: datetime) -> 
     return lambda: pair
 
 
-def _guard(settings: Settings, client: Client) -> Middleware:
+def _guard(settings: Settings, client: Client, paths: NodePaths) -> Middleware:
     monotonic = asyncio.get_running_loop().time
-    authorizer = Authorizer(client, settings.node_name, monotonic) if settings.authorization else None
-    return guard(Authenticator(client, monotonic), authorizer)
+    authorizer = Authorizer(client, monotonic) if settings.authorization else None
+    return guard(Authenticator(client, monotonic), authorizer, paths)
 
 
 async def _listen(

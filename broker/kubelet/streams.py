@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from broker.dependencies import Dependencies
 from broker.errors import ProviderError, ProviderRefused
 from broker.kubelet.auth import is_stream
-from broker.kubelet.schema import Container, Pod, Pods, parse_pod
+from broker.kubelet.schema import Container, Pod, PodsOfNodes, parse_pod
 from broker.streaming.connection import keep_open
 from broker.streaming.peer import ClientPeer, PeerGone, Requested
 from broker.streaming.sessions import Sessions, Target, TooManySessions
@@ -34,13 +34,12 @@ class ContainerStreams:
     """Streams of the pods of a node.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         pods: the pods of the node; streams of other pods are refused.
         sessions: the sessions in progress.
     """
 
-    def __init__(self, dependencies: Dependencies, pods: Pods, sessions: Sessions) -> None:
-        self._node_name = dependencies.node.name
+    def __init__(self, dependencies: Dependencies, pods: PodsOfNodes, sessions: Sessions) -> None:
         self._provider = dependencies.provider
         self._pods = pods
         self._sessions = sessions
@@ -75,7 +74,7 @@ class ContainerStreams:
         pod = self._find_pod(request)
         if pod is None:
             raise web.HTTPNotFound(text="pod not found")
-        await self._check_support()
+        await self._check_support(pod.metadata.namespace, pod.metadata.name)
         keep_open(request.get_extra_info("socket"))
         forward = partial(self._forward, pod.metadata, request.transport)
         if is_tunnel(request) or not is_websocket(request):
@@ -102,7 +101,7 @@ class ContainerStreams:
     async def _serve(
         self, request: web.Request, target: Target, requested: Requested, query: list[tuple[str, str]]
     ) -> web.StreamResponse:
-        await self._check_support()
+        await self._check_support(target.namespace, target.pod)
         with self._sessions.open(target) as session:
             provider = await self._provider.stream(f"/{target.kind}", query)
             try:
@@ -124,10 +123,11 @@ class ContainerStreams:
             async with SpdyClient.accept(request, requested) as accepted:
                 yield accepted
 
-    async def _check_support(self) -> None:
+    async def _check_support(self, namespace: str, pod: str) -> None:
         if not await self._provider.supports("streams"):
+            node = self._pods.node_of(namespace, pod)
             raise web.HTTPNotImplemented(
-                text=f"exec, attach and port-forward are not supported on node {self._node_name}: "
+                text=f"exec, attach and port-forward are not supported on node {node}: "
                 "its provider does not have the extension streams"
             )
 

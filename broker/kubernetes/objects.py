@@ -21,11 +21,33 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     deletion_grace_period_seconds: int | None = None
 
 
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    node_name: str = ""
+
+
+_UNBOUND = _Spec()
+
+
 class _HasMetadata(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
+class _Marks(msgspec.Struct, frozen=True):
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Marked(msgspec.Struct, frozen=True):
+    metadata: _Marks
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    spec: _Spec | None = None
+
+
 _decoder = msgspec.json.Decoder(_HasMetadata)
+_pods = msgspec.json.Decoder(_Pod)
+_marked = msgspec.json.Decoder(_Marked)
 
 
 class RawObject(NamedTuple):
@@ -42,6 +64,17 @@ class RawObject(NamedTuple):
             msgspec.DecodeError: not a JSON object with metadata.
         """
         return cls(_decoder.decode(raw).metadata, raw)
+
+    @property
+    def node(self) -> str:
+        """`spec.nodeName` of a pod; empty for a pod that is bound to no node."""
+        return (_pods.decode(self.raw).spec or _UNBOUND).node_name
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """The annotations and the labels of the object together."""
+        metadata = _marked.decode(self.raw).metadata
+        return {**(metadata.annotations or {}), **(metadata.labels or {})}
 
     @property
     def key(self) -> str:

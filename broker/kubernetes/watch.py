@@ -51,6 +51,7 @@ async def list_and_watch(
     path: str,
     *,
     field_selector: str | None = None,
+    known: "KnownObjects | None" = None,
     clock: Callable[[], datetime],
     random: Random,
     on_sync: Callable[[datetime], None] = lambda _: None,
@@ -67,6 +68,8 @@ async def list_and_watch(
         client: client of the API server, of which one connection is in use all the time.
         path: path of the collection, such as `/api/v1/pods`.
         field_selector: selects objects of the collection, such as `spec.nodeName=a`.
+        known: the objects in the events of an earlier watch of the collection; selects objects where no selector
+            of the server can.
         clock: returns the current time, for `on_sync`.
         random: source of jitter.
         on_sync: is called with the current time whenever the events so far are known to be complete: after a list,
@@ -75,7 +78,7 @@ async def list_and_watch(
         longest_delay: upper limit in seconds of the delay after an error.
     """
     selector = {"fieldSelector": field_selector} if field_selector else {}
-    known = _KnownObjects()
+    known = known or KnownObjects()
     version: str | None = None  # None: list first
     backoff = Backoff(_BACKOFF, longest_delay, jitter=lambda: random.uniform(0.5, 1))
     while True:
@@ -120,14 +123,21 @@ async def list_and_watch(
         await asyncio.sleep(delay)
 
 
-class _KnownObjects:
-    """Metadata of the objects in the events so far, by key: enough to detect deletions and replacements."""
+class KnownObjects:
+    """Metadata of the objects in the events so far, by key: enough to detect deletions and replacements.
 
-    def __init__(self) -> None:
+    Args:
+        keep: selects objects. What it selects may grow: an object that was not kept is unknown until its next
+            change, or until the collection is listed again.
+    """
+
+    def __init__(self, keep: Callable[[RawObject], bool] | None = None) -> None:
+        self._keep = keep
         self._metadata: dict[str, Metadata] = {}
 
     def relist(self, items: list[RawObject]) -> Iterator[Event]:
         """Yield the difference between a new list and the events so far."""
+        items = [item for item in items if self._keep(item)] if self._keep else items
         gone = self._metadata.keys() - {item.key for item in items}
         for key in sorted(gone):
             yield self._deleted(key)
@@ -138,6 +148,8 @@ class _KnownObjects:
 
     def apply(self, type_: str, obj: RawObject) -> Iterator[Event]:
         """Yield the events for an event of the watch."""
+        if self._keep and not self._keep(obj):
+            return
         key = obj.key
         before = self._metadata.get(key)
         if type_ == "DELETED":

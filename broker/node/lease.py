@@ -21,6 +21,8 @@ from broker.dependencies import Dependencies
 from broker.errors import BrokerError
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.kubernetes.objects import from_time, to_micro_time
+from broker.node.leases import LEASES, Leases
+from broker.node_info import NodeInfo
 from broker.types import Object
 
 DURATION = 40
@@ -47,7 +49,9 @@ class Lease:
     Each renewal reads the UID of the Node again: the Node object may have been created again.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
+        node: the node.
+        leases: reads the leases.
         on_recovery: is called when the lease was renewed after an interruption; an ApiError of it is retried.
 
     Attributes:
@@ -55,17 +59,25 @@ class Lease:
         other: identity of the process that this one waits for; None where it does not wait.
     """
 
-    def __init__(self, dependencies: Dependencies, *, on_recovery: Callable[[], Awaitable[None]]) -> None:
-        self._client = dependencies.client
-        self._node = dependencies.node
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        node: NodeInfo,
+        *,
+        leases: Leases,
+        on_recovery: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._leases = leases
+        self._client = leases.client
+        self._node = node
         self._clock = dependencies.clock
         self._random = dependencies.random
         self._on_recovery = on_recovery
         self._renewed_at: datetime | None = None
         self._interrupted = False
-        self._collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-        self._path = f"{self._collection}/{self._node.name}"
+        self._path = f"{LEASES}/{node.name}"
         self._last: Object | None = None
+        self._is_absent = False
         self.identity = f"{self._node.name}_{dependencies.settings.lease_identity or uuid4()}"
         self.other: str | None = None
 
@@ -75,16 +87,15 @@ class Lease:
         seen, since = "", time()
         while True:
             try:
-                lease = await self._client.get(self._path)
+                lease = await self._leases.read(self._node.name)
                 backoff.reset()
                 delay = WAIT_PERIOD
-            except NotFound:
-                break
             except ApiError as exc:
                 delay = backoff.after(exc)
                 log.warning("node lease not read", error=str(exc), retry_in=delay)
             else:
-                if (other := self._other_holder(lease)) is None:
+                self._is_absent = lease is None
+                if lease is None or (other := self._other_holder(lease)) is None:
                     break
                 if other != self.other:
                     log.warning(
@@ -166,14 +177,22 @@ class Lease:
                 self._last = None
             else:
                 return
-        try:
-            found = await self._client.get(self._path)
-        except NotFound:
-            self._last = await self._client.create(self._collection, self._renewed({}))
+        if (found := await self._find()) is None:
+            self._last = await self._client.create(LEASES, self._renewed({}))
             return
         if other := self._other_holder(found):
             raise LeaseLost(f"another broker has taken over node {self._node.name}: {other}")
         await self._replace(found)
+
+    async def _find(self) -> Object | None:
+        """Return the lease; None where there is none, as just read by :meth:`wait_until_free`."""
+        if self._is_absent:
+            self._is_absent = False
+            return None
+        try:
+            return await self._client.get(self._path)
+        except NotFound:
+            return None
 
     async def _recover(self) -> None:
         """Call `on_recovery` if this renewal is late: in the meantime, conditions may have become Unknown."""

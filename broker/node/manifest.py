@@ -1,20 +1,20 @@
-"""The Node object, computed from the settings, the provider's report and the previous status.
+"""The Node object, computed from its spec, the provider's report and the previous status.
 
 Meaning of the fields: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/
 """
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from broker import __version__
 from broker.kubernetes.objects import to_time
 from broker.kubernetes.quantity import parse_quantity
-from broker.settings import Settings
+from broker.node_info import NodeInfo
+from broker.node_spec import NodeSpec
 from broker.types import Object
 
-ROLE_LABEL = "kubernetes.io/role"
 _NEEDED = ("cpu", "memory", "pods")
 """Resources without which a kubelet is not ready."""
 _PRESSURE_CONDITIONS = {
@@ -53,32 +53,22 @@ class NotReady(NamedTuple):
     message: str
 
 
-def own_labels(settings: Settings) -> dict[str, str]:
-    """Return the labels that the broker sets; labels of the settings override the defaults."""
-    return {
-        "type": "virtual-kubelet",
-        ROLE_LABEL: "agent",
-        "kubernetes.io/hostname": settings.node_name,
-        "kubernetes.io/os": settings.operating_system,
-        "kubernetes.io/arch": settings.architecture,
-        "node.kubernetes.io/exclude-from-external-load-balancers": "true",
-        **settings.labels,
-    }
+def with_own_taints(taints: Sequence[Object], spec: NodeSpec) -> list[Object]:
+    """Return taints with those of a spec added, and those that it is not to have removed; others are kept."""
+    own = {taint["key"] for taint in spec.taints} | spec.absent_taints
+    return [*(taint for taint in taints if taint["key"] not in own), *spec.taints]
 
 
-def with_own_taint(taints: Iterable[Object], settings: Settings) -> list[Object]:
-    """Return taints with the taint of the settings added, or removed where it is disabled; others are kept."""
-    others = [taint for taint in taints if taint["key"] != settings.taint_key]
-    return [*others, settings.taint] if settings.taint else others
-
-
-def new_node(settings: Settings, labels: Mapping[str, str], status: Object) -> Object:
+def new_node(spec: NodeSpec, labels: Mapping[str, str], status: Object) -> Object:
     """Return the Node to create."""
+    metadata: Object = {"name": spec.name, "labels": dict(labels)}
+    if spec.annotations:
+        metadata["annotations"] = dict(spec.annotations)
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": settings.node_name, "labels": dict(labels)},
-        "spec": {"taints": with_own_taint([], settings)},
+        "metadata": metadata,
+        "spec": {"taints": with_own_taints([], spec)},
         "status": status,
     }
 
@@ -108,42 +98,40 @@ def node_addresses(reported: Iterable[Object], own_ip: str, *, prefer_own: bool)
 
 
 def node_status(
-    settings: Settings,
-    report: NodeReport,
+    spec: NodeSpec,
+    node: NodeInfo,
+    conditions: Iterable[Object],
     *,
-    addresses: list[Object],
     not_ready: NotReady | None,
-    pressures: Mapping[str, bool],
     before: Iterable[Object],
     port: int,
     now: datetime,
 ) -> Object:
-    """Compute the status of the node.
+    """Compute the status of a node.
 
     Args:
-        settings: settings of the broker.
-        report: the provider's last report.
-        addresses: the addresses to publish.
+        spec: what the node is to be.
+        node: its capacity, addresses and pressures by the eviction thresholds. A pressure that the provider
+            reports as True stays so.
+        conditions: the conditions that the provider reports.
         not_ready: a cause for which the node is not ready, regardless of the report.
-        pressures: condition → whether the node has this pressure by its eviction thresholds. A condition that the
-            provider reports as True stays so.
         before: the previous conditions; a condition with the same status keeps its transition time, and one with
             another status gets no earlier one.
         port: port of the kubelet API.
         now: time of this heartbeat.
     """
     return {
-        "capacity": dict(report.capacity),
-        "allocatable": dict(report.capacity),
-        "conditions": _conditions(report, not_ready, pressures, before={c["type"]: c for c in before}, now=now),
-        "addresses": addresses,
+        "capacity": dict(node.capacity),
+        "allocatable": dict(node.allocatable),
+        "conditions": _conditions(node, conditions, not_ready, before={c["type"]: c for c in before}, now=now),
+        "addresses": node.addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "declaredFeatures": _DECLARED_FEATURES,
         "features": {"supplementalGroupsPolicy": False},
         "nodeInfo": {
-            "operatingSystem": settings.operating_system,
-            "architecture": settings.architecture,
-            "kubeletVersion": settings.kubelet_version,
+            "operatingSystem": spec.operating_system,
+            "architecture": spec.architecture,
+            "kubeletVersion": spec.kubelet_version,
             "osImage": "Virtual Kubelet: Web",
             "containerRuntimeVersion": f"web://{__version__}",
             "bootID": "",
@@ -211,9 +199,9 @@ def latest_conditions(known: Iterable[Object], observed: Iterable[Object]) -> li
 
 
 def _conditions(
-    report: NodeReport,
+    node: NodeInfo,
+    reported: Iterable[Object],
     not_ready: NotReady | None,
-    pressures: Mapping[str, bool],
     *,
     before: Mapping[str, Object],
     now: datetime,
@@ -222,14 +210,14 @@ def _conditions(
         "Ready": ("True", "ProviderReady", "the provider answers"),
         "NetworkUnavailable": ("False", "ProviderNetwork", "the provider manages the pod network"),
     }
-    for condition in report.conditions:
+    for condition in reported:
         status = str(condition.get("status")).capitalize()
         status = status if status in ("True", "False") else "Unknown"
         found[condition["type"]] = status, str(condition.get("reason", "")), str(condition.get("message", ""))
-    for type_, holds in pressures.items():
+    for type_, holds in node.pressures.items():
         if type_ not in found or (holds and found[type_][0] != "True"):
             found[type_] = _PRESSURE_CONDITIONS[type_][holds]
-    missing = [name for name in _NEEDED if name not in report.capacity]
+    missing = [name for name in _NEEDED if name not in node.capacity]
     if not_ready is None and missing:
         not_ready = NotReady("ProviderCapacityIncomplete", f"the provider's /capacity has no {', '.join(missing)}")
     if not_ready is not None:

@@ -1,19 +1,21 @@
-"""Registration of the node: creates the Node object, adopts an existing one, and creates a deleted one again.
+"""Registration of a node: creates the Node object, adopts an existing one, and creates a deleted one again.
 
-A watch shows changes of the Node by other clients. The fields that the broker owns (its labels, its taint, its
-part of the status) are written again within one period.
+The fields that the broker owns (its labels, its taints) are written again where another client has changed them.
 """
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
-from broker.kubernetes.watch import list_and_watch
-from broker.node.manifest import ROLE_LABEL, new_node, own_labels, with_own_taint
-from broker.node.status import PERIOD, NodeStatus
+from broker.node.manifest import new_node, with_own_taints
+from broker.node.status import NodeStatus
+from broker.node_info import NodeInfo
+from broker.node_spec import ROLE_LABEL, NodeSpec
 from broker.types import Object
 
 _RETRY, _RETRY_LIMIT = 0.1, 7.0
@@ -23,49 +25,59 @@ log = structlog.get_logger()
 
 
 class Registration:
-    """Keeps the Node object registered.
+    """Keeps a Node object registered.
 
     Args:
-        dependencies: of the node; UID, labels and taints of its `node` are updated.
+        dependencies: of the broker.
+        node: the node, whose UID, labels and taints are updated.
+        spec: what the node is to be.
         status: computes the initial status of a new Node, and is told of changes by other clients.
     """
 
-    def __init__(self, dependencies: Dependencies, status: NodeStatus) -> None:
-        self._settings = dependencies.settings
+    def __init__(self, dependencies: Dependencies, node: NodeInfo, spec: NodeSpec, status: NodeStatus) -> None:
         self._client = dependencies.client
-        self._node = dependencies.node
-        self._clock = dependencies.clock
         self._random = dependencies.random
+        self._node = node
+        self._spec = spec
         self._status = status
-        self._path = f"/api/v1/nodes/{self._node.name}"
-        self._labels = own_labels(self._settings)
+        self._path = f"/api/v1/nodes/{node.name}"
+        self._labels: dict[str, str | None] = dict(spec.labels)
         self._may_patch = True
         self._observed: Object = {}
+
+    def update(self, spec: NodeSpec) -> None:
+        """Change what the node is to be; labels and taints that it is no longer to have are removed."""
+        gone = dict.fromkeys(self._labels.keys() - spec.labels.keys())
+        taints = {taint["key"] for taint in self._spec.taints} - {taint["key"] for taint in spec.taints}
+        self._labels = {**gone, **spec.labels}
+        self._spec = replace(spec, absent_taints=spec.absent_taints | taints)
 
     async def register(self) -> None:
         """Create the Node, or adopt the existing one; retry until that succeeds."""
         backoff = Backoff(_RETRY, _RETRY_LIMIT, jitter=lambda: self._random.uniform(1, 1.5))
         while True:
             try:
-                node = await self._create_or_adopt()
+                await self.register_once()
             except ApiError as exc:
                 delay = backoff.after(exc)
-                log.warning("node not registered", error=str(exc), retry_in=round(delay, 1))
+                log.warning("node not registered", node=self._node.name, error=str(exc), retry_in=round(delay, 1))
                 await asyncio.sleep(delay)
             else:
-                self._observe(node)
-                self._status.adopt(node.get("status") or {})
-                log.info("node registered", node=self._node.name, uid=self._node.uid)
                 return
 
-    async def run(self) -> None:
-        """Watch the Node, restore what other clients change or delete, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(), name="watch of the node")
-            group.create_task(self._restore_periodically(), name="labels and taint")
+    async def register_once(self) -> None:
+        """Create the Node, or adopt the existing one.
+
+        Raises:
+            ApiError: the Node was not read or not written.
+        """
+        node, is_new = await self._create_or_adopt()
+        self.observe(node)
+        self._status.adopt(node.get("status") or {}, is_new=is_new)
+        log.info("node registered", node=self._node.name, uid=self._node.uid)
 
     async def refresh(self) -> None:
-        """Read the Node, and restore labels, taint and status at once.
+        """Read the Node, and restore labels, taints and status at once.
 
         This is for the end of an interruption, when the connection of the watch may be broken without a sign.
 
@@ -73,57 +85,47 @@ class Registration:
             ApiError: the Node was not read or not written.
         """
         try:
-            self._observe(await self._client.get(self._path))
+            self.observe(await self._client.get(self._path))
         except NotFound:
             await self.register()
-        await self._restore()
+        await self.restore()
         await self._status.write_if_due()
 
-    async def _watch(self) -> None:
-        events = list_and_watch(
-            self._client,
-            "/api/v1/nodes",
-            field_selector=f"metadata.name={self._node.name}",
-            clock=self._clock,
-            random=self._random,
-        )
-        exists = False
-        async for type_, obj in events:
-            if obj is not None:
-                exists = type_ != "DELETED"
-            if obj is not None and exists:
-                self._observe(obj.decode())
-            elif not exists:
-                log.warning("node was deleted from Kubernetes and is registered again", node=self._node.name)
-                await self.register()
-                exists = True
+    @property
+    def is_current(self) -> bool:
+        """Whether the Node in Kubernetes has the labels and taints that it is to have."""
+        return not self._may_patch or self._difference(self._observed) is None
 
-    async def _restore_periodically(self) -> None:
-        while True:
-            await asyncio.sleep(PERIOD)
-            try:
-                await self._restore()
-            except (Conflict, NotFound):
-                pass  # the watch delivers the newer Node
-            except ApiError as exc:
-                log.warning("labels and taint of the node not written", error=str(exc))
+    async def restore(self) -> None:
+        """Write the labels and taints that another client has changed.
 
-    async def _restore(self) -> None:
+        Raises:
+            ApiError: they were not written.
+        """
         if self._may_patch:
-            self._observe(await self._adopt(self._observed))
+            with suppress(Conflict):  # the watch delivers the newer Node
+                self.observe(await self._adopt(self._observed))
 
-    def _observe(self, node: Object) -> None:
+    def observe(self, node: Object) -> None:
+        """Record the Node in Kubernetes."""
         self._observed = node
         self._node.observe(node)
         self._status.observe(node.get("status") or {})
 
-    async def _create_or_adopt(self) -> Object:
+    def mark_deleted(self) -> None:
+        """Record that the Node was deleted."""
+        self._node.uid = ""
+
+    async def _create_or_adopt(self) -> tuple[Object, bool]:
+        """Return the Node, and whether it was created."""
+        if self._spec.is_adopted:
+            return await self._adopt(await self._client.get(self._path)), False
+        labels = {name: value for name, value in self._labels.items() if value is not None}
+        node = new_node(self._spec, labels, self._status.current())
         try:
-            return await self._client.create(
-                "/api/v1/nodes", new_node(self._settings, self._labels, self._status.current())
-            )
+            return await self._client.create("/api/v1/nodes", node), True
         except AlreadyExists:
-            return await self._adopt(await self._client.get(self._path))
+            return await self._adopt(await self._client.get(self._path)), False
         except Forbidden as exc:
             if not self._drop_role_label(exc):
                 raise
@@ -143,18 +145,10 @@ class Registration:
         return True
 
     async def _adopt(self, node: Object) -> Object:
-        """Set this broker's labels and taint on an existing Node, and keep those of other clients."""
-        labels, taints = node["metadata"].get("labels") or {}, node["spec"].get("taints") or []
-        missing = {name: value for name, value in self._labels.items() if labels.get(name) != value}
-        tainted = with_own_taint(taints, self._settings)
-        if not missing and _same(tainted, taints):
+        """Set this broker's labels and taints on an existing Node, and keep those of other clients."""
+        patch = self._difference(node)
+        if patch is None:
             return node
-        patch = {
-            # The resourceVersion is a precondition: the list of taints is replaced, and other clients change it
-            # too.
-            "metadata": {"labels": missing, "resourceVersion": node["metadata"]["resourceVersion"]},
-            "spec": {"taints": tainted},
-        }
         try:
             return await self._client.patch(self._path, patch)
         except Forbidden as exc:
@@ -163,6 +157,20 @@ class Registration:
             self._may_patch = False
             log.warning("node adopted unchanged: this identity may not change it", error=str(exc))
             return node
+
+    def _difference(self, node: Object) -> Object | None:
+        """Return the patch that sets labels and taints; None where the Node has them."""
+        labels, taints = node["metadata"].get("labels") or {}, node["spec"].get("taints") or []
+        missing = {name: value for name, value in self._labels.items() if labels.get(name) != value}
+        tainted = with_own_taints(taints, self._spec)
+        if not missing and _same(tainted, taints):
+            return None
+        return {
+            # The resourceVersion is a precondition: the list of taints is replaced, and other clients change it
+            # too.
+            "metadata": {"labels": missing, "resourceVersion": node["metadata"]["resourceVersion"]},
+            "spec": {"taints": tainted},
+        }
 
 
 def _same(one: list[Object], other: list[Object]) -> bool:

@@ -1,94 +1,69 @@
-"""Status of the node: polled from the provider every ten seconds, written to Kubernetes on a change.
+"""Status of a node: computed from the provider's report, written to Kubernetes on a change.
 
 A change is a difference from the Node in Kubernetes, made here or by another client. During an interruption of the
 lease, the node controller sets conditions to Unknown, and only the node sets them back.
 
-Ten seconds and five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
+Five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
 """
 
 import asyncio
 import socket
 from urllib.parse import urlsplit
 
-import structlog
-
 from broker.dependencies import Dependencies
-from broker.errors import ProviderError
-from broker.kubernetes.errors import ApiError
-from broker.node.manifest import (
-    NodeReport,
-    NotReady,
-    drop_invalid,
-    is_stored,
-    latest_conditions,
-    node_addresses,
-    node_status,
-    status_patch,
-)
+from broker.node.manifest import NotReady, is_stored, latest_conditions, node_status, status_patch
+from broker.node.report import NodeReporter
+from broker.node_info import NodeInfo
+from broker.node_spec import NodeSpec
 from broker.types import Object
 
-PERIOD = 10.0
-"""Seconds between two polls of the provider, and the longest duration of one."""
-RETRY = 2.0
-"""Seconds between two polls while the node is not ready."""
 HEARTBEAT = 300.0
 """Seconds after which an unchanged status is written again."""
-FAILURES_BEFORE_NOT_READY = 3
-
-log = structlog.get_logger()
 
 
 class NodeStatus:
-    """Computes and writes `status` of the Node.
+    """Computes and writes `status` of a Node.
 
     Args:
-        dependencies: of the node; capacity, addresses and readiness of its `node` are updated.
+        dependencies: of the broker.
+        node: the node; its capacity, addresses and readiness are updated.
+        spec: what the node is to be.
+        reporter: the provider's report.
         port: port of the kubelet API.
-        own_ip: IP address at which the API server reaches the kubelet API.
     """
 
-    def __init__(self, dependencies: Dependencies, *, port: int, own_ip: str) -> None:
-        self._settings = dependencies.settings
+    def __init__(
+        self, dependencies: Dependencies, node: NodeInfo, spec: NodeSpec, *, reporter: NodeReporter, port: int
+    ) -> None:
         self._client = dependencies.client
-        self._provider = dependencies.provider
-        self._node = dependencies.node
         self._clock = dependencies.clock
         self._random = dependencies.random
+        self._node = node
+        self._reporter = reporter
         self._port = port
-        self._own_ip = own_ip
-        self._path = f"/api/v1/nodes/{self._node.name}/status"
-        self._report = NodeReport()
-        self._failures = FAILURES_BEFORE_NOT_READY  # not ready before the provider's first answer
-        self._error = "the provider has not answered yet"
+        self._path = f"/api/v1/nodes/{node.name}/status"
         self._conditions: list[Object] = []
         self._written: Object = {}
         self._stored: Object = {}
-        self._written_at = 0.0
+        self._due_at = 0.0
+        self.spec = spec
+        self.apply_report()
 
-    async def poll_provider(self) -> None:
-        """Read capacity, conditions and addresses of the node from the provider."""
-        try:
-            async with asyncio.timeout(PERIOD), asyncio.TaskGroup() as group:
-                capacity = group.create_task(self._provider.capacity())
-                conditions = group.create_task(self._provider.conditions())
-                addresses = group.create_task(self._provider.addresses())
-        except* (ProviderError, TimeoutError) as exc:
-            self._failures += 1
-            self._error = str(exc.exceptions[0]) or "the provider does not answer in time"
-            if self._node.ready or not self._written:  # once for each outage
-                log.warning("node capacity and conditions could not be read from the provider", error=self._error)
-        else:
-            if self._failures >= FAILURES_BEFORE_NOT_READY:
-                log.info("node capacity and conditions read from the provider")
-            self._failures = 0
-            report = NodeReport(capacity.result(), tuple(conditions.result()), tuple(addresses.result()))
-            valid = drop_invalid(report)
-            if valid not in (report, self._report):
-                log.warning("invalid capacity, conditions or addresses from the provider are ignored")
-            self._report = valid
-        self._node.capacity = self._node.allocatable = self._report.capacity
-        self._node.addresses = await self._addresses()
-        self._node.ready = self._failures < FAILURES_BEFORE_NOT_READY
+    def apply_report(self) -> None:
+        """Update the node from the provider's report; resources of its spec or an adopted Node take precedence.
+
+        The capacity of an adopted Node is that which the other client has set.
+        """
+        spec, capacity = self.spec, dict(self._reporter.report.capacity)
+        allocatable: dict[str, str] = {}
+        if spec.is_adopted and self._stored.get("capacity"):
+            capacity = dict(self._stored["capacity"])
+            allocatable = dict(self._stored.get("allocatable") or {})
+        capacity |= spec.capacity
+        self._node.capacity = capacity
+        self._node.allocatable = {**capacity, **allocatable, **spec.allocatable}
+        self._node.addresses = self._reporter.addresses
+        self._node.ready = self._reporter.ready
 
     def current(self, not_ready: NotReady | None = None) -> Object:
         """Compute the current status.
@@ -97,13 +72,12 @@ class NodeStatus:
             not_ready: a cause for which the node is not ready, other than a provider that does not answer.
         """
         if not_ready is None and not self._node.ready:
-            not_ready = NotReady("ProviderUnavailable", self._error)
+            not_ready = NotReady("ProviderUnavailable", self._reporter.error)
         status = node_status(
-            self._settings,
-            self._report,
-            addresses=self._node.addresses,
+            self.spec,
+            self._node,
+            self._reporter.report.conditions,
             not_ready=not_ready,
-            pressures=self._node.pressures,
             before=self._conditions,
             port=self._port,
             now=self._clock(),
@@ -111,11 +85,19 @@ class NodeStatus:
         self._conditions = status["conditions"]
         return status
 
-    def adopt(self, status: Object) -> None:
-        """Continue from the status in Kubernetes, written by the registration or by an earlier process."""
+    def adopt(self, status: Object, *, is_new: bool) -> None:
+        """Continue from the status in Kubernetes.
+
+        Args:
+            status: the status, written by the registration or by an earlier process.
+            is_new: whether the registration has written it now.
+        """
+        if is_new:
+            self._set_due()
         self._written = status
         self._conditions = []  # computed for a Node that was not created
         self.observe(status)
+        self.apply_report()
 
     def observe(self, status: Object) -> None:
         """Record the status in Kubernetes, written by this process or another client."""
@@ -131,8 +113,22 @@ class NodeStatus:
         patch = status_patch(status, written=self._written, stored=self._stored)
         node = await self._client.patch(self._path, patch)
         self._written = status
-        self._written_at = asyncio.get_running_loop().time()
+        self._set_due()
         self.observe(node.get("status") or {})
+
+    def _set_due(self) -> None:
+        """Set the time of the next heartbeat; those of nodes that were registered together are spread."""
+        self._due_at = asyncio.get_running_loop().time() + HEARTBEAT * self._random.uniform(0.5, 1.0)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether Kubernetes has the current status, whatever its heartbeat."""
+        return is_stored(self.current(), self._stored)
+
+    @property
+    def seconds_to_heartbeat(self) -> float:
+        """Seconds after which the status is due to be written again."""
+        return max(self._due_at - asyncio.get_running_loop().time(), 0)
 
     async def write_if_due(self) -> None:
         """Write the status if it differs from the one in Kubernetes, or if its heartbeat is due.
@@ -141,34 +137,8 @@ class NodeStatus:
             ApiError: the status was not written.
         """
         status = self.current()
-        due = asyncio.get_running_loop().time() - self._written_at >= HEARTBEAT
-        if due or not is_stored(status, self._stored):
+        if not self.seconds_to_heartbeat or not is_stored(status, self._stored):
             await self.write(status)
-
-    async def run(self) -> None:
-        """Poll the provider and write the status, until cancelled."""
-        while True:
-            try:
-                await self.write_if_due()
-            except ApiError as exc:
-                log.warning("node status not written", error=str(exc))
-            await asyncio.sleep((PERIOD if self._node.ready else RETRY) * self._random.uniform(0.9, 1.0))
-            await self.poll_provider()
-
-    async def _addresses(self) -> list[Object]:
-        addresses = node_addresses(
-            self._report.addresses, self._own_ip, prefer_own=self._settings.pod_ip is not None
-        )
-        # The API server prefers DNS names, and fails with the first one that does not resolve.
-        return [a for a in addresses if a["type"].endswith("IP") or await _resolves(a["address"])]
-
-
-async def _resolves(name: str) -> bool:
-    try:
-        await asyncio.get_running_loop().getaddrinfo(name, None)
-    except OSError:
-        return False
-    return True
 
 
 def own_ip(server: str) -> str:

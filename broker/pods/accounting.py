@@ -11,6 +11,7 @@ waits for them; it is rejected only if it does not fit even then. For example, o
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -42,17 +43,67 @@ class _Claim(NamedTuple):
     requested: Amounts
 
 
+@dataclass
+class Claims:
+    """Which ledger has a pod, for the nodes of one broker: a pod of the same name may come to another node.
+
+    Attributes:
+        ledgers: UID → the ledger of the pod's node.
+        uids: `namespace/name` → UIDs.
+    """
+
+    ledgers: "dict[str, ResourceLedger]" = field(default_factory=dict)
+    uids: dict[str, set[str]] = field(default_factory=dict)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self.ledgers
+
+    def add(self, uid: str, key: str, ledger: "ResourceLedger") -> None:
+        """Record the ledger of a pod."""
+        self.ledgers[uid] = ledger
+        self.uids.setdefault(key, set()).add(uid)
+
+    def remove(self, uid: str, key: str) -> None:
+        """Forget the ledger of a pod."""
+        del self.ledgers[uid]
+        of_key = self.uids[key]
+        of_key.discard(uid)
+        if not of_key:
+            del self.uids[key]
+
+    def mark_leaving(self, uid: str) -> None:
+        """Record that an admitted pod is on its way out."""
+        if ledger := self.ledgers.get(uid):
+            ledger.mark_leaving(uid)
+
+    def release(self, uid: str) -> None:
+        """Release what a pod holds: its containers have ended."""
+        if ledger := self.ledgers.get(uid):
+            ledger.release(uid)
+
+    def release_others(self, key: str, known: Collection[str]) -> None:
+        """Release what pods of a name hold, except the pods that Kubernetes or the provider still has.
+
+        Args:
+            key: `namespace/name`.
+            known: UIDs of the pods of that name that still exist.
+        """
+        for uid in self.uids.get(key, set()).difference(known):
+            self.release(uid)
+
+
 class ResourceLedger:
-    """Resources and host ports of each admitted pod, by UID.
+    """Resources and host ports of each admitted pod of a node, by UID.
 
     Args:
         on_release: is called whenever a pod has released what it held.
+        index: gets the pods of all nodes.
     """
 
-    def __init__(self, on_release: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_release: Callable[[], None] = lambda: None, *, index: Claims | None = None) -> None:
         self._on_release = on_release
+        self._index = index or Claims()
         self._claims: dict[str, _Claim] = {}
-        self._by_key: dict[str, set[str]] = {}
         self._used: dict[str, Decimal] = {}
         self._host_ports: dict[str, frozenset[HostPort]] = {}  # of the pods that have any
         self._leaving: set[str] = set()
@@ -95,7 +146,7 @@ class ResourceLedger:
         """
         self._drop(uid)
         self._claims[uid] = _Claim(key, requested)
-        self._by_key.setdefault(key, set()).add(uid)
+        self._index.add(uid, key, self)
         if ports:
             self._host_ports[uid] = ports
         self._used = total((self._used, requested))
@@ -112,16 +163,6 @@ class ResourceLedger:
             self._leaving.discard(uid)
             self._on_release()
 
-    def release_others(self, key: str, known: Collection[str]) -> None:
-        """Release what pods of a name hold, except the pods that Kubernetes or the provider still has.
-
-        Args:
-            key: `namespace/name`.
-            known: UIDs of the pods of that name that still exist.
-        """
-        for uid in self._by_key.get(key, set()).difference(known):
-            self.release(uid)
-
     def _drop(self, uid: str) -> None:
         claim = self._claims.pop(uid, None)
         if claim is None:
@@ -129,7 +170,4 @@ class ResourceLedger:
         self._host_ports.pop(uid, None)
         for name, amount in claim.requested.items():
             self._used[name] -= amount
-        of_key = self._by_key[claim.key]
-        of_key.discard(uid)
-        if not of_key:
-            del self._by_key[claim.key]
+        self._index.remove(uid, claim.key)

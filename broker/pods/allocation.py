@@ -13,7 +13,8 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
-from broker.pods.accounting import ResourceLedger, Usage
+from broker.node_info import NodeInfo
+from broker.pods.accounting import Claims, ResourceLedger, Usage
 from broker.pods.actions import UNKNOWN, PodVersion
 from broker.pods.admission import NODE_AFFINITY, Rejection, admit, mismatches, requests, shortages, unsupported
 from broker.pods.conditions import RESIZE_PENDING
@@ -53,10 +54,12 @@ class _PendingResize(NamedTuple):
 
 
 class Allocator:
-    """Admits pods, ends pods for critical ones or under pressure, and grants resizes.
+    """Admits pods to a node, ends pods for critical ones or under pressure, and grants resizes.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
+        node: the node.
+        claims: gets the pods that hold something.
         store: the pods that Kubernetes has.
         queue: gets the keys of pods to reconcile.
         events: records events of preemptions and resizes.
@@ -66,14 +69,21 @@ class Allocator:
     """
 
     def __init__(
-        self, dependencies: Dependencies, *, store: PodStore, queue: WorkQueue, events: EventRecorder
+        self,
+        dependencies: Dependencies,
+        node: NodeInfo,
+        *,
+        claims: Claims,
+        store: PodStore,
+        queue: WorkQueue,
+        events: EventRecorder,
     ) -> None:
         self._client = dependencies.client
-        self._node = dependencies.node
+        self._node = node
         self._store = store
         self._queue = queue
         self._events = events
-        self.ledger = ResourceLedger(on_release=self._retry_waiting)
+        self.ledger = ResourceLedger(self._retry_waiting, index=claims)
         self._waiting: dict[str, None] = {}  # in the order of arrival
         self._disrupted: dict[str, tuple[str, Disruption]] = {}  # UID → namespace/name and cause
         self._pending: dict[str, _PendingResize] = {}

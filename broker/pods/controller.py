@@ -1,8 +1,11 @@
-"""The pod controller: reconciles the pods at the provider with the pods that Kubernetes has on this node.
+"""The pod controller: reconciles the pods at the provider with the pods that Kubernetes has on the broker's nodes.
 
 The controller is level-triggered. An event of the watch, a changed status or a timer only adds the key of a pod to
 the work queue; :meth:`PodController.reconcile` then compares the pod in Kubernetes with the state at the provider,
 whatever events led to them. A missed or repeated event therefore does no harm.
+
+One watch and one queue serve the pods of all nodes. A pod whose node is not active is held: nothing is read or
+written for it until :meth:`PodController.resume`.
 """
 
 import asyncio
@@ -16,10 +19,12 @@ from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError, ProviderError
 from broker.kubernetes.objects import RawObject
-from broker.kubernetes.watch import list_and_watch
+from broker.kubernetes.watch import Event
+from broker.nodes import node_name
 from broker.pods.actions import Action, PodVersion, decide, grace_period
 from broker.pods.admission import Rejection
-from broker.pods.allocation import RESIZE_RETRY, Allocator
+from broker.pods.allocation import RESIZE_RETRY
+from broker.pods.allocators import Allocators
 from broker.pods.deletion import PodDeletion, delete_now
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
@@ -35,6 +40,7 @@ from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot, PodStore, pod_path
 from broker.pods.termination import PodTermination
 from broker.pods.waiting_status import waiting_status, with_messages
+from broker.pods.watch import PodWatch
 from broker.pods.workqueue import WorkQueue
 from broker.types import Object
 
@@ -47,14 +53,14 @@ log = structlog.get_logger()
 
 
 class PodController:
-    """Reconciles the pods of one node. Pods wait until the node is registered.
+    """Reconciles the pods of the nodes. Pods wait until their node is active.
 
     Args:
-        dependencies: of the node.
-        store: gets the pods of the node.
+        dependencies: of the broker.
+        store: gets the pods of the nodes.
+        node: name of the only node; None where there may be several.
         on_sync: is called with the current time whenever the store is known to be complete.
         on_event_dropped: is called with the type of each event that is not written because too many wait.
-        usage: reads the usage of the node, where pods are evicted under pressure.
     """
 
     def __init__(
@@ -62,16 +68,16 @@ class PodController:
         dependencies: Dependencies,
         *,
         store: PodStore,
+        node: str | None = None,
         on_sync: Callable[[datetime], None] = lambda _: None,
         on_event_dropped: Callable[[str], None] = lambda _: None,
-        usage: UsageReader | None = None,
     ) -> None:
         self._dependencies = dependencies
         self._settings = dependencies.settings
-        self._node = dependencies.node
+        self._nodes = dependencies.nodes
         self._clock = dependencies.clock
         self._store = store
-        self._on_sync = on_sync
+        self._watch = PodWatch(dependencies, node=node, on_sync=on_sync, on_event=self._handle)
         self._queue = WorkQueue()
         self._writer = StatusWriter(dependencies, store)
         self._events = EventRecorder(
@@ -79,12 +85,10 @@ class PodController:
             is_busy=lambda: len(self._queue) > 0 or self._writer.in_progress > 0,
             on_drop=on_event_dropped,
         )
-        self._allocator = Allocator(dependencies, store=store, queue=self._queue, events=self._events)
-        self._ledger = self._allocator.ledger
-        self._eviction = usage and EvictionManager(
-            dependencies, store=store, allocator=self._allocator, events=self._events, usage=usage
-        )
-        self._states = ProviderStates(store, on_end=self._ledger.release)
+        self._allocators = Allocators(dependencies, store=store, queue=self._queue, events=self._events)
+        self._claims = self._allocators.claims
+        self._states = ProviderStates(store, on_end=self._claims.release)
+        self._held: dict[str, set[str]] = {}  # node → keys
         self._listed = asyncio.Event()
         self._ready = asyncio.Event()
         self._services = ServiceWatcher()
@@ -108,15 +112,13 @@ class PodController:
         """Reconcile pods until :meth:`stop`, or cancelled."""
         async with self._objects, asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._watch(), name="watch pods"),
+                group.create_task(self._watch.run(), name="watch pods"),
                 group.create_task(self._services.run(self._dependencies), name="watch services"),
                 group.create_task(self._events.run(), name="write events"),
                 group.create_task(self._list_provider_pods(), name="list the provider's pods"),
             ]
             await self._ready.wait()
             tasks.append(group.create_task(self._statuses.run(), name="follow statuses"))
-            if self._eviction:
-                tasks.append(group.create_task(self._eviction.run(), name="evict pods"))
             await self._queue.run(self.reconcile, workers=self._settings.workers)
             for task in tasks:
                 task.cancel()
@@ -125,6 +127,37 @@ class PodController:
         """Accept no more work; :meth:`run` returns when the reconciles in progress are finished."""
         self._queue.stop()
         self._ready.set()
+
+    def add_nodes(self) -> None:
+        """List the pods soon: nodes were added."""
+        self._watch.add_nodes()
+
+    def resume(self, node: str) -> None:
+        """Reconcile the pods that were held because their node was not active."""
+        for key in self._held.pop(node, ()):
+            self._queue.add(key)
+
+    def remove_node(self, node: str) -> None:
+        """Forget a node without pods."""
+        self._held.pop(node, None)
+        self._allocators.remove(node)
+
+    async def evict(self, node: str, usage: UsageReader) -> None:
+        """Evict pods of a node under pressure, until cancelled.
+
+        Args:
+            node: name of the node.
+            usage: reads the usage of the node.
+        """
+        manager = EvictionManager(
+            self._dependencies,
+            self._nodes[node],
+            store=self._store,
+            allocator=self._allocators.of(node),
+            events=self._events,
+            usage=usage,
+        )
+        await manager.run()
 
     async def reconcile(self, key: str) -> float | None:
         """Reconcile one pod.
@@ -136,13 +169,15 @@ class PodController:
             BrokerError: retry.
         """
         state, snapshot = self._states.get(key), self._store.snapshot(key)
+        if self._hold(key, snapshot, state):
+            return None
         desired = PodVersion(snapshot.stored.uid) if snapshot else None
         if decide(desired, state.pod) is Action.DELETE:
             seconds = await self._termination.advance(state.delete_body(key), state, grace=0)
             if state.pod is not None:
                 return seconds or _STUBBORN_DELAY
             snapshot = self._store.snapshot(key, snapshot)
-        self._ledger.release_others(key, {snapshot.stored.uid} if snapshot else ())
+        self._claims.release_others(key, {snapshot.stored.uid} if snapshot else ())
         self._prerequisites.keep(key, _uid_to_run(snapshot, state))
         if mirror := self._store.mirror(key):
             await delete_now(self._dependencies.client, pod_path(mirror), mirror)
@@ -152,7 +187,7 @@ class PodController:
         if snapshot.stored.is_terminating:
             delay = await self._deletion.advance(snapshot, state)
             if state.pod is None:  # finalizers may keep the Pod object for long
-                self._ledger.release(snapshot.stored.uid)
+                self._claims.release(snapshot.stored.uid)
             return delay
         if snapshot.stored.of_daemon_set and not self._settings.daemon_sets:
             return None
@@ -163,7 +198,7 @@ class PodController:
             problem = exc
         # The status is written even where the pod could not be created or updated.
         if (latest := self._store.snapshot(key, snapshot)) and (status := _status(latest, state, problem)):
-            pending = self._allocator.pending_resize(latest.stored.uid)
+            pending = self._allocators.of(latest.stored.node).pending_resize(latest.stored.uid)
             await self._writer.write(latest, state, status, pending_resize=pending)
         again = self._seconds_to_next(key)
         if problem:
@@ -171,6 +206,15 @@ class PodController:
                 problem.at_most = min(again, problem.at_most or again)
             raise problem
         return again if delay is None else delay
+
+    def _hold(self, key: str, snapshot: PodSnapshot | None, state: ProviderState) -> bool:
+        """Return whether a pod is held; where Kubernetes has none, the node is that of the last one."""
+        name = snapshot.stored.node if snapshot else node_name(state.delete_body(key))
+        node = self._nodes.get(name)
+        if node is None or node.is_active:
+            return False
+        self._held.setdefault(name, set()).add(key)
+        return True
 
     async def _ensure_running_or_ended(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
         """Run a pod at the provider, or end it there where it may no longer run.
@@ -185,7 +229,7 @@ class PodController:
             return None
         if stored.deadline and stored.deadline <= self._clock():
             return await self._end(snapshot, state, _DEADLINE_EXCEEDED)
-        if disruption := self._allocator.disruption(stored.uid):
+        if disruption := self._allocators.of(stored.node).disruption(stored.uid):
             return await self._end(snapshot, state, disruption.why, disruption)
         await self._ensure_running(snapshot, state)
         return None
@@ -201,18 +245,18 @@ class PodController:
         if state.pod is not None and (state.is_terminating(stored.uid) or not state.has_ended(stored.uid)):
             delay = await self._termination.advance(snapshot.pod, state, grace=grace_period(snapshot.pod))
         if state.pod is None or state.has_ended(stored.uid):
-            self._ledger.release(stored.uid)
+            self._claims.release(stored.uid)
             return None
         return delay or _STUBBORN_DELAY
 
     async def _ensure_running(self, snapshot: PodSnapshot, state: ProviderState) -> None:
         """Run a pod at the provider, or fail the pod where it is not admitted."""
-        stored = snapshot.stored
-        if rejection := await self._allocator.admit(snapshot, state):
+        stored, allocator = snapshot.stored, self._allocators.of(snapshot.stored.node)
+        if rejection := await allocator.admit(snapshot, state):
             await self._fail(snapshot, state, rejection, prefix="Pod was rejected: ")
             return
         try:
-            written = await self._sync.sync(self._allocator.allocate(snapshot, state), state)
+            written = await self._sync.sync(allocator.allocate(snapshot, state), state)
         except PodRefused as exc:
             if stored.phase != "Pending":
                 raise
@@ -235,7 +279,7 @@ class PodController:
         delays = []
         if stored.deadline:
             delays.append((stored.deadline - self._clock()).total_seconds())
-        if self._allocator.pending_resize(stored.uid):
+        if self._allocators.of(stored.node).pending_resize(stored.uid):
             delays.append(RESIZE_RETRY)
         if renewal := self._prerequisites.volumes.seconds_to_renewal(key):
             delays.append(renewal)
@@ -249,12 +293,12 @@ class PodController:
         if disruption and disruption.grace is not None:
             grace = disruption.grace
             pod = {**pod, "metadata": {**pod["metadata"], "deletionGracePeriodSeconds": grace}}
-        self._ledger.mark_leaving(uid)
+        self._claims.mark_leaving(uid)
         delay = await self._termination.advance(pod, state, grace=grace)
         if delay is None:
             await self._fail(snapshot, state, why, disruption=disruption)
             if state.pod is None:
-                self._ledger.release(uid)
+                self._claims.release(uid)
         return delay
 
     async def _fail(
@@ -284,23 +328,15 @@ class PodController:
         self._prerequisites.volumes.mark_due(key)
         self._queue.add(key)
 
-    async def _watch(self) -> None:
-        """Watch the pods that are bound to this node."""
-        events = list_and_watch(
-            self._dependencies.client,
-            "/api/v1/pods",
-            field_selector=f"spec.nodeName={self._node.name}",
-            clock=self._clock,
-            random=self._dependencies.random,
-            on_sync=self._on_sync,
-        )
-        async for type_, obj in events:
-            if obj is None:
-                self._listed.set()
-            elif type_ == "DELETED":
-                self._remove(obj.key)
-            else:
-                self._put(obj)
+    def _handle(self, event: Event) -> None:
+        """Record an event of the watch."""
+        type_, obj = event
+        if obj is None:
+            self._listed.set()
+        elif type_ == "DELETED":
+            self._remove(obj.key)
+        else:
+            self._put(obj)
 
     def _put(self, obj: RawObject) -> None:
         if not (snapshot := self._store.put(obj)):
@@ -309,16 +345,16 @@ class PodController:
             return
         stored = snapshot.stored
         ended = self._states.get(obj.key).has_ended(stored.uid)  # known here before the watch reports it
-        if stored.phase == "Running" and not ended and stored.uid not in self._ledger:
+        if stored.phase == "Running" and not ended and stored.uid not in self._claims:
             # After a restart, running pods are counted before any new pod is admitted.
-            self._allocator.count(snapshot)
+            self._allocators.of(stored.node).count(snapshot)
         if stored.is_terminating or stored.has_ended:
-            self._ledger.mark_leaving(stored.uid)
+            self._claims.mark_leaving(stored.uid)
         self._queue.add(obj.key)
 
     def _remove(self, key: str) -> None:
         if deleted := self._store.remove(key):
-            self._ledger.mark_leaving(deleted.uid)
+            self._claims.mark_leaving(deleted.uid)
             self._states.get(key).record_deleted(deleted.raw)
             self._queue.add(key)
 
@@ -340,7 +376,7 @@ class PodController:
             backoff.reset()
             for key in found:
                 if snapshot := self._store.snapshot(key):
-                    self._allocator.recount(snapshot, self._states.get(key))
+                    self._allocators.of(snapshot.stored.node).recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
 

@@ -25,7 +25,7 @@ class PodDeletion:
     """Advances the deletion of pods.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         termination: terminates pods at the provider.
         writer: writes the statuses of terminating pods.
     """

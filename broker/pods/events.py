@@ -28,6 +28,7 @@ from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import AlreadyExists, ApiError, NotFound
 from broker.kubernetes.objects import to_time
+from broker.nodes import node_name
 from broker.types import Object
 
 COMPONENT = "virtual-kubelet-web"
@@ -55,6 +56,7 @@ class _EventKey(NamedTuple):
     """The fields in which two repetitions of an event are equal."""
 
     involved: str
+    node: str
     namespace: str
     name: str
     uid: str
@@ -76,7 +78,7 @@ class EventRecorder:
     """Records events. :meth:`record` returns at once; :meth:`run` writes the events.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         is_busy: returns whether statuses are to be written, which come first.
         on_drop: is called with the type of each event that is dropped because too many wait.
     """
@@ -89,7 +91,7 @@ class EventRecorder:
         on_drop: Callable[[Kind], None] = lambda _: None,
     ) -> None:
         self._client = dependencies.client
-        self._node_name = dependencies.node.name
+        self._fleet = dependencies.settings.node_name
         self._clock = dependencies.clock
         self._is_busy = is_busy
         self._on_drop = on_drop
@@ -112,6 +114,7 @@ class EventRecorder:
         metadata = involved["metadata"]
         key = _EventKey(
             involved.get("kind", "Pod"),
+            self._node_of(involved),
             metadata.get("namespace", ""),
             metadata["name"],
             metadata.get("uid", ""),
@@ -130,6 +133,11 @@ class EventRecorder:
             waiting.popitem(last=False)
             self._on_drop(kind)
         self._wake.set()
+
+    def _node_of(self, involved: Object) -> str:
+        if involved.get("kind") == "Node":
+            return str(involved["metadata"]["name"])
+        return node_name(involved) or self._fleet
 
     async def run(self) -> None:
         """Write the recorded events, until cancelled."""
@@ -207,9 +215,9 @@ class EventRecorder:
             "type": key.kind,
             "reason": key.reason,
             "message": key.message,
-            "source": {"component": COMPONENT, "host": self._node_name},
+            "source": {"component": COMPONENT, "host": key.node},
             "reportingComponent": COMPONENT,
-            "reportingInstance": self._node_name,
+            "reportingInstance": key.node,
             "firstTimestamp": to_time(times[0]),
             "lastTimestamp": to_time(times[-1]),
             "eventTime": None,

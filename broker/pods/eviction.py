@@ -19,6 +19,7 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.errors import ProviderError
 from broker.kubernetes.quantity import amounts
+from broker.node_info import NodeInfo
 from broker.pods.admission import Rejection
 from broker.pods.allocation import Allocator
 from broker.pods.events import EventRecorder, Kind
@@ -60,7 +61,8 @@ class EvictionManager:
     """Evicts pods of one node by the setting `EVICTION_HARD`.
 
     Args:
-        dependencies: of the node; the pressures of its `node` are updated.
+        dependencies: of the broker.
+        node: the node, whose pressures are updated.
         store: the pods that Kubernetes has.
         allocator: knows the running pods, and has pods end.
         events: records events on the node.
@@ -70,6 +72,7 @@ class EvictionManager:
     def __init__(
         self,
         dependencies: Dependencies,
+        node: NodeInfo,
         *,
         store: PodStore,
         allocator: Allocator,
@@ -77,7 +80,7 @@ class EvictionManager:
         usage: UsageReader,
     ) -> None:
         settings = dependencies.settings
-        self._node = dependencies.node
+        self._node = node
         self._clock = dependencies.clock
         self._store = store
         self._allocator = allocator

@@ -61,7 +61,7 @@ class ObjectCache:
     """Objects that are read by pods. An asynchronous context manager: at its end, no object is watched any more.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         on_change: is called with the key of each pod whose object has changed, was created or deleted, or can be
             read after a failure.
         linger: seconds for which an object is watched after its last reader has left.

@@ -35,7 +35,7 @@ class Prerequisites:
     """Resolves the volumes of pods and their environments.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         services: the services of the cluster, for environment variables.
         objects: the ConfigMaps and Secrets.
         events: records missing objects.
@@ -53,7 +53,7 @@ class Prerequisites:
         events: EventRecorder,
     ) -> None:
         self._provider = dependencies.provider
-        self._node = dependencies.node
+        self._nodes = dependencies.nodes
         self._services = services
         self._objects = objects
         self._events = events
@@ -151,7 +151,7 @@ class Prerequisites:
         }
         found = await self._objects.read(Reader(key(pod), "environment"), ids.values())
         sources = {reference: data_of(reference, found.get(id_)) for reference, id_ in ids.items()}
-        resolution = resolve(pod, unresolved, sources=sources, services=services, node=self._node)
+        resolution = resolve(pod, unresolved, sources=sources, services=services, node=self._nodes.of(pod))
         for problem in resolution.problems:
             self._events.record(pod, problem.type, problem.reason, problem.message)
         return resolution.environments

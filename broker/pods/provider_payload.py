@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -14,13 +15,17 @@ Environment = Mapping[str, Variables]
 """Container name → its variables."""
 
 
-def payload(pod: Object, environments: Environments) -> Object:
+def payload(
+    pod: Object, environments: Environments, annotations: Mapping[str, str] = MappingProxyType({})
+) -> Object:
     """Return the payload of a pod: the pod with its environment, as far as it is resolved.
 
     As in the original broker, the payload has no `kind` and no `apiVersion`, and always a `status`, which existing
     providers fill in.
     """
     metadata = {name: value for name, value in pod["metadata"].items() if name != "managedFields"}
+    if annotations:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
     spec = dict(pod["spec"])
     for kind in CONTAINER_KINDS:
         if of_kind := spec.get(kind):

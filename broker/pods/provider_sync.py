@@ -8,6 +8,7 @@ from broker.dependencies import Dependencies
 from broker.errors import BrokerError, ProviderError, ProviderRefused
 from broker.pods.actions import Action, PodVersion, decide
 from broker.pods.events import EventRecorder
+from broker.pods.payload_annotations import annotations_for
 from broker.pods.prerequisites import PodWaits, Prerequisites
 from broker.pods.provider_payload import digest, payload
 from broker.pods.provider_state import ProviderState
@@ -30,7 +31,7 @@ class ProviderSync:
     """Creates, updates and deletes pods at the provider, and records an event for each attempt.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         prerequisites: reads the objects that a pod needs.
         events: records the events.
         statuses: reads the status of a pod whose update answers 404.
@@ -44,6 +45,7 @@ class ProviderSync:
         events: EventRecorder,
         statuses: StatusSource,
     ) -> None:
+        self._nodes = dependencies.nodes
         self._provider = dependencies.provider
         self._prerequisites = prerequisites
         self._events = events
@@ -74,7 +76,9 @@ class ProviderSync:
                 case Action.BUILD_PAYLOAD:
                     if not state.has(stored.uid):
                         volumes = await self._prerequisites.new_volumes(snapshot.pod, state)
-                    payload_ = payload(snapshot.pod, await self._prerequisites.environments(snapshot.pod, state))
+                    environments = await self._prerequisites.environments(snapshot.pod, state)
+                    annotations = annotations_for(snapshot.pod, self._nodes.of(snapshot.pod))
+                    payload_ = payload(snapshot.pod, environments, annotations)
                     desired = PodVersion(stored.uid, digest(payload_))
                 case Action.DELETE:
                     raise RetryLater("a pod of this name with another UID has to end first")

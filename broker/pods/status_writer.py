@@ -16,7 +16,7 @@ class StatusWriter:
     """Merges a reported status into the status in Kubernetes, and writes the difference.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         store: gets each pod as written.
 
     Attributes:
@@ -25,7 +25,7 @@ class StatusWriter:
 
     def __init__(self, dependencies: Dependencies, store: PodStore) -> None:
         self._client = dependencies.client
-        self._node = dependencies.node
+        self._nodes = dependencies.nodes
         self._clock = dependencies.clock
         self._store = store
         self.in_progress = 0
@@ -61,7 +61,7 @@ class StatusWriter:
             pod,
             reported,
             now=self._clock(),
-            host_ips=self._node.host_ips,
+            host_ips=self._nodes.of(pod).host_ips,
             generation=pod["metadata"].get("generation") if is_acknowledged or is_observed else None,
             pending_resize=pending_resize,
         )

@@ -1,4 +1,4 @@
-"""The pods that Kubernetes has on this node, as received from its watch.
+"""The pods that Kubernetes has on the nodes of this broker, as received from its watch.
 
 A node may have thousands of pods, so each is kept as the exact bytes of its JSON (docs/decisions/0012) together
 with the few fields that are read without decoding. A :class:`PodSnapshot` decodes a pod at most once: the
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker.kubernetes.objects import Metadata, RawObject, controller
+from broker.nodes import node_name
 from broker.pods.actions import active_deadline
 from broker.pods.phase import TERMINAL
 from broker.types import Object
@@ -33,6 +34,7 @@ class StoredPod(NamedTuple):
         phase: `status.phase`.
         of_daemon_set: whether the pod belongs to a DaemonSet.
         deadline: the time at which the pod exceeds its `activeDeadlineSeconds`; None: never.
+        node: the name of its node.
     """
 
     metadata: Metadata
@@ -40,6 +42,7 @@ class StoredPod(NamedTuple):
     phase: str
     of_daemon_set: bool
     deadline: datetime | None
+    node: str
 
     @property
     def key(self) -> str:
@@ -98,6 +101,7 @@ class PodStore:
 
     def __init__(self) -> None:
         self._pods: dict[str, StoredPod] = {}
+        self._by_node: dict[str, dict[str, None]] = {}  # node → keys
         self._mirrors: dict[str, Metadata] = {}
 
     def __len__(self) -> int:
@@ -135,6 +139,19 @@ class PodStore:
         """Return the UID of every pod."""
         return {stored.uid for stored in self._pods.values()}
 
+    def on(self, node: str) -> "NodePods":
+        """Return the pods of one node."""
+        return NodePods(self, node)
+
+    def node_of(self, namespace: str, name: str) -> str | None:
+        """Return the node of a pod; None where Kubernetes has none of that name."""
+        stored = self._pods.get(f"{namespace}/{name}")
+        return stored.node if stored else None
+
+    def stored_on(self, node: str) -> list[StoredPod]:
+        """Return the pods that are bound to a node."""
+        return [self._pods[key] for key in self._by_node.get(node, ())]
+
     def terminating(self) -> list[StoredPod]:
         """Return the pods that are being deleted and have no terminal phase yet."""
         return [stored for stored in self._pods.values() if stored.is_terminating and not stored.has_ended]
@@ -158,7 +175,10 @@ class PodStore:
     def remove(self, key: str) -> StoredPod | None:
         """Remove a deleted pod and return its last version; None where there was none."""
         self._mirrors.pop(key, None)
-        return self._pods.pop(key, None)
+        removed = self._pods.pop(key, None)
+        if removed:
+            self._unbind(key, removed.node)
+        return removed
 
     def mirror(self, key: str) -> Metadata | None:
         """Return the metadata of a mirror pod; None where there is none under the key."""
@@ -174,12 +194,43 @@ class PodStore:
 
     def _put(self, key: str, metadata: Metadata, pod: Object) -> PodSnapshot:
         pod["metadata"].pop("managedFields", None)
-        owner = controller(pod)
+        owner, node, before = controller(pod), node_name(pod), self._pods.get(key)
+        if before and before.node != node:  # another pod of the same name
+            self._unbind(key, before.node)
+        self._by_node.setdefault(node, {})[key] = None
         stored = self._pods[key] = StoredPod(
             metadata,
             msgspec.json.encode(pod),
             phase=(pod.get("status") or {}).get("phase") or "Pending",
             of_daemon_set=owner is not None and owner.get("kind") == "DaemonSet",
             deadline=active_deadline(pod),
+            node=node,
         )
         return PodSnapshot(stored, pod)
+
+    def _unbind(self, key: str, node: str) -> None:
+        keys = self._by_node[node]
+        keys.pop(key, None)
+        if not keys:
+            del self._by_node[node]
+
+
+class NodePods:
+    """The pods of one node."""
+
+    def __init__(self, store: PodStore, node: str) -> None:
+        self._store = store
+        self._node = node
+
+    def find(self, namespace: str, name: str) -> bytes | None:
+        """Return a pod in JSON; None where the node has none of that name."""
+        stored = self._store.get(f"{namespace}/{name}")
+        return stored.raw if stored and stored.node == self._node else None
+
+    def all(self) -> Iterable[bytes]:
+        """Return every pod in JSON."""
+        return [stored.raw for stored in self._store.stored_on(self._node)]
+
+    def uids(self) -> set[str]:
+        """Return the UID of every pod."""
+        return {stored.uid for stored in self._store.stored_on(self._node)}

@@ -38,7 +38,7 @@ class PodTermination:
     """Terminates pods at the provider.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         sync: sends the requests.
         statuses: reads the status of pods that end.
     """

@@ -37,9 +37,14 @@ class RetryLater(BrokerError):
 
 
 class WorkQueue:
-    """Keys to process. A key that is added while it is being processed is processed once more."""
+    """Keys to process. A key that is added while it is being processed is processed once more.
 
-    def __init__(self) -> None:
+    Args:
+        kind: what a key names, for the logs.
+    """
+
+    def __init__(self, kind: str = "pod") -> None:
+        self._kind = kind
         self._ready: asyncio.Queue[str | None] = asyncio.Queue()
         self._waiting: set[str] = set()
         self._working: set[str] = set()
@@ -58,6 +63,15 @@ class WorkQueue:
         self._backoffs.pop(key, None)
         self._add(key)
 
+    def add_after(self, key: str, delay: float) -> None:
+        """Process a key after some seconds, if nothing processes it earlier."""
+        loop, timer = asyncio.get_running_loop(), self._timers.get(key)
+        if self._stopped or key in self._waiting or (timer and timer.when() <= loop.time() + delay):
+            return
+        if timer:
+            timer.cancel()
+        self._timers[key] = loop.call_later(delay, self._add, key)
+
     def retry_failed(self) -> None:
         """Process every failed key now: the cause of the failures, such as an outage, may be over."""
         for key in list(self._backoffs):
@@ -75,7 +89,7 @@ class WorkQueue:
         self._workers = workers
         async with asyncio.TaskGroup() as group:
             for number in range(workers):
-                group.create_task(self._run(work), name=f"pod worker {number}")
+                group.create_task(self._run(work), name=f"worker {number}")
 
     def stop(self) -> None:
         """Accept no more keys; the workers finish the keys that are ready."""
@@ -99,8 +113,8 @@ class WorkQueue:
             if key in self._again:
                 self._again.discard(key)
                 self._add(key)
-            elif delay is not None and not self._stopped:
-                self._timers[key] = asyncio.get_running_loop().call_later(delay, self._add, key)
+            elif delay is not None:
+                self.add_after(key, delay)
 
     def _add(self, key: str) -> None:
         if self._stopped:
@@ -116,9 +130,9 @@ class WorkQueue:
     def _delay_after(self, error: Exception, key: str) -> float:
         backoff = self._backoffs.setdefault(key, Backoff(_SHORTEST_DELAY, _LONGEST_DELAY))
         delay = backoff.after(error, at_most=getattr(error, "at_most", None))
-        known = {"pod": key, "failures": backoff.failures, "retry_in": round(delay, 3)}
+        known = {self._kind: key, "failures": backoff.failures, "retry_in": round(delay, 3)}
         if isinstance(error, BrokerError):
-            log.info("pod is retried", error=str(error), **known)
+            log.info(f"{self._kind} is retried", error=str(error), **known)
         else:
-            log.error("pod is retried after an unexpected error", exc_info=error, **known)
+            log.error(f"{self._kind} is retried after an unexpected error", exc_info=error, **known)
         return delay

@@ -24,10 +24,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{/* The names of the nodes, as a JSON array. */}}
+{{/* Whether there is a fleet of nodes; empty if not. */}}
+{{- define "vkw.isFleet" -}}
+{{- if or .Values.fleet.pools .Values.fleet.adopt }}true{{ end -}}
+{{- end -}}
+
+{{/* The names of the nodes, as a JSON array; of a fleet, the first node of each pool. */}}
 {{- define "vkw.nodeNames" -}}
 {{- $names := list -}}
-{{- if eq .Values.node.naming "fixed" -}}
+{{- if include "vkw.isFleet" . -}}
+{{- range .Values.fleet.pools -}}
+{{- if .count -}}
+{{- $names = append $names (printf "%s-0" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- else if eq .Values.node.naming "fixed" -}}
 {{- $names = append $names .Values.node.name -}}
 {{- else -}}
 {{- range until (int .Values.replicas) -}}

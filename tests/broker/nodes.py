@@ -10,8 +10,9 @@ from broker.dependencies import Clock, Dependencies, utc_now
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.node_info import NodeInfo
+from broker.nodes import Nodes
 from broker.provider import ProviderClient
-from broker.runner import Node
+from broker.runner import Broker
 from broker.settings import Settings
 
 
@@ -35,16 +36,16 @@ def dependencies_of(
         settings=settings or settings_of_a_node(url, node_name=node.name),
         client=client,
         provider=provider or ProviderClient(url),
-        node=node,
+        nodes=Nodes([node]),
         clock=clock,
         random=Random(1),
     )
 
 
 @asynccontextmanager
-async def running_node(settings: Settings, config: ClusterConfig) -> AsyncIterator[Node]:
+async def running_node(settings: Settings, config: ClusterConfig) -> AsyncIterator[Broker]:
     """Run a node for the duration of the block."""
-    node = Node(settings, config, random=Random(1))
+    node = Broker(settings, config, random=Random(1))
     stop = asyncio.Event()
     task = asyncio.create_task(node.run(stop), name="the node under test")
     try:

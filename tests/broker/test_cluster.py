@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from broker.node import status as node_status
-from broker.runner import Node
+from broker.runner import Broker
 from tests.broker.cluster import REAL, Corner
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.conftest import Serve
@@ -27,7 +27,7 @@ class Stage:
         self.corner = corner
         self.provider = provider
 
-    def node(self) -> AbstractAsyncContextManager[Node]:
+    def node(self) -> AbstractAsyncContextManager[Broker]:
         """Run the node."""
         # A cluster elsewhere needs an address of this machine to fetch logs from.
         address = {"pod_ip": os.environ.get("VKUBELET_POD_IP", "127.0.0.1"), "kubelet_host": None}

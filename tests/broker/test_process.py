@@ -17,9 +17,9 @@ import pytest
 import yaml
 from aiohttp import ClientSession
 
+from broker import runner
 from broker.__main__ import allow_open_files, limit_tls_buffers
 from broker.pods.controller import PodController
-from broker.runner import Node
 from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority
 from tests.broker.nodes import settings_of_a_node
@@ -242,7 +242,7 @@ async def test_a_failing_task_stops_the_node(
 
     monkeypatch.setattr(PodController, "run", fail)
     with pytest.raises(ZeroDivisionError):
-        await Node(settings_of_a_node(stub.url), cluster).run(asyncio.Event())
+        await runner.Broker(settings_of_a_node(stub.url), cluster).run(asyncio.Event())
 
 
 def test_a_tls_connection_has_a_small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from broker.kubelet.health import is_ready, report
 from broker.kubernetes.config import ClusterConfig
 from broker.node import lease as lease_module
 from broker.node.lease import LeaseLost
-from broker.runner import Node
+from broker.runner import Broker
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.waiting import eventually
@@ -68,7 +68,7 @@ async def test_a_broker_that_was_replaced_stops(
     api: ApiServer, cluster: ClusterConfig, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_module, "PERIOD", 0.1)
-    node = Node(settings_of_a_node(stub.url, lease_identity="first"), cluster)
+    node = Broker(settings_of_a_node(stub.url, lease_identity="first"), cluster)
     running = asyncio.create_task(node.run(asyncio.Event()))
     await api.until(lambda: holder(api) == "node_first")
     lease = api.store.get("leases", "node", "kube-node-lease")

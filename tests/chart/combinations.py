@@ -43,5 +43,22 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "dedicated", "operator": "Exists"}],
         "priorityClassName": "system-cluster-critical",
     },
+    "a_fleet": {
+        "node": {"name": "fleet"},
+        "fleet": {
+            "pools": [
+                {
+                    "name": "spot",
+                    "count": 200,
+                    "capacity": {"cpu": "16", "memory": "64Gi", "pods": "110"},
+                    "zones": ["eu-1a", "eu-1b"],
+                    "taints": [{"key": "spot", "effect": "NoSchedule"}],
+                    "registerDelay": "30s",
+                    "drain": True,
+                }
+            ],
+            "adopt": {"kwok.x-k8s.io/node": "fake"},
+        },
+    },
     "nothing_that_can_be_off": {"node": {"taint": {"enabled": False}}, "podDisruptionBudget": {"enabled": False}},
 }

@@ -17,7 +17,7 @@ import pytest
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
-from broker.runner import Node
+from broker.runner import Broker
 from tests.broker.apiserver import ApiServer
 from tests.broker.apiserver.server import Request
 from tests.broker.nodes import running_node, settings_of_a_node
@@ -137,6 +137,16 @@ def _granted(rule: Object, namespace: str) -> Iterator[Access]:
                     yield Access(verb, group, resource, namespace, name)
 
 
+def uncovered(accesses: Iterable[Access], rules: Iterable[Access]) -> set[Access]:
+    """Return the accesses that no rule allows."""
+    return {access for access in accesses if not any(covers(rule, access) for rule in rules)}
+
+
+def unused(rules: Iterable[Access], accesses: Iterable[Access]) -> set[Access]:
+    """Return the rules that allow none of the accesses."""
+    return {rule for rule in rules if not any(covers(rule, access) for access in accesses)}
+
+
 def covers(rule: Access, access: Access) -> bool:
     """Return whether a rule allows an access."""
     return rule[:3] == access[:3] and rule.namespace in ("", access.namespace) and rule.name in ("", access.name)
@@ -168,6 +178,34 @@ async def run_the_scenario(api: ApiServer, cluster: ClusterConfig, provider_url:
     renewals = len(api.requests_to("PUT", "/leases/"))
     async with running_node(settings_of_a_node(provider_url, labels={"zone": "a"}), cluster):
         await api.until(lambda: len(api.requests_to("PUT", "/leases/")) > renewals + 3)  # each one late
+
+
+async def run_a_fleet(api: ApiServer, cluster: ClusterConfig, provider_url: str) -> None:
+    """Run two nodes of a ConfigMap; drain and remove one with a pod, and adopt another."""
+
+    def fleet(count: int) -> Object:
+        pools = f"pools: [{{name: a, count: {count}, drain: true}}]"
+        adopt = "adopt: {theirs: 'yes'}" if count == 1 else ""
+        return {"metadata": {"name": "fleet", "namespace": "shop"}, "data": {"fleet.yaml": f"{pools}\n{adopt}"}}
+
+    theirs = {"metadata": {"name": "theirs", "labels": {"theirs": "yes"}}, "spec": {}}
+    api.store.create("configmaps", fleet(2), "shop")
+    api.store.create("nodes", theirs, "")
+    settings = settings_of_a_node(provider_url, fleet="configmap:shop/fleet")
+    async with running_node(settings, cluster):
+        await api.until(lambda: is_ready(api.store.find("nodes", "a-1")))
+        await api.until(lambda: api.store.find("leases", "a-0", "kube-node-lease"))
+        lease = api.store.get("leases", "a-0", "kube-node-lease")
+        lease["metadata"]["labels"] = {"theirs": "yes"}
+        api.store.update("leases", lease)  # a conflict: it is read again
+        await api.until(lambda: api.requests_to("GET", "/leases/a-0"))
+        api.store.create("pods", {**a_pod(wants="settings", nodeName="a-1"), "metadata": {"name": "last"}}, "shop")
+        await api.until(lambda: is_ready(api.store.find("pods", "last", "shop")))
+        api.store.update("configmaps", {**api.store.get("configmaps", "fleet", "shop"), "data": fleet(1)["data"]})
+        await api.until(lambda: is_ready(api.store.find("nodes", "theirs")))
+        await api.until(lambda: api.store.find("leases", "a-1", "kube-node-lease") is None)
+        assert api.store.find("nodes", "a-1") is None
+        assert api.store.find("pods", "last", "shop") is None
 
 
 async def run_pods_with_volumes(api: ApiServer) -> None:
@@ -218,7 +256,7 @@ def a_pod(*, wants: str, **spec: Any) -> Object:
     }
 
 
-async def ask_for_metrics(node: Node) -> None:
+async def ask_for_metrics(node: Broker) -> None:
     """Call the kubelet API with a token, as Prometheus does."""
     trust = ssl.create_default_context()
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
@@ -237,12 +275,18 @@ async def test_the_permissions_are_those_that_are_used(
     monkeypatch.setattr("broker.node.lease.LATE", 0)  # each renewal is late, after which the Node is read
     async with providing(Ways(reports_changes=True, extensions=("podStatuses", "podVolumes"))) as stub:
         await run_the_scenario(api, cluster, stub.url)
+        asked = asked_for(api.requests)
+        api.requests.clear()
+        await run_a_fleet(api, cluster, stub.url)
+        asked_by_fleet = asked_for(api.requests)
     missed = calls_in_the_code().keys() - reached
-    assert not missed, "calls that the scenario does not make, so that their permissions are not tested"
+    assert not missed, "calls that the scenarios do not make, so that their permissions are not tested"
     rules = set(allowed(render({"node": {"name": NODE}})))
-    asked = asked_for(api.requests)
-    assert {access for access in asked if not any(covers(rule, access) for rule in rules)} == set()
-    assert {rule for rule in rules if not any(covers(rule, access) for access in asked)} == set()
+    assert uncovered(asked, rules) == unused(rules, asked) == set()
+    rules_of_fleet = set(
+        allowed(render({"node": {"name": NODE}, "fleet": {"pools": [{"name": "a", "count": 2}]}}))
+    )
+    assert uncovered(asked_by_fleet, rules_of_fleet) == unused(rules_of_fleet - rules, asked_by_fleet) == set()
 
 
 def test_nodes_cannot_change_other_nodes() -> None:

@@ -26,6 +26,7 @@ ISSUER = COMBINATIONS["a_certificate_by_cert_manager"]
 SECRET = COMBINATIONS["a_certificate_from_a_secret"]
 POLICY = {"networkPolicy": {"enabled": True}}
 MONITOR = {"serviceMonitor": {"enabled": True}}
+FLEET = COMBINATIONS["a_fleet"]
 ORDINAL = {"node": {"naming": "ordinal"}}
 
 OTHERWISE: dict[str, tuple[dict[str, Any], Any]] = {
@@ -41,6 +42,9 @@ OTHERWISE: dict[str, tuple[dict[str, Any], Any]] = {
     "node.taint.key": ({}, "example.com/other"),
     "node.taint.value": ({}, "other"),
     "node.taint.effect": ({}, "NoExecute"),
+    "fleet.pools": ({}, [{"name": "spot", "count": 2, "capacity": {"cpu": "8"}}]),
+    "fleet.adopt": ({}, {"kwok.x-k8s.io/node": "fake"}),
+    "fleet.seed": (FLEET, 7),
     "broker.env": ({}, {"POD_SYNC_WORKERS": "8"}),
     "broker.envFrom": ({}, [{"secretRef": {"name": "other"}}]),
     "broker.resources": ({}, {"limits": {"memory": "1Gi"}}),

@@ -196,12 +196,15 @@ class PodDirectory:
                 if lock is None:
                     return False
                 if self._instances() in ([], [self._number]):
-                    remove_tree(str(self._pod_directory))
+                    self._remove_all()
                 return True
         except FileNotFoundError:
             return True
         except OSError as exc:
             raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
+
+    def _remove_all(self) -> None:
+        remove_tree(str(self._pod_directory))
 
     def request_usage(self) -> bool:
         """Ask the pod's shim to measure the usage of its containers; return whether one runs."""

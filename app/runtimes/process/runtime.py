@@ -106,7 +106,7 @@ class ProcessRuntime(Runtime):
         Raises:
             InvalidRequest: a field is not supported.
         """
-        validate_spec(pod.manifest, user=os.geteuid())
+        validate_spec(pod.manifest, user=self._user(pod.manifest))
         status = build_observed_status(pod, Observation(now), at=now, scheme=self.scheme)
         return Timeline([Transition(now, status)], continues_at=now)
 
@@ -118,7 +118,7 @@ class ProcessRuntime(Runtime):
         Raises:
             InvalidRequest: the change affects a process.
         """
-        spec = validate_spec(pod.manifest, user=os.geteuid())
+        spec = validate_spec(pod.manifest, user=self._user(pod.manifest))
         if not spec.extends(decode_spec(before)):
             raise InvalidRequest("a running pod cannot be changed; delete and create it again", field="spec")
         status = with_new_containers(pod, _observed(current.status, pod.manifest))
@@ -157,7 +157,9 @@ class ProcessRuntime(Runtime):
         if not _is_final(observations):
             # A pod that has run and lost its state file is not run again, nor is one of another runtime.
             may_start = (
-                pod.deletion_requested_at is None and not has_started(current.status) and can_run(pod.manifest)
+                pod.deletion_requested_at is None
+                and not has_started(current.status)
+                and self._can_run(pod.manifest)
             )
             has_shim = self._ensure_shim(directory, pod, may_start=may_start)
             observations = directory.observations()
@@ -294,6 +296,18 @@ class ProcessRuntime(Runtime):
             mounts=self.settings.mounts,
         )
 
+    def _user(self, manifest: Manifest) -> int:
+        """Return the number of the user that the containers of a pod run as."""
+        return os.geteuid()
+
+    def _can_run(self, manifest: Manifest) -> bool:
+        """Return whether the containers can run; those of a pod that another runtime accepted may not."""
+        try:
+            validate_spec(manifest, user=self._user(manifest))
+        except InvalidRequest:
+            return False
+        return True
+
     def _inherited_variables(self) -> dict[str, str]:
         """Return the variables that a container has unless the pod sets them."""
         return inherited_variables()
@@ -303,15 +317,6 @@ def ends_input(pod: AcceptedPod, container: str) -> bool:
     """Return whether the end of an attached client's input is that of a container's."""
     containers = ordered_containers(decode_spec(pod.manifest))
     return any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)
-
-
-def can_run(manifest: Manifest) -> bool:
-    """Return whether the containers can run as processes; a pod that another runtime accepted may not."""
-    try:
-        validate_spec(manifest, user=os.geteuid())
-    except InvalidRequest:
-        return False
-    return True
 
 
 def _is_final(observations: tuple[Observation, ...]) -> bool:

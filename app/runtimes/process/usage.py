@@ -34,14 +34,14 @@ class _Container(msgspec.Struct, frozen=True):
     memory: int
 
 
-class _Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True):
     """The content of `usage.json`; `at` is in seconds since 1970."""
 
     at: float
     containers: dict[str, _Container]
 
 
-_DECODER = msgspec.json.Decoder(_Usage)
+_DECODER = msgspec.json.Decoder(Usage)
 
 
 class ProcessUsage(PodUsage):
@@ -84,7 +84,7 @@ class ProcessUsage(PodUsage):
         is_recent = usage is not None and abs(at.timestamp() - usage.at) <= _OLDEST_SECONDS
         return found if is_recent else []
 
-    def _read(self) -> _Usage | None:
+    def _read(self) -> Usage | None:
         try:
             return _DECODER.decode((self._directory.path / USAGE).read_bytes())
         except (OSError, msgspec.DecodeError):
@@ -106,7 +106,7 @@ class ProcessUsage(PodUsage):
             return None
 
 
-def _stats(status: PodStatus, usage: _Usage) -> Iterator[ContainerStats]:
+def _stats(status: PodStatus, usage: Usage) -> Iterator[ContainerStats]:
     at = rfc3339_micro(datetime.fromtimestamp(usage.at, UTC))
     for container in status.all_containers:
         running, used = container.state.running, usage.containers.get(container.name)

@@ -57,6 +57,8 @@ def sweep(root: Path) -> None:
 
 def _is_stale(pod_directory: Path) -> bool:
     """Return whether only files of volumes are there, for too long."""
+    if pod_directory.stat().st_uid != os.geteuid():  # it was created, and given to the user of its job
+        return False
     age = time.time() - volumes_of(pod_directory).stat().st_mtime
     return age > KEPT.total_seconds() and os.listdir(pod_directory) == [_DIRECTORY]
 

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from app.core.errors import Unavailable
+from app.runtimes.slurm.users import User
 
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_CLUSTERS")
 _KEPT_PREFIX = "SBATCH_"
@@ -21,28 +22,29 @@ class SlurmError(Unavailable):
     """A command of Slurm has failed, or its controller does not answer; the message is the command's."""
 
 
-def environment() -> Mapping[str, str]:
-    """Return the environment of the commands, which is that of jobs too."""
+def environment(user: User | None = None) -> Mapping[str, str]:
+    """Return the environment of the commands of a user, which is that of jobs too."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIX)}
-    return {"PATH": os.defpath, **kept}
+    return {"PATH": os.defpath, **kept, **(user.variables if user else {})}
 
 
-def run(command: Sequence[str], *, script: str = "", keep: Sequence[int] = ()) -> str:
+def run(command: Sequence[str], *, script: str = "", keep: Sequence[int] = (), user: User | None = None) -> str:
     """Run a command and return its output.
 
     Args:
         command: its words.
         script: its standard input.
         keep: descriptors that it holds open until it ends.
+        user: the user that it runs as; None for that of the provider.
 
     Raises:
         SlurmError: it fails, is not installed or takes too long.
     """
     try:
         done = subprocess.run(  # noqa: S603 - no shell; the words are checked by the callers
-            command,
+            [*(user.prefix if user else []), *command],
             input=script,
-            env={**environment(), **({"SLURM_TIME_FORMAT": "%s"} if command[0] == "squeue" else {})},
+            env={**environment(user), **({"SLURM_TIME_FORMAT": "%s"} if command[0] == "squeue" else {})},
             cwd="/",
             pass_fds=keep,
             capture_output=True,

@@ -17,6 +17,7 @@ Three rules make sure that a pod runs once, whatever is killed and whenever:
 """
 
 import contextlib
+import os
 import shlex
 import shutil
 import time
@@ -29,8 +30,10 @@ import msgspec
 from app.runtimes.process.pod_dir import PodDirectory, ShimError
 from app.runtimes.process.shim.job import JOB, PLAN
 from app.runtimes.process.shim.record import STOP, Stop, replace
+from app.runtimes.process.shim.volumes import remove_tree
 from app.runtimes.slurm.commands import SlurmError, is_unreachable, run
 from app.runtimes.slurm.job_queue import JobKey, job_name
+from app.runtimes.slurm.users import User, as_owner_of, as_provider
 
 _SUBMITTED = "submitted.json"
 _SIGNALLED = "signalled"
@@ -76,7 +79,11 @@ class JobDirectory(PodDirectory):
     @property
     def key(self) -> JobKey:
         """The key of the pod instance in the queue."""
-        return JobKey(self._pod_directory.name, self._number)
+        try:
+            user = self._pod_directory.lstat().st_uid
+        except FileNotFoundError:
+            user = os.geteuid()
+        return JobKey(self._pod_directory.name, self._number, user)
 
     @property
     def older(self) -> list[JobKey]:
@@ -85,7 +92,8 @@ class JobDirectory(PodDirectory):
             numbers = self._instances()
         except FileNotFoundError:
             return []
-        return [JobKey(self.key.uid, number) for number in numbers if number < self._number]
+        key = self.key
+        return [key._replace(number=number) for number in numbers if number < self._number]
 
     @property
     def submission(self) -> Submission | None:
@@ -116,6 +124,27 @@ class JobDirectory(PodDirectory):
         """The file with the errors of the shim."""
         return self.path / _LOG
 
+    def as_owner(self) -> contextlib.AbstractContextManager[None]:
+        """Use the files with the rights of their owner."""
+        return as_owner_of(self._pod_directory)
+
+    def give_to(self, user: User) -> None:
+        """Change the owner of all files of the UID to the user of the job, who cannot reach them before.
+
+        Raises:
+            ShimError: they cannot be changed, or are another user's.
+        """
+        try:
+            with as_provider():
+                self._pod_directory.mkdir(mode=0o700, exist_ok=True)
+                owner = self._pod_directory.lstat().st_uid
+                if owner == os.geteuid() != user.uid:
+                    _give(self._pod_directory, user)
+                elif owner != user.uid:
+                    raise ShimError(f"{self._pod_directory}: belongs to the user {owner}")
+        except OSError as exc:
+            raise ShimError(f"{self._pod_directory}: {exc.strerror}") from exc
+
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write the plan, which the shim reads when it starts and when it is signalled.
 
@@ -135,6 +164,15 @@ class JobDirectory(PodDirectory):
             (self.path / PLAN).unlink()
         shutil.rmtree(self.files, ignore_errors=True)
 
+    def _remove_all(self) -> None:
+        for path in self._pod_directory.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(str(path))
+            else:
+                path.unlink()
+        with as_provider():
+            self._pod_directory.rmdir()
+
     def submit(
         self,
         pod: str,
@@ -144,6 +182,7 @@ class JobDirectory(PodDirectory):
         shim: Path,
         python: str,
         comment: str,
+        user: User | None,
     ) -> bool:
         """Submit the job of the pod. The caller makes sure that there is none, and has written the plan.
 
@@ -154,6 +193,7 @@ class JobDirectory(PodDirectory):
             shim: the directory that has the package `shim`.
             python: the interpreter.
             comment: the comment of the job.
+            user: the user that it runs as; None for that of the provider.
 
         Returns:
             False if another process submits the pod, or has done so since.
@@ -180,15 +220,16 @@ class JobDirectory(PodDirectory):
                     ],
                     _script(python, self.path),
                     lock,
+                    user,
                 )
                 return True
         except OSError as exc:
             raise ShimError(f"{self.path}: {exc.strerror}") from exc
 
-    def _submit(self, command: list[str], script: str, lock: int) -> None:
+    def _submit(self, command: list[str], script: str, lock: int, user: User | None) -> None:
         self._write_submission(Submission(time.time(), is_answered=False))
         try:
-            run(command, script=script, keep=[lock])
+            run(command, script=script, keep=[lock], user=user)
         except SlurmError as exc:
             if is_unreachable(exc):
                 raise
@@ -213,6 +254,14 @@ class JobDirectory(PodDirectory):
         except OSError as exc:
             raise ShimError(f"{path}: {exc.strerror}") from exc
         return True
+
+
+def _give(directory: Path, user: User) -> None:
+    """Change the owner of a directory and all that is in it, and their group where it is that of the provider."""
+    for parent, _, names in os.walk(directory, topdown=False):
+        for path in (*(Path(parent, name) for name in names), Path(parent)):
+            group = user.gid if path.lstat().st_gid == os.getegid() else -1
+            os.chown(path, user.uid, group, follow_symlinks=False)
 
 
 def _script(python: str, directory: Path) -> str:

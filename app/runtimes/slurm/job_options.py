@@ -59,7 +59,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """A word of the annotation `flags` → option."""
-_OTHERS = ("flags",)
+_OTHERS = ("flags", "user")
 
 
 class _Spec(msgspec.Struct, rename="camel", frozen=True):
@@ -91,6 +91,7 @@ def job_options(manifest: Manifest, settings: Settings) -> list[str]:
         if name.removeprefix(PREFIX) in OPTIONS and name.startswith(PREFIX)
     }
     flags = annotations.pop("flags", "")
+    annotations.pop("user", None)
     options = {**selected, **annotations}
     if settings.slurm_partitions:
         options.setdefault("partition", settings.slurm_partitions[0])

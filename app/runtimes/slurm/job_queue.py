@@ -2,11 +2,11 @@
 
 A job is known by its name, `POD.UID.NUMBER`, and not by its ID: the name is known before Slurm answers a submit,
 and a controller that was killed may give the ID of a job that it has lost to another job. The number is that of
-the pod instance, its time of acceptance in microseconds.
+the pod instance, its time of acceptance in microseconds. The user that the job runs as counts too, since any user
+may give a job any name.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,16 +14,18 @@ from typing import NamedTuple
 from app.runtimes.slurm.commands import SlurmError, run
 from app.runtimes.slurm.job_states import JobState, job_state
 from app.runtimes.slurm.shared_answer import Answer, SharedAnswer
+from app.runtimes.slurm.users import as_provider
 
-_FORMAT = "%i|%T|%Q|%S|%e|%B|%r|%j"
-_FIELDS = 8
+_FORMAT = "%i|%T|%Q|%S|%e|%B|%U|%r|%j"
+_FIELDS = 9
 
 
 class JobKey(NamedTuple):
-    """A pod instance: the UID of the pod and its number."""
+    """A pod instance: the UID of the pod and its number, and the number of the user that its job runs as."""
 
     uid: str
     number: int
+    user: int
 
 
 class Job(NamedTuple):
@@ -97,8 +99,8 @@ def parse_queue(text: str) -> Queue:
     found: dict[JobKey, list[Job]] = {}
     for line in text.splitlines():
         fields = line.split("|", _FIELDS - 1)
-        key = _key(fields[-1])
-        if key and len(fields) == _FIELDS and fields[0].isdigit():
+        key = _key(fields) if len(fields) == _FIELDS and fields[0].isdigit() else None
+        if key:
             found.setdefault(key, []).append(_job(fields))
     jobs = {key: tuple(sorted(several, key=lambda job: (job.is_over, job.id))) for key, several in found.items()}
     pending = sorted(
@@ -114,11 +116,12 @@ class JobQueue:
     Args:
         directory: the RUNTIME_DIRECTORY, in which processes share what they have read.
         max_age: for how many seconds an answer of squeue is used.
+        users: the numbers of the users that jobs run as.
     """
 
-    def __init__(self, directory: Path, *, max_age: float) -> None:
-        user = os.geteuid()
-        command = ["squeue", "--noheader", "--states=all", f"--user={user}", f"--format={_FORMAT}"]
+    def __init__(self, directory: Path, *, max_age: float, users: Iterable[int]) -> None:
+        chosen = ",".join(map(str, users))
+        command = ["squeue", "--noheader", "--states=all", f"--user={chosen}", f"--format={_FORMAT}"]
         self._answer: SharedAnswer[Queue] = SharedAnswer(
             directory / ".queue.json", lambda: run(command), parse_queue, max_age=max_age
         )
@@ -129,7 +132,8 @@ class JobQueue:
         Raises:
             SlurmError: the controller does not answer.
         """
-        return self._answer.get(after=after)
+        with as_provider():
+            return self._answer.get(after=after)
 
     def cancel(self, job: Job, *, only_pending: bool = False) -> None:
         """Cancel a job: Slurm removes it from the queue, or sends SIGTERM and, after `KillWait`, SIGKILL.
@@ -155,13 +159,14 @@ class JobQueue:
                 raise
 
 
-def _key(name: str) -> JobKey | None:
+def _key(fields: list[str]) -> JobKey | None:
+    *_, user, _, name = fields
     parts = name.rsplit(".", 2)
-    return JobKey(parts[1], int(parts[2])) if len(parts) == 3 and parts[2].isdigit() else None
+    return JobKey(parts[1], int(parts[2]), int(user)) if len(parts) == 3 and parts[2].isdigit() else None
 
 
 def _job(fields: list[str]) -> Job:
-    number, state, priority, start, end, node, reason, _ = fields
+    number, state, priority, start, end, node, _, reason, _ = fields
     return Job(
         id=int(number),
         state=state,

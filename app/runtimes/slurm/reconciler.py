@@ -11,6 +11,7 @@ import structlog
 from app.core.settings import Settings
 from app.kubernetes.container_status import initial_waiting_reason
 from app.kubernetes.env import CONFIG_ERROR
+from app.kubernetes.pod import Manifest
 from app.kubernetes.status import ContainerStateWaiting, Transition
 from app.runtimes.base import AcceptedPod
 from app.runtimes.observed import (
@@ -22,7 +23,7 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.process.plan import missing_objects
-from app.runtimes.process.runtime import can_run, missed_update
+from app.runtimes.process.runtime import missed_update
 from app.runtimes.slurm.commands import SlurmError
 from app.runtimes.slurm.job_dir import JobDirectory, Submission
 from app.runtimes.slurm.job_options import job_options
@@ -36,6 +37,7 @@ from app.runtimes.slurm.job_status import (
     with_waiting_message,
 )
 from app.runtimes.slurm.shared_answer import Answer
+from app.runtimes.slurm.users import Users
 
 SCHEME = "slurm"
 _TICK = timedelta(microseconds=1)
@@ -59,12 +61,16 @@ class JobContext(NamedTuple):
         queue: the jobs of the pods.
         shim: the directory that has the package `shim`.
         plan: returns the plan of a pod.
+        users: the users that jobs run as.
+        can_run: returns whether the containers of a pod can run.
     """
 
     settings: Settings
     queue: JobQueue
     shim: Path
     plan: Callable[[AcceptedPod, JobDirectory], dict[str, Any]]
+    users: Users
+    can_run: Callable[[Manifest], bool]
 
     def submit(self, pod: AcceptedPod, directory: JobDirectory, before: Submission | None) -> None:
         """Submit the job of a pod that has none, and that waits for no object.
@@ -73,7 +79,7 @@ class JobContext(NamedTuple):
             SlurmError: the controller does not answer.
             ShimError: a file cannot be written.
         """
-        metadata = pod.manifest.pod.metadata
+        metadata, user = pod.manifest.pod.metadata, self.users.of(pod.manifest)
         directory.write_plan(self.plan(pod, directory))
         directory.submit(
             metadata.name,
@@ -82,6 +88,7 @@ class JobContext(NamedTuple):
             shim=self.shim,
             python=self.settings.slurm_python,
             comment=f"{self.settings.node_name} {metadata.namespace}/{metadata.name} {metadata.uid}",
+            user=user,
         )
 
     def stop(self, pod: AcceptedPod, directory: JobDirectory, job: Job) -> None:
@@ -181,7 +188,7 @@ class Reconciler:
 
     def _is_over_without_job(self, queue: Answer[Queue]) -> bool:
         has_run = self._directory.running_job is not None or has_started(self._current.status)
-        is_refused = self._is_stopped or not can_run(self._pod.manifest)
+        is_refused = self._is_stopped or not self._context.can_run(self._pod.manifest)
         return (has_run or is_refused) and self._is_absent(queue)
 
     def _continue(self, job: Job | None, queue: Answer[Queue]) -> Outcome:

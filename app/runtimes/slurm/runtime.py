@@ -5,7 +5,9 @@ a directory that the cluster shares. Slurm is the authority for whether the job 
 """
 
 import socket
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -14,11 +16,12 @@ import structlog
 from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
-from app.kubernetes.pod import Manifest
+from app.kubernetes.pod import Manifest, PodReference
 from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
-from app.runtimes.base import AcceptedPod, Runtime, Timeline
-from app.runtimes.process.plan import missing_objects
+from app.kubernetes.volumes import Volume
+from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
+from app.runtimes.process.plan import check_uid, missing_objects
 from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.runtime import ProcessRuntime, ends_input
 from app.runtimes.slurm.cluster import ClusterReader
@@ -31,6 +34,7 @@ from app.runtimes.slurm.reconciler import SCHEME, JobContext, Reconciler, find_j
 from app.runtimes.slurm.shim_copy import install_shim
 from app.runtimes.slurm.streams import JobStreams
 from app.runtimes.slurm.usage import JobUsage
+from app.runtimes.slurm.users import Users, as_owner_of
 from app.runtimes.streams import Session, StreamOptions
 from app.runtimes.usage import EarlierUsage
 
@@ -47,13 +51,21 @@ class SlurmRuntime(ProcessRuntime):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        users = Users(settings.slurm_users)
+        if settings.slurm_users:
+            self._root.chmod(stat.S_IMODE(self._root.stat().st_mode) | 0o011)  # each pod's directory is its user's
         self._cluster = ClusterReader(self._root, settings.slurm_partitions)
         try:
             shim = install_shim(self._root)
         except OSError as exc:
             raise ConfigurationError(f"RUNTIME_DIRECTORY: {self._root}: {exc.strerror}") from exc
         self._context = JobContext(
-            settings, JobQueue(self._root, max_age=self.queue_age.total_seconds()), shim, self._plan
+            settings,
+            JobQueue(self._root, max_age=self.queue_age.total_seconds(), users=users.uids),
+            shim,
+            self._plan,
+            users,
+            self._can_run,
         )
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
@@ -72,9 +84,12 @@ class SlurmRuntime(ProcessRuntime):
         Raises:
             InvalidRequest: the change affects the job or a process.
         """
-        if job_options(pod.manifest, self.settings) != job_options(before, self.settings):
+        if self._options(pod.manifest) != self._options(before):
             raise InvalidRequest("a job cannot be changed; delete the pod and create it again", field="spec")
         return super().update(pod, before=before, current=current, now=now)
+
+    def _options(self, manifest: Manifest) -> tuple[int, list[str]]:
+        return self._user(manifest), job_options(manifest, self.settings)
 
     def sync(self, pod: AcceptedPod) -> None:
         """Submit the job of a pod, write a changed plan, or request the end of a deleted pod.
@@ -85,6 +100,10 @@ class SlurmRuntime(ProcessRuntime):
             ShimError: the files cannot be written.
         """
         directory = self._job_directory(pod)
+        with self._as_user(pod, directory):
+            self._sync(pod, directory)
+
+    def _sync(self, pod: AcceptedPod, directory: JobDirectory) -> None:
         self._request_stop(directory, pod)
         try:
             if pod.deletion_requested_at is None and directory.submission is None:
@@ -112,13 +131,35 @@ class SlurmRuntime(ProcessRuntime):
     def _advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
         directory = self._job_directory(pod)
         if current.status.is_terminal:
-            return self._end(pod, directory, [], now=now)
+            with directory.as_owner():
+                return self._end(pod, directory, [], now=now)
+        with self._as_user(pod, directory):
+            return self._reconcile(pod, directory, current=current, now=now)
+
+    def _reconcile(
+        self, pod: AcceptedPod, directory: JobDirectory, *, current: Transition, now: datetime
+    ) -> Timeline | None:
         self._request_stop(directory, pod)
         outcome = Reconciler(self._context, pod, directory, current=current, now=now).reconcile()
         if outcome.has_ended:
             directory.remove_secrets()
             return self._end(pod, directory, outcome.transitions, now=now)
         return Timeline(outcome.transitions, continues_at=now) if outcome.transitions else None
+
+    def put_volumes(self, pod: PodReference, volumes: Sequence[Volume]) -> None:
+        """Write the files of volumes, as the user of the job where there is one; see :class:`ProcessRuntime`."""
+        check_uid(pod.uid)
+        with as_owner_of(self._root / (pod.uid or "")):
+            super().put_volumes(pod, volumes)
+
+    def logs(
+        self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
+    ) -> Iterator[LogLine | None]:
+        """Read the log that the shim writes."""
+        directory = self._job_directory(pod)
+        with directory.as_owner():
+            lines = super().logs(pod, container, previous=previous, status=status)
+        return _each_as_owner(directory, lines)
 
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
         """Run a command as a child of the pod's shim, which srun reaches."""
@@ -138,8 +179,11 @@ class SlurmRuntime(ProcessRuntime):
         return self._streams(pod).connect(port)
 
     def _streams(self, pod: AcceptedPod) -> JobStreams:
-        job = self._job_directory(pod).running_job
-        return JobStreams(job, shim=self._context.shim, python=self.settings.slurm_python)
+        directory = self._job_directory(pod)
+        with directory.as_owner():
+            job = directory.running_job
+        user = self._context.users.of(pod.manifest)
+        return JobStreams(job, shim=self._context.shim, python=self.settings.slurm_python, user=user)
 
     def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> JobUsage:
         """Return what reads the measurements that the pod's shim makes every half minute."""
@@ -175,6 +219,28 @@ class SlurmRuntime(ProcessRuntime):
         job = find_job(self._job_directory(pod), queue) if queue else None
         return queue is None or (job is not None and not job.is_over)
 
+    def _as_user(self, pod: AcceptedPod, directory: JobDirectory) -> AbstractContextManager[None]:
+        """Change the owner of the files of a pod to the user of its job, and use them with that user's rights.
+
+        Raises:
+            ShimError: they cannot be given.
+        """
+        with suppress(InvalidRequest):  # the user of an earlier SLURM_USERS keeps them
+            if user := self._context.users.of(pod.manifest):
+                directory.give_to(user)
+        return directory.as_owner()
+
+    def _user(self, manifest: Manifest) -> int:
+        user = self._context.users.of(manifest)
+        return user.uid if user else super()._user(manifest)
+
+    def _can_run(self, manifest: Manifest) -> bool:
+        try:
+            job_options(manifest, self.settings)
+        except InvalidRequest:
+            return False
+        return super()._can_run(manifest)
+
     def _plan(self, pod: AcceptedPod, directory: PodDirectory) -> dict[str, Any]:
         return with_images(super()._plan(pod, directory), pod.manifest, self.settings.container_command)
 
@@ -184,3 +250,16 @@ class SlurmRuntime(ProcessRuntime):
 
     def _job_directory(self, pod: AcceptedPod) -> JobDirectory:
         return JobDirectory.of(pod, root=self._root)
+
+
+def _each_as_owner(
+    directory: JobDirectory, lines: Iterator[LogLine | None]
+) -> Generator[LogLine | None, None, None]:
+    """Yield the lines of a log, each read with the rights of its owner."""
+    while True:
+        with directory.as_owner():
+            try:
+                line = next(lines)
+            except StopIteration:
+                return
+        yield line

@@ -22,7 +22,7 @@ def install_shim(root: Path) -> Path:
     content = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files))
     target = root / f".shim-{content.hexdigest()[:16]}"
     if target.exists():
-        return target
+        return _readable(target)
     temporary = Path(mkdtemp(prefix=".shim-", dir=root))
     (temporary / "shim").mkdir()
     for path in files:
@@ -33,4 +33,13 @@ def install_shim(root: Path) -> Path:
         shutil.rmtree(temporary)
         if not target.exists():
             raise
-    return target
+    return _readable(target)
+
+
+def _readable(directory: Path) -> Path:
+    """Make a copy readable for all users, and return it."""
+    for path in (directory, directory / "shim"):
+        path.chmod(0o755)
+    for path in (directory / "shim").glob("*.py"):
+        path.chmod(0o644)
+    return directory

@@ -16,6 +16,7 @@ from app.core.errors import NotFound, Unavailable
 from app.runtimes.process.shim.relay import REQUEST
 from app.runtimes.slurm.commands import environment
 from app.runtimes.slurm.job_dir import RunningJob
+from app.runtimes.slurm.users import User
 from app.runtimes.streams import Session, StreamOptions, start_command
 
 _CHUNK = 64 * 1024
@@ -28,17 +29,19 @@ class JobStreams:
         job: the job that runs the pod; None if none has begun to.
         shim: the directory that has the package `shim`.
         python: the interpreter on the node.
+        user: the user that the job runs as; None for that of the provider.
 
     Raises:
         NotFound: the job does not run.
     """
 
-    def __init__(self, job: RunningJob | None, *, shim: Path, python: str) -> None:
+    def __init__(self, job: RunningJob | None, *, shim: Path, python: str, user: User | None) -> None:
         if job is None:
             raise NotFound("the job of the pod does not run")
         self._job = job
         self._shim = shim
         self._python = python
+        self._user = user
 
     def run(self, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
         """Run a command in a container."""
@@ -79,10 +82,11 @@ class JobStreams:
         return start_command(self._srun(is_terminal=streams.tty), streams, env=env, hang_up=SIGTERM)
 
     def _environment(self, request: dict[str, Any]) -> dict[str, str]:
-        return {**environment(), REQUEST: json.dumps(request)}
+        return {**environment(self._user), REQUEST: json.dumps(request)}
 
     def _srun(self, *, is_terminal: bool) -> list[str]:
         return [
+            *(self._user.prefix if self._user else []),
             "srun",
             f"--jobid={self._job.id}",
             f"--nodelist={self._job.node}",

@@ -1,49 +1,46 @@
 """Handlers of the paths that report resource usage."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from broker.dependencies import Dependencies
+from broker.dependencies import Clock, Dependencies
 from broker.errors import ProviderError
+from broker.kubelet.node_paths import NodePaths, with_node
 from broker.kubelet.schema import Pod, Pods, parse_pod
 from broker.kubelet.stats.cadvisor import cadvisor_metrics, machine_metrics
 from broker.kubelet.stats.exposition import CONTENT_TYPE
 from broker.kubelet.stats.probes import ProbeCounter
 from broker.kubelet.stats.resource_metrics import resource_metrics
 from broker.kubelet.stats.schema import Summary
-from broker.kubelet.stats.source import UsageSource
+from broker.kubelet.stats.source import UsageSource, UsageSources
+from broker.node_info import NodeInfo
 
 
 class StatsApi:
-    """Handlers of `/stats/summary` and of the metrics of a node's pods.
+    """`/stats/summary` and the metrics of the pods of one node.
 
     Without an answer of the provider the summary is an error, and the metrics are those of the node alone with a
     scrape error, as at a kubelet whose container runtime does not answer.
 
     Args:
-        dependencies: of the node.
+        node: the node.
+        clock: returns the current time.
         pods: the pods of the node.
         source: the usage of the node.
     """
 
-    def __init__(self, dependencies: Dependencies, pods: Pods, source: UsageSource) -> None:
-        self._clock = dependencies.clock
-        self._node = dependencies.node
+    def __init__(self, node: NodeInfo, pods: Pods, source: UsageSource, *, clock: Clock) -> None:
+        self._clock = clock
+        self.node = node
         self._pods = pods
         self._source = source
         self._probes = ProbeCounter()
         self._parsed: dict[bytes, Pod] = {}
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return the routes."""
-        return [
-            web.get("/stats/summary", self.summary),
-            web.get("/metrics/resource", self.resource),
-            web.get("/metrics/cadvisor", self.cadvisor),
-            web.get("/metrics/probes", self.probes),
-        ]
-
-    async def summary(self, _: web.Request) -> web.Response:
+    async def summary(self) -> web.Response:
         """Return usage of node, pods and containers, as JSON."""
         try:
             body = msgspec.json.encode(await self._source.summary())
@@ -51,19 +48,19 @@ class StatsApi:
             raise web.HTTPServiceUnavailable(text=f"usage could not be read from the provider: {exc}\n") from exc
         return web.Response(body=body, content_type="application/json")
 
-    async def resource(self, _: web.Request) -> web.Response:
+    async def resource(self) -> web.Response:
         """Return usage of node, pods and containers, as Prometheus metrics for metrics-server."""
         summary, failed = await self._read()
         return _exposition(resource_metrics(summary, failed=failed))
 
-    async def cadvisor(self, _: web.Request) -> web.Response:
+    async def cadvisor(self) -> web.Response:
         """Return the metrics of cAdvisor."""
         summary, failed = await self._read()
         pods = {pod.metadata.uid: pod for pod in self._parse()}
         metrics = cadvisor_metrics(summary, pods, now=self._clock(), failed=failed)
-        return _exposition(metrics + machine_metrics(self._node.capacity))
+        return _exposition(metrics + machine_metrics(self.node.capacity))
 
-    async def probes(self, _: web.Request) -> web.Response:
+    async def probes(self) -> web.Response:
         """Return the metrics of the pods' probes."""
         return _exposition(self._probes.metrics(self._parse(), now=self._clock()))
 
@@ -78,6 +75,45 @@ class StatsApi:
         """Parse the pods, each version once."""
         self._parsed = {raw: self._parsed.get(raw) or parse_pod(raw) for raw in self._pods.all()}
         return list(self._parsed.values())
+
+
+class StatsRoutes:
+    """The paths that report resource usage, for each node.
+
+    Args:
+        dependencies: of the broker.
+        paths: finds the node of a request, and its pods.
+        usage: the usage of the nodes.
+    """
+
+    def __init__(self, dependencies: Dependencies, paths: NodePaths, usage: UsageSources) -> None:
+        self._dependencies = dependencies
+        self._paths = paths
+        self._usage = usage
+        self._by_node: dict[str, StatsApi] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            *with_node("/stats/summary", self._handler(StatsApi.summary)),
+            *with_node("/metrics/resource", self._handler(StatsApi.resource)),
+            *with_node("/metrics/cadvisor", self._handler(StatsApi.cadvisor)),
+            *with_node("/metrics/probes", self._handler(StatsApi.probes)),
+        ]
+
+    def _handler(self, method: Callable[[StatsApi], Awaitable[web.Response]]) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            return await method(self._of(self._paths.node(request)))
+
+        return handle
+
+    def _of(self, name: str) -> StatsApi:
+        node = self._dependencies.nodes[name]
+        known = self._by_node.get(name)
+        if known is None or known.node is not node:  # a node that was removed may come again
+            source = self._usage.of(name)
+            known = self._by_node[name] = StatsApi(node, source.pods, source, clock=self._dependencies.clock)
+        return known
 
 
 def _exposition(text: bytes) -> web.Response:

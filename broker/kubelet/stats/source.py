@@ -17,7 +17,7 @@ time and a usage of 0. metrics-server omits pods without usage, so that `kubectl
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from broker.dependencies import Clock
+from broker.dependencies import Clock, Dependencies
 from broker.errors import ProviderUnavailable
-from broker.kubelet.schema import Pod, Pods, parse_pod
+from broker.kubelet.schema import Pod, Pods, PodsOfNodes, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
 from broker.kubelet.stats.schema import (
     ContainerStats,
@@ -58,38 +58,106 @@ class Usage(NamedTuple):
     memory: int = 0
 
     @classmethod
-    def of_this_process(cls) -> "Usage":
-        """Return the usage of this process; memory is 0 where the system does not report it."""
+    def of_this_process(cls, nodes: int = 1) -> "Usage":
+        """Return a node's part of the usage of this process; memory is 0 where the system does not report it."""
         try:
             memory = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except OSError:
             memory = 0
-        return cls(time.process_time_ns(), memory)
+        return cls(time.process_time_ns() // nodes, memory // nodes)
 
 
-class UsageSource:
-    """The usage of the pods that Kubernetes has on this node.
+class Reading(NamedTuple):
+    """One read of the provider.
+
+    Attributes:
+        at: time of the read.
+        pods: UID → usage; None where the provider reports none.
+        machine: usage of the provider's machine; None where it reports none.
+    """
+
+    at: datetime
+    pods: dict[str, PodStats] | None
+    machine: NodeStats | None
+
+
+class ProviderUsage:
+    """The usage of all pods at the provider, read at most once a second.
 
     Args:
         provider: client of the provider.
-        pods: the pods of the node.
-        node_name: name of the node.
         clock: returns the current time.
     """
 
-    def __init__(self, provider: ProviderClient, pods: Pods, *, node_name: str, clock: Clock) -> None:
+    def __init__(self, provider: ProviderClient, *, clock: Clock) -> None:
         self._provider = provider
-        self._pods = pods
+        self._clock = clock
+        self._reading = SingleFlight(self._read)
+        self._last: Reading | None = None
+
+    async def read(self) -> Reading:
+        """Return the usage, not older than a second.
+
+        Raises:
+            ProviderError: the provider does not answer, or its answer is not usage.
+        """
+        last = self._last
+        if last is None or not timedelta() <= self._clock() - last.at < _MAX_AGE:
+            last = self._last = await self._reading.result()
+        return last
+
+    async def _read(self) -> Reading:
+        now, body = self._clock(), await self._provider.pod_stats()
+        machine = await self._read_machine()
+        if body is None:
+            return Reading(now, None, machine)
+        return Reading(now, {pod.pod_ref.uid: pod for pod in decode(body, list[PodStats], "/podStats")}, machine)
+
+    async def _read_machine(self) -> NodeStats | None:
+        body = await self._provider.node_stats()
+        if body is None:
+            return None
+        machine = decode(body, NodeStats, "/nodeStats")
+        _check_times(_times([machine, *machine.system_containers], [machine.fs, machine.rlimit]), "/nodeStats")
+        return machine
+
+
+class UsageSource:
+    """The usage of the pods that Kubernetes has on one node.
+
+    Args:
+        provider: the usage of all pods.
+        pods: the pods of the node.
+        node_name: name of the node.
+        clock: returns the current time.
+        nodes: returns the number of nodes of this process, which divide its usage. The provider's machine is that
+            of the node only if there is one.
+
+    Attributes:
+        pods: the pods of the node.
+    """
+
+    def __init__(
+        self,
+        provider: ProviderUsage,
+        pods: Pods,
+        *,
+        node_name: str,
+        clock: Clock,
+        nodes: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self._provider = provider
         self._node_name = node_name
         self._clock = clock
+        self._nodes = nodes
         self._started = to_time(clock())
-        self._reading = SingleFlight(self._read_now)
-        self._read_at: datetime | None = None
+        self._reading: Reading | None = None
         self._stats: list[PodStats] = []
         self._machine: NodeStats | None = None
         self._last: dict[str, PodStats] = {}
         """UID → usage at the last read."""
         self._cpu = 0
+        self.pods = pods
 
     async def summary(self) -> Summary:
         """Return the usage of the node and of its pods with running containers.
@@ -113,30 +181,19 @@ class UsageSource:
         return self._node(())
 
     async def _read(self) -> list[PodStats]:
-        if self._read_at is None or not timedelta() <= self._clock() - self._read_at < _MAX_AGE:
-            await self._reading.result()
-        return self._stats
-
-    async def _read_now(self) -> None:
-        now, body = self._clock(), await self._provider.pod_stats()
-        self._machine = await self._read_machine()
-        if body is None:
-            self._stats = list(_without_usage(map(parse_pod, self._pods.all()), now))
+        reading = await self._provider.read()
+        if reading is self._reading:
+            return self._stats
+        if reading.pods is None:
+            self._stats = list(_without_usage(map(parse_pod, self.pods.all()), reading.at))
         else:
-            uids = self._pods.uids()
-            stats = [pod for pod in decode(body, list[PodStats], "/podStats") if pod.pod_ref.uid in uids]
+            stats = [reading.pods[uid] for uid in self.pods.uids() if uid in reading.pods]
             _check_times(_times_of_pods(stats), "/podStats")
-            self._add_up(stats, since=self._read_at or now)
+            self._add_up(stats, since=self._reading.at if self._reading else reading.at)
             self._stats = stats
-        self._read_at = now
-
-    async def _read_machine(self) -> NodeStats | None:
-        body = await self._provider.node_stats()
-        if body is None:
-            return None
-        machine = decode(body, NodeStats, "/nodeStats")
-        _check_times(_times([machine, *machine.system_containers], [machine.fs, machine.rlimit]), "/nodeStats")
-        return machine
+        self._machine = reading.machine if self._nodes() == 1 else None
+        self._reading = reading
+        return self._stats
 
     def _add_up(self, stats: Sequence[PodStats], *, since: datetime) -> None:
         """Replace the totals of the pods that were read by totals that do not fall.
@@ -167,7 +224,7 @@ class UsageSource:
         self._last = {pod.pod_ref.uid: pod for pod in stats}
 
     def _node(self, pods: Sequence[PodStats]) -> NodeStats:
-        now, own = to_micro_time(self._clock()), Usage.of_this_process()
+        now, own = to_micro_time(self._clock()), Usage.of_this_process(self._nodes())
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         if self._machine:
             containers = [kubelet, *self._machine.system_containers]
@@ -176,6 +233,34 @@ class UsageSource:
         cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
         memory = MemoryStats(now, sum([pod.memory.working_set_bytes for pod in pods], own.memory))
         return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
+
+
+class UsageSources:
+    """The :class:`UsageSource` of each node.
+
+    Args:
+        dependencies: of the broker.
+        pods: the pods of the nodes.
+    """
+
+    def __init__(self, dependencies: Dependencies, pods: PodsOfNodes) -> None:
+        self._nodes = dependencies.nodes
+        self._clock = dependencies.clock
+        self._pods = pods
+        self._provider = ProviderUsage(dependencies.provider, clock=dependencies.clock)
+        self._by_node: dict[str, UsageSource] = {}
+
+    def of(self, name: str) -> UsageSource:
+        """Return the usage of a node."""
+        if name not in self._by_node:
+            self._by_node[name] = UsageSource(
+                self._provider,
+                self._pods.on(name),
+                node_name=name,
+                clock=self._clock,
+                nodes=lambda: max(len(self._nodes), 1),
+            )
+        return self._by_node[name]
 
 
 def _times(users: Sequence[_User], parts: Iterable[NetworkStats | FsStats | RlimitStats | None]) -> set[str]:

@@ -61,7 +61,7 @@ class PodVolumes:
     """The volumes of the pods of a node.
 
     Args:
-        dependencies: of the node.
+        dependencies: of the broker.
         objects: reads the objects of volumes.
     """
 
@@ -116,7 +116,7 @@ class PodVolumes:
         objects = await self._objects.read(Reader(key(pod), "volumes"), [*ids, *([bundles] if bundles else [])])
         specs = {spec for volume in volumes for spec in token_specs(volume)} if is_wanted else ()
         tokens = {spec: await self._token(pod, mounted, spec) for spec in specs}
-        context = Context(pod, self._dependencies.node, objects, tokens, bundles)
+        context = Context(pod, self._dependencies.nodes.of(pod), objects, tokens, bundles)
         return _resolve(volumes, context, is_wanted=is_wanted)
 
     async def send(self, pod: Object, volumes: Iterable[Volume]) -> None:

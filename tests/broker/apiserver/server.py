@@ -220,8 +220,8 @@ class ApiServer:
                 answer = create_token(self.store, target.namespace, target.name, request.body)
                 self.tokens[answer["status"]["token"]] = f"system:serviceaccount:{target.namespace}:{target.name}"
                 return 201, answer
-            case "POST" if not target.name:
-                return 201, self.store.create(target.resource, request.body, target.namespace)
+            case "POST" if not target.name or target.subresource == "eviction":
+                return 201, self._post(target, request.body)
             case "PUT":
                 answer = self._put(target, request.body)
             case "PATCH":
@@ -231,6 +231,11 @@ class ApiServer:
             case _:
                 raise Refusal(405, "MethodNotAllowed", f"{request.method} {request.path}")
         return 200, answer
+
+    def _post(self, target: Target, body: Object) -> Object:
+        if target.subresource == "eviction":
+            return self.store.delete("pods", target.name, target.namespace, body.get("deleteOptions"))
+        return self.store.create(target.resource, body, target.namespace)
 
     def _admit(self, target: Target, request: Request) -> None:
         if target.resource == "nodes" and request.method in ("POST", "PATCH"):

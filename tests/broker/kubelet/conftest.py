@@ -14,7 +14,7 @@ import pytest
 from broker.kubelet import tail_logs as tail
 from broker.kubelet.health import NodeHealth
 from broker.kubelet.server import KubeletServer, serve
-from broker.kubelet.stats.source import UsageSource
+from broker.kubelet.stats.source import UsageSources
 from broker.kubernetes.client import Client
 from broker.metrics import Metrics
 from broker.node_info import NodeInfo
@@ -46,6 +46,12 @@ class Node:
 
     def uids(self) -> set[str]:
         return {pod["metadata"]["uid"] for pod in self.by_name.values()}
+
+    def on(self, _: str) -> "Node":
+        return self
+
+    def node_of(self, namespace: str, name: str) -> str | None:
+        return "node-1" if (namespace, name) in self.by_name else None
 
     def put(self, name: str = "web", *, state: str = "running", restarts: int = 0) -> None:
         """Store a pod `shop/<name>` with a container `app` in this state."""
@@ -159,13 +165,14 @@ async def start(
             provider = ProviderClient(chosen.web_endpoint_url)
             stack.push_async_callback(provider.close)
             info = NodeInfo(chosen.node_name)
+            dependencies = dependencies_of(client, info, provider=provider, settings=chosen, clock=lambda: NOW)
             server = await serve(
-                dependencies_of(client, info, provider=provider, settings=chosen, clock=lambda: NOW),
+                dependencies,
                 pods=node,
                 health=lambda: node.health,
                 addresses=["127.0.0.1"],
                 metrics=node.metrics,
-                usage=UsageSource(provider, node, node_name=info.name, clock=lambda: NOW),
+                usage=UsageSources(dependencies, node),
             )
             stack.push_async_callback(server.close)
             # One connection per request: a client is authenticated when it connects.

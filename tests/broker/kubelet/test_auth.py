@@ -148,7 +148,7 @@ async def test_the_access_review_contains_all_user_fields() -> None:
     request.get_extra_info.return_value = None
     user = await Authenticator(api, lambda: 0.0).user(request)
     assert user is not None
-    assert await Authorizer(api, "node-1", lambda: 0.0).allows(user, "get", "stats")
+    assert await Authorizer(api, lambda: 0.0).allows(user, "get", "stats", node="node-1")
     spec = api.create.call_args.args[1]["spec"]
     assert (spec["user"], spec["uid"], spec["groups"], spec["extra"]) == tuple(fields.values())
 

@@ -11,6 +11,7 @@ from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 from broker.node import lease as module
 from broker.node.lease import Lease, LeaseLost
+from broker.node.leases import Leases
 from broker.node_info import NodeInfo
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
@@ -46,7 +47,7 @@ def lease_of(
 ) -> Lease:
     settings = settings_of_a_node("http://127.0.0.1:1", lease_identity=identity)
     dependencies = dependencies_of(client, info, settings=settings, clock=clock)
-    return Lease(dependencies, on_recovery=recovered or AsyncMock())
+    return Lease(dependencies, info, leases=Leases(client), on_recovery=recovered or AsyncMock())
 
 
 def stored(api: ApiServer) -> Object:

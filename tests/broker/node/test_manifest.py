@@ -14,10 +14,11 @@ from broker.node.manifest import (
     new_node,
     node_addresses,
     node_status,
-    own_labels,
     status_patch,
-    with_own_taint,
+    with_own_taints,
 )
+from broker.node_info import NodeInfo
+from broker.node_spec import NodeSpec
 from broker.types import Object
 from tests.broker.nodes import settings_of_a_node
 
@@ -27,13 +28,15 @@ OURS = {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSched
 NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}
 
 
-def settings(**fields: Any) -> Any:
-    return settings_of_a_node("http://127.0.0.1:3000", **fields)
+def spec(**fields: Any) -> NodeSpec:
+    return NodeSpec.of_settings(settings_of_a_node("http://127.0.0.1:3000", **fields))
 
 
 def status(report: NodeReport = NodeReport(CAPACITY), **fields: Any) -> Object:  # noqa: B008 - a tuple
-    given: dict[str, Any] = {"addresses": [], "not_ready": None, "pressures": {}, "before": []}
-    return node_status(settings(), report, port=10250, **{**given, "now": NOW, **fields})
+    known = {name: fields.pop(name) for name in ("addresses", "pressures") if name in fields}
+    node = NodeInfo("node", capacity=report.capacity, allocatable=report.capacity, **known)
+    given: dict[str, Any] = {"not_ready": None, "before": [], "now": NOW}
+    return node_status(spec(), node, report.conditions, port=10250, **{**given, **fields})
 
 
 def condition(obj: Object, type_: str) -> Object:
@@ -42,7 +45,7 @@ def condition(obj: Object, type_: str) -> Object:
 
 
 def test_a_node_has_the_well_known_labels() -> None:
-    labels = own_labels(settings(node_name="edge-1", labels={"zone": "a", "kubernetes.io/arch": "arm64"}))
+    labels = spec(node_name="edge-1", labels={"zone": "a", "kubernetes.io/arch": "arm64"}).labels
     assert labels == {
         "type": "virtual-kubelet",
         "kubernetes.io/role": "agent",
@@ -55,9 +58,9 @@ def test_a_node_has_the_well_known_labels() -> None:
 
 
 def test_a_node_has_a_taint_unless_disabled() -> None:
-    assert new_node(settings(), {}, {})["spec"] == {"taints": [OURS]}
-    assert new_node(settings(taint_value="x"), {}, {})["spec"]["taints"][0]["value"] == "x"
-    assert new_node(settings(disable_taint=True), {}, {})["spec"] == {"taints": []}
+    assert new_node(spec(), {}, {})["spec"] == {"taints": [OURS]}
+    assert new_node(spec(taint_value="x"), {}, {})["spec"]["taints"][0]["value"] == "x"
+    assert new_node(spec(disable_taint=True), {}, {})["spec"] == {"taints": []}
 
 
 @pytest.mark.parametrize(
@@ -69,11 +72,11 @@ def test_a_node_has_a_taint_unless_disabled() -> None:
     ],
 )
 def test_the_taints_of_other_parties_stay(there: list[Object], wanted: list[Object]) -> None:
-    assert with_own_taint(there, settings()) == wanted
+    assert with_own_taints(there, spec()) == wanted
 
 
 def test_a_disabled_taint_is_removed() -> None:
-    assert with_own_taint([OURS, NOT_READY], settings(disable_taint=True)) == [NOT_READY]
+    assert with_own_taints([OURS, NOT_READY], spec(disable_taint=True)) == [NOT_READY]
 
 
 def test_capacity_and_allocatable_come_from_the_provider() -> None:

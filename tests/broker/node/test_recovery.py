@@ -1,21 +1,18 @@
 """Changes of the Node by other clients are undone: registration and status, with an API server and a provider."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 
+from broker.fleet import member as member_module
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
-from broker.node import registration as registration_module
-from broker.node import status as status_module
-from broker.node.registration import Registration
-from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
 from broker.provider import ProviderClient
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
+from tests.broker.node.parts import NodeParts
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
 from tests.stub_provider import providing
@@ -23,47 +20,24 @@ from tests.stub_provider import providing
 THEIRS = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
 
 
-class Parts:
-    """Registration and status of a registered node."""
-
-    def __init__(self, registration: Registration, status: NodeStatus) -> None:
-        self.registration = registration
-        self.status = status
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Run both for the duration of the block."""
-        tasks = [asyncio.create_task(part.run()) for part in (self.registration, self.status)]
-        try:
-            yield
-            assert not any(task.done() for task in tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-
-
 @asynccontextmanager
-async def starting(client: Client, clock: Clock) -> AsyncIterator[Parts]:
+async def starting(client: Client, clock: Clock) -> AsyncIterator[NodeParts]:
     """Start the parts of a broker, and register the node or adopt the one that is there."""
     async with providing() as stub:
         provider = ProviderClient(stub.url)
         dependencies = dependencies_of(
             client, NodeInfo("node"), provider=provider, settings=settings_of_a_node(stub.url), clock=clock
         )
-        status = NodeStatus(dependencies, port=10250, own_ip="127.0.0.1")
-        registration = Registration(dependencies, status)
-        await status.poll_provider()
-        await registration.register()
-        yield Parts(registration, status)
+        parts = NodeParts(dependencies)
+        await parts.poll_provider()
+        await parts.registration.register()
+        yield parts
         await provider.close()
 
 
 @pytest.fixture
-async def parts(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
-    for module in (registration_module, status_module):
-        monkeypatch.setattr(module, "PERIOD", 0.2)
+async def parts(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeParts]:
+    monkeypatch.setattr(member_module, "PERIOD", 0.2)
     async with starting(client, clock) as parts:
         yield parts
 
@@ -93,7 +67,9 @@ def set_unknown(node: Object) -> None:
     node["status"]["conditions"] = list(conditions.values())
 
 
-async def test_unknown_conditions_are_restored_by_a_refresh(api: ApiServer, parts: Parts, clock: Clock) -> None:
+async def test_unknown_conditions_are_restored_by_a_refresh(
+    api: ApiServer, parts: NodeParts, clock: Clock
+) -> None:
     clock.advance(60)
     changed(api, set_unknown)
     api.requests.clear()
@@ -105,7 +81,7 @@ async def test_unknown_conditions_are_restored_by_a_refresh(api: ApiServer, part
     assert all(c["status"] != "Unknown" for c in stored(api)["status"]["conditions"])
 
 
-async def test_a_transition_is_not_before_the_controllers(api: ApiServer, parts: Parts) -> None:
+async def test_a_transition_is_not_before_the_controllers(api: ApiServer, parts: NodeParts) -> None:
     changed(api, set_unknown)
     await parts.registration.refresh()
     ready = condition(api, "Ready")
@@ -113,19 +89,19 @@ async def test_a_transition_is_not_before_the_controllers(api: ApiServer, parts:
     assert (ready["status"], ready["lastTransitionTime"]) == ("True", "2026-11-22T08:47:30Z")
 
 
-async def test_an_unchanged_node_is_only_read(api: ApiServer, parts: Parts) -> None:
+async def test_an_unchanged_node_is_only_read(api: ApiServer, parts: NodeParts) -> None:
     await parts.status.write_if_due()
     api.requests.clear()
     await parts.registration.refresh()
     assert [request.method for request in api.requests] == ["GET"]
 
 
-async def test_a_failed_refresh_is_an_error(api: ApiServer, parts: Parts) -> None:
+async def test_a_failed_refresh_is_an_error(api: ApiServer, parts: NodeParts) -> None:
     with api.failing(503, method="GET"), pytest.raises(ApiError):
         await parts.registration.refresh()
 
 
-async def test_a_refresh_registers_a_deleted_node(api: ApiServer, parts: Parts) -> None:
+async def test_a_refresh_registers_a_deleted_node(api: ApiServer, parts: NodeParts) -> None:
     api.store.delete("nodes", "node")
     await parts.registration.refresh()
     ready = condition(api, "Ready")
@@ -145,7 +121,7 @@ async def test_a_refresh_registers_a_deleted_node(api: ApiServer, parts: Parts) 
     ids=["conditions", "addresses", "capacity", "allocatable", "port"],
 )
 async def test_a_watched_change_of_the_status_is_undone(
-    api: ApiServer, parts: Parts, change: Callable[[Object], None]
+    api: ApiServer, parts: NodeParts, change: Callable[[Object], None]
 ) -> None:
     async with parts.running():
         await api.until(lambda: api.watchers)
@@ -155,14 +131,14 @@ async def test_a_watched_change_of_the_status_is_undone(
         await api.until(lambda: stored(api)["status"] == before)
 
 
-async def test_a_shutdown_status_of_another_broker_is_undone(api: ApiServer, parts: Parts) -> None:
+async def test_a_shutdown_status_of_another_broker_is_undone(api: ApiServer, parts: NodeParts) -> None:
     async with parts.running():
         await api.until(lambda: api.watchers)
         changed(api, lambda node: node["status"]["conditions"][0].update(status="False", reason="NodeShutdown"))
         await api.until(lambda: (condition(api, "Ready") or {})["status"] == "True")
 
 
-async def test_a_watched_change_of_labels_and_taints_is_undone(api: ApiServer, parts: Parts) -> None:
+async def test_a_watched_change_of_labels_and_taints_is_undone(api: ApiServer, parts: NodeParts) -> None:
     def change(node: Object) -> None:
         node["metadata"]["labels"] = {"theirs": "yes", "type": "other"}
         node["spec"]["taints"] = [THEIRS]
@@ -175,7 +151,7 @@ async def test_a_watched_change_of_labels_and_taints_is_undone(api: ApiServer, p
         await api.until(lambda: stored(api)["spec"]["taints"] == [THEIRS, *taints])
 
 
-async def test_an_identity_without_permission_tries_once(api: ApiServer, parts: Parts) -> None:
+async def test_an_identity_without_permission_tries_once(api: ApiServer, parts: NodeParts) -> None:
     changed(api, lambda node: node["spec"].update(taints=[]), subresource="")
     with api.failing(403, reason="Forbidden", method="PATCH", path="nodes/node$") as fault:
         for _ in range(2):

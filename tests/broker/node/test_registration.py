@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
 from broker.kubernetes.client import Client
 from broker.node.registration import Registration
-from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
+from broker.node_spec import NodeSpec
 from broker.provider import ProviderClient
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
+from tests.broker.node.parts import NodeParts
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.conftest import Clock
@@ -35,33 +35,24 @@ def info() -> NodeInfo:
 
 
 MakeRegistration = Callable[..., Registration]
+MakeParts = Callable[..., NodeParts]
 
 
 @pytest.fixture
-async def make(
-    client: Client, info: NodeInfo, clock: Clock, stub: StubProvider
-) -> AsyncIterator[MakeRegistration]:
+async def parts(client: Client, info: NodeInfo, clock: Clock, stub: StubProvider) -> AsyncIterator[MakeParts]:
     provider = ProviderClient(stub.url)
 
-    def make(**fields: Any) -> Registration:
+    def make(**fields: Any) -> NodeParts:
         settings = settings_of_a_node(stub.url, **fields)
-        dependencies = dependencies_of(client, info, provider=provider, settings=settings, clock=clock)
-        return Registration(dependencies, NodeStatus(dependencies, port=10250, own_ip="127.0.0.1"))
+        return NodeParts(dependencies_of(client, info, provider=provider, settings=settings, clock=clock))
 
     yield make
     await provider.close()
 
 
-@asynccontextmanager
-async def following(registration: Registration) -> AsyncIterator[None]:
-    task = asyncio.create_task(registration.run())
-    try:
-        yield
-        assert not task.done()
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+@pytest.fixture
+def make(parts: MakeParts) -> MakeRegistration:
+    return lambda **fields: parts(**fields).registration
 
 
 def stored(api: ApiServer) -> Object:
@@ -142,24 +133,20 @@ async def test_a_node_without_patch_permission_is_adopted_unchanged(
     assert stored(api) == there
 
 
-async def test_a_deleted_node_is_recreated(api: ApiServer, make: MakeRegistration, info: NodeInfo) -> None:
-    registration = make()
-    await registration.register()
-    first = info.uid
-    async with following(registration):
+async def test_a_deleted_node_is_recreated(api: ApiServer, parts: MakeParts) -> None:
+    async with parts().running() as info:
         await api.until(lambda: api.watchers)
+        first = info.uid
         api.store.delete("nodes", "node")
         node = await api.until(lambda: api.store.find("nodes", "node"))
-        await eventually(lambda: info.uid != first)
+        await eventually(lambda: info.uid not in ("", first))
     assert node["metadata"]["uid"] == info.uid != first
     assert node["spec"]["taints"] == [OURS]
     assert node["status"]["conditions"]
 
 
-async def test_a_node_deleted_during_an_outage_is_recreated(api: ApiServer, make: MakeRegistration) -> None:
-    registration = make()
-    await registration.register()
-    async with following(registration):
+async def test_a_node_deleted_during_an_outage_is_recreated(api: ApiServer, parts: MakeParts) -> None:
+    async with parts().running():
         await api.until(lambda: api.watchers)
         await api.stop()
         api.store.delete("nodes", "node")
@@ -168,12 +155,8 @@ async def test_a_node_deleted_during_an_outage_is_recreated(api: ApiServer, make
         await api.until(lambda: api.store.find("nodes", "node"))
 
 
-async def test_labels_and_taints_of_others_are_stored(
-    api: ApiServer, make: MakeRegistration, info: NodeInfo
-) -> None:
-    registration = make()
-    await registration.register()
-    async with following(registration):
+async def test_labels_and_taints_of_others_are_stored(api: ApiServer, parts: MakeParts) -> None:
+    async with parts().running() as info:
         await api.until(lambda: api.watchers)
         node = stored(api)
         node["metadata"]["labels"]["theirs"] = "new"
@@ -181,3 +164,13 @@ async def test_labels_and_taints_of_others_are_stored(
         api.store.update("nodes", node)
         await eventually(lambda: info.labels.get("theirs") == "new")
         assert info.taints == [OURS, THEIRS]
+
+
+async def test_a_label_that_a_pool_has_lost_is_removed(api: ApiServer, make: MakeRegistration) -> None:
+    registration = make(labels={"zone": "a"})
+    await registration.register()
+    registration.update(NodeSpec("node", labels={"type": "other"}))
+    await registration.restore()
+    node = stored(api)
+    assert node["metadata"]["labels"] == {"type": "other"}
+    assert node["spec"]["taints"] == []

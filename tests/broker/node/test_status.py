@@ -1,18 +1,19 @@
 """The status of the Node, with an API server and a provider."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from broker.kubernetes.client import Client
-from broker.node import status as module
+from broker.node import report as module
+from broker.node import status as status_module
 from broker.node.manifest import NotReady
 from broker.node.status import NodeStatus, own_ip
 from broker.node_info import NodeInfo
 from broker.provider import ProviderClient
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
+from tests.broker.node.parts import NodeParts
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
 from tests.stub_provider import StubProvider, providing
@@ -30,16 +31,21 @@ def info() -> NodeInfo:
 
 
 @pytest.fixture
-async def status(
+async def parts(
     api: ApiServer, client: Client, info: NodeInfo, *, clock: Clock, stub: StubProvider
-) -> AsyncIterator[NodeStatus]:
-    """Status of a Node that is registered without a status."""
+) -> AsyncIterator[NodeParts]:
+    """Parts of a Node that is registered without a status."""
     api.store.create("nodes", {"metadata": {"name": "node"}, "spec": {}})
     provider = ProviderClient(stub.url)
     settings = settings_of_a_node(stub.url, pod_ip=None)
     dependencies = dependencies_of(client, info, provider=provider, settings=settings, clock=clock)
-    yield NodeStatus(dependencies, port=10250, own_ip="10.0.0.9")
+    yield NodeParts(dependencies, own_ip="10.0.0.9")
     await provider.close()
+
+
+@pytest.fixture
+def status(parts: NodeParts) -> NodeStatus:
+    return parts.status
 
 
 def stored(api: ApiServer) -> Object:
@@ -52,8 +58,10 @@ def ready(status: Object) -> tuple[str, str]:
     return found["status"], found["reason"]
 
 
-async def test_the_status_of_the_provider_is_published(api: ApiServer, status: NodeStatus, info: NodeInfo) -> None:
-    await status.poll_provider()
+async def test_the_status_of_the_provider_is_published(
+    api: ApiServer, parts: NodeParts, status: NodeStatus, info: NodeInfo
+) -> None:
+    await parts.poll_provider()
     await status.write(status.current())
     assert ready(stored(api))[0] == "True"
     assert stored(api)["capacity"] == {"cpu": "20", "memory": "100Gi", "pods": "500"} == info.allocatable
@@ -63,73 +71,75 @@ async def test_the_status_of_the_provider_is_published(api: ApiServer, status: N
 
 
 async def test_an_unreachable_provider_makes_the_node_not_ready(
-    status: NodeStatus, stub: StubProvider, info: NodeInfo
+    parts: NodeParts, status: NodeStatus, stub: StubProvider, info: NodeInfo
 ) -> None:
     await stub.stop()
-    await status.poll_provider()
+    await parts.poll_provider()
     assert ready(status.current()) == ("False", "ProviderUnavailable")
     assert info.host_ips == ["10.0.0.9"]
 
 
 @pytest.mark.parametrize("path", ["/capacity", "/nodeConditions", "/nodeAddresses"])
 async def test_three_consecutive_failures_make_the_node_not_ready(
-    status: NodeStatus, stub: StubProvider, path: str
+    parts: NodeParts, status: NodeStatus, stub: StubProvider, path: str
 ) -> None:
-    await status.poll_provider()
+    await parts.poll_provider()
     good = status.current()
     with stub.failing(path, 500):
         seen = []
         for _ in range(3):
-            await status.poll_provider()
+            await parts.poll_provider()
             seen.append(ready(status.current())[0])
         bad = status.current()
     assert seen == ["True", "True", "False"]
     assert bad["capacity"] == good["capacity"]
     assert bad["addresses"] == good["addresses"]
-    await status.poll_provider()
+    await parts.poll_provider()
     assert ready(status.current())[0] == "True"
 
 
 async def test_a_hanging_provider_times_out_after_one_period(
-    status: NodeStatus, stub: StubProvider, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
+    parts: NodeParts, status: NodeStatus, stub: StubProvider, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PERIOD", 0.05)
     with stub.hanging("/capacity"):
-        await status.poll_provider()
+        await parts.poll_provider()
     assert not info.ready
 
 
-async def test_the_not_ready_message_names_the_failure(status: NodeStatus, stub: StubProvider) -> None:
+async def test_the_not_ready_message_names_the_failure(
+    parts: NodeParts, status: NodeStatus, stub: StubProvider
+) -> None:
     with stub.failing("/capacity", 503):
-        await status.poll_provider()
+        await parts.poll_provider()
     message = next(c["message"] for c in status.current()["conditions"] if c["type"] == "Ready")
     assert "503" in message
 
 
-async def test_a_stopped_node_is_not_ready(api: ApiServer, status: NodeStatus) -> None:
-    await status.poll_provider()
+async def test_a_stopped_node_is_not_ready(api: ApiServer, parts: NodeParts, status: NodeStatus) -> None:
+    await parts.poll_provider()
     await status.write(status.current(NotReady("NodeShutdown", "the node has stopped")))
     assert ready(stored(api)) == ("False", "NodeShutdown")
 
 
-async def test_conditions_of_other_parties_stay(api: ApiServer, status: NodeStatus) -> None:
+async def test_conditions_of_other_parties_stay(api: ApiServer, parts: NodeParts, status: NodeStatus) -> None:
     node = api.store.get("nodes", "node")
     node["status"] = {"conditions": [{"type": "KernelDeadlock", "status": "False"}]}
     api.store.update("nodes", node, subresource="status")
-    await status.poll_provider()
+    await parts.poll_provider()
     await status.write(status.current())
     assert {"type": "KernelDeadlock", "status": "False"} in stored(api)["conditions"]
 
 
 async def test_an_unresolvable_host_name_is_not_published(
-    status: NodeStatus, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
+    parts: NodeParts, status: NodeStatus, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def addresses(_: ProviderClient) -> list[Object]:
         names = ("localhost", "no-such-host.invalid")
         return [{"type": "Hostname", "address": name} for name in names]
 
     monkeypatch.setattr(ProviderClient, "addresses", addresses)
-    await status.poll_provider()
+    await parts.poll_provider()
     assert info.addresses == [
         {"type": "InternalIP", "address": "10.0.0.9"},
         {"type": "Hostname", "address": "localhost"},
@@ -137,47 +147,34 @@ async def test_an_unresolvable_host_name_is_not_published(
 
 
 async def test_a_status_is_written_on_change_or_heartbeat(
-    api: ApiServer, status: NodeStatus, stub: StubProvider, *, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, parts: NodeParts, status: NodeStatus, *, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each `one_pass` runs the loop of the status once."""
-    gate, passed = asyncio.Event(), asyncio.Event()
-
-    async def wait(_: float) -> None:
-        passed.set()
-        await gate.wait()
-        gate.clear()
-
-    async def one_pass() -> int:
-        passed.clear()
-        gate.set()
-        await passed.wait()
+    async def writes() -> int:
+        await parts.poll_provider()
+        await status.write_if_due()
         return len(api.requests_to("PATCH"))
 
-    monkeypatch.setattr(asyncio, "sleep", wait)
-    await status.poll_provider()
-    task = asyncio.create_task(status.run())
-    await passed.wait()
-    assert len(api.requests_to("PATCH")) == 1
-    clock.advance(10)
-    assert await one_pass() == 1  # nothing has changed
+    assert [await writes() for _ in range(2)] == [1, 1]
     with stub.failing("/capacity", 500):
-        assert [await one_pass() for _ in range(4)] == [1, 1, 2, 2]
-    assert await one_pass() == 3  # it is available again
-    monkeypatch.setattr(module, "HEARTBEAT", 0.0)
-    assert await one_pass() == 4
-    task.cancel()
+        assert [await writes() for _ in range(4)] == [1, 1, 2, 2]
+    assert await writes() == 3  # it is available again
+    monkeypatch.setattr(status_module, "HEARTBEAT", 0.0)
+    assert [await writes() for _ in range(2)] == [3, 3]
+    await status.write(status.current())
+    assert await writes() == 5
 
 
-async def test_a_failed_write_is_retried(
-    api: ApiServer, status: NodeStatus, monkeypatch: pytest.MonkeyPatch
+async def test_a_changed_report_is_written(
+    api: ApiServer, parts: NodeParts, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await status.poll_provider()
     monkeypatch.setattr(module, "PERIOD", 0.1)
     monkeypatch.setattr(module, "RETRY", 0.1)
-    with api.failing(500, method="PATCH", times=2):
-        task = asyncio.create_task(status.run())
+    async with parts.running():
         await api.until(lambda: stored(api).get("conditions"))
-    task.cancel()
+        assert ready(stored(api))[0] == "True"
+        with stub.failing("/capacity", 500), api.failing(500, method="PATCH", times=2):
+            await api.until(lambda: ready(stored(api)) == ("False", "ProviderUnavailable"))
+        await api.until(lambda: ready(stored(api))[0] == "True")
 
 
 def test_own_ip_is_the_address_facing_kubernetes() -> None:

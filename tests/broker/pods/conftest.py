@@ -33,6 +33,7 @@ def info() -> NodeInfo:
         allocatable={"cpu": "20", "memory": "100Gi", "pods": "1000"},
         addresses=[{"type": "InternalIP", "address": "192.0.2.1"}],
         ready=True,
+        holds_lease=True,
     )
 
 
@@ -59,13 +60,16 @@ def controlling(client: Client, info: NodeInfo) -> Controlling:
         )
         provider = ProviderClient(settings.web_endpoint_url, timeout=settings.provider_timeout)
         dependencies = dependencies_of(client, info, provider=provider, settings=settings)
-        controller = PodController(dependencies, store=PodStore(), usage=usage)
+        controller = PodController(dependencies, store=PodStore(), node=info.name)
         task = asyncio.create_task(controller.run(), name="pods")
+        evicting = asyncio.create_task(controller.evict(info.name, usage), name="evict") if usage else None
         try:
             yield controller
         finally:
             controller.stop()
             await asyncio.wait_for(task, 10)
+            if evicting:
+                evicting.cancel()
             await provider.close()
 
     return run

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from broker.pods.accounting import ResourceLedger
+from broker.pods.accounting import Claims, ResourceLedger
 from broker.pods.host_ports import HostPort
 
 HTTP = frozenset({HostPort("TCP", 80)})
@@ -66,12 +66,15 @@ def test_a_resized_leaving_pod_stays_leaving(ledger: ResourceLedger) -> None:
     assert ledger.staying.amounts == cpu("0")
 
 
-def test_pods_that_nobody_has_release(ledger: ResourceLedger) -> None:
-    for uid in ("old", "older", "new"):
+def test_pods_that_nobody_has_release() -> None:
+    claims = Claims()
+    ledger, elsewhere = ResourceLedger(index=claims), ResourceLedger(index=claims)
+    for uid in ("old", "new"):
         ledger.admit(uid, "default/a", cpu("1"))
+    elsewhere.admit("older", "default/a", cpu("1"))
     ledger.admit("other", "default/b", cpu("1"))
-    ledger.release_others("default/a", {"new", "old"})
-    assert ledger.usage.amounts == cpu("3")
-    ledger.release_others("default/a", {"new"})
+    claims.release_others("default/a", {"new", "old"})
+    assert (ledger.usage.amounts, elsewhere.usage.amounts) == (cpu("3"), cpu("0"))
+    claims.release_others("default/a", {"new"})
     assert ledger.usage.amounts == cpu("2")
-    ledger.release_others("default/unknown", set())
+    claims.release_others("default/unknown", set())

@@ -12,6 +12,7 @@ from broker.errors import ProviderUnavailable
 from broker.kubernetes.client import Client
 from broker.node_info import NodeInfo
 from broker.pods import eviction
+from broker.pods.accounting import Claims
 from broker.pods.allocation import Allocator
 from broker.pods.events import EventRecorder
 from broker.pods.eviction import EvictionManager
@@ -173,11 +174,11 @@ def manager_of(client: Client, info: NodeInfo, *, clock: Clock, used: Callable[[
     settings = settings_of_a_node("http://127.0.0.1:1", **HARD)
     dependencies = dependencies_of(client, info, settings=settings, clock=clock)
     store, events = PodStore(), EventRecorder(dependencies)
-    allocator = Allocator(dependencies, store=store, queue=WorkQueue(), events=events)
+    allocator = Allocator(dependencies, info, claims=Claims(), store=store, queue=WorkQueue(), events=events)
 
     async def read() -> NodeUsage:
         if (amount := used()) is None:
             raise ProviderUnavailable("down")
         return NodeUsage(amount * MI, {})
 
-    return EvictionManager(dependencies, store=store, allocator=allocator, events=events, usage=read)
+    return EvictionManager(dependencies, info, store=store, allocator=allocator, events=events, usage=read)

@@ -41,7 +41,7 @@ MpiDefault=none
 GresTypes=gpu
 ReturnToService=2
 SlurmdParameters=config_overrides
-SchedulerParameters=defer,sched_interval=1,batch_sched_delay=0,sched_min_interval=10000,bf_interval=1
+SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=10000,bf_interval=1
 PriorityType=priority/basic
 KillWait=1
 FirstJobId=1
@@ -95,8 +95,12 @@ class SlurmCluster:
             self.start_node(node)
         eventually(self._is_idle)
 
+    def _node_states(self) -> dict[str, str]:
+        words = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").split()
+        return dict(zip(words[::2], words[1::2], strict=True))
+
     def _is_idle(self) -> bool:
-        return self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() == ["idle", "idle"]
+        return self._node_states() == {"n1": "idle", "n2": "idle"}
 
     def _gpu(self, number: int) -> Path:
         path = self.root / f"gpu{number}"
@@ -166,30 +170,22 @@ class SlurmCluster:
         if ids:
             self.run("scancel", "--signal=KILL", "--full", *ids, check=False)
             self.run("scancel", *ids, check=False)
-        for node in ("n1", "n2"):
+        for node, state in self._node_states().items():
             # A job that ended without a controller is completing for minutes; on a node that is down it has ended.
-            if "completing" in self.run("sinfo", "-h", "-n", node, "-o", "%T"):
+            if "completing" in state:
                 self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test", check=False)
-            self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+            if state != "idle":
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
         eventually(self._is_idle)
         eventually(lambda: all(state in _ENDED for (state,) in self.jobs("%T")))
         self._cleared = max((int(number) for (number,) in self.jobs("%i")), default=self._cleared)
 
     def remove(self) -> None:
-        """End all daemons and their jobs."""
-        with suppress(AssertionError):
-            self.clear()
-        for pid in reversed(self._daemons):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        for pid in self._daemons:
-            with suppress(AssertionError):
-                _until_ended(pid, seconds=10)
+        """Kill all daemons and what is left of their jobs."""
+        for pid in [*self._daemons, *self._left()]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for pid in self._left():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _until_ended(pid)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _left(self) -> list[int]:

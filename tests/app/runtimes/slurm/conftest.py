@@ -28,9 +28,9 @@ def started() -> Iterator[SlurmCluster]:
         cluster.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[SlurmCluster]:
-    """Yield the cluster of a module."""
+    """Yield the cluster of the tests that kill no daemon."""
     with started() as cluster:
         yield cluster
 

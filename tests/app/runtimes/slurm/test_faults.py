@@ -1,8 +1,8 @@
 """Killed controllers, providers and shims: every pod runs once, and tells how it ended."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,27 +11,13 @@ from pathlib import Path
 import pytest
 
 from app.runtimes.slurm import SlurmRuntime
-from tests.app.runtimes.process import Driven, shell, the_shim
+from tests.app.runtimes.process import Driven, settings, shell, the_shim
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import MakeRuntime, Run
 from tests.app.runtimes.slurm.test_cluster import ready
 from tests.app.runtimes.slurm.test_runtime import annotated, terminated
-from tests.server import ROOT
 from tests.waiting import eventually
 
-PROVIDER = """
-import sys
-from datetime import datetime
-from pathlib import Path
-from app.runtimes.slurm import SlurmRuntime
-from tests.app.runtimes.process import Driven, settings, shell
-directory, uid, at, script = sys.argv[1:]
-runtime = SlurmRuntime(settings(Path(directory), slurm_python=sys.executable))
-Driven(
-    runtime, shell(script), uid=uid, restartPolicy="Never", accepted_at=datetime.fromisoformat(at)
-).sync()
-"""
-"""A provider that submits one pod."""
 KILL = "${SBATCH_FAULT:-false} && kill -9 $PPID"
 """Kills the provider of :func:`until_killed`, and never the process of the tests."""
 
@@ -43,13 +29,20 @@ def once(runs: Path) -> str:
 
 def until_killed(directory: Path, uid: str, at: datetime, script: str) -> None:
     """Run a provider that is killed while it submits a pod."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROVIDER, str(directory), uid, at.isoformat(), script],
-        cwd=ROOT,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "SBATCH_FAULT": "true"},
-    )
-    assert done.returncode == -signal.SIGKILL
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.conftest"])
+    environment = {**os.environ, "SBATCH_FAULT": "true"}
+    provider = context.Process(target=submit, args=(environment, directory, uid, at, script))
+    provider.start()
+    provider.join()
+    assert provider.exitcode == -signal.SIGKILL
+
+
+def submit(environment: dict[str, str], directory: Path, uid: str, at: datetime, script: str) -> None:
+    """Submit one pod as a provider that has an environment."""
+    os.environ.update(environment)
+    runtime = SlurmRuntime(settings(directory, slurm_python=sys.executable))
+    Driven(runtime, shell(script), uid=uid, restartPolicy="Never", accepted_at=at).sync()
 
 
 FakeSbatch = Callable[[str], None]
@@ -126,8 +119,7 @@ def test_a_controller_killed_amid_submits(runtime: SlurmRuntime, cluster: SlurmC
         if number < 8:  # two of them are not answered
             pod.sync()
     cluster.start_controller()
-    for pod in pods:
-        assert pod.until_over().phase == "Succeeded"
+    eventually(lambda: [pod.read().phase for pod in pods] == ["Succeeded"] * len(pods))
     assert sorted(map(int, (tmp_path / "runs").read_text().split())) == list(range(12))
 
 

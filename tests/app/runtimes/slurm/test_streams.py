@@ -89,7 +89,7 @@ def test_a_client_attaches_to_a_container(run: Run) -> None:
 def test_a_port_of_a_pod_is_reached(run: Run) -> None:
     port = free_port()
     server = f"import socket; s = socket.create_server(('127.0.0.1', {port})); print('up', flush=True)"
-    echo = "c, _ = s.accept(); c.sendall(c.recv(9)); c.close()"
+    echo = "c, _ = s.accept(); c.sendall(c.recv(9)); c.recv(9)"  # the end of the pod would end its streams
     pod = run({"name": "web", "command": [sys.executable, "-c", f"{server}; {echo}"]}, restartPolicy="Never")
     pod.until_logged(b"up")
     with pod.runtime.port_forward(pod.pod, port) as connection:

@@ -50,6 +50,7 @@ def expected(clock: Clock, verb: str, pod: dict[str, Any] | None, code: int = 20
     return {
         "at": clock.now,
         "fleet": "virtual-kubelet-web",
+        "node_name": None,
         "revision": None,
         "request_id": "req-1",
         "address": "127.0.0.1",

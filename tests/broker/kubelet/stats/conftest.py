@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.errors import ProviderUnavailable
-from broker.kubelet.stats.source import UsageSource
+from broker.kubelet.stats.source import ProviderUsage, UsageSource
 from broker.provider import ProviderClient
 
 STARTED = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -93,7 +93,9 @@ class UsageNode:
         self.pods: dict[str, bytes] = {}
         self.provider = UsageProvider()
         self.now = STARTED
-        self.source = UsageSource(self.provider, self, node_name="node-1", clock=lambda: self.now)
+        self.source = UsageSource(
+            ProviderUsage(self.provider, clock=lambda: self.now), self, node_name="node-1", clock=lambda: self.now
+        )
         self.now = NOW
 
     def find(self, namespace: str, name: str) -> bytes | None:

@@ -1,0 +1,1 @@
+"""The nodes of a broker: one, or the pools of a fleet, that come and go."""

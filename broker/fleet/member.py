@@ -1,0 +1,173 @@
+"""One node of the broker: its registration, lease and status.
+
+A member waits until no other broker holds the lease of its node, registers the Node, and takes the lease. From
+then on its pods are reconciled. The Node comes before the lease, because the Node owns the lease.
+
+:meth:`Member.reconcile` is level-triggered, like that of a pod: it brings the Node in Kubernetes to the desired
+one, whatever has changed. Only the renewal of the lease has a timer of its own, and connections of its own, so
+that no number of registrations delays it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from broker.dependencies import Dependencies
+from broker.kubernetes.errors import NotFound
+from broker.node.lease import Lease
+from broker.node.leases import Leases
+from broker.node.manifest import NotReady
+from broker.node.registration import Registration
+from broker.node.report import NodeReporter
+from broker.node.status import NodeStatus
+from broker.node_info import NodeInfo
+from broker.node_spec import NodeSpec
+from broker.types import Object
+
+PERIOD = 10.0
+"""Seconds before a change by another client is undone: two that disagree write no faster."""
+_SHUTDOWN = NotReady("NodeShutdown", "the broker has stopped; the pods continue when it runs again")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Objects that the members share.
+
+    Attributes:
+        dependencies: of the broker.
+        reporter: the provider's report.
+        leases: reads the leases.
+        registering: limits the number of registrations at once.
+        port: port of the kubelet API.
+    """
+
+    dependencies: Dependencies
+    reporter: NodeReporter
+    leases: Leases
+    registering: asyncio.Semaphore
+    port: int
+
+
+class Member:
+    """A node of the broker.
+
+    Args:
+        shared: what the members have in common.
+        spec: what the node is to be.
+        on_due: is called with the seconds after which :meth:`reconcile` is due.
+        on_active: is called whenever the pods of the node may be reconciled from now on.
+
+    Attributes:
+        info: the node.
+        lease: its lease.
+        spec: what the node is to be.
+        is_registered: whether the Node is registered, and kept as it is to be.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        spec: NodeSpec,
+        *,
+        on_due: Callable[[float], None],
+        on_active: Callable[[], None],
+    ) -> None:
+        dependencies = shared.dependencies
+        self._shared = shared
+        self._random = dependencies.random
+        self._on_due = on_due
+        self._on_active = on_active
+        self.is_registered = False
+        self.spec = spec
+        self.info = NodeInfo(spec.name, spec.operating_system, start_delay=spec.start_delay)
+        self.status = NodeStatus(dependencies, self.info, spec, reporter=shared.reporter, port=shared.port)
+        self.registration = Registration(dependencies, self.info, spec, self.status)
+        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self.registration.refresh)
+
+    async def run(self, *, exists: Callable[[], Awaitable[bool]]) -> None:
+        """Register the node and renew its lease, until cancelled.
+
+        Args:
+            exists: returns whether the Node exists: the delay of its registration is then over.
+
+        Raises:
+            LeaseLost: another broker has taken the lease.
+        """
+        if self.spec.register_delay and not await exists():
+            await asyncio.sleep(self.spec.register_delay)
+        await self.lease.wait_until_free()
+        async with self._shared.registering:
+            self.status.apply_report()
+            await self.registration.register()
+        self.is_registered = True
+        await self.lease.acquire()
+        self.info.holds_lease = True
+        self._on_active()
+        self._on_due(0)
+        await self.lease.run()
+
+    async def reconcile(self) -> float | None:
+        """Bring the Node in Kubernetes to the desired one.
+
+        Returns:
+            Seconds until the next heartbeat of the status; None: the node is not registered.
+
+        Raises:
+            ApiError: retry.
+        """
+        if not self.is_registered:
+            return None
+        if not self.info.uid:
+            await self.registration.register_once()
+        try:
+            await self.registration.restore()
+            await self.status.write_if_due()
+        except NotFound:
+            self.registration.mark_deleted()  # before the watch began
+            raise
+        return self.status.seconds_to_heartbeat
+
+    def update(self, spec: NodeSpec) -> None:
+        """Change what the node is to be."""
+        self.spec = self.status.spec = spec
+        self.info.start_delay = spec.start_delay
+        self.registration.update(spec)
+        self.status.apply_report()
+        self._on_due(0)
+
+    def apply_report(self) -> None:
+        """Take a change of the provider's report into account."""
+        self.status.apply_report()
+        if self.is_registered and not self.status.is_current:
+            self._on_due(0)
+
+    def observe(self, node: Object) -> None:
+        """Take a change of the Node by any client into account."""
+        if not self.is_registered:
+            return
+        self.registration.observe(node)
+        if not (self.registration.is_current and self.status.is_current):
+            self._on_due(PERIOD)
+
+    def mark_deleted(self) -> None:
+        """Register the deleted Node again."""
+        if self.is_registered:
+            log.warning("node was deleted from Kubernetes and is registered again", node=self.info.name)
+            self.registration.mark_deleted()
+            self._on_due(0)
+
+    async def hand_over(self) -> None:
+        """Mark the node not ready, and release its lease; Kubernetes and another broker would notice after 40 s.
+
+        Raises:
+            ApiError: the node could not be written.
+            LeaseLost: another broker has taken the lease.
+        """
+        if self.info.uid and self.info.holds_lease:
+            await self.lease.renew()  # the node may have been taken over during a pause
+            await self.status.write(self.status.current(_SHUTDOWN))
+            await self.lease.release()

@@ -1,0 +1,289 @@
+"""The members of the broker: they come and go, and share a watch, a queue and its workers."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from broker.dependencies import Dependencies
+from broker.fleet.member import PERIOD, Member, Shared
+from broker.fleet.pools import DRAIN_ANNOTATION, FLEET_LABEL, Fleet, adopted, member_of_fleet
+from broker.fleet.removal import Removal
+from broker.fleet.source import FleetSource
+from broker.kubernetes.errors import ApiError
+from broker.kubernetes.objects import RawObject
+from broker.kubernetes.watch import KnownObjects, list_and_watch
+from broker.node.lease import LeaseLost
+from broker.node.leases import Leases
+from broker.node.report import NodeReporter
+from broker.node_spec import NodeSpec
+from broker.pods.controller import PodController
+from broker.pods.eviction import UsageReader
+from broker.pods.store import PodStore
+from broker.pods.workqueue import WorkQueue
+from broker.types import Object
+
+_WORKERS = 8
+"""Number of nodes that are registered, and of nodes that are written, at once."""
+_HAND_OVER_TIMEOUT, _HAND_OVERS_PER_SECOND = 5.0, 50
+
+log = structlog.get_logger()
+
+
+class Members:
+    """The nodes of the broker.
+
+    Args:
+        dependencies: of the broker; its `nodes` are updated.
+        controller: reconciles the pods of the nodes.
+        store: the pods of the nodes.
+        reporter: the provider's report.
+        leases: reads the leases.
+        port: port of the kubelet API.
+        only: name of the only node; None where there may be several.
+        usage: returns the reader of a node's usage, where pods are evicted under pressure.
+
+    Attributes:
+        active: whether the pods of any node may be reconciled.
+    """
+
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        *,
+        controller: PodController,
+        store: PodStore,
+        reporter: NodeReporter,
+        leases: Leases,
+        port: int,
+        only: str | None,
+        usage: Callable[[str], UsageReader] | None = None,
+    ) -> None:
+        self._dependencies = dependencies
+        self._controller = controller
+        self._reporter = reporter
+        self._shared = Shared(dependencies, reporter, leases, asyncio.Semaphore(_WORKERS), port)
+        self._only = only
+        self._usage = usage
+        self._members: dict[str, Member] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._removal = Removal(dependencies, store)
+        self._removing: dict[str, asyncio.Task[None]] = {}
+        self._wanted: dict[str, NodeSpec] = {}
+        self._adopt: Mapping[str, str] = {}
+        self._queue = WorkQueue("node")
+        self._existing: set[str] = set()
+        self._synced = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+        self.active = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def holding(self) -> list[Member]:
+        """The nodes whose lease this broker holds."""
+        return [member for member in self._members.values() if member.info.holds_lease]
+
+    @property
+    def waits_for(self) -> str | None:
+        """Identity of a broker that runs a node at present; None where there is none."""
+        return next((member.lease.other for member in self._members.values() if member.lease.other), None)
+
+    async def run(self, fleet: Fleet, source: FleetSource | None = None) -> None:
+        """Run the nodes, until cancelled.
+
+        Args:
+            fleet: the first nodes.
+            source: its changes are applied.
+
+        Raises:
+            LeaseLost: another broker has taken a lease.
+        """
+        await self._reporter.poll()
+        try:
+            async with self._group as group:
+                group.create_task(self._watch(), name="watch of nodes")
+                group.create_task(self._queue.run(self._reconcile, workers=_WORKERS), name="nodes")
+                group.create_task(self._reporter.run(self._apply_report), name="report of the provider")
+                self.apply(fleet)
+                if source:
+                    group.create_task(source.run(self.apply), name="changes of the fleet")
+        except* LeaseLost as lost:
+            raise lost.exceptions[0] from None
+
+    def apply(self, fleet: Fleet) -> None:
+        """Add, change and remove nodes, until there are these and the adopted ones."""
+        self._wanted, self._adopt = {spec.name: spec for spec in fleet.specs}, fleet.adopt
+        added = False
+        for spec in self._wanted.values():
+            member = self._members.get(spec.name)
+            if member is None:
+                added |= self._add(spec)
+            elif member.spec != spec and spec.name not in self._removing:
+                member.update(spec)
+        for name, member in list(self._members.items()):
+            if name not in self._wanted and not member.spec.is_adopted:
+                self._remove(name)
+        if fleet.adopt and self._synced.is_set():
+            self._group.create_task(self._adopt_existing(), name="adoption of nodes")
+        if added and self.active.is_set():
+            self._controller.add_nodes()
+
+    async def hand_over(self) -> None:
+        """Mark the nodes not ready, and release their leases, as far as time permits."""
+        timeout = _HAND_OVER_TIMEOUT + len(self._members) / _HAND_OVERS_PER_SECOND
+        members = [member for name, member in self._members.items() if name not in self._removing]
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*map(_hand_over, members))
+        except TimeoutError:
+            log.warning("nodes not marked as stopped", error="no answer in time")
+
+    def _add(self, spec: NodeSpec) -> bool:
+        """Add a node; later, where it is about to be removed. Return whether it was added."""
+        if spec.name in self._removing:
+            return False
+        member = self._members[spec.name] = Member(
+            self._shared,
+            spec,
+            on_due=partial(self._due, spec.name),
+            on_active=partial(self._activate, spec.name),
+        )
+        self._dependencies.nodes.add(member.info)
+        run = member.run(exists=partial(self._exists, spec.name))
+        self._tasks[spec.name] = [self._group.create_task(run, name=f"node {spec.name}")]
+        return True
+
+    def _remove(self, name: str) -> None:
+        """Remove a node; later, where another broker runs it at present."""
+        if name not in self._removing and self._members[name].lease.other is None:
+            self._removing[name] = self._group.create_task(self._take_away(name), name=f"removal of {name}")
+
+    async def _take_away(self, name: str) -> None:
+        """Remove a node in order: drain it, stop it, delete it, and wait until its pods are gone."""
+        member = self._members[name]
+        if member.spec.drain:
+            await self._removal.drain(name)
+        tasks = self._tasks.pop(name)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        if member.is_registered and not member.spec.is_adopted:
+            member.is_registered = False
+            await self._removal.delete(name)
+        await self._removal.wait_for_pods(name)
+        del self._members[name], self._removing[name]
+        self._dependencies.nodes.remove(name)
+        self._controller.remove_node(name)
+        log.info("node removed", node=name)
+        if spec := self._wanted.get(name):
+            self._add(spec)
+
+    def _activate(self, name: str) -> None:
+        self.active.set()
+        self._controller.resume(name)
+        if name not in self._wanted and not self._members[name].spec.is_adopted:
+            self._remove(name)
+        if self._usage:
+            evict = self._controller.evict(name, self._usage(name))
+            self._tasks[name].append(self._group.create_task(evict, name=f"evict pods of {name}"))
+
+    def _due(self, name: str, seconds: float) -> None:
+        if seconds:
+            self._queue.add_after(name, seconds)
+        else:
+            self._queue.add(name)
+
+    async def _reconcile(self, name: str) -> float | None:
+        member = self._members.get(name)
+        delay = await member.reconcile() if member else None
+        return min(delay, PERIOD) if delay is not None and self._usage else delay
+
+    def _apply_report(self) -> None:
+        for member in self._members.values():
+            member.apply_report()
+
+    async def _exists(self, name: str) -> bool:
+        """Return whether the Node of a name exists."""
+        await self._synced.wait()
+        return name in self._existing
+
+    async def _watch(self) -> None:
+        events = list_and_watch(
+            self._dependencies.client,
+            "/api/v1/nodes",
+            field_selector=f"metadata.name={self._only}" if self._only else None,
+            known=KnownObjects(self._concerns),
+            clock=self._dependencies.clock,
+            random=self._dependencies.random,
+        )
+        async for type_, obj in events:
+            if obj is None:
+                self._synced.set()
+            elif type_ == "DELETED":
+                self._handle_deleted(obj.metadata.name)
+            else:
+                self._handle(obj.decode())
+
+    def _concerns(self, node: RawObject) -> bool:
+        """Return whether a Node is one of the broker's; those of others are dropped before they are decoded."""
+        return node.metadata.name in self._members or (self._only is None and self._is_ours(node.marks))
+
+    def _is_ours(self, marks: Mapping[str, str]) -> bool:
+        """Return whether a Node with these labels and annotations is adopted, or was made for the fleet."""
+        return self._is_adopted(marks) or marks.get(FLEET_LABEL) == self._dependencies.settings.node_name
+
+    def _is_adopted(self, marks: Mapping[str, str]) -> bool:
+        return bool(self._adopt) and self._adopt.items() <= marks.items()
+
+    def _handle(self, node: Object) -> None:
+        metadata = node["metadata"]
+        name = metadata["name"]
+        marks = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
+        self._existing.add(name)
+        member = self._members.get(name)
+        if member is None:
+            self._take_on(name, marks)
+        elif member.spec.is_adopted and not self._is_adopted(marks):
+            self._remove(name)
+        else:
+            member.observe(node)
+
+    def _handle_deleted(self, name: str) -> None:
+        self._existing.discard(name)
+        member = self._members.get(name)
+        if member and member.spec.is_adopted:
+            self._remove(name)
+        elif member:
+            member.mark_deleted()
+
+    def _take_on(self, name: str, marks: Mapping[str, str]) -> None:
+        """Adopt a Node; or remove one whose pool was made smaller while no broker ran, once its lease is taken."""
+        settings = self._dependencies.settings
+        if self._is_adopted(marks):
+            spec = adopted(settings, name)
+        else:
+            spec = replace(member_of_fleet(settings, name), drain=marks.get(DRAIN_ANNOTATION) == "true")
+        if self._add(spec) and self.active.is_set():
+            self._controller.add_nodes()
+
+    async def _adopt_existing(self) -> None:
+        """Read the Nodes again: what is to be adopted has changed."""
+        try:
+            items, _ = await self._dependencies.client.list("/api/v1/nodes")
+        except ApiError as exc:
+            log.warning("nodes to adopt not read", error=str(exc))
+            return
+        for item in items:
+            if self._is_adopted(item.marks):
+                self._handle(item.decode())
+
+
+async def _hand_over(member: Member) -> None:
+    try:
+        await member.hand_over()
+    except (ApiError, LeaseLost) as exc:
+        log.warning("node not marked as stopped", node=member.info.name, error=str(exc))

@@ -1,0 +1,135 @@
+"""The fleet file: pools of nodes, and the marks of Nodes to adopt."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from broker.kubernetes.quantity import parse_quantity
+from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE
+from broker.settings import Seconds
+
+MOST_NODES = 10_000
+
+
+def _is_name(value: str) -> str:
+    if not FLEET_NAME.fullmatch(value):
+        raise ValueError(FLEET_NAME_RULE)
+    return value
+
+
+def _is_label_name(value: str) -> str:
+    if not LABEL_NAME.fullmatch(value):
+        raise ValueError("not a key such as example.com/name")
+    return value
+
+
+def _is_label_value(value: str) -> str:
+    if not LABEL_VALUE.fullmatch(value):
+        raise ValueError("at most 63 letters, digits, '-', '_' and '.'")
+    return value
+
+
+def _to_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _is_quantity(value: str) -> str:
+    if parse_quantity(value) < 0:
+        raise ValueError("must not be negative")
+    return value
+
+
+LabelName = Annotated[str, AfterValidator(_is_label_name)]
+LabelValue = Annotated[str, AfterValidator(_is_label_value)]
+Quantity = Annotated[str, BeforeValidator(_to_text), AfterValidator(_is_quantity)]
+Duration = Annotated[Seconds, Field(ge=0, le=86400)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+class Taint(_Model):
+    """A taint of the nodes of a pool."""
+
+    key: LabelName
+    value: LabelValue = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+class Pool(_Model):
+    """Nodes of one kind: NAME-0, NAME-1 and so on."""
+
+    name: Annotated[str, AfterValidator(_is_name)] = Field(
+        description="name of the pool; nodes are NAME-0, NAME-1 …"
+    )
+    count: int = Field(ge=0, le=MOST_NODES, description="number of nodes")
+    capacity: dict[LabelName, Quantity] = Field(
+        default={}, description="resource name → quantity, in place of the provider's"
+    )
+    allocatable: dict[LabelName, Quantity] = Field(
+        default={}, description="resource name → quantity; what is left out equals the capacity"
+    )
+    zones: list[LabelValue] = Field(
+        default=[], description="zones of the nodes, in turn: label topology.kubernetes.io/zone"
+    )
+    region: LabelValue | None = Field(
+        default=None,
+        description="label topology.kubernetes.io/region; by default each zone without its last letter",
+    )
+    labels: dict[LabelName, LabelValue] = Field(default={}, description="further labels of the nodes")
+    annotations: dict[LabelName, str] = Field(
+        default={}, description="annotations of the nodes, set when a Node is created"
+    )
+    taints: list[Taint] = Field(default=[], description="taints of the nodes, besides that of the settings")
+    register_delay: Duration = Field(default=0.0, description="time before a Node is created")
+    register_jitter: Duration = Field(
+        default=0.0, description="greatest time that is added to registerDelay; the seed decides for each node"
+    )
+    start_delay: Duration | None = Field(
+        default=None, description="time before the containers of a pod start, at the synthetic runtime"
+    )
+    drain: bool = Field(default=False, description="evict the pods of a node before it is removed")
+
+    @field_validator("labels")
+    @classmethod
+    def _have_no_hostname(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if "kubernetes.io/hostname" in value:
+            raise ValueError("kubernetes.io/hostname is the name of each node")
+        return value
+
+
+class FleetFile(_Model):
+    """A fleet."""
+
+    pools: list[Pool] = Field(default=[], description="the pools")
+    adopt: dict[LabelName, str] = Field(
+        default={},
+        description="labels or annotations of Nodes by other clients that are taken on; all of them have to match",
+    )
+    seed: int = Field(default=0, description="decides each registerJitter; the same seed, the same times")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("pools")
+    @classmethod
+    def _fit_together(cls, pools: list[Pool]) -> list[Pool]:
+        names = [pool.name for pool in pools]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"several pools have the name {', '.join(twice)}")
+        if (count := sum(pool.count for pool in pools)) > MOST_NODES:
+            raise ValueError(f"{count} nodes; at most {MOST_NODES} are possible")
+        return pools

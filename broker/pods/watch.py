@@ -1,0 +1,81 @@
+"""The one watch of the pods of all nodes.
+
+The pods of a single node are selected by the API server: the identity of a node may list no others. Those of
+several nodes are selected here, since a field selector names one node: all pods that are bound are watched, and
+those of other nodes are dropped before they are decoded. Pods of a node that is added later were dropped, so the
+pods are listed again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from broker.dependencies import Dependencies
+from broker.kubernetes.objects import RawObject
+from broker.kubernetes.watch import Event, KnownObjects, list_and_watch
+
+_NODES_DELAY = 1.0
+"""Seconds after which the pods of added nodes are listed: several nodes often come together."""
+_BOUND = "spec.nodeName!="
+
+
+class PodWatch:
+    """Watches the pods that are bound to the nodes.
+
+    Args:
+        dependencies: of the broker.
+        node: name of the only node; None where there may be several.
+        on_sync: is called with the current time whenever the events so far are known to be complete.
+        on_event: is called with each event.
+    """
+
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        *,
+        node: str | None,
+        on_sync: Callable[[datetime], None],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._dependencies = dependencies
+        self._node = node
+        self._on_sync = on_sync
+        self._on_event = on_event
+        self._known = KnownObjects(None if node else self._is_on_a_node)
+        self._added = asyncio.Event()
+
+    def add_nodes(self) -> None:
+        """List the pods soon: nodes were added."""
+        self._added.set()
+
+    async def run(self) -> None:
+        """Watch, until cancelled."""
+        while True:
+            self._added.clear()
+            watch = asyncio.create_task(self._watch(), name="watch of pods")
+            added = asyncio.create_task(self._added.wait(), name="added nodes")
+            try:
+                await asyncio.wait({watch, added}, return_when=asyncio.FIRST_COMPLETED)
+                if watch.done():
+                    watch.result()
+                await asyncio.sleep(_NODES_DELAY)
+            finally:
+                for task in (watch, added):
+                    task.cancel()
+                await asyncio.wait({watch, added})
+
+    async def _watch(self) -> None:
+        events = list_and_watch(
+            self._dependencies.client,
+            "/api/v1/pods",
+            field_selector=f"spec.nodeName={self._node}" if self._node else _BOUND,
+            known=self._known,
+            clock=self._dependencies.clock,
+            random=self._dependencies.random,
+            on_sync=self._on_sync,
+        )
+        async for event in events:
+            self._on_event(event)
+
+    def _is_on_a_node(self, pod: RawObject) -> bool:
+        return pod.node in self._dependencies.nodes

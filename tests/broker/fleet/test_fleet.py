@@ -1,0 +1,170 @@
+"""Fleets of nodes, with the fake API server and a stub provider."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.fleet import source
+from broker.fleet.pools import fleet_of_settings
+from broker.kubernetes.client import Client
+from broker.kubernetes.config import ClusterConfig
+from broker.kubernetes.objects import to_micro_time
+from broker.node.report import NodeReporter
+from broker.node_info import NodeInfo
+from broker.provider import ProviderClient
+from tests.broker.apiserver import ApiServer
+from tests.broker.node.parts import members_of, running
+from tests.broker.nodes import dependencies_of, running_node, settings_of_a_node
+from tests.broker.waiting import eventually
+from tests.conftest import Clock
+from tests.pods import a_pod
+from tests.stub_provider import StubProvider, providing
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    async with providing() as stub:
+        yield stub
+
+
+def ready(api: ApiServer, name: str) -> bool:
+    node = api.store.find("nodes", name) or {}
+    conditions = node.get("status", {}).get("conditions") or []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def phase(api: ApiServer, name: str) -> str | None:
+    pod = api.store.find("pods", name, "default")
+    return pod["status"].get("phase") if pod else None
+
+
+def names(api: ApiServer) -> list[str]:
+    return sorted(node["metadata"]["name"] for node in api.store.list("nodes"))
+
+
+async def test_a_thousand_nodes_are_registered_and_renewed(
+    api: ApiServer, client: Client, clock: Clock, stub: StubProvider
+) -> None:
+    settings = settings_of_a_node(stub.url, node_name="fleet", nodes=1000)
+    provider = ProviderClient(stub.url)
+    dependencies = dependencies_of(client, NodeInfo("fleet"), provider=provider, settings=settings, clock=clock)
+    members = members_of(dependencies, NodeReporter(dependencies, own_ip="127.0.0.1"))
+    async with running(members, fleet_of_settings(settings)):
+        await eventually(lambda: len(members.holding) == 1000, seconds=240)
+        assert len(names(api)) == 1000
+        assert all(ready(api, name) for name in names(api))
+        assert len(api.requests_to("GET", "leases$")) < 20
+        assert api.requests_to("GET", "leases/") == []  # no request for each node
+        clock.advance(10)
+        await asyncio.gather(*(member.lease.renew() for member in members.holding))
+        assert {lease["spec"]["renewTime"] for lease in api.store.list("leases")} == {to_micro_time(clock())}
+    assert len(stub.requests_to("/capacity")) < 20  # one request for all nodes
+    await provider.close()
+
+
+async def test_pods_of_all_nodes_run(api: ApiServer, cluster: ClusterConfig, stub: StubProvider) -> None:
+    api.store.create("pods", a_pod("elsewhere", nodeName="other"))
+    async with running_node(settings_of_a_node(stub.url, node_name="fleet", nodes=2), cluster):
+        for number in range(2):
+            api.store.create("pods", a_pod(f"web-{number}", nodeName=f"fleet-{number}"))
+        await api.until(lambda: phase(api, "web-0") == phase(api, "web-1") == "Running")
+    assert phase(api, "elsewhere") == "Pending"
+    assert len(stub.requests_to("/createPod")) == 2
+
+
+async def test_each_node_admits_pods_by_itself(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
+) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("pools: [{name: a, count: 2, capacity: {cpu: 2, memory: 4Gi, pods: 1}}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0") and ready(api, "a-1"))
+        assert api.store.get("nodes", "a-0")["status"]["capacity"] == {"cpu": "2", "memory": "4Gi", "pods": "1"}
+        api.store.create("pods", a_pod("first", nodeName="a-0"))
+        await api.until(lambda: phase(api, "first") == "Running")
+        for name, node in (("second", "a-0"), ("third", "a-1")):
+            api.store.create("pods", a_pod(name, nodeName=node))
+        await api.until(lambda: phase(api, "second") == "Failed" and phase(api, "third") == "Running")
+
+
+async def test_nodes_come_and_go_with_the_file(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "POLL", 0.05)
+    path = tmp_path / "fleet.yaml"
+    path.write_text("pools: [{name: a, count: 1}, {name: b, count: 1}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
+        path.write_text("pools: [{name: a")
+        path.write_text("pools: [{name: a, count: 2, labels: {tier: web}}]")
+        await api.until(lambda: ready(api, "a-1") and names(api) == ["a-0", "a-1"])
+        await api.until(lambda: api.store.find("leases", "b-0", "kube-node-lease") is None)
+        await api.until(lambda: api.store.get("nodes", "a-0")["metadata"]["labels"].get("tier") == "web")
+    assert ready(api, "a-0") is False  # the nodes stay when the broker stops
+
+
+async def test_a_pool_made_smaller_while_stopped(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider
+) -> None:
+    async with running_node(settings_of_a_node(stub.url, node_name="fleet", nodes=2), cluster):
+        await api.until(lambda: ready(api, "fleet-0") and ready(api, "fleet-1"))
+    async with running_node(settings_of_a_node(stub.url, node_name="fleet", nodes=1), cluster):
+        await api.until(lambda: ready(api, "fleet-0") and names(api) == ["fleet-0"])
+
+
+async def test_nodes_of_others_are_adopted(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
+) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("adopt: {kwok.x-k8s.io/node: fake}")
+    node: dict[str, Any] = {
+        "metadata": {"name": "theirs", "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {"theirs": "yes"}},
+        "spec": {"taints": [{"key": "theirs", "effect": "NoSchedule"}]},
+        "status": {"capacity": {"cpu": "3", "memory": "4Gi", "pods": "5"}},
+    }
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+        api.store.create("nodes", {"metadata": {"name": "other"}, "spec": {}})
+        api.store.create("nodes", node)
+        await api.until(lambda: ready(api, "theirs"))
+        await api.until(lambda: api.store.find("leases", "theirs", "kube-node-lease"))
+        found = api.store.get("nodes", "theirs")
+        assert found["status"]["capacity"] == node["status"]["capacity"]
+        assert (found["metadata"]["labels"], found["spec"]) == (node["metadata"]["labels"], node["spec"])
+        api.store.create("pods", a_pod("web", nodeName="theirs"))
+        await api.until(lambda: phase(api, "web") == "Running")
+        api.store.delete("pods", "web", "default", {"gracePeriodSeconds": 0})
+        api.store.delete("nodes", "theirs")
+        await eventually(lambda: "theirs" not in broker.nodes)
+    assert names(api) == ["other"]
+
+
+async def test_the_pods_of_a_removed_node_end(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "POLL", 0.05)
+    path = tmp_path / "fleet.yaml"
+    path.write_text("pools: [{name: a, count: 2}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+        await api.until(lambda: ready(api, "a-1"))
+        api.store.create("pods", a_pod("web", nodeName="a-1"))
+        await api.until(lambda: phase(api, "web") == "Running")
+        path.write_text("pools: [{name: a, count: 1}]")
+        await api.until(lambda: names(api) == ["a-0"])
+        api.store.delete("pods", "web", "default", {"gracePeriodSeconds": 0})  # as Kubernetes does
+        await eventually(lambda: stub.requests_to("/deletePod") and "a-1" not in broker.nodes)
+
+
+async def test_a_start_delay_is_in_the_payload_alone(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
+) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("pools: [{name: a, count: 1, startDelay: 2500ms}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        pod = api.store.create("pods", a_pod("web", nodeName="a-0"))
+        await api.until(lambda: phase(api, "web") == "Running")
+    (request,) = stub.requests_to("/createPod")
+    assert request.body["metadata"]["annotations"] == {"synthetic.virtual-kubelet.io/start-delay": "2500ms"}
+    assert "annotations" not in pod["metadata"]
