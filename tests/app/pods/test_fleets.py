@@ -107,6 +107,23 @@ def test_events_have_the_node_of_their_pod(fleet: Flask, database: Database) -> 
     assert services(fleet).audit.verify().broken is None
 
 
+def test_commands_show_one_node_or_all(fleet: Flask) -> None:
+    def run(*command: str) -> list[str]:
+        result = fleet.test_cli_runner().invoke(args=command)
+        assert result.exit_code == 0, result.output
+        return str(result.output).splitlines()
+
+    assert [line.split()[:2] for line in run("node", "list")[1:]] == [
+        ["spot", "1"], ["spot-0", "1"], ["spot-1", "1"],
+    ]  # fmt: skip
+    assert "1 Running" in run("node", "show", "spot-0")
+    assert "3 Running" in run("node", "show")
+    assert [line.split()[-2:] for line in run("pods", "list", "--node", "spot-1", "-o", "wide")] == [
+        ["NODE", "UID"], ["spot-1", "b"],
+    ]  # fmt: skip
+    assert [line.split()[3] for line in run("audit", "tail", "--node", "spot")] == ["default/c"]
+
+
 def test_a_node_name_that_no_node_has_is_refused(make_app: MakeApp) -> None:
     client = make_app().test_client()
     for name in ("n" * 254, "a\0b", 7):
