@@ -47,7 +47,7 @@ _MAX_NAMESAKES = 10
 _ENDED = ("Succeeded", "Failed")
 
 _RECORD = (
-    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.updated_at,
+    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.owner, Pod.created_at, Pod.updated_at,
     Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at, Pod.node_name,
 )  # fmt: skip
 

@@ -104,11 +104,12 @@ def test_everything_can_be_reached_without_javascript(browse: Browse, shown: Ser
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{shown.port}/ui/")
         page.get_by_role("link", name="Pods", exact=True).click()
-        page.get_by_label("Name").first.fill("two")
-        page.get_by_role("button", name="Filter").click()
+        page.get_by_label("Search").first.fill("default/two")
+        page.get_by_role("button", name="Search").click()
+        page.get_by_role("link", name="Restarts", exact=True).click()
         page.get_by_role("link", name="default/two").click()
         page.get_by_role("combobox", name="Container").select_option("sidecar")
-        page.get_by_role("button", name="Show").last.click()
+        page.locator(".log-form button").click()
         expect(page.get_by_role("log")).to_contain_text("synthetic container sidecar")
         page.get_by_text("JSON, environment").click()
         expect(page.get_by_label("JSON of the pod")).to_be_visible()
@@ -226,7 +227,7 @@ class TestWithAKeyboard:
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
 
-        expect(page.locator("main input:visible").first).to_be_focused()
+        expect(page.get_by_label("Search").first).to_be_focused()
 
     @pytest.mark.parametrize("path", PAGES)
     def test_focus_order_is_reading_order(self, visit: Visit, path: str) -> None:

@@ -144,9 +144,10 @@ class TestAPod:
         page = get(client, "/ui/pod", uid=uid(pod))
 
         assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:46:39Z (3s)." in page
-        assert "08:46:38.123 Pending ContainerCreating for 1s" in page
-        assert "08:46:39.123 Pending ContainerCreating for 3s" in page
-        assert "08:46:48.123 Running in 6s phase Pending → Running" in page
+        assert "ContainerCreating for 3s, Running in 6s" in page
+        assert "2026-11-22 08:46:38 ContainerCreating for 1s" in page
+        assert "2026-11-22 08:46:39 ContainerCreating for 3s" in page
+        assert "2026-11-22 08:46:48 Running in 6s phase Pending → Running" in page
         assert 'container "web" in pod "web" is waiting to start' in page
 
     def test_is_shown_in_the_past_and_deleted(self, client: FlaskClient, clock: Clock) -> None:
@@ -184,6 +185,37 @@ class TestAPod:
         assert "synthetic container web" in get(client, "/ui/pod", uid=uid(pod))
         assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
         assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
+
+    def test_finds_lines_and_downloads_the_log(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod())
+        clock.advance(10)
+
+        assert "listening" not in get(client, "/ui/pod", uid=uid(pod), find="FROM IMAGE")
+        assert "No line matches" in get(client, "/ui/pod", uid=uid(pod), find="nowhere")
+        assert "previous terminated container" in get(client, "/ui/pod", uid=uid(pod), previous="true")
+        answer = client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web", "download": "true"})
+        assert answer.headers["Content-Disposition"] == "attachment; filename=web-0-web.log"
+
+    def test_shows_what_its_manifest_has(self, client: FlaskClient) -> None:
+        container = a_container(
+            ports=[{"name": "http", "containerPort": 8080}],
+            volumeMounts=[{"name": "config", "mountPath": "/etc/web"}],
+        )
+        volumes = [{"name": "config", "configMap": {"name": "web-config"}}]
+        owner = {"kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": True}
+        pod = put_on(client, a_pod(metadata={"ownerReferences": [owner]}, containers=[container], volumes=volumes))
+
+        page = get(client, "/ui/pod", uid=uid(pod))
+
+        for part in (
+            "Owner ReplicaSet/web-1",
+            "app web",
+            "web, http 8080/TCP",
+            "config configMap web-config web:/etc/web",
+            "kubectl describe pod -n default web-0",
+            "name: web-config",
+        ):
+            assert part in page, part
 
     def test_without_statuses_is_shown(self, client: FlaskClient, database: Database) -> None:
         pod = put_on(client, a_pod("web"))
