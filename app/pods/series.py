@@ -39,7 +39,7 @@ _BUDGET = 0.1
 """Seconds after which no further past time is counted."""
 _KEPT = 5000
 _SETTLED = timedelta(minutes=1)
-"""A count at a time that is so long ago is kept."""
+"""A count of a time this long ago is kept: nothing changes it."""
 _SAMPLE = 2000
 _ENDED = ("Succeeded", "Failed")
 
