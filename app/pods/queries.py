@@ -14,7 +14,7 @@ A time of None means the present in every method. Pages are keyset pages: each b
 previous one, so the thousandth page costs as much as the first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -38,12 +38,15 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from app.core.errors import InvalidRequest, NotFound
 from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
 from app.db.statement import Row
+from app.db.text_search import Contains
 from app.kubernetes.printer import PodOutline
 from app.pods.context import FleetContext
 from app.pods.explain import StatusInterval
 
 MAX_STATUSES = 100
 _MAX_NAMESAKES = 10
+_SEARCHED_EVENTS = 50_000
+_ROWS_PER_CHUNK = 500
 _ENDED = ("Succeeded", "Failed")
 
 _RECORD = (
@@ -83,6 +86,9 @@ class EventFilter(NamedTuple):
     Attributes:
         refused: only requests that were refused.
         node: the name of the node.
+        who: a part of the user agent or the address of the client.
+        what: a part of the change, such as the name of a field.
+        since: the earliest time.
     """
 
     namespace: str | None = None
@@ -91,6 +97,9 @@ class EventFilter(NamedTuple):
     verb: str | None = None
     refused: bool = False
     node: str | None = None
+    who: str | None = None
+    what: str | None = None
+    since: datetime | None = None
 
 
 class Page(NamedTuple):
@@ -231,9 +240,43 @@ class PodQueries:
     ) -> Page:
         """Return a page of the audit events up to a time, the newest first.
 
+        A search looks at `_SEARCHED_EVENTS` events at most; `after` is then the last of them.
+
         Raises:
             InvalidRequest: no event has the ID `after`.
         """
+        query, keys = self._events(wanted, at), (AuditEvent.at, AuditEvent.id)
+        is_search = not wanted.name and wanted._replace(since=None) != EventFilter()
+        with self._fleet.database.read() as connection:
+            last = self._last_searched(connection, at, after=after) if is_search else None
+            if last:
+                query = query.where(tuple_(*keys) >= tuple(last))
+            page = _page(connection, query, keys, after=after, limit=limit, descending=True)
+        return page if page.after or not last else page._replace(after=last.id)
+
+    def stream_events(self, wanted: EventFilter, *, at: datetime | None = None) -> Generator[Row, None, None]:
+        """Yield the audit events up to a time, the newest first, while they are read."""
+        query = self._events(wanted, at).order_by(AuditEvent.at.desc(), AuditEvent.id.desc())
+        with (
+            self._fleet.database.read(streaming=True) as connection,
+            connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
+        ):
+            yield from rows
+
+    def _last_searched(self, connection: Connection, at: datetime | None, *, after: int | None) -> Row | None:
+        """Return the key of the last event that a search looks at; None if it looks at all."""
+        keys = (AuditEvent.at, AuditEvent.id)
+        query = select(*keys).where(AuditEvent.fleet == self._fleet.name)
+        if at:
+            query = query.where(AuditEvent.at <= at)
+        if after is not None and (
+            first := connection.execute(select(*keys).where(AuditEvent.id == after)).first()
+        ):
+            query = query.where(tuple_(*keys) < tuple(first))
+        query = query.order_by(*(key.desc() for key in keys)).offset(_SEARCHED_EVENTS - 1).limit(1)
+        return connection.execute(query).first()
+
+    def _events(self, wanted: EventFilter, at: datetime | None) -> Select[Any]:
         query = select(AuditEvent.__table__).where(AuditEvent.fleet == self._fleet.name)
         for column, value in (
             (AuditEvent.namespace, wanted.namespace),
@@ -247,11 +290,15 @@ class PodQueries:
             query = query.where(AuditEvent.code >= 400)
         if wanted.node:
             query = query.where(AuditEvent.node() == wanted.node)
-        if at:
-            query = query.where(AuditEvent.at <= at)
-        keys = (AuditEvent.at, AuditEvent.id)
-        with self._fleet.database.read() as connection:
-            return _page(connection, query, keys, after=after, limit=limit, descending=True)
+        if wanted.who:
+            query = query.where(
+                or_(*(Contains(x, wanted.who) for x in (AuditEvent.user_agent, AuditEvent.address)))
+            )
+        if wanted.what:
+            query = query.where(Contains(AuditEvent.change, wanted.what))
+        if wanted.since:
+            query = query.where(AuditEvent.at >= wanted.since)
+        return query.where(AuditEvent.at <= at) if at else query
 
 
 def _page(

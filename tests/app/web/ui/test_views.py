@@ -1,10 +1,13 @@
 """The dashboard's documents: content, times, redaction."""
 
+import csv
 import re
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 from typing import Any, get_args
 
+import orjson
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -174,9 +177,9 @@ class TestAPod:
 
         page = get(client, "/ui/pod", uid=uid(pod))
 
-        assert "update 200 spec.containers[web].image nginx:1.27 → nginx:1.28" in page
+        assert "spec.containers[web].image nginx:1.27 nginx:1.28" in page
         assert f"Other pods of this name: {uid(other)}" in page
-        assert f"create 200 replaced {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
+        assert f"replaced {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
 
     def test_shows_the_log_of_a_container(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod(containers=[a_container("web"), a_container("sidecar")]))
@@ -269,8 +272,43 @@ class TestTheAudit:
         page = get(client, "/ui/audit", verb="delete", refused="true")
 
         assert page.count("default/web") == 1
-        assert 'delete default/web 404 pod "web" is not in namespace "default"' in page
-        assert "No requests match." in get(client, "/ui/audit", namespace="x")
+        assert re.search('delete 404 default/web .* pod "web" is not in namespace "default"', page)
+        assert "No requests match" in get(client, "/ui/audit", namespace="x")
+        agent = {"User-Agent": "=HYPERLINK(1)"}
+        client.delete("/deletePod", json=pod, headers=agent)
+        assert get(client, "/ui/audit", who="hyperlink").count("default/web") == 1
+        assert get(client, "/ui/audit", what="not in namespace").count("default/web") == 2
+
+    def test_is_exported_as_it_is_filtered(self, client: FlaskClient) -> None:
+        pod = put_on(client, a_pod("web"))
+        client.delete("/deletePod", json=pod, headers={"User-Agent": "=HYPERLINK(1)"})
+
+        lines = client.get("/ui/audit/export?verb=delete").text.splitlines()
+        table = list(csv.DictReader(client.get("/ui/audit/export?format=csv").text.splitlines()))
+
+        assert [orjson.loads(line)["user_agent"] for line in lines] == ["=HYPERLINK(1)"]
+        assert [(row["verb"], row["user_agent"][:5]) for row in table] == [
+            ("delete", "'=HYP"),
+            ("create", "Werkz"),
+        ]
+
+    def test_shows_the_state_of_the_hash_chain(self, make_app: MakeApp) -> None:
+        app = make_app(audit_hash_chain=True)
+        put_on(app.test_client(), a_pod("web"))
+
+        assert "Hash chain: none of the events below (1) was changed" in get(app.test_client(), "/ui/audit")
+
+    def test_shows_an_update_side_by_side(self, client: FlaskClient) -> None:
+        pod = put_on(client, a_pod("web"))
+        pod["spec"]["containers"][0]["image"] = "nginx:1.28"
+        pod["metadata"]["labels"] = {"app": "shop"}
+        change(client, pod)
+
+        page = get(client, "/ui/audit", what="image")
+
+        assert "2 fields: metadata.labels.app, …" in page
+        assert "spec.containers[web].image nginx:1.27 nginx:1.28" in page
+        assert "metadata.labels.app changed; the value is not recorded" in page
 
     def test_filters_by_every_verb(self, client: FlaskClient) -> None:
         page = client.get("/ui/audit").text
@@ -278,7 +316,7 @@ class TestTheAudit:
 
         assert offered == list(get_args(Verb))
         for verb in offered:
-            assert "No requests match." in get(client, "/ui/audit", verb=verb)
+            assert "No requests match" in get(client, "/ui/audit", verb=verb)
 
     def test_links_to_the_node_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
@@ -296,7 +334,7 @@ class TestTheAudit:
 
         [earlier] = re.findall(r'href="(/ui/audit\?after=\d+)" rel="next"', client.get("/ui/audit").text)
 
-        assert client.get(earlier).text.count("<tr>") == 2  # including the header
+        assert client.get(earlier).text.count('<tr id="event-') == 1
 
 
 def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestResponse]:
@@ -306,13 +344,26 @@ def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestRespons
     yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"})
 
 
+def every_download(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestResponse]:
+    for format_ in ("csv", "jsonl"):
+        yield client.get("/ui/audit/export", query_string={"format": format_})
+    yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web", "download": "true"})
+    static = Path(client.application.blueprints["ui"].static_folder or "")
+    for file in sorted(path for path in static.rglob("*") if path.is_file()):
+        answer = client.get(f"/ui/static/{file.relative_to(static)}")
+        answer.get_data()
+        answer.close()
+        yield answer
+
+
 def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> None:
     pod = put_on(client, a_secret_pod())
     clock.advance(10)
     changed = a_secret_pod(f"{SECRET}-rotated")
     change(client, changed)
 
-    pages = "".join(unescape(answer.text) for answer in every_page(client, pod))
+    answers = [*every_page(client, pod), *every_download(client, pod)]
+    pages = "".join(unescape(answer.text) for answer in answers)
 
     assert SECRET not in pages
     assert "PASSWORD" in pages
