@@ -1,4 +1,4 @@
-"""The pods that need attention, grouped by their problems, and requests that were refused.
+"""Problems of pods and refused requests: the pods grouped by what is wrong with them.
 
 One expression of SQL decides what is wrong with a pod, and one how well it is. The overview, the list of pods and
 `vkweb attention` all use these two, so that a count always has as many pods as the list that it links to.

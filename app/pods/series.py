@@ -39,7 +39,7 @@ _BUDGET = 0.1
 """Seconds after which no further past time is counted."""
 _KEPT = 5000
 _SETTLED = timedelta(minutes=1)
-"""A count of a time this long ago is kept: nothing changes it."""
+"""A count is kept if its time is so long ago."""
 _SAMPLE = 2000
 _ENDED = ("Succeeded", "Failed")
 
@@ -53,7 +53,7 @@ class Sample(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What happened in an interval that ends at a time.
+    """Creations, deletions and times to Ready in an interval that ends at a time.
 
     Attributes:
         ready_p50: the median of the seconds from the creation of a pod in the interval until it was ready.

@@ -1,4 +1,4 @@
-"""The problems of pods by their statuses, and refused requests."""
+"""Problems of pods by their statuses, and refused requests."""
 
 from datetime import timedelta
 from typing import Any
