@@ -14,6 +14,7 @@ from app.core.settings import HEALTH_THREADS, Settings
 from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
+from app.pods.attention import Attention
 from app.pods.changes import Changes
 from app.pods.context import FleetContext
 from app.pods.disk_reserve import DiskReserve
@@ -22,6 +23,7 @@ from app.pods.history import History
 from app.pods.logs import Logs
 from app.pods.pod_list import PodList
 from app.pods.queries import PodQueries
+from app.pods.series import PodSeries
 from app.pods.service import PodService
 from app.pods.streams import Streams
 from app.pods.usage import UsageService
@@ -51,6 +53,8 @@ class Services:
     queries: PodQueries
     pod_list: PodList
     changes: Changes
+    attention: Attention
+    series: PodSeries
     usage: UsageService
     volumes: VolumeService
     clock: FleetClock
@@ -92,6 +96,8 @@ class Services:
             queries=queries,
             pod_list=PodList(fleet, queries),
             changes=Changes(fleet),
+            attention=Attention(fleet, queries),
+            series=PodSeries(fleet, queries),
             usage=usage,
             volumes=volumes,
             clock=fleet_clock,

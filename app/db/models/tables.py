@@ -52,6 +52,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+_IS_GONE = text("deleted_at IS NOT NULL")
 _IS_LIVE = text("deleted_at IS NULL")
 _IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
@@ -211,6 +212,7 @@ class Pod(Base):
         # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
         Index("ix_pods_name", "fleet", "namespace", "name", "id", "deleted_at"),
         Index("ix_pods_created_at", "fleet", "created_at", "id", "deleted_at"),
+        Index("ix_pods_deleted_at", "fleet", "deleted_at", sqlite_where=_IS_GONE, postgresql_where=_IS_GONE),
         Index(
             "ix_pods_continues_at",
             "fleet",

@@ -63,7 +63,7 @@ class TestTheNode:
         assert "1 of 4 requested 25.0 %" in page
         assert "2Gi of 8Gi requested 25.0 %" in page
         assert "2 of 10 in use 20.0 %" in page
-        assert "Pending 2" in page
+        assert "In progress 2" in page
         assert "Ready True ProviderReady" in page
         assert "InternalIP 127.0.0.1" in page
 
