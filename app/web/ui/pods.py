@@ -36,7 +36,8 @@ HEADERS = {
 }
 """The columns by their keys in the URL. A number begins with the largest one."""
 FILTERS = (
-    "q", "namespace", "name", "phase", "status", "reason", "ready", "selector", "image", "owner", "node", "health", "problem",
+    "q", "namespace", "name", "phase", "status", "reason", "ready", "selector", "image", "owner", "node",
+    "health", "problem",
 )  # fmt: skip
 """The parameters that filter the list."""
 _LARGEST_FIRST = ("restarts", "cpu", "memory")

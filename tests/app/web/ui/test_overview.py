@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339_micro
+from app.pods import series
 from tests.app.web.conftest import on_sqlite_alone, put_on
 from tests.app.web.ui.test_views import get
 from tests.conftest import Clock, MakeApp
@@ -16,6 +17,11 @@ from tests.pods import a_pod
 pytestmark = on_sqlite_alone
 
 FAIL = "synthetic.virtual-kubelet.io/fail"
+
+
+@pytest.fixture(autouse=True)
+def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "_BUDGET", 600.0)
 
 
 @pytest.fixture
