@@ -83,6 +83,10 @@ class PodFilter(NamedTuple):
     problem: str | None = None
 
 
+BY_NAME = Sort()
+EVERY_POD = PodFilter()
+
+
 class PodPage(NamedTuple):
     """A page of a list.
 
@@ -107,6 +111,23 @@ def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
         (and_(is_deleted, source.reason == "NodeLost"), literal("Unknown")),
         (and_(is_deleted, source.phase.not_in(_ENDED)), literal("Terminating")),
         else_=shown,
+    )
+
+
+def narrow(
+    query: Select[Any], wanted: PodFilter, sort: Sort, *, source: Source, at: datetime | None
+) -> Select[Any]:
+    """Return a query over pods with the conditions of a filter, and in an order.
+
+    Args:
+        query: a query over `Pod`, joined with the source if that is `PodStatus`.
+        at: None for the present.
+    """
+    status = printed(source, at)
+    of_status = [status.in_(wanted.status)] if wanted.status else []
+    keys, descending = _keys(sort, source, status)
+    return query.where(*_conditions(wanted, source, status), *of_status).order_by(
+        *(key.desc() if descending else key for key in keys)
     )
 
 

@@ -33,7 +33,7 @@ from sqlalchemy import (
     tuple_,
     type_coerce,
 )
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.core.errors import InvalidRequest, NotFound
 from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
@@ -146,6 +146,20 @@ class PodQueries:
         if include_deleted:
             return query
         return query.where(existed_at(at) if at else Pod.deleted_at.is_(None))
+
+    def names(self, prefix: str, *, limit: int) -> list[str]:
+        """Return the live pods whose `NAMESPACE/NAME` begins with a text, in order."""
+        return self._live(Pod.namespace + "/" + Pod.name, prefix, limit)
+
+    def namespaces(self, prefix: str, *, limit: int) -> list[str]:
+        """Return the namespaces of live pods that begin with a text, in order."""
+        return self._live(Pod.namespace, prefix, limit)
+
+    def _live(self, column: ColumnElement[str] | InstrumentedAttribute[str], prefix: str, limit: int) -> list[str]:
+        query = select(column).where(Pod.fleet == self._fleet.name, Pod.deleted_at.is_(None)).distinct()
+        query = query.where(column.startswith(prefix, autoescape=True)).order_by(column).limit(limit)
+        with self._fleet.database.read() as connection:
+            return list(connection.scalars(query))
 
     def phases(self, at: datetime | None = None, *, node: str | None = None) -> Sequence[Row]:
         """Count pods: rows of `namespace`, `phase`, `pods`. Measured: 0.2 s with 50,000 pods."""

@@ -12,8 +12,8 @@ from vkweb import __version__
 from vkweb.cli import cli
 
 SUBCOMMANDS = [
-    *["audit", "broker", "completion", "config", "conformance", "migrate"],
-    *["node", "pods", "provider", "shell", "up"],
+    *["attention", "audit", "broker", "completion", "config", "conformance", "migrate"],
+    *["node", "pods", "provider", "scenario", "shell", "up"],
 ]
 HEAVY = {"app", "broker", "conformance", "flask", "gunicorn", "sqlalchemy"}
 

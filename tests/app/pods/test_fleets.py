@@ -41,7 +41,9 @@ def nodes(app: Flask) -> dict[str, str]:
 
 def test_a_pod_is_on_the_node_it_names(fleet: Flask) -> None:
     assert nodes(fleet) == {"a": "spot-0", "b": "spot-1", "c": "spot"}
-    assert [(pod.name, pod.node_name) for pod in services(fleet).history.pods(node="spot-1")] == [("b", "spot-1")]
+    assert [(pod.name, pod.node_name) for pod in services(fleet).history.pods(PodFilter(node="spot-1"))] == [
+        ("b", "spot-1")
+    ]
     assert [row.name for row in services(fleet).pod_list.page(PodFilter(node="spot")).rows] == ["c"]
     assert services(fleet).history.find("default/a").node_name == "spot-0"
     assert {row.node_name: row.pods for row in services(fleet).queries.nodes()} == {
