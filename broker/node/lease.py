@@ -152,8 +152,9 @@ class Lease:
         while True:
             try:
                 async with asyncio.timeout(PERIOD):  # a lost connection is noticed before the lease expires
-                    await self.renew()
-                    await self._recover()
+                    if not self._node.is_cut_off:
+                        await self.renew()
+                        await self._recover()
                 backoff.reset()
                 delay = PERIOD * self._random.uniform(1, _JITTER)
             except (ApiError, TimeoutError) as exc:
