@@ -167,7 +167,7 @@ class Member:
             ApiError: the node could not be written.
             LeaseLost: another broker has taken the lease.
         """
-        if self.info.uid and self.info.holds_lease:
+        if self.info.uid:
             await self.lease.renew()  # the node may have been taken over during a pause
             await self.status.write(self.status.current(_SHUTDOWN))
             await self.lease.release()
