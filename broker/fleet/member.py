@@ -86,7 +86,8 @@ class Member:
         self.info = NodeInfo(spec.name, spec.operating_system, start_delay=spec.start_delay)
         self.status = NodeStatus(dependencies, self.info, spec, reporter=shared.reporter, port=shared.port)
         self.registration = Registration(dependencies, self.info, spec, self.status)
-        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self.registration.refresh)
+        self._is_stale = False
+        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self._read_again)
 
     async def run(self, *, exists: Callable[[], Awaitable[bool]]) -> None:
         """Register the node and renew its lease, until cancelled.
@@ -123,6 +124,9 @@ class Member:
             return None
         if not self.info.uid:
             await self.registration.register_once()
+        if self._is_stale:
+            await self.registration.refresh()
+            self._is_stale = False
         try:
             await self.registration.restore()
             await self.status.write_if_due()
@@ -152,6 +156,11 @@ class Member:
         self.registration.observe(node)
         if not (self.registration.is_current and self.status.is_current):
             self._on_due(PERIOD)
+
+    async def _read_again(self) -> None:
+        """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
+        self._is_stale = True
+        self._on_due(0)
 
     def mark_deleted(self) -> None:
         """Register the deleted Node again."""
