@@ -8,17 +8,22 @@ from flask import current_app
 
 from app.audit.service import AuditLog
 from app.core.clock import Clock
+from app.core.errors import NotFound
+from app.core.nodes import NodeOverride
 from app.core.settings import HEALTH_THREADS, Settings
 from app.db.engine import Database
 from app.db.migrate import head
 from app.pods.advance import TimelineAdvancer
+from app.pods.attention import Attention
 from app.pods.changes import Changes
 from app.pods.context import FleetContext
 from app.pods.disk_reserve import DiskReserve
 from app.pods.fleet_clock import FleetClock
 from app.pods.history import History
 from app.pods.logs import Logs
+from app.pods.pod_list import PodList
 from app.pods.queries import PodQueries
+from app.pods.series import PodSeries
 from app.pods.service import PodService
 from app.pods.streams import Streams
 from app.pods.usage import UsageService
@@ -46,7 +51,10 @@ class Services:
     history: History
     audit: AuditLog
     queries: PodQueries
+    pod_list: PodList
     changes: Changes
+    attention: Attention
+    series: PodSeries
     usage: UsageService
     volumes: VolumeService
     clock: FleetClock
@@ -86,13 +94,40 @@ class Services:
             history=History(fleet, queries, audit, usage=usage, volumes=volumes),
             audit=audit,
             queries=queries,
+            pod_list=PodList(fleet, queries),
             changes=Changes(fleet),
+            attention=Attention(fleet, queries),
+            series=PodSeries(fleet, queries),
             usage=usage,
             volumes=volumes,
             clock=fleet_clock,
             disk=disk,
             serving_since=serving_since,
         )
+
+    def node_capacity(self, node: str | None = None) -> dict[str, str]:
+        """Return the capacity of a node, resource → quantity; of the node NODE_NAME where None."""
+        capacity = self._override(node).capacity
+        return self.runtime.capacity() if capacity is None else dict(capacity)
+
+    def node_addresses(self, node: str | None = None) -> list[dict[str, str]]:
+        """Return the addresses of a node as NodeAddress objects."""
+        addresses = self._override(node).addresses
+        return self.runtime.addresses() if addresses is None else [one.model_dump() for one in addresses]
+
+    def node(self, node: str | None = None) -> dict[str, Any]:
+        """Return `labels`, `taints` and `allocatable` of a node, without those of which the provider says nothing.
+
+        Raises:
+            NotFound: the provider says nothing of any node.
+        """
+        if not self.runtime.describes_nodes:
+            raise NotFound("this provider describes no nodes: NODE_OVERRIDES is not set")
+        fields = {"labels", "taints", "allocatable"}
+        return self._override(node).model_dump(include=fields, exclude_none=True)
+
+    def _override(self, node: str | None) -> NodeOverride:
+        return self.runtime.node_override(node or self.settings.node_name)
 
     def node_conditions(self) -> list[dict[str, Any]]:
         """Return the node's conditions as NodeCondition objects. Never fails, and does not wait for a database."""

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.models import Base
+from app.db.models import Base, exists_in
 
 # The key of the advisory lock: "VKW" as bytes.
 _ADVISORY_LOCK = 0x564B57
@@ -27,6 +27,7 @@ def run() -> None:
             connection=connection,
             target_metadata=Base.metadata,
             transactional_ddl=True,
+            include_object=exists_in(connection.dialect.name),
             render_as_batch=database.is_sqlite,
         )
         context.run_migrations()

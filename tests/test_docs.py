@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -24,45 +23,34 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def run_pages(serve: Serve, root: Path, tmp_path: Path) -> Callable[..., None]:
-    """A function that follows documents in order, on one database, in one folder, as a reader does.
-
-    The provider is started again only where a document selects another runtime. Files below `/tmp` are below the
-    folder of the test.
-    """
+def run_page(serve: Serve, root: Path, tmp_path: Path) -> Callable[[str], None]:
+    """A function that follows a document in an empty folder. Files below `/tmp` are below that folder."""
     missing = [command for command in ("curl", "sqlite3") if shutil.which(command) is None]
     if missing and "CI" not in os.environ:
         pytest.skip(f"{' and '.join(missing)} not installed")
     settings = {"RUNTIME_DIRECTORY": str(root), "PYTHONPATH": f"{tmp_path}/queue"}
 
-    def run(*paths: str) -> None:
-        for runtime, group in groupby(paths, key=EXAMPLES.__getitem__):
-            with serve(**settings, **runtime) as server:
-                for path in group:
-                    run_examples(page(path).replace("/tmp/queue/jobs", str(root)), port=server.port, cwd=tmp_path)
+    def run(path: str) -> None:
+        text = page(path)
+        for name, source in FILE.findall(text):
+            (tmp_path / "queue" / name).write_text(source)
+        with serve(**settings, **EXAMPLES[path]) as server:
+            run_examples(text.replace("/tmp/queue/jobs", str(root)), port=server.port, cwd=tmp_path)
 
     (tmp_path / "queue").mkdir()
-    for path in EXAMPLES:
-        for name, source in FILE.findall(page(path)):
-            (tmp_path / "queue" / name).write_text(source)
     return run
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 @pytest.mark.parametrize("path", EXAMPLES)
-def test_each_document_stands_alone(path: str, run_pages: Callable[..., None]) -> None:
-    run_pages(path)
+def test_each_document_stands_alone(path: str, run_page: Callable[[str], None], tmp_path: Path) -> None:
+    run_page(path)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written <= {"data", "queue", "runtime", "server.log", "backup.db", "restored"}
 
 
 def test_every_document_with_examples_is_run() -> None:
     assert {path for path in DOCUMENTS if "<!-- test -->" in page(path)} == set(EXAMPLES)
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_all_documents_pass_in_a_row(run_pages: Callable[..., None], tmp_path: Path) -> None:
-    run_pages(*EXAMPLES)
-    written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"data", "queue", "runtime", "server.log", "backup.db", "restored"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)

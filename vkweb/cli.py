@@ -26,10 +26,11 @@ class _FlaskCommand(NamedTuple):
 
 
 _FLASK_COMMANDS = {
+    "attention": _FlaskCommand("app.cli.attention", "attention", "Show what is wrong with pods, grouped."),
     "audit": _FlaskCommand("app.cli.audit", "audit", "Query, export, verify and prune the audit log."),
     "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets redacted."),
     "node": _FlaskCommand("app.cli.node", "node", "Show the node's capacity and conditions."),
-    "pods": _FlaskCommand("app.cli.pods", "pods", "List and explain pods; show their history."),
+    "pods": _FlaskCommand("app.cli.pods", "pods", "List, watch and explain pods; show logs and history."),
     "shell": _FlaskCommand("flask.cli", "shell_command", "Open a Python shell with the database."),
 }
 
@@ -62,7 +63,10 @@ def _flask_command(ctx: click.Context, wanted: _FlaskCommand) -> click.Command:
 
     ctx.find_root().obj = ctx.obj = ScriptInfo(create_app=_create_app)
     command: click.Command = getattr(import_module(wanted.module), wanted.attribute)
-    if command.callback is not None and not isinstance(command, click.Group):  # a group loads it by itself
+    if command.callback is not None and wanted.module in (
+        "app.cli.setup",
+        "flask.cli",
+    ):  # others load it themselves
         command.callback = with_appcontext(command.callback)
     if wanted.module == "flask.cli":
         command.help = wanted.help

@@ -6,10 +6,12 @@ invalid request or a broken hash chain; 2 invalid usage; 3 the database cannot b
 
 from flask import Flask
 
-from app.cli import audit, node, pods, setup
+from app.cli import attention, audit, node, pod_logs, pods, setup
+
+__all__ = ["init_app", "pod_logs"]  # a module that adds its command to `vkweb pods`
 
 
 def init_app(app: Flask) -> None:
     """Register the commands."""
-    for command in (setup.config, setup.migrate, pods.pods, node.node, audit.audit):
+    for command in (setup.config, setup.migrate, pods.pods, attention.attention, node.node, audit.audit):
         app.cli.add_command(command)

@@ -15,6 +15,7 @@ from app.audit import Caller, Verb
 from app.audit.reports import REPORTS
 from app.audit.retention import line, new_file
 from app.audit.service import AuditFilter
+from app.cli.completion import complete_namespace
 from app.cli.output import Group, Time, as_json, bar, lines, printable, report_values, table
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent
@@ -38,7 +39,11 @@ def _filter_options(command: Command) -> Command:
                 help="Events at or after this time (RFC 3339), or since a duration ago.",
             ),
             click.option("--until", type=Time(), metavar="TIME", help="Events before this time."),
-            click.option("--namespace", help="Only events of pods in this namespace."),
+            click.option(
+                "--namespace",
+                help="Only events of pods in this namespace.",
+                shell_complete=complete_namespace,
+            ),
             click.option("--name", help="Only events of pods of this name."),
             click.option("--uid", help="Only events of the pod with this UID."),
             click.option("--node", help="Only events of pods on this node."),
@@ -81,7 +86,14 @@ def tail(*, count: int, follow: bool, as_json: bool, **filters: Any) -> None:
 @click.option("--at", type=Time(), metavar="TIME", help="Time of the report; default now.")
 @click.option("--since", type=Time(), metavar="TIME", help="Start of the reported period; default one day ago.")
 @click.option("--until", type=Time(), metavar="TIME", help="End of the reported period; default now.")
-@click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of the pod.")
+@click.option(
+    "--namespace",
+    "-n",
+    default="default",
+    show_default=True,
+    help="Namespace of the pod.",
+    shell_complete=complete_namespace,
+)
 @click.option("--name", help="Name of the pod.")
 @as_json
 def query(*, report: str | None, as_json: bool, **values: Any) -> None:

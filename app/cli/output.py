@@ -1,10 +1,12 @@
 """Shared by the commands: tables and JSON, times, errors, the progress bar."""
 
+import os
+import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -14,7 +16,11 @@ from flask.cli import AppGroup, ScriptInfo
 from app.core.errors import DatabaseFault, InvalidRequest, NotFound, Unavailable
 from app.core.timestamps import parse_duration, rfc3339
 from app.db.fleets import fleet_names
+from app.pods.attention import Health
 from app.services import get_services
+
+_INTERRUPTED = 130
+"""The exit code of a command that SIGINT has ended, as shells report it."""
 
 
 class _DatabaseError(click.ClickException):
@@ -28,19 +34,41 @@ class Group(AppGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command in the application context, in which its options are parsed too: some need the clock."""
+        with ctx.ensure_object(ScriptInfo).load_app().app_context(), _reported():
+            return super().invoke(ctx)
+
+
+class Command(click.Command):
+    """A command outside of a group, as one in a :class:`Group`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options in the application context, which stays until the command has ended."""
+        if not ctx.resilient_parsing:
+            ctx.with_resource(ctx.ensure_object(ScriptInfo).load_app().app_context())
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _reported():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Convert errors to one line and an exit code. Ctrl-C ends a command without a message."""
+    try:
         try:
-            with ctx.ensure_object(ScriptInfo).load_app().app_context():
-                try:
-                    result = super().invoke(ctx)
-                except NotFound:
-                    _warn_of_unknown_node()
-                    raise
-                _warn_of_unknown_node()
-                return result
-        except (InvalidRequest, NotFound) as exc:
-            raise click.ClickException(str(exc)) from exc
-        except (Unavailable, DatabaseFault) as exc:
-            raise _DatabaseError(str(exc)) from exc
+            yield
+        except NotFound:
+            _warn_of_unknown_node()
+            raise
+        _warn_of_unknown_node()
+    except (InvalidRequest, NotFound) as exc:
+        raise click.ClickException(str(exc)) from exc
+    except (Unavailable, DatabaseFault) as exc:
+        raise _DatabaseError(str(exc)) from exc
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(_INTERRUPTED) from None
 
 
 def _warn_of_unknown_node() -> None:
@@ -91,9 +119,26 @@ def report_values(values: Mapping[str, Any], *, now: datetime) -> dict[str, Any]
     return {"at": now, "since": now - timedelta(days=1), "until": now, "namespace": "default", **given}
 
 
+def _set_color(ctx: click.Context, _: click.Parameter, when: str) -> None:
+    """Set whether colours are printed; where the context has None, click prints them on a terminal only."""
+    if when == "auto":
+        ctx.color = False if os.environ.get("NO_COLOR") else None
+    else:
+        ctx.color = when == "always"
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 at = click.option(
     "--at", type=Time(), metavar="TIME", help="State at this time (RFC 3339), or a duration ago; default now."
+)
+color = click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    expose_value=False,
+    callback=_set_color,
+    help="Print colours; auto does on a terminal, unless NO_COLOR is set.",
 )
 
 
@@ -103,17 +148,71 @@ def lines(objects: Iterable[object]) -> None:
         click.echo(orjson.dumps(value, default=msgspec.structs.asdict, option=orjson.OPT_UTC_Z).decode())
 
 
+HEALTH_COLORS: dict[Health, str | None] = {
+    "healthy": "green",
+    "progressing": "yellow",
+    "failing": "red",
+    "completed": "cyan",
+    "unknown": None,
+}
+
+
+class Colored(NamedTuple):
+    """A cell of a table with a colour of the terminal; None for the ordinary one."""
+
+    text: str
+    color: str | None = None
+
+    def padded(self, width: int) -> str:
+        """Return the cell as wide as its column; the escape sequences of the colour have no width."""
+        text = click.style(self.text, self.color) if self.color else self.text
+        return text + " " * (width - len(self.text))
+
+
+class Table:
+    """Prints rows in aligned columns, under one header; columns only become wider.
+
+    Args:
+        columns: the header.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns: Sequence[str] | None = columns
+        self._widths = [0] * len(columns)
+
+    def print(self, rows: Iterable[Sequence[object]]) -> None:
+        """Print rows, the first time under the header."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        if self._columns is not None:
+            cells.insert(0, [Colored(column) for column in self._columns])
+            self._columns = None
+        for row in cells:
+            self._widths = [max(width, len(cell.text)) for width, cell in zip(self._widths, row, strict=True)]
+        for row in cells:
+            padded = [cell.padded(width) for cell, width in zip(row, self._widths, strict=True)]
+            click.echo("  ".join(padded).rstrip())
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under a header, in aligned columns."""
-    cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    Table(columns).print(rows)
 
 
 def printable(text: str) -> str:
     """Replace unprintable characters, such as terminal escape sequences in the text of a request."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def wait_for_reader(seconds: float, fd: int | None = None) -> bool:
+    """Wait as a :class:`app.pods.watch.Waiter`; return False at once where nothing reads the output any more."""
+    poll = select.poll()
+    if fd is not None:
+        poll.register(fd, select.POLLIN)
+    output = -1
+    with suppress(OSError):  # no file: the output of a test
+        output = sys.stdout.fileno()
+        poll.register(output, 0)  # errors are always reported
+    return output not in {ready for ready, _ in poll.poll(seconds * 1000)}
 
 
 @contextmanager
@@ -125,7 +224,9 @@ def bar(length: int, label: str) -> Iterator[Callable[[int], None]]:
         yield progress.update
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Colored:
+    if isinstance(value, Colored):
+        return Colored(printable(value.text), value.color)
     if isinstance(value, datetime):
-        return rfc3339(value)
-    return "-" if value is None else printable(str(value))
+        return Colored(rfc3339(value))
+    return Colored("-" if value is None else printable(str(value)))

@@ -1,20 +1,74 @@
 """`flask pods`: pods, their history, and an explanation of their state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import click
 
-from app.cli.output import Group, as_json, at, lines, printable, table
+from app.cli.completion import complete_namespace, complete_pod
+from app.cli.output import (
+    HEALTH_COLORS,
+    Colored,
+    Group,
+    Table,
+    as_json,
+    at,
+    color,
+    lines,
+    printable,
+    table,
+    wait_for_reader,
+)
 from app.core.errors import InvalidRequest
 from app.core.quantity import format_usage
 from app.core.timestamps import format_age, rfc3339
+from app.kubernetes.label_selector import LabelSelector, parse_label_selector
 from app.kubernetes.stats import ContainerStats, PodStats
 from app.pods.explain import StatusInterval, summary
+from app.pods.follow import follow_pods
 from app.pods.history import PodRecord, PodSnapshot
+from app.pods.pod_list import SORT_KEYS, PodFilter, Sort
 from app.services import get_services
 
-pod_argument = click.argument("pod", metavar="NAMESPACE/NAME|UID")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Selector(click.ParamType[LabelSelector]):
+    """A label selector."""
+
+    name = "selector"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> LabelSelector:
+        """Parse a selector."""
+        try:
+            return parse_label_selector(value) if isinstance(value, str) else value
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+class SortKey(click.ParamType[Sort]):
+    """A column to sort by, in the reverse order with a leading hyphen."""
+
+    name = "key"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sort:
+        """Parse a key."""
+        try:
+            return Sort.parse(value) if isinstance(value, str) else value
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+pod_argument = click.argument("pod", metavar="NAMESPACE/NAME|UID", shell_complete=complete_pod)
+namespace_option = click.option(
+    "--namespace", "-n", help="Only pods in this namespace.", shell_complete=complete_namespace
+)
+selector_option = click.option(
+    "--selector", "-l", type=Selector(), default="", metavar="SELECTOR",
+    help="Only pods with these labels, such as app=web,tier in (a,b),!canary.",
+)  # fmt: skip
 
 
 @click.group(cls=Group)
@@ -23,36 +77,54 @@ def pods() -> None:
 
 
 @pods.command("list")
-@click.option("--namespace", "-n", help="Only pods in this namespace.")
+@namespace_option
+@selector_option
+@click.option("--status", multiple=True, help="Only pods with this STATUS, such as CrashLoopBackOff; repeatable.")
 @click.option(
     "--phase",
     type=click.Choice(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
     help="Only pods in this phase.",
 )
 @click.option("--node", help="Only pods on this node.")
+@click.option(
+    "--sort-by", "sort", type=SortKey(), default="name", metavar="KEY", show_default=True,
+    help=f"{', '.join(SORT_KEYS)}; -KEY for the reverse order.",
+)  # fmt: skip
 @click.option("--deleted", is_flag=True, help="Also deleted pods, with their last status.")
+@click.option("--watch", "-w", is_flag=True, help="Then print each change, until Ctrl-C.")
 @click.option("--output", "-o", type=click.Choice(["wide"]), help="Print a column for the node, too.")
+@color
 @at
 @as_json
 def list_pods(
     *,
-    namespace: str | None,
-    phase: str | None,
-    node: str | None,
+    sort: Sort,
     deleted: bool,
+    watch: bool,
     output: str | None,
     at: datetime | None,
     as_json: bool,
+    **conditions: Any,
 ) -> None:
-    """List pods, sorted by namespace and name."""
-    time = at or get_services().clock()
-    found = get_services().history.pods(at=at, namespace=namespace, phase=phase, node=node, deleted=deleted)
-    if as_json:
-        lines(found)
-        return
+    """List pods."""
+    services = get_services()
+    if watch and (at or deleted):
+        raise click.UsageError("--watch shows the present: without --at and --deleted")
+    wanted = PodFilter(**conditions)
+    if watch:
+        batches: Iterable[Iterable[PodSnapshot]] = follow_pods(
+            services.history, services.watch, wanted, sort=sort, pause=wait_for_reader
+        )
+    else:
+        batches = [services.history.pods(wanted, at=at, sort=sort, deleted=deleted)]
     wide = ["NODE"] if output == "wide" else []
-    columns = ("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", *wide, "UID")
-    table(columns, (_row(pod, time, wide=bool(wide)) for pod in found))
+    shown = Table(("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", *wide, "UID"))
+    for batch in batches:
+        if as_json:
+            lines(batch)
+        else:
+            time = at or services.clock()
+            shown.print(_row(pod, time, wide=bool(wide)) for pod in batch)
 
 
 @pods.command()
@@ -70,13 +142,26 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 
 
 @pods.command()
-@click.option("--namespace", "-n", help="Only pods in this namespace.")
+@namespace_option
+@selector_option
 @click.option("--containers", is_flag=True, help="Show each container.")
+@click.option("--sort-by", "sort", type=click.Choice(["name", "cpu", "memory"]), default="name", show_default=True)
 @at
 @as_json
-def top(*, namespace: str | None, containers: bool, at: datetime | None, as_json: bool) -> None:
-    """Show the CPU and memory usage of pods with running containers."""
-    found = get_services().usage.pods(at, namespace=namespace)
+def top(
+    *,
+    namespace: str | None,
+    selector: LabelSelector,
+    containers: bool,
+    sort: str,
+    at: datetime | None,
+    as_json: bool,
+) -> None:
+    """Show the CPU and memory usage of pods with running containers; the highest first with --sort-by."""
+    found = get_services().usage.pods(at, namespace=namespace, selector=selector)
+    if sort != "name":
+        of = attrgetter("cpu.usage_nano_cores" if sort == "cpu" else "memory.working_set_bytes")
+        found.sort(key=of, reverse=True)
     if as_json:
         lines(found)
         return
@@ -140,7 +225,7 @@ def _row(pod: PodSnapshot, time: datetime, *, wide: bool) -> tuple[object, ...]:
         pod.namespace,
         pod.name,
         pod.columns.ready,
-        "Deleted" if is_gone else pod.columns.status,
+        "Deleted" if is_gone else Colored(pod.columns.status, HEALTH_COLORS[pod.health]),
         pod.columns.format_restarts(time),
         format_age(time - pod.created_at),
         pod.status.get("podIP"),

@@ -7,23 +7,26 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationError
+from app.core.nodes import Capacity, NodeAddress, NodeOverride, internal_ips, parse_ip
 from app.core.quantity import parse_amount_or_percentage, parse_quantity
 from app.core.timestamps import format_duration, parse_duration
 
 _ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
 _SLURM_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_NO_OVERRIDE = NodeOverride()
 HEALTH_THREADS = 4
 """Threads of each worker process for `/healthz` and `/readyz`, beside THREADS."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
@@ -32,26 +35,6 @@ _DURATIONS = (
     *("session_lifetime", "session_idle_timeout"),
 )
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class NodeAddress(BaseModel, frozen=True, extra="forbid"):
-    """A `v1.NodeAddress` of Kubernetes."""
-
-    type: Literal["InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "Hostname"]
-    address: str = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _is_ip(self) -> Self:
-        if self.type.endswith("IP"):
-            _parse_ip(self.address)
-        return self
-
-
-def _parse_ip(value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError("not an IP address") from None
 
 
 def _usable_cpus() -> int:
@@ -86,9 +69,9 @@ class Settings(BaseSettings):
         default="virtual-kubelet-web",
         min_length=1,
         max_length=253,
-        description="name of the node; several nodes can share a PostgreSQL database",
+        description="name of the node, or of a fleet of nodes; several can share a PostgreSQL database",
     )
-    capacity: Mapping[str, str] = Field(
+    capacity: Capacity = Field(
         default={"cpu": "100", "memory": "1Ti", "ephemeral-storage": "1Ti", "pods": "1000"},
         description="capacity of the node: a JSON object of resource names and quantities",
     )
@@ -99,6 +82,11 @@ class Settings(BaseSettings):
     vkubelet_pod_ip: str | None = Field(
         default=None,
         description="InternalIP of the node if NODE_ADDRESSES is not set; default: 127.0.0.1",
+    )
+    node_overrides: Mapping[str, NodeOverride] = Field(
+        default={},
+        description="what differs on nodes of a fleet: a JSON object of node names, or patterns such as spot-*, "
+        "and objects of capacity, allocatable, labels, taints and addresses",
     )
     pod_cidr: IPNetwork = Field(
         default=ipaddress.IPv4Network("198.18.0.0/15"),
@@ -245,7 +233,12 @@ class Settings(BaseSettings):
     @cached_property
     def host_ips(self) -> tuple[str, ...]:
         """The internal IPs of the node, for the `hostIPs` of pod statuses; never empty."""
-        return tuple(a.address for a in self.addresses if a.type == "InternalIP") or ("127.0.0.1",)
+        return internal_ips(self.addresses) or ("127.0.0.1",)
+
+    def node_override(self, node: str) -> NodeOverride:
+        """Return what differs on a node: the value of the first pattern that matches its name."""
+        found = (value for pattern, value in self.node_overrides.items() if fnmatchcase(node, pattern))
+        return next(found, _NO_OVERRIDE)
 
     @property
     def url(self) -> str:
@@ -268,6 +261,9 @@ class Settings(BaseSettings):
     def in_force(self) -> dict[str, str]:
         """Return all settings by variable name, as text for the environment; secrets are redacted."""
         dumped = self.model_dump(mode="json")
+        dumped["node_overrides"] = {
+            node: override.model_dump(exclude_none=True) for node, override in self.node_overrides.items()
+        }
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
         for name in _DURATIONS:
             dumped[name] = format_duration(getattr(self, name))
@@ -294,18 +290,6 @@ class Settings(BaseSettings):
                 raise ValueError("must not have parameters for SQLite")
         if {"password", "passfile", "sslpassword"} & set(url.query):
             raise ValueError("the password must be before the @, where it is redacted in output")
-        return value
-
-    @field_validator("capacity")
-    @classmethod
-    def _is_capacity(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for resource, quantity in value.items():
-            try:
-                amount = parse_quantity(quantity)
-            except ValueError as exc:
-                raise ValueError(f"{resource}: {exc}") from None
-            if amount < 0:
-                raise ValueError(f"{resource}: must not be negative")
         return value
 
     @field_validator("slurm_partitions", mode="before")
@@ -353,7 +337,7 @@ class Settings(BaseSettings):
     @field_validator("vkubelet_pod_ip")
     @classmethod
     def _is_ip(cls, value: str) -> str:
-        return _parse_ip(value)
+        return parse_ip(value)
 
     @field_validator("pod_cidr", mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -16,6 +17,7 @@ from app.db.engine import Database
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
+@cache
 def head() -> str:
     """Return the schema revision that this version needs."""
     revision = ScriptDirectory(str(MIGRATIONS)).get_current_head()

@@ -133,6 +133,7 @@ class PodSpec(_Object, frozen=True):
 
 class OwnerReference(_Object, frozen=True):
     kind: str | None = None
+    name: str | None = None
     uid: str | None = None
     controller: bool | None = None
 
@@ -142,13 +143,19 @@ class ObjectMeta(_Object, frozen=True):
     name: str
     uid: str | None = None
     generation: int | None = None
+    labels: dict[str, str | None] | None = None
     annotations: dict[str, str | None] | None = None
     owner_references: list[OwnerReference] | None = None
 
     @property
+    def controller(self) -> OwnerReference | None:
+        """The controller that owns the pod, such as its ReplicaSet; None without one."""
+        return next((owner for owner in self.owner_references or () if owner.controller), None)
+
+    @property
     def controller_uid(self) -> str | None:
-        """The UID of the controller that owns the pod, such as its ReplicaSet; None without one."""
-        return next((owner.uid for owner in self.owner_references or () if owner.controller), None)
+        """The UID of the controller; None without one."""
+        return self.controller.uid if self.controller else None
 
     @property
     def full_name(self) -> str:

@@ -42,6 +42,7 @@ class ContainerStateTerminated(_Status, frozen=True, kw_only=True):
     exit_code: int
     reason: str
     message: str | None = None
+    signal: int | None = None
     started_at: str | None = None
     finished_at: str | None = None
     container_id: str | None = msgspec.field(name="containerID", default=None)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from app.core.timestamps import format_age, rfc3339
-from app.kubernetes.printer import PodColumns, PodOutline, print_pod
+from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 
 _MAX_UPCOMING = 5
 
@@ -32,7 +32,10 @@ class StatusInterval(NamedTuple):
     def columns(self, at: datetime | None = None) -> PodColumns:
         """Return the columns of `kubectl get pods` at a time; at the beginning of the status where None."""
         return print_pod(
-            self.pod, self.status, at=at or self.since, deletion_requested_at=self.deletion_requested_at
+            self.pod,
+            StatusOutline.of(self.status),
+            at=at or self.since,
+            deletion_requested_at=self.deletion_requested_at,
         )
 
 

@@ -1,6 +1,6 @@
 """The history of a fleet and its pods: their state at any time, and the requests that changed it."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +11,12 @@ from sqlalchemy import and_, func, select
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
 from app.db.models import Fleet, Pod, PodStatus
-from app.kubernetes.printer import PodColumns, PodOutline, print_pod
+from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.redact import redact_pod
+from app.pods.attention import Health, Moment, health
 from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
+from app.pods.pod_list import BY_NAME, EVERY_POD, PodFilter, Sort, narrow
 from app.pods.queries import PodQueries
 from app.pods.transaction import NEWEST_FIRST
 from app.pods.usage import UsageService
@@ -31,6 +33,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         deleted_at: when the pod was deleted, or deleted first after that status; None while it is live.
         status: the PodStatus as JSON.
         columns: READY, STATUS and RESTARTS as `kubectl get pods` prints them.
+        health: how well it is, as the dashboard shows it by a colour.
     """
 
     namespace: str
@@ -44,6 +47,7 @@ class PodSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     deleted_at: datetime | None
     status: dict[str, Any]
     columns: PodColumns
+    health: Health
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,30 +121,29 @@ class History:
 
     def pods(
         self,
+        wanted: PodFilter = EVERY_POD,
         *,
         at: datetime | None = None,
-        namespace: str | None = None,
-        phase: str | None = None,
-        node: str | None = None,
+        sort: Sort = BY_NAME,
         deleted: bool = False,
+        uids: Collection[str] | None = None,
     ) -> Generator[PodSnapshot, None, None]:
-        """Yield the pods of the fleet at a time, by namespace and name, while the rows are read.
+        """Yield the pods of the fleet at a time, while the rows are read.
 
         Args:
             deleted: include pods deleted by then, with their last status.
+            uids: only pods with these UIDs; all where None.
         """
         query = self._queries.pods_at(
             at, Pod.namespace, Pod.name, Pod.uid, Pod.node_name, PodStatus.phase, PodStatus.reason,
             PodStatus.effective_at.label("since"), Pod.created_at,
             func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status, Pod.pod,
-            Pod.deletion_requested_at,
-            node=node,
+            Pod.deletion_requested_at, health(PodStatus, Moment.of(at or self._fleet.clock())).label("health"),
             include_deleted=deleted,
-        ).order_by(Pod.namespace, Pod.name, Pod.id)  # fmt: skip
-        if namespace:
-            query = query.where(Pod.namespace == namespace)
-        if phase:
-            query = query.where(PodStatus.phase == phase)
+        )  # fmt: skip
+        query = narrow(query, wanted, sort, source=PodStatus, at=at)
+        if uids is not None:
+            query = query.where(Pod.uid.in_(uids))
         self._fleet.timelines.advance_all()
         with (
             self._fleet.database.read(streaming=True) as connection,
@@ -151,7 +154,7 @@ class History:
                 values["status"], pod = orjson.loads(row.status), PodOutline.parse(values.pop("pod"))
                 columns = print_pod(
                     pod,
-                    values["status"],
+                    StatusOutline.parse(row.status),
                     at=at or self._fleet.clock(),
                     deletion_requested_at=values.pop("deletion_requested_at"),
                 )

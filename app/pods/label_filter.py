@@ -16,7 +16,7 @@ def has_labels(selector: LabelSelector) -> ColumnElement[bool]:
 
 
 def _matches(requirement: Requirement) -> ColumnElement[bool]:
-    value = JsonText(Pod.pod, "metadata", "labels", requirement.key)
+    value = JsonText(Pod.labels, requirement.key)
     if requirement.operator == "exists":
         return value.is_not(None)
     if requirement.operator == "does not exist":

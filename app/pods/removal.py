@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from app.core.errors import InvalidRequest
 from app.db.statement import Row
-from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import PodStatus, Transition
 from app.pods.accepted import accepted_pod
 from app.pods.rows import FOREVER, last_transition
@@ -93,7 +92,7 @@ def _start(transaction: FleetTransaction, runtime: Runtime, row: Row, *, at: dat
     except InvalidRequest as exc:  # valid when it was created; the settings of the runtime have changed
         problem = build_problem_status(pod, str(exc), at=at, previous=last.status)
         timeline = Timeline([Transition(at, problem)])
-    transaction.rows.insert_statuses(row.uid, pod_requests(pod.manifest.pod.spec), timeline.transitions)
+    transaction.rows.insert_statuses(row.uid, pod.manifest.pod, timeline.transitions)
     transaction.update_pod(
         row, updated_at=max(row.updated_at, at), starts_at=at, continues_at=timeline.continues_at
     )

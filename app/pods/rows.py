@@ -14,7 +14,7 @@ finds that `b` has changed: both are written, a savepoint is set, and `b` is rea
 inserts the second `b`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -30,15 +30,17 @@ from app.db.lists import encode, numbers, pairs, strings
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row, Statement, execute, parameters
 from app.kubernetes import status as statuses
-from app.kubernetes.resources import ResourceRequests
+from app.kubernetes.pod import Pod as PodObject
 from app.kubernetes.status import Transition
+from app.pods.list_columns import OF_MANIFEST, OF_STATUS, status_columns
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 SELECT_POD_ROW = select(
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod, Pod.digest, Pod.pod_ip, Pod.created_at,
     Pod.updated_at, Pod.starts_at, Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at,
-    Pod.revision, Pod.controller_uid, Pod.node_name,
+    Pod.revision, Pod.controller_uid, Pod.node_name, Pod.status_at,
+    *(Pod.__table__.c[name] for name in (*OF_MANIFEST, *OF_STATUS)),
 ).where(Pod.fleet == bindparam("fleet"))  # fmt: skip
 """The columns of a pod that writers and runtimes need."""
 
@@ -47,7 +49,7 @@ Name = tuple[str, str]
 
 _CHANGEABLE = (
     "pod", "digest", "pod_ip", "created_at", "updated_at", "starts_at", "deletion_requested_at", "grace_ends_at",
-    "deleted_at", "continues_at", "revision", "controller_uid", "node_name",
+    "deleted_at", "continues_at", "revision", "controller_uid", "node_name", "status_at", *OF_MANIFEST, *OF_STATUS,
 )  # fmt: skip
 
 
@@ -89,7 +91,7 @@ _INSERT_STATUS = Statement(
     .inline()
     .values(
         pod_id=_ID_OF_POD,
-        **parameters("effective_at", "phase", "reason", "status", "cpu_millicores", "memory_bytes"),
+        **parameters("effective_at", "status", *OF_STATUS),
     )
 )
 _INSERT_USAGE_CHANGE = Statement(insert(UsageChange).inline().values(parameters("pod_id", "changed_at", "usage")))
@@ -121,12 +123,15 @@ class PodRows:
 
     Args:
         connection: a connection in the transaction; the fleet is locked.
+        now: the time of the transaction.
         last_hash: the hash of the fleet's last audit event; None without AUDIT_HASH_CHAIN.
     """
 
-    def __init__(self, connection: Connection, fleet: str, *, last_hash: str | None) -> None:
+    def __init__(self, connection: Connection, fleet: str, *, now: datetime, last_hash: str | None) -> None:
         self.connection = connection
         self._fleet_name = fleet
+        self._now = now
+        self._inserted: dict[str, list[dict[str, Any]]] = {}
         self._last_hash = last_hash
         self._named: dict[Name, list[Row]] = {}
         self._of_uid: dict[str, Row | None] = {}
@@ -179,37 +184,43 @@ class PodRows:
         return self._of_uid[uid]
 
     def insert_pod(self, *, namespace: str, name: str, uid: str, **columns: Any) -> None:
-        """Insert a pod."""
+        """Insert a pod, whose statuses were inserted before."""
         self._forget(namespace, name, uid)
         key = {"fleet": self._fleet_name, "namespace": namespace, "name": name, "uid": uid}
-        self._add(_INSERT_POD, {**key, **columns})
+        current = self._current(uid, until=columns["updated_at"])
+        self._add(_INSERT_POD, {**key, **columns, **current})
 
     def update_pod(self, row: Row, **columns: Any) -> None:
-        """Update columns of a pod."""
+        """Update columns of a pod, whose new statuses were inserted before."""
         self._forget(row.namespace, row.name, row.uid)
         self._last.pop(row.id, None)
         before = {name: getattr(row, name) for name in _CHANGEABLE}
-        self._add(_UPDATE_POD, {"pod_id": row.id, **before, **columns})
+        current = self._current(row.uid, until=columns.get("updated_at", row.updated_at))
+        self._add(_UPDATE_POD, {"pod_id": row.id, **before, **columns, **current})
 
     def delete_statuses_from(self, pod_id: int, *, at: datetime) -> None:
         """Delete the statuses that hold from a time or later."""
         self._last.pop(pod_id, None)
         self._add(_DELETE_STATUSES, {"of_pod": pod_id, "at": at})
 
-    def insert_statuses(self, uid: str, requested: ResourceRequests, transitions: Iterable[Transition]) -> None:
-        """Insert statuses of the pod with a UID, with the requests of the pod while they hold."""
-        for effective_at, status in transitions:
+    def insert_statuses(self, uid: str, pod: PodObject, transitions: Sequence[Transition]) -> None:
+        """Insert statuses of a pod.
+
+        Args:
+            uid: the UID under which the pod is stored.
+            pod: the pod while they hold.
+        """
+        columns = status_columns(pod, [status for _, status in transitions])
+        for (effective_at, status), listed in zip(transitions, columns, strict=True):
             row = {
                 "fleet": self._fleet_name,
                 "uid": uid,
                 "effective_at": effective_at,
-                "phase": status.phase,
-                "reason": status.summary,
                 "status": statuses.encode_status(status),
-                "cpu_millicores": requested.cpu_millicores,
-                "memory_bytes": requested.memory_bytes,
+                **listed,
             }
             self._add(_INSERT_STATUS, row)
+            self._inserted.setdefault(uid, []).append(row)
             metrics.transition(status.phase).inc()
 
     def insert_usage_change(self, pod_id: int, *, changed_at: datetime, usage: str) -> None:
@@ -235,6 +246,7 @@ class PodRows:
     def step(self) -> Iterator[None]:
         """Collect the changes of one step; drop them, or roll them back, where it is refused."""
         self._step, self._has_savepoint = _Changes(), False
+        self._inserted = {}
         try:
             yield
         except (ProviderError, Unchanged):  # after any other error, the transaction does not go on
@@ -251,6 +263,14 @@ class PodRows:
                 execute(self.connection, "RELEASE SAVEPOINT step")
         finally:
             self._step = None
+
+    def _current(self, uid: str, *, until: datetime) -> dict[str, Any]:
+        """Return the list columns of the status that was inserted last and holds now; {} where none was."""
+        until = max(until, self._now)
+        begun = [row for row in self._inserted.pop(uid, ()) if row["effective_at"] <= until]
+        if not begun:
+            return {}
+        return {"status_at": begun[-1]["effective_at"], **{name: begun[-1][name] for name in OF_STATUS}}
 
     def _forget(self, namespace: str, name: str, uid: str) -> None:
         """Drop the rows of a changed pod: they are read again when they are needed."""

@@ -17,6 +17,7 @@ from app.db.statement import Row, Statement, parameters
 from app.kubernetes.status import Transition
 from app.pods.fleet_clock import FleetClock
 from app.pods.ipam import FreeAddresses
+from app.pods.list_columns import OF_STATUS
 from app.pods.rows import PodRows
 
 TICK = timedelta(microseconds=1)
@@ -33,7 +34,25 @@ DUE = select(PodStatus.pod_id).where(
 )
 """The pods whose statuses became due since the last write of the fleet. Few, as every write publishes them."""
 
-_PUBLISH_PODS = Statement(update(Pod).where(Pod.id.in_(DUE)).values(parameters("revision")))
+_DUE_STATUS, _BEFORE = aliased(PodStatus), aliased(PodStatus)
+_UNTIL = case((Pod.updated_at > bindparam("now"), Pod.updated_at), else_=bindparam("now", type_=UtcDateTime()))
+_PUBLISH_PODS = Statement(
+    update(Pod)
+    .where(
+        Pod.id.in_(DUE),
+        _DUE_STATUS.pod_id == Pod.id,
+        _DUE_STATUS.effective_at
+        == select(func.max(_BEFORE.effective_at))
+        .where(_BEFORE.pod_id == Pod.id, _BEFORE.effective_at <= _UNTIL)
+        .correlate(Pod)
+        .scalar_subquery(),
+    )
+    .values(
+        revision=bindparam("revision"),
+        status_at=_DUE_STATUS.effective_at,
+        **{name: getattr(_DUE_STATUS, name) for name in OF_STATUS},
+    )
+)
 _UPDATE_FLEET = Statement(
     update(Fleet).where(Fleet.name == bindparam("fleet")).values(parameters("revision", "settled_at"))
 )
@@ -79,9 +98,9 @@ class FleetTransaction:
         self.fleet = fleet = settings.node_name
         row = lock_fleet(connection, fleet)
         last_hash = (row.audit_hash or FIRST) if settings.audit_hash_chain else None
-        self.rows = PodRows(connection, fleet, last_hash=last_hash)
         self.revision: int = row.revision + 1
         self.now: datetime = clock.follow(row.settled_at)
+        self.rows = PodRows(connection, fleet, now=self.now, last_hash=last_hash)
         self.pod_bytes = 0
         self.addresses = FreeAddresses(connection, fleet=fleet, network=settings.pod_cidr, start=self.revision)
         self._committed: int | None = None

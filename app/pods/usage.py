@@ -16,10 +16,12 @@ from app.core.errors import InvalidRequest, NotFound
 from app.core.quantity import format_usage
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row
+from app.kubernetes.label_selector import LabelSelector
 from app.kubernetes.stats import PodRef, PodStats, encode_stats, sum_cpu, sum_memory
 from app.kubernetes.status import decode_status
 from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
+from app.pods.label_filter import has_labels
 from app.pods.queries import existed_at, status_at
 from app.pods.readiness import read_histories
 from app.pods.rows import SELECT_POD_ROW
@@ -96,25 +98,33 @@ class UsageService:
         yield b"[]" if separator == b"[" else b"]"
 
     def pods(
-        self, at: datetime | None = None, *, namespace: str | None = None, uid: str | None = None
+        self,
+        at: datetime | None = None,
+        *,
+        namespace: str | None = None,
+        uids: Sequence[str] | None = None,
+        selector: LabelSelector = (),
     ) -> list[PodStats]:
         """Return the usage of the pods that had a running container at a time; at present where None.
 
         Args:
             namespace: only the pods of a namespace.
-            uid: only the pod with a UID.
+            uids: only the pods with these UIDs.
+            selector: only the pods with these labels.
 
         Raises:
             NotFound: the runtime of the fleet does not report usage.
         """
-        wanted = [
-            column == value for column, value in ((Pod.namespace, namespace), (Pod.uid, uid)) if value is not None
-        ]
+        wanted: list[ColumnElement[bool]] = [] if namespace is None else [Pod.namespace == namespace]
+        if uids is not None:
+            wanted.append(Pod.uid.in_(uids))
+        if selector:
+            wanted.append(has_labels(selector))
         return [stats for chunk in self._chunks(at, *wanted) for stats in chunk]
 
     def sentences(self, uid: str, *, at: datetime) -> list[str]:
         """Return a sentence on the usage of a pod at a time; none if it is unknown or no container was running."""
-        found = self.pods(at, uid=uid) if self.is_available else []
+        found = self.pods(at, uids=[uid]) if self.is_available else []
         used = [format_usage(stats.cpu.usage_nano_cores, stats.memory.working_set_bytes) for stats in found]
         return [f"Its containers use {cpu} of CPU and {memory} of memory at that time." for cpu, memory in used]
 

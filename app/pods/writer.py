@@ -16,6 +16,7 @@ from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
+from app.pods.list_columns import OF_STATUS, manifest_columns
 from app.pods.removal import end, is_ending, waiting_status
 from app.pods.rows import FOREVER, Unchanged, last_transition
 from app.pods.transaction import FleetTransaction
@@ -82,6 +83,7 @@ class PodWriter:
         now = self._transaction.now
         metadata = manifest.pod.metadata
         pod, timeline = self._begin(manifest, now=now)
+        self._rows.insert_statuses(metadata.uid or "", manifest.pod, timeline.transitions)
         self._rows.insert_pod(
             namespace=metadata.namespace,
             name=metadata.name,
@@ -89,7 +91,6 @@ class PodWriter:
             revision=self._transaction.revision,
             **_new_pod(pod, timeline, now=now),
         )
-        self._rows.insert_statuses(metadata.uid or "", pod_requests(manifest.pod.spec), timeline.transitions)
         self._record(metadata, pod.node_name, {"replaced": replaced}, timeline)
 
     def restore(self, row: Row, manifest: Manifest, *, replaced: str | None = None) -> None:
@@ -105,7 +106,7 @@ class PodWriter:
         pod, timeline = self._begin(manifest, now=now)
         self._rows.delete_statuses_from(row.id, at=now)
         self._transaction.mark_left(row.id, left_at=row.deleted_at)
-        self._rows.insert_statuses(row.uid, pod_requests(manifest.pod.spec), timeline.transitions)
+        self._rows.insert_statuses(row.uid, manifest.pod, timeline.transitions)
         self._transaction.update_pod(row, **_new_pod(pod, timeline, now=now))
         self._record(row, pod.node_name, {"revived": row.uid, "replaced": replaced}, timeline)
 
@@ -125,16 +126,16 @@ class PodWriter:
             updated_at=now,
             controller_uid=manifest.pod.metadata.controller_uid,
             node_name=after.node_name,
+            **manifest_columns(manifest.pod),
         )
         timeline = self._updated_timeline(after, before=before.manifest, current=current, now=now)
         if not is_ending(row):
             upcoming = timeline.transitions or [Transition(now, current.status)]
             is_same = statuses.encode_status(upcoming[0].status) == statuses.encode_status(current.status)
-            requested = pod_requests(manifest.pod.spec)
-            if is_same and pod_requests(before.manifest.pod.spec) == requested:
+            if is_same and pod_requests(before.manifest.pod.spec) == pod_requests(manifest.pod.spec):
                 upcoming = upcoming[1:]  # the stored status holds on, with the time from which it holds
             self._rows.delete_statuses_from(row.id, at=now)
-            self._rows.insert_statuses(row.uid, requested, upcoming)
+            self._rows.insert_statuses(row.uid, manifest.pod, upcoming)
             row_after = row_after._replace(continues_at=timeline.continues_at)
         self._transaction.update_pod(row_after)
         if self._runtime.reports_usage:
@@ -175,7 +176,7 @@ class PodWriter:
         else:  # it has waited for another pod of its name, and no container has run
             timeline = Timeline([Transition(now, build_lost_status(pod, at=now, previous=current.status))])
         self._rows.delete_statuses_from(row.id, at=now)
-        self._rows.insert_statuses(row.uid, pod_requests(manifest.pod.spec), timeline.transitions)
+        self._rows.insert_statuses(row.uid, manifest.pod, timeline.transitions)
         last = (timeline.transitions or [current])[-1]
         self._end(row, last, continues_at=timeline.continues_at, now=now)
         if self._verb == "delete":
@@ -272,6 +273,9 @@ def _new_pod(pod: AcceptedPod, timeline: Timeline, *, now: datetime) -> dict[str
         "continues_at": timeline.continues_at,
         "controller_uid": pod.manifest.pod.metadata.controller_uid,
         "node_name": pod.node_name,
+        "status_at": now,
+        **manifest_columns(pod.manifest.pod),
+        **dict.fromkeys(OF_STATUS),
     }
 
 

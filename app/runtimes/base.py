@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from app.core.errors import NotFound, NotSupported
+from app.core.nodes import NodeOverride, internal_ips
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Manifest, PodReference
@@ -194,10 +195,12 @@ class Runtime(ABC):
         grace: timedelta | None = None,
     ) -> AcceptedPod:
         """Return the pod that a row of the database describes."""
+        node_name = manifest.pod.spec.node_name or self.settings.node_name
+        host_ips = internal_ips(self.node_override(node_name).addresses or ()) or self.settings.host_ips
         return AcceptedPod(
             manifest=manifest,
-            placement=Placement(host_ips=self.settings.host_ips, pod_ip=pod_ip),
-            node_name=manifest.pod.spec.node_name or self.settings.node_name,
+            placement=Placement(host_ips=host_ips, pod_ip=pod_ip),
+            node_name=node_name,
             accepted_at=accepted_at,
             starts_at=starts_at,
             deletion_requested_at=deletion_requested_at,
@@ -295,6 +298,21 @@ class Runtime(ABC):
     def capacity(self) -> dict[str, str]:
         """Return the node's capacity, resource → quantity. Must not fail or wait for a database."""
         return dict(self.settings.capacity)
+
+    @property
+    def describes_nodes(self) -> bool:
+        """Whether :meth:`node_override` differs by node. Otherwise the provider lacks the extension `nodes`."""
+        return bool(self.settings.node_overrides)
+
+    def node_override(self, node: str) -> NodeOverride:
+        """Return what differs on a node of the fleet from :meth:`capacity`, :meth:`addresses` and the settings.
+
+        Called for each pod that is created; must not fail or wait for a database.
+
+        Args:
+            node: the name of the node, which may be any name.
+        """
+        return self.settings.node_override(node)
 
     def directories(self) -> tuple[Path, ...]:
         """Return the directories that are written to; while one is almost full, the node has disk pressure."""

@@ -86,7 +86,12 @@ def _time(value: str) -> datetime:
     raise PydanticCustomError("time", "must be a time such as 2026-11-22T08:46:38Z")
 
 
-def _boolean(value: str) -> bool:
+def parse_boolean(value: str) -> bool:
+    """Parse a boolean, as :data:`Flag`.
+
+    Raises:
+        PydanticCustomError: the text is none.
+    """
     if (found := _BOOLEANS.get(value.lower())) is None:
         raise PydanticCustomError("boolean", "must be true or false")
     return found
@@ -127,7 +132,7 @@ PositiveNumber = Annotated[Number, Field(ge=1)]
 """A whole number of at least 1."""
 Time = Annotated[datetime, BeforeValidator(_time)]
 """An RFC 3339 time with a time zone."""
-Flag = Annotated[bool, BeforeValidator(_boolean)]
+Flag = Annotated[bool, BeforeValidator(parse_boolean)]
 """A boolean as the Kubernetes API spells it, in any case: true, 1, t, false, 0, f, or empty for false."""
 Blank = BeforeValidator(_stripped)
 """Strips spaces; an empty field of a form is None."""

@@ -17,13 +17,19 @@ def extensions_is_a_map_of_versions(provider: ProviderClient) -> None:
 
 @extension
 def named_extensions_exist(provider: ProviderClient) -> None:
-    """`/extensions` names `podStatuses`, `podStats` and `nodeStats` if, and only if, `GET` of it is implemented.
+    """`/extensions` names `podStatuses`, `podStats`, `nodeStats` and `nodes` if, and only if, its path exists.
 
     The broker uses what is named, and nothing else.
     """
     named = offered(provider)
-    for name, query in (("podStatuses", {"since": 0}), ("podStats", {}), ("nodeStats", {})):
-        answer = provider.get(f"/{name}", **query)
+    paths = {
+        "podStatuses": "/podStatuses?since=0",
+        "podStats": "/podStats",
+        "nodeStats": "/nodeStats",
+        "nodes": "/node",
+    }
+    for name, path in paths.items():
+        answer = provider.get(path)
         if name in named:
             code(answer, 200)
         else:

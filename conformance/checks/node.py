@@ -2,13 +2,15 @@
 
 import re
 
-from conformance.check import at, code, document, expect, recommended, required
+from conformance.check import at, code, document, expect, extension, recommended, required
+from conformance.checks.extensions import require
 from conformance.client import ProviderClient, wait_a_second
 from conformance.times import is_rfc3339, times_in
 
 PATHS = ("/capacity", "/nodeConditions", "/nodeAddresses")
 
 _QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+_TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _ADDRESS_TYPES = ("InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "Hostname")
 
 
@@ -18,7 +20,11 @@ def capacity_is_a_map_of_quantities(provider: ProviderClient) -> None:
 
     The original broker panics on any other body, and the node goes offline.
     """
-    for resource, quantity in document(provider.get("/capacity"), dict).items():
+    _expect_quantities(document(provider.get("/capacity"), dict))
+
+
+def _expect_quantities(resources: dict[str, object]) -> None:
+    for resource, quantity in resources.items():
         is_number = isinstance(quantity, int | float) and not isinstance(quantity, bool)
         expect(
             is_number or (isinstance(quantity, str) and _QUANTITY.fullmatch(quantity)),
@@ -110,3 +116,26 @@ def root_path_returns_200(provider: ProviderClient) -> None:
     loop.
     """
     code(provider.request("GET", "/", Authorization=""), 200)
+
+
+@extension
+def each_node_is_described_by_name(provider: ProviderClient) -> None:
+    """`/node`, `/capacity`, `/nodeConditions` and `/nodeAddresses` take `?node=NAME`, of any name.
+
+    The broker asks for each node of a fleet. `/node` has `labels`, `taints` and `allocatable`, or leaves out what
+    the broker decides; the others return what they return without the parameter, or what differs.
+    """
+    require(provider, "nodes")
+    node = {"node": "conformance-0"}
+    described = document(provider.get("/node", **node), dict)
+    labels = described.get("labels", {})
+    expect(all(isinstance(value, str) for value in labels.values()), "a label is not a string")
+    for taint in described.get("taints", []):
+        at(taint, "key", str)
+        effect = at(taint, "effect", str)
+        expect(effect in _TAINT_EFFECTS, f"the effect {effect!r} is not one of {', '.join(_TAINT_EFFECTS)}")
+    _expect_quantities(described.get("allocatable", {}))
+    _expect_quantities(document(provider.get("/capacity", **node), dict))
+    for path in ("/nodeConditions", "/nodeAddresses"):
+        for entry in document(provider.get(path, **node), list):
+            at(entry, "type", str)

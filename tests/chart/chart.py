@@ -1,6 +1,8 @@
 """The chart, rendered by Helm and validated by the schemas of Kubernetes."""
 
+import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import helm_python
@@ -33,7 +35,7 @@ class Rendered:
             document
             for path, text in sorted(documents.items())
             if not path.endswith("NOTES.txt")
-            for document in yaml.safe_load_all(text)
+            for document in yaml.load_all(text, yaml.CSafeLoader)
             if document
         ]
 
@@ -70,8 +72,14 @@ def render(values: Values, *, name: str = "virtual-kubelet-web", namespace: str 
     Raises:
         helm_python.HelmError: the values are invalid.
     """
+    return Rendered(_render(json.dumps(values), name, namespace))
+
+
+@cache
+def _render(values: str, name: str, namespace: str) -> dict[str, str]:
+    """Return the documents by path; many tests look at the same release."""
     with helm_python.Chart.load(CHART) as chart:
-        return Rendered(chart.render(dict(values), name=name, namespace=namespace))
+        return dict(chart.render(json.loads(values), name=name, namespace=namespace))
 
 
 def refusal(values: Values) -> str:

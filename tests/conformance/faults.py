@@ -75,6 +75,9 @@ NODE = {
     "addresses-include-an-internal-ip": Fault(
         "no address has the type InternalIP", returning("/nodeAddresses", [])
     ),
+    "each-node-is-described-by-name": Fault(
+        "the effect 'Never' is not one of", returning("/node", {"taints": [{"key": "a", "effect": "Never"}]})
+    ),
     "root-path-returns-200": Fault("GET / returns 404", returning_status(404, on("/"))),
 }
 

@@ -69,6 +69,12 @@ FACTS: dict[str, Any] = {
     "/openapi.json": {"openapi": "3.1.0", "paths": {path: {verb.lower(): {}} for verb, path in ENDPOINTS}},
 }
 """Constant responses: path → JSON value."""
+NODE = {
+    "labels": {"zone": "a"},
+    "taints": [{"key": "spot", "effect": "NoSchedule"}],
+    "allocatable": {"cpu": "19"},
+}
+"""The response of `/node`, for every node."""
 
 
 BATCHES = {"/createPods": "/createPod", "/deletePods": "/deletePod"}
@@ -215,6 +221,8 @@ class StubProvider(ProviderServer):
             handlers["/podVolumes"] = self._put_volumes
         if "nodeStats" in self.ways.extensions:
             handlers["/nodeStats"] = self._node_stats
+        if "nodes" in self.ways.extensions:
+            handlers["/node"] = lambda _: json_reply(NODE)
         if "streams" in self.ways.extensions:
             handlers["/exec"] = self._exec
         if path in FACTS:

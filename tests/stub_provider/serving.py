@@ -16,7 +16,9 @@ LOG = "".join(f"line {number}\n" for number in range(1, 6))
 
 def complete_provider() -> GracefulProvider:
     """Return a provider that implements the contract and every extension, and requires `TOKEN`."""
-    names = "batch containerEnvironments gracefulDelete logs nodeStats podStats podStatuses podVolumes streams"
+    names = (
+        "batch containerEnvironments gracefulDelete logs nodeStats nodes podStats podStatuses podVolumes streams"
+    )
     ways = Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=tuple(names.split()))
     stub = GracefulProvider(ways)
     stub.log = LOG

@@ -3,13 +3,31 @@
 `migrations/` creates the schema. A test compares the result with this package on both databases.
 """
 
+from collections.abc import Callable
+
 from sqlalchemy import DDL, event
 
 from app.db.models.tables import AuditEvent, Base, Fleet, Pod, PodStatus, PodVolume, UsageChange, UtcDateTime
 from app.db.models.triggers import GUARDS, NOTIFICATIONS
 from app.db.models.views import views
 
-__all__ = ["AuditEvent", "Base", "Fleet", "Pod", "PodStatus", "PodVolume", "UsageChange", "UtcDateTime"]
+__all__ = [
+    "AuditEvent",
+    "Base",
+    "Fleet",
+    "Pod",
+    "PodStatus",
+    "PodVolume",
+    "UsageChange",
+    "UtcDateTime",
+    "exists_in",
+]
+
+
+def exists_in(dialect: str) -> Callable[..., bool]:
+    """Return Alembic's `include_object` for a dialect, which excludes what the models define for another one."""
+    return lambda object_, *_: object_.info.get("dialect", dialect) == dialect
+
 
 for _dialect in ("sqlite", "postgresql"):
     for _statement in (

@@ -52,6 +52,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+_IS_GONE = text("deleted_at IS NOT NULL")
 _IS_LIVE = text("deleted_at IS NULL")
 _IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
@@ -134,6 +135,22 @@ class Pod(Base):
     """The fleet revision of its last change; the publication of a due status is a change."""
     controller_uid: Mapped[str | None]
     """The UID of the controller that owns it, such as its ReplicaSet; null without one, and in older rows."""
+    labels: Mapped[str | None]
+    """Its labels as a JSON object."""
+    images: Mapped[str | None]
+    """The images of its containers, each once, separated by spaces."""
+    owner: Mapped[str | None]
+    """Kind and name of its controller, such as `ReplicaSet/web-7d4b9c`; null without one."""
+    status_at: Mapped[datetime | None]
+    """The start time of the status that was published last. The columns below are those of this status."""
+    phase: Mapped[str | None]
+    reason: Mapped[str | None]
+    ready_containers: Mapped[int | None] = mapped_column(Integer)
+    containers: Mapped[int | None] = mapped_column(Integer)
+    restarts: Mapped[int | None] = mapped_column(Integer)
+    termination_reason: Mapped[str | None]
+    cpu_millicores: Mapped[int | None]
+    memory_bytes: Mapped[int | None]
 
     def __repr__(self) -> str:
         deleted = f" deleted {self.deleted_at:%Y-%m-%dT%H:%M:%SZ}" if self.deleted_at else ""
@@ -172,10 +189,30 @@ class Pod(Base):
             postgresql_where=_IS_LIVE,
         ),
         Index("ix_pods_revision", "fleet", "revision"),
+        # Every column of a list of the present. An index of PostgreSQL cannot hold labels of any length.
+        Index(
+            "ix_pods_list",
+            *(
+                "fleet",
+                "node_name",
+                "namespace",
+                "name",
+                "id",
+                "deleted_at",
+                "deletion_requested_at",
+                "uid",
+                "pod_ip",
+            ),
+            *("created_at", "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers"),
+            *("containers", "restarts", "termination_reason", "cpu_millicores", "memory_bytes"),
+            sqlite_where=_IS_LIVE,
+            info={"dialect": "sqlite"},
+        ).ddl_if(dialect="sqlite"),
         Index("ix_pods_node_name", "fleet", "node_name"),
         # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
         Index("ix_pods_name", "fleet", "namespace", "name", "id", "deleted_at"),
         Index("ix_pods_created_at", "fleet", "created_at", "id", "deleted_at"),
+        Index("ix_pods_deleted_at", "fleet", "deleted_at", sqlite_where=_IS_GONE, postgresql_where=_IS_GONE),
         Index(
             "ix_pods_continues_at",
             "fleet",
@@ -205,6 +242,14 @@ class PodStatus(Base):
     """The STATUS column of `kubectl get pods` if it differs from the phase, such as ContainerCreating."""
     status: Mapped[str]
     """The PodStatus as JSON."""
+    ready_containers: Mapped[int | None] = mapped_column(Integer)
+    """The number of ready containers, the first number of the READY column; null in some older rows."""
+    containers: Mapped[int | None] = mapped_column(Integer)
+    """The number of containers: the second number of the READY column."""
+    restarts: Mapped[int | None] = mapped_column(Integer)
+    """The RESTARTS column."""
+    termination_reason: Mapped[str | None]
+    """Why the container that ended last did so, such as OOMKilled; null if no container has failed."""
     cpu_millicores: Mapped[int | None]
     """The CPU requests of the pod during this status, in millicores; null in rows older than this column."""
     memory_bytes: Mapped[int | None]

@@ -4,6 +4,8 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from app.core.settings import Settings
 from app.kubernetes.container_status import RUNTIME
 from app.kubernetes.pod import Manifest
@@ -93,12 +95,15 @@ class SyntheticRuntime(Runtime):
         return usage_of(pod.manifest.pod, earlier, defaults=self._defaults.usage)
 
     def _simulate(self, pod: AcceptedPod, manifest: Manifest | None = None) -> SimulatedPod:
+        defaults, capacity = self._defaults, self.node_override(pod.node_name).capacity
+        if capacity is not None:
+            defaults = msgspec.structs.replace(defaults, capacity=capacity)
         return simulate(
             (manifest or pod.manifest).pod,
             placement=pod.placement,
             accepted_at=pod.accepted_at,
             starts_from=pod.starts_at or pod.accepted_at,
-            defaults=self._defaults,
+            defaults=defaults,
         )
 
 

@@ -11,6 +11,7 @@ EXTENSIONS = {
     "gracefulDelete": 1,
     "logs": 1,
     "nodeStats": 1,
+    "nodes": 1,
     "podStats": 1,
     "podStatuses": 1,
     "podVolumes": 1,
@@ -32,6 +33,8 @@ def extensions() -> Response:
         del offered["podVolumes"]
     if not services.runtime.reports_node_usage:
         del offered["nodeStats"]
+    if not services.runtime.describes_nodes:
+        del offered["nodes"]
     if not services.settings.streams:
         del offered["streams"]
     return json_response(offered)

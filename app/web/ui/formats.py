@@ -14,6 +14,7 @@ def init_app(app: Flask) -> None:
     """Register the filters."""
     app.jinja_env.filters.update(
         age=age,
+        span=span,
         clock=clock,
         iso=iso,
         precise=precise,
@@ -33,6 +34,19 @@ def age(duration: timedelta) -> str:
     """
     milliseconds = round(duration.total_seconds() * 1000)
     return f"{milliseconds}ms" if 0 < milliseconds < 1000 else format_age(duration)
+
+
+def span(duration: timedelta) -> str:
+    """Format the length of a range in the largest unit that divides it.
+
+    >>> span(timedelta(hours=6)), span(timedelta(days=7)), span(timedelta(minutes=90)), span(timedelta(seconds=15))
+    ('6h', '7d', '90m', '15s')
+    """
+    seconds = round(duration.total_seconds())
+    for unit, letter in ((86400, "d"), (3600, "h"), (60, "m")):
+        if (seconds > unit and seconds % unit == 0) or seconds == unit != 86400:
+            return f"{seconds // unit}{letter}"
+    return f"{seconds}s"
 
 
 def clock(time: datetime) -> str:

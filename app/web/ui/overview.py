@@ -1,65 +1,88 @@
-"""The overview: what needs attention, the node, its pods over time, the latest requests."""
+"""The overview: what needs attention, charts of the pods over time, capacity, namespaces, the latest requests."""
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
-from typing import get_args
+from typing import NamedTuple
 
 from app.core.quantity import parse_quantity
-from app.kubernetes.status import Phase
 from app.pods.queries import EventFilter
+from app.pods.series import HEALTHS, Series, sample_of
 from app.runtimes import UsageLevel
 from app.services import get_services
 from app.web.responses import Response
-from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
+from app.web.ui.overview_charts import LABELS, overview_charts
 from app.web.ui.page import blueprint, events_page, render
 from app.web.ui.shown_time import PageQuery
 
 _LATEST_EVENTS = 8
-_MAX_PODS_OF_CHART = 1000
-_MAX_NAMESPACES = 20
+_MAX_PODS_OF_USAGE = 1000
+"""The usage over time is computed pod by pod."""
+_PODS_AT_ALL_POINTS = 250
+"""With more pods, the usage is computed for fewer points of a chart."""
+_MAX_NAMESPACES = 12
+
+
+class Namespace(NamedTuple):
+    """The pods of a namespace by health."""
+
+    name: str
+    pods: Counter[str]
+
+    def parts(self) -> Iterator[tuple[str, float, float]]:
+        """Yield the health, the left edge and the width of each part of its bar, in percent."""
+        x = 0.0
+        for health in HEALTHS:
+            width = 100 * self.pods[health] / self.pods.total()
+            if width:
+                yield health, round(x, 3), round(width, 3)
+            x += width
 
 
 @blueprint.get("/")
 def overview() -> Response:
-    """Show the node: capacity, requested resources, pods, conditions, the latest requests."""
-    at = PageQuery.from_request().moment
-    services = get_services()
-    phases: Counter[str] = Counter()
-    namespaces: dict[str, Counter[str]] = {}
-    for row in services.queries.phases(at):
-        phases[row.phase] += row.pods
-        namespaces.setdefault(row.namespace, Counter())[row.phase] += row.pods
-    requested = services.queries.usage(at)
+    """Show the node: what needs attention, its pods over time, capacity, namespaces, the latest requests."""
+    query = PageQuery.from_request()
+    services, at = get_services(), query.moment
+    start, end = query.shown.window
+    rows = services.series.by_namespace(at)
+    sample = sample_of(rows)
+    series = services.series.between(start, end, last=sample)
     capacity = services.runtime.capacity()
+    limits = {name: float(parse_quantity(text)) for name, text in capacity.items()}
+    namespaces: dict[str, Counter[str]] = {}
+    for row in rows:
+        namespaces.setdefault(row.namespace, Counter())[row.health] += row.pods
+    largest = sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))
     return render(
         "overview.html",
+        groups=services.attention.groups(at),
+        refused=services.attention.refused(start, end),
+        healths=HEALTHS,
+        labels=LABELS,
+        sample=sample,
+        charts=overview_charts(series, used=_used(series, pods=services.usage.count(start, end)), limits=limits),
         capacity=capacity,
+        limits=limits,
         requested={
-            "cpu": requested.cpu_millicores / 1000,
-            "memory": requested.memory_bytes,
-            "pods": requested.pods,
+            "cpu": sample.cpu_millicores / 1000,
+            "memory": sample.memory_bytes,
+            "pods": sum(sample.pods[health] for health in HEALTHS),
         },
-        phases={phase: phases[phase] for phase in get_args(Phase)},
-        namespaces=sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))[:_MAX_NAMESPACES],
+        namespaces=[Namespace(*item) for item in largest[:_MAX_NAMESPACES]],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
-        max_pods_of_chart=_MAX_PODS_OF_CHART,
-        usage=_node_usage(at, {name: float(parse_quantity(text)) for name, text in capacity.items()}),
         addresses=services.runtime.addresses(),
         conditions=services.node_conditions(),
         events=events_page(EventFilter(), at, limit=_LATEST_EVENTS)[0],
     )
 
 
-def _node_usage(at: datetime | None, limits: dict[str, float]) -> Usage | None:
-    """Return the usage of the pods of the node in the hour up to a time.
-
-    Returns:
-        None if the runtime does not report usage at past times, or if the pods are so many that the page would be
-        late.
-    """
-    usage, end = get_services().usage, at or get_services().clock()
-    if not usage.has_past or (pods := usage.count(end - WINDOW, end)) > _MAX_PODS_OF_CHART:
-        return None
-    times = chart_times(end - WINDOW, end, pods=pods)
-    levels = [level or UsageLevel(0, 0) for level in usage.levels(times)]
-    return usage_charts(times, levels, limits=limits)
+def _used(series: Series, *, pods: int) -> dict[datetime, UsageLevel]:
+    """Return the usage of all pods at the times of a chart; empty where it is unknown or the pods are too many."""
+    usage = get_services().usage
+    if not usage.has_past or pods > _MAX_PODS_OF_USAGE:
+        return {}
+    stride = 1 + pods // _PODS_AT_ALL_POINTS
+    times = [point.time for point in series.points[::-stride]][::-1]
+    levels = usage.levels([time.replace(microsecond=0) for time in times])
+    return {time: level for time, level in zip(times, levels, strict=True) if level}

@@ -69,15 +69,14 @@ def make_url(endpoint: str, query: Mapping[str, object], **values: Any) -> str:
 @blueprint.app_template_global()
 def page_url(endpoint: str, **query: object) -> str:
     """Return the URL of a page of the dashboard that shows the same time as this one."""
-    kept = {name: request.args.get(name) for name in PARAMETERS} if "shown" in g else {}  # no invalid time
-    return make_url(endpoint, {**kept, **query})
+    return make_url(endpoint, {**{name: _parameters().get(name) for name in PARAMETERS}, **query})
 
 
 @blueprint.app_template_global()
 def same_page(**query: object) -> str:
     """Return the URL of this page with other parameters, from the first row on; None removes a parameter."""
     endpoint = (request.endpoint or "ui.overview").removeprefix("ui.")
-    return make_url(endpoint, {**request.args.to_dict(), "after": None, **query})
+    return make_url(endpoint, {**_parameters(), "after": None, **query})
 
 
 @blueprint.app_template_global()
@@ -90,7 +89,7 @@ def page_at(time: datetime | None) -> str:
 def step_url(direction: str) -> str:
     """Return the URL of this page at the previous or the next change."""
     page = (request.endpoint or "ui.overview").removeprefix("ui.")
-    return make_url("step", request.args.to_dict(), direction=direction, page=page)
+    return make_url("step", _parameters(), direction=direction, page=page)
 
 
 @blueprint.get("/<path:_>")
@@ -121,6 +120,12 @@ def _set_security_headers(response: Response) -> Response:
     if request.endpoint != "ui.static":
         response.headers["Cache-Control"] = "no-store"
     return set_security_headers(response)
+
+
+def _parameters() -> dict[str, str]:
+    """Return the parameters of the request: without the time if it is invalid, as links must not keep it."""
+    found = request.args.to_dict()
+    return found if "shown" in g else {name: value for name, value in found.items() if name not in PARAMETERS}
 
 
 def _error(code: int, message: str) -> Response:

@@ -1,9 +1,11 @@
 """The page of a pod, and its logs."""
 
 from datetime import datetime
+from shlex import quote
 from typing import Annotated, Any
 
 import orjson
+import yaml
 
 from app.core.errors import InvalidRequest, NotFound
 from app.db.statement import Row
@@ -11,6 +13,7 @@ from app.kubernetes.pod import Manifest
 from app.kubernetes.redact import redact_pod
 from app.kubernetes.resources import pod_limits
 from app.pods.explain import PodHistory, explain
+from app.pods.headline import headline
 from app.pods.logs import LogOptions
 from app.pods.queries import MAX_STATUSES, EventFilter
 from app.services import get_services
@@ -20,7 +23,7 @@ from app.web.responses import Response
 from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
 from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
 from app.web.ui.shown_time import PageQuery
-from app.web.ui.timeline import container_state, lanes, timeline_entries
+from app.web.ui.timeline import MAX_SCHEDULED, axis, container_state, fold, lanes, timeline_entries
 
 _LOG_LINES = 200
 
@@ -30,6 +33,9 @@ class PodQuery(PageQuery):
 
     uid: Name
     container: Annotated[str | None, Blank] = None
+    previous: Flag = False
+    find: Annotated[str | None, Blank] = None
+    wrap: Flag = False
 
 
 class LogQuery(Query):
@@ -37,7 +43,9 @@ class LogQuery(Query):
 
     uid: Name
     container: Name
+    previous: Flag = False
     follow: Flag = False
+    download: Flag = False
 
 
 @blueprint.get("/pod")
@@ -54,24 +62,36 @@ def pod() -> Response:
     current = next((entry for entry in reversed(entries) if entry.since <= shown_at), None)
     document = orjson.loads(record.pod)
     status = {"status": current.status} if current else {}
+    shown = redact_pod({**document, **status})
+    begun = sum(entry.when != "next" for entry in entries)
+    listed = entries[: begun + MAX_SCHEDULED]
+    drawn = lanes(entries, at=shown_at)
     wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return render(
         "pod.html",
         record=record,
         is_deleted=history.deletion_before(shown_at) is not None,
+        headline=headline(history, now=shown_at),
         sentences=[
             *explain(history, now=shown_at),
             *get_services().usage.sentences(record.uid, at=shown_at),
             *get_services().volumes.sentences(record.uid, at=shown_at),
         ],
         status=current.status if current else None,
-        reason=current.reason if current else None,
-        entries=entries,
-        lanes=lanes(entries, at=shown_at),
+        columns=current.columns if current else None,
+        folds=fold(listed),
+        more_scheduled=len(entries) - len(listed),
+        lanes=drawn,
+        ticks=axis(entries, drawn[0]),
         usage=_pod_usage(record, shown_at),
         containers=_containers(document, current.status if current else {}),
-        document=redact_pod({**document, **status}),
-        log=_log(record, document, query.container) if record.deleted_at is None and at is None else None,
+        document=shown,
+        yaml=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000),
+        ports=_ports(shown),
+        volumes=_volumes(shown),
+        commands=_commands(record, query.container or document["spec"]["containers"][0]["name"]),
+        query=query,
+        log=_log(record, document, query) if record.deleted_at is None and at is None else None,
         namesakes=queries.namesakes(record),
         events=events_page(wanted, at, limit=EVENTS_PER_PAGE)[0],
     )
@@ -84,8 +104,12 @@ def logs() -> Response:
     record = get_services().queries.pod(query.uid)
     if record.deleted_at is not None:
         raise NotFound("the pod was deleted, and its logs with it")
-    options = LogOptions(tail=_LOG_LINES, follow=query.follow)
-    return log_response(record.namespace, record.name, query.container, options)
+    tail = None if query.download else _LOG_LINES
+    options = LogOptions(tail=tail, follow=query.follow, previous=query.previous)
+    response = log_response(record.namespace, record.name, query.container, options)
+    if query.download:
+        response.headers.set("Content-Disposition", "attachment", filename=f"{record.name}-{query.container}.log")
+    return response
 
 
 def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -102,7 +126,9 @@ def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[s
             "image": container.get("image") or "",
             "variables": [variable.get("name") for variable in container.get("env") or ()],
             "requests": (container.get("resources") or {}).get("requests") or {},
-            "state": container_state(statuses.get(container.get("name"), {}))[1],
+            "limits": (container.get("resources") or {}).get("limits") or {},
+            "state": container_state(statuses.get(container.get("name"), {})),
+            "last": (statuses.get(container.get("name"), {}).get("lastState") or {}).get("terminated"),
             "restarts": statuses.get(container.get("name"), {}).get("restartCount", 0),
         }
         for field, kind in (("initContainers", "init"), ("containers", ""), ("ephemeralContainers", "ephemeral"))
@@ -125,17 +151,61 @@ def _pod_usage(record: Row, shown_at: datetime) -> Usage | None:
     )
 
 
-def _log(record: Row, document: dict[str, Any], container: str | None) -> dict[str, Any]:
-    """Read the end of a container's log; None for the first container.
+def _ports(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the ports of the containers, each with the name of its container."""
+    containers = [*(document["spec"].get("initContainers") or ()), *document["spec"]["containers"]]
+    return [{**port, "container": one.get("name")} for one in containers for port in one.get("ports") or ()]
+
+
+def _volumes(document: dict[str, Any]) -> list[dict[str, str]]:
+    """Return name, type and source of each volume, and where containers mount it."""
+    containers = [*(document["spec"].get("initContainers") or ()), *document["spec"]["containers"]]
+    mounts = [(one.get("name"), mount) for one in containers for mount in one.get("volumeMounts") or ()]
+    found = []
+    for volume in document["spec"].get("volumes") or ():
+        kind = next((key for key in volume if key != "name"), "emptyDir")
+        source = volume.get(kind) or {}
+        places = [
+            f"{name}:{mount.get('mountPath')}" for name, mount in mounts if mount.get("name") == volume["name"]
+        ]
+        found.append({
+            "name": volume["name"],
+            "kind": kind,
+            "source": str(source.get("name") or source.get("secretName") or source.get("claimName") or ""),
+            "mounts": ", ".join(places),
+        })  # fmt: skip
+    return found
+
+
+def _commands(record: Row, container: str) -> list[str]:
+    """Return commands of kubectl about a pod."""
+    pod = f"-n {quote(record.namespace)} {quote(record.name)}"
+    return [
+        f"kubectl describe pod {pod}",
+        f"kubectl logs {pod} -c {quote(container)} --previous",
+        f"kubectl logs {pod} -c {quote(container)} --follow",
+        f"kubectl exec {pod} -c {quote(container)} -it -- sh",
+        f"kubectl get events -n {quote(record.namespace)} --for pod/{quote(record.name)}",
+        f"kubectl delete pod {pod}",
+    ]
+
+
+def _log(record: Row, document: dict[str, Any], query: PodQuery) -> dict[str, Any]:
+    """Read the end of a container's log: of the first container if the query names none.
 
     Returns:
         The names of all containers, the chosen one, and its log, or the reason why there is none.
     """
     names = [container["name"] for container in _containers(document, {})]
-    chosen = container or document["spec"]["containers"][0]["name"]
+    chosen = query.container or document["spec"]["containers"][0]["name"]
+    options = LogOptions(tail=None if query.find else _LOG_LINES, previous=query.previous)
     try:
-        chunks = get_services().logs.read(record.namespace, record.name, chosen, LogOptions(tail=_LOG_LINES))
+        chunks = get_services().logs.read(record.namespace, record.name, chosen, options)
         text, problem = b"".join(chunks).decode(errors="replace"), None
+        if query.find:
+            wanted = query.find.lower()
+            lines = [line for line in text.splitlines(keepends=True) if wanted in line.lower()]
+            text = "".join(lines[-_LOG_LINES:])
     except (NotFound, InvalidRequest) as exc:
         text, problem = "", str(exc)
     return {"names": names, "chosen": chosen, "text": text, "problem": problem}

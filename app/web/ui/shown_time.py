@@ -20,6 +20,7 @@ from app.web.query import Query, TimeUtc, parse_time_utc
 PARAMETERS = ("at", "from", "to")
 """The parameters that links keep from page to page."""
 DEFAULT_WINDOW = timedelta(hours=1)
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _start(value: str) -> datetime | timedelta | None:
@@ -33,12 +34,6 @@ def _start(value: str) -> datetime | timedelta | None:
     if duration <= timedelta(0):
         raise PydanticCustomError("start", "must be a time such as 2026-11-22T08:46:38, or a duration such as 6h")
     return duration
-
-
-def before(time: datetime, span: timedelta) -> datetime:
-    """Return the time so long before another; the first of all times where there is none."""
-    first = datetime.min.replace(tzinfo=UTC)
-    return time - span if time - first > span else first
 
 
 class ShownTime(NamedTuple):
@@ -64,7 +59,7 @@ class ShownTime(NamedTuple):
     @property
     def window(self) -> tuple[datetime, datetime]:
         """The range, else the hour up to the shown time."""
-        return self.start or before(self.end, DEFAULT_WINDOW), self.end
+        return self.start or self.end - DEFAULT_WINDOW, self.end
 
 
 class PageQuery(Query):
@@ -106,12 +101,14 @@ class PageQuery(Query):
         for field, time in (("at", self.at), ("from", self.start), ("to", self.end)):
             if isinstance(time, datetime) and time > now:
                 raise InvalidRequest("must not be in the future", field=field)
+            if isinstance(time, datetime) and time < _FIRST:
+                raise InvalidRequest("must not be before 1970", field=field)
         if self.at and (self.start or self.end):
             raise InvalidRequest("must not be combined with from and to", field="at")
         if self.end and not self.start:
             raise InvalidRequest("required with to", field="from")
         if isinstance(self.start, timedelta):
-            return ShownTime(now, self.end, before(self.end or now, self.start), self.start)
+            return ShownTime(now, self.end, (self.end or now) - self.start, self.start)
         if self.start and self.start >= (self.end or now):
             raise InvalidRequest("must be before to", field="from")
         return ShownTime(now, self.at or self.end, self.start)

@@ -18,6 +18,11 @@ MAX_SCHEDULED = 6
 _MIN_WIDTH = 4.0
 """The least width of a block, in percent of the lane."""
 
+_TICK_WIDTH = 14.0
+"""The least distance of two times on the axis, in percent of the lane."""
+_LAST_TICK = 90.0
+_LONGEST_PERIOD = 4
+
 When = Literal["past", "now", "next"]
 
 
@@ -87,9 +92,7 @@ def lanes(entries: Sequence[TimelineEntry], *, at: datetime) -> list[Lane]:
 
     Where there are more statuses, the latest that have begun are drawn, and up to `MAX_SCHEDULED` scheduled ones.
     """
-    begun = sum(entry.when != "next" for entry in entries)
-    end = max(MAX_BLOCKS, begun + MAX_SCHEDULED)
-    drawn = entries[:end][-MAX_BLOCKS:]
+    drawn = _drawn(entries)
     durations = [((entry.until or max(at, entry.since)) - entry.since).total_seconds() for entry in drawn]
     lanes = {"": Lane("pod", [])}
     for entry, (x, width) in zip(drawn, _positions(durations), strict=True):
@@ -101,6 +104,62 @@ def lanes(entries: Sequence[TimelineEntry], *, at: datetime) -> list[Lane]:
             state, label = container_state(container)
             lanes.setdefault(name, Lane(name, [])).blocks.append(Block(x, width, state, label, entry.when))
     return list(lanes.values())
+
+
+class Tick(NamedTuple):
+    """A time on the axis below the lanes.
+
+    Attributes:
+        x: the place, in percent of the lane.
+    """
+
+    x: float
+    time: datetime
+
+
+def axis(entries: Sequence[TimelineEntry], lane: Lane) -> list[Tick]:
+    """Return the times at which blocks of a lane begin, as far apart as their labels need."""
+    found: list[Tick] = []
+    for entry, block in zip(_drawn(entries), lane.blocks, strict=True):
+        if block.x <= _LAST_TICK and (not found or block.x - found[-1].x >= _TICK_WIDTH):
+            found.append(Tick(block.x, entry.since))
+    return found
+
+
+class Fold(NamedTuple):
+    """Statuses that came in the same order several times; the entries are those of the last time.
+
+    Attributes:
+        times: how often they came.
+        since: when they came first.
+    """
+
+    entries: Sequence[TimelineEntry]
+    times: int
+    since: datetime
+
+
+def fold(entries: Sequence[TimelineEntry]) -> list[Fold]:
+    """Fold repetitions of up to four past statuses, such as the runs of a container that crashes again and again.
+
+    Statuses are alike if `kubectl get pods` shows the same STATUS and READY.
+    """
+    found: list[Fold] = []
+    labels = [(entry.when == "past", entry.columns.status, entry.columns.ready) for entry in entries]
+    begin = 0
+    while begin < len(entries):
+        period, times = 1, 1
+        for candidate in range(1, _LONGEST_PERIOD + 1):
+            repeated = 1
+            cycle = labels[begin : begin + candidate]
+            while labels[begin : begin + candidate * (repeated + 1)] == cycle * (repeated + 1):
+                repeated += 1
+            if repeated > 1 and all(is_past for is_past, *_ in cycle) and candidate * repeated > period * times:
+                period, times = candidate, repeated
+        end = begin + period * times
+        found.append(Fold(entries[end - period : end], times, entries[begin].since))
+        begin = end
+    return found
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -125,6 +184,12 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     for condition in after.get("conditions") or ():
         if before and conditions.get(condition.get("type")) != condition.get("status"):
             yield f"{condition.get('type')} is {condition.get('status')}"
+
+
+def _drawn(entries: Sequence[TimelineEntry]) -> Sequence[TimelineEntry]:
+    begun = sum(entry.when != "next" for entry in entries)
+    end = max(MAX_BLOCKS, begun + MAX_SCHEDULED)
+    return entries[:end][-MAX_BLOCKS:]
 
 
 def _positions(seconds: Sequence[float]) -> Iterator[tuple[float, float]]:

@@ -23,8 +23,8 @@ def database_kind() -> str:
 def run(recorded: Flask) -> Run:
     """Run a command on the recorded history, and return its result."""
 
-    def invoke(*arguments: object, code: int = 0) -> Result:
-        result = recorded.test_cli_runner().invoke(args=[str(argument) for argument in arguments])
+    def invoke(*arguments: object, code: int = 0, color: bool = False) -> Result:
+        result = recorded.test_cli_runner().invoke(args=[str(argument) for argument in arguments], color=color)
         assert result.exit_code == code, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.core.settings import NodeAddress, Settings
+from app.core.nodes import NodeAddress, NodeOverride
+from app.core.settings import Settings
 from tests.app.core.conftest import Read, Refused
 from tests.app.simulation import SECRET, unhurried
 
@@ -51,6 +52,7 @@ IN_THE_ENVIRONMENT: list[tuple[str, str, Any]] = [
      {"cpu": "4", "memory": "8Gi", "example.com/gpu": "2"}),
     ("NODE_ADDRESSES", '[{"type": "Hostname", "address": "edge-7"}]',
      (NodeAddress(type="Hostname", address="edge-7"),)),
+    ("NODE_OVERRIDES", '{"spot-*": {"labels": {"zone": "a"}}}', {"spot-*": NodeOverride(labels={"zone": "a"})}),
     ("VKUBELET_POD_IP", "10.0.0.5", "10.0.0.5"),
     ("VKUBELET_POD_IP", "FD00::0005", "fd00::5"),
     ("POD_CIDR", "10.1.0.0/30", IPv4Network("10.1.0.0/30")),
@@ -196,6 +198,7 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
         "NODE_NAME": "virtual-kubelet-web",
         "CAPACITY": '{"cpu":"100","memory":"1Ti","ephemeral-storage":"1Ti","pods":"1000"}',
         "NODE_ADDRESSES": "[]",
+        "NODE_OVERRIDES": "{}",
         "VKUBELET_POD_IP": "",
         "POD_CIDR": "198.18.0.0/15",
         "START_DELAY": "0s",
@@ -230,6 +233,8 @@ def test_effective_settings_print_as_they_are_set(read: Read) -> None:
 
 def test_changed_settings_are_those_without_the_default(read: Read) -> None:
     assert read().changed() == {}
+    override = '{"a":{"labels":{"zone":"b"}}}'
+    assert read(NODE_OVERRIDES=override).changed() == {"NODE_OVERRIDES": override}
     changed = read(PORT="3100", PROVIDER_TOKEN=SECRET, THREADS="8").changed()
     assert changed == {"PORT": "3100", "HOST": "0.0.0.0", "PROVIDER_TOKEN": "**********"}
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.kubernetes.printer import PodColumns, PodOutline, print_pod
+from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 RUNNING = {"running": {"startedAt": "2026-11-22T08:40:00Z"}}
@@ -38,7 +38,7 @@ def columns(
     pod: dict[str, Any], status: dict[str, Any], *, deletion_requested_at: datetime | None = None
 ) -> PodColumns:
     outline = PodOutline.parse(orjson.dumps(pod).decode())
-    return print_pod(outline, status, at=NOW, deletion_requested_at=deletion_requested_at)
+    return print_pod(outline, StatusOutline.of(status), at=NOW, deletion_requested_at=deletion_requested_at)
 
 
 def condition(kind: str, status: str, reason: str | None = None) -> dict[str, Any]:

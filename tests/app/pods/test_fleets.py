@@ -8,7 +8,8 @@ from flask import Flask
 from app.audit.service import AuditFilter
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
-from app.pods.queries import EventFilter, PodFilter
+from app.pods.pod_list import PodFilter
+from app.pods.queries import EventFilter
 from app.services import Services
 from tests.app.web.conftest import rows
 from tests.conftest import MakeApp
@@ -35,13 +36,15 @@ def services(app: Flask) -> Services:
 
 
 def nodes(app: Flask) -> dict[str, str]:
-    return {row.name: row.node_name for row in services(app).queries.pods(PodFilter()).rows}
+    return {row.name: row.node_name for row in services(app).pod_list.page(PodFilter()).rows}
 
 
 def test_a_pod_is_on_the_node_it_names(fleet: Flask) -> None:
     assert nodes(fleet) == {"a": "spot-0", "b": "spot-1", "c": "spot"}
-    assert [(pod.name, pod.node_name) for pod in services(fleet).history.pods(node="spot-1")] == [("b", "spot-1")]
-    assert [row.name for row in services(fleet).queries.pods(PodFilter(node="spot")).rows] == ["c"]
+    assert [(pod.name, pod.node_name) for pod in services(fleet).history.pods(PodFilter(node="spot-1"))] == [
+        ("b", "spot-1")
+    ]
+    assert [row.name for row in services(fleet).pod_list.page(PodFilter(node="spot")).rows] == ["c"]
     assert services(fleet).history.find("default/a").node_name == "spot-0"
     assert {row.node_name: row.pods for row in services(fleet).queries.nodes()} == {
         "spot": 1, "spot-0": 1, "spot-1": 1,
@@ -104,6 +107,23 @@ def test_events_have_the_node_of_their_pod(fleet: Flask, database: Database) -> 
         *["spot-0"] * 3,
     ]
     assert services(fleet).audit.verify().broken is None
+
+
+def test_commands_show_one_node_or_all(fleet: Flask) -> None:
+    def run(*command: str) -> list[str]:
+        result = fleet.test_cli_runner().invoke(args=command)
+        assert result.exit_code == 0, result.output
+        return str(result.output).splitlines()
+
+    assert [line.split()[:2] for line in run("node", "list")[1:]] == [
+        ["spot", "1"], ["spot-0", "1"], ["spot-1", "1"],
+    ]  # fmt: skip
+    assert "1 Running" in run("node", "show", "spot-0")
+    assert "3 Running" in run("node", "show")
+    assert [line.split()[-2:] for line in run("pods", "list", "--node", "spot-1", "-o", "wide")] == [
+        ["NODE", "UID"], ["spot-1", "b"],
+    ]  # fmt: skip
+    assert [line.split()[3] for line in run("audit", "tail", "--node", "spot")] == ["default/c"]
 
 
 def test_a_node_name_that_no_node_has_is_refused(make_app: MakeApp) -> None:

@@ -12,7 +12,7 @@ from app.cli.shell import ShellHelpers
 from app.core.clock import utc_now
 from app.db.engine import Database
 from app.db.models import PodStatus
-from app.pods.queries import PodFilter
+from app.pods.pod_list import PodFilter
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
 from tests.conftest import Clock, MakeApp
@@ -73,7 +73,7 @@ def test_every_surface_lists_the_same_pods(recorded: Flask, seconds: float) -> N
     page = dashboard(recorded, "/ui/pods", at=time.isoformat()) if seconds >= 0 else ""
     shell.session.close()
 
-    assert {row.uid: row.phase for row in services.queries.pods(PodFilter(), at=time).rows} == expected
+    assert {row.uid: row.phase for row in services.pod_list.page(PodFilter(), at=time).rows} == expected
     assert {row[2]: row[3] for row in report} == expected
     assert statuses == expected
     listed = command(recorded, "pods", "list", "--at", time.isoformat())
@@ -131,7 +131,7 @@ def test_the_present_is_that_of_current_pods(recorded: Flask, database: Database
 
     expected = {row.uid: row.phase for row in view}
     assert {pod.uid: pod.phase for pod in services.history.pods()} == expected
-    assert {row.uid: row.phase for row in services.queries.pods(PodFilter()).rows} == expected
+    assert {row.uid: row.phase for row in services.pod_list.page(PodFilter()).rows} == expected
     pods = recorded.test_client().get("/getPods").get_json()
     assert {pod["metadata"]["uid"]: pod["status"]["phase"] for pod in pods} == expected
     changes = recorded.test_client().get("/podStatuses").get_json()

@@ -20,6 +20,9 @@ from .container import Container
 from .processes import MARK, Stat, stat
 from .record import USAGE, replace
 
+_SHORTEST_SECONDS = 0.1
+"""The least time over which a rate is computed: the kernel counts CPU time in hundredths of a second."""
+
 
 class _Sample(NamedTuple):
     """The CPU time of a run of a container at a time, in seconds since 1970."""
@@ -102,7 +105,7 @@ class UsageMeter:
         return {
             "started": started,
             "cpu": cpu,
-            "rate": int((cpu - last.cpu) * 1000 / max(at - last.at, 1)),
+            "rate": int((cpu - last.cpu) * 1000 / max(at - last.at, _SHORTEST_SECONDS)),
             "memory": sum(process.memory for process in processes),
         }
 
@@ -144,6 +147,7 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _seconds(started: str) -> int:
-    """Return the seconds since 1970 of a time in `state.json`."""
-    return calendar.timegm(time.strptime(started[:19], "%Y-%m-%dT%H:%M:%S"))
+def _seconds(started: str) -> float:
+    """Return the seconds since 1970 of a time in `state.json`, with their fraction."""
+    fraction = float(f"0{started[19:].rstrip('Z')}")
+    return calendar.timegm(time.strptime(started[:19], "%Y-%m-%dT%H:%M:%S")) + fraction

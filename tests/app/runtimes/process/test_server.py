@@ -18,6 +18,7 @@ from tests.pods import a_pod
 from tests.server import Client, Server
 from tests.waiting import eventually
 
+ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"])
 ServeProcesses = Callable[[], AbstractContextManager[Server]]
 
 
@@ -60,6 +61,7 @@ def log(client: Client, name: str = "web-0", **query: object) -> bytes:
     return client.get("/getContainerLogs", namespace="default", podName=name, containerName="web", **query).body
 
 
+@ON_SQLITE
 def test_processes_survive_a_server_restart(serve_processes: ServeProcesses, root: Path, tmp_path: Path) -> None:
     script = f"echo begun; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo done; exit 5"
     with serve_processes() as server, closing(server.client()) as client:
@@ -77,7 +79,7 @@ def test_processes_survive_a_server_restart(serve_processes: ServeProcesses, roo
         assert log(client) == b"begun\ndone\n"
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
+@ON_SQLITE
 def test_an_acknowledged_pod_runs_once_despite_kills(serve_processes: ServeProcesses, tmp_path: Path) -> None:
     acknowledged: list[str] = []
     for attempt in range(3):
@@ -102,6 +104,7 @@ def test_an_acknowledged_pod_runs_once_despite_kills(serve_processes: ServeProce
     assert set(acknowledged) <= set(runs)
 
 
+@ON_SQLITE
 def test_how_a_deleted_pod_ended_is_on_record(client: Client, database: Database) -> None:
     pod = created(client, shell("trap 'exit 7' TERM; echo begun; while :; do sleep 0.01; done"))
     eventually(lambda: log(client) == b"begun\n")
@@ -138,6 +141,7 @@ def test_a_deletion_survives_a_kill_of_the_server(serve_processes: ServeProcesse
     assert (tmp_path / "runs").read_text().split() == ["term", "end", "start"]
 
 
+@ON_SQLITE
 def test_a_shortened_grace_kills_the_process(client: Client) -> None:
     pod = created(client, shell("trap '' TERM; echo begun; while :; do sleep 0.01; done"))
     eventually(lambda: log(client) == b"begun\n")
@@ -148,7 +152,7 @@ def test_a_shortened_grace_kills_the_process(client: Client) -> None:
     until_gone(client)
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
+@ON_SQLITE
 def test_the_grace_is_the_one_of_the_deletion(client: Client, root: Path) -> None:
     pod = created(client, shell("trap '' TERM; echo begun; while :; do sleep 0.01; done"))
     eventually(lambda: log(client) == b"begun\n")
@@ -157,7 +161,7 @@ def test_the_grace_is_the_one_of_the_deletion(client: Client, root: Path) -> Non
     eventually(lambda: not shims(root))
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
+@ON_SQLITE
 def test_a_log_is_followed_until_the_container_ends(client: Client, tmp_path: Path) -> None:
     created(
         client,
@@ -172,7 +176,7 @@ def test_a_log_is_followed_until_the_container_ends(client: Client, tmp_path: Pa
         assert response.read() == b"two\n"
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
+@ON_SQLITE
 def test_watchers_receive_changes_of_processes(client: Client) -> None:
     created(client, shell("exit 0"), restartPolicy="Never")
     revision = 0
@@ -184,7 +188,7 @@ def test_watchers_receive_changes_of_processes(client: Client) -> None:
         phases += [entry["status"]["phase"] for entry in changes["statuses"]]
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
+@ON_SQLITE
 def test_a_pod_that_has_no_command_is_refused(client: Client) -> None:
     answer = client.request("POST", "/createPod", a_pod())
     assert answer.code == 400
@@ -193,12 +197,13 @@ def test_a_pod_that_has_no_command_is_refused(client: Client) -> None:
     )
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
+@ON_SQLITE
 def test_pods_have_the_address_of_the_node(client: Client) -> None:
     created(client, shell("sleep 60"))
     assert status(client)["podIP"] == status(client)["hostIP"] == "127.0.0.1"
 
 
+@ON_SQLITE
 def test_pods_of_the_synthetic_runtime_are_lost(serve: Serve, serve_processes: ServeProcesses) -> None:
     """A pod that runs, one that has yet to start and cannot run here, and one that can."""
     annotation = {"annotations": {"synthetic.virtual-kubelet.io/start-delay": "1h"}}
@@ -219,6 +224,7 @@ def test_pods_of_the_synthetic_runtime_are_lost(serve: Serve, serve_processes: S
         assert status(client) == lost
 
 
+@ON_SQLITE
 def test_pods_of_processes_are_lost_to_the_synthetic_runtime(
     serve: Serve, serve_processes: ServeProcesses
 ) -> None:

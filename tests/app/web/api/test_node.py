@@ -1,6 +1,7 @@
 """The three endpoints of the node, which never fail while the process runs."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -8,11 +9,13 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
+from app.core.errors import ConfigurationError
+from app.core.settings import Settings
 from app.db.engine import Database
 from conformance.checks import node
 from tests.app.web.conftest import log_lines, named, on_sqlite_alone
 from tests.conftest import Clock, MakeApp
-from tests.pods import a_pod
+from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.server import Client, Server, serving
 
@@ -65,6 +68,89 @@ def test_only_the_heartbeat_time_moves(client: FlaskClient, clock: Clock) -> Non
 
     assert {condition["lastHeartbeatTime"] for condition in after} == {"2026-11-22T09:46:38Z"}
     assert [c["lastTransitionTime"] for c in after] == [c["lastTransitionTime"] for c in before]
+
+
+SPOT: dict[str, object] = {
+    "allocatable": {"cpu": "15"},
+    "labels": {"zone": "a"},
+    "taints": [{"key": "spot", "effect": "NoSchedule"}],
+}
+OVERRIDES = {
+    "spot-0": {"addresses": [{"type": "InternalIP", "address": "10.0.0.7"}]},
+    "spot-*": {"capacity": {"cpu": "16", "memory": "64Gi", "pods": "110"}, **SPOT},
+}
+
+
+@on_sqlite_alone
+def test_nodes_of_a_fleet_may_differ(make_app: MakeApp) -> None:
+    """The first pattern that matches the name counts; any other node is as the settings say."""
+    client = make_app(node_overrides=OVERRIDES, capacity={"cpu": "8"}).test_client()
+
+    def read(path: str, node: str) -> object:
+        return client.get(path, query_string={"node": node}).get_json()
+
+    assert client.get("/extensions").get_json()["nodes"] == 1
+    assert read("/capacity", "spot-1") == {"cpu": "16", "memory": "64Gi", "pods": "110"}
+    assert read("/capacity", "other") == client.get("/capacity").get_json() == {"cpu": "8"}
+    assert read("/nodeAddresses", "spot-0") == [{"type": "InternalIP", "address": "10.0.0.7"}]
+    assert read("/nodeAddresses", "spot-1") == client.get("/nodeAddresses").get_json()
+    assert read("/node", "spot-1") == SPOT
+    assert read("/node", "a name\0that nobody has") == read("/node", "") == {}
+
+
+@on_sqlite_alone
+def test_without_overrides_all_nodes_are_the_same(client: FlaskClient) -> None:
+    assert "nodes" not in client.get("/extensions").get_json()
+    assert client.get("/node?node=spot-0").status_code == 404
+    for path in ("/capacity", "/nodeAddresses"):
+        assert client.get(f"{path}?node=spot-0").get_json() == client.get(path).get_json()
+
+
+@on_sqlite_alone
+def test_a_pod_has_the_addresses_of_its_node(make_app: MakeApp) -> None:
+    client = make_app(node_overrides=OVERRIDES).test_client()
+    for name, node_name in (("a", "spot-0"), ("b", "spot-1")):
+        pod = a_pod(name, nodeName=node_name, hostNetwork=True)
+        assert client.post("/createPod", json=pod).status_code == 200
+
+    statuses = [pod["status"] for pod in client.get("/getPods").get_json()]
+    assert [(status["hostIP"], status["podIP"]) for status in statuses] == [
+        ("10.0.0.7", "10.0.0.7"), ("127.0.0.1", "127.0.0.1"),
+    ]  # fmt: skip
+
+
+@on_sqlite_alone
+def test_a_resize_is_limited_by_the_pods_node(make_app: MakeApp) -> None:
+    client = make_app(node_overrides=OVERRIDES).test_client()
+    requests = [{"requests": {"cpu": cpu}} for cpu in ("1", "20")]
+    small, large = (
+        [a_container(resources=of, resizePolicy=[{"resourceName": "cpu", "restartPolicy": "NotRequired"}])]
+        for of in requests
+    )
+    reasons = {}
+    for node_name in ("spot-1", "other"):
+        client.post("/createPod", json=a_pod(node_name, uid=node_name, nodeName=node_name, containers=small))
+        resized = a_pod(node_name, uid=node_name, nodeName=node_name, containers=large)
+        assert client.put("/updatePod", json=resized).status_code == 200
+        status = client.get("/getPodStatus", query_string=named(resized)).get_json()
+        reasons[node_name] = [c.get("reason") for c in status["conditions"] if c["type"] == "PodResizePending"]
+    assert reasons == {"spot-1": ["Infeasible"], "other": []}
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ({"capacity": {"cpu": "much"}}, "NODE_OVERRIDES.spot-*.capacity: cpu: "),
+        ({"taints": [{"key": "a", "effect": "Never"}]}, "NODE_OVERRIDES.spot-*.taints.0.effect: "),
+        ({"adresses": []}, "NODE_OVERRIDES.spot-*.adresses: "),
+    ],
+)
+def test_an_invalid_override_is_named(
+    monkeypatch: pytest.MonkeyPatch, override: dict[str, object], problem: str
+) -> None:
+    monkeypatch.setenv("NODE_OVERRIDES", json.dumps({"spot-*": override}))
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(problem)}"):
+        Settings.from_environment()
 
 
 def test_node_endpoints_do_not_need_the_database(client: FlaskClient, database: Database) -> None:

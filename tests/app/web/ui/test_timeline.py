@@ -8,7 +8,7 @@ import pytest
 
 from app.kubernetes.printer import PodOutline
 from app.pods.explain import StatusInterval
-from app.web.ui.timeline import MAX_BLOCKS, MAX_SCHEDULED, changes, lanes, timeline_entries
+from app.web.ui.timeline import MAX_BLOCKS, MAX_SCHEDULED, axis, changes, fold, lanes, timeline_entries
 
 NOW = datetime(2026, 11, 22, 8, 46, 38, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -128,3 +128,29 @@ def test_a_long_timeline_is_cut_around_now(started: int, past: int, upcoming: in
     (pod, _) = lanes(timeline_entries(statuses, at=at, deleted_at=None), at=at)
 
     assert [block.when for block in pod.blocks] == ["past"] * past + ["now"] + ["next"] * upcoming
+
+
+def test_repeated_statuses_are_folded() -> None:
+    phases = ["Pending", *("Running", "Failed") * 3, "Running"]
+    intervals = [
+        StatusInterval(NOW + timedelta(seconds=index), NOW + timedelta(seconds=index + 1), {"phase": phase}, POD)
+        for index, phase in enumerate(phases)
+    ]
+    entries = timeline_entries(intervals, at=NOW + timedelta(seconds=7.5), deleted_at=None)
+
+    found = [([str(entry.status["phase"]) for entry in each.entries], each.times) for each in fold(entries)]
+
+    assert found == [(["Pending"], 1), (["Running", "Failed"], 3), (["Running"], 1)]
+    assert fold(entries)[1].since == NOW + timedelta(seconds=1)
+
+
+def test_the_axis_has_times_that_fit() -> None:
+    intervals = [
+        StatusInterval(NOW + timedelta(seconds=index), None, {"phase": "Running"}, POD) for index in range(30)
+    ]
+    entries = timeline_entries(intervals, at=NOW + timedelta(seconds=40), deleted_at=None)
+
+    ticks = axis(entries, lanes(entries, at=NOW + timedelta(seconds=40))[0])
+
+    assert 2 <= len(ticks) <= 7
+    assert all(after.x - before.x >= 14 for before, after in pairwise(ticks))

@@ -1,10 +1,13 @@
 """The dashboard's documents: content, times, redaction."""
 
+import csv
 import re
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 from typing import Any, get_args
 
+import orjson
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -60,7 +63,7 @@ class TestTheNode:
         assert "1 of 4 requested 25.0 %" in page
         assert "2Gi of 8Gi requested 25.0 %" in page
         assert "2 of 10 in use 20.0 %" in page
-        assert "Pending 2" in page
+        assert "In progress 2" in page
         assert "Ready True ProviderReady" in page
         assert "InternalIP 127.0.0.1" in page
 
@@ -99,7 +102,7 @@ class TestPods:
         for number in range(101):
             put_on(client, a_pod(f"web-{number:03}"))
 
-        first = client.get("/ui/pods?sort=newest")
+        first = client.get("/ui/pods?sort=age")
         [after] = re.findall(r'href="(/ui/pods\?[^"]*after=\d+[^"]*)" rel="next"', first.text)
         second = client.get(unescape(after))
 
@@ -116,12 +119,24 @@ class TestPods:
         assert "shop/ web Running" in get(client, "/ui/pods", phase="Running")
         assert "shop/ db" not in get(client, "/ui/pods", phase="Running")
         assert "shop/ db ContainerCreating" in get(client, "/ui/pods", name="d", namespace="shop")
-        assert "No pods match." in get(client, "/ui/pods", name="x")
+        assert "No pods match" in get(client, "/ui/pods", name="x")
+        assert "shop/ db" in get(client, "/ui/pods", q="containercreating", selector="app=web", ready="false")
+        assert "shop/ db" not in get(client, "/ui/pods", status="Running,Completed")
+
+    def test_link_to_orders_and_to_fewer_filters(self, client: FlaskClient) -> None:
+        put_on(client, a_pod("web"))
+
+        html = client.get("/ui/pods?q=web&sort=restarts").text
+        links = {unescape(link) for link in re.findall(r'href="(/ui/pods[^"]*)"', html)}
+
+        assert {"/ui/pods?q=web&sort=-restarts", "/ui/pods?q=web&sort=name", "/ui/pods?sort=restarts"} <= links
+        assert 'aria-sort="ascending"' in html
+        assert "1 match search: web" in get(client, "/ui/pods", q="web", sort="restarts")
 
     def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
         put_on(client, a_pod("web"))
 
-        assert "default/ web ContainerCreating 0/1 198.18.0.2 0s" in get(client, "/ui/pods")
+        assert "default/ web ContainerCreating 0/1 0s 198.18.0.2" in get(client, "/ui/pods")
 
 
 class TestAPod:
@@ -132,9 +147,10 @@ class TestAPod:
         page = get(client, "/ui/pod", uid=uid(pod))
 
         assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:46:39Z (3s)." in page
-        assert "08:46:38.123 Pending ContainerCreating for 1s" in page
-        assert "08:46:39.123 Pending ContainerCreating for 3s" in page
-        assert "08:46:48.123 Running in 6s phase Pending → Running" in page
+        assert "ContainerCreating for 3s, Running in 6s" in page
+        assert "2026-11-22 08:46:38 ContainerCreating for 1s" in page
+        assert "2026-11-22 08:46:39 ContainerCreating for 3s" in page
+        assert "2026-11-22 08:46:48 Running in 6s phase Pending → Running" in page
         assert 'container "web" in pod "web" is waiting to start' in page
 
     def test_is_shown_in_the_past_and_deleted(self, client: FlaskClient, clock: Clock) -> None:
@@ -161,9 +177,9 @@ class TestAPod:
 
         page = get(client, "/ui/pod", uid=uid(pod))
 
-        assert "update 200 spec.containers[web].image nginx:1.27 → nginx:1.28" in page
+        assert "spec.containers[web].image nginx:1.27 nginx:1.28" in page
         assert f"Other pods of this name: {uid(other)}" in page
-        assert f"create 200 replaced {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
+        assert f"replaced {uid(pod)}" in get(client, "/ui/pod", uid=uid(other))
 
     def test_shows_the_log_of_a_container(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod(containers=[a_container("web"), a_container("sidecar")]))
@@ -172,6 +188,37 @@ class TestAPod:
         assert "synthetic container web" in get(client, "/ui/pod", uid=uid(pod))
         assert "synthetic container sidecar" in get(client, "/ui/pod", uid=uid(pod), container="sidecar")
         assert 'container "x" is not in pod' in get(client, "/ui/pod", uid=uid(pod), container="x")
+
+    def test_finds_lines_and_downloads_the_log(self, client: FlaskClient, clock: Clock) -> None:
+        pod = put_on(client, a_pod())
+        clock.advance(10)
+
+        assert "listening" not in get(client, "/ui/pod", uid=uid(pod), find="FROM IMAGE")
+        assert "No line matches" in get(client, "/ui/pod", uid=uid(pod), find="nowhere")
+        assert "previous terminated container" in get(client, "/ui/pod", uid=uid(pod), previous="true")
+        answer = client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web", "download": "true"})
+        assert answer.headers["Content-Disposition"] == "attachment; filename=web-0-web.log"
+
+    def test_shows_what_its_manifest_has(self, client: FlaskClient) -> None:
+        container = a_container(
+            ports=[{"name": "http", "containerPort": 8080}],
+            volumeMounts=[{"name": "config", "mountPath": "/etc/web"}],
+        )
+        volumes = [{"name": "config", "configMap": {"name": "web-config"}}]
+        owner = {"kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": True}
+        pod = put_on(client, a_pod(metadata={"ownerReferences": [owner]}, containers=[container], volumes=volumes))
+
+        page = get(client, "/ui/pod", uid=uid(pod))
+
+        for part in (
+            "Owner ReplicaSet/web-1",
+            "app web",
+            "web, http 8080/TCP",
+            "config configMap web-config web:/etc/web",
+            "kubectl describe pod -n default web-0",
+            "name: web-config",
+        ):
+            assert part in page, part
 
     def test_without_statuses_is_shown(self, client: FlaskClient, database: Database) -> None:
         pod = put_on(client, a_pod("web"))
@@ -225,8 +272,43 @@ class TestTheAudit:
         page = get(client, "/ui/audit", verb="delete", refused="true")
 
         assert page.count("default/web") == 1
-        assert 'delete default/web 404 pod "web" is not in namespace "default"' in page
-        assert "No requests match." in get(client, "/ui/audit", namespace="x")
+        assert re.search('delete 404 default/web .* pod "web" is not in namespace "default"', page)
+        assert "No requests match" in get(client, "/ui/audit", namespace="x")
+        agent = {"User-Agent": "=HYPERLINK(1)"}
+        client.delete("/deletePod", json=pod, headers=agent)
+        assert get(client, "/ui/audit", who="hyperlink").count("default/web") == 1
+        assert get(client, "/ui/audit", what="not in namespace").count("default/web") == 2
+
+    def test_is_exported_as_it_is_filtered(self, client: FlaskClient) -> None:
+        pod = put_on(client, a_pod("web"))
+        client.delete("/deletePod", json=pod, headers={"User-Agent": "=HYPERLINK(1)"})
+
+        lines = client.get("/ui/audit/export?verb=delete").text.splitlines()
+        table = list(csv.DictReader(client.get("/ui/audit/export?format=csv").text.splitlines()))
+
+        assert [orjson.loads(line)["user_agent"] for line in lines] == ["=HYPERLINK(1)"]
+        assert [(row["verb"], row["user_agent"][:5]) for row in table] == [
+            ("delete", "'=HYP"),
+            ("create", "Werkz"),
+        ]
+
+    def test_shows_the_state_of_the_hash_chain(self, make_app: MakeApp) -> None:
+        app = make_app(audit_hash_chain=True)
+        put_on(app.test_client(), a_pod("web"))
+
+        assert "Hash chain: none of the events below (1) was changed" in get(app.test_client(), "/ui/audit")
+
+    def test_shows_an_update_side_by_side(self, client: FlaskClient) -> None:
+        pod = put_on(client, a_pod("web"))
+        pod["spec"]["containers"][0]["image"] = "nginx:1.28"
+        pod["metadata"]["labels"] = {"app": "shop"}
+        change(client, pod)
+
+        page = get(client, "/ui/audit", what="image")
+
+        assert "2 fields: metadata.labels.app, …" in page
+        assert "spec.containers[web].image nginx:1.27 nginx:1.28" in page
+        assert "metadata.labels.app changed; the value is not recorded" in page
 
     def test_filters_by_every_verb(self, client: FlaskClient) -> None:
         page = client.get("/ui/audit").text
@@ -234,7 +316,7 @@ class TestTheAudit:
 
         assert offered == list(get_args(Verb))
         for verb in offered:
-            assert "No requests match." in get(client, "/ui/audit", verb=verb)
+            assert "No requests match" in get(client, "/ui/audit", verb=verb)
 
     def test_links_to_the_node_after_a_request(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod("web"))
@@ -252,7 +334,7 @@ class TestTheAudit:
 
         [earlier] = re.findall(r'href="(/ui/audit\?after=\d+)" rel="next"', client.get("/ui/audit").text)
 
-        assert client.get(earlier).text.count("<tr>") == 2  # including the header
+        assert client.get(earlier).text.count('<tr id="event-') == 1
 
 
 def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestResponse]:
@@ -262,13 +344,26 @@ def every_page(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestRespons
     yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"})
 
 
+def every_download(client: FlaskClient, pod: dict[str, Any]) -> Iterator[TestResponse]:
+    for format_ in ("csv", "jsonl"):
+        yield client.get("/ui/audit/export", query_string={"format": format_})
+    yield client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web", "download": "true"})
+    static = Path(client.application.blueprints["ui"].static_folder or "")
+    for file in sorted(path for path in static.rglob("*") if path.is_file()):
+        answer = client.get(f"/ui/static/{file.relative_to(static)}")
+        answer.get_data()
+        answer.close()
+        yield answer
+
+
 def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> None:
     pod = put_on(client, a_secret_pod())
     clock.advance(10)
     changed = a_secret_pod(f"{SECRET}-rotated")
     change(client, changed)
 
-    pages = "".join(unescape(answer.text) for answer in every_page(client, pod))
+    answers = [*every_page(client, pod), *every_download(client, pod)]
+    pages = "".join(unescape(answer.text) for answer in answers)
 
     assert SECRET not in pages
     assert "PASSWORD" in pages
@@ -294,7 +389,10 @@ def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
         ({"at": "2026-11-22T08:46:39"}, "at: must not be in the future"),
         ({"at": "\0"}, "NUL"),
         ({"phase": "running"}, "phase: must be one of Pending, Running, Succeeded, Failed, Unknown"),
-        ({"sort": "age"}, "sort: must be one of name, newest, oldest"),
+        ({"sort": "size"}, "sort: must be one of name, status, ready"),
+        ({"selector": "a in"}, "selector: "),
+        ({"status": "a\0"}, "status: must not contain a NUL character"),
+        ({"ready": "yes"}, "ready: must be true or false"),
         ({"after": "x"}, "after: must be copied from the link to this page"),
         ({"after": "9" * 30}, "after: must be copied from the link to this page"),
         ({"after": "7"}, "after: names no row"),

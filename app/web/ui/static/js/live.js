@@ -31,6 +31,7 @@ const showConnection = (isLost) => {
 const reload = async () => {
   try {
     const response = await fetch(location.href, { cache: "no-store" });
+    if (response.status === 401) return void location.reload(); // which leads to the sign-in
     if (response.status >= 500) throw new Error(response.statusText);
     const html = await response.text();
     showConnection(false);

@@ -1,0 +1,264 @@
+"""Problems of pods and refused requests: the pods grouped by what is wrong with them.
+
+One expression of SQL decides what is wrong with a pod, and one how well it is. The overview, the list of pods and
+`vkweb attention` all use these two, so that a count always has as many pods as the list that it links to.
+
+The rules, of which the first that matches decides:
+
+1. A pod that was to be deleted and still exists after five minutes is `terminating`; until then nothing is wrong.
+2. The column STATUS of `kubectl get pods`, with or without `Init:`, names what is wrong: see `PROBLEMS`. A pod in
+   CrashLoopBackOff whose container was killed for its memory is `oom-killed`: that is the reason why it crashes.
+3. A pod that failed in any other way is `failed`.
+4. A pod that is Pending five minutes after its creation is `pending`.
+5. A running pod is `not-ready` if a container is not, for a minute.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, literal, null, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
+from app.db.statement import Row
+from app.pods.context import FleetContext
+from app.pods.queries import PodQueries
+
+Health = Literal["healthy", "progressing", "failing", "completed", "unknown"]
+Source = type[Pod] | type[PodStatus]
+"""The table with the columns of a status: `Pod` for the present, `PodStatus` for a past time."""
+
+_EXAMPLES = 3
+_LONG = timedelta(minutes=5)
+_LONG_NOT_READY = timedelta(minutes=1)
+
+
+class Problem(NamedTuple):
+    """Something that can be wrong with a pod.
+
+    Attributes:
+        advice: what to look at next.
+        health: the health of a pod with the problem.
+        statuses: the values of the column STATUS that tell it.
+    """
+
+    title: str
+    advice: str
+    health: Health = "failing"
+    statuses: Sequence[str] = ()
+
+
+PROBLEMS = {
+    "crash-loop": Problem(
+        "CrashLoopBackOff", "Read the log of the previous run, and its exit code.", statuses=["CrashLoopBackOff"]
+    ),
+    "oom-killed": Problem("OOMKilled", "Compare the memory limit with the usage.", statuses=["OOMKilled"]),
+    "image-pull": Problem(
+        "ImagePullBackOff",
+        "Check the name of the image and the pull secret.",
+        statuses=[
+            "ImagePullBackOff",
+            "ErrImagePull",
+            "ErrImageNeverPull",
+            "InvalidImageName",
+            "ImageInspectError",
+        ],
+    ),
+    "config-error": Problem(
+        "Container not created",
+        "Check the ConfigMaps, Secrets and volumes that the pod refers to.",
+        statuses=[
+            *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
+            *("PreCreateHookError", "PreStartHookError", "PostStartHookError"),
+        ],
+    ),
+    "lost": Problem("Lost", "The node lost it; its controller creates another.", statuses=["NodeLost"]),
+    "evicted": Problem("Evicted", "The node was short of what the pod used.", statuses=["Evicted", "Preempting"]),
+    "failed": Problem("Failed", "Read the log and the exit code.", statuses=["Error", "ContainerCannotRun"]),
+    "pending": Problem("Pending for long", "Read the events and the conditions of the pod.", "progressing"),
+    "not-ready": Problem("Not ready", "Check the readiness probe and the containers.", "progressing"),
+    "terminating": Problem("Terminating for long", "Look for a container that does not stop.", "progressing"),
+}
+"""Every problem by the key that links use, the worst first."""
+
+
+class Moment(NamedTuple):
+    """A time, and the times before which something has lasted for long. Each may be a parameter of a statement."""
+
+    at: Any
+    long_ago: Any
+    unready_since: Any
+
+    @classmethod
+    def of(cls, at: datetime) -> "Moment":
+        """Return the times for a time."""
+        return cls(at, at - _LONG, at - _LONG_NOT_READY)
+
+
+MOMENT = Moment(*(bindparam(name, type_=UtcDateTime()) for name in Moment._fields))
+"""The parameters of a statement that is executed at many times."""
+
+
+def problem(source: Source, moment: Moment) -> ColumnElement[str | None]:
+    """Return the key of what is wrong with a pod at a time, or NULL: an expression of SQL."""
+    is_deleted = _is_deleted(moment)
+    is_crashing = source.reason.in_(_with_init(["CrashLoopBackOff"]))
+    return case(
+        (and_(is_deleted, Pod.deletion_requested_at <= moment.long_ago), literal("terminating")),
+        (is_deleted, null()),
+        (source.phase == "Succeeded", null()),
+        (and_(is_crashing, source.termination_reason == "OOMKilled"), literal("oom-killed")),
+        *(
+            (source.reason.in_(_with_init(problem.statuses)), literal(key))
+            for key, problem in PROBLEMS.items()
+            if problem.statuses
+        ),
+        (source.phase == "Failed", literal("failed")),
+        (and_(source.phase == "Pending", Pod.created_at <= moment.long_ago), literal("pending")),
+        (and_(_is_unready(source), _since(source) <= moment.unready_since), literal("not-ready")),
+        else_=null(),
+    )
+
+
+def health(source: Source, moment: Moment) -> ColumnElement[Health]:
+    """Return the health of a pod at a time: an expression of SQL."""
+    key = problem(source, moment)
+    failing = [literal(key) for key, problem in PROBLEMS.items() if problem.health == "failing"]
+    return case(
+        (source.phase == "Succeeded", literal("completed")),
+        (key.in_(failing), literal("failing")),
+        (
+            and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= moment.at),
+            literal("progressing"),
+        ),
+        (source.phase == "Pending", literal("progressing")),
+        (_is_unready(source), literal("progressing")),
+        (source.phase == "Running", literal("healthy")),
+        else_=literal("unknown"),
+    )
+
+
+class ProblemPod(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod with a problem, and since when it has its status."""
+
+    namespace: str
+    name: str
+    uid: str
+    restarts: int
+    since: datetime
+
+
+class ProblemGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The pods with one problem.
+
+    Attributes:
+        pods: how many.
+        since: the start of the oldest status among them.
+        examples: up to three of them, the latest first.
+    """
+
+    key: str
+    title: str
+    advice: str
+    health: Health
+    pods: int
+    since: datetime
+    examples: list[ProblemPod]
+
+
+class RefusedRequests(NamedTuple):
+    """The number of write requests that were refused in a time, and the last of them; None without any."""
+
+    total: int
+    last: Row | None
+
+
+class Attention:
+    """Finds what needs attention on a node. Every method may raise `DatabaseUnavailable`."""
+
+    def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
+        self._fleet = fleet
+        self._queries = queries
+
+    def groups(self, at: datetime | None = None) -> list[ProblemGroup]:
+        """Return the problems of the pods that existed at a time, the worst first; None for the present."""
+        self._fleet.timelines.publish_due()
+        pods = self._pods(at).subquery()
+        of = pods.c.problem
+        ranked = (
+            select(
+                *pods.c,
+                func.count().over(partition_by=of).label("pods"),
+                func.min(pods.c.since).over(partition_by=of).label("oldest"),
+                func.row_number().over(partition_by=of, order_by=(pods.c.since.desc(), pods.c.name)).label("rank"),
+            )
+            .where(of.is_not(None))
+            .subquery()
+        )
+        with self._fleet.database.read() as connection:
+            rows = connection.execute(
+                select(*ranked.c).where(ranked.c.rank <= _EXAMPLES).order_by(ranked.c.rank)
+            ).all()
+        found: dict[str, list[Row]] = {}
+        for row in rows:
+            found.setdefault(row.problem, []).append(row)
+        return [_group(key, found[key]) for key in PROBLEMS if key in found]
+
+    def refused(self, start: datetime, end: datetime) -> RefusedRequests:
+        """Return the write requests that were refused between two times."""
+        is_refused = (
+            AuditEvent.fleet == self._fleet.name,
+            AuditEvent.at > start,
+            AuditEvent.at <= end,
+            AuditEvent.code >= 400,
+        )
+        last = select(AuditEvent.__table__).where(*is_refused).order_by(AuditEvent.at.desc(), AuditEvent.id.desc())
+        with self._fleet.database.read() as connection:
+            count = connection.scalar(select(func.count()).where(*is_refused)) or 0
+            return RefusedRequests(count, connection.execute(last.limit(1)).first() if count else None)
+
+    def _pods(self, at: datetime | None) -> Select[Any]:
+        """Return the query for every pod at a time, with its problem."""
+        source: Source = PodStatus if at else Pod
+        columns = (
+            Pod.namespace, Pod.name, Pod.uid, func.coalesce(source.restarts, 0).label("restarts"),
+            _since(source).label("since"), problem(source, Moment.of(at or self._fleet.clock())).label("problem"),
+        )  # fmt: skip
+        if at:
+            return self._queries.pods_at(at, *columns)
+        return select(*columns).where(Pod.fleet == self._fleet.name, Pod.deleted_at.is_(None))
+
+
+def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:
+    return ProblemGroup(
+        key=key,
+        title=PROBLEMS[key].title,
+        advice=PROBLEMS[key].advice,
+        health=PROBLEMS[key].health,
+        pods=rows[0].pods,
+        since=rows[0].oldest,
+        examples=[
+            ProblemPod(namespace=row.namespace, name=row.name, uid=row.uid, restarts=row.restarts, since=row.since)
+            for row in rows
+        ],
+    )
+
+
+def _with_init(statuses: Sequence[str]) -> list[ColumnElement[str]]:
+    """Return values of the column STATUS, and those of an init container."""
+    return [literal(f"{prefix}{status}") for prefix in ("", "Init:") for status in statuses]
+
+
+def _since(source: Source) -> InstrumentedAttribute[Any]:
+    """Return the column with the start of the status."""
+    return PodStatus.effective_at if source is PodStatus else Pod.status_at
+
+
+def _is_unready(source: Source) -> ColumnElement[bool]:
+    return and_(source.phase == "Running", source.ready_containers < source.containers)
+
+
+def _is_deleted(moment: Moment) -> ColumnElement[bool]:
+    return and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= moment.at)

@@ -1,0 +1,255 @@
+"""Lists of pods: filtered, sorted, counted, a page at a time.
+
+A list is read in two steps, in one transaction. The first selects the IDs of a page by the columns that
+`app.pods.list_columns` stores, without reading a document. The second reads the documents of these pods alone.
+
+Measured with 50,000 pods on SQLite: 20 to 60 ms for a page of the present, and as much for the counts. A list
+of a past time joins each pod with its status at that time, which takes 0.3 s.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, get_args
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, tuple_
+
+from app.core.errors import InvalidRequest
+from app.db.models import Pod, PodStatus
+from app.db.statement import Row
+from app.db.text_search import Contains
+from app.kubernetes.label_selector import LabelSelector
+from app.pods.context import FleetContext
+from app.pods.label_filter import has_labels
+from app.pods.queries import PodQueries, status_at
+
+_ENDED = ("Succeeded", "Failed")
+
+SortKey = Literal["name", "status", "ready", "restarts", "age", "ip", "node", "cpu", "memory", "owner"]
+SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
+Source = type[Pod] | type[PodStatus]
+"""The table with the columns of a status: `Pod` for the present, `PodStatus` for a past time."""
+
+
+class Sort(NamedTuple):
+    """An order of pods. The age of a young pod is less than that of an old one, as in the column AGE."""
+
+    key: SortKey = "name"
+    descending: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Sort":
+        """Parse `KEY`, or `-KEY` for the reverse order.
+
+        Raises:
+            ValueError: the text is neither.
+        """
+        for key in SORT_KEYS:
+            if text.removeprefix("-") == key:
+                return cls(key, descending=text.startswith("-"))
+        raise ValueError(f"must be one of {', '.join(SORT_KEYS)}; -name is the reverse order of name")
+
+    def __str__(self) -> str:
+        return f"-{self.key}" if self.descending else self.key
+
+
+class PodFilter(NamedTuple):
+    """Conditions on pods, all of which must match; None and () match every pod.
+
+    Attributes:
+        text: words, each of which is in the name, the namespace, the status, an image, the owner, the address, the
+            node or the UID.
+        name: a part of the name.
+        status: the column STATUS of `kubectl get pods`, any of several.
+        reason: the reason of the status, or of the last container that failed.
+        ready: whether all containers are ready; a pod that has ended is neither.
+        selector: the labels.
+        image: a part of the image of a container.
+        owner: a part of `KIND/NAME` of the controller.
+    """
+
+    text: str | None = None
+    namespace: str | None = None
+    name: str | None = None
+    phase: str | None = None
+    status: Sequence[str] = ()
+    reason: str | None = None
+    ready: bool | None = None
+    selector: LabelSelector = ()
+    image: str | None = None
+    owner: str | None = None
+    node: str | None = None
+
+
+BY_NAME = Sort()
+EVERY_POD = PodFilter()
+
+
+class PodPage(NamedTuple):
+    """A page of a list.
+
+    Attributes:
+        rows: the pods, with `pod` and `status` as JSON.
+        after: the ID after which the next page begins; None on the last page.
+        total: the number of pods on all pages.
+        statuses: the number of pods with each value of the column STATUS, if there were no condition on it.
+    """
+
+    rows: Sequence[Row]
+    after: int | None
+    total: int
+    statuses: Counter[str]
+
+
+def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
+    """Return the column STATUS of `kubectl get pods`, as `app.kubernetes.printer` computes it."""
+    is_deleted = Pod.deletion_requested_at.is_not(None) if at is None else Pod.deletion_requested_at <= at
+    shown = func.coalesce(source.reason, source.phase)
+    return case(
+        (and_(is_deleted, source.reason == "NodeLost"), literal("Unknown")),
+        (and_(is_deleted, source.phase.not_in(_ENDED)), literal("Terminating")),
+        else_=shown,
+    )
+
+
+def narrow(
+    query: Select[Any], wanted: PodFilter, sort: Sort, *, source: Source, at: datetime | None
+) -> Select[Any]:
+    """Return a query over pods with the conditions of a filter, and in an order.
+
+    Args:
+        query: a query over `Pod`, joined with the source if that is `PodStatus`.
+        at: None for the present.
+    """
+    status = printed(source, at)
+    of_status = [status.in_(wanted.status)] if wanted.status else []
+    keys, descending = _keys(sort, source, status)
+    return query.where(*_conditions(wanted, source, status), *of_status).order_by(
+        *(key.desc() if descending else key for key in keys)
+    )
+
+
+class PodList:
+    """Lists the pods of a fleet. Every method may raise `DatabaseUnavailable`."""
+
+    def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
+        self._fleet = fleet
+        self._queries = queries
+
+    def page(
+        self,
+        wanted: PodFilter,
+        *,
+        at: datetime | None = None,
+        sort: Sort = Sort(),  # noqa: B008 - it does not change
+        after: int | None = None,
+        limit: int = 100,
+    ) -> PodPage:
+        """Return a page of the pods that existed at a time, each with its status at that time.
+
+        Args:
+            at: None for the present.
+            after: the ID of the last pod of the previous page; None for the first page.
+
+        Raises:
+            InvalidRequest: no pod has the ID `after`.
+        """
+        self._fleet.timelines.publish_due()
+        source: Source = PodStatus if at else Pod
+        status = printed(source, at)
+        conditions = list(_conditions(wanted, source, status))
+        keys, descending = _keys(sort, source, status)
+        of_status = [status.in_(wanted.status)] if wanted.status else []
+        ids = self._select(at, Pod.id).where(*conditions, *of_status)
+        ids = ids.order_by(*(key.desc() if descending else key for key in keys)).limit(limit + 1)
+        counts = self._select(at, status.label("status"), func.count().label("pods")).where(*conditions)
+        with self._fleet.database.read() as connection:
+            if after is not None:
+                last = connection.execute(self._select(at, *keys, every=True).where(Pod.id == after)).first()
+                if last is None:
+                    raise InvalidRequest("names no row: begin with the first page", field="after")
+                ids = ids.where(tuple_(*keys) < tuple(last) if descending else tuple_(*keys) > tuple(last))
+            found = list(connection.scalars(ids))
+            statuses = Counter({row.status: row.pods for row in connection.execute(counts.group_by(status))})
+            rows = {row.id: row for row in connection.execute(self._documents(at, found[:limit]))}
+        return PodPage(
+            rows=[rows[id_] for id_ in found[:limit] if id_ in rows],
+            after=found[limit - 1] if len(found) > limit else None,
+            total=sum(pods for name, pods in statuses.items() if not wanted.status or name in wanted.status),
+            statuses=statuses,
+        )
+
+    def _select(self, at: datetime | None, *columns: Any, every: bool = False) -> Select[Any]:
+        """Return a query over the pods at a time, or over every pod that ever was."""
+        if at:
+            return self._queries.pods_at(at, *columns, include_deleted=every)
+        query = select(*columns).select_from(Pod).where(Pod.fleet == self._fleet.name)
+        return query if every else query.where(Pod.deleted_at.is_(None))
+
+    def _documents(self, at: datetime | None, ids: Sequence[int]) -> Select[Any]:
+        columns: tuple[Any, ...] = (
+            Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.deletion_requested_at,
+            Pod.node_name, Pod.owner, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
+            PodStatus.status, PodStatus.cpu_millicores, PodStatus.memory_bytes,
+        )  # fmt: skip
+        is_current = status_at(at or self._fleet.clock(), or_written=at is None)
+        return select(*columns).join(PodStatus).where(Pod.id.in_(ids), is_current)
+
+
+def _conditions(wanted: PodFilter, source: Source, status: ColumnElement[str]) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions of a filter, without that on the column STATUS."""
+    found: list[ColumnElement[bool]] = []
+    texts = (
+        Pod.name,
+        Pod.namespace,
+        status,
+        Pod.images,
+        Pod.owner,
+        Pod.pod_ip,
+        Pod.node_name,
+        Pod.uid,
+        source.termination_reason,
+    )
+    for word in (wanted.text or "").split():
+        columns = (*texts, Pod.namespace + "/" + Pod.name) if "/" in word else texts
+        found.append(or_(*(func.coalesce(Contains(column, word), False) for column in columns)))
+    if wanted.namespace:
+        found.append(Pod.namespace == wanted.namespace)
+    if wanted.name:
+        found.append(Contains(Pod.name, wanted.name))
+    if wanted.phase:
+        found.append(source.phase == wanted.phase)
+    if wanted.reason:
+        found.append(or_(source.reason == wanted.reason, source.termination_reason == wanted.reason))
+    if wanted.ready is not None:
+        found.append(source.phase.not_in(_ENDED))
+        lacks = source.ready_containers < source.containers
+        found.append(source.ready_containers >= source.containers if wanted.ready else lacks)
+    if wanted.selector:
+        found.append(has_labels(wanted.selector))
+    if wanted.image:
+        found.append(Contains(Pod.images, wanted.image))
+    if wanted.owner:
+        found.append(Contains(Pod.owner, wanted.owner))
+    if wanted.node:
+        found.append(Pod.node_name == wanted.node)
+    return found
+
+
+def _keys(sort: Sort, source: Source, status: ColumnElement[str]) -> tuple[tuple[Any, ...], bool]:
+    """Return the columns of an order, none of which is null and of which the last is the ID, and its direction."""
+    names = (Pod.namespace, Pod.name)
+    columns: dict[SortKey, tuple[Any, ...]] = {
+        "name": names,
+        "status": (status, *names),
+        "ready": (func.coalesce(source.ready_containers - source.containers, 0), *names),
+        "restarts": (func.coalesce(source.restarts, 0), *names),
+        # SQLite would follow an index of the plain column, and read the row of each pod for the conditions.
+        "age": (func.coalesce(Pod.created_at, Pod.created_at),),
+        "ip": (func.coalesce(Pod.pod_ip, ""),),
+        "node": (Pod.node_name, *names),
+        "cpu": (func.coalesce(source.cpu_millicores, 0), *names),
+        "memory": (func.coalesce(source.memory_bytes, 0), *names),
+        "owner": (func.coalesce(Pod.owner, ""), *names),
+    }
+    return (*columns[sort.key], Pod.id), sort.descending != (sort.key == "age")
