@@ -64,6 +64,12 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     fail_since: datetime | None = None
     problems: tuple[str, ...] = ()
 
+    def describe(self) -> dict[str, Any]:
+        """Return the fields that differ from the defaults, for the log."""
+        return {
+            name: value for name in self.__struct_fields__ if (value := getattr(self, name)) != getattr(NONE, name)
+        }
+
 
 NONE = Faults()
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.faults import NONE, Faults, parse_faults
 from broker.types import Object
 
 
@@ -21,8 +22,9 @@ class NodeInfo:
         addresses: NodeAddresses, in the order of preference; has an InternalIP once the node is registered.
         ready: whether the provider answers.
         holds_lease: whether this broker holds the lease of the node; without it, nothing is written.
-        pressures: condition such as `MemoryPressure` → whether it holds, for each resource with an eviction
-            threshold.
+        measured_pressures: condition such as `MemoryPressure` → whether it holds, for each resource with an
+            eviction threshold.
+        faults: faults that annotations of the Node object describe.
         start_delay: seconds before the containers of a pod start; None: the provider's.
     """
 
@@ -35,20 +37,37 @@ class NodeInfo:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     addresses: list[Object] = field(default_factory=list)
     ready: bool = False
-    pressures: Mapping[str, bool] = field(default_factory=dict)
+    measured_pressures: Mapping[str, bool] = field(default_factory=dict)
+    faults: Faults = NONE
     holds_lease: bool = False
     start_delay: float | None = None
 
     def observe(self, node: Object) -> None:
-        """Record a Node object: its UID, labels and taints."""
+        """Record a Node object: its UID, labels, taints and faults."""
         self.uid = node["metadata"]["uid"]
         self.labels = node["metadata"].get("labels") or {}
         self.taints = (node.get("spec") or {}).get("taints") or ()
+        self.faults = parse_faults(node["metadata"].get("annotations") or {})
+
+    @property
+    def pressures(self) -> Mapping[str, bool]:
+        """Condition → whether it holds: as measured, or by a fault."""
+        return {**self.measured_pressures, **dict.fromkeys(self.faults.pressures, True)}
 
     @property
     def is_active(self) -> bool:
         """Whether the pods of the node are reconciled."""
-        return self.holds_lease
+        return self.holds_lease and not self.faults.partition
+
+    @property
+    def has_vanished(self) -> bool:
+        """Whether the Node was deleted by a fault: it is not registered again."""
+        return not self.uid and self.faults.vanish
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a fault keeps the broker from renewing the lease and writing the Node."""
+        return self.faults.partition or self.has_vanished
 
     @property
     def host_ips(self) -> list[str]:

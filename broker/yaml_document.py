@@ -51,8 +51,7 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as exc:
-        fields = _property_names(model.model_json_schema())
-        found = [_problem(root, error, fields) for error in exc.errors(include_url=False, include_input=False)]
+        found = [_problem(root, error, model) for error in exc.errors(include_url=False, include_input=False)]
         raise ConfigurationError("\n".join(_line(name, *each) for each in sorted(found))) from None
 
 
@@ -92,7 +91,7 @@ def _problems(node: yaml.Node | None, path: tuple[Part, ...] = ()) -> Iterator[t
             yield from _problems(item, (*path, index))
 
 
-def _problem(root: yaml.Node | None, error: Mapping[str, Any], fields: set[str]) -> tuple[int, str, str]:
+def _problem(root: yaml.Node | None, error: Mapping[str, Any], model: type[BaseModel]) -> tuple[int, str, str]:
     """Return line, path and message of an error of the model.
 
     The location of an error may have parts that are not in the document: the tag of a union, a missing field.
@@ -109,16 +108,17 @@ def _problem(root: yaml.Node | None, error: Mapping[str, Any], fields: set[str])
             path.append(part)
         elif type_ in _ABSENT and position == len(location) - 1:
             path.append(part)
-    return line, _path(path), _message(error, location, fields)
+    return line, _path(path), _message(error, location, model)
 
 
-def _message(error: Mapping[str, Any], location: Sequence[Part], fields: set[str]) -> str:
+def _message(error: Mapping[str, Any], location: Sequence[Part], model: type[BaseModel]) -> str:
     match error["type"]:
         case "union_tag_invalid":
             return f"must be one of {error['ctx']['expected_tags']}"
         case "extra_forbidden":
-            close = difflib.get_close_matches(str(location[-1]), fields, n=1)
-            return f"no such field; is it {close[0]}?" if close else "no such field"
+            close = difflib.get_close_matches(str(location[-1]), _property_names(model.model_json_schema()), n=1)
+            known = close and close[0] != location[-1]
+            return f"no such field here; is it {close[0]}?" if known else "no such field here"
         case type_:
             return _MESSAGES.get(type_) or str(error["msg"]).removeprefix("Value error, ")
 

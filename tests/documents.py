@@ -24,6 +24,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "docs/shell.md": {},
     "docs/synthetic.md": {},
     "docs/autoscaling.md": {},
+    "docs/scenarios.md": {},
     "docs/conformance.md": {},
     "docs/extensions.md": {},
     "docs/operations.md": {},

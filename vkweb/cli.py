@@ -31,6 +31,9 @@ _FLASK_COMMANDS = {
     "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets redacted."),
     "node": _FlaskCommand("app.cli.node", "node", "Show the node's capacity and conditions."),
     "pods": _FlaskCommand("app.cli.pods", "pods", "List, watch and explain pods; show logs and history."),
+    "scenario": _FlaskCommand(
+        "vkweb.scenario.command", "scenario", "Fail nodes by a schedule; report what happened to pods."
+    ),
     "shell": _FlaskCommand("flask.cli", "shell_command", "Open a Python shell with the database."),
 }
 

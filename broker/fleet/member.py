@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from broker.dependencies import Dependencies
+from broker.faults import NONE
 from broker.kubernetes.errors import NotFound
 from broker.node.lease import Lease
 from broker.node.leases import Leases
@@ -28,6 +29,7 @@ from broker.types import Object
 
 PERIOD = 10.0
 """Seconds before a change by another client is undone: two that disagree write no faster."""
+_CUT_OFF_POLL = 1.0
 _SHUTDOWN = NotReady("NodeShutdown", "the broker has stopped; the pods continue when it runs again")
 
 log = structlog.get_logger()
@@ -59,7 +61,8 @@ class Member:
         shared: what the members have in common.
         spec: what the node is to be.
         on_due: is called with the seconds after which :meth:`reconcile` is due.
-        on_active: is called whenever the pods of the node may be reconciled from now on.
+        on_active: is called when the pods of the node may be reconciled from now on.
+        on_faults: is called after each change of the node's faults.
 
     Attributes:
         info: the node.
@@ -75,12 +78,15 @@ class Member:
         *,
         on_due: Callable[[float], None],
         on_active: Callable[[], None],
+        on_faults: Callable[[], None],
     ) -> None:
         dependencies = shared.dependencies
         self._shared = shared
         self._random = dependencies.random
         self._on_due = on_due
         self._on_active = on_active
+        self._on_faults = on_faults
+        self._faults = NONE
         self.is_registered = False
         self.spec = spec
         self.info = NodeInfo(spec.name, spec.operating_system, start_delay=spec.start_delay)
@@ -105,6 +111,7 @@ class Member:
             self.status.apply_report()
             await self.registration.register()
         self.is_registered = True
+        await self._until_not_cut_off()
         await self.lease.acquire()
         self.info.holds_lease = True
         self._on_active()
@@ -121,6 +128,9 @@ class Member:
             ApiError: retry.
         """
         if not self.is_registered:
+            return None
+        self._apply_faults()
+        if self.info.is_cut_off:
             return None
         if not self.info.uid:
             await self.registration.register_once()
@@ -154,6 +164,7 @@ class Member:
         if not self.is_registered:
             return
         self.registration.observe(node)
+        self._apply_faults()
         if not (self.registration.is_current and self.status.is_current):
             self._on_due(PERIOD)
 
@@ -163,11 +174,29 @@ class Member:
         self._on_due(0)
 
     def mark_deleted(self) -> None:
-        """Register the deleted Node again."""
+        """Register the deleted Node again, unless a fault forbids it."""
         if self.is_registered:
-            log.warning("node was deleted from Kubernetes and is registered again", node=self.info.name)
             self.registration.mark_deleted()
+            again = "" if self.info.has_vanished else " and is registered again"
+            log.warning(f"node was deleted from Kubernetes{again}", node=self.info.name)
             self._on_due(0)
+
+    def _apply_faults(self) -> None:
+        """Take a change of the node's faults into account at once."""
+        faults, before = self.info.faults, self._faults
+        if faults == before:
+            return
+        self._faults = faults
+        for problem in set(faults.problems) - set(before.problems):
+            log.warning("annotation of the node ignored", node=self.info.name, error=problem)
+        log.info("faults of the node changed", node=self.info.name, faults=faults.describe())
+        self._on_faults()
+        self._on_due(0)
+
+    async def _until_not_cut_off(self) -> None:
+        """Wait while a fault keeps the broker from taking the lease, as that of a node that is started again."""
+        while self.info.is_cut_off:
+            await asyncio.sleep(_CUT_OFF_POLL)
 
     async def hand_over(self) -> None:
         """Mark the node not ready, and release its lease; Kubernetes and another broker would notice after 40 s.
@@ -176,7 +205,7 @@ class Member:
             ApiError: the node could not be written.
             LeaseLost: another broker has taken the lease.
         """
-        if self.info.uid:
+        if self.info.uid and not self.info.is_cut_off:
             await self.lease.renew()  # the node may have been taken over during a pause
             await self.status.write(self.status.current(_SHUTDOWN))
             await self.lease.release()

@@ -151,6 +151,7 @@ class Members:
             spec,
             on_due=partial(self._due, spec.name),
             on_active=partial(self._activate, spec.name),
+            on_faults=partial(self._controller.apply_faults, spec.name),
         )
         self._dependencies.nodes.add(member.info)
         run = member.run(exists=partial(self._exists, spec.name))

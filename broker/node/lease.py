@@ -151,10 +151,11 @@ class Lease:
         backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
-                # A lost connection is noticed before the lease expires.
-                async with self._leases.turns, asyncio.timeout(PERIOD):
-                    await self.renew()
-                await self._recover()
+                if not self._node.is_cut_off:
+                    # A lost connection is noticed before the lease expires.
+                    async with self._leases.turns, asyncio.timeout(PERIOD):
+                        await self.renew()
+                    await self._recover()
                 backoff.reset()
                 delay = PERIOD * self._random.uniform(1, _JITTER)
             except (ApiError, TimeoutError) as exc:

@@ -175,8 +175,15 @@ def is_stored(status: Object, stored: Object) -> bool:
     Kubernetes 1.36 drops `declaredFeatures`.
     """
     conditions = {condition["type"]: condition for condition in stored.get("conditions") or ()}
+    reported = {condition["type"] for condition in status["conditions"]}
     return (
-        all(_same_condition(condition, conditions.get(condition["type"])) for condition in status["conditions"])
+        not any(
+            conditions[type_]["status"] == "True"
+            for type_ in _PRESSURE_CONDITIONS.keys() & conditions.keys() - reported
+        )
+        and all(
+            _same_condition(condition, conditions.get(condition["type"])) for condition in status["conditions"]
+        )
         and all(_has_resources(stored.get(name), status[name]) for name in ("capacity", "allocatable"))
         and status["declaredFeatures"] == stored.get("declaredFeatures", status["declaredFeatures"])
         and status["addresses"] == (stored.get("addresses") or [])

@@ -73,6 +73,8 @@ class NodeStatus:
         """
         if not_ready is None and not self._node.ready:
             not_ready = NotReady("ProviderUnavailable", self._reporter.error)
+        if not_ready is None and (fault := self._node.faults.not_ready):
+            not_ready = NotReady("NodeFault", fault)
         status = node_status(
             self.spec,
             self._node,

@@ -137,6 +137,13 @@ class PodController:
         for key in self._held.pop(node, ()):
             self._queue.add(key)
 
+    def apply_faults(self, node: str) -> None:
+        """Reconcile the pods of a node whose faults have changed: the provider is to simulate others."""
+        for stored in self._store.stored_on(node):
+            self._states.get(stored.key).acknowledge("")
+            self._queue.add(stored.key)
+        self.resume(node)
+
     def remove_node(self, node: str) -> None:
         """Forget a node without pods."""
         self._held.pop(node, None)

@@ -118,7 +118,7 @@ class EvictionManager:
         return self._evict(shortages[0], usage)
 
     def _update_pressures(self, short: set[str]) -> None:
-        now, before = self._clock(), self._node.pressures
+        now, before = self._clock(), self._node.measured_pressures
         self._met_at |= dict.fromkeys(short, now)
         pressures = {}
         for resource in (threshold.resource for threshold in self._thresholds):
@@ -128,7 +128,7 @@ class EvictionManager:
             if holds != before.get(condition, False):
                 reason = _EVENTS[resource][holds]
                 self._record("Normal", reason, f"Node {self._node.name} status is now: {reason}")
-        self._node.pressures = pressures
+        self._node.measured_pressures = pressures
 
     def _evict(self, shortage: Shortage, usage: NodeUsage) -> Candidate | None:
         for pod in eviction_order(shortage.resource, self._allocator.running(), usage):

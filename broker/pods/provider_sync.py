@@ -67,7 +67,8 @@ class ProviderSync:
         volumes: list[Volume] | None = None
         if self._is_synced(stored, state):
             return False
-        desired = PodVersion(stored.uid)
+        node = self._nodes.of(snapshot.pod)
+        desired, faults = PodVersion(stored.uid), node.faults
         while (action := decide(desired, state.pod)) is not Action.NOTHING:
             match action:
                 case Action.GET:
@@ -77,7 +78,7 @@ class ProviderSync:
                     if not state.has(stored.uid):
                         volumes = await self._prerequisites.new_volumes(snapshot.pod, state)
                     environments = await self._prerequisites.environments(snapshot.pod, state)
-                    annotations = annotations_for(snapshot.pod, self._nodes.of(snapshot.pod))
+                    annotations = annotations_for(snapshot.pod, node)
                     payload_ = payload(snapshot.pod, environments, annotations)
                     desired = PodVersion(stored.uid, digest(payload_))
                 case Action.DELETE:
@@ -96,7 +97,7 @@ class ProviderSync:
                     else:
                         state.mark_absent()
         await self._prerequisites.refresh_volumes(snapshot.pod)
-        state.acknowledge(stored.version)
+        state.acknowledge(stored.version if node.faults == faults else "")  # they may have changed since
         return written
 
     def _is_synced(self, stored: StoredPod, state: ProviderState) -> bool:

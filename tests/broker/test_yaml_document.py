@@ -52,7 +52,7 @@ pools:
 """
     assert errors(text) == [
         "f.yaml:1: seed: Input should be a valid integer, unable to parse string as an integer",
-        "f.yaml:4: pools[0].cuont: no such field; is it count?",
+        "f.yaml:4: pools[0].cuont: no such field here; is it count?",
         "f.yaml:8: pools[1].zones[1]: must be a text",
         "f.yaml:9: pools[2].kind: must be set",
         "f.yaml:10: pools[3].kind: must be one of 'small', 'large'",

@@ -13,7 +13,7 @@ from vkweb.cli import cli
 
 SUBCOMMANDS = [
     *["attention", "audit", "broker", "completion", "config", "conformance", "migrate"],
-    *["node", "pods", "provider", "shell", "up"],
+    *["node", "pods", "provider", "scenario", "shell", "up"],
 ]
 HEAVY = {"app", "broker", "conformance", "flask", "gunicorn", "sqlalchemy"}
 

@@ -8,6 +8,7 @@ AppArmor's annotations.
 
 import difflib
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
@@ -76,6 +77,7 @@ class PodOverrides(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         start_delay: the time from its acceptance to the start of its containers.
+        start_delay_factor: the factor of the start delay, whether of the annotation or of the settings.
         jitter: the maximum that is added to `start_delay` and to `run_for`.
         fail: the failure of the whole pod.
         fail_after: the seconds from its start to the failure.
@@ -84,6 +86,7 @@ class PodOverrides(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     start_delay: timedelta | None = None
+    start_delay_factor: float = 1.0
     jitter: timedelta = timedelta(0)
     fail: PodFailureReason | None = None
     fail_after: int | None = None
@@ -201,6 +204,12 @@ def _seconds(text: str, *, least: int) -> int:
     return max(least, ceil(parse_duration(text).total_seconds()))
 
 
+def _factor(text: str) -> float:
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?", text.strip(), re.ASCII):
+        raise ValueError("must be a number such as 10 or 2.5")
+    return float(text)
+
+
 def _exit_code(text: str) -> int:
     text = text.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 3 or int(text) > 255:
@@ -254,7 +263,11 @@ def _reply(command: str, raw: msgspec.Raw) -> Reply:
         ) from None
 
 
-POD_ONLY: dict[str, Callable[[str], Any]] = {"start-delay": parse_duration, "jitter": parse_duration}
+POD_ONLY: dict[str, Callable[[str], Any]] = {
+    "start-delay": parse_duration,
+    "start-delay-factor": _factor,
+    "jitter": parse_duration,
+}
 """The parsers of the annotations for the whole pod: name → parser."""
 PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "run-for": lambda text: _seconds(text, least=1),

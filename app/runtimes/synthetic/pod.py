@@ -138,6 +138,7 @@ def simulate(
     delay = defaults.start_delay if overrides.start_delay is None else overrides.start_delay
     if overrides.jitter:
         delay += overrides.jitter * jitter(uid, "start")
+    delay *= overrides.start_delay_factor
     starts_from = starts_from or accepted_at
     starts_at = starts_from + delay
     accepted = accepted_at.replace(microsecond=0)

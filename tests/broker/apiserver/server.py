@@ -12,8 +12,9 @@ import orjson
 from aiohttp import web
 
 from tests.broker.apiserver.errors import Refusal, bad_request, gone
+from tests.broker.apiserver.eviction import evict
 from tests.broker.apiserver.patch import strategic_merge
-from tests.broker.apiserver.store import RESOURCES, Object, Store, select
+from tests.broker.apiserver.store import RESOURCES, Object, Selector, Store, select
 from tests.broker.apiserver.tokens import create_token
 from tests.broker.apiserver.watch import Watcher
 from tests.faults import Fault, Faults
@@ -216,12 +217,10 @@ class ApiServer:
                 answer = self.store.get(target.resource, target.name, target.namespace)
             case "GET":
                 answer = self._list(target, request.query)
-            case "POST" if (target.resource, target.subresource) == ("serviceaccounts", "token"):
-                answer = create_token(self.store, target.namespace, target.name, request.body)
-                self.tokens[answer["status"]["token"]] = f"system:serviceaccount:{target.namespace}:{target.name}"
-                return 201, answer
-            case "POST" if not target.name or target.subresource == "eviction":
-                return 201, self._post(target, request.body)
+            case "POST" if target.subresource in ("token", "eviction"):
+                return 201, self._create_subresource(target, request.body)
+            case "POST" if not target.name:
+                return 201, self.store.create(target.resource, request.body, target.namespace)
             case "PUT":
                 answer = self._put(target, request.body)
             case "PATCH":
@@ -232,10 +231,13 @@ class ApiServer:
                 raise Refusal(405, "MethodNotAllowed", f"{request.method} {request.path}")
         return 200, answer
 
-    def _post(self, target: Target, body: Object) -> Object:
+    def _create_subresource(self, target: Target, body: Object) -> Object:
+        """Create a token of a service account, or evict a pod."""
         if target.subresource == "eviction":
-            return self.store.delete("pods", target.name, target.namespace, body.get("deleteOptions"))
-        return self.store.create(target.resource, body, target.namespace)
+            return evict(self.store, target.namespace, target.name, body)
+        answer = create_token(self.store, target.namespace, target.name, body)
+        self.tokens[answer["status"]["token"]] = f"system:serviceaccount:{target.namespace}:{target.name}"
+        return answer
 
     def _admit(self, target: Target, request: Request) -> None:
         if target.resource == "nodes" and request.method in ("POST", "PATCH"):
@@ -266,7 +268,7 @@ class ApiServer:
                 raise gone("The provided continue parameter is too old")
             items, version = self._pages.pop(token)
         else:
-            items = self.store.list(target.resource, target.namespace, select(query.get("fieldSelector", "")))
+            items = self.store.list(target.resource, target.namespace, _selector(query))
             version = self.store.version
         metadata: Object = {"resourceVersion": str(version)}
         limit = int(query.get("limit", 0)) or len(items)
@@ -283,7 +285,7 @@ class ApiServer:
     async def _watch(self, request: Request, http: web.Request) -> web.StreamResponse:
         target = _target(request.path)
         query = request.query
-        watcher = Watcher(self.store, target.resource, target.namespace, select(query.get("fieldSelector", "")))
+        watcher = Watcher(self.store, target.resource, target.namespace, _selector(query))
         watcher.bookmarks = query.get("allowWatchBookmarks") in ("1", "true")
         self.watchers.append(watcher)
         self._wake()
@@ -309,6 +311,13 @@ def _target(path: str) -> Target:
     if match is None or match["resource"] not in RESOURCES:
         raise Refusal(404, "NotFound", "the server could not find the requested resource")
     return Target(*(match[group] or "" for group in Target._fields))
+
+
+def _selector(query: dict[str, str]) -> Selector:
+    """Return the selector of a list or a watch: by fields and, by equality, by labels."""
+    fields = select(query.get("fieldSelector", ""))
+    labels = dict(pair.split("=", 1) for pair in query.get("labelSelector", "").split(",") if pair)
+    return lambda obj: fields(obj) and labels.items() <= (obj["metadata"].get("labels") or {}).items()
 
 
 def _json(code: int, body: Object, headers: dict[str, str] | None = None) -> web.Response:

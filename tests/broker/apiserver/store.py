@@ -24,6 +24,7 @@ RESOURCES = {
     "events": ("v1", "Event"),
     "namespaces": ("v1", "Namespace"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
+    "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
     "clustertrustbundles": ("certificates.k8s.io/v1beta1", "ClusterTrustBundle"),
 }
 """The known resources: plural → apiVersion and kind."""

@@ -33,7 +33,7 @@ def spec(**fields: Any) -> NodeSpec:
 
 
 def status(report: NodeReport = NodeReport(CAPACITY), **fields: Any) -> Object:  # noqa: B008 - a tuple
-    known = {name: fields.pop(name) for name in ("addresses", "pressures") if name in fields}
+    known = {name: fields.pop(name) for name in ("addresses", "measured_pressures") if name in fields}
     node = NodeInfo("node", capacity=report.capacity, allocatable=report.capacity, **known)
     given: dict[str, Any] = {"not_ready": None, "before": [], "now": NOW}
     return node_status(spec(), node, report.conditions, port=10250, **{**given, **fields})
@@ -110,7 +110,7 @@ def test_conditions_of_the_provider_are_reported() -> None:
 
 
 def test_pressures_follow_from_the_thresholds() -> None:
-    found = status(pressures={"MemoryPressure": True, "DiskPressure": False})
+    found = status(measured_pressures={"MemoryPressure": True, "DiskPressure": False})
     memory, disk = condition(found, "MemoryPressure"), condition(found, "DiskPressure")
     assert (memory["status"], memory["reason"]) == ("True", "KubeletHasInsufficientMemory")
     assert (disk["status"], disk["reason"]) == ("False", "KubeletHasNoDiskPressure")
@@ -120,10 +120,11 @@ def test_pressures_follow_from_the_thresholds() -> None:
 def test_the_provider_may_report_a_pressure_itself() -> None:
     own = NodeReport(CAPACITY, ({"type": "DiskPressure", "status": "True", "reason": "Full"},))
     for holds in (True, False):
-        assert condition(status(own, pressures={"DiskPressure": holds}), "DiskPressure")["reason"] == "Full"
+        found = status(own, measured_pressures={"DiskPressure": holds})
+        assert condition(found, "DiskPressure")["reason"] == "Full"
     fine = NodeReport(CAPACITY, ({"type": "DiskPressure", "status": "False", "reason": "Fine"},))
-    assert condition(status(fine, pressures={"DiskPressure": True}), "DiskPressure")["status"] == "True"
-    assert condition(status(fine, pressures={"DiskPressure": False}), "DiskPressure")["reason"] == "Fine"
+    assert condition(status(fine, measured_pressures={"DiskPressure": True}), "DiskPressure")["status"] == "True"
+    assert condition(status(fine, measured_pressures={"DiskPressure": False}), "DiskPressure")["reason"] == "Fine"
 
 
 def test_not_ready_overrides_the_condition_of_the_provider() -> None:

@@ -226,7 +226,7 @@ async def test_nothing_is_decided_before_the_provider_answers(
         pending["status"]["phase"] = "Pending"
         api.store.update("pods", pending, subresource="status")
         info.taints = [{"key": "maintenance", "effect": "NoExecute"}]
-        info.pressures = {"MemoryPressure": True}
+        info.measured_pressures = {"MemoryPressure": True}
     with stub.failing("/getPods$", 503) as fault:
         async with controlling(stub):
             await stub.until(lambda: fault.met > 1)

@@ -161,6 +161,6 @@ def test_a_node_under_pressure_admits_few(
     pressures: dict[str, bool], qos_class: str, spec: dict[str, Any], message: str | None
 ) -> None:
     pod = {**a_pod(**spec), "status": {"phase": "Pending", "qosClass": qos_class}}
-    found = rejection_under_pressure(pod, NodeInfo("web", pressures=pressures))
+    found = rejection_under_pressure(pod, NodeInfo("web", measured_pressures=pressures))
     assert (found.message if found else None) == message
     assert found is None or found.reason == "Evicted"

@@ -106,6 +106,7 @@ def _annotations(draw: st.DrawFn) -> dict[str, str]:
                 optional={
                     **_of_one,
                     "start-delay": _durations,
+                    "start-delay-factor": st.sampled_from(["0", "0.5", "3", "x"]),
                     "jitter": _durations,
                     "fail": _fails | st.sampled_from(["Evicted", "NodeLost"]),
                 },

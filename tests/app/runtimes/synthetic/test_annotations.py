@@ -84,6 +84,7 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
         (f"{DOMAIN}/run-for", None, "not a duration such as 500ms, 10s or 1m30s"),
         (f"{DOMAIN}/start-delay", "-1s", "not a duration such as 500ms, 10s or 1m30s"),
         (f"{DOMAIN}/start-delay", "9999999h", "longer than a year"),
+        (f"{DOMAIN}/start-delay-factor", "-1", "must be a number such as 10 or 2.5"),
         (f"{DOMAIN}/exit-code", "256", "must be a number from 0 to 255"),
         (f"{DOMAIN}/exit-code", "-1", "must be a number from 0 to 255"),
         (f"{DOMAIN}/exit-code", "9" * 5000, "must be a number from 0 to 255"),
@@ -99,8 +100,8 @@ def test_annotations_of_other_domains_are_ignored(annotations: dict[str, str] | 
         (
             f"{DOMAIN}/x",
             "1s",
-            "no such annotation; there are start-delay, jitter, run-for, exit-code, fail, fail-after, stop-after, "
-            "logs, exec, usage-cpu, usage-memory",
+            "no such annotation; there are start-delay, start-delay-factor, jitter, run-for, exit-code, fail, "
+            "fail-after, stop-after, logs, exec, usage-cpu, usage-memory",
         ),
         (f"run-for.{DOMAIN}/db", "1s", "the pod has no such container"),
         (f"run-for.{DOMAIN}/web", "soon", "not a duration such as 500ms, 10s or 1m30s"),

@@ -54,6 +54,16 @@ def test_settings_apply_to_pods_without_annotations(
     assert [(at, status.phase) for at, status in timeline.transitions] == expected
 
 
+def test_a_factor_multiplies_the_start_delay() -> None:
+    def starts_after(pod: dict[str, Any]) -> float:
+        timeline = a_runtime(start_delay="2s").create(accepted(pod), now=NOW)
+        return (timeline.transitions[-1].effective_at - NOW).total_seconds()
+
+    assert starts_after(annotated(start_delay_factor="2.5")) == 5
+    assert starts_after(annotated(start_delay_factor="3", start_delay="500ms")) == 1.5
+    assert starts_after(annotated(start_delay_factor="0")) == 0
+
+
 def test_a_resize_is_limited_by_node_capacity() -> None:
     def sized(cpu: str) -> dict[str, Any]:
         return a_pod(uid=UID, containers=[a_container(resources={"requests": {"cpu": cpu}})])

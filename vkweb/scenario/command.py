@@ -1,0 +1,332 @@
+"""`vkweb scenario`: check a scenario, play it, and report what happened to the pods."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from app.audit import Caller
+from app.audit.scenarios import ScenarioEvent, ScenarioLog
+from app.cli.output import lines, table
+from app.core.clock import utc_now
+from app.core.errors import ConfigurationError as SettingsError
+from app.core.errors import DatabaseFault, NotFound, Unavailable
+from app.core.settings import Settings
+from app.db.engine import Database
+from app.db.fleets import fleet_names
+from app.db.migrate import head
+from app.pods.fleet_clock import FleetClock
+from broker.errors import ConfigurationError
+from broker.kubernetes.client import Client
+from broker.kubernetes.config import load
+from broker.kubernetes.errors import ApiError
+from vkweb import __version__
+from vkweb.scenario.actions import Nodes
+from vkweb.scenario.file import Scenario, json_schema, parse_scenario
+from vkweb.scenario.play import Outcome, Player
+from vkweb.scenario.schedule import KnownNode, dry_run
+
+_SHOWN = 8
+"""Number of nodes in a line of text; `--json` prints all."""
+_NO_DATABASE = 503
+
+
+class _DatabaseError(click.ClickException):
+    """The database cannot be used."""
+
+    exit_code = 3
+
+
+class _Group(click.Group):
+    """A group whose errors are lines and an exit status, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand."""
+        try:
+            return super().invoke(ctx)
+        except (ConfigurationError, SettingsError, ApiError, NotFound) as exc:
+            raise click.ClickException(str(exc)) from exc
+        except (Unavailable, DatabaseFault) as exc:
+            raise _DatabaseError(f"{exc}; DATABASE_URL names the provider's database") from exc
+
+
+_PATH = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_file = click.argument("file", type=_PATH)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+
+
+@click.group(cls=_Group)
+def scenario() -> None:
+    """Fail nodes by a schedule: play, check and report scenarios."""
+
+
+@scenario.command()
+@click.argument("files", nargs=-1, required=True, type=_PATH)
+def check(files: tuple[Path, ...]) -> None:
+    """Check files of scenarios, `-` for standard input; print each error with its line and field.
+
+    Exit status: 0 if all files are valid, 1 otherwise.
+    """
+    problems = []
+    for file in files:
+        try:
+            found = _read(file)
+        except ConfigurationError as exc:
+            problems.append(str(exc))
+        else:
+            click.echo(f"{file}: valid; number of steps: {len(found.steps)}")
+    if problems:
+        click.echo("\n".join(problems), err=True)
+        raise click.exceptions.Exit(1)
+
+
+@scenario.command()
+def schema() -> None:
+    """Print the JSON Schema of a scenario."""
+    click.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+@scenario.command()
+@_file
+@click.option("--seed", type=int, help="Seed in place of that of the file.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the schedule for the nodes of the cluster, and change nothing."
+)
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="NAME=COUNT",
+    help="With --dry-run: a pool of this size in place of the nodes of the cluster; repeatable.",
+)
+@click.option("--report", "with_report", is_flag=True, help="Report at the end what happened to the pods.")
+@click.option("--no-audit", is_flag=True, help="Play without a database: nothing is recorded.")
+@click.option("--keep", is_flag=True, help="Keep the faults that last at the end or when stopped.")
+@click.option(
+    "--kubeconfig", envvar="KUBECONFIG", help="Path of a kubeconfig; default: KUBECONFIG, as for the broker."
+)
+@_json
+def play(
+    *,
+    file: Path,
+    seed: int | None,
+    dry_run: bool,
+    pools: tuple[str, ...],
+    with_report: bool,
+    no_audit: bool,
+    keep: bool,
+    kubeconfig: str | None,
+    as_json: bool,
+) -> None:
+    """Play a scenario: change nodes of the cluster at the times of its steps.
+
+    FILE is a YAML file, or `-` for standard input.
+
+    Each entry is an event of the audit log, in the database of DATABASE_URL. Ctrl-C stops the play; its nodes
+    recover then, as at its end. Exit status: 1 if a node could not be changed.
+    """
+    found = _read(file)
+    if seed is not None:
+        found = found.model_copy(update={"seed": seed})
+    if dry_run:
+        _print_schedule(found, _pools(pools) or asyncio.run(_known(found, kubeconfig)), keep=keep, as_json=as_json)
+        return
+    if pools:
+        raise click.UsageError("--pool is for --dry-run")
+    if with_report and no_audit:
+        raise click.UsageError("--report reads what is recorded, which --no-audit turns off")
+    log, caller = None if no_audit else _open_log(), _caller()
+    failed = asyncio.run(_play(found, log, caller, kubeconfig=kubeconfig, keep=keep, as_json=as_json))
+    if with_report and log is not None:
+        _print_report(log, caller.request_id, as_json=as_json)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@scenario.command()
+@click.argument("play_id", metavar="[PLAY]", required=False)
+@_json
+def report(*, play_id: str | None, as_json: bool) -> None:
+    """Report what happened to the pods of a scenario, from the record.
+
+    PLAY is the request ID of its events in the audit log; by default that of the last one.
+    """
+    log = _open_log()
+    _print_report(log, play_id or log.last_play(), as_json=as_json)
+
+
+def _read(file: Path) -> Scenario:
+    if file == Path("-"):
+        return parse_scenario(sys.stdin.read(), name="stdin")
+    try:
+        text = file.read_text()
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file}:1: is not UTF-8") from None
+    except OSError as exc:
+        raise ConfigurationError(f"{file}: {exc.strerror}") from None
+    return parse_scenario(text, name=str(file))
+
+
+def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
+    """Return the nodes of `--pool NAME=COUNT`, named as those of a fleet."""
+    nodes = {}
+    for option in options:
+        name, _, size = option.partition("=")
+        if not name or not size.isascii() or not size.isdigit():
+            raise click.UsageError(f"--pool {option}: not a pool such as spot=200")
+        nodes.update({f"{name}-{index}": KnownNode(name) for index in range(int(size))})
+    return nodes
+
+
+async def _known(found: Scenario, kubeconfig: str | None) -> Mapping[str, KnownNode]:
+    client = _client(kubeconfig)
+    try:
+        return await Nodes(client, clock=utc_now, seed=0, pool_label=found.pool_label).known()
+    finally:
+        await client.close()
+
+
+def _client(kubeconfig: str | None) -> Client:
+    return Client(load(kubeconfig, os.environ), user_agent=f"vkweb-scenario/{__version__}")
+
+
+def _open_log() -> ScenarioLog:
+    """Open the audit log.
+
+    Raises:
+        SettingsError: a setting is invalid.
+        Unavailable: the database cannot be used.
+    """
+    settings = Settings.from_environment()
+    database = Database(settings.database, head=head())
+    with database.read() as connection:
+        known = fleet_names(connection)
+    if known and settings.node_name not in known:
+        choice = f"set NODE_NAME to one of {', '.join(known)}"
+        raise click.ClickException(f"the database has no node {settings.node_name}; {choice}")
+    return ScenarioLog(database, settings, clock=FleetClock(database, settings.node_name, clock=utc_now))
+
+
+def _caller() -> Caller:
+    return Caller(
+        request_id=os.urandom(16).hex(), address="localhost", user_agent=f"vkweb scenario play, uid {os.getuid()}"
+    )
+
+
+async def _play(
+    found: Scenario, log: ScenarioLog | None, caller: Caller, *, kubeconfig: str | None, keep: bool, as_json: bool
+) -> bool:
+    """Play a scenario; return whether a node could not be changed."""
+    stop, failed = asyncio.Event(), False
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    async def record(outcome: Outcome) -> None:
+        nonlocal failed
+        failed = failed or bool(outcome.errors)
+        played = _event(found, outcome)
+        _print_outcome(played, timedelta(seconds=loop.time() - began), as_json=as_json)
+        if log is not None:
+            code = next((error.status or _NO_DATABASE for error in outcome.errors.values()), 200)
+            await asyncio.to_thread(log.record, caller, played, code=code)
+
+    def handle(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)  # a second signal ends the process at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, handle, number)
+    client = _client(kubeconfig)
+    try:
+        nodes = Nodes(client, clock=utc_now, seed=found.seed, pool_label=found.pool_label)
+        if not as_json:
+            click.echo("TIME      STEP  ACTION      NODES")
+        await Player(found, nodes, record=record, recovers=not keep).run(stop)
+    finally:
+        await client.close()
+    return failed
+
+
+def _event(found: Scenario, outcome: Outcome) -> ScenarioEvent:
+    entry, drained = outcome.entry, outcome.drained
+    details: dict[str, Any] = {}
+    if drained is not None:
+        left = {pod: why for result in drained.values() for pod, why in result.left.items()}
+        details = {"evicted": sum(result.evicted for result in drained.values()), "left": left}
+    return ScenarioEvent(
+        scenario=found.name,
+        seed=found.seed,
+        step=entry.step,
+        action=entry.action if drained is None else "drained",
+        nodes=list(entry.nodes),
+        groups=sorted(entry.groups),
+        errors={name: str(error) for name, error in outcome.errors.items()},
+        details=details,
+    )
+
+
+def _print_schedule(found: Scenario, nodes: Mapping[str, KnownNode], *, keep: bool, as_json: bool) -> None:
+    entries = [entry for entry in dry_run(found, nodes, recovers=not keep) if entry.nodes]
+    if as_json:
+        lines(
+            {
+                "at": e.at.total_seconds(),
+                "step": e.step,
+                "action": e.action,
+                "nodes": e.nodes,
+                "groups": sorted(e.groups),
+            }
+            for e in entries
+        )
+        return
+    table(
+        ("TIME", "STEP", "ACTION", "NODES"),
+        ((_format(e.at), e.step or "end", e.action, _abbreviated(e.nodes)) for e in entries),
+    )
+
+
+def _print_outcome(played: ScenarioEvent, at: timedelta, *, as_json: bool) -> None:
+    if as_json:
+        lines([{"at": round(at.total_seconds(), 3), "play": played}])
+        return
+    text = f"{_format(at):<8}  {played.step or 'end':<4}  {played.action:<10}  {_abbreviated(played.nodes)}"
+    click.echo(text if not played.details else f"{text}: {played.details['evicted']} evicted")
+    for name, error in played.errors.items():
+        click.echo(f"{name}: {error}", err=True)
+    for pod, why in played.details.get("left", {}).items():
+        click.echo(f"{pod}: {why}", err=True)
+
+
+def _print_report(log: ScenarioLog, play_id: str, *, as_json: bool) -> None:
+    reports = log.report(play_id)
+    if as_json:
+        lines(reports)
+        return
+    columns = ("at", "step", "action", "nodes", "pods", "evicted", "rescheduled", "ready", "p50", "p99")
+    table([name.upper() for name in columns], ([getattr(found, name) for name in columns] for found in reports))
+
+
+def _abbreviated(names: Iterable[str]) -> str:
+    every = list(names)
+    shown = " ".join(every[:_SHOWN])
+    return shown if len(every) <= _SHOWN else f"{shown} … ({len(every)})"
+
+
+def _format(at: timedelta) -> str:
+    """Format a time since the start.
+
+    >>> _format(timedelta(seconds=150.25))
+    '2m30.2s'
+    """
+    minutes, seconds = divmod(round(at.total_seconds(), 1), 60)
+    text = f"{seconds:.1f}".removesuffix(".0") + "s"
+    if not minutes:
+        return text
+    return f"{minutes:.0f}m{text}" if seconds else f"{minutes:.0f}m"
