@@ -43,6 +43,8 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=10000,bf_interval=1
 PriorityType=priority/basic
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 KillWait=1
 FirstJobId=1
 MessageTimeout=2
@@ -51,6 +53,7 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[0]} CPUs=64 RealM
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=64 RealMemory=64000 Feature=slow
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=small Nodes=n2 MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=n2 MaxTime=INFINITE State=UP PriorityTier=2
 """
 
 

@@ -154,6 +154,22 @@ def test_a_node_that_fails_disrupts_its_pods(run: Run, cluster: SlurmCluster) ->
     assert "DisruptionTarget" in [condition.type for condition in status.conditions if condition.status == "True"]
 
 
+def test_a_preempted_job_disrupts_its_pod(run: Run) -> None:
+    def all_of_n2(partition: str) -> Driven:
+        metadata = {"annotations": annotated(partition=partition), "name": partition}
+        everything = {"requests": {"cpu": "64"}}
+        pod = run(shell("exec sleep 3600", resources=everything), restartPolicy="Never", metadata=metadata)
+        pod.until_running()
+        return pod
+
+    pod = all_of_n2("small")
+    all_of_n2("urgent")
+    status = pod.until_over()
+    assert (status.phase, status.reason) == ("Failed", "Preempted")
+    (why,) = (condition.reason for condition in status.conditions if condition.type == "DisruptionTarget")
+    assert why == "PreemptionByScheduler"
+
+
 def test_a_requeued_job_restarts_its_containers(run: Run, cluster: SlurmCluster) -> None:
     pod = run(shell("exec sleep 3600"), metadata={"annotations": annotated(flags="requeue")})
     pod.until_running()
