@@ -26,6 +26,7 @@ from app.core.quantity import format_usage
 from app.core.timestamps import format_age, rfc3339
 from app.kubernetes.label_selector import LabelSelector, parse_label_selector
 from app.kubernetes.stats import ContainerStats, PodStats
+from app.pods.attention import PROBLEMS
 from app.pods.explain import StatusInterval, summary
 from app.pods.follow import follow_pods
 from app.pods.history import PodRecord, PodSnapshot
@@ -84,6 +85,9 @@ def pods() -> None:
     "--phase",
     type=click.Choice(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
     help="Only pods in this phase.",
+)
+@click.option(
+    "--problem", type=click.Choice(list(PROBLEMS)), help="Only pods with this problem; see `vkweb attention`."
 )
 @click.option("--node", help="Only pods on this node.")
 @click.option(
