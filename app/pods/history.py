@@ -141,7 +141,7 @@ class History:
             Pod.deletion_requested_at, health(PodStatus, Moment.of(at or self._fleet.clock())).label("health"),
             include_deleted=deleted,
         )  # fmt: skip
-        query = narrow(query, wanted, sort, source=PodStatus, at=at)
+        query = narrow(query, wanted, sort, source=PodStatus, at=at, now=at or self._fleet.clock())
         if uids is not None:
             query = query.where(Pod.uid.in_(uids))
         self._fleet.timelines.advance_all()

@@ -19,6 +19,7 @@ from app.db.models import Pod, PodStatus
 from app.db.statement import Row
 from app.db.text_search import Contains
 from app.kubernetes.label_selector import LabelSelector
+from app.pods.attention import Health, Moment, Source, health, problem
 from app.pods.context import FleetContext
 from app.pods.label_filter import has_labels
 from app.pods.queries import PodQueries, status_at
@@ -27,8 +28,6 @@ _ENDED = ("Succeeded", "Failed")
 
 SortKey = Literal["name", "status", "ready", "restarts", "age", "ip", "node", "cpu", "memory", "owner"]
 SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
-Source = type[Pod] | type[PodStatus]
-"""The table with the columns of a status: `Pod` for the present, `PodStatus` for a past time."""
 
 
 class Sort(NamedTuple):
@@ -66,6 +65,7 @@ class PodFilter(NamedTuple):
         selector: the labels.
         image: a part of the image of a container.
         owner: a part of `KIND/NAME` of the controller.
+        problem: the key of a problem in `app.pods.attention`.
     """
 
     text: str | None = None
@@ -79,6 +79,8 @@ class PodFilter(NamedTuple):
     image: str | None = None
     owner: str | None = None
     node: str | None = None
+    health: Health | None = None
+    problem: str | None = None
 
 
 BY_NAME = Sort()
@@ -113,20 +115,20 @@ def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
 
 
 def narrow(
-    query: Select[Any], wanted: PodFilter, sort: Sort, *, source: Source, at: datetime | None
+    query: Select[Any], wanted: PodFilter, sort: Sort, *, source: Source, at: datetime | None, now: datetime
 ) -> Select[Any]:
     """Return a query over pods with the conditions of a filter, and in an order.
 
     Args:
         query: a query over `Pod`, joined with the source if that is `PodStatus`.
         at: None for the present.
+        now: the time for which `health` and `problem` are computed.
     """
     status = printed(source, at)
     of_status = [status.in_(wanted.status)] if wanted.status else []
     keys, descending = _keys(sort, source, status)
-    return query.where(*_conditions(wanted, source, status), *of_status).order_by(
-        *(key.desc() if descending else key for key in keys)
-    )
+    conditions = _conditions(wanted, source, status, moment=Moment.of(now))
+    return query.where(*conditions, *of_status).order_by(*(key.desc() if descending else key for key in keys))
 
 
 class PodList:
@@ -157,7 +159,8 @@ class PodList:
         self._fleet.timelines.publish_due()
         source: Source = PodStatus if at else Pod
         status = printed(source, at)
-        conditions = list(_conditions(wanted, source, status))
+        moment = Moment.of(at or self._fleet.clock())
+        conditions = list(_conditions(wanted, source, status, moment=moment))
         keys, descending = _keys(sort, source, status)
         of_status = [status.in_(wanted.status)] if wanted.status else []
         ids = self._select(at, Pod.id).where(*conditions, *of_status)
@@ -191,12 +194,15 @@ class PodList:
             Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.deletion_requested_at,
             Pod.node_name, Pod.owner, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
             PodStatus.status, PodStatus.cpu_millicores, PodStatus.memory_bytes,
+            health(PodStatus, Moment.of(at or self._fleet.clock())).label("health"),
         )  # fmt: skip
         is_current = status_at(at or self._fleet.clock(), or_written=at is None)
         return select(*columns).join(PodStatus).where(Pod.id.in_(ids), is_current)
 
 
-def _conditions(wanted: PodFilter, source: Source, status: ColumnElement[str]) -> Sequence[ColumnElement[bool]]:
+def _conditions(
+    wanted: PodFilter, source: Source, status: ColumnElement[str], *, moment: Moment
+) -> Sequence[ColumnElement[bool]]:
     """Return the conditions of a filter, without that on the column STATUS."""
     found: list[ColumnElement[bool]] = []
     texts = (
@@ -233,6 +239,10 @@ def _conditions(wanted: PodFilter, source: Source, status: ColumnElement[str]) -
         found.append(Contains(Pod.owner, wanted.owner))
     if wanted.node:
         found.append(Pod.node_name == wanted.node)
+    if wanted.health:
+        found.append(health(source, moment) == wanted.health)
+    if wanted.problem:
+        found.append(problem(source, moment) == wanted.problem)
     return found
 
 

@@ -7,11 +7,14 @@ from flask import Flask
 
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import format_age
+from app.pods.attention import PROBLEMS
 from app.web.ui.chart import format_usage
 
 
 def init_app(app: Flask) -> None:
-    """Register the filters."""
+    """Register the filters, and the values of the column STATUS of a pod that fails."""
+    failing = [problem.statuses for problem in PROBLEMS.values() if problem.health == "failing"]
+    app.jinja_env.globals["FAILING"] = frozenset(status for statuses in failing for status in statuses)
     app.jinja_env.filters.update(
         age=age,
         span=span,

@@ -11,6 +11,7 @@ from app.db.statement import Row
 from app.kubernetes.label_selector import LabelSelector, parse_label_selector
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.status import Phase
+from app.pods.attention import PROBLEMS, Health
 from app.pods.pod_list import PodFilter, Sort
 from app.services import get_services
 from app.web.query import Blank, RowId, parse_boolean
@@ -36,6 +37,7 @@ HEADERS = {
 """The columns by their keys in the URL. A number begins with the largest one."""
 FILTERS = (
     "q", "namespace", "name", "phase", "status", "reason", "ready", "selector", "image", "owner", "node",
+    "health", "problem",
 )  # fmt: skip
 """The parameters that filter the list."""
 _LARGEST_FIRST = ("restarts", "cpu", "memory")
@@ -59,6 +61,12 @@ def _ready(value: str) -> bool | None:
     return parse_boolean(value) if value else None
 
 
+def _problem(value: str) -> str | None:
+    if value and value not in PROBLEMS:
+        raise PydanticCustomError("problem", "must be one of {keys}", {"keys": ", ".join(PROBLEMS)})
+    return value or None
+
+
 def _words(value: str | None) -> tuple[str, ...]:
     return tuple(word for word in (value or "").split(",") if word)
 
@@ -80,6 +88,8 @@ class PodsQuery(PageQuery):
     image: Text = None
     owner: Text = None
     node: Text = None
+    health: Annotated[Health | None, Blank] = None
+    problem: Annotated[str | None, PlainValidator(_problem)] = None
     sort: Annotated[Sort, PlainValidator(_sort)] = Sort()
     after: RowId = None
 
@@ -98,6 +108,8 @@ class PodsQuery(PageQuery):
             image=self.image,
             owner=self.owner,
             node=self.node,
+            health=self.health,
+            problem=self.problem,
         )
 
 

@@ -7,6 +7,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.core.timestamps import rfc3339_micro
+from app.pods import series
 from tests.app.web.conftest import on_sqlite_alone, put_on
 from tests.app.web.ui.test_views import get
 from tests.conftest import Clock, MakeApp
@@ -15,6 +17,11 @@ from tests.pods import a_pod
 pytestmark = on_sqlite_alone
 
 FAIL = "synthetic.virtual-kubelet.io/fail"
+
+
+@pytest.fixture(autouse=True)
+def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "_BUDGET", 600.0)
 
 
 @pytest.fixture
@@ -87,3 +94,23 @@ def test_a_chart_is_a_table(client: FlaskClient, clock: Clock) -> None:
     assert re.findall(r'data-color="--(\w+)"', chart) == ["failing", "healthy"]
     assert (values[0], values[-1]) == (("1", "1"), ("0", "1")), "the latest first"
     assert set(values) == {("1", "1"), ("0", "1")}
+
+
+def test_a_count_is_that_of_the_list(client: FlaskClient, clock: Clock) -> None:
+    for number in range(4):
+        put_on(client, failing(f"crash-{number}", "CrashLoopBackOff"))
+    put_on(client, failing("image", "ImagePullBackOff"))
+    put_on(client, a_pod("well"))
+    clock.advance(120)
+
+    for query, count in (
+        ("problem=crash-loop", 4),
+        ("problem=image-pull", 1),
+        ("health=failing", 5),
+        ("health=healthy", 1),
+    ):
+        for at in ("", f"&at={rfc3339_micro(clock())}"):
+            page = client.get(f"/ui/pods?{query}{at}").text
+            assert page.count("data-row") == count, query
+            assert page.count('class="badge failing"') == (0 if "healthy" in query else count)
+    assert "problem: must be one of crash-loop" in get(client, "/ui/pods", 400, problem="x")
