@@ -18,7 +18,7 @@ from broker.kubelet.stats.source import UsageSources
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.metrics import Metrics
-from broker.node.leases import Leases
+from broker.node.leases import CONNECTIONS, Leases
 from broker.node.report import NodeReporter
 from broker.node.status import own_ip
 from broker.nodes import Nodes
@@ -29,7 +29,6 @@ from broker.settings import Settings
 
 DRAIN_TIMEOUT = 10.0
 """Seconds for the reconciles in progress when the broker stops."""
-_LEASE_CONNECTIONS = 8
 
 log = structlog.get_logger()
 
@@ -149,7 +148,7 @@ class Broker:
                     observe=metrics.kubernetes_request,
                     connections=connections,
                 )
-                for connections in (16, _LEASE_CONNECTIONS)
+                for connections in (16, CONNECTIONS)
             )
             stack.push_async_callback(client.close)
             stack.push_async_callback(renewing.close)

@@ -26,6 +26,7 @@ from app.core.quantity import format_usage
 from app.core.timestamps import format_age, rfc3339
 from app.kubernetes.label_selector import LabelSelector, parse_label_selector
 from app.kubernetes.stats import ContainerStats, PodStats
+from app.pods.attention import PROBLEMS
 from app.pods.explain import StatusInterval, summary
 from app.pods.follow import follow_pods
 from app.pods.history import PodRecord, PodSnapshot
@@ -84,6 +85,9 @@ def pods() -> None:
     "--phase",
     type=click.Choice(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
     help="Only pods in this phase.",
+)
+@click.option(
+    "--problem", type=click.Choice(list(PROBLEMS)), help="Only pods with this problem; see `vkweb attention`."
 )
 @click.option("--node", help="Only pods on this node.")
 @click.option(
@@ -144,6 +148,7 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 @pods.command()
 @namespace_option
 @selector_option
+@click.option("--node", help="Only pods on this node.")
 @click.option("--containers", is_flag=True, help="Show each container.")
 @click.option("--sort-by", "sort", type=click.Choice(["name", "cpu", "memory"]), default="name", show_default=True)
 @at
@@ -152,13 +157,14 @@ def top(
     *,
     namespace: str | None,
     selector: LabelSelector,
+    node: str | None,
     containers: bool,
     sort: str,
     at: datetime | None,
     as_json: bool,
 ) -> None:
     """Show the CPU and memory usage of pods with running containers; the highest first with --sort-by."""
-    found = get_services().usage.pods(at, namespace=namespace, selector=selector)
+    found = get_services().usage.pods(at, namespace=namespace, selector=selector, node=node)
     if sort != "name":
         of = attrgetter("cpu.usage_nano_cores" if sort == "cpu" else "memory.working_set_bytes")
         found.sort(key=of, reverse=True)

@@ -134,15 +134,14 @@ class History:
             deleted: include pods deleted by then, with their last status.
             uids: only pods with these UIDs; all where None.
         """
-        moment = Moment.of(at or self._fleet.clock())
         query = self._queries.pods_at(
             at, Pod.namespace, Pod.name, Pod.uid, Pod.node_name, PodStatus.phase, PodStatus.reason,
             PodStatus.effective_at.label("since"), Pod.created_at,
             func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status, Pod.pod,
-            Pod.deletion_requested_at, health(PodStatus, moment).label("health"),
+            Pod.deletion_requested_at, health(PodStatus, Moment.of(at or self._fleet.clock())).label("health"),
             include_deleted=deleted,
         )  # fmt: skip
-        query = narrow(query, wanted, sort, source=PodStatus, at=at, moment=moment)
+        query = narrow(query, wanted, sort, source=PodStatus, at=at, now=at or self._fleet.clock())
         if uids is not None:
             query = query.where(Pod.uid.in_(uids))
         self._fleet.timelines.advance_all()

@@ -52,6 +52,11 @@ def manifest_columns(pod: Pod) -> dict[str, Any]:
     images = dict.fromkeys(container.image for container in pod.spec.all_containers if container.image)
     return {
         "labels": orjson.dumps(pod.metadata.labels or {}).decode(),
-        "images": " ".join(images),
-        "owner": f"{controller.kind}/{controller.name}" if controller else None,
+        "images": _stored(" ".join(images)),
+        "owner": _stored(f"{controller.kind}/{controller.name}") if controller else None,
     }
+
+
+def _stored(text: str) -> str:
+    """Replace NUL, which PostgreSQL does not store."""
+    return text.replace("\0", "\ufffd")

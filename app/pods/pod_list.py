@@ -115,21 +115,20 @@ def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
 
 
 def narrow(
-    query: Select[Any], wanted: PodFilter, sort: Sort, *, source: Source, at: datetime | None, moment: Moment
+    query: Select[Any], wanted: PodFilter, sort: Sort, *, source: Source, at: datetime | None, now: datetime
 ) -> Select[Any]:
     """Return a query over pods with the conditions of a filter, and in an order.
 
     Args:
         query: a query over `Pod`, joined with the source if that is `PodStatus`.
         at: None for the present.
-        moment: that time, or the present one.
+        now: the time for which `health` and `problem` are computed.
     """
     status = printed(source, at)
     of_status = [status.in_(wanted.status)] if wanted.status else []
     keys, descending = _keys(sort, source, status)
-    return query.where(*_conditions(wanted, source, status, moment=moment), *of_status).order_by(
-        *(key.desc() if descending else key for key in keys)
-    )
+    conditions = _conditions(wanted, source, status, moment=Moment.of(now))
+    return query.where(*conditions, *of_status).order_by(*(key.desc() if descending else key for key in keys))
 
 
 class PodList:

@@ -92,7 +92,8 @@ class Member:
         self.info = NodeInfo(spec.name, spec.operating_system, start_delay=spec.start_delay)
         self.status = NodeStatus(dependencies, self.info, spec, reporter=shared.reporter, port=shared.port)
         self.registration = Registration(dependencies, self.info, spec, self.status)
-        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self.registration.refresh)
+        self._is_stale = False
+        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self._read_again)
 
     async def run(self, *, exists: Callable[[], Awaitable[bool]]) -> None:
         """Register the node and renew its lease, until cancelled.
@@ -133,6 +134,9 @@ class Member:
             return None
         if not self.info.uid:
             await self.registration.register_once()
+        if self._is_stale:
+            await self.registration.refresh()
+            self._is_stale = False
         try:
             await self.registration.restore()
             await self.status.write_if_due()
@@ -163,6 +167,11 @@ class Member:
         self._apply_faults()
         if not (self.registration.is_current and self.status.is_current):
             self._on_due(PERIOD)
+
+    async def _read_again(self) -> None:
+        """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
+        self._is_stale = True
+        self._on_due(0)
 
     def mark_deleted(self) -> None:
         """Register the deleted Node again, unless a fault forbids it."""
@@ -196,7 +205,7 @@ class Member:
             ApiError: the node could not be written.
             LeaseLost: another broker has taken the lease.
         """
-        if self.info.uid and self.info.holds_lease and not self.info.is_cut_off:
+        if self.info.uid and not self.info.is_cut_off:
             await self.lease.renew()  # the node may have been taken over during a pause
             await self.status.write(self.status.current(_SHUTDOWN))
             await self.lease.release()

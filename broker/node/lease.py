@@ -151,16 +151,17 @@ class Lease:
         backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
-                async with asyncio.timeout(PERIOD):  # a lost connection is noticed before the lease expires
-                    if not self._node.is_cut_off:
+                if not self._node.is_cut_off:
+                    # A lost connection is noticed before the lease expires.
+                    async with self._leases.turns, asyncio.timeout(PERIOD):
                         await self.renew()
-                        await self._recover()
+                    await self._recover()
                 backoff.reset()
                 delay = PERIOD * self._random.uniform(1, _JITTER)
             except (ApiError, TimeoutError) as exc:
                 delay = backoff.after(exc)
                 error = str(exc) or "the API server does not answer in time"
-                log.warning("node lease not renewed", error=error, retry_in=delay)
+                self._leases.log_failure(self._node.name, error, retry_in=delay)
             await asyncio.sleep(delay)
 
     async def renew(self) -> None:

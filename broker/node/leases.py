@@ -1,6 +1,12 @@
-"""Reads the leases of nodes; those of a fleet together, instead of a request for each node."""
+"""Connections, turns and the list that the leases of all nodes share.
+
+With many nodes, renewals wait for their turn. The wait does not count against the time in which the API server has
+to answer: while it is slow, leases are renewed later, and none is given up to be tried again.
+"""
 
 import asyncio
+
+import structlog
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import NotFound
@@ -8,7 +14,13 @@ from broker.kubernetes.objects import RawObject
 from broker.single_flight import SingleFlight
 from broker.types import Object
 
+log = structlog.get_logger()
+
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+CONNECTIONS = 32
+"""Renewals at once: for 1,000 nodes, each may take 300 ms."""
+_LOG_INTERVAL = 10.0
+"""Least time in seconds between two messages that leases are not renewed; an outage concerns all of them."""
 _MAX_AGE = 1.0
 """Seconds for which a list of leases is used."""
 
@@ -19,10 +31,16 @@ class Leases:
     Args:
         client: client of the API server with connections of its own: a renewal waits for no other request.
         are_many: whether there may be many nodes; their leases are then listed.
+
+    Attributes:
+        turns: limits the number of renewals at once.
     """
 
     def __init__(self, client: Client, *, are_many: bool = False) -> None:
         self.client = client
+        self.turns = asyncio.Semaphore(CONNECTIONS)
+        self._failed: set[str] = set()
+        self._logged_at = -_LOG_INTERVAL
         self._are_many = are_many
         self._listing = SingleFlight(self._list)
         self._listed: dict[str, RawObject] = {}
@@ -44,6 +62,16 @@ class Leases:
             await self._listing.result()
         found = self._listed.get(node)
         return found.decode() if found else None
+
+    def log_failure(self, node: str, error: str, *, retry_in: float) -> None:
+        """Log that a lease was not renewed; while many are not, only now and then."""
+        now = asyncio.get_running_loop().time()
+        self._failed.add(node)
+        if not self._are_many or now - self._logged_at >= _LOG_INTERVAL:
+            failed = {"nodes": len(self._failed)} if self._are_many else {}
+            log.warning("node lease not renewed", node=node, error=error, retry_in=retry_in, **failed)
+            self._failed.clear()
+            self._logged_at = now
 
     async def _list(self) -> None:
         items, _ = await self.client.list(LEASES)

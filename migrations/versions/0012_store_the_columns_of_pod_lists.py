@@ -111,9 +111,14 @@ def _of_manifest(pod: dict[str, Any]) -> dict[str, Any]:
     owners = [owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
     return {
         "labels": json.dumps(metadata.get("labels") or {}, ensure_ascii=False, separators=(",", ":")),
-        "images": " ".join(dict.fromkeys(filter(None, images))),
-        "owner": f"{owners[0].get('kind')}/{owners[0].get('name')}" if owners else None,
+        "images": _stored(" ".join(dict.fromkeys(filter(None, images)))),
+        "owner": _stored(f"{owners[0].get('kind')}/{owners[0].get('name')}") if owners else None,
     }
+
+
+def _stored(text: str) -> str:
+    """Replace NUL, which PostgreSQL does not store."""
+    return text.replace("\0", "\ufffd")
 
 
 def _of_status(pod: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from broker.node import status as node_status
+from broker.node import report as node_report
 from broker.runner import Broker
 from tests.broker.cluster import REAL, Corner
 from tests.broker.nodes import running_node, settings_of_a_node
@@ -211,7 +211,7 @@ async def test_a_stopped_node_keeps_its_lease_and_pods(stage: Stage, corner: Cor
 async def test_a_provider_outage_changes_readiness_only(
     stage: Stage, corner: Corner, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_status, "PERIOD", 0.5)
+    monkeypatch.setattr(node_report, "PERIOD", 0.5)
     async with stage.node():
         await corner.create_pod("web")
         before = await corner.ready(f"{corner.pods}/web")

@@ -16,6 +16,8 @@ ALL = ["tool-0", "slow-0", "web-0-b", "worker-0"]
         (["--status", "Running", "--status", "ContainerCreating"], ALL),
         (["--status", "CrashLoopBackOff", "--at", at(30).isoformat()], ["worker-0"]),
         (["--status", "Pending"], []),
+        (["--problem", "crash-loop", "--at", at(30).isoformat()], ["worker-0"]),
+        (["--problem", "crash-loop"], []),
         (["-l", "app=web"], ALL),
         (["-l", "app in (web, db), !canary"], ALL),
         (["-l", "app!=web"], []),

@@ -60,7 +60,7 @@ async def test_a_thousand_nodes_are_registered_and_renewed(
         assert api.requests_to("GET", "leases/") == []  # no request for each node
         clock.advance(10)
         await asyncio.gather(*(member.lease.renew() for member in members.holding))
-        assert {lease["spec"]["renewTime"] for lease in api.store.list("leases")} == {to_micro_time(clock())}
+        assert min(lease["spec"]["renewTime"] for lease in api.store.list("leases")) >= to_micro_time(clock())
     assert len(stub.requests_to("/capacity")) < 20  # one request for all nodes
     await provider.close()
 
