@@ -1,13 +1,14 @@
 """The reports on the audit log: questions with their SQL, which is the same for both databases.
 
 `docs/audit.md` lists them for SQL users; a test compares it with this module and runs each report on a recorded
-history. The parameter `:fleet` is the fleet of the settings, the user gives the others.
+history. The parameter `:fleet` is the fleet of the settings, `:node` a node of it, or null for all; the user
+gives the others.
 """
 
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Text, bindparam, text
 
 from app.db.models import UtcDateTime
 
@@ -22,7 +23,7 @@ class Report(msgspec.Struct, frozen=True):
 
     Attributes:
         asks: the question in English.
-        parameters: the parameters of the query besides `fleet`.
+        parameters: the parameters of the query besides `fleet` and `node`.
     """
 
     asks: str
@@ -37,11 +38,14 @@ class ReportResult(msgspec.Struct, frozen=True):
     rows: list[tuple[Any, ...]]
 
 
-def run_report(connection: Connection, report: Report, *, fleet: str, **values: object) -> ReportResult:
-    """Run a report, with a value for each of its parameters; times are aware."""
+def run_report(
+    connection: Connection, report: Report, *, fleet: str, node: str | None = None, **values: object
+) -> ReportResult:
+    """Run a report on a node, or on all nodes of a fleet, with a value for each parameter; times are aware."""
     times = [bindparam(name, type_=UtcDateTime()) for name in TIMES & set(report.parameters)]
-    query = text(report.sql).bindparams(*times).columns(**{name: UtcDateTime() for name in _TIME_COLUMNS})
-    result = connection.execute(query, {"fleet": fleet, **values})
+    query = text(report.sql).bindparams(bindparam("node", type_=Text()), *times)
+    query_with_times = query.columns(**{name: UtcDateTime() for name in _TIME_COLUMNS})
+    result = connection.execute(query_with_times, {"fleet": fleet, "node": node, **values})
     return ReportResult(tuple(result.keys()), [tuple(row) for row in result])
 
 
@@ -51,9 +55,10 @@ REPORTS = {
         ("since", "until"),
         """\
 SELECT namespace, name, uid, min(since) AS since,
-       CASE WHEN count(until) = count(*) THEN max(until) END AS until
+       CASE WHEN count(until) = count(*) THEN max(until) END AS until, max(node_name) AS node_name
 FROM pod_timeline
-WHERE fleet = :fleet AND phase = 'Running' AND since < :until AND (until IS NULL OR until > :since)
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND phase = 'Running' AND since < :until AND (until IS NULL OR until > :since)
 GROUP BY namespace, name, uid
 ORDER BY since, namespace, name""",
     ),
@@ -63,7 +68,8 @@ ORDER BY since, namespace, name""",
         """\
 SELECT uid, phase, reason, since, until, status
 FROM pod_timeline
-WHERE fleet = :fleet AND namespace = :namespace AND name = :name
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND namespace = :namespace AND name = :name
   AND since <= :at AND (until IS NULL OR until > :at)
   AND (deleted_at IS NULL OR deleted_at > :at)
 ORDER BY since""",
@@ -72,9 +78,10 @@ ORDER BY since""",
         "Which pods did the node have at a time?",
         ("at",),
         """\
-SELECT namespace, name, uid, phase, reason, since
+SELECT namespace, name, uid, phase, reason, since, node_name
 FROM pod_timeline
-WHERE fleet = :fleet AND since <= :at AND (until IS NULL OR until > :at)
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND since <= :at AND (until IS NULL OR until > :at)
   AND (deleted_at IS NULL OR deleted_at > :at)
 ORDER BY namespace, name""",
     ),
@@ -85,7 +92,8 @@ ORDER BY namespace, name""",
 SELECT count(*) AS pods, CAST(sum(cpu_millicores) AS bigint) AS cpu_millicores,
        CAST(sum(memory_bytes) AS bigint) AS memory_bytes
 FROM pod_timeline
-WHERE fleet = :fleet AND since <= :at AND (until IS NULL OR until > :at)
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND since <= :at AND (until IS NULL OR until > :at)
   AND (deleted_at IS NULL OR deleted_at > :at) AND phase NOT IN ('Succeeded', 'Failed')""",
     ),
     "time-to-ready": Report(
@@ -97,7 +105,8 @@ SELECT namespace, count(*) AS pods, min(CASE WHEN part >= 0.5 THEN seconds_to_re
 FROM (SELECT namespace, seconds_to_ready,
              cume_dist() OVER (PARTITION BY namespace ORDER BY seconds_to_ready) AS part
       FROM pod_startups
-      WHERE fleet = :fleet AND created_at >= :since AND created_at < :until AND ready_at <= :until) s
+      WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+        AND created_at >= :since AND created_at < :until AND ready_at <= :until) s
 GROUP BY namespace
 ORDER BY namespace""",
     ),
@@ -107,7 +116,8 @@ ORDER BY namespace""",
         """\
 SELECT namespace, name, uid, created_at, deleted_at
 FROM pod_startups
-WHERE fleet = :fleet AND created_at <= :at AND (ready_at IS NULL OR ready_at > :at)
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND created_at <= :at AND (ready_at IS NULL OR ready_at > :at)
 ORDER BY created_at, namespace, name""",
     ),
     "restarts": Report(
@@ -117,7 +127,8 @@ ORDER BY created_at, namespace, name""",
 SELECT image, CAST(sum(restarts) AS bigint) AS restarts, count(*) AS containers
 FROM (SELECT image, max(restarts) - min(restarts) AS restarts
       FROM pod_containers
-      WHERE fleet = :fleet AND since < :until AND (until IS NULL OR until > :since)
+      WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+        AND since < :until AND (until IS NULL OR until > :since)
       GROUP BY uid, container, image) c
 WHERE restarts > 0
 GROUP BY image
@@ -130,7 +141,8 @@ ORDER BY restarts DESC, image""",
 SELECT image, exit_code, count(*) AS failures
 FROM (SELECT DISTINCT uid, container, image, exit_code, finished_at
       FROM pod_containers
-      WHERE fleet = :fleet AND exit_code <> 0 AND finished_at >= :since AND finished_at < :until) f
+      WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+        AND exit_code <> 0 AND finished_at >= :since AND finished_at < :until) f
 GROUP BY image, exit_code
 ORDER BY failures DESC, image, exit_code""",
     ),
@@ -140,7 +152,8 @@ ORDER BY failures DESC, image, exit_code""",
         """\
 SELECT min(since) AS at, namespace, name, uid, container, image
 FROM pod_containers
-WHERE fleet = :fleet AND state = 'terminated' AND reason = 'OOMKilled'
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND state = 'terminated' AND reason = 'OOMKilled'
   AND since >= :since AND since < :until
 GROUP BY namespace, name, uid, container, image, restarts
 ORDER BY at, namespace, name, container""",
@@ -151,7 +164,8 @@ ORDER BY at, namespace, name, container""",
         """\
 SELECT at, verb, coalesce(replaced_uid, uid) AS uid, user_agent, address, request_id
 FROM audit_log
-WHERE fleet = :fleet AND namespace = :namespace AND name = :name AND outcome = 'done'
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND namespace = :namespace AND name = :name AND outcome = 'done'
   AND (verb = 'delete' OR replaced_uid IS NOT NULL)
 ORDER BY at, id""",
     ),
@@ -161,7 +175,8 @@ ORDER BY at, id""",
         """\
 SELECT at, field, image_before, image_after, user_agent, request_id
 FROM audit_changes
-WHERE fleet = :fleet AND namespace = :namespace AND name = :name
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND namespace = :namespace AND name = :name
 ORDER BY at, id, field""",
     ),
     "refused": Report(
@@ -170,7 +185,8 @@ ORDER BY at, id, field""",
         """\
 SELECT at, verb, namespace, name, code, refusal, user_agent, request_id
 FROM audit_log
-WHERE fleet = :fleet AND outcome = 'refused' AND at >= :since AND at < :until
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND outcome = 'refused' AND at >= :since AND at < :until
   AND verb IN ('create', 'update', 'delete', 'mount')
 ORDER BY at, id""",
     ),
@@ -180,7 +196,8 @@ ORDER BY at, id""",
         """\
 SELECT at, verb, uid, code, change, user_agent, address, request_id
 FROM audit_log
-WHERE fleet = :fleet AND namespace = :namespace AND name = :name
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND namespace = :namespace AND name = :name
   AND verb IN ('exec', 'attach', 'port-forward')
 ORDER BY at, id""",
     ),
@@ -190,7 +207,8 @@ ORDER BY at, id""",
         """\
 SELECT at, uid, volume, volume_version, kind, source, source_version, user_agent, request_id
 FROM audit_mounts
-WHERE fleet = :fleet AND namespace = :namespace AND name = :name
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND namespace = :namespace AND name = :name
 ORDER BY at, id, volume, kind, source""",
     ),
     "writers": Report(
@@ -202,7 +220,8 @@ SELECT user_agent, address, sum(CASE WHEN verb = 'create' THEN 1 ELSE 0 END) AS 
        sum(CASE WHEN verb = 'delete' THEN 1 ELSE 0 END) AS deletes,
        sum(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END) AS refused
 FROM audit_log
-WHERE fleet = :fleet AND at >= :since AND at < :until AND verb IN ('create', 'update', 'delete')
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND at >= :since AND at < :until AND verb IN ('create', 'update', 'delete')
 GROUP BY user_agent, address
 ORDER BY count(*) DESC, user_agent, address""",
     ),
@@ -212,7 +231,8 @@ ORDER BY count(*) DESC, user_agent, address""",
         """\
 SELECT since, namespace, name, phase, reason
 FROM pod_timeline
-WHERE fleet = :fleet AND since > :at AND (deleted_at IS NULL OR deleted_at > :at)
+WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
+  AND since > :at AND (deleted_at IS NULL OR deleted_at > :at)
 ORDER BY since, namespace, name""",
     ),
 }

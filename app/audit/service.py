@@ -71,15 +71,16 @@ class AuditLog:
         with self._database.read() as connection:
             return connection.scalar(query) or 0
 
-    def run_report(self, report: str, **values: object) -> ReportResult:
+    def run_report(self, report: str, *, node: str | None = None, **values: object) -> ReportResult:
         """Run a report of `app.audit.reports.REPORTS`.
 
         Args:
             report: the name of the report.
+            node: only this node of the fleet; all nodes where None.
             values: a value for each parameter of the report; times are aware.
         """
         with self._database.read() as connection:
-            return run_report(connection, REPORTS[report], fleet=self._fleet_name, **values)
+            return run_report(connection, REPORTS[report], fleet=self._fleet_name, node=node, **values)
 
     def verify(
         self, *, noted: str | None = None, progress: Callable[[int], None] = lambda _: None

@@ -95,8 +95,9 @@ def tail(*, count: int, follow: bool, as_json: bool, **filters: Any) -> None:
     shell_complete=complete_namespace,
 )
 @click.option("--name", help="Name of the pod.")
+@click.option("--node", help="Only this node; default all nodes of the fleet.")
 @as_json
-def query(*, report: str | None, as_json: bool, **values: Any) -> None:
+def query(*, report: str | None, node: str | None, as_json: bool, **values: Any) -> None:
     """Run a report; without REPORT, list the reports."""
     if report is None:
         table(("REPORT", "DESCRIPTION"), ((name, known.asks) for name, known in REPORTS.items()))
@@ -105,7 +106,7 @@ def query(*, report: str | None, as_json: bool, **values: Any) -> None:
     parameters = REPORTS[report].parameters
     if missing := [name for name in parameters if name not in given]:
         raise click.UsageError(f"report {report} needs --{missing[0]}")
-    result = get_services().audit.run_report(report, **{name: given[name] for name in parameters})
+    result = get_services().audit.run_report(report, node=node, **{name: given[name] for name in parameters})
     if as_json:
         lines(dict(zip(result.columns, row, strict=True)) for row in result.rows)
     else:

@@ -1,6 +1,8 @@
 """`flask node`: capacity, requested resources and conditions of a node; the nodes of a fleet."""
 
 from datetime import datetime
+from itertools import groupby, starmap
+from operator import attrgetter
 from typing import Any, get_args
 
 import click
@@ -8,7 +10,9 @@ import click
 from app.cli.output import Group, as_json, at, lines, table
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import rfc3339
+from app.db.statement import Row
 from app.kubernetes.status import Phase
+from app.pods.queries import ENDED
 from app.services import get_services
 
 
@@ -21,18 +25,36 @@ def node() -> None:
 @at
 @as_json
 def list_nodes(*, at: datetime | None, as_json: bool) -> None:
-    """List the nodes that have pods, with the number of pods in each phase."""
-    counts: dict[str, dict[str, int]] = {}
-    for row in get_services().queries.nodes(at):
-        counts.setdefault(row.node_name, {})[row.phase] = row.pods
+    """List the nodes that have pods: their pods in each phase, and what those that have not ended request."""
+    _list_nodes(at, as_json=as_json)
+
+
+def _list_nodes(at: datetime | None, *, as_json: bool) -> None:
+    nodes = {name: list(rows) for name, rows in groupby(get_services().queries.nodes(at), attrgetter("node_name"))}
     if as_json:
-        lines({"name": name, "pods": phases} for name, phases in counts.items())
+        lines(
+            {"name": name, "pods": {row.phase: row.pods for row in rows}, "requested": _requested(rows)}
+            for name, rows in nodes.items()
+        )
         return
     phases = get_args(Phase)
-    table(
-        ("NODE", "PODS", *(phase.upper() for phase in phases)),
-        ((name, sum(of.values()), *(of.get(phase, 0) for phase in phases)) for name, of in counts.items()),
-    )
+    table(("NODE", "PODS", "CPU", "MEMORY", *map(str.upper, phases)), starmap(_node_row, nodes.items()))
+
+
+def _requested(rows: list[Row]) -> dict[str, int]:
+    """Return what the pods of a node request that have not ended."""
+    left = [row for row in rows if row.phase not in ENDED]
+    return {
+        "cpu_millicores": int(sum(row.cpu_millicores or 0 for row in left)),
+        "memory_bytes": int(sum(row.memory_bytes or 0 for row in left)),
+    }
+
+
+def _node_row(name: str, rows: list[Row]) -> tuple[object, ...]:
+    requested, pods = _requested(rows), {row.phase: row.pods for row in rows}
+    cpu, memory = requested["cpu_millicores"] / 1000, float(requested["memory_bytes"])
+    amounts = format_amount(cpu, "cpu"), format_amount(memory, "memory")
+    return name, sum(pods.values()), *amounts, *(pods.get(phase, 0) for phase in get_args(Phase))
 
 
 @node.command()
@@ -42,9 +64,12 @@ def list_nodes(*, at: datetime | None, as_json: bool) -> None:
 def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
     """Show capacity, requested resources, pods, conditions and addresses.
 
-    With NAME, those of a node of a fleet. Pods and requested resources without NAME are those of all nodes.
+    With NAME, those of a node of a fleet. Without, a fleet of several nodes is shown as by `list`.
     """
     services = get_services()
+    if name is None and any(row.node_name != services.settings.node_name for row in services.queries.nodes(at)):
+        _list_nodes(at, as_json=as_json)
+        return
     time = at or services.clock()
     snapshot = services.history.node(name, at=at)
     requested = {

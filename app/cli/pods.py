@@ -148,6 +148,7 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 @pods.command()
 @namespace_option
 @selector_option
+@click.option("--node", help="Only pods on this node.")
 @click.option("--containers", is_flag=True, help="Show each container.")
 @click.option("--sort-by", "sort", type=click.Choice(["name", "cpu", "memory"]), default="name", show_default=True)
 @at
@@ -156,13 +157,14 @@ def top(
     *,
     namespace: str | None,
     selector: LabelSelector,
+    node: str | None,
     containers: bool,
     sort: str,
     at: datetime | None,
     as_json: bool,
 ) -> None:
     """Show the CPU and memory usage of pods with running containers; the highest first with --sort-by."""
-    found = get_services().usage.pods(at, namespace=namespace, selector=selector)
+    found = get_services().usage.pods(at, namespace=namespace, selector=selector, node=node)
     if sort != "name":
         of = attrgetter("cpu.usage_nano_cores" if sort == "cpu" else "memory.working_set_bytes")
         found.sort(key=of, reverse=True)

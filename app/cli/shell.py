@@ -139,8 +139,10 @@ class ShellHelpers:
             raise InvalidRequest(f"events() has no {unknown[0]}=, only {', '.join(AuditFilter.__struct_fields__)}")
         return list(self._services.audit.events(AuditFilter(**self._times(filters))))
 
-    def ask(self, report: str | None = None, **values: Any) -> list[dict[str, Any]] | None:
-        """Run a report; without a name, print the reports.
+    def ask(
+        self, report: str | None = None, *, node: str | None = None, **values: Any
+    ) -> list[dict[str, Any]] | None:
+        """Run a report, on all nodes or on one; without a name, print the reports.
 
         Raises:
             InvalidRequest: there is no such report, or a parameter is missing or unknown.
@@ -158,7 +160,7 @@ class ShellHelpers:
         given = report_values(self._times(values), now=self._services.clock())
         if missing := [name for name in parameters if name not in given]:
             raise InvalidRequest(f"report {report} needs {missing[0]}=")
-        result = self._services.audit.run_report(report, **{name: given[name] for name in parameters})
+        result = self._services.audit.run_report(report, node=node, **{name: given[name] for name in parameters})
         return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
     def _fresh_session(self) -> Session:

@@ -47,7 +47,8 @@ MAX_STATUSES = 100
 _MAX_NAMESAKES = 10
 _SEARCHED_EVENTS = 50_000
 _ROWS_PER_CHUNK = 500
-_ENDED = ("Succeeded", "Failed")
+ENDED = ("Succeeded", "Failed")
+"""The phases of pods that use nothing more."""
 
 _RECORD = (
     Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.owner, Pod.created_at, Pod.updated_at,
@@ -166,11 +167,18 @@ class PodQueries:
         return self._count(at, Pod.namespace, PodStatus.phase, node=node)
 
     def nodes(self, at: datetime | None = None) -> Sequence[Row]:
-        """Count the pods of each node that has any: rows of `node_name`, `phase`, `pods`, by name and phase."""
+        """Count the pods of each node that has any, and sum their requests.
+
+        Returns:
+            Rows of `node_name`, `phase`, `pods`, `cpu_millicores`, `memory_bytes`, by name and phase.
+        """
         return self._count(at, Pod.node_name, PodStatus.phase)
 
     def _count(self, at: datetime | None, *groups: Any, node: str | None = None) -> Sequence[Row]:
-        query = self.pods_at(at, *groups, func.count().label("pods"), node=node)
+        sums = [
+            func.sum(column).label(column.key) for column in (PodStatus.cpu_millicores, PodStatus.memory_bytes)
+        ]
+        query = self.pods_at(at, *groups, func.count().label("pods"), *sums, node=node)
         query = query.group_by(*groups).order_by(*groups)
         self._fleet.timelines.advance_all()
         with self._fleet.database.read() as connection:
@@ -179,7 +187,7 @@ class PodQueries:
     def usage(self, at: datetime | None = None, *, node: str | None = None) -> NodeUsage:
         """Sum the requests of the pods that have not ended, as a scheduler does; of all nodes where None."""
         sums = (func.count(), func.sum(PodStatus.cpu_millicores), func.sum(PodStatus.memory_bytes))
-        query = self.pods_at(at, *sums, node=node).where(PodStatus.phase.not_in(_ENDED))
+        query = self.pods_at(at, *sums, node=node).where(PodStatus.phase.not_in(ENDED))
         self._fleet.timelines.advance_all()
         with self._fleet.database.read() as connection:
             pods, cpu, memory = connection.execute(query).one()

@@ -104,6 +104,7 @@ class UsageService:
         namespace: str | None = None,
         uids: Sequence[str] | None = None,
         selector: LabelSelector = (),
+        node: str | None = None,
     ) -> list[PodStats]:
         """Return the usage of the pods that had a running container at a time; at present where None.
 
@@ -111,6 +112,7 @@ class UsageService:
             namespace: only the pods of a namespace.
             uids: only the pods with these UIDs.
             selector: only the pods with these labels.
+            node: only the pods on a node.
 
         Raises:
             NotFound: the runtime of the fleet does not report usage.
@@ -120,6 +122,8 @@ class UsageService:
             wanted.append(Pod.uid.in_(uids))
         if selector:
             wanted.append(has_labels(selector))
+        if node:
+            wanted.append(Pod.node_name == node)
         return [stats for chunk in self._chunks(at, *wanted) for stats in chunk]
 
     def sentences(self, uid: str, *, at: datetime) -> list[str]:

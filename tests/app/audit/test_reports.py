@@ -19,6 +19,7 @@ from tests.server import ROOT
 START, END = at(0), at(201)
 ALL = {"since": START, "until": END}
 MI = 2**20
+NODE = "virtual-kubelet-web"
 NOBODY = 'pod "nobody" is not in namespace "shop"'
 
 ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
@@ -26,9 +27,9 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
         "ran",
         {"since": at(50), "until": at(120)},
         [
-            ("shop", "web-0", "web-0-a", at(2), at(120)),
-            ("shop", "slow-0", "slow-0", at(38), None),
-            ("shop", "worker-0", "worker-0", at(48), None),
+            ("shop", "web-0", "web-0-a", at(2), at(120), NODE),
+            ("shop", "slow-0", "slow-0", at(38), None, NODE),
+            ("shop", "worker-0", "worker-0", at(48), None, NODE),
         ],
     ),
     ("ran", {"since": at(0), "until": at(2)}, []),
@@ -44,10 +45,10 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
         "node",
         {"at": at(100)},
         [
-            ("lab", "job-0", "job-0", "Pending", "ImagePullBackOff", at(23)),
-            ("shop", "slow-0", "slow-0", "Running", None, at(38)),
-            ("shop", "web-0", "web-0-a", "Running", None, at(60)),
-            ("shop", "worker-0", "worker-0", "Running", None, at(48)),
+            ("lab", "job-0", "job-0", "Pending", "ImagePullBackOff", at(23), NODE),
+            ("shop", "slow-0", "slow-0", "Running", None, at(38), NODE),
+            ("shop", "web-0", "web-0-a", "Running", None, at(60), NODE),
+            ("shop", "worker-0", "worker-0", "Running", None, at(48), NODE),
         ],
     ),
     ("promised", {"at": at(-1)}, [(0, None, None)]),

@@ -119,7 +119,11 @@ def test_commands_show_one_node_or_all(fleet: Flask) -> None:
         ["spot", "1"], ["spot-0", "1"], ["spot-1", "1"],
     ]  # fmt: skip
     assert "1 Running" in run("node", "show", "spot-0")
-    assert "3 Running" in run("node", "show")
+    assert run("node", "show") == run("node", "list")
+    assert [line.split()[-1] for line in run("audit", "query", "node", "--node", "spot-0")] == [
+        "NODE_NAME", "spot-0",
+    ]  # fmt: skip
+    assert [line.split()[1] for line in run("pods", "top", "--node", "spot")] == ["NAME", "c"]
     assert [line.split()[-2:] for line in run("pods", "list", "--node", "spot-1", "-o", "wide")] == [
         ["NODE", "UID"], ["spot-1", "b"],
     ]  # fmt: skip
