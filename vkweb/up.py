@@ -72,13 +72,13 @@ class _Part:
 
 
 def run(options: Sequence[str]) -> int:
-    """Run provider and broker until a signal or until one of them exits.
+    """Run provider and broker until SIGINT, SIGTERM or SIGHUP, or until one of them exits.
 
     Args:
         options: command-line options of the broker.
 
     Returns:
-        The exit status of the part that exited first; after SIGINT or SIGTERM, 0 if both stopped without an error.
+        The exit status of the part that exited first; after one of these signals, 0 if both stopped without an error.
 
     Raises:
         SystemExit: a setting of the provider is wrong.
@@ -119,7 +119,7 @@ async def _run(options: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _handle_signals(stop: asyncio.Event, parts: Sequence[_Part]) -> None:
-    """Set `stop` on the first SIGINT or SIGTERM; kill the parts on the second."""
+    """Set `stop` on the first SIGINT, SIGTERM or SIGHUP; kill the parts on the second."""
 
     def handle() -> None:
         if stop.is_set():
@@ -127,8 +127,9 @@ def _handle_signals(stop: asyncio.Event, parts: Sequence[_Part]) -> None:
                 part.signal(signal.SIGKILL)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, handle)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
 async def _until_ready(url: str) -> None:

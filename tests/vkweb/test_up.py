@@ -100,7 +100,7 @@ async def is_ready(api: ApiServer) -> None:
     await api.until(ready, seconds=60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_pod_runs_and_a_signal_ends_both(api: ApiServer, start: Start, number: signal.Signals) -> None:
     async with start(PROVIDER_TOKEN="secret-token") as up:
         await is_ready(api)

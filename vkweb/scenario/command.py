@@ -136,7 +136,9 @@ def play(
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
     if dry_run:
-        _print_schedule(found, _pools(pools) or asyncio.run(_known(found, kubeconfig)), keep=keep, as_json=as_json)
+        known = _pools(pools) or asyncio.run(_known(found, kubeconfig))
+        _warn_of_pools(found, known)
+        _print_schedule(found, known, keep=keep, as_json=as_json)
         return
     if pools:
         raise click.UsageError("--pool is for --dry-run")
@@ -183,6 +185,12 @@ def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
             raise click.UsageError(f"--pool {option}: not a pool such as spot=200")
         nodes.update({f"{name}-{index}": KnownNode(name) for index in range(int(size))})
     return nodes
+
+
+def _warn_of_pools(found: Scenario, known: Mapping[str, KnownNode]) -> None:
+    """Warn of each pool without nodes: a typing error, or nodes that an autoscaler is to add."""
+    for pool in sorted({step.pool for step in found.steps if step.pool} - {node.pool for node in known.values()}):
+        click.echo(f"Warning: no node is in the pool {pool}", err=True)
 
 
 async def _known(found: Scenario, kubeconfig: str | None) -> Mapping[str, KnownNode]:
@@ -246,6 +254,7 @@ async def _play(
     client = _client(kubeconfig)
     try:
         nodes = Nodes(client, clock=utc_now, seed=found.seed, pool_label=found.pool_label)
+        _warn_of_pools(found, await nodes.known())
         if not as_json:
             click.echo("TIME      STEP  ACTION      NODES")
         await Player(found, nodes, record=record, recovers=not keep).run(stop)

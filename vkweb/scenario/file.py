@@ -255,6 +255,10 @@ class Scenario(_Fields):
             if step.rate is not None and step.until is None and self.duration is None:
                 where = {"location": ("steps", number, "rate")}
                 raise PydanticCustomError("endless", "needs until, or a duration of the scenario", where)
+            field, begin = ("at", step.at) if step.at is not None else ("from", step.from_)
+            if self.duration is not None and begin > self.duration:
+                where = {"location": ("steps", number, field)}
+                raise PydanticCustomError("late", "is after the duration of the scenario", where)
         return self
 
 

@@ -95,6 +95,10 @@ def test_a_dry_run_needs_no_cluster(file: str) -> None:
     ]
 
 
+def test_a_pool_without_nodes_is_warned_of(file: str) -> None:
+    assert "Warning: no node is in the pool spot\n" in run("play", file, "--dry-run", "--pool", "sopt=2")
+
+
 async def test_a_play_is_recorded_and_reported(
     api: ApiServer, kubeconfig: str, file: str, database_url: str, database: Database
 ) -> None:
