@@ -50,6 +50,14 @@ class Changes(msgspec.Struct, frozen=True):
     deleted: list[DeletedPod] = []
 
 
+class NodeDetails(msgspec.Struct, frozen=True):
+    """Labels, taints and allocatable resources of a node; null counts as empty."""
+
+    labels: dict[str, str] | None = None
+    taints: list[Object] | None = None
+    allocatable: dict[str, str] | None = None
+
+
 class ProviderClient:
     """Client of one provider.
 
@@ -152,17 +160,21 @@ class ProviderClient:
         """Read every pod."""
         return [pod for pod in await self._list("/getPods") if _is_pod(pod)]
 
-    async def capacity(self) -> dict[str, str]:
-        """Read the capacity of the node: resource name → quantity."""
-        return decode(await self._get("/capacity"), dict[str, str], "/capacity")
+    async def capacity(self, node: str | None = None) -> dict[str, str]:
+        """Read the capacity of a node, by default of the provider's own: resource name → quantity."""
+        return decode(await self._get("/capacity", node), dict[str, str], "/capacity")
 
-    async def conditions(self) -> list[Object]:
-        """Read the conditions of the node, each a `NodeCondition`."""
-        return await self._list("/nodeConditions")
+    async def conditions(self, node: str | None = None) -> list[Object]:
+        """Read the conditions of a node, by default of the provider's own, each a `NodeCondition`."""
+        return await self._list("/nodeConditions", node)
 
-    async def addresses(self) -> list[Object]:
-        """Read the addresses of the node, each a `NodeAddress`."""
-        return await self._list("/nodeAddresses")
+    async def addresses(self, node: str | None = None) -> list[Object]:
+        """Read the addresses of a node, by default of the provider's own, each a `NodeAddress`."""
+        return await self._list("/nodeAddresses", node)
+
+    async def node(self, name: str) -> NodeDetails:
+        """Read what only a provider with the extension `nodes` says of a node."""
+        return decode(await self._get("/node", name), NodeDetails, "/node")
 
     async def pod_stats(self) -> bytes | None:
         """Read the usage of every pod, in JSON; None where the provider does not have the extension `podStats`."""
@@ -302,13 +314,13 @@ class ProviderClient:
         check(answer)
         return answer.body if answer.body.strip() not in (b"", b"null") else None
 
-    async def _get(self, path: str) -> bytes:
-        answer = await self._request("GET", path)
+    async def _get(self, path: str, node: str | None = None) -> bytes:
+        answer = await self._request("GET", path, query={"node": node} if node else None)
         check(answer)
         return answer.body
 
-    async def _list(self, path: str) -> list[Object]:
-        body = await self._get(path)
+    async def _list(self, path: str, node: str | None = None) -> list[Object]:
+        body = await self._get(path, node)
         # Go encodes a nil slice as `null`.
         return decode(body, list[dict[str, Any]], path) if body.strip() != b"null" else []
 
