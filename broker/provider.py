@@ -17,10 +17,21 @@ import msgspec
 
 from broker.batch import BatchSender
 from broker.errors import ProviderRefused, ProviderUnavailable
-from broker.provider_answer import NO_SUCH_PATH, NOT_NOW, Answer, check, decode, is_outage, is_success, refusal
+from broker.provider_answer import (
+    NO_SUCH_PATH,
+    NOT_NOW,
+    Answer,
+    Changes,
+    NodeDetails,
+    check,
+    decode,
+    is_outage,
+    is_success,
+    refusal,
+)
 from broker.single_flight import SingleFlight
 from broker.streaming.websocket import MAX_MESSAGE, V5, WebSocketProvider
-from broker.types import Object, PodReference
+from broker.types import Object
 
 _BATCH, _VOLUMES = "batch", "podVolumes"
 _WITH_POD_STATUSES = ("podStatuses", "logs")
@@ -28,34 +39,6 @@ _WITH_POD_STATUSES = ("podStatuses", "logs")
 # Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
 # one.
 _IDLE = 3.0
-
-
-class StatusChange(PodReference, frozen=True, kw_only=True):
-    """The present status of a pod, in JSON."""
-
-    status: msgspec.Raw
-
-
-class DeletedPod(PodReference, frozen=True, kw_only=True):
-    """A pod that is gone, with its last status in JSON; empty or null where the provider does not report it."""
-
-    status: msgspec.Raw = msgspec.Raw(b"")
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """Changed statuses and deleted pods, and the revision from which to continue."""
-
-    revision: int | str
-    statuses: list[StatusChange] = []
-    deleted: list[DeletedPod] = []
-
-
-class NodeDetails(msgspec.Struct, frozen=True):
-    """Labels, taints and allocatable resources of a node; null counts as empty."""
-
-    labels: dict[str, str] | None = None
-    taints: list[Object] | None = None
-    allocatable: dict[str, str] | None = None
 
 
 class ProviderClient:

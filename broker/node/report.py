@@ -17,7 +17,7 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.errors import ProviderError
 from broker.node.manifest import NodeReport, drop_invalid, node_addresses
-from broker.provider import NodeDetails
+from broker.provider_answer import NodeDetails
 from broker.types import Object
 
 PERIOD = 10.0
@@ -119,11 +119,9 @@ class NodeReporter:
         for known in (self._asked, self._reports):
             for name in known.keys() - self._nodes.keys():
                 del known[name]
-        return (
-            nsmallest(NODES_PER_POLL, self._nodes, key=lambda name: self._asked.get(name, 0.0))
-            if self._differ
-            else []
-        )
+        if not self._differ:
+            return []
+        return nsmallest(NODES_PER_POLL, self._nodes, key=lambda name: self._asked.get(name, 0.0))
 
     async def _read(self, nodes: Iterable[str | None]) -> None:
         """Read reports; None is that without a name.
