@@ -68,7 +68,7 @@ async def test_a_path_has_to_name_a_node(get: Get) -> None:
 async def test_access_is_that_to_the_node(get: Get, api: ApiServer) -> None:
     for path in OF_A_NODE:
         assert [(await get(f"/nodes/fleet-{n}{path}", READER))[0] for n in (0, 1)] == [200, 403], path
-    logs = [(await get(f"/containerLogs/default/web-{n}/", READER))[0] for n in (0, 1)]
+    logs = [(await get(f"/containerLogs/default/web-{n}/web", READER))[0] for n in (0, 1)]
     assert logs == [200, 403]  # a pod's path needs access to the pod's node
     assert (await get("/pods", READER))[0] == 403  # to all nodes
     reviewed = [request.body["spec"] for request in api.requests_to("POST", "/subjectaccessreviews$")]
