@@ -78,7 +78,7 @@ def run(options: Sequence[str]) -> int:
         options: command-line options of the broker.
 
     Returns:
-        The exit status of the part that exited first; after one of these signals, 0 if both stopped without an error.
+        The exit status of the part that exited first; after a signal, 0 if both stopped without an error.
 
     Raises:
         SystemExit: a setting of the provider is wrong.

@@ -71,9 +71,7 @@ def test_an_error_names_line_and_field(steps: str, error: str) -> None:
 
 @pytest.mark.parametrize("times", ["at: 2m", "rate: 1/m, from: 2m"])
 def test_a_step_after_the_end_is_an_error(times: str) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"s.yaml:3: steps\[0\]..*: is after the duration of the scenario"
-    ):
+    with pytest.raises(ConfigurationError, match=r"s.yaml:3: steps\[0\]..*: is after the duration"):
         parse_scenario(f"duration: 1m\nsteps:\n- {{{times}, action: slow, count: 1}}\n", name="s.yaml")
 
 
