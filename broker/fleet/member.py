@@ -17,7 +17,7 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.faults import NONE
 from broker.kubernetes.errors import NotFound
-from broker.node.lease import Lease
+from broker.node.lease import Lease, LeaseLost
 from broker.node.leases import Leases
 from broker.node.manifest import NotReady
 from broker.node.registration import Registration
@@ -102,14 +102,26 @@ class Member:
             exists: returns whether the Node exists: the delay of its registration is then over.
 
         Raises:
-            LeaseLost: another broker has taken the lease.
+            LeaseLost: the node is the only one, and another broker has taken the lease. In a fleet, it waits for
+                the lease again: the other nodes go on.
+            NotFound: a Node to adopt is gone.
         """
         if self.spec.register_delay and not await exists():
             await asyncio.sleep(self.spec.register_delay)
+        while True:
+            try:
+                await self._hold()
+            except LeaseLost as exc:
+                self.info.holds_lease = self.is_registered = False
+                if not self._shared.dependencies.settings.is_fleet:
+                    raise
+                log.error("node given up", node=self.info.name, reason=str(exc))
+
+    async def _hold(self) -> None:
+        """Wait for the lease, register the node, and renew the lease, until another broker has taken it."""
         await self.lease.wait_until_free()
-        async with self._shared.registering:
-            self.status.apply_report()
-            await self.registration.register()
+        self.status.apply_report()
+        await self.registration.register(self._shared.registering)
         self.is_registered = True
         await self._until_not_cut_off()
         await self.lease.acquire()

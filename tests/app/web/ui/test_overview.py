@@ -131,3 +131,13 @@ def test_no_two_elements_have_the_same_id(client: FlaskClient, clock: Clock) -> 
     for path in ("/ui/", "/ui/pods", "/ui/audit", f"/ui/pod?uid={pod['metadata']['uid']}"):
         ids = Counter(re.findall(r' id="([^"]*)"', client.get(path).text))
         assert [name for name, count in ids.items() if count > 1] == [], path
+
+
+def test_a_crashing_container_is_as_red_as_its_pod(client: FlaskClient, clock: Clock) -> None:
+    pod = put_on(client, failing("crash", "CrashLoopBackOff"))
+    clock.advance(120)
+
+    page = client.get(f"/ui/pod?uid={pod['metadata']['uid']}").text
+
+    assert page.count('<span class="badge failing">CrashLoopBackOff</span>') >= 2
+    assert '<li class="card failing">' in page
