@@ -136,7 +136,8 @@ def play(
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
     if dry_run:
-        known = _pools(pools) or asyncio.run(_known(found, kubeconfig))
+        known: Mapping[str, KnownNode] = _pools(pools)
+        known = known or asyncio.run(_known(found, kubeconfig))
         _warn_of_pools(found, known)
         _print_schedule(found, known, keep=keep, as_json=as_json)
         return
