@@ -58,7 +58,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 class Clock:
-    """A clock that stands still."""
+    """A clock that a test sets."""
 
     now = 1000.0
 
@@ -176,6 +176,27 @@ def test_the_accounting_tells_the_exit_code(lost: Driven, cluster: SlurmCluster,
     fake("sacct", prints=its_line(cluster, "FAILED", "0:6"))
     assert lost.until_over().phase == "Failed"
     assert terminated(lost) == (134, "Error")
+
+
+def test_the_accounting_tells_why_slurm_ended_a_pod(run: Run, cluster: SlurmCluster, fake: Fake) -> None:
+    pod = run(shell("exit 7"), restartPolicy="Never")
+    eventually(lambda: cluster.jobs("%T") == [["FAILED"]])
+    fake("squeue")
+    fake("sacct", prints=its_line(cluster, "TIMEOUT", "0:0"))
+    assert pod.until_over().reason == "DeadlineExceeded"
+    assert terminated(pod) == (7, "Error")
+
+
+def test_a_deleted_pod_does_not_wait(lost: Driven, fake: Fake) -> None:
+    calls = fake("sacct", DOWN)
+    lost.delete(grace=0)
+    assert lost.until_over().phase == "Failed"
+    assert calls.read_text() == ""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_real_sacct_without_accounting_settles_all() -> None:
+    assert Accounting(interval=3600).job(KEY, 7) is None
 
 
 def test_a_cluster_without_accounting_tells_nothing(lost: Driven) -> None:
