@@ -88,7 +88,7 @@ class Accounting:
         for key, question in asked.items():
             question.times += 1
             job = found.get(key)
-            question.answer = job if job and job.id == question.number and job.is_over else None
+            question.answer = job if job and job.is_over else None
         self._next_at = time.monotonic() + seconds
 
 
