@@ -9,16 +9,17 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.fleet.member import PERIOD, Member, Shared
-from broker.fleet.pools import DRAIN_ANNOTATION, FLEET_LABEL, Fleet, adopted, member_of_fleet
+from broker.fleet.pools import Fleet, adopted, member_of_fleet
 from broker.fleet.removal import Removal
+from broker.fleet.schema import DRAIN_LABEL
 from broker.fleet.source import FleetSource
-from broker.kubernetes.errors import ApiError
+from broker.kubernetes.errors import ApiError, NotFound
 from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import KnownObjects, list_and_watch
 from broker.node.lease import LeaseLost
 from broker.node.leases import Leases
 from broker.node.report import NodeReporter
-from broker.node_spec import NodeSpec
+from broker.node_spec import FLEET_LABEL, NodeSpec
 from broker.pods.controller import PodController
 from broker.pods.eviction import UsageReader
 from broker.pods.store import PodStore
@@ -71,6 +72,7 @@ class Members:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._removal = Removal(dependencies, store)
         self._removing: dict[str, asyncio.Task[None]] = {}
+        self._returned: dict[str, NodeSpec] = {}
         self._wanted: dict[str, NodeSpec] = {}
         self._adopt: Mapping[str, str] = {}
         self._queue = WorkQueue("node")
@@ -154,9 +156,15 @@ class Members:
             on_faults=partial(self._controller.apply_faults, spec.name),
         )
         self._dependencies.nodes.add(member.info)
-        run = member.run(exists=partial(self._exists, spec.name))
-        self._tasks[spec.name] = [self._group.create_task(run, name=f"node {spec.name}")]
+        self._tasks[spec.name] = [self._group.create_task(self._run(member), name=f"node {spec.name}")]
         return True
+
+    async def _run(self, member: Member) -> None:
+        name = member.info.name
+        try:
+            await member.run(exists=partial(self._exists, name))
+        except NotFound:
+            self._remove(name)
 
     def _remove(self, name: str) -> None:
         """Remove a node; later, where another broker runs it at present."""
@@ -166,29 +174,35 @@ class Members:
     async def _take_away(self, name: str) -> None:
         """Remove a node in order: drain it, stop it, delete it, and wait until its pods are gone."""
         member = self._members[name]
-        if member.spec.drain:
-            await self._removal.drain(name)
+        if member.spec.drain and not await self._removal.drain(name, unless=lambda: name in self._wanted):
+            del self._removing[name]
+            member.update(self._wanted[name])
+            return
         tasks = self._tasks.pop(name)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        if member.is_registered and not member.spec.is_adopted:
-            member.is_registered = False
+        is_registered, member.is_registered = member.is_registered, False
+        if is_registered and not member.spec.is_adopted:
             await self._removal.delete(name)
-        await self._removal.wait_for_pods(name)
+        await self._removal.wait_for_pods(name, unless=lambda: name in self._wanted or name in self._returned)
         del self._members[name], self._removing[name]
         self._dependencies.nodes.remove(name)
         self._controller.remove_node(name)
         log.info("node removed", node=name)
-        if spec := self._wanted.get(name):
-            self._add(spec)
+        returned = self._returned.pop(name, None)
+        if (spec := self._wanted.get(name) or returned) and self._add(spec):
+            self._controller.add_nodes()
 
     def _activate(self, name: str) -> None:
         self.active.set()
         self._controller.resume(name)
-        if name not in self._wanted and not self._members[name].spec.is_adopted:
+        if name in self._wanted:
+            uncordon = self._removal.uncordon(self._members[name].registration.observed)
+            self._group.create_task(uncordon, name=f"uncordon {name}")
+        elif not self._members[name].spec.is_adopted:
             self._remove(name)
-        if self._usage:
+        if self._usage and len(self._tasks[name]) == 1:
             evict = self._controller.evict(name, self._usage(name))
             self._tasks[name].append(self._group.create_task(evict, name=f"evict pods of {name}"))
 
@@ -248,6 +262,9 @@ class Members:
         member = self._members.get(name)
         if member is None:
             self._take_on(name, marks)
+        elif name in self._removing:
+            if self._is_adopted(marks):
+                self._returned[name] = adopted(self._dependencies.settings, name)
         elif member.spec.is_adopted and not self._is_adopted(marks):
             self._remove(name)
         else:
@@ -255,6 +272,7 @@ class Members:
 
     def _handle_deleted(self, name: str) -> None:
         self._existing.discard(name)
+        self._returned.pop(name, None)
         member = self._members.get(name)
         if member and member.spec.is_adopted:
             self._remove(name)
@@ -267,7 +285,7 @@ class Members:
         if self._is_adopted(marks):
             spec = adopted(settings, name)
         else:
-            spec = replace(member_of_fleet(settings, name), drain=marks.get(DRAIN_ANNOTATION) == "true")
+            spec = replace(member_of_fleet(settings, name), drain=marks.get(DRAIN_LABEL) == "true")
         if self._add(spec) and self.active.is_set():
             self._controller.add_nodes()
 

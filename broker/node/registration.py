@@ -4,7 +4,7 @@ The fields that the broker owns (its labels, its taints) are written again where
 """
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 
 import structlog
@@ -15,7 +15,7 @@ from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidde
 from broker.node.manifest import new_node, with_own_taints
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
-from broker.node_spec import ROLE_LABEL, NodeSpec
+from broker.node_spec import FLEET_LABEL, ROLE_LABEL, NodeSpec
 from broker.types import Object
 
 _RETRY, _RETRY_LIMIT = 0.1, 7.0
@@ -32,6 +32,9 @@ class Registration:
         node: the node, whose UID, labels and taints are updated.
         spec: what the node is to be.
         status: computes the initial status of a new Node, and is told of changes by other clients.
+
+    Attributes:
+        observed: the Node as last read or written; empty before.
     """
 
     def __init__(self, dependencies: Dependencies, node: NodeInfo, spec: NodeSpec, status: NodeStatus) -> None:
@@ -41,9 +44,9 @@ class Registration:
         self._spec = spec
         self._status = status
         self._path = f"/api/v1/nodes/{node.name}"
-        self._labels: dict[str, str | None] = dict(spec.labels)
+        self._labels: dict[str, str | None] = {**dict.fromkeys(spec.absent_labels), **spec.labels}
         self._may_patch = True
-        self._observed: Object = {}
+        self.observed: Object = {}
 
     def update(self, spec: NodeSpec) -> None:
         """Change what the node is to be; labels and taints that it is no longer to have are removed."""
@@ -52,13 +55,24 @@ class Registration:
         self._labels = {**gone, **spec.labels}
         self._spec = replace(spec, absent_taints=spec.absent_taints | taints)
 
-    async def register(self) -> None:
-        """Create the Node, or adopt the existing one; retry until that succeeds."""
+    async def register(self, turn: AbstractAsyncContextManager[object] | None = None) -> None:
+        """Create the Node, or adopt the existing one; retry until that succeeds.
+
+        Args:
+            turn: is entered for each attempt, so that a Node that is refused does not hold up others.
+
+        Raises:
+            NotFound: a Node to adopt is gone.
+        """
+        turn = turn or nullcontext()
         backoff = Backoff(_RETRY, _RETRY_LIMIT, jitter=lambda: self._random.uniform(1, 1.5))
         while True:
             try:
-                await self.register_once()
+                async with turn:
+                    await self.register_once()
             except ApiError as exc:
+                if self._spec.is_adopted and isinstance(exc, NotFound):
+                    raise
                 delay = backoff.after(exc)
                 log.warning("node not registered", node=self._node.name, error=str(exc), retry_in=round(delay, 1))
                 await asyncio.sleep(delay)
@@ -87,14 +101,14 @@ class Registration:
         try:
             self.observe(await self._client.get(self._path))
         except NotFound:
-            await self.register()
+            await self.register_once()
         await self.restore()
         await self._status.write_if_due()
 
     @property
     def is_current(self) -> bool:
         """Whether the Node in Kubernetes has the labels and taints that it is to have."""
-        return not self._may_patch or self._difference(self._observed) is None
+        return not self._may_patch or self._difference(self.observed) is None
 
     async def restore(self) -> None:
         """Write the labels and taints that another client has changed.
@@ -104,11 +118,11 @@ class Registration:
         """
         if self._may_patch:
             with suppress(Conflict):  # the watch delivers the newer Node
-                self.observe(await self._adopt(self._observed))
+                self.observe(await self._adopt(self.observed))
 
     def observe(self, node: Object) -> None:
         """Record the Node in Kubernetes."""
-        self._observed = node
+        self.observed = node
         self._node.observe(node)
         self._status.observe(node.get("status") or {})
 
@@ -125,11 +139,23 @@ class Registration:
         try:
             return await self._client.create("/api/v1/nodes", node), True
         except AlreadyExists:
-            return await self._adopt(await self._client.get(self._path)), False
+            return await self._adopt(self._own(await self._client.get(self._path))), False
         except Forbidden as exc:
             if not self._drop_role_label(exc):
                 raise
             return await self._create_or_adopt()
+
+    def _own(self, node: Object) -> Object:
+        """Return a Node that exists.
+
+        Raises:
+            AlreadyExists: it is none of the fleet: its pools come and go, and would delete it.
+        """
+        fleet, found = self._spec.labels.get(FLEET_LABEL), node["metadata"].get("labels") or {}
+        if fleet and found.get(FLEET_LABEL) != fleet:
+            message = f"a Node of this name exists without the label {FLEET_LABEL}={fleet}"
+            raise AlreadyExists(409, "AlreadyExists", message)
+        return node
 
     def _drop_role_label(self, exc: Forbidden) -> bool:
         """Drop the role label if it caused the error: the NodeRestriction admission plugin forbids it.
