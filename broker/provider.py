@@ -17,10 +17,21 @@ import msgspec
 
 from broker.batch import BatchSender
 from broker.errors import ProviderRefused, ProviderUnavailable
-from broker.provider_answer import NO_SUCH_PATH, NOT_NOW, Answer, check, decode, is_outage, is_success, refusal
+from broker.provider_answer import (
+    NO_SUCH_PATH,
+    NOT_NOW,
+    Answer,
+    Changes,
+    NodeDetails,
+    check,
+    decode,
+    is_outage,
+    is_success,
+    refusal,
+)
 from broker.single_flight import SingleFlight
 from broker.streaming.websocket import MAX_MESSAGE, V5, WebSocketProvider
-from broker.types import Object, PodReference
+from broker.types import Object
 
 _BATCH, _VOLUMES = "batch", "podVolumes"
 _WITH_POD_STATUSES = ("podStatuses", "logs")
@@ -28,26 +39,6 @@ _WITH_POD_STATUSES = ("podStatuses", "logs")
 # Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
 # one.
 _IDLE = 3.0
-
-
-class StatusChange(PodReference, frozen=True, kw_only=True):
-    """The present status of a pod, in JSON."""
-
-    status: msgspec.Raw
-
-
-class DeletedPod(PodReference, frozen=True, kw_only=True):
-    """A pod that is gone, with its last status in JSON; empty or null where the provider does not report it."""
-
-    status: msgspec.Raw = msgspec.Raw(b"")
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """Changed statuses and deleted pods, and the revision from which to continue."""
-
-    revision: int | str
-    statuses: list[StatusChange] = []
-    deleted: list[DeletedPod] = []
 
 
 class ProviderClient:
@@ -152,17 +143,21 @@ class ProviderClient:
         """Read every pod."""
         return [pod for pod in await self._list("/getPods") if _is_pod(pod)]
 
-    async def capacity(self) -> dict[str, str]:
-        """Read the capacity of the node: resource name → quantity."""
-        return decode(await self._get("/capacity"), dict[str, str], "/capacity")
+    async def capacity(self, node: str | None = None) -> dict[str, str]:
+        """Read the capacity of a node, by default of the provider's own: resource name → quantity."""
+        return decode(await self._get("/capacity", node), dict[str, str], "/capacity")
 
-    async def conditions(self) -> list[Object]:
-        """Read the conditions of the node, each a `NodeCondition`."""
-        return await self._list("/nodeConditions")
+    async def conditions(self, node: str | None = None) -> list[Object]:
+        """Read the conditions of a node, by default of the provider's own, each a `NodeCondition`."""
+        return await self._list("/nodeConditions", node)
 
-    async def addresses(self) -> list[Object]:
-        """Read the addresses of the node, each a `NodeAddress`."""
-        return await self._list("/nodeAddresses")
+    async def addresses(self, node: str | None = None) -> list[Object]:
+        """Read the addresses of a node, by default of the provider's own, each a `NodeAddress`."""
+        return await self._list("/nodeAddresses", node)
+
+    async def node(self, name: str) -> NodeDetails:
+        """Read what only a provider with the extension `nodes` says of a node."""
+        return decode(await self._get("/node", name), NodeDetails, "/node")
 
     async def pod_stats(self) -> bytes | None:
         """Read the usage of every pod, in JSON; None where the provider does not have the extension `podStats`."""
@@ -302,13 +297,13 @@ class ProviderClient:
         check(answer)
         return answer.body if answer.body.strip() not in (b"", b"null") else None
 
-    async def _get(self, path: str) -> bytes:
-        answer = await self._request("GET", path)
+    async def _get(self, path: str, node: str | None = None) -> bytes:
+        answer = await self._request("GET", path, query={"node": node} if node else None)
         check(answer)
         return answer.body
 
-    async def _list(self, path: str) -> list[Object]:
-        body = await self._get(path)
+    async def _list(self, path: str, node: str | None = None) -> list[Object]:
+        body = await self._get(path, node)
         # Go encodes a nil slice as `null`.
         return decode(body, list[dict[str, Any]], path) if body.strip() != b"null" else []
 

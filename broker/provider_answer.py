@@ -1,4 +1,4 @@
-"""Answers of a provider: success, refusal or outage, and the message of a refusal."""
+"""Answers of a provider: their shapes; success, refusal or outage, and the message of a refusal."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from broker.errors import ProviderRefused, ProviderUnavailable
-from broker.types import Object
+from broker.types import Object, PodReference
 
 T = TypeVar("T")
 
@@ -25,6 +25,34 @@ class Answer(NamedTuple):
     status: int
     retry_after: str
     body: bytes
+
+
+class StatusChange(PodReference, frozen=True, kw_only=True):
+    """The present status of a pod, in JSON."""
+
+    status: msgspec.Raw
+
+
+class DeletedPod(PodReference, frozen=True, kw_only=True):
+    """A pod that is gone, with its last status in JSON; empty or null where the provider does not report it."""
+
+    status: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """Changed statuses and deleted pods, and the revision from which to continue."""
+
+    revision: int | str
+    statuses: list[StatusChange] = []
+    deleted: list[DeletedPod] = []
+
+
+class NodeDetails(msgspec.Struct, frozen=True):
+    """Labels, taints and allocatable resources of a node; null counts as empty."""
+
+    labels: dict[str, str] | None = None
+    taints: list[Object] | None = None
+    allocatable: dict[str, str] | None = None
 
 
 def check(answer: Answer, *, sent: Object | None = None) -> None:

@@ -19,7 +19,7 @@ from broker.faults import NONE
 from broker.kubernetes.errors import NotFound
 from broker.node.lease import Lease, LeaseLost
 from broker.node.leases import Leases
-from broker.node.manifest import NotReady
+from broker.node.manifest import NotReady, completed
 from broker.node.registration import Registration
 from broker.node.report import NodeReporter
 from broker.node.status import NodeStatus
@@ -92,6 +92,7 @@ class Member:
         self.info = NodeInfo(spec.name, spec.operating_system, start_delay=spec.start_delay)
         self.status = NodeStatus(dependencies, self.info, spec, reporter=shared.reporter, port=shared.port)
         self.registration = Registration(dependencies, self.info, spec, self.status)
+        self._completed = spec
         self._is_stale = False
         self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self._read_again)
 
@@ -120,7 +121,8 @@ class Member:
     async def _hold(self) -> None:
         """Wait for the lease, register the node, and renew the lease, until another broker has taken it."""
         await self.lease.wait_until_free()
-        self.status.apply_report()
+        await self._shared.reporter.read(self.spec.name)
+        self.apply_report()
         await self.registration.register(self._shared.registering)
         self.is_registered = True
         await self._until_not_cut_off()
@@ -161,14 +163,18 @@ class Member:
         """Change what the node is to be."""
         self.spec = self.status.spec = spec
         self.info.start_delay = spec.start_delay
-        self.registration.update(spec)
-        self.status.apply_report()
+        self.apply_report()
         self._on_due(0)
 
     def apply_report(self) -> None:
         """Take a change of the provider's report into account."""
         self.status.apply_report()
-        if self.is_registered and not self.status.is_current:
+        spec = completed(self.spec, self._shared.reporter.of(self.spec.name))
+        is_changed = spec != self._completed
+        if is_changed:
+            self._completed = spec
+            self.registration.update(spec)
+        if self.is_registered and (is_changed or not self.status.is_current):
             self._on_due(0)
 
     def observe(self, node: Object) -> None:

@@ -5,12 +5,14 @@ Meaning of the fields: https://kubernetes.io/docs/reference/kubernetes-api/clust
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
 from broker import __version__
 from broker.kubernetes.objects import to_time
 from broker.kubernetes.quantity import parse_quantity
+from broker.names import LABEL_NAME, LABEL_VALUE
 from broker.node_info import NodeInfo
 from broker.node_spec import NodeSpec
 from broker.types import Object
@@ -35,15 +37,19 @@ _PRESSURE_CONDITIONS = {
 controller adds these conditions as Unknown to a Node without them when its lease expires."""
 _DECLARED_FEATURES = ["ExtendWebSocketsToKubelet"]
 """Sorted. The API server sends a WebSocket of exec, attach and port-forward on as it is, instead of as SPDY."""
+_TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
 
 
 class NodeReport(NamedTuple):
-    """Node capacity, conditions and addresses, as reported by the provider."""
+    """A node as reported by the provider; labels, taints and allocatable resources by the extension `nodes`."""
 
     capacity: Mapping[str, str] = {}
     conditions: tuple[Object, ...] = ()
     addresses: tuple[Object, ...] = ()
+    labels: Mapping[str, str] = {}
+    taints: tuple[Object, ...] = ()
+    allocatable: Mapping[str, str] = {}
 
 
 class NotReady(NamedTuple):
@@ -57,6 +63,18 @@ def with_own_taints(taints: Sequence[Object], spec: NodeSpec) -> list[Object]:
     """Return taints with those of a spec added, and those that it is not to have removed; others are kept."""
     own = {taint["key"] for taint in spec.taints} | spec.absent_taints
     return [*(taint for taint in taints if taint["key"] not in own), *spec.taints]
+
+
+def completed(spec: NodeSpec, report: NodeReport) -> NodeSpec:
+    """Return a spec with the labels and taints of a report; those of the spec take precedence by their key.
+
+    An adopted Node keeps those that another client has made.
+    """
+    if spec.is_adopted:
+        return spec
+    own = {taint["key"] for taint in spec.taints} | spec.absent_taints
+    taints = (taint for taint in report.taints if taint["key"] not in own)
+    return replace(spec, labels={**report.labels, **spec.labels}, taints=(*spec.taints, *taints))
 
 
 def new_node(spec: NodeSpec, labels: Mapping[str, str], status: Object) -> Object:
@@ -79,6 +97,10 @@ def drop_invalid(report: NodeReport) -> NodeReport:
         {name: quantity for name, quantity in report.capacity.items() if _is_quantity(quantity)},
         tuple(condition for condition in report.conditions if isinstance(condition.get("type"), str)),
         tuple(address for address in report.addresses if _is_address(address)),
+        {name: value for name, value in report.labels.items() if _is_label(name, value)},
+        # A node has one taint of each key and effect.
+        tuple({(t["key"], t["effect"]): t for t in report.taints if _is_taint(t)}.values()),
+        {name: quantity for name, quantity in report.allocatable.items() if _is_quantity(quantity)},
     )
 
 
@@ -279,6 +301,18 @@ def _is_quantity(text: str) -> bool:
         return parse_quantity(text) >= 0
     except ValueError:
         return False
+
+
+def _is_label(name: object, value: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(value, str)
+        and bool(LABEL_NAME.fullmatch(name) and LABEL_VALUE.fullmatch(value))
+    )
+
+
+def _is_taint(taint: Object) -> bool:
+    return _is_label(taint.get("key"), taint.get("value") or "") and taint.get("effect") in _TAINT_EFFECTS
 
 
 def _is_address(address: Object) -> bool:

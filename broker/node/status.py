@@ -54,15 +54,15 @@ class NodeStatus:
 
         The capacity of an adopted Node is that which the other client has set.
         """
-        spec, capacity = self.spec, dict(self._reporter.report.capacity)
-        allocatable: dict[str, str] = {}
+        spec, report = self.spec, self._reporter.of(self._node.name)
+        capacity, allocatable = dict(report.capacity), dict(report.allocatable)
         if spec.is_adopted and self._stored.get("capacity"):
             capacity = dict(self._stored["capacity"])
             allocatable = dict(self._stored.get("allocatable") or {})
         capacity |= spec.capacity
         self._node.capacity = capacity
-        self._node.allocatable = {**capacity, **allocatable, **spec.allocatable}
-        self._node.addresses = self._reporter.addresses
+        self._node.allocatable = {**capacity, **allocatable, **spec.capacity, **spec.allocatable}
+        self._node.addresses = list(report.addresses)
         self._node.ready = self._reporter.ready
 
     def current(self, not_ready: NotReady | None = None) -> Object:
@@ -78,7 +78,7 @@ class NodeStatus:
         status = node_status(
             self.spec,
             self._node,
-            self._reporter.report.conditions,
+            self._reporter.of(self._node.name).conditions,
             not_ready=not_ready,
             before=self._conditions,
             port=self._port,

@@ -20,7 +20,8 @@ from broker.backoff import Backoff
 from broker.errors import ProviderError
 from broker.pods.provider_state import ProviderStates
 from broker.pods.workqueue import WorkQueue
-from broker.provider import Changes, ProviderClient
+from broker.provider import ProviderClient
+from broker.provider_answer import Changes
 from broker.types import PodReference
 
 _WAIT = 50.0

@@ -249,7 +249,20 @@ def test_invalid_values_are_dropped_from_a_report() -> None:
             {"type": "Hostname", "address": ""},
             {"address": "10.0.0.1"},
         ),
+        {"zone": "a", "a zone": "a", "tier": "no value"},
+        (
+            {"key": "spot", "effect": "NoSchedule"},
+            {"key": "spot", "value": "yes", "effect": "NoSchedule"},
+            {"key": "spot", "effect": "Never"},
+            {"effect": "NoSchedule"},
+        ),
+        {"cpu": "3", "memory": "some"},
     )
     assert drop_invalid(report) == NodeReport(
-        {"cpu": "4"}, ({"type": "Ready", "status": "True"},), ({"type": "InternalIP", "address": "10.0.0.1"},)
+        {"cpu": "4"},
+        ({"type": "Ready", "status": "True"},),
+        ({"type": "InternalIP", "address": "10.0.0.1"},),
+        {"zone": "a"},
+        ({"key": "spot", "value": "yes", "effect": "NoSchedule"},),
+        {"cpu": "3"},
     )

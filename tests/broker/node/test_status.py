@@ -134,7 +134,7 @@ async def test_conditions_of_other_parties_stay(api: ApiServer, parts: NodeParts
 async def test_an_unresolvable_host_name_is_not_published(
     parts: NodeParts, status: NodeStatus, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def addresses(_: ProviderClient) -> list[Object]:
+    async def addresses(_: ProviderClient, node: str | None = None) -> list[Object]:
         names = ("localhost", "no-such-host.invalid")
         return [{"type": "Hostname", "address": name} for name in names]
 

@@ -15,7 +15,8 @@ from broker.pods.provider_state import ProviderStates, Termination
 from broker.pods.status_source import StatusSource
 from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
-from broker.provider import Changes, DeletedPod, ProviderClient, StatusChange
+from broker.provider import ProviderClient
+from broker.provider_answer import Changes, DeletedPod, StatusChange
 from tests.pods import a_pod
 
 pytestmark = pytest.mark.looptime
