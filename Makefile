@@ -62,6 +62,10 @@ benchmark-streams: .venv/run ## Measure exec at a provider or a node: make bench
 benchmark-stats: .venv/run ## Measure a scrape of a node or a provider: make benchmark-stats ARGS='--help'
 	@$(BIN)/python -m benchmarks.stats $(ARGS)
 
+.PHONY: benchmark-pages
+benchmark-pages: .venv/run ## Measure the pages of the dashboard with 50,000 pods: make benchmark-pages ARGS='--help'
+	@$(BIN)/python -m benchmarks.pages $(ARGS)
+
 .PHONY: screenshots
 screenshots: .venv/dev ## Make the screenshots of README and docs, with Chromium
 	$(BIN)/python -m docs.screenshots

@@ -11,6 +11,7 @@ class Table:
     title: str
     columns: list[str]
     rows: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    has_ratios: bool = True
 
     def add(self, row: str, column: str, sample: float) -> None:
         """Add the sample of a round."""
@@ -23,10 +24,14 @@ class Table:
         self.add(f"{row}p99 ms", column, latencies[-(-len(latencies) * 99 // 100) - 1] * 1000)
 
     def __str__(self) -> str:
-        lines = [["", *self.columns, *(f"{self.columns[0]}/{other}" for other in self.columns[1:])]]
+        others = self.columns[1:] if self.has_ratios else []
+        lines = [["", *self.columns, *(f"{self.columns[0]}/{other}" for other in others)]]
         for row, samples in self.rows.items():
             series = [samples.get(column, []) for column in self.columns]
-            series += [[a / b for a, b in zip(series[0], other, strict=False) if b] for other in series[1:]]
+            series += [
+                [a / b for a, b in zip(series[0], other, strict=False) if b]
+                for other in series[1 : 1 + len(others)]
+            ]
             cells = [statistics.median(values) if values else None for values in series]
             texts = ["-" if cell is None else f"{cell:,.{0 if cell >= 1000 else 2}f}" for cell in cells]
             lines.append([row, *texts])
