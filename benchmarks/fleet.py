@@ -1,8 +1,8 @@
 """Measure a fleet: how fast its nodes become ready, what they cost while idle, and pods on all of them.
 
 The nodes are created here, with a mark for the process that takes them on, and deleted at the end, also after
-Ctrl-C. With --peer-mark, two such processes are measured alternately, round by round (A B A B ...), in one table: a
-cell is the median over the rounds, a ratio is the median of the ratios per round.
+Ctrl-C. With --peer-mark, two such processes are measured alternately, round by round; the table is that of
+`benchmarks/node.py`.
 
 A broker takes on nodes with the default mark by the fleet file `adopt: {benchmark.example/fleet: a}`; KWOK those
 with `kwok.x-k8s.io/node=fake`. All times are measured by a client of the API server: from sending the create of a
