@@ -24,9 +24,19 @@ def redact_pod(pod: dict[str, Any]) -> dict[str, Any]:
     metadata = pod.get("metadata")
     if isinstance(metadata, dict) and _APPLIED in (metadata.get("annotations") or {}):
         shown["metadata"] = {**metadata, "annotations": {**metadata["annotations"], _APPLIED: MASK}}
+    masked: dict[str, Any] = mask_values(shown, pod)
+    return masked
+
+
+def mask_values(document: Any, pod: dict[str, Any]) -> Any:
+    """Return a copy of a document with the environment values of a Pod replaced by `…` in every string.
+
+    >>> pod = {"spec": {"containers": [{"env": [{"name": "KEY", "value": "secret"}]}]}}
+    >>> mask_values({"message": "no such key: secret"}, pod)
+    {'message': 'no such key: …'}
+    """
     values = {value for value in _values(pod) if len(value) >= _SHORTEST_SECRET} - _names(pod)
-    without: dict[str, Any] = _without(shown, sorted(values, key=len, reverse=True))
-    return without
+    return _without(document, sorted(values, key=len, reverse=True))
 
 
 def _containers(containers: Any) -> Any:

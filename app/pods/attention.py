@@ -74,7 +74,12 @@ PROBLEMS = {
             *("PreCreateHookError", "PreStartHookError", "PostStartHookError"),
         ],
     ),
-    "lost": Problem("Lost", "The node lost it; its controller creates another.", statuses=["NodeLost"]),
+    # kubectl shows ContainerStatusUnknown also for a pod that was evicted.
+    "lost": Problem(
+        "Lost or evicted",
+        "Read the message of the pod; its controller creates another.",
+        statuses=["NodeLost", "ContainerStatusUnknown"],
+    ),
     "evicted": Problem("Evicted", "The node was short of what the pod used.", statuses=["Evicted", "Preempting"]),
     "failed": Problem("Failed", "Read the log and the exit code.", statuses=["Error", "ContainerCannotRun"]),
     "pending": Problem("Pending for long", "Read the events and the conditions of the pod.", "progressing"),

@@ -22,7 +22,10 @@ def headline(history: PodHistory, *, now: datetime) -> list[str]:
     columns = current.columns(now)
     # A pod that waits, runs and fails in turn is in CrashLoopBackOff since it failed last.
     parts = [f"{columns.status} for {format_age(now - current.since)}"]
-    parts += _failure(StatusOutline.of(current.status))
+    reason = current.status.get("reason")
+    if reason and reason != columns.status:  # of the pod, such as Evicted: kubectl shows that of a container
+        parts.append(reason)
+    parts += [part for part in _failure(StatusOutline.of(current.status)) if part != columns.status]
     if columns.restarts:
         parts.append(f"{columns.restarts} restart{'s' if columns.restarts > 1 else ''}")
     if columns.ready_containers < columns.containers and current.status.get("phase") == "Running":

@@ -10,7 +10,7 @@ import yaml
 from app.core.errors import InvalidRequest, NotFound
 from app.db.statement import Row
 from app.kubernetes.pod import Manifest
-from app.kubernetes.redact import redact_pod
+from app.kubernetes.redact import mask_values, redact_pod
 from app.kubernetes.resources import pod_limits
 from app.pods.explain import PodHistory, explain
 from app.pods.headline import headline
@@ -72,12 +72,17 @@ def pod() -> Response:
         record=record,
         is_deleted=history.deletion_before(shown_at) is not None,
         headline=headline(history, now=shown_at),
-        sentences=[
-            *explain(history, now=shown_at),
-            *get_services().usage.sentences(record.uid, at=shown_at),
-            *get_services().volumes.sentences(record.uid, at=shown_at),
-        ],
+        sentences=mask_values(
+            [
+                *explain(history, now=shown_at),
+                *get_services().usage.sentences(record.uid, at=shown_at),
+                *get_services().volumes.sentences(record.uid, at=shown_at),
+            ],
+            document,
+        ),
         status=current.status if current else None,
+        message=mask_values(current.status.get("message"), document) if current else None,
+        conditions=mask_values(current.status.get("conditions") or [], document) if current else [],
         columns=current.columns if current else None,
         folds=fold(listed),
         more_scheduled=len(entries) - len(listed),
@@ -128,12 +133,21 @@ def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[s
             "requests": (container.get("resources") or {}).get("requests") or {},
             "limits": (container.get("resources") or {}).get("limits") or {},
             "state": container_state(statuses.get(container.get("name"), {})),
-            "last": (statuses.get(container.get("name"), {}).get("lastState") or {}).get("terminated"),
+            "message": mask_values(_message(statuses.get(container.get("name"), {})), document),
+            "last": mask_values(
+                (statuses.get(container.get("name"), {}).get("lastState") or {}).get("terminated"), document
+            ),
             "restarts": statuses.get(container.get("name"), {}).get("restartCount", 0),
         }
         for field, kind in (("initContainers", "init"), ("containers", ""), ("ephemeralContainers", "ephemeral"))
         for container in document["spec"].get(field) or ()
     ]
+
+
+def _message(status: dict[str, Any]) -> str | None:
+    """Return why a container waits or has ended, as the runtime says it."""
+    state = status.get("state") or {}
+    return (state.get("waiting") or state.get("terminated") or {}).get("message")
 
 
 def _pod_usage(record: Row, shown_at: datetime) -> Usage | None:

@@ -16,6 +16,7 @@ from app.core.errors import InvalidRequest
 from app.core.timestamps import parse_duration
 from app.services import get_services
 from app.web.query import Query, TimeUtc, parse_time_utc
+from app.web.ui.formats import iso, span
 
 PARAMETERS = ("at", "from", "to")
 """The parameters that links keep from page to page."""
@@ -60,6 +61,13 @@ class ShownTime(NamedTuple):
     def window(self) -> tuple[datetime, datetime]:
         """The range, else the hour up to the shown time."""
         return self.start or self.end - DEFAULT_WINDOW, self.end
+
+    @property
+    def window_parameters(self) -> dict[str, str | None]:
+        """The parameters of a URL that turn the window into a range; none where it is one."""
+        if self.start:
+            return {}
+        return {"at": None, "from": span(DEFAULT_WINDOW), "to": iso(self.moment) if self.moment else None}
 
 
 class PageQuery(Query):

@@ -44,6 +44,7 @@ def test_pods_are_grouped_by_what_is_wrong(client: FlaskClient, clock: Clock, se
         failing("crashes", "CrashLoopBackOff"),
         failing("big", "OOMKilled"),
         failing("no-image", "ImagePullBackOff"),
+        failing("evicted", "Evicted"),
         failing("unready", "ReadinessProbe", containers=[a_container(readinessProbe={"httpGet": {"port": 80}})]),
         a_pod("done", restartPolicy="Never", metadata={"annotations": {f"{ANNOTATION}/run-for": "1s"}}),
     ):
@@ -56,6 +57,7 @@ def test_pods_are_grouped_by_what_is_wrong(client: FlaskClient, clock: Clock, se
         "crash-loop": ["crashes"],
         "oom-killed": ["big"],
         "image-pull": ["no-image"],
+        "lost": ["evicted"],
         "not-ready": ["unready"],
     }
     assert groups == services.attention.groups(clock()), "a past time and the present agree"

@@ -1,6 +1,8 @@
 """The overview: what needs attention, with links to the pods; charts as tables."""
 
 import re
+from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -75,6 +77,9 @@ def test_refused_requests_need_attention_within_the_range(client: FlaskClient, c
     clock.advance(2 * 3600)
 
     assert "Refused" not in get(client, "/ui/")
+    assert links(
+        client.get("/ui/", query_string={"at": rfc3339_micro(clock() - timedelta(hours=1.5))}).text, "refused"
+    ) == [f"/ui/audit?from=1h&amp;to={rfc3339_micro(clock() - timedelta(hours=1.5))}&amp;refused=true"]
     page = client.get("/ui/", query_string={"from": "3h"}).text
     assert '<b class="bad">404</b>' in page
     assert links(page, "refused") == ["/ui/audit?from=3h&amp;refused=true"]
@@ -114,6 +119,18 @@ def test_a_count_is_that_of_the_list(client: FlaskClient, clock: Clock) -> None:
             assert page.count("data-row") == count, query
             assert page.count('class="badge failing"') == (0 if "healthy" in query else count)
     assert "problem: must be one of crash-loop" in get(client, "/ui/pods", 400, problem="x")
+
+
+def test_no_two_elements_have_the_same_id(client: FlaskClient, clock: Clock) -> None:
+    for name in ("a", "b"):
+        pod = put_on(client, a_pod(name))
+        pod["metadata"]["labels"] = {"changed": "yes"}
+        assert client.put("/updatePod", json=pod).status_code == 200
+    clock.advance(10)
+
+    for path in ("/ui/", "/ui/pods", "/ui/audit", f"/ui/pod?uid={pod['metadata']['uid']}"):
+        ids = Counter(re.findall(r' id="([^"]*)"', client.get(path).text))
+        assert [name for name, count in ids.items() if count > 1] == [], path
 
 
 def test_a_crashing_container_is_as_red_as_its_pod(client: FlaskClient, clock: Clock) -> None:

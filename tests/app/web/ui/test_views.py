@@ -369,6 +369,18 @@ def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> 
     assert "PASSWORD" in pages
 
 
+def test_messages_have_no_environment_values(client: FlaskClient, clock: Clock) -> None:
+    pod = a_pod(containers=[a_container(env=[{"name": "HINT", "value": "low on resource"}])])
+    pod["metadata"]["annotations"] = {"synthetic.virtual-kubelet.io/fail": "Evicted"}
+    put_on(client, pod)
+    clock.advance(60)
+
+    page = client.get("/ui/pod", query_string={"uid": uid(pod)}).text
+
+    assert "The node was …: memory." in page
+    assert "low on resource" not in page
+
+
 def test_pages_have_a_content_security_policy(client: FlaskClient) -> None:
     for answer in every_page(client, put_on(client, a_pod())):
         policy = answer.headers["Content-Security-Policy"]

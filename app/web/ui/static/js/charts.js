@@ -86,7 +86,6 @@ const draw = (figure) => {
     width: place.clientWidth,
     height: HEIGHT,
     padding: [8, 12, 0, 0],
-    ms: 1,
     tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     cursor: { sync: { key: "overview" }, drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
     bands: kind === "stack" ? lines.slice(1).map((_, index) => ({ series: [index + 1, index + 2] })) : undefined,

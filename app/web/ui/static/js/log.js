@@ -18,7 +18,7 @@ const receive = async (response, lines) => {
 export const startLog = () => {
   const link = document.getElementById("follow");
   const lines = document.getElementById("lines");
-  if (!link) return;
+  if (!link || !lines) return; // a search found no line
   let following = null;
 
   const follow = async () => {
