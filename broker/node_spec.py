@@ -7,6 +7,8 @@ from broker.settings import Settings
 from broker.types import Object
 
 ROLE_LABEL = "kubernetes.io/role"
+FLEET_LABEL = "fleet.virtual-kubelet.io/name"
+"""Name of the fleet that the Node was made for."""
 
 
 @dataclass(frozen=True)

@@ -103,13 +103,12 @@ class Member:
 
         Raises:
             LeaseLost: another broker has taken the lease.
+            NotFound: the Node of another client, which is to be adopted, does not exist.
         """
         if self.spec.register_delay and not await exists():
             await asyncio.sleep(self.spec.register_delay)
         await self.lease.wait_until_free()
-        async with self._shared.registering:
-            self.status.apply_report()
-            await self.registration.register()
+        await self.registration.register(self._shared.registering)
         self.is_registered = True
         await self._until_not_cut_off()
         await self.lease.acquire()
@@ -125,6 +124,7 @@ class Member:
             Seconds until the next heartbeat of the status; None: the node is not registered.
 
         Raises:
+            NotOurs: the Node was deleted, and somebody else has made another.
             ApiError: retry.
         """
         if not self.is_registered:
@@ -161,12 +161,16 @@ class Member:
 
     def observe(self, node: Object) -> None:
         """Take a change of the Node by any client into account."""
-        if not self.is_registered:
+        if not self.is_registered or not self.registration.is_ours(node):
             return
         self.registration.observe(node)
         self._apply_faults()
         if not (self.registration.is_current and self.status.is_current):
             self._on_due(PERIOD)
+
+    def give_up(self) -> None:
+        """Write nothing from now on: neither the Node, its lease nor its pods."""
+        self.is_registered = self.info.holds_lease = False
 
     async def _read_again(self) -> None:
         """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
@@ -205,7 +209,7 @@ class Member:
             ApiError: the node could not be written.
             LeaseLost: another broker has taken the lease.
         """
-        if self.info.uid and not self.info.is_cut_off:
+        if self.is_registered and self.info.uid and not self.info.is_cut_off:
             await self.lease.renew()  # the node may have been taken over during a pause
             await self.status.write(self.status.current(_SHUTDOWN))
             await self.lease.release()

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from broker.fleet.schema import FleetFile, Pool
-from broker.node_spec import NodeSpec
+from broker.node_spec import FLEET_LABEL, NodeSpec
 from broker.settings import Settings
 
-FLEET_LABEL = "fleet.virtual-kubelet.io/name"
 POOL_LABEL = "fleet.virtual-kubelet.io/pool"
 DRAIN_ANNOTATION = "fleet.virtual-kubelet.io/drain"
 """`true` on a node that is drained before it is removed."""

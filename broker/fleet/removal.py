@@ -7,12 +7,13 @@ Source: `staging/src/k8s.io/kubectl/pkg/drain/drain.go`.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
-from broker.kubernetes.errors import ApiError, NotFound
+from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.node.leases import LEASES
 from broker.pods.store import PodStore, StoredPod
 
@@ -54,23 +55,27 @@ class Removal:
             refused = [pod for pod in pods if not pod.is_terminating and not await self._evict(pod)]
             await asyncio.sleep(_EVICTION_RETRY if refused else _POLL)
 
-    async def delete(self, node: str) -> None:
-        """Delete a Node and its Lease."""
-        for path in (f"/api/v1/nodes/{node}", f"{LEASES}/{node}"):
+    async def delete(self, node: str, uid: str) -> None:
+        """Delete a Node and its Lease; neither where the Node has another UID, as somebody else has made it."""
+        wanted = {"preconditions": {"uid": uid}}
+        for path, options in ((f"/api/v1/nodes/{node}", wanted), (f"{LEASES}/{node}", None)):
             backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
             while True:
                 try:
-                    await self._client.delete(path)
+                    await self._client.delete(path, options)
                     break
                 except NotFound:
                     break
+                except Conflict as exc:
+                    log.warning("node not deleted", path=path, error=str(exc))
+                    return
                 except ApiError as exc:
                     log.warning("node not deleted", path=path, error=str(exc))
                     await asyncio.sleep(backoff.after(exc))
 
-    async def wait_for_pods(self, node: str) -> None:
-        """Return when Kubernetes has no pods on a node."""
-        while self._store.stored_on(node):
+    async def wait_for_pods(self, node: str, *, unless: Callable[[], bool]) -> None:
+        """Return when Kubernetes has no pods on a node, or when `unless` returns that they may stay."""
+        while self._store.stored_on(node) and not unless():
             await asyncio.sleep(_POLL)
 
     def _to_evict(self, node: str) -> list[StoredPod]:

@@ -4,7 +4,7 @@ The fields that the broker owns (its labels, its taints) are written again where
 """
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 
 import structlog
@@ -15,13 +15,21 @@ from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidde
 from broker.node.manifest import new_node, with_own_taints
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
-from broker.node_spec import ROLE_LABEL, NodeSpec
+from broker.node_spec import FLEET_LABEL, ROLE_LABEL, NodeSpec
 from broker.types import Object
 
 _RETRY, _RETRY_LIMIT = 0.1, 7.0
 """Seconds: the kubelet's."""
 
 log = structlog.get_logger()
+
+
+class NotOurs(AlreadyExists):
+    """Somebody else has made a Node of this name. It is left alone."""
+
+    def __init__(self, fleet: str) -> None:
+        message = f"somebody else has made a Node of this name: it is without the label {FLEET_LABEL}={fleet}"
+        super().__init__(409, "AlreadyExists", message)
 
 
 class Registration:
@@ -52,13 +60,23 @@ class Registration:
         self._labels = {**gone, **spec.labels}
         self._spec = replace(spec, absent_taints=spec.absent_taints | taints)
 
-    async def register(self) -> None:
-        """Create the Node, or adopt the existing one; retry until that succeeds."""
+    async def register(self, turn: AbstractAsyncContextManager[object] | None = None) -> None:
+        """Create the Node, or adopt the existing one; retry until that succeeds.
+
+        Args:
+            turn: is held during each attempt, and not between them: a Node that is refused delays no other.
+
+        Raises:
+            NotFound: the Node of another client, which is to be adopted, does not exist.
+        """
         backoff = Backoff(_RETRY, _RETRY_LIMIT, jitter=lambda: self._random.uniform(1, 1.5))
         while True:
             try:
-                await self.register_once()
+                async with turn or nullcontext():
+                    await self.register_once()
             except ApiError as exc:
+                if self._spec.is_adopted and isinstance(exc, NotFound):
+                    raise
                 delay = backoff.after(exc)
                 log.warning("node not registered", node=self._node.name, error=str(exc), retry_in=round(delay, 1))
                 await asyncio.sleep(delay)
@@ -69,8 +87,10 @@ class Registration:
         """Create the Node, or adopt the existing one.
 
         Raises:
+            NotOurs: somebody else has made it.
             ApiError: the Node was not read or not written.
         """
+        self._status.apply_report()
         node, is_new = await self._create_or_adopt()
         self.observe(node)
         self._status.adopt(node.get("status") or {}, is_new=is_new)
@@ -82,12 +102,13 @@ class Registration:
         This is for the end of an interruption, when the connection of the watch may be broken without a sign.
 
         Raises:
+            NotOurs: the Node was deleted, and somebody else has made another.
             ApiError: the Node was not read or not written.
         """
         try:
-            self.observe(await self._client.get(self._path))
+            self.observe(self._ours(await self._client.get(self._path)))
         except NotFound:
-            await self.register()
+            await self.register_once()
         await self.restore()
         await self._status.write_if_due()
 
@@ -105,6 +126,17 @@ class Registration:
         if self._may_patch:
             with suppress(Conflict):  # the watch delivers the newer Node
                 self.observe(await self._adopt(self._observed))
+
+    def is_ours(self, node: Object) -> bool:
+        """Return whether a Node is this one: it is known, or was made for the fleet.
+
+        A single node has no such mark, and adopts any Node of its name. So does one that a fault has made vanish:
+        who creates it again calls it back.
+        """
+        metadata, fleet = node["metadata"], self._spec.labels.get(FLEET_LABEL)
+        if fleet is None or metadata["uid"] == self._node.uid or self._node.has_vanished:
+            return True
+        return bool((metadata.get("labels") or {}).get(FLEET_LABEL) == fleet)
 
     def observe(self, node: Object) -> None:
         """Record the Node in Kubernetes."""
@@ -125,11 +157,21 @@ class Registration:
         try:
             return await self._client.create("/api/v1/nodes", node), True
         except AlreadyExists:
-            return await self._adopt(await self._client.get(self._path)), False
+            return await self._adopt(self._ours(await self._client.get(self._path))), False
         except Forbidden as exc:
             if not self._drop_role_label(exc):
                 raise
             return await self._create_or_adopt()
+
+    def _ours(self, node: Object) -> Object:
+        """Return a Node that is this one.
+
+        Raises:
+            NotOurs: it is not.
+        """
+        if not self.is_ours(node):
+            raise NotOurs(self._spec.labels[FLEET_LABEL])
+        return node
 
     def _drop_role_label(self, exc: Forbidden) -> bool:
         """Drop the role label if it caused the error: the NodeRestriction admission plugin forbids it.
