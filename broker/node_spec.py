@@ -18,6 +18,7 @@ class NodeSpec:
     Attributes:
         name: name of the node.
         labels: labels that the broker sets; others stay.
+        absent_labels: labels that are removed.
         annotations: annotations that the broker sets when it creates the Node.
         taints: taints that the broker sets; those with other keys stay.
         absent_taints: keys of taints that are removed.
@@ -36,6 +37,7 @@ class NodeSpec:
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    absent_labels: frozenset[str] = frozenset()
     annotations: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Object, ...] = ()
     absent_taints: frozenset[str] = frozenset()

@@ -1,9 +1,11 @@
 """Make the screenshots of README and docs: `make screenshots`.
 
 An hour of a node is recorded by the provider itself, with a clock that goes ahead in steps. Then the provider
-serves this record, and Chromium opens its pages. So a screenshot shows what the dashboard shows.
+serves this record, and Chromium opens its pages. So a screenshot shows what the dashboard shows. `docs/images` has
+the few that documents show; `--all DIRECTORY` makes one of each page in every size and theme, to look at.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -13,11 +15,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from playwright.sync_api import sync_playwright
@@ -28,6 +31,7 @@ from app.db.migrate import upgrade
 
 IMAGES = Path(__file__).parent / "images"
 BROKER = {"User-Agent": "virtual-kubelet-web-broker"}
+Theme = Literal["light", "dark"]
 DOMAIN = "synthetic.virtual-kubelet.io"
 CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "110"}
 STEP = timedelta(seconds=20)
@@ -45,8 +49,12 @@ PLAN: list[tuple[int, str, str, str, int, dict[str, str]]] = [
     (57, "batch", "report", "9", 1, {"start_delay": "2h"}),
 ]
 """Minute, namespace, name, version, number of pods, and options of :meth:`Recorder._pod`."""
-PAGES = {"overview": "/ui/", "pods": "/ui/pods", "audit": "/ui/audit"}
+CRASHING = ("payments", "api-13-0", "api:13")
+"""Namespace, name and image of the pod whose page is shown."""
 SIZES = {"": (1280, 900), "-phone": (390, 844)}
+THEMES: Sequence[Theme] = ("light", "dark")
+SHOWN = {"overview-light", "overview-phone-dark", "pod-dark", "filtered-light"}
+"""The screenshots that documents show."""
 
 
 class Recorder:
@@ -77,17 +85,24 @@ class Recorder:
                     pod = self._pod(namespace, f"{name}-{version}-{number}", f"{name}:{version}", **options)
                     self._send("POST", "/createPod", pod)
         if minute == 55:
-            self._send("DELETE", "/deletePod", self._pod("shop", "web-40-0", "web:40"))
+            self._send("DELETE", "/deletePod", self._pod("shop", "web-41-0", "web:41"))
+            self._send("DELETE", "/deletePod", self._pod("shop", "web-39-0", "web:39"))  # which is not there
+        if minute == 60:
+            for number in range(3):
+                patched = self._pod("shop", f"cart-7-{number}", "cart:7", cpu="500m", memory="512Mi")
+                patched["spec"]["containers"][0]["image"] = "registry.example/cart:7.1"
+                patched["metadata"]["labels"]["track"] = "canary"
+                self._send("PUT", "/updatePod", patched)
         if minute % 2 == 0:
             self._job(minute // 2)
 
     def _job(self, number: int) -> None:
         """Create a job, and delete one that has completed."""
-        pod = self._pod("batch", f"import-{number:02}", "import:5", run_for=f"{60 + 7 * number % 60}s", cpu="1")
+        pod = self._pod("batch", f"import-{number:02}-0", "import:5", run_for=f"{60 + 7 * number % 60}s", cpu="1")
         pod["spec"]["restartPolicy"] = "Never"
         self._send("POST", "/createPod", pod)
         if number >= 5:
-            old = self._pod("batch", f"import-{number - 5:02}", "import:5")
+            old = self._pod("batch", f"import-{number - 5:02}-0", "import:5")
             old["metadata"]["deletionGracePeriodSeconds"] = 0
             self._send("DELETE", "/deletePod", old)
 
@@ -111,18 +126,32 @@ class Recorder:
         if options.get("fail") == "ReadinessProbe":
             container["readinessProbe"] = {"httpGet": {"path": "/ready", "port": 8080}}
         container["env"] = [{"name": "TOKEN", "value": "never-shown"}]
+        owner = {
+            "apiVersion": "batch/v1" if namespace == "batch" else "apps/v1",
+            "kind": "Job" if namespace == "batch" else "ReplicaSet",
+            "name": name.rpartition("-")[0],
+            "uid": uid_of(namespace, name.rpartition("-")[0]),
+            "controller": True,
+        }
         return {
             "metadata": {
                 "namespace": namespace,
                 "name": name,
-                "uid": str(uuid5(NAMESPACE_URL, f"{namespace}/{name}/{image}")),
-                "labels": {"app": name.rpartition("-")[0]}, "annotations": annotations,
+                "uid": uid_of(namespace, name, image),
+                "labels": {"app": image.partition(":")[0]},
+                "annotations": annotations,
+                "ownerReferences": [owner],
             },
             "spec": {"containers": [container], "restartPolicy": "Always"},
-        }  # fmt: skip
+        }
 
     def _send(self, method: str, path: str, pod: dict[str, Any]) -> None:
         self._client.open(path, method=method, json=pod, headers=BROKER)
+
+
+def uid_of(*names: str) -> str:
+    """Return the UID of an object with these names."""
+    return str(uuid5(NAMESPACE_URL, "/".join(names)))
 
 
 @contextmanager
@@ -153,35 +182,53 @@ def serve(database_url: str) -> Iterator[str]:
         server.wait(30)
 
 
-def photograph(url: str, pages: dict[str, str]) -> None:
-    """Save a screenshot of each page in both sizes and themes."""
+def photograph(url: str, pages: Mapping[str, str], *, wanted: Set[str] | None, directory: Path) -> None:
+    """Save screenshots of pages, each named by its page, size and theme.
+
+    Args:
+        wanted: the names of the screenshots to make; all where None.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("chromium is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for suffix, (width, height) in SIZES.items():
-            for theme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
-                for name, path in pages.items():
+        for (suffix, (width, height)), theme in product(SIZES.items(), THEMES):
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+            for name, path in pages.items():
+                picture = f"{name}{suffix}-{theme}"
+                if wanted is None or picture in wanted:
                     page.goto(url + path)
                     page.wait_for_timeout(500)
-                    page.screenshot(path=IMAGES / f"{name}{suffix}-{theme}.png")
-                page.close()
+                    page.screenshot(path=directory / f"{picture}.png")
+            page.close()
         browser.close()
 
 
 def main() -> None:
     """Record, serve, photograph."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--all", type=Path, metavar="DIRECTORY", help="make a screenshot of each page in every size and theme")
+    add("--serve", type=float, metavar="SECONDS", help="serve the record so long instead, and print the URL")
+    options = parser.parse_args()
+    pages = {
+        "overview": "/ui/",
+        "pods": "/ui/pods",
+        "filtered": "/ui/pods?selector=app+in+(api,index,mail)&sort=-restarts",
+        "pod": f"/ui/pod?uid={uid_of(*CRASHING)}",
+        "audit": "/ui/audit",
+    }
     with tempfile.TemporaryDirectory() as directory:
         database_url = f"sqlite:///{directory}/provider.db"
         Recorder(database_url, datetime.now(UTC)).record()
         with serve(database_url) as url:
-            if len(sys.argv) > 1 and sys.argv[1] == "serve":
+            if options.serve:
                 print(url, flush=True)  # noqa: T201
-                time.sleep(float(sys.argv[2]))
+                time.sleep(options.serve)
             else:
-                photograph(url, PAGES)
+                wanted = None if options.all else SHOWN
+                photograph(url, pages, wanted=wanted, directory=options.all or IMAGES)
 
 
 if __name__ == "__main__":

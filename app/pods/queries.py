@@ -237,7 +237,7 @@ class PodQueries:
             select(*_RECORD)
             .where(Pod.fleet == self._fleet.name, Pod.namespace == pod.namespace, Pod.name == pod.name)
             .where(Pod.id != pod.id)
-            .order_by(Pod.created_at.desc())
+            .order_by(Pod.id.desc())  # SQLite would follow the index of creation times, past all other pods
             .limit(_MAX_NAMESAKES)
         )
         with self._fleet.database.read() as connection:

@@ -45,9 +45,10 @@ _ENDED = ("Succeeded", "Failed")
 
 
 class Sample(NamedTuple):
-    """The pods at a time: their number by health, and the sums of the requests of those that have not ended."""
+    """The pods at a time: their number by health, and the number and the requests of those that have not ended."""
 
     pods: dict[Health, int]
+    active: int
     cpu_millicores: int
     memory_bytes: int
 
@@ -88,6 +89,7 @@ def _columns(source: Source, moment: Moment, *groups: Any) -> tuple[tuple[Any, .
     return groups, (
         *groups,
         func.count().label("pods"),
+        func.count(case((is_active, 1))).label("active"),
         func.coalesce(func.sum(case((is_active, source.cpu_millicores))), 0).label("cpu_millicores"),
         func.coalesce(func.sum(case((is_active, source.memory_bytes))), 0).label("memory_bytes"),
     )
@@ -124,7 +126,8 @@ class PodSeries:
         """Count the pods at a time by `namespace` and `health`; at present where None.
 
         Returns:
-            Rows with `pods`, and the requests of those that have not ended: `cpu_millicores` and `memory_bytes`.
+            Rows with `pods`, and of those that have not ended the number and the requests: `active`,
+            `cpu_millicores` and `memory_bytes`.
         """
         self._fleet.timelines.publish_due()
         moment = Moment.of(at or self._fleet.clock())
@@ -231,7 +234,10 @@ def sample_of(rows: Sequence[Row]) -> Sample:
     pods = dict.fromkeys(HEALTHS, 0)
     for row in rows:
         pods[row.health] += row.pods
-    return Sample(pods, int(sum(row.cpu_millicores for row in rows)), int(sum(row.memory_bytes for row in rows)))
+    active, cpu, memory = (
+        int(sum(getattr(row, name) for row in rows)) for name in ("active", "cpu_millicores", "memory_bytes")
+    )
+    return Sample(pods, active, cpu, memory)
 
 
 def _step(span: timedelta) -> timedelta:

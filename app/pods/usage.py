@@ -110,7 +110,7 @@ class UsageService:
 
         Args:
             namespace: only the pods of a namespace.
-            uids: only the pods with these UIDs.
+            uids: only the pods with these UIDs, in any order.
             selector: only the pods with these labels.
             node: only the pods on a node.
 
@@ -124,7 +124,7 @@ class UsageService:
             wanted.append(has_labels(selector))
         if node:
             wanted.append(Pod.node_name == node)
-        return [stats for chunk in self._chunks(at, *wanted) for stats in chunk]
+        return [stats for chunk in self._chunks(at, *wanted, is_sorted=uids is None) for stats in chunk]
 
     def sentences(self, uid: str, *, at: datetime) -> list[str]:
         """Return a sentence on the usage of a pod at a time; none if it is unknown or no container was running."""
@@ -171,7 +171,9 @@ class UsageService:
                         sums.add(usage, decode_status(row.status), during, histories.get(usage.controller or ""))
         return sums.levels
 
-    def _chunks(self, at: datetime | None, *wanted: ColumnElement[bool]) -> Generator[list[PodStats], None, None]:
+    def _chunks(
+        self, at: datetime | None, *wanted: ColumnElement[bool], is_sorted: bool = True
+    ) -> Generator[list[PodStats], None, None]:
         """Yield the usage of the pods in chunks that are not empty."""
         if not self.is_available:
             raise NotFound(f"the runtime {type(self._fleet.runtime).__name__} does not report usage")
@@ -180,6 +182,8 @@ class UsageService:
         query = _SELECT_STATUSES.where(
             status_at(now, or_written=at is None), existed_at(at) if at else Pod.deleted_at.is_(None), *wanted
         )
+        if not is_sorted:  # SQLite would follow the index of the order, past all other pods
+            query = query.order_by(None)
         second = now.replace(microsecond=0)
         histories: dict[str, ReadyHistory] = {}
         parameters = {"fleet": self._fleet.name}

@@ -103,11 +103,12 @@ class Member:
 
         Raises:
             LeaseLost: another broker has taken the lease.
-            NotFound: the Node of another client, which is to be adopted, does not exist.
+            NotFound: a Node to adopt is gone.
         """
         if self.spec.register_delay and not await exists():
             await asyncio.sleep(self.spec.register_delay)
         await self.lease.wait_until_free()
+        self.status.apply_report()
         await self.registration.register(self._shared.registering)
         self.is_registered = True
         await self._until_not_cut_off()

@@ -9,8 +9,9 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.fleet.member import PERIOD, Member, Shared
-from broker.fleet.pools import DRAIN_ANNOTATION, Fleet, adopted, member_of_fleet
+from broker.fleet.pools import Fleet, adopted, member_of_fleet
 from broker.fleet.removal import Removal
+from broker.fleet.schema import DRAIN_LABEL
 from broker.fleet.source import FleetSource
 from broker.kubernetes.errors import ApiError, NotFound
 from broker.kubernetes.objects import RawObject
@@ -193,6 +194,13 @@ class Members:
             task.cancel()
         del self._tasks[name][1:]
 
+    def _restart(self, member: Member, reason: str) -> None:
+        """Give a node up, and try again to register it."""
+        if tasks := self._tasks.get(member.info.name):
+            self._give_up(member, reason)
+            tasks[0].cancel()
+            self._start(member)
+
     def _remove(self, name: str) -> None:
         """Remove a node; later, where another broker runs it at present."""
         if name not in self._removing and self._members[name].lease.other is None:
@@ -201,14 +209,16 @@ class Members:
     async def _take_away(self, name: str) -> None:
         """Remove a node in order: drain it, stop it, delete it, and wait until its pods are gone."""
         member = self._members[name]
-        if member.spec.drain:
-            await self._removal.drain(name)
+        if member.spec.drain and not await self._removal.drain(name, unless=lambda: name in self._wanted):
+            del self._removing[name]
+            member.update(self._wanted[name])
+            return
         tasks = self._tasks.pop(name)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        was_registered, member.is_registered = member.is_registered, False
-        if was_registered and not member.spec.is_adopted:
+        is_registered, member.is_registered = member.is_registered, False
+        if is_registered and not member.spec.is_adopted:
             await self._removal.delete(name, member.info.uid)
         await self._removal.wait_for_pods(name, unless=lambda: self._returning(name) is not None)
         del self._removing[name]
@@ -232,7 +242,10 @@ class Members:
     def _activate(self, name: str) -> None:
         self.active.set()
         self._controller.resume(name)
-        if name not in self._wanted and not self._members[name].spec.is_adopted:
+        if name in self._wanted:
+            uncordon = self._removal.uncordon(self._members[name].registration.observed)
+            self._group.create_task(uncordon, name=f"uncordon {name}")
+        elif not self._members[name].spec.is_adopted:
             self._remove(name)
         if self._usage:
             evict = self._controller.evict(name, self._usage(name))
@@ -258,13 +271,6 @@ class Members:
             self._remove(name)
             return None
         return min(delay, PERIOD) if delay is not None and self._usage else delay
-
-    def _restart(self, member: Member, reason: str) -> None:
-        """Give a node up, and try again to register it."""
-        if tasks := self._tasks.get(member.info.name):
-            self._give_up(member, reason)
-            tasks[0].cancel()
-            self._start(member)
 
     def _apply_report(self) -> None:
         for member in self._members.values():
@@ -334,7 +340,7 @@ class Members:
         if self._is_adopted(marks):
             spec = adopted(settings, name)
         else:
-            spec = replace(member_of_fleet(settings, name), drain=marks.get(DRAIN_ANNOTATION) == "true")
+            spec = replace(member_of_fleet(settings, name), drain=marks.get(DRAIN_LABEL) == "true")
         if self._add(spec) and self.active.is_set():
             self._controller.add_nodes()
 

@@ -1,17 +1,15 @@
 """The nodes that the settings and the pools of a fleet describe."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from broker.fleet.schema import FleetFile, Pool
+from broker.fleet.schema import DRAIN_LABEL, POOL_LABEL, FleetFile, Pool
 from broker.node_spec import FLEET_LABEL, NodeSpec
 from broker.settings import Settings
+from broker.types import Object
 
-POOL_LABEL = "fleet.virtual-kubelet.io/pool"
-DRAIN_ANNOTATION = "fleet.virtual-kubelet.io/drain"
-"""`true` on a node that is drained before it is removed."""
 _ZONE, _REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 _METRICS_PATH = "metrics.k8s.io/resource-metrics-path"
 """Where metrics-server finds the metrics of a node that shares its port with others."""
@@ -68,19 +66,28 @@ def _nodes(settings: Settings, file: FleetFile, pool: Pool) -> Iterator[NodeSpec
         yield replace(
             spec,
             pool=pool.name,
-            labels={**spec.labels, POOL_LABEL: pool.name, **_topology(zone, pool.region), **pool.labels},
-            annotations={
-                **spec.annotations,
-                **({DRAIN_ANNOTATION: "true"} if pool.drain else {}),
-                **pool.annotations,
+            labels={
+                **spec.labels,
+                POOL_LABEL: pool.name,
+                **({DRAIN_LABEL: "true"} if pool.drain else {}),
+                **_topology(zone, pool.region),
+                **pool.labels,
             },
-            taints=(*spec.taints, *taints),
+            absent_labels=frozenset({DRAIN_LABEL} if not pool.drain else ()),
+            annotations={**spec.annotations, **pool.annotations},
+            taints=(*_without(spec.taints, taints), *taints),
             capacity=pool.capacity,
             allocatable=pool.allocatable,
             register_delay=pool.register_delay + pool.register_jitter * random.random(),
             start_delay=pool.start_delay,
             drain=pool.drain,
         )
+
+
+def _without(taints: Iterable[Object], others: Sequence[Object]) -> Iterator[Object]:
+    """Yield the taints that have not the key and effect of others: those of a node are unique in both."""
+    keys = {(other["key"], other["effect"]) for other in others}
+    return (taint for taint in taints if (taint["key"], taint["effect"]) not in keys)
 
 
 def _topology(zone: str | None, region: str | None) -> dict[str, str]:

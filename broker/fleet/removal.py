@@ -16,6 +16,10 @@ from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.node.leases import LEASES
 from broker.pods.store import PodStore, StoredPod
+from broker.types import Object
+
+CORDON = "fleet.virtual-kubelet.io/cordoned"
+"""Annotation of a Node that is cordoned for its removal."""
 
 _POLL = 1.0
 """Seconds between two looks at the pods of a node that is removed."""
@@ -38,26 +42,50 @@ class Removal:
         self._client = dependencies.client
         self._store = store
 
-    async def drain(self, node: str) -> None:
-        """Cordon a node and evict its pods, except those of DaemonSets; return when they have left."""
+    async def drain(self, node: str, *, unless: Callable[[], bool]) -> bool:
+        """Cordon a node and evict its pods, except those of DaemonSets; return when they have left.
+
+        Args:
+            node: name of the node.
+            unless: returns whether the node is to stay after all: it is then uncordoned.
+
+        Returns:
+            Whether the node is drained.
+        """
         log.info("node is drained", node=node)
+        await self._patch(node, _cordon)
+        while pods := self._to_evict(node):
+            if unless():
+                log.info("node is no longer drained", node=node)
+                await self._patch(node, _uncordon)
+                return False
+            refused = [pod for pod in pods if not pod.is_terminating and not await self._evict(pod)]
+            await asyncio.sleep(_EVICTION_RETRY if refused else _POLL)
+        return True
+
+    async def uncordon(self, node: Object) -> None:
+        """Undo the cordon of a drain that was not finished, by an earlier broker; that of a user stays."""
+        if _uncordon(node):
+            await self._patch(node["metadata"]["name"], _uncordon)
+
+    async def _patch(self, name: str, change: Callable[[Object], Object | None]) -> None:
+        """Change a Node; retry until that succeeds."""
+        path = f"/api/v1/nodes/{name}"
         backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
         while True:
             try:
-                await self._client.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}})
-                break
+                if patch := change(await self._client.get(path)):
+                    await self._client.patch(path, patch)
+                return
             except NotFound:
                 return
             except ApiError as exc:
-                log.warning("node not cordoned", node=node, error=str(exc))
+                log.warning("node not cordoned or uncordoned", node=name, error=str(exc))
                 await asyncio.sleep(backoff.after(exc))
-        while pods := self._to_evict(node):
-            refused = [pod for pod in pods if not pod.is_terminating and not await self._evict(pod)]
-            await asyncio.sleep(_EVICTION_RETRY if refused else _POLL)
 
     async def delete(self, node: str, uid: str) -> None:
         """Delete a Node and its Lease; neither where the Node has another UID, as somebody else has made it."""
-        wanted = {"preconditions": {"uid": uid}}
+        wanted = {"preconditions": {"uid": uid}} if uid else None
         for path, options in ((f"/api/v1/nodes/{node}", wanted), (f"{LEASES}/{node}", None)):
             backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
             while True:
@@ -74,7 +102,7 @@ class Removal:
                     await asyncio.sleep(backoff.after(exc))
 
     async def wait_for_pods(self, node: str, *, unless: Callable[[], bool]) -> None:
-        """Return when Kubernetes has no pods on a node, or when `unless` returns that they may stay."""
+        """Return when Kubernetes has no pods on a node, or the node is to come back."""
         while self._store.stored_on(node) and not unless():
             await asyncio.sleep(_POLL)
 
@@ -93,3 +121,17 @@ class Removal:
             log.info("pod not evicted", pod=pod.key, error=str(exc))
             return False
         return True
+
+
+def _cordon(node: Object) -> Object | None:
+    """Return the patch that cordons a Node; None where a user has."""
+    if node["spec"].get("unschedulable"):
+        return None
+    return {"metadata": {"annotations": {CORDON: "true"}}, "spec": {"unschedulable": True}}
+
+
+def _uncordon(node: Object) -> Object | None:
+    """Return the patch that undoes :func:`_cordon`; None where a user has cordoned the Node."""
+    if CORDON not in (node["metadata"].get("annotations") or {}):
+        return None
+    return {"metadata": {"annotations": {CORDON: None}}, "spec": {"unschedulable": None}}

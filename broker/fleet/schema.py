@@ -1,6 +1,6 @@
 """The fleet file: pools of nodes, and the marks of Nodes to adopt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,9 +16,14 @@ from pydantic.alias_generators import to_camel
 
 from broker.kubernetes.quantity import parse_quantity
 from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE
+from broker.node_spec import FLEET_LABEL
 from broker.settings import Seconds
 
 MOST_NODES = 10_000
+POOL_LABEL = "fleet.virtual-kubelet.io/pool"
+DRAIN_LABEL = "fleet.virtual-kubelet.io/drain"
+"""`true` on a node that is drained before it is removed."""
+_OWN_LABELS = ("kubernetes.io/hostname", FLEET_LABEL, POOL_LABEL, DRAIN_LABEL)
 
 
 def _is_name(value: str) -> str:
@@ -49,9 +54,19 @@ def _is_quantity(value: str) -> str:
     return value
 
 
+def _are_integers(value: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuse fractions of pods and extended resources, as the API server does."""
+    for name, quantity in value.items():
+        is_extended = "/" in name and "kubernetes.io/" not in name
+        if (name == "pods" or is_extended) and parse_quantity(quantity) % 1:
+            raise ValueError(f"{name} must be an integer")
+    return value
+
+
 LabelName = Annotated[str, AfterValidator(_is_label_name)]
 LabelValue = Annotated[str, AfterValidator(_is_label_value)]
 Quantity = Annotated[str, BeforeValidator(_to_text), AfterValidator(_is_quantity)]
+Quantities = Annotated[dict[LabelName, Quantity], AfterValidator(_are_integers)]
 Duration = Annotated[Seconds, Field(ge=0, le=86400)]
 
 
@@ -73,11 +88,9 @@ class Pool(_Model):
     name: Annotated[str, AfterValidator(_is_name)] = Field(
         description="name of the pool; nodes are NAME-0, NAME-1 …"
     )
-    count: int = Field(ge=0, le=MOST_NODES, description="number of nodes")
-    capacity: dict[LabelName, Quantity] = Field(
-        default={}, description="resource name → quantity, in place of the provider's"
-    )
-    allocatable: dict[LabelName, Quantity] = Field(
+    count: int = Field(strict=True, ge=0, le=MOST_NODES, description="number of nodes")
+    capacity: Quantities = Field(default={}, description="resource name → quantity, in place of the provider's")
+    allocatable: Quantities = Field(
         default={}, description="resource name → quantity; what is left out equals the capacity"
     )
     zones: list[LabelValue] = Field(
@@ -99,14 +112,21 @@ class Pool(_Model):
     start_delay: Duration | None = Field(
         default=None, description="time before the containers of a pod start, at the synthetic runtime"
     )
-    drain: bool = Field(default=False, description="evict the pods of a node before it is removed")
+    drain: bool = Field(default=False, strict=True, description="evict the pods of a node before it is removed")
 
     @field_validator("labels")
     @classmethod
-    def _have_no_hostname(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        if "kubernetes.io/hostname" in value:
-            raise ValueError("kubernetes.io/hostname is the name of each node")
+    def _are_not_own(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if own := [name for name in _OWN_LABELS if name in value]:
+            raise ValueError(f"the broker sets {own[0]}")
         return value
+
+    @field_validator("taints")
+    @classmethod
+    def _are_unique(cls, taints: Sequence[Taint]) -> Sequence[Taint]:
+        if len({(taint.key, taint.effect) for taint in taints}) < len(taints):
+            raise ValueError("two taints have the same key and effect")
+        return taints
 
 
 class FleetFile(_Model):
@@ -123,6 +143,12 @@ class FleetFile(_Model):
     @classmethod
     def _is_mapping(cls, value: Any) -> Any:
         return {} if value is None else value
+
+    @model_validator(mode="after")
+    def _has_nodes(self) -> "FleetFile":
+        if not {"pools", "adopt"} & self.model_fields_set:
+            raise ValueError("pools or adopt must be set; without nodes, pools: []")
+        return self
 
     @field_validator("pools")
     @classmethod

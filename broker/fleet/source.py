@@ -62,29 +62,56 @@ class FleetFileSource(FleetSource):
 
     async def load(self) -> Fleet:
         """Read the file."""
-        try:
-            self._text = await asyncio.to_thread(self._path.read_bytes)
-        except OSError as exc:
-            raise ConfigurationError(f"FLEET: {exc.strerror or exc}: {self._path}") from exc
-        return _parsed(self._settings, self._text, str(self._path))
+        self._text = await self._read()
+        return self._parse(self._text)
 
     async def run(self, apply: Apply) -> None:
-        """Read the file again when it changes, and on SIGHUP."""
+        """Read the file again when it changes, and on SIGHUP.
+
+        A change is applied once the file is the same at the next look: a file that is being written may be valid,
+        and have fewer pools.
+        """
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hangup.set)
+        looked = handled = self._text
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._hangup.wait(), POLL)
-            self._hangup.clear()
-            before = self._text
+            is_asked = await self._wait()
             try:
-                fleet = await self.load()
+                text = await self._read()
             except ConfigurationError as exc:
-                if self._text != before:
-                    log.error("fleet not changed: the file is invalid", error=str(exc))
+                if is_asked or looked is not None:
+                    log.error("fleet not changed: the file cannot be read", error=str(exc))
+                looked = None
                 continue
-            if self._text != before:
-                log.info("fleet changed", nodes=len(fleet.specs))
-                apply(fleet)
+            is_settled, looked = text == looked, text
+            if is_asked or (is_settled and text != handled):
+                handled = text
+                self._apply(text, apply)
+
+    async def _wait(self) -> bool:
+        """Wait until the next look is due; return whether SIGHUP asks for it."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hangup.wait(), POLL)
+        is_asked = self._hangup.is_set()
+        self._hangup.clear()
+        return is_asked
+
+    async def _read(self) -> bytes:
+        try:
+            return await asyncio.to_thread(self._path.read_bytes)
+        except OSError as exc:
+            raise ConfigurationError(f"FLEET: {exc.strerror or exc}: {self._path}") from exc
+
+    def _parse(self, text: bytes) -> Fleet:
+        return _parsed(self._settings, text, str(self._path))
+
+    def _apply(self, text: bytes, apply: Apply) -> None:
+        try:
+            fleet = self._parse(text)
+        except ConfigurationError as exc:
+            log.error("fleet not changed: the file is invalid", error=str(exc))
+        else:
+            log.info("fleet read", nodes=len(fleet.specs))
+            apply(fleet)
 
 
 class ConfigMapSource(FleetSource):
@@ -119,7 +146,10 @@ class ConfigMapSource(FleetSource):
             random=self._dependencies.random,
         )
         async for type_, obj in events:
-            if obj is None or type_ == "DELETED":
+            if obj is None:
+                continue
+            if type_ == "DELETED":
+                log.warning("fleet not changed: the ConfigMap was deleted", configmap=self._where)
                 continue
             before = self._text
             try:
@@ -128,7 +158,7 @@ class ConfigMapSource(FleetSource):
                 log.error("fleet not changed: the ConfigMap is invalid", error=str(exc))
                 continue
             if self._text != before:
-                log.info("fleet changed", nodes=len(fleet.specs))
+                log.info("fleet read", nodes=len(fleet.specs))
                 apply(fleet)
 
     def _parse(self, obj: Object) -> Fleet:

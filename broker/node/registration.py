@@ -25,10 +25,10 @@ log = structlog.get_logger()
 
 
 class NotOurs(AlreadyExists):
-    """Somebody else has made a Node of this name. It is left alone."""
+    """Somebody else has made a Node of this name. It is left alone: a pool that shrinks would delete it."""
 
     def __init__(self, fleet: str) -> None:
-        message = f"somebody else has made a Node of this name: it is without the label {FLEET_LABEL}={fleet}"
+        message = f"a Node of this name exists without the label {FLEET_LABEL}={fleet}"
         super().__init__(409, "AlreadyExists", message)
 
 
@@ -40,6 +40,9 @@ class Registration:
         node: the node, whose UID, labels and taints are updated.
         spec: what the node is to be.
         status: computes the initial status of a new Node, and is told of changes by other clients.
+
+    Attributes:
+        observed: the Node as last read or written; empty before.
     """
 
     def __init__(self, dependencies: Dependencies, node: NodeInfo, spec: NodeSpec, status: NodeStatus) -> None:
@@ -49,9 +52,9 @@ class Registration:
         self._spec = spec
         self._status = status
         self._path = f"/api/v1/nodes/{node.name}"
-        self._labels: dict[str, str | None] = dict(spec.labels)
+        self._labels: dict[str, str | None] = {**dict.fromkeys(spec.absent_labels), **spec.labels}
         self._may_patch = True
-        self._observed: Object = {}
+        self.observed: Object = {}
 
     def update(self, spec: NodeSpec) -> None:
         """Change what the node is to be; labels and taints that it is no longer to have are removed."""
@@ -64,15 +67,16 @@ class Registration:
         """Create the Node, or adopt the existing one; retry until that succeeds.
 
         Args:
-            turn: is held during each attempt, and not between them: a Node that is refused delays no other.
+            turn: is entered for each attempt, so that a Node that is refused does not hold up others.
 
         Raises:
-            NotFound: the Node of another client, which is to be adopted, does not exist.
+            NotFound: a Node to adopt is gone.
         """
+        turn = turn or nullcontext()
         backoff = Backoff(_RETRY, _RETRY_LIMIT, jitter=lambda: self._random.uniform(1, 1.5))
         while True:
             try:
-                async with turn or nullcontext():
+                async with turn:
                     await self.register_once()
             except ApiError as exc:
                 if self._spec.is_adopted and isinstance(exc, NotFound):
@@ -90,7 +94,6 @@ class Registration:
             NotOurs: somebody else has made it.
             ApiError: the Node was not read or not written.
         """
-        self._status.apply_report()
         node, is_new = await self._create_or_adopt()
         self.observe(node)
         self._status.adopt(node.get("status") or {}, is_new=is_new)
@@ -115,7 +118,7 @@ class Registration:
     @property
     def is_current(self) -> bool:
         """Whether the Node in Kubernetes has the labels and taints that it is to have."""
-        return not self._may_patch or self._difference(self._observed) is None
+        return not self._may_patch or self._difference(self.observed) is None
 
     async def restore(self) -> None:
         """Write the labels and taints that another client has changed.
@@ -125,7 +128,7 @@ class Registration:
         """
         if self._may_patch:
             with suppress(Conflict):  # the watch delivers the newer Node
-                self.observe(await self._adopt(self._observed))
+                self.observe(await self._adopt(self.observed))
 
     def is_ours(self, node: Object) -> bool:
         """Return whether a Node is this one: it is known, or was made for the fleet.
@@ -140,7 +143,7 @@ class Registration:
 
     def observe(self, node: Object) -> None:
         """Record the Node in Kubernetes."""
-        self._observed = node
+        self.observed = node
         self._node.observe(node)
         self._status.observe(node.get("status") or {})
 

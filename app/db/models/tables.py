@@ -359,7 +359,7 @@ class AuditEvent(Base):
         CheckConstraint("(hash IS NULL) = (previous_hash IS NULL)", name="hash"),
         CheckConstraint("code BETWEEN 100 AND 599", name="code"),
         Index("ix_audit_events_at", "fleet", "at"),
-        Index("ix_audit_events_pod", "fleet", "namespace", "name"),
+        Index("ix_audit_events_pod", "fleet", "namespace", "name", "at"),
         Index(
             "ix_audit_events_pruned_through",
             "fleet",

@@ -67,7 +67,7 @@ def overview() -> Response:
         requested={
             "cpu": sample.cpu_millicores / 1000,
             "memory": sample.memory_bytes,
-            "pods": sum(sample.pods[health] for health in HEALTHS),
+            "pods": sample.active,
         },
         namespaces=[Namespace(*item) for item in largest[:_MAX_NAMESPACES]],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),

@@ -67,7 +67,7 @@ def make_url(endpoint: str, query: Mapping[str, object], **values: Any) -> str:
 
 
 @blueprint.app_template_global()
-def page_url(endpoint: str, **query: object) -> str:
+def page_url(endpoint: str, /, **query: object) -> str:
     """Return the URL of a page of the dashboard that shows the same time as this one."""
     return make_url(endpoint, {**{name: _parameters().get(name) for name in PARAMETERS}, **query})
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.label_selector import parse_label_selector
@@ -16,6 +15,7 @@ from tests.app.pods.deletions import slow_pod
 from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
+from tests.query_plans import query_plans
 
 CRASHES = {"synthetic.virtual-kubelet.io/exit-code": "1", "synthetic.virtual-kubelet.io/run-duration": "1s"}
 SORTS = [Sort(key, descending=descending) for key in SORT_KEYS for descending in (False, True)]
@@ -136,21 +136,15 @@ def test_page_continues_after_a_deleted_pod(client: FlaskClient, pod_list: PodLi
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_the_present_is_read_from_an_index(app: Flask, pod_list: PodList, pods: datetime) -> None:
-    plans: list[str] = []
-
-    @event.listens_for(app.extensions["services"].database.engine, "before_cursor_execute")
-    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT") and "FROM pods" in statement and "pods.pod," not in statement:
-            plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            plans.append("\n".join(row[3] for row in plan))
-
     every = PodFilter(
         **{name: value for wanted, _ in FILTERS for name, value in wanted._asdict().items() if value}
     )
-    for sort in SORTS:
-        for wanted in (PodFilter(), every):
-            pod_list.page(wanted, sort=sort)
+    with query_plans(app.extensions["services"].database) as queries:
+        for sort in SORTS:
+            for wanted in (PodFilter(), every):
+                pod_list.page(wanted, sort=sort)
 
+    plans = [plan for query, plan in queries if "FROM pods" in query and "pods.pod," not in query]
     assert len(plans) == 4 * len(SORTS)
     for plan in plans:
         assert "SEARCH pods USING COVERING INDEX" in plan, plan

@@ -13,6 +13,7 @@ from app.pods.queries import EventFilter, PodQueries
 from tests.app.web.conftest import change, put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
+from tests.query_plans import query_plans
 
 
 @pytest.fixture
@@ -80,6 +81,19 @@ def test_deleted_pod_is_found_by_uid(client: FlaskClient, inventory: PodQueries,
     assert [other.uid for other in inventory.namesakes(record)] == [second["metadata"]["uid"]]
     with pytest.raises(NotFound, match="was ever"):
         inventory.pod("nobody")
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_the_page_of_a_pod_reads_no_others(client: FlaskClient, app: Flask, inventory: PodQueries) -> None:
+    pod = put_on(client, a_pod("web"))["metadata"]
+    with query_plans(app.extensions["services"].database) as queries:
+        inventory.namesakes(inventory.pod(pod["uid"]))
+        inventory.events(EventFilter(namespace="default", name="web", uid=pod["uid"]))
+
+    plans = "\n".join(plan for _, plan in queries)
+    assert "pods USING INDEX ix_pods_name (fleet=? AND namespace=? AND name=?)" in plans
+    assert "audit_events USING INDEX ix_audit_events_pod (fleet=? AND namespace=? AND name=?)" in plans
+    assert "TEMP B-TREE" not in plans
 
 
 class TestTheAudit:

@@ -71,7 +71,7 @@ def test_the_last_point_is_the_present(client: FlaskClient, clock: Clock, servic
 
     present, past = services.series.by_namespace(), services.series.by_namespace(clock())
 
-    assert [tuple(row) for row in present] == [("default", "healthy", 1, 0, 0)]
+    assert [tuple(row) for row in present] == [("default", "healthy", 1, 1, 0, 0)]
     assert [tuple(row) for row in past] == [tuple(row) for row in present]
 
 

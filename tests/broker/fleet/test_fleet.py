@@ -155,6 +155,7 @@ async def test_the_pods_of_a_removed_node_end(
         await api.until(lambda: names(api) == ["a-0"])
         api.store.delete("pods", "web", "default", {"gracePeriodSeconds": 0})  # as Kubernetes does
         await eventually(lambda: stub.requests_to("/deletePod") and "a-1" not in broker.nodes)
+        assert names(api) == ["a-0"]
 
 
 async def test_a_start_delay_is_in_the_payload_alone(

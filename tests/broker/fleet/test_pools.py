@@ -76,10 +76,17 @@ def test_the_seed_decides_the_registration_delays() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("  cuont: 2", "pools[0].cuont: no such field; is it count?"),
+        ("  cuont: 2", "pools[0].cuont: no such field here; is it count?"),
         ("  capacity: {cpu: many}", "pools[0].capacity.cpu: "),
         ("  labels: {a b: c}", "pools[0].labels"),
         ("  taints: [{key: spot, effect: Never}]", "pools[0].taints[0].effect: "),
+        ("  capacity: {nvidia.com/gpu: 1.5}", "pools[0].capacity: nvidia.com/gpu must be an integer"),
+        ("  labels: {fleet.virtual-kubelet.io/pool: b}", "pools[0].labels: the broker sets fleet."),
+        (
+            "  taints: [{key: a, effect: NoExecute}, {key: a, value: b, effect: NoExecute}]",
+            "the same key and effect",
+        ),
+        ("  drain: 1", "pools[0].drain: "),
         ("  registerDelay: soon", "pools[0].registerDelay: not a duration such as 500ms, 10s or 2m"),
     ],
 )

@@ -10,23 +10,27 @@ from conformance.client import Target
 from conformance.run import Outcome, attempt
 from tests.app.web.conftest import TOKEN, Share
 from tests.postgres import PostgresServer
-from tests.server import Server
 
 WITHOUT_A_TOKEN = {"access.token-is-required", "access.unauthorized-response-has-www-authenticate"}
 WITHOUT_A_MACHINE = "usage.usage-of-the-machine-has-times-and-numbers"
 
 
-@pytest.fixture
-def on_sqlite(provider: Server) -> Target:
-    """Provider with the default settings."""
-    return Target("127.0.0.1", provider.port)
+NODES = '{"*": {"labels": {"zone": "a"}}}'
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(share: Share) -> Iterator[Target]:
+    """Provider whose nodes differ."""
+    with share(NODE_OVERRIDES=NODES) as server:
+        yield Target("127.0.0.1", server.port)
 
 
 @pytest.fixture(scope="module")
 def on_postgresql_with_a_token(share: Share, postgres: PostgresServer) -> Iterator[Target]:
     """Provider on PostgreSQL that requires a token."""
     postgres.execute("CREATE DATABASE conformance TEMPLATE template")
-    with share(DATABASE_URL=postgres.url("conformance"), PROVIDER_TOKEN=TOKEN, HOST="127.0.0.1") as server:
+    url = postgres.url("conformance")
+    with share(DATABASE_URL=url, PROVIDER_TOKEN=TOKEN, HOST="127.0.0.1", NODE_OVERRIDES=NODES) as server:
         yield Target("127.0.0.1", server.port, token=TOKEN)
 
 

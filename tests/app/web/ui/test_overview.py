@@ -114,3 +114,13 @@ def test_a_count_is_that_of_the_list(client: FlaskClient, clock: Clock) -> None:
             assert page.count("data-row") == count, query
             assert page.count('class="badge failing"') == (0 if "healthy" in query else count)
     assert "problem: must be one of crash-loop" in get(client, "/ui/pods", 400, problem="x")
+
+
+def test_a_crashing_container_is_as_red_as_its_pod(client: FlaskClient, clock: Clock) -> None:
+    pod = put_on(client, failing("crash", "CrashLoopBackOff"))
+    clock.advance(120)
+
+    page = client.get(f"/ui/pod?uid={pod['metadata']['uid']}").text
+
+    assert page.count('<span class="badge failing">CrashLoopBackOff</span>') >= 2
+    assert '<li class="card failing">' in page

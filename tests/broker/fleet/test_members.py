@@ -1,0 +1,150 @@
+"""Nodes of a fleet beside those of others, other brokers, and changes of the mind."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.fleet import removal, source
+from broker.fleet.removal import CORDON
+from broker.kubernetes.config import ClusterConfig
+from broker.node import lease as lease_module
+from tests.broker.apiserver import ApiServer
+from tests.broker.fleet.test_fleet import names, phase, ready
+from tests.broker.nodes import running_node, settings_of_a_node
+from tests.broker.waiting import eventually
+from tests.pods import a_pod
+from tests.stub_provider import StubProvider, providing
+
+FLEET = {"fleet.virtual-kubelet.io/name": "node"}
+THEIRS: dict[str, Any] = {
+    "metadata": {"name": "theirs", "annotations": {"kwok.x-k8s.io/node": "fake"}},
+    "spec": {},
+    "status": {"capacity": {"cpu": "3", "memory": "4Gi", "pods": "5"}},
+}
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    async with providing() as stub:
+        yield stub
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(source, "POLL", 0.05)
+    monkeypatch.setattr(removal, "_POLL", 0.05)
+    monkeypatch.setattr(removal, "_EVICTION_RETRY", 0.05)
+    return tmp_path / "fleet.yaml"
+
+
+def cordon(api: ApiServer, name: str) -> tuple[bool, bool]:
+    node = api.store.get("nodes", name)
+    return bool(node["spec"].get("unschedulable")), CORDON in (node["metadata"].get("annotations") or {})
+
+
+async def test_nodes_of_others_with_pool_names_stay(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
+) -> None:
+    others = [
+        api.store.create("nodes", {"metadata": {"name": f"a-{number}", "labels": {"theirs": "yes"}}, "spec": {}})
+        for number in range(8)
+    ]
+    path.write_text("pools: [{name: a, count: 9}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-8"))
+        path.write_text("pools: [{name: a, count: 0}]")
+        await api.until(lambda: "a-8" not in names(api))
+    assert [api.store.get("nodes", other["metadata"]["name"]) for other in others] == others
+
+
+async def test_a_lost_lease_gives_up_its_node_only(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "PERIOD", 0.1)
+    monkeypatch.setattr(lease_module, "WAIT_PERIOD", 0.02)
+    async with running_node(settings_of_a_node(stub.url, node_name="fleet", nodes=2), cluster) as broker:
+        await eventually(lambda: [node.holds_lease for node in broker.nodes.values()] == [True, True])
+        lease = api.store.get("leases", "fleet-0", "kube-node-lease")
+        api.store.update("leases", {**lease, "spec": {**lease["spec"], "holderIdentity": "other"}})
+        await eventually(lambda: not broker.nodes["fleet-0"].holds_lease)
+        api.store.create("pods", a_pod("web", nodeName="fleet-1"))
+        await api.until(lambda: phase(api, "web") == "Running")
+        lease = api.store.get("leases", "fleet-0", "kube-node-lease")
+        assert lease["spec"]["holderIdentity"] == "other"
+        api.store.update("leases", {**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+        await eventually(lambda: broker.nodes["fleet-0"].holds_lease)
+
+
+async def test_an_adopted_node_comes_back_under_its_pods(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
+) -> None:
+    path.write_text("adopt: {kwok.x-k8s.io/node: fake}")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        api.store.create("nodes", THEIRS)
+        await api.until(lambda: ready(api, "theirs"))
+        api.store.create("pods", a_pod("web", nodeName="theirs"))
+        await api.until(lambda: phase(api, "web") == "Running")
+        api.store.delete("nodes", "theirs")
+        api.store.delete("leases", "theirs", "kube-node-lease")
+        api.store.create("nodes", THEIRS)
+        await api.until(lambda: api.store.find("leases", "theirs", "kube-node-lease") and ready(api, "theirs"))
+    assert phase(api, "web") == "Running"
+
+
+async def test_a_drain_is_called_off(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
+) -> None:
+    path.write_text("pools: [{name: a, count: 1, drain: true}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0"))
+        uid = api.store.get("nodes", "a-0")["metadata"]["uid"]
+        api.store.create("pods", a_pod("web", nodeName="a-0"))
+        await api.until(lambda: phase(api, "web") == "Running")
+        with api.failing(429, reason="TooManyRequests", path="eviction"):
+            path.write_text("pools: []")
+            await api.until(lambda: cordon(api, "a-0") == (True, True))
+            path.write_text("pools: [{name: a, count: 1, drain: true}]")
+            await api.until(lambda: cordon(api, "a-0") == (False, False))
+    assert api.store.get("nodes", "a-0")["metadata"]["uid"] == uid
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_a_cordon_by_an_earlier_broker_is_undone(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, path: Path, is_own: bool
+) -> None:
+    annotations = {CORDON: "true"} if is_own else {}
+    metadata = {"name": "a-0", "labels": FLEET, "annotations": annotations}
+    api.store.create("nodes", {"metadata": metadata, "spec": {"unschedulable": True}})
+    path.write_text("pools: [{name: a, count: 1}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0") and cordon(api, "a-0") == (not is_own, False))
+
+
+async def test_drain_is_kept_true_on_the_node(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
+) -> None:
+    def drain() -> str | None:
+        labels: dict[str, str] = api.store.get("nodes", "a-0")["metadata"]["labels"]
+        return labels.get("fleet.virtual-kubelet.io/drain")
+
+    for told, label in (("true", "true"), ("false", None)):
+        path.write_text(f"pools: [{{name: a, count: 1, drain: {told}}}]")
+        async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+            await api.until(lambda: ready(api, "a-0"))
+            assert drain() == label
+
+
+async def test_an_emptied_file_changes_nothing(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text("pools: [{name: a, count: 1}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+        await api.until(lambda: ready(api, "a-0"))
+        path.write_text("")
+        await eventually(lambda: "pools or adopt must be set" in capsys.readouterr().out)
+        assert list(broker.nodes) == ["a-0"]
+        path.unlink()
+        await eventually(lambda: "cannot be read" in capsys.readouterr().out)
+    assert names(api) == ["a-0"]
