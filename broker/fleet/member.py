@@ -17,7 +17,7 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.faults import NONE
 from broker.kubernetes.errors import NotFound
-from broker.node.lease import Lease, LeaseLost
+from broker.node.lease import Lease
 from broker.node.leases import Leases
 from broker.node.manifest import NotReady, completed
 from broker.node.registration import Registration
@@ -103,23 +103,11 @@ class Member:
             exists: returns whether the Node exists: the delay of its registration is then over.
 
         Raises:
-            LeaseLost: the node is the only one, and another broker has taken the lease. In a fleet, it waits for
-                the lease again: the other nodes go on.
+            LeaseLost: another broker has taken the lease.
             NotFound: a Node to adopt is gone.
         """
         if self.spec.register_delay and not await exists():
             await asyncio.sleep(self.spec.register_delay)
-        while True:
-            try:
-                await self._hold()
-            except LeaseLost as exc:
-                self.info.holds_lease = self.is_registered = False
-                if not self._shared.dependencies.settings.is_fleet:
-                    raise
-                log.error("node given up", node=self.info.name, reason=str(exc))
-
-    async def _hold(self) -> None:
-        """Wait for the lease, register the node, and renew the lease, until another broker has taken it."""
         await self.lease.wait_until_free()
         await self._shared.reporter.read(self.spec.name)
         self.apply_report()
@@ -139,6 +127,7 @@ class Member:
             Seconds until the next heartbeat of the status; None: the node is not registered.
 
         Raises:
+            NotOurs: the Node was deleted, and somebody else has made another.
             ApiError: retry.
         """
         if not self.is_registered:
@@ -179,12 +168,16 @@ class Member:
 
     def observe(self, node: Object) -> None:
         """Take a change of the Node by any client into account."""
-        if not self.is_registered:
+        if not self.is_registered or not self.registration.is_ours(node):
             return
         self.registration.observe(node)
         self._apply_faults()
         if not (self.registration.is_current and self.status.is_current):
             self._on_due(PERIOD)
+
+    def give_up(self) -> None:
+        """Write nothing from now on: neither the Node, its lease nor its pods."""
+        self.is_registered = self.info.holds_lease = False
 
     async def _read_again(self) -> None:
         """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
@@ -223,7 +216,7 @@ class Member:
             ApiError: the node could not be written.
             LeaseLost: another broker has taken the lease.
         """
-        if self.info.uid and not self.info.is_cut_off:
+        if self.is_registered and self.info.uid and not self.info.is_cut_off:
             await self.lease.renew()  # the node may have been taken over during a pause
             await self.status.write(self.status.current(_SHUTDOWN))
             await self.lease.release()

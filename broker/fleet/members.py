@@ -18,6 +18,7 @@ from broker.kubernetes.objects import RawObject
 from broker.kubernetes.watch import KnownObjects, list_and_watch
 from broker.node.lease import LeaseLost
 from broker.node.leases import Leases
+from broker.node.registration import NotOurs
 from broker.node.report import NodeReporter
 from broker.node_spec import FLEET_LABEL, NodeSpec
 from broker.pods.controller import PodController
@@ -72,7 +73,7 @@ class Members:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._removal = Removal(dependencies, store)
         self._removing: dict[str, asyncio.Task[None]] = {}
-        self._returned: dict[str, NodeSpec] = {}
+        self._returned: set[str] = set()
         self._wanted: dict[str, NodeSpec] = {}
         self._adopt: Mapping[str, str] = {}
         self._queue = WorkQueue("node")
@@ -91,7 +92,9 @@ class Members:
 
     @property
     def waits_for(self) -> str | None:
-        """Identity of a broker that runs a node at present; None where there is none."""
+        """Identity of a broker that runs a node at present; None where this one runs any, or there is none."""
+        if self.holding:
+            return None
         return next((member.lease.other for member in self._members.values() if member.lease.other), None)
 
     async def run(self, fleet: Fleet, source: FleetSource | None = None) -> None:
@@ -102,7 +105,7 @@ class Members:
             source: its changes are applied.
 
         Raises:
-            LeaseLost: another broker has taken a lease.
+            LeaseLost: another broker has taken the lease of the only node.
         """
         await self._reporter.poll()
         try:
@@ -124,6 +127,8 @@ class Members:
             member = self._members.get(spec.name)
             if member is None:
                 added |= self._add(spec)
+            elif member.spec.is_adopted:
+                log.warning("node of a pool not registered: one of its name is adopted", node=spec.name)
             elif member.spec != spec and spec.name not in self._removing:
                 member.update(spec)
         for name, member in list(self._members.items()):
@@ -156,15 +161,45 @@ class Members:
             on_faults=partial(self._controller.apply_faults, spec.name),
         )
         self._dependencies.nodes.add(member.info)
-        self._tasks[spec.name] = [self._group.create_task(self._run(member), name=f"node {spec.name}")]
+        self._start(member)
         return True
 
-    async def _run(self, member: Member) -> None:
+    def _start(self, member: Member) -> None:
         name = member.info.name
-        try:
-            await member.run(exists=partial(self._exists, name))
-        except NotFound:
-            self._remove(name)
+        self._tasks[name] = [self._group.create_task(self._run(member), name=f"node {name}")]
+
+    async def _run(self, member: Member) -> None:
+        """Run a node. One that another broker has taken over is given up; in a fleet, it waits like any other."""
+        name = member.info.name
+        while True:
+            try:
+                await member.run(exists=partial(self._exists, name))
+            except NotFound:
+                self._remove(name)
+                return
+            except LeaseLost as lost:
+                if self._only:
+                    raise
+                self._give_up(member, str(lost))
+
+    def _give_up(self, member: Member, reason: str) -> None:
+        """End what is done for a node, except its run."""
+        name = member.info.name
+        log.error("node given up until it is free", node=name, reason=reason)
+        member.give_up()
+        if removal := self._removing.pop(name, None):
+            removal.cancel()  # it goes on when the lease is taken again
+        _, *others = self._tasks[name]
+        for task in others:
+            task.cancel()
+        del self._tasks[name][1:]
+
+    def _restart(self, member: Member, reason: str) -> None:
+        """Give a node up, and try again to register it."""
+        if tasks := self._tasks.get(member.info.name):
+            self._give_up(member, reason)
+            tasks[0].cancel()
+            self._start(member)
 
     def _remove(self, name: str) -> None:
         """Remove a node; later, where another broker runs it at present."""
@@ -184,15 +219,25 @@ class Members:
         await asyncio.wait(tasks)
         is_registered, member.is_registered = member.is_registered, False
         if is_registered and not member.spec.is_adopted:
-            await self._removal.delete(name)
-        await self._removal.wait_for_pods(name, unless=lambda: name in self._wanted or name in self._returned)
-        del self._members[name], self._removing[name]
+            await self._removal.delete(name, member.info.uid)
+        await self._removal.wait_for_pods(name, unless=lambda: self._returning(name) is not None)
+        del self._removing[name]
+        if spec := self._returning(name):
+            log.info("node returns", node=name)
+            self._returned.discard(name)
+            member.update(spec)
+            self._start(member)
+            return
+        del self._members[name]
         self._dependencies.nodes.remove(name)
         self._controller.remove_node(name)
         log.info("node removed", node=name)
-        returned = self._returned.pop(name, None)
-        if (spec := self._wanted.get(name) or returned) and self._add(spec):
-            self._controller.add_nodes()
+
+    def _returning(self, name: str) -> NodeSpec | None:
+        """Return what a node that was removed is to be from now on, with the pods that it still has."""
+        if name in self._returned:
+            return adopted(self._dependencies.settings, name)
+        return self._wanted.get(name)
 
     def _activate(self, name: str) -> None:
         self.active.set()
@@ -202,7 +247,7 @@ class Members:
             self._group.create_task(uncordon, name=f"uncordon {name}")
         elif not self._members[name].spec.is_adopted:
             self._remove(name)
-        if self._usage and len(self._tasks[name]) == 1:
+        if self._usage:
             evict = self._controller.evict(name, self._usage(name))
             self._tasks[name].append(self._group.create_task(evict, name=f"evict pods of {name}"))
 
@@ -213,8 +258,18 @@ class Members:
             self._queue.add(name)
 
     async def _reconcile(self, name: str) -> float | None:
-        member = self._members.get(name)
-        delay = await member.reconcile() if member else None
+        if (member := self._members.get(name)) is None:
+            return None
+        try:
+            delay = await member.reconcile()
+        except NotOurs as exc:
+            self._restart(member, str(exc))
+            return None
+        except NotFound:
+            if not member.spec.is_adopted:
+                raise
+            self._remove(name)
+            return None
         return min(delay, PERIOD) if delay is not None and self._usage else delay
 
     def _apply_report(self) -> None:
@@ -262,17 +317,17 @@ class Members:
         member = self._members.get(name)
         if member is None:
             self._take_on(name, marks)
-        elif name in self._removing:
-            if self._is_adopted(marks):
-                self._returned[name] = adopted(self._dependencies.settings, name)
         elif member.spec.is_adopted and not self._is_adopted(marks):
+            self._returned.discard(name)
             self._remove(name)
+        elif member.spec.is_adopted and name in self._removing:
+            self._returned.add(name)
         else:
             member.observe(node)
 
     def _handle_deleted(self, name: str) -> None:
         self._existing.discard(name)
-        self._returned.pop(name, None)
+        self._returned.discard(name)
         member = self._members.get(name)
         if member and member.spec.is_adopted:
             self._remove(name)

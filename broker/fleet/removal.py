@@ -13,7 +13,7 @@ import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
-from broker.kubernetes.errors import ApiError, NotFound
+from broker.kubernetes.errors import ApiError, Conflict, NotFound
 from broker.node.leases import LEASES
 from broker.pods.store import PodStore, StoredPod
 from broker.types import Object
@@ -83,16 +83,20 @@ class Removal:
                 log.warning("node not cordoned or uncordoned", node=name, error=str(exc))
                 await asyncio.sleep(backoff.after(exc))
 
-    async def delete(self, node: str) -> None:
-        """Delete a Node and its Lease."""
-        for path in (f"/api/v1/nodes/{node}", f"{LEASES}/{node}"):
+    async def delete(self, node: str, uid: str) -> None:
+        """Delete a Node and its Lease; neither where the Node has another UID, as somebody else has made it."""
+        wanted = {"preconditions": {"uid": uid}} if uid else None
+        for path, options in ((f"/api/v1/nodes/{node}", wanted), (f"{LEASES}/{node}", None)):
             backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY)
             while True:
                 try:
-                    await self._client.delete(path)
+                    await self._client.delete(path, options)
                     break
                 except NotFound:
                     break
+                except Conflict as exc:
+                    log.warning("node not deleted", path=path, error=str(exc))
+                    return
                 except ApiError as exc:
                     log.warning("node not deleted", path=path, error=str(exc))
                     await asyncio.sleep(backoff.after(exc))

@@ -24,6 +24,14 @@ _RETRY, _RETRY_LIMIT = 0.1, 7.0
 log = structlog.get_logger()
 
 
+class NotOurs(AlreadyExists):
+    """Somebody else has made a Node of this name. It is left alone: a pool that shrinks would delete it."""
+
+    def __init__(self, fleet: str) -> None:
+        message = f"a Node of this name exists without the label {FLEET_LABEL}={fleet}"
+        super().__init__(409, "AlreadyExists", message)
+
+
 class Registration:
     """Keeps a Node object registered.
 
@@ -83,6 +91,7 @@ class Registration:
         """Create the Node, or adopt the existing one.
 
         Raises:
+            NotOurs: somebody else has made it.
             ApiError: the Node was not read or not written.
         """
         node, is_new = await self._create_or_adopt()
@@ -96,10 +105,11 @@ class Registration:
         This is for the end of an interruption, when the connection of the watch may be broken without a sign.
 
         Raises:
+            NotOurs: the Node was deleted, and somebody else has made another.
             ApiError: the Node was not read or not written.
         """
         try:
-            self.observe(await self._client.get(self._path))
+            self.observe(self._ours(await self._client.get(self._path)))
         except NotFound:
             await self.register_once()
         await self.restore()
@@ -120,6 +130,17 @@ class Registration:
             with suppress(Conflict):  # the watch delivers the newer Node
                 self.observe(await self._adopt(self.observed))
 
+    def is_ours(self, node: Object) -> bool:
+        """Return whether a Node is this one: it is known, or was made for the fleet.
+
+        A single node has no such mark, and adopts any Node of its name. So does one that a fault has made vanish:
+        who creates it again calls it back.
+        """
+        metadata, fleet = node["metadata"], self._spec.labels.get(FLEET_LABEL)
+        if fleet is None or metadata["uid"] == self._node.uid or self._node.has_vanished:
+            return True
+        return bool((metadata.get("labels") or {}).get(FLEET_LABEL) == fleet)
+
     def observe(self, node: Object) -> None:
         """Record the Node in Kubernetes."""
         self.observed = node
@@ -139,22 +160,20 @@ class Registration:
         try:
             return await self._client.create("/api/v1/nodes", node), True
         except AlreadyExists:
-            return await self._adopt(self._own(await self._client.get(self._path))), False
+            return await self._adopt(self._ours(await self._client.get(self._path))), False
         except Forbidden as exc:
             if not self._drop_role_label(exc):
                 raise
             return await self._create_or_adopt()
 
-    def _own(self, node: Object) -> Object:
-        """Return a Node that exists.
+    def _ours(self, node: Object) -> Object:
+        """Return a Node that is this one.
 
         Raises:
-            AlreadyExists: it is none of the fleet: its pools come and go, and would delete it.
+            NotOurs: it is not.
         """
-        fleet, found = self._spec.labels.get(FLEET_LABEL), node["metadata"].get("labels") or {}
-        if fleet and found.get(FLEET_LABEL) != fleet:
-            message = f"a Node of this name exists without the label {FLEET_LABEL}={fleet}"
-            raise AlreadyExists(409, "AlreadyExists", message)
+        if not self.is_ours(node):
+            raise NotOurs(self._spec.labels[FLEET_LABEL])
         return node
 
     def _drop_role_label(self, exc: Forbidden) -> bool:

@@ -1,0 +1,254 @@
+"""Nodes and leases of a fleet that are, or come, in the hands of others: with the fake API server."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.dependencies import utc_now
+from broker.fleet import removal, source
+from broker.kubelet.health import is_ready as is_broker_ready
+from broker.kubernetes.config import ClusterConfig
+from broker.node import lease, registration
+from broker.settings import Settings
+from broker.types import Object
+from tests.broker.apiserver import ApiServer
+from tests.broker.nodes import running_node, settings_of_a_node
+from tests.broker.waiting import eventually
+from tests.pods import a_pod
+from tests.stub_provider import StubProvider, providing
+
+FLEET = "fleet.virtual-kubelet.io/name"
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    async with providing() as stub:
+        yield stub
+
+
+@pytest.fixture(autouse=True)
+def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "PERIOD", 0.1)
+    monkeypatch.setattr(lease, "WAIT_PERIOD", 0.02)
+    monkeypatch.setattr(registration, "_RETRY_LIMIT", 0.1)
+    monkeypatch.setattr(removal, "_POLL", 0.02)
+    monkeypatch.setattr(source, "POLL", 0.05)
+
+
+class FleetFile:
+    """A fleet file, and the settings with it."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self._path = path
+        self.settings: Settings = settings_of_a_node(url, node_name="fleet", fleet=str(path))
+
+    def write(self, text: str) -> None:
+        self._path.write_text(text)
+
+
+@pytest.fixture
+def file(tmp_path: Path, stub: StubProvider) -> FleetFile:
+    return FleetFile(tmp_path / "fleet.yaml", stub.url)
+
+
+def ready(api: ApiServer, name: str) -> bool:
+    node = api.store.find("nodes", name) or {}
+    conditions = node.get("status", {}).get("conditions") or []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def phase(api: ApiServer, name: str) -> str | None:
+    pod = api.store.find("pods", name, "default")
+    return pod["status"].get("phase") if pod else None
+
+
+def uid(api: ApiServer, name: str) -> str:
+    return str((api.store.find("nodes", name) or {"metadata": {"uid": ""}})["metadata"]["uid"])
+
+
+def holder(api: ApiServer, name: str) -> str:
+    found = api.store.find("leases", name, "kube-node-lease") or {"spec": {}}
+    return str(found["spec"].get("holderIdentity") or "")
+
+
+def take_lease(api: ApiServer, name: str, identity: str | None) -> None:
+    found = api.store.get("leases", name, "kube-node-lease")
+    api.store.update("leases", {**found, "spec": {**found["spec"], "holderIdentity": identity}})
+
+
+def foreign(name: str, **metadata: Any) -> Object:
+    return {"metadata": {"name": name, **metadata}, "spec": {"providerID": f"aws:///{name}"}}
+
+
+async def run_pod(api: ApiServer, name: str, node: str) -> None:
+    api.store.create("pods", a_pod(name, nodeName=node))
+    await api.until(lambda: phase(api, name) == "Running")
+
+
+async def test_a_lost_lease_gives_up_its_node_alone(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write("pools: [{name: a, count: 2}]")
+    async with running_node(file.settings, cluster) as broker:
+        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        take_lease(api, "a-0", "a-0_another")
+        await eventually(lambda: not broker.nodes["a-0"].holds_lease)
+        api.requests.clear()
+        api.store.create("pods", a_pod("held", nodeName="a-0"))
+        await run_pod(api, "web", "a-1")  # the other node goes on
+        await api.until(lambda: len(api.requests_to("PUT", "/leases/a-1$")) >= 3)
+        assert not [r for method in ("PUT", "PATCH", "POST") for r in api.requests_to(method, "a-0|held")]
+        assert is_broker_ready(broker.health, utc_now())
+        take_lease(api, "a-0", None)
+        await api.until(lambda: holder(api, "a-0") and phase(api, "held") == "Running")
+    assert not ready(api, "a-0")  # handed over, as the other one
+
+
+async def test_handing_over_leaves_a_lost_node(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+    file.write("pools: [{name: a, count: 2}]")
+    async with running_node(file.settings, cluster) as broker:
+        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        take_lease(api, "a-0", "a-0_another")
+        await eventually(lambda: not broker.nodes["a-0"].holds_lease)
+    assert ready(api, "a-0")
+    assert holder(api, "a-0") == "a-0_another"
+    assert not ready(api, "a-1")
+
+
+async def test_of_two_brokers_none_stops(api: ApiServer, cluster: ClusterConfig, stub: StubProvider) -> None:
+    one, two = (settings_of_a_node(stub.url, node_name="a", nodes=2, lease_identity=name) for name in "12")
+    async with running_node(one, cluster), running_node(two, cluster):
+        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        take_lease(api, "a-0", "a-0_2" if holder(api, "a-0") == "a-0_1" else "a-0_1")
+        version = api.store.get("leases", "a-0", "kube-node-lease")["metadata"]["resourceVersion"]
+        await api.until(
+            lambda: api.store.get("leases", "a-1", "kube-node-lease")["metadata"]["resourceVersion"] > version
+        )
+
+
+async def test_a_lost_node_is_not_drained(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+    file.write("pools: [{name: a, count: 2, drain: true}]")
+    async with running_node(file.settings, cluster) as broker:
+        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        await run_pod(api, "web", "a-1")
+        with api.failing(429, method="POST", path="eviction", times=None):
+            file.write("pools: [{name: a, count: 1, drain: true}]")
+            await api.until(lambda: api.requests_to("POST", "eviction"))
+            take_lease(api, "a-1", "a-1_another")
+            await eventually(lambda: not broker.nodes["a-1"].holds_lease)
+        await api.until(lambda: len(api.requests_to("PUT", "/leases/a-0$")) >= 3)
+        assert uid(api, "a-1")
+        assert phase(api, "web") == "Running"
+
+
+async def test_nodes_of_others_are_left_alone(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+    api.store.create("nodes", foreign("a-0", labels={"owner": "somebody"}))
+    api.store.create("nodes", foreign("a-1", labels={FLEET: "another"}))
+    before = [api.store.get("nodes", name) for name in ("a-0", "a-1")]
+    file.write("pools: [{name: a, count: 3}]")
+    with capture_logs() as logs:
+        async with running_node(file.settings, cluster):
+            await api.until(lambda: ready(api, "a-2") and len(api.requests_to("POST", "nodes$")) > 6)
+            file.write("pools: [{name: a, count: 0}]")
+            await api.until(lambda: not uid(api, "a-2"))
+    assert [api.store.get("nodes", name) for name in ("a-0", "a-1")] == before
+    assert api.store.list("leases") == []
+    assert {log["node"] for log in logs if log["event"] == "node not registered"} == {"a-0", "a-1"}
+
+
+async def test_a_name_is_tried_again(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+    api.store.create("nodes", foreign("a-0"))
+    file.write("pools: [{name: a, count: 1}]")
+    async with running_node(file.settings, cluster):
+        await api.until(lambda: api.requests_to("POST", "nodes$"))
+        api.store.delete("nodes", "a-0")
+        await api.until(lambda: ready(api, "a-0"))
+
+
+async def test_a_node_that_another_replaces_is_given_up(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write("pools: [{name: a, count: 2}]")
+    async with running_node(file.settings, cluster) as broker:
+        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        api.store.delete("nodes", "a-0")
+        there = api.store.create("nodes", foreign("a-0"))
+        await eventually(lambda: not broker.nodes["a-0"].holds_lease)
+        await run_pod(api, "web", "a-1")
+        assert api.store.get("nodes", "a-0") == there
+        file.write("pools: [{name: a, count: 1}]")
+        await api.until(lambda: not uid(api, "a-1"))
+        api.store.delete("nodes", "a-0")
+        await api.until(lambda: ready(api, "a-0"))
+
+
+async def test_refused_nodes_do_not_delay_others(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+    for number in range(9):  # more than are registered at once
+        api.store.create("nodes", foreign(f"a-{number}"))
+    file.write("pools: [{name: a, count: 9}, {name: b, count: 1}]")
+    async with running_node(file.settings, cluster):
+        await api.until(lambda: ready(api, "b-0"))
+
+
+ADOPTED = {"annotations": {"kwok.x-k8s.io/node": "fake"}}
+ADOPT = "adopt: {kwok.x-k8s.io/node: fake}\npools: []"
+
+
+async def test_an_adopted_node_returns_with_its_pods(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write(ADOPT)
+    api.store.create("nodes", foreign("theirs", **ADOPTED))
+    async with running_node(file.settings, cluster):
+        await run_pod(api, "web", "theirs")
+        for _ in range(2):
+            api.store.delete("nodes", "theirs")
+            api.store.create("nodes", foreign("theirs", **ADOPTED))
+            await api.until(lambda: ready(api, "theirs"))
+        api.requests.clear()
+        await api.until(lambda: len(api.requests_to("PUT", "/leases/theirs$")) >= 3)
+        await run_pod(api, "another", "theirs")
+        assert phase(api, "web") == "Running"
+
+
+async def test_a_node_of_a_pool_returns_with_its_pods(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile, stub: StubProvider
+) -> None:
+    file.write("pools: [{name: a, count: 1}]")
+    async with running_node(file.settings, cluster):
+        await run_pod(api, "web", "a-0")
+        file.write("pools: [{name: a, count: 0}]")
+        await api.until(lambda: not uid(api, "a-0"))
+        file.write("pools: [{name: a, count: 1, labels: {tier: web}}]")
+        await api.until(lambda: ready(api, "a-0"))
+        assert api.store.get("nodes", "a-0")["metadata"]["labels"]["tier"] == "web"
+        await run_pod(api, "another", "a-0")
+    assert phase(api, "web") == "Running"
+    assert stub.requests_to("/deletePod") == []
+
+
+async def test_an_adopted_node_that_is_gone_is_forgotten(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write("pools: []")
+    api.store.create("nodes", foreign("theirs", **ADOPTED))
+    async with running_node(file.settings, cluster) as broker:
+        with api.failing(404, reason="NotFound", method="GET", path="nodes/theirs"):
+            file.write(ADOPT)
+            await api.until(lambda: api.requests_to("GET", "nodes/theirs"))
+            await eventually(lambda: "theirs" not in broker.nodes)
+
+
+async def test_an_adopted_node_keeps_its_name(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+    api.store.create("nodes", foreign("a-0", **ADOPTED))
+    file.write(ADOPT)
+    async with running_node(file.settings, cluster) as broker:
+        await api.until(lambda: ready(api, "a-0"))
+        file.write(ADOPT.replace("[]", "[{name: a, count: 2}]"))
+        await api.until(lambda: ready(api, "a-1"))
+        file.write(ADOPT)
+        await eventually(lambda: "a-1" not in broker.nodes)
+    assert "labels" not in api.store.get("nodes", "a-0")["metadata"]
