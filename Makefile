@@ -54,6 +54,10 @@ benchmark: .venv/run ## Measure a running provider: make benchmark ARGS='--help'
 benchmark-node: .venv/run ## Measure a node of the cluster in the kubeconfig: make benchmark-node ARGS='--help'
 	@$(BIN)/python -m benchmarks.node $(ARGS)
 
+.PHONY: benchmark-fleet
+benchmark-fleet: .venv/run ## Measure a fleet, beside KWOK: make benchmark-fleet ARGS='--help'
+	@$(BIN)/python -m benchmarks.fleet $(ARGS)
+
 .PHONY: benchmark-streams
 benchmark-streams: .venv/run ## Measure exec at a provider or a node: make benchmark-streams ARGS='--help'
 	@$(BIN)/python -m benchmarks.streams $(ARGS)

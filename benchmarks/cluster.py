@@ -1,13 +1,14 @@
-"""The pods of a benchmark in a cluster, in a namespace of their own, with the times of their changes."""
+"""Objects of a benchmark in a cluster, pods in a namespace of their own, with the times of their changes."""
 
 import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import cycle
 
 from benchmarks.load import BenchmarkError, log
 from broker.kubernetes.client import Client
@@ -21,26 +22,33 @@ _CONNECTIONS = 30
 
 @dataclass
 class Seen:
-    """Times at which the watch reported each pod as ready or deleted, and the message of a failed pod."""
+    """Times at which the watch reported each pod or node as ready or deleted, and the message of a failed pod."""
 
     ready: dict[str, float] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
     failure: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def record(self, type_: str, pod: Object, now: float) -> None:
-        """Record the first report of each state of a pod."""
-        name = pod["metadata"]["name"]
+    async def watch(self, client: Client, path: str) -> None:
+        """Watch pods or nodes and record their states."""
+        events = list_and_watch(client, path, clock=lambda: datetime.now(UTC), random=random.Random())
+        async for type_, obj in events:
+            if obj is not None:
+                self.record(type_, obj.decode(), time.monotonic())
+
+    def record(self, type_: str, obj: Object, now: float) -> None:
+        """Record the first report of each state of a pod or node."""
+        name = obj["metadata"]["name"]
         if type_ == "DELETED":
             self.gone.setdefault(name, now)
-        elif _is_ready(pod):
+        elif _is_ready(obj):
             self.ready.setdefault(name, now)
-        elif (status := pod.get("status") or {}).get("phase") == "Failed":
+        elif (status := obj.get("status") or {}).get("phase") == "Failed":
             self.failure = f"{name}: {status.get('reason')}: {status.get('message')}"
         self.changed.set()
 
     async def wait(self, seen: dict[str, float], names: Iterable[str]) -> None:
-        """Wait until all of these pods are in one of the two dicts."""
+        """Wait until all of these are in one of the two dicts."""
         missing = set(names)
         try:
             while missing := missing - seen.keys():
@@ -51,25 +59,25 @@ class Seen:
                     await self.changed.wait()
         except TimeoutError:
             raise BenchmarkError(
-                f"{len(missing)} pods did not reach the expected state; no changes for {_STALLED_AFTER:.0f} s"
+                f"{len(missing)} objects did not reach the expected state; no changes for {_STALLED_AFTER:.0f} s"
             ) from None
 
 
 class Bench:
-    """Namespace for the pods of this run."""
+    """Namespace for the pods of this run, which are created on the nodes in turn."""
 
-    def __init__(self, client: Client, node: str) -> None:
+    def __init__(self, client: Client, nodes: Sequence[str]) -> None:
         self.client = client
-        self.node = node
+        self._nodes = cycle(nodes)
         self.namespace = f"benchmark-{secrets.token_hex(4)}"
         self.pods = f"/api/v1/namespaces/{self.namespace}/pods"
         self.seen = Seen()
         self._connections = asyncio.Semaphore(_CONNECTIONS)
 
     async def create(self, name: str) -> float:
-        """Create a pod on the node; return the time at which the request was sent."""
+        """Create a pod on the next node; return the time at which the request was sent."""
         container = {"name": "main", "image": "nginx:1.27", "resources": {"requests": {"cpu": "1m"}}}
-        spec = {"nodeName": self.node, "automountServiceAccountToken": False, "containers": [container]}
+        spec = {"nodeName": next(self._nodes), "automountServiceAccountToken": False, "containers": [container]}
         async with self._connections:
             began = time.monotonic()
             await self.client.create(self.pods, {"metadata": {"name": name}, "spec": spec})
@@ -81,13 +89,6 @@ class Bench:
             began = time.monotonic()
             await self.client.delete(f"{self.pods}/{name}")
             return began
-
-    async def watch(self) -> None:
-        """Watch the pods and record their states."""
-        events = list_and_watch(self.client, self.pods, clock=lambda: datetime.now(UTC), random=random.Random())
-        async for type_, obj in events:
-            if obj is not None:
-                self.seen.record(type_, obj.decode(), time.monotonic())
 
     async def open(self) -> None:
         """Create the namespace and wait until a pod in it is ready."""
@@ -104,10 +105,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(client: Client, node: str) -> AsyncIterator[Bench]:
+async def bench(client: Client, nodes: Sequence[str]) -> AsyncIterator[Bench]:
     """Create the namespace; delete it at the end of the block."""
-    made = Bench(client, node)
-    watching = asyncio.create_task(made.watch())
+    made = Bench(client, nodes)
+    watching = asyncio.create_task(made.seen.watch(client, made.pods))
     try:
         await made.open()
         yield made
@@ -117,9 +118,10 @@ async def bench(client: Client, node: str) -> AsyncIterator[Bench]:
         log(f"the namespace {made.namespace} is being deleted")
 
 
-def _is_ready(pod: Object) -> bool:
-    status = pod.get("status") or {}
+def _is_ready(obj: Object) -> bool:
+    """Return whether a pod runs and is ready, or a node is ready; a node may be without a phase."""
+    status = obj.get("status") or {}
     conditions = status.get("conditions") or []
-    return status.get("phase") == "Running" and any(
+    return status.get("phase", "Running") == "Running" and any(
         c["type"] == "Ready" and c["status"] == "True" for c in conditions
     )

@@ -53,13 +53,18 @@ class Meter:
         return {label: 100 * seconds / passed for label, seconds in self.seconds().items()}
 
 
-async def until_quiet(processes: list[Process]) -> None:
-    """Wait until the processes use little CPU: until they have done what they postpone, such as events."""
+async def until_quiet(processes: list[Process], *, idle: float = 0.0) -> None:
+    """Wait until the processes use little CPU: until they have done what they postpone, such as events.
+
+    Args:
+        processes: the processes.
+        idle: percentage of one CPU that they use all the time, such as for leases.
+    """
     deadline = time.monotonic() + _BUSY_SECONDS
     while time.monotonic() < deadline:
         meter = Meter(processes)
         await asyncio.sleep(_QUIET_SECONDS)
-        if sum(meter.percent().values()) < _QUIET_PERCENT:
+        if sum(meter.percent().values()) < idle + _QUIET_PERCENT:
             return
 
 

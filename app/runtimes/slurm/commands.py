@@ -1,4 +1,4 @@
-"""Run the commands of Slurm: sbatch, squeue, scancel, scontrol, sinfo, srun.
+"""Run the commands of Slurm: sacct, sbatch, squeue, scancel, scontrol, sinfo, srun.
 
 They get a small environment, so that a job has no variables of the provider, such as its token. Variables that
 configure Slurm are kept. Times are in seconds since 1970.
@@ -14,6 +14,7 @@ from app.runtimes.slurm.users import User
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_CLUSTERS")
 _KEPT_PREFIX = "SBATCH_"
 """The options of sbatch that a site sets for all of its jobs."""
+_WITH_TIMES = ("sacct", "squeue")
 _TIMEOUT_SECONDS = 15
 """Longer than the `MessageTimeout` of Slurm, 10 s by default."""
 
@@ -44,7 +45,7 @@ def run(command: Sequence[str], *, script: str = "", keep: Sequence[int] = (), u
         done = subprocess.run(  # noqa: S603 - no shell; the words are checked by the callers
             [*(user.prefix if user else []), *command],
             input=script,
-            env={**environment(user), **({"SLURM_TIME_FORMAT": "%s"} if command[0] == "squeue" else {})},
+            env={**environment(user), **({"SLURM_TIME_FORMAT": "%s"} if command[0] in _WITH_TIMES else {})},
             cwd="/",
             pass_fds=keep,
             capture_output=True,

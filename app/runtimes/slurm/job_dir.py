@@ -67,6 +67,11 @@ class RunningJob(msgspec.Struct, frozen=True):
     node: str
     sockets: str
 
+    @property
+    def number(self) -> int | None:
+        """Its ID as a number; None if it is none."""
+        return int(self.id) if self.id.isdigit() else None
+
 
 _SUBMISSION = msgspec.json.Decoder(Submission)
 _RUNNING_JOB = msgspec.json.Decoder(RunningJob)

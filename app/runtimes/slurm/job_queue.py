@@ -39,6 +39,7 @@ class Job(NamedTuple):
         end: when it ended or will have reached its time limit; None if that is unknown.
         node: the node that runs its batch step; empty before.
         reason: why it waits, or why it has failed, as Slurm names it.
+        exit_code: its exit code, 128 and its number for a signal; None if it is 0, or not known: squeue has none.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Job(NamedTuple):
     end: int | None
     node: str
     reason: str
+    exit_code: int | None = None
 
     @property
     def meaning(self) -> JobState:
@@ -94,13 +96,19 @@ def job_name(pod: str, key: JobKey) -> str:
     return f"{pod}.{key.uid}.{key.number}"
 
 
+def job_key(*, name: str, user: str) -> JobKey | None:
+    """Return the pod instance of a job by its name and the number of its user; None if it is no pod."""
+    parts = name.rsplit(".", 2)
+    return JobKey(parts[1], int(parts[2]), int(user)) if len(parts) == 3 and parts[2].isdigit() else None
+
+
 def parse_queue(text: str) -> Queue:
     """Parse what squeue prints; lines of jobs that are no pods are skipped."""
     found: dict[JobKey, list[Job]] = {}
     for line in text.splitlines():
         fields = line.split("|", _FIELDS - 1)
-        key = _key(fields) if len(fields) == _FIELDS and fields[0].isdigit() else None
-        if key:
+        is_job = len(fields) == _FIELDS and fields[0].isdigit()
+        if is_job and (key := job_key(name=fields[-1], user=fields[-3])):
             found.setdefault(key, []).append(_job(fields))
     jobs = {key: tuple(sorted(several, key=lambda job: (job.is_over, job.id))) for key, several in found.items()}
     pending = sorted(
@@ -157,12 +165,6 @@ class JobQueue:
         except SlurmError as exc:
             if "invalid job id" not in str(exc).lower() and "already" not in str(exc).lower():
                 raise
-
-
-def _key(fields: list[str]) -> JobKey | None:
-    *_, user, _, name = fields
-    parts = name.rsplit(".", 2)
-    return JobKey(parts[1], int(parts[2]), int(user)) if len(parts) == 3 and parts[2].isdigit() else None
 
 
 def _job(fields: list[str]) -> Job:

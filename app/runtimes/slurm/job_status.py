@@ -13,6 +13,7 @@ from app.runtimes.slurm.job_queue import Job
 
 _KILLED = 137
 """The exit code of a process that SIGKILL ended."""
+_LOST = "ContainerStatusUnknown"
 _MESSAGE_LIMIT = 1024
 
 
@@ -54,14 +55,14 @@ def end_of_job(job: Job | None, last: Observation | None, *, stop: Stop | None, 
     """Return the final observation of a pod whose job has ended.
 
     Args:
-        job: the job; None if Slurm knows it no longer.
+        job: the job, from the queue or the accounting; None if Slurm knows it no longer.
         last: the last observation of the shim, which is final if the shim has ended by itself.
         stop: the request to end the pod.
         at: the time of the observation, unless the shim has made the final one.
     """
     meaning = job.meaning if job else None
     is_stopped = stop is not None and stop.is_due(at.timestamp())
-    killed = meaning.killed if meaning else "ContainerStatusUnknown"
+    killed = meaning.killed if meaning else _LOST
     reason, message = (meaning.reason, meaning.message) if meaning and not is_stopped else (None, None)
     if is_stopped and stop:
         reason = stop.reason
@@ -72,8 +73,17 @@ def end_of_job(job: Job | None, last: Observation | None, *, stop: Stop | None, 
         if killed == "OOMKilled":
             containers = {name: _as_out_of_memory(container) for name, container in containers.items()}
         return msgspec.structs.replace(last, reason=reason, containers=containers)
-    message = message or "the job has ended, and how the container ended with it"
-    ended = {name: _killed(container, killed, message, at=at) for name, container in containers.items()}
+    code = job.exit_code if job and meaning and meaning.reason is None else None
+    if code and killed == _LOST:
+        killed, message = "Error", f"the job has ended with exit code {code}"
+    run = ContainerRun(
+        started=at,
+        finished=min(at, datetime.fromtimestamp(job.end, UTC)) if job and job.end else at,
+        code=code or _KILLED,
+        reason=killed,
+        message=message or "the job has ended, and how the container ended with it",
+    )
+    ended = {name: _killed(container, run) for name, container in containers.items()}
     return Observation(at, ended, final=True, reason=reason or (None if ended or is_stopped else "JobFailed"))
 
 
@@ -112,9 +122,10 @@ def _as_out_of_memory(container: ObservedContainer) -> ObservedContainer:
     return msgspec.structs.replace(container, run=msgspec.structs.replace(run, reason="OOMKilled"))
 
 
-def _killed(container: ObservedContainer, reason: str, message: str, *, at: datetime) -> ObservedContainer:
+def _killed(container: ObservedContainer, end: ContainerRun) -> ObservedContainer:
+    """Return a container whose run, if it was running, has ended as another one."""
     run = container.run
-    if run is None or run.finished is not None:
-        return msgspec.structs.replace(container, pause=None, waiting=None)
-    ended = ContainerRun(run.started, max(at, run.started), _KILLED, reason, message)
-    return msgspec.structs.replace(container, run=ended, pause=None, waiting=None)
+    if run is not None and run.finished is None:
+        finished = max(end.finished or run.started, run.started)
+        run = msgspec.structs.replace(end, started=run.started, finished=finished)
+    return msgspec.structs.replace(container, run=run, pause=None, waiting=None)

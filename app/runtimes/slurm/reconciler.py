@@ -24,6 +24,7 @@ from app.runtimes.observed import (
 )
 from app.runtimes.process.plan import missing_objects
 from app.runtimes.process.runtime import missed_update
+from app.runtimes.slurm.accounting import Accounting, AnswerPending
 from app.runtimes.slurm.commands import SlurmError
 from app.runtimes.slurm.job_dir import JobDirectory, Submission
 from app.runtimes.slurm.job_options import job_options
@@ -63,6 +64,7 @@ class JobContext(NamedTuple):
         plan: returns the plan of a pod.
         users: the users that jobs run as.
         can_run: returns whether the containers of a pod can run.
+        accounting: the jobs that have left the queue.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class JobContext(NamedTuple):
     plan: Callable[[AcceptedPod, JobDirectory], dict[str, Any]]
     users: Users
     can_run: Callable[[Manifest], bool]
+    accounting: Accounting
 
     def submit(self, pod: AcceptedPod, directory: JobDirectory, before: Submission | None) -> None:
         """Submit the job of a pod that has none, and that waits for no object.
@@ -168,11 +171,13 @@ class Reconciler:
         """
         if self._queue is None:
             return self._report(self._running)
-        job = find_job(self._directory, self._queue)
         try:
+            job = find_job(self._directory, self._queue) or self._job_that_left(self._queue)
             end = self._end(job, self._queue)
             if end is None:
                 return self._continue(job, self._queue)
+        except AnswerPending:
+            return self._report(self._running)
         except SlurmError as exc:
             log.warning("Slurm does not answer", uid=self._pod.manifest.pod.metadata.uid, problem=str(exc))
             return self._report(self._running)
@@ -180,11 +185,34 @@ class Reconciler:
 
     def _end(self, job: Job | None, queue: Answer[Queue]) -> Observation | None:
         """Return the final observation of a pod that has ended; None if it has not."""
-        last = self._observations[-1] if self._observations else None
+        last = self._last
         is_over = job.is_over if job else self._is_over_without_job(queue)
         if last and last.final and not is_over:
-            return last if last.reason or not has_failed(last) else None
+            return last if self._is_explained else None
         return end_of_job(job, last, stop=self._directory.stop, at=self._now) if is_over else None
+
+    def _job_that_left(self, queue: Answer[Queue]) -> Job | None:
+        """Return the job of a pod from the accounting, if it has left the queue and its shim does not tell why.
+
+        Raises:
+            AnswerPending: the accounting has not answered yet.
+            SlurmError: the controller does not answer.
+        """
+        running = self._directory.running_job
+        number = running.number if running else None
+        if number is None or self._is_explained or self._is_stopped or not self._is_absent(queue):
+            return None
+        return self._context.accounting.job(self._directory.key, number)
+
+    @property
+    def _last(self) -> Observation | None:
+        return self._observations[-1] if self._observations else None
+
+    @property
+    def _is_explained(self) -> bool:
+        """Whether the shim tells why the pod ended; if it failed without a reason, Slurm may have ended it."""
+        last = self._last
+        return last is not None and last.final and (last.reason is not None or not has_failed(last))
 
     def _is_over_without_job(self, queue: Answer[Queue]) -> bool:
         has_run = self._directory.running_job is not None or has_started(self._current.status)
@@ -301,5 +329,4 @@ class Reconciler:
 def find_job(directory: JobDirectory, queue: Answer[Queue]) -> Job | None:
     """Return the job of a pod in the queue; None if there is none."""
     running = directory.running_job
-    owner = int(running.id) if running and running.id.isdigit() else None
-    return queue.content.job(directory.key, owner=owner)
+    return queue.content.job(directory.key, owner=running.number if running else None)

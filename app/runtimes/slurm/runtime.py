@@ -24,6 +24,7 @@ from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
 from app.runtimes.process.plan import check_uid, missing_objects
 from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.runtime import ProcessRuntime, ends_input
+from app.runtimes.slurm.accounting import Accounting
 from app.runtimes.slurm.cluster import ClusterReader
 from app.runtimes.slurm.commands import SlurmError
 from app.runtimes.slurm.container_command import check_images, prefix, with_images
@@ -47,7 +48,7 @@ class SlurmRuntime(ProcessRuntime):
     reports_node_usage = False
     scheme = SCHEME
     queue_age: ClassVar[timedelta] = timedelta(seconds=2)
-    """How long an answer of squeue is used, by all pods."""
+    """How long an answer of squeue is used, by all pods, and how often sacct is asked at most."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -66,6 +67,7 @@ class SlurmRuntime(ProcessRuntime):
             self._plan,
             users,
             self._can_run,
+            Accounting(interval=self.queue_age.total_seconds()),
         )
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:

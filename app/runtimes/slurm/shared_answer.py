@@ -36,7 +36,7 @@ class Health(NamedTuple):
 
 
 class SharedAnswer(Generic[T]):
-    """An answer that is at most `max_age` seconds old.
+    """An answer that came at most `max_age` seconds ago.
 
     Args:
         path: its file; beside it is a lock.
@@ -59,16 +59,15 @@ class SharedAnswer(Generic[T]):
         Raises:
             SlurmError: Slurm did not answer.
         """
-        found = self._read(after)
+        found = self._fresh(after)
         if found is None:
             with self._locked():
-                found = self._read(after)
-                if found is None:
-                    self._renew()
-                    found = self._read(after)
-        if found is None:
+                found = self._fresh(after) or self._renewed()
+        if found.asked_at <= after:
             raise SlurmError("the clock of this machine went back")
-        return found
+        if found.error is not None or found.content is None:
+            raise SlurmError(found.error or "")
+        return Answer(found.asked_at, found.content)
 
     def last(self) -> T | None:
         """Return the last answer that is no error, whatever its age, without asking; None without one."""
@@ -88,16 +87,18 @@ class SharedAnswer(Generic[T]):
         stored = self._load()
         return Health(stored.error, stored.since)
 
-    def _read(self, after: float) -> Answer[T] | None:
+    def _fresh(self, after: float) -> "_Stored[T] | None":
         try:
             found = self._load()
         except (OSError, ValueError):
             return None
-        if not (found.asked_at > after and 0 <= time.time() - found.asked_at < self._max_age):
-            return None
-        if found.error is not None or found.content is None:
-            raise SlurmError(found.error or "")
-        return Answer(found.asked_at, found.content)
+        is_fresh = found.asked_at > after and 0 <= time.time() - found.answered_at < self._max_age
+        return found if is_fresh else None
+
+    def _renewed(self) -> "_Stored[T]":
+        """Ask, and return the answer, whatever time that took."""
+        self._renew()
+        return self._load()
 
     def _load(self) -> "_Stored[T]":
         stat = self._path.stat()
@@ -108,7 +109,8 @@ class SharedAnswer(Generic[T]):
             document = json.loads(self._path.read_bytes())
             text = document["text"]
             content = None if text is None else self._parse(text)
-            stored = _Stored(version, document["at"], document["since"], document["error"], content)
+            at, answered = document["at"], document.get("answered", document["at"])
+            stored = _Stored(version, at, answered, document["since"], document["error"], content)
             with self._guard:
                 self._stored = stored
         return stored
@@ -123,7 +125,8 @@ class SharedAnswer(Generic[T]):
         except SlurmError as exc:
             error = str(exc)
         has_changed = not before["at"] or (error is None) != (before["error"] is None)
-        document = {"at": at, "since": at if has_changed else before["since"], "text": text, "error": error}
+        since = at if has_changed else before["since"]
+        document = {"at": at, "answered": time.time(), "since": since, "text": text, "error": error}
         replace(str(self._path), document, durable=False)
 
     @contextmanager
@@ -139,6 +142,7 @@ class SharedAnswer(Generic[T]):
 class _Stored(NamedTuple, Generic[T]):
     version: tuple[int, int]
     asked_at: float
+    answered_at: float
     since: float
     error: str | None
     content: T | None

@@ -1,9 +1,11 @@
 """Output of squeue, parsed; the order of jobs; the time that 5,000 take."""
 
 import time
+from pathlib import Path
 
 from app.runtimes.slurm.job_queue import Job, JobKey, parse_queue
 from app.runtimes.slurm.job_status import queued_message
+from app.runtimes.slurm.shared_answer import SharedAnswer
 
 LINE = "{id}|{state}|{priority}|{start}|N/A|{node}|{user}|{reason}|{name}\n"
 
@@ -69,6 +71,10 @@ def test_a_message_tells_place_and_expected_start() -> None:
     job = Job(1, "PENDING", 1, 1795802681, None, "", "Priority")
     message = queued_message(job, place=2, of=3)
     assert message == "queued in Slurm: Priority, place 2 of 3, expected to start at 2026-11-27T18:04:41Z"
+
+
+def test_an_answer_counts_however_long_it_took(tmp_path: Path) -> None:
+    assert SharedAnswer(tmp_path / "answer.json", lambda: "text", str, max_age=0).get().content == "text"
 
 
 def test_5000_jobs_take_less_than_half_a_second() -> None:

@@ -114,6 +114,14 @@ def test_a_job_that_never_started_its_pod() -> None:
     assert (status.phase, status.reason) == ("Failed", "JobFailed")
 
 
+def test_a_killed_container_ended_with_its_job() -> None:
+    end = NOW + timedelta(hours=1)
+    job = a_job("NODE_FAIL")._replace(end=int(end.timestamp()))
+    run = end_of_job(job, running(), stop=None, at=NOW + timedelta(hours=5)).containers["web"].run
+    assert run
+    assert run.finished == end
+
+
 def test_a_deleted_pod_has_no_reason_of_slurm() -> None:
     status = status_at_end("CANCELLED", running(), Stop(at=0, grace=0, reason=None))
     assert (status.phase, status.reason) == ("Failed", None)

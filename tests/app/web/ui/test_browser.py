@@ -107,7 +107,7 @@ def test_everything_can_be_reached_without_javascript(browse: Browse, shown: Ser
         page.get_by_label("Search").first.fill("default/two")
         page.get_by_role("button", name="Search").click()
         page.get_by_role("link", name="Restarts", exact=True).click()
-        page.get_by_role("link", name="default/two").click()
+        page.get_by_role("link", name="default/two", exact=True).click()
         page.get_by_role("combobox", name="Container").select_option("sidecar")
         page.locator(".log-form button").click()
         expect(page.get_by_role("log")).to_contain_text("synthetic container sidecar")
