@@ -53,6 +53,7 @@ def _connection(address: str, port: int) -> socket.socket:
     try:
         connection.settimeout(_TIMEOUT_SECONDS)
         connection.connect((address, port))
+        connection.settimeout(None)  # or whoever gets the descriptor reads EAGAIN where no data has come yet
     except OSError:
         connection.close()
         raise

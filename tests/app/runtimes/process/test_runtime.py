@@ -199,7 +199,7 @@ def test_an_unrunnable_command_fails_with_128(run: Run, fields: dict[str, Any], 
 
 
 def test_a_pod_fails_at_its_active_deadline(run: Run) -> None:
-    pod = run(shell("sleep 60"), activeDeadlineSeconds=1, terminationGracePeriodSeconds=30)
+    pod = run(shell("sleep 60"), activeDeadlineSeconds=5, terminationGracePeriodSeconds=30)
     pod.until_running()
     status = pod.until_over()
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")

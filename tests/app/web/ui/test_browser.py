@@ -209,6 +209,7 @@ class TestWithAKeyboard:
         page.keyboard.press("g")
         page.keyboard.press("p")
         expect(page.locator("h1")).to_contain_text("Pods")
+        page.wait_for_load_state()  # the scripts have run
         rows = page.locator("[data-row]")
         for key, row in (("j", 0), ("j", 1), ("k", 0)):
             page.keyboard.press(key)
