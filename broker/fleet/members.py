@@ -195,7 +195,7 @@ class Members:
         del self._tasks[name][1:]
 
     def _restart(self, member: Member, reason: str) -> None:
-        """Give a node up, and try again to register it."""
+        """Stop reconciling a node, and try again to register it."""
         if tasks := self._tasks.get(member.info.name):
             self._give_up(member, reason)
             tasks[0].cancel()

@@ -53,7 +53,7 @@ def _connection(address: str, port: int) -> socket.socket:
     try:
         connection.settimeout(_TIMEOUT_SECONDS)
         connection.connect((address, port))
-        connection.settimeout(None)  # or whoever gets the descriptor reads EAGAIN where no data has come yet
+        connection.settimeout(None)  # or a relay that gets the descriptor reads EAGAIN before there is data
     except OSError:
         connection.close()
         raise
