@@ -5,6 +5,7 @@ with the few fields that are read without decoding. A :class:`PodSnapshot` decod
 controller takes one snapshot for each reconcile, and hands it to every function that needs a field of the pod.
 """
 
+import sys
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
@@ -194,7 +195,7 @@ class PodStore:
 
     def _put(self, key: str, metadata: Metadata, pod: Object) -> PodSnapshot:
         pod["metadata"].pop("managedFields", None)
-        owner, node, before = controller(pod), node_name(pod), self._pods.get(key)
+        owner, node, before = controller(pod), sys.intern(node_name(pod)), self._pods.get(key)
         if before and before.node != node:  # another pod of the same name
             self._unbind(key, before.node)
         self._by_node.setdefault(node, {})[key] = None

@@ -36,7 +36,7 @@ def test_conforming_provider_exits_0() -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "passed   reads.unknown-pod-returns-404-not-found" in done.stdout
-    assert done.stdout.endswith("9 passed, 0 failed, 0 not offered; conforms\n")
+    assert done.stdout.endswith("10 passed, 0 failed, 0 not offered; conforms\n")
 
 
 def test_violation_exits_1_and_still_writes_reports(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ TOKEN = "a-token-of-the-stub"
 LOG = "".join(f"line {number}\n" for number in range(1, 6))
 
 
-def complete_provider() -> GracefulProvider:
-    """Return a provider that implements the contract and every extension, and requires `TOKEN`."""
+def complete_provider(*, without: str | None = None) -> GracefulProvider:
+    """Return a provider that implements the contract and every extension but one, and requires `TOKEN`."""
     names = (
         "batch containerEnvironments gracefulDelete logs nodeStats nodes podStats podStatuses podVolumes streams"
     )
-    ways = Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=tuple(names.split()))
+    extensions = tuple(name for name in names.split() if name != without)
+    ways = Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=extensions)
     stub = GracefulProvider(ways)
     stub.log = LOG
     return stub
