@@ -62,6 +62,7 @@ def overview() -> Response:
         labels=LABELS,
         sample=sample,
         charts=overview_charts(series, used=_used(series, pods=services.usage.count(start, end)), limits=limits),
+        has_past_usage=services.usage.has_past,
         capacity=capacity,
         limits=limits,
         requested={

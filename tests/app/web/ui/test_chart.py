@@ -129,6 +129,6 @@ class TestThePages:
         client = make_app(runtime="tests.app.runtimes.scripted:ScriptedRuntime").test_client()
         put_on(client, a_pod(uid="uid-of-web"))
 
-        page = client.get("/ui/pod?uid=uid-of-web").text
-        assert "the runtime does not report usage at past times" in page.lower()
+        for path in ("/ui/", "/ui/pod?uid=uid-of-web"):
+            assert "the runtime does not report usage at past times" in client.get(path).text.lower()
         assert used(get(client, "/ui/")) == []
