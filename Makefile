@@ -70,6 +70,10 @@ benchmark-stats: .venv/run ## Measure a scrape of a node or a provider: make ben
 benchmark-pages: .venv/run ## Measure the pages of the dashboard with 50,000 pods: make benchmark-pages ARGS='--help'
 	@$(BIN)/python -m benchmarks.pages $(ARGS)
 
+.PHONY: benchmark-slurm
+benchmark-slurm: .venv/run ## Measure a look at Slurm's queue with 5,000 jobs: make benchmark-slurm ARGS='--help'
+	@$(BIN)/python -m benchmarks.slurm $(ARGS)
+
 .PHONY: screenshots
 screenshots: .venv/dev ## Make the screenshots of README and docs, with Chromium
 	$(BIN)/python -m docs.screenshots

@@ -58,8 +58,8 @@ class SignInAttempts:
 
     def _move(self, address: str, seconds: float, *, now: float) -> float:
         offset = self._slot(address) * _SLOT.size
-        with self._lock:  # a lock of a file excludes other processes, not other threads
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+        with self._lock:  # the lock of the file excludes those who have opened it themselves, not other threads
+            fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
                 stored = os.pread(self._file, _SLOT.size, offset)
                 until = _SLOT.unpack(stored)[0] if len(stored) == _SLOT.size else 0.0
@@ -71,7 +71,7 @@ class SignInAttempts:
                 os.pwrite(self._file, _SLOT.pack(moved), offset)
                 return 0
             finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _slot(self, address: str) -> int:
         digest = hmac.digest(self._key, _network(address).encode(), hashlib.sha256)

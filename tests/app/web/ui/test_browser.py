@@ -190,6 +190,7 @@ class TestTheTime:
         page.keyboard.press("[")
         expect(page.get_by_text("State at")).to_be_visible()
         assert "namespace=shop" in page.url
+        page.wait_for_load_state()  # the scripts have run
         page.keyboard.press("n")
 
         expect(page.get_by_role("status")).to_have_text("Live")
