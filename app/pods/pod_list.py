@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, tuple_
 
 from app.core.errors import InvalidRequest
+from app.db.addresses import IPv4Number
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row
 from app.db.text_search import Contains
@@ -256,7 +257,7 @@ def _keys(sort: Sort, source: Source, status: ColumnElement[str]) -> tuple[tuple
         "restarts": (func.coalesce(source.restarts, 0), *names),
         # SQLite would follow an index of the plain column, and read the row of each pod for the conditions.
         "age": (func.coalesce(Pod.created_at, Pod.created_at),),
-        "ip": (func.coalesce(Pod.pod_ip, ""),),
+        "ip": (IPv4Number(Pod.pod_ip), func.coalesce(Pod.pod_ip, "")),
         "node": (Pod.node_name, *names),
         "cpu": (func.coalesce(source.cpu_millicores, 0), *names),
         "memory": (func.coalesce(source.memory_bytes, 0), *names),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from app.core.quantity import format_amount
+from app.core.quantity import BINARY_SUFFIXES
 from app.runtimes import UsageLevel
 
 WINDOW = timedelta(hours=1)
@@ -114,16 +114,20 @@ def usage_charts(
 
 
 def format_usage(value: float, resource: str) -> str:
-    """Format an amount as `kubectl top` does, but larger ones in cores.
+    """Format an amount as `kubectl top` does, but larger ones in cores, to three digits.
 
-    >>> format_usage(0.0005, "cpu"), format_usage(0.25, "cpu"), format_usage(12.5, "cpu")
-    ('0.5m', '250m', '12.5')
-    >>> format_usage(1.5 * 2**30, "memory")
-    '1.5Gi'
+    >>> format_usage(0.0005, "cpu"), format_usage(0.41566, "cpu"), format_usage(12.5, "cpu")
+    ('0.5m', '416m', '12.5')
+    >>> format_usage(1.5 * 2**30, "memory"), format_usage(226.74 * 2**20, "memory")
+    ('1.5Gi', '227Mi')
     """
-    if resource == "cpu" and 0 < value < 1:
-        return format_amount(value * 1000, resource) + "m"
-    return format_amount(value, resource)
+    suffix = "m" if resource == "cpu" and 0 < value < 1 else ""
+    value = value * 1000 if suffix else value
+    while resource == "memory" and abs(value) >= 1024 and suffix != BINARY_SUFFIXES[-1]:
+        value, suffix = value / 1024, BINARY_SUFFIXES[BINARY_SUFFIXES.index(suffix) + 1]
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    text = f"{value:,.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if decimals else text) + suffix
 
 
 def _chart(resource: str, times: Sequence[datetime], values: Sequence[float | None], limit: float | None) -> Chart:

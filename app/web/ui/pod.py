@@ -18,9 +18,10 @@ from app.pods.logs import LogOptions
 from app.pods.queries import MAX_STATUSES, EventFilter
 from app.services import get_services
 from app.web.api.logs import log_response
-from app.web.query import Blank, Flag, Name, Query
-from app.web.responses import Response
+from app.web.query import Blank, Flag, Name
+from app.web.responses import Response, streaming_response
 from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
+from app.web.ui.conditions import pod_condition_health
 from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
 from app.web.ui.shown_time import PageQuery
 from app.web.ui.timeline import MAX_SCHEDULED, axis, container_state, fold, lanes, timeline_entries
@@ -38,8 +39,8 @@ class PodQuery(PageQuery):
     wrap: Flag = False
 
 
-class LogQuery(Query):
-    """The container whose log is returned."""
+class LogQuery(PageQuery):
+    """The container whose log is returned, and the time up to which."""
 
     uid: Name
     container: Name
@@ -83,6 +84,7 @@ def pod() -> Response:
         status=current.status if current else None,
         message=mask_values(current.status.get("message"), document) if current else None,
         conditions=mask_values(current.status.get("conditions") or [], document) if current else [],
+        condition_health=pod_condition_health,
         columns=current.columns if current else None,
         folds=fold(listed),
         more_scheduled=len(entries) - len(listed),
@@ -96,7 +98,7 @@ def pod() -> Response:
         volumes=_volumes(shown),
         commands=_commands(record, query.container or document["spec"]["containers"][0]["name"]),
         query=query,
-        log=_log(record, document, query) if record.deleted_at is None and at is None else None,
+        log=_log(record, document, query),
         namesakes=queries.namesakes(record),
         events=events_page(wanted, at, limit=EVENTS_PER_PAGE)[0],
     )
@@ -107,11 +109,13 @@ def logs() -> Response:
     """Return the last lines of a container's log as plain text; with `follow`, also the lines to come."""
     query = LogQuery.from_request()
     record = get_services().queries.pod(query.uid)
-    if record.deleted_at is not None:
-        raise NotFound("the pod was deleted, and its logs with it")
     tail = None if query.download else _LOG_LINES
     options = LogOptions(tail=tail, follow=query.follow, previous=query.previous)
-    response = log_response(record.namespace, record.name, query.container, options)
+    if query.moment or record.deleted_at:
+        chunks = get_services().logs.read_past(record.uid, query.container, options, at=query.moment)
+        response = streaming_response(chunks, content_type="text/plain; charset=utf-8")
+    else:
+        response = log_response(record.namespace, record.name, query.container, options)
     if query.download:
         response.headers.set("Content-Disposition", "attachment", filename=f"{record.name}-{query.container}.log")
     return response
@@ -207,6 +211,8 @@ def _commands(record: Row, container: str) -> list[str]:
 def _log(record: Row, document: dict[str, Any], query: PodQuery) -> dict[str, Any]:
     """Read the end of a container's log: of the first container if the query names none.
 
+    The log of a past time and of a deleted pod is read as far as the runtime keeps it.
+
     Returns:
         The names of all containers, the chosen one, and its log, or the reason why there is none.
     """
@@ -214,7 +220,11 @@ def _log(record: Row, document: dict[str, Any], query: PodQuery) -> dict[str, An
     chosen = query.container or document["spec"]["containers"][0]["name"]
     options = LogOptions(tail=None if query.find else _LOG_LINES, previous=query.previous)
     try:
-        chunks = get_services().logs.read(record.namespace, record.name, chosen, options)
+        logs = get_services().logs
+        if query.moment or record.deleted_at:
+            chunks = logs.read_past(record.uid, chosen, options, at=query.moment)
+        else:
+            chunks = logs.read(record.namespace, record.name, chosen, options)
         text, problem = b"".join(chunks).decode(errors="replace"), None
         if query.find:
             wanted = query.find.lower()

