@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from app.audit import Verb
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
+from app.web.ui import pods
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.api.test_secrets import SECRET, a_secret_pod
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
@@ -132,6 +133,25 @@ class TestPods:
         assert {"/ui/pods?q=web&sort=-restarts", "/ui/pods?q=web&sort=name", "/ui/pods?sort=restarts"} <= links
         assert 'aria-sort="ascending"' in html
         assert "1 match search: web" in get(client, "/ui/pods", q="web", sort="restarts")
+
+    def test_are_sorted_by_usage(self, client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, requested, used in (("a", "2", "100m"), ("b", "1", "300m"), ("c", "1500m", "200m")):
+            annotations = {"synthetic.virtual-kubelet.io/usage-cpu": used}
+            containers = [a_container(resources={"requests": {"cpu": requested}})]
+            put_on(client, a_pod(name, metadata={"annotations": annotations}, containers=containers))
+        clock.advance(20)
+        monkeypatch.setattr(pods, "_PODS_PER_PAGE", 2)
+
+        first = client.get("/ui/pods?sort=-cpu").text
+        [after] = re.findall(r'href="([^"]*)" rel="next"', first)
+        second = client.get(unescape(after)).text
+
+        assert re.findall(r"</span>(\w)</a>", first + second) == ["b", "c", "a"]
+        assert "200m of 1.5" in get(client, "/ui/pods", name="c")
+        monkeypatch.setattr(pods, "_MAX_BY_USAGE", 2)
+        many = client.get("/ui/pods?sort=-cpu").text
+        assert re.findall(r"</span>(\w)</a>", many) == ["a", "c"]
+        assert "Sorted by the requested CPU" in many
 
     def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
         put_on(client, a_pod("web"))
