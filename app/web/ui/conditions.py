@@ -35,8 +35,8 @@ def pod_condition_health(condition: Mapping[str, Any], phase: str) -> Health:
     return _ENDED.get(phase, "progressing")
 
 
-def node_condition_health(condition: Any) -> Health:
+def node_condition_health(condition: Mapping[str, Any]) -> Health:
     """Return the health that a condition of a node means: all but `Ready` are well when they are False."""
-    if condition.status not in ("True", "False"):
+    if condition["status"] not in ("True", "False"):
         return "unknown"
-    return "healthy" if (condition.status == "True") == (condition.type == "Ready") else "failing"
+    return "healthy" if (condition["status"] == "True") == (condition["type"] == "Ready") else "failing"

@@ -1,6 +1,5 @@
 """The page of a pod, and its logs."""
 
-from datetime import datetime
 from shlex import quote
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from app.core.errors import InvalidRequest, NotFound
 from app.db.statement import Row
 from app.kubernetes.pod import Manifest
 from app.kubernetes.redact import mask_values, redact_pod
-from app.kubernetes.resources import pod_limits
+from app.kubernetes.resources import pod_limits, pod_requests
 from app.pods.explain import PodHistory, explain
 from app.pods.headline import headline
 from app.pods.logs import LogOptions
@@ -20,10 +19,11 @@ from app.services import get_services
 from app.web.api.logs import log_response
 from app.web.query import Blank, Flag, Name
 from app.web.responses import Response, streaming_response
-from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
+from app.web.ui.chart import ChartTable
 from app.web.ui.conditions import pod_condition_health
 from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
-from app.web.ui.shown_time import PageQuery
+from app.web.ui.pod_charts import usage_charts, usage_times
+from app.web.ui.shown_time import DEFAULT_WINDOW, PageQuery
 from app.web.ui.timeline import MAX_SCHEDULED, axis, container_state, fold, lanes, timeline_entries
 
 _LOG_LINES = 200
@@ -67,6 +67,7 @@ def pod() -> Response:
     begun = sum(entry.when != "next" for entry in entries)
     listed = entries[: begun + MAX_SCHEDULED]
     drawn = lanes(entries, at=shown_at)
+    used = get_services().usage.sentences(record.uid, at=shown_at)
     wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return render(
         "pod.html",
@@ -76,7 +77,7 @@ def pod() -> Response:
         sentences=mask_values(
             [
                 *explain(history, now=shown_at),
-                *get_services().usage.sentences(record.uid, at=shown_at),
+                *used,
                 *get_services().volumes.sentences(record.uid, at=shown_at),
             ],
             document,
@@ -90,7 +91,9 @@ def pod() -> Response:
         more_scheduled=len(entries) - len(listed),
         lanes=drawn,
         ticks=axis(entries, drawn[0]),
-        usage=_pod_usage(record, shown_at),
+        charts=_usage_charts(record, query),
+        used=used,
+        has_past_usage=get_services().usage.has_past,
         containers=_containers(document, current.status if current else {}),
         document=shown,
         yaml=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000),
@@ -154,18 +157,21 @@ def _message(status: dict[str, Any]) -> str | None:
     return (state.get("waiting") or state.get("terminated") or {}).get("message")
 
 
-def _pod_usage(record: Row, shown_at: datetime) -> Usage | None:
-    """Return the usage of a pod in the hour up to a time; None if the runtime does not tell it."""
+def _usage_charts(record: Row, query: PodQuery) -> list[ChartTable]:
+    """Return the charts of a pod's usage in the range of the page, else in an hour, as far as the pod existed."""
     usage = get_services().usage
-    end = min(shown_at, record.deleted_at or shown_at)
-    if not usage.has_past or end < record.created_at:
-        return None
-    times = chart_times(max(end - WINDOW, record.created_at), end)
-    limits = pod_limits(Manifest.stored(record.pod, digest="").pod.spec)
+    end = min(query.shown.end, record.deleted_at or query.shown.end)
+    start = max(query.shown.start or end - DEFAULT_WINDOW, record.created_at)
+    if not usage.has_past or end < start:
+        return []
+    times = usage_times(start, end)
+    spec = Manifest.stored(record.pod, digest="").pod.spec
+    requested = pod_requests(spec)
     return usage_charts(
         times,
         usage.levels(times, uid=record.uid),
-        limits={name: float(amount) for name, amount in limits.items()},
+        requests={"cpu": requested.cpu_millicores / 1000, "memory": requested.memory_bytes},
+        limits={name: float(amount) for name, amount in pod_limits(spec).items()},
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select, update
+from sqlalchemy import create_engine, select, update
 
 from app.db.engine import Database
 from app.db.migrate import downgrade, upgrade
@@ -106,8 +106,10 @@ def test_of_older_databases_are_computed(
     with database.read() as connection:
         rows = connection.execute(table).all()
     downgrade(database.engine.url, "0011")
-    with database.engine.begin() as connection:
+    older = create_engine(database.engine.url)
+    with older.begin() as connection:
         connection.execute(update(PodStatus).where(PodStatus.phase == "Failed").values(reason="Evicted"))
+    older.dispose()
     upgrade(database.engine.url)
 
     with database.read() as connection:
