@@ -80,7 +80,7 @@ class TestThePages:
         assert "CPU (cores) last 300m, most 300m, limit 500m" in page
         assert "Memory last 64Mi, most 64Mi, limit 128Mi" in page
         assert "Time Used Limit" in page
-        assert values(page) == [""] + ["100m"] * 29 + ["300m"] * 31
+        assert values(page) == ["100m"] * 29 + ["300m"] * 31
 
     def test_a_chart_shows_earlier_usage_and_restarts(self, client: FlaskClient, clock: Clock) -> None:
         pod = put_on(client, a_pod_that_uses("100m"))
