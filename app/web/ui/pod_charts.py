@@ -51,7 +51,7 @@ def _chart(
     limits: Mapping[str, float],
 ) -> ChartTable:
     known = [value for value in used if value is not None]
-    lines, words = [Line("Used", "--healthy", used)], []
+    lines, words = [Line("Used", "--healthy", used)], ["no container was running"]
     if known:
         words = [f"last {format_usage(known[-1], resource)}", f"most {format_usage(max(known), resource)}"]
     requested, limit = requests.get(resource), limits.get(resource)
@@ -65,7 +65,7 @@ def _chart(
     return ChartTable(
         f"chart-{resource}",
         title,
-        ", ".join(words) or "nothing was running",
+        ", ".join(words),
         "lines",
         resource,
         times,

@@ -66,7 +66,7 @@ def test_a_time_without_containers_is_a_gap() -> None:
 
     assert (cpu.lines[0].values, cpu.has_gaps) == ([1.0, None, 1.0], True)
     assert memory.lines[0].values == [2**20, None, 2**20]
-    assert nothing.summary == "limit 1"
+    assert nothing.summary == "no container was running, limit 1"
 
 
 @on_sqlite_alone
