@@ -160,12 +160,11 @@ def _page(query: PodsQuery) -> tuple[PodPage, dict[str, PodStats]]:
     """
     page = partial(get_services().pod_list.page, query.wanted, at=query.moment, sort=query.sort)
     found = page(after=query.after, limit=_PODS_PER_PAGE)
-    usage = _usage(found.rows, query)
     if not _is_by_usage(query, found):
-        return found, usage
+        return found, _usage(found.rows, query)
     if query.after or found.after:
         found = page(limit=_MAX_BY_USAGE)
-        usage = _usage(found.rows, query)
+    usage = _usage(found.rows, query)
     order = _BY_USAGE[query.sort.key]
     rows = sorted(
         found.rows,

@@ -334,13 +334,15 @@ class TestTheAudit:
         pod = put_on(client, a_pod("web"))
         pod["spec"]["containers"][0]["image"] = "nginx:1.28"
         pod["metadata"]["labels"] = {"app": "shop"}
+        pod["metadata"]["annotations"] = {"note": "mine"}
         change(client, pod)
 
         page = get(client, "/ui/audit", what="image")
 
-        assert "2 fields: metadata.labels.app, …" in page
+        assert "3 fields: metadata.annotations, …" in page
         assert "spec.containers[web].image nginx:1.27 nginx:1.28" in page
-        assert "metadata.labels.app changed; the value is not recorded" in page
+        assert "metadata.labels.app web shop" in page
+        assert "metadata.annotations changed; the value is not recorded" in page
 
     def test_filters_by_every_verb(self, client: FlaskClient) -> None:
         page = client.get("/ui/audit").text
@@ -395,6 +397,10 @@ def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> 
     change(client, changed)
 
     answers = [*every_page(client, pod), *every_download(client, pod)]
+    then = rfc3339_micro(clock())
+    client.delete("/deletePod", json=pod)
+    clock.advance(60)
+    answers += [*every_page(client, pod), client.get("/ui/pod", query_string={"uid": uid(pod), "at": then})]
     pages = "".join(unescape(answer.text) for answer in answers)
 
     assert SECRET not in pages
