@@ -289,10 +289,15 @@ class TestALog:
 
     def test_is_not_that_of_a_namesake(self, client: FlaskClient, clock: Clock) -> None:
         gone = put_on(client, a_pod("web"))
-        put_on(client, a_pod("web"))
-        clock.advance(10)
+        clock.advance(20)
+        other = put_on(client, a_pod("web"))
+        clock.advance(60)
 
-        assert "deleted, and its logs" in get(client, "/ui/logs", 404, uid=uid(gone), container="web")
+        logs = [
+            client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"}) for pod in (gone, other)
+        ]
+
+        assert ["exited with code 0" in log.text for log in logs] == [True, False]
 
 
 class TestTheAudit:
