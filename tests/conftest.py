@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from sqlalchemy import make_url
 
 from app import create_app
@@ -25,6 +27,25 @@ from tests.server import Server, serving
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = count()
+
+
+class CompiledTemplates(BytecodeCache):
+    """The dashboard's templates, compiled once for all applications of a test run."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Set the code of a template, if it has been compiled from the same source."""
+        if code := self._code.get(bucket.key):
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_templates = CompiledTemplates()
 
 
 class Clock:
@@ -106,6 +127,25 @@ def _postgres_database(server: PostgresServer, *, template: str = "template0") -
     server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
+NewDatabase = Callable[[str], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """Return a function that creates a migrated database of a kind, for several tests, and returns its URL."""
+
+    @contextmanager
+    def create(kind: str) -> Iterator[str]:
+        if kind == "sqlite":
+            directory = tmp_path_factory.mktemp("data")
+            shutil.copy(request.getfixturevalue("sqlite_template"), directory / "provider.db")
+            yield f"sqlite:///{directory}/provider.db"
+        else:
+            yield from _postgres_database(request.getfixturevalue("postgres"), template="template")
+
+    return create
+
+
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """Yield the database of the test, beside that of the application."""
@@ -124,6 +164,7 @@ def make_app(database_url: str, clock: Clock) -> Iterator[MakeApp]:
 
     def make(**settings: object) -> Flask:
         app = create_app(Settings.model_validate({"database_url": database_url, **settings}), clock=clock)
+        app.jinja_env.bytecode_cache = _templates
         made.append(app)
         return app
 

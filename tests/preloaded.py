@@ -13,7 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -52,7 +52,12 @@ class Program:
     """
 
     def __init__(
-        self, module: str, *arguments: str, cwd: Path, environment: Mapping[str, str], streams: tuple[int, int, int]
+        self,
+        module: str,
+        *arguments: str,
+        cwd: Path,
+        environment: Mapping[str, str],
+        streams: tuple[int, int, int],
     ) -> None:
         request = {"module": module, "arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
         self._told, theirs = socket.socketpair()

@@ -1,6 +1,9 @@
 """The dashboard, the command line, the shell, the reports and the views agree on a node at any time."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import orjson
@@ -8,14 +11,16 @@ import pytest
 from flask import Flask
 from sqlalchemy import text, update
 
+from app import create_app
 from app.cli.shell import ShellHelpers
 from app.core.clock import utc_now
+from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import PodStatus
 from app.pods.pod_list import PodFilter
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, NewDatabase
 from tests.pods import a_container, a_pod
 
 GRACE = 30
@@ -27,10 +32,8 @@ def send(app: Flask, clock: Clock, seconds: float, method: str, path: str, pod: 
     assert app.test_client().open(path, method=method, json=pod).status_code == 200
 
 
-@pytest.fixture(params=[RUNTIME, "app.runtimes.synthetic:SyntheticRuntime"], ids=["recorded", "synthetic"])
-def recorded(request: pytest.FixtureRequest, make_app: MakeApp, clock: Clock) -> Flask:
-    """Return an application with the recorded history, and a pod deleted at 300 s and recreated at 400 s."""
-    app = make_app(runtime=request.param, audit_hash_chain=True)
+def record(app: Flask, clock: Clock) -> Flask:
+    """Record the history, and a pod deleted at 300 s and recreated at 400 s."""
     record_history(app, clock)
     resources = {"requests": {"cpu": "2", "memory": "1Gi"}}
     pod = a_pod("back-0", namespace="lab", uid="back-0", containers=[a_container(resources=resources)])
@@ -40,6 +43,45 @@ def recorded(request: pytest.FixtureRequest, make_app: MakeApp, clock: Clock) ->
     send(app, clock, 400, "POST", "/createPod", pod)
     clock.now = at(500)
     return app
+
+
+@pytest.fixture(params=[RUNTIME, "app.runtimes.synthetic:SyntheticRuntime"], ids=["recorded", "synthetic"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Return the runtime of the recorded pods."""
+    runtime: str = request.param
+    return runtime
+
+
+@pytest.fixture
+def phase() -> str:
+    """Return the phase of pods that run: in some tests it is replaced."""
+    return "Running"
+
+
+@pytest.fixture(scope="module")
+def recordings(new_database: NewDatabase) -> Iterator[Callable[[str, str, str], Flask]]:
+    """Yield a function that returns an application with the history, one for each case; tests only read it."""
+    with ExitStack() as stack:
+
+        @cache
+        def recording(kind: str, runtime: str, phase: str) -> Flask:
+            url = stack.enter_context(new_database(kind))
+            settings = {"database_url": url, "runtime": runtime, "audit_hash_chain": True}
+            clock = Clock()
+            app = create_app(Settings.model_validate(settings), clock=clock)
+            database: Database = app.extensions["services"].database
+            stack.callback(database.dispose)
+            record(app, clock)
+            end_runs(database, phase)
+            return app
+
+        yield recording
+
+
+@pytest.fixture
+def recorded(recordings: Callable[[str, str, str], Flask], database_kind: str, runtime: str, phase: str) -> Flask:
+    """Return an application with the recorded history."""
+    return recordings(database_kind, runtime, phase)
 
 
 def end_runs(database: Database, phase: str) -> None:
@@ -83,10 +125,7 @@ def test_every_surface_lists_the_same_pods(recorded: Flask, seconds: float) -> N
 
 @pytest.mark.parametrize("phase", ["Running", "Unknown", "Failed"])
 @pytest.mark.parametrize("seconds", [61, 190, 315, 500])
-def test_every_surface_counts_the_same_pods(
-    recorded: Flask, database: Database, seconds: float, phase: str
-) -> None:
-    end_runs(database, phase)
+def test_every_surface_counts_the_same_pods(recorded: Flask, seconds: float) -> None:
     services: Services = recorded.extensions["services"]
     time = at(seconds)
 
@@ -122,7 +161,10 @@ def test_a_pod_is_deleted_until_its_return(recorded: Flask, seconds: float) -> N
     assert services.audit.run_report("status", namespace="lab", name="back-0", at=time).rows == []
 
 
-def test_the_present_is_that_of_current_pods(recorded: Flask, database: Database, clock: Clock) -> None:
+def test_the_present_is_that_of_current_pods(
+    make_app: MakeApp, runtime: str, database: Database, clock: Clock
+) -> None:
+    recorded = record(make_app(runtime=runtime), clock)
     clock.now = utc_now()
     services: Services = recorded.extensions["services"]
 
