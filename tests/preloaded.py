@@ -4,6 +4,7 @@ Most of the CPU time in which a program of this repository starts is that of its
 imports them once, and forks for each program, which then imports the modules of this repository by itself.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -99,11 +100,11 @@ class Program:
 
 @cache
 def _server() -> socket.socket:
-    """Start the process that forks. It ends with this one, whose socket is then closed."""
+    """Start the process that forks; return the socket for requests. It ends when that is closed."""
     ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _LONGEST)
     with theirs:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             cwd=ROOT,
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
@@ -111,7 +112,13 @@ def _server() -> socket.socket:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+    atexit.register(_stop, ours, process)
     return ours
+
+
+def _stop(requests: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+    requests.close()
+    process.wait()
 
 
 def main(requests: socket.socket) -> None:
