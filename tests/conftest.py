@@ -3,9 +3,10 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -127,25 +128,6 @@ def _postgres_database(server: PostgresServer, *, template: str = "template0") -
     server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-NewDatabase = Callable[[str], AbstractContextManager[str]]
-
-
-@pytest.fixture(scope="session")
-def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
-    """Return a function that creates a migrated database of a kind, for several tests, and returns its URL."""
-
-    @contextmanager
-    def create(kind: str) -> Iterator[str]:
-        if kind == "sqlite":
-            directory = tmp_path_factory.mktemp("data")
-            shutil.copy(request.getfixturevalue("sqlite_template"), directory / "provider.db")
-            yield f"sqlite:///{directory}/provider.db"
-        else:
-            yield from _postgres_database(request.getfixturevalue("postgres"), template="template")
-
-    return create
-
-
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """Yield the database of the test, beside that of the application."""
@@ -160,17 +142,8 @@ MakeApp = Callable[..., Flask]
 @pytest.fixture
 def make_app(database_url: str, clock: Clock) -> Iterator[MakeApp]:
     """Yield a function that creates an application on the test's database and clock."""
-    made: list[Flask] = []
-
-    def make(**settings: object) -> Flask:
-        app = create_app(Settings.model_validate({"database_url": database_url, **settings}), clock=clock)
-        app.jinja_env.bytecode_cache = _templates
-        made.append(app)
-        return app
-
-    yield make
-    for app in made:
-        app.extensions["services"].database.dispose()
+    with ExitStack() as stack:
+        yield lambda **settings: _create_app(stack, database_url, clock, settings)
 
 
 @pytest.fixture
@@ -183,6 +156,42 @@ def app(make_app: MakeApp) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """Return a client of the application, without a socket."""
     return app.test_client()
+
+
+SharedApp = Callable[..., Flask]
+
+
+@pytest.fixture(scope="module")
+def shared_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedApp]:
+    """Yield a function that returns an application for tests that only read, one for each set of arguments.
+
+    It has a database of its own kind, and a clock of its own. The function `prepare` gets both the application and
+    the clock when it is created.
+    """
+    with ExitStack() as stack:
+
+        def url(kind: str) -> str:
+            if kind == "sqlite":
+                directory = tmp_path_factory.mktemp("shared")
+                return f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), directory)}"
+            database = contextmanager(_postgres_database)
+            return stack.enter_context(database(request.getfixturevalue("postgres"), template="template"))
+
+        @cache
+        def share(kind: str, prepare: Callable[[Flask, Clock], object], **settings: object) -> Flask:
+            clock = Clock()
+            app = _create_app(stack, url(kind), clock, settings)
+            prepare(app, clock)
+            return app
+
+        yield share
+
+
+def _create_app(stack: ExitStack, url: str, clock: Clock, settings: Mapping[str, object]) -> Flask:
+    app = create_app(Settings.model_validate({"database_url": url, **settings}), clock=clock)
+    app.jinja_env.bytecode_cache = _templates
+    stack.callback(app.extensions["services"].database.dispose)
+    return app
 
 
 Serve = Callable[..., AbstractContextManager[Server]]

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryFile
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = (
@@ -39,6 +41,8 @@ LIBRARIES = (
 )
 """All but prometheus_client, which decides when it is imported where the metrics are."""
 
+Streams = tuple[int, int, int]
+
 _INTEGER = struct.Struct("i")
 _LONGEST = 1 << 20  # bytes of a request
 
@@ -47,20 +51,15 @@ class Program:
     """A program in a session of its own; as a :class:`subprocess.Popen`, as far as the tests use it.
 
     Args:
-        module: what `python -m` runs.
+        program: what `python` runs: the name of a module, or a path.
         environment: all of its variables.
         streams: descriptors of standard input, output and error.
     """
 
     def __init__(
-        self,
-        module: str,
-        *arguments: str,
-        cwd: Path,
-        environment: Mapping[str, str],
-        streams: tuple[int, int, int],
+        self, program: str, *arguments: str, cwd: Path, environment: Mapping[str, str], streams: Streams
     ) -> None:
-        request = {"module": module, "arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
+        request = {"program": program, "arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
         self._told, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(_server(), [json.dumps(request).encode()], [theirs.fileno(), *streams])
@@ -96,6 +95,20 @@ class Program:
     def _receive(self) -> int:
         number: int = _INTEGER.unpack(self._told.recv(_INTEGER.size, socket.MSG_WAITALL))[0]
         return number
+
+
+def run(program: str, *arguments: str, cwd: Path, environment: Mapping[str, str]) -> CompletedProcess[str]:
+    """Run a program without input; return its exit status and its output. It has a minute."""
+    with open(os.devnull, "rb") as nothing, TemporaryFile("r+") as stdout, TemporaryFile("r+") as stderr:
+        streams = (nothing.fileno(), stdout.fileno(), stderr.fileno())
+        process = Program(program, *arguments, cwd=cwd, environment=environment, streams=streams)
+        try:
+            code = process.wait(60)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        stdout.seek(0)
+        stderr.seek(0)
+        return CompletedProcess([program, *arguments], code, stdout.read(), stderr.read())
 
 
 @cache
@@ -156,14 +169,18 @@ def _fork_and_tell(told: int, *streams: int) -> None:
         os._exit(0)
 
 
-def _run(module: str, arguments: list[str], cwd: str, environment: dict[str, str]) -> None:
+def _run(program: str, arguments: list[str], cwd: str, environment: dict[str, str]) -> None:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     path = environment.get("PYTHONPATH")
-    sys.path[:1] = [cwd, *(path.split(os.pathsep) if path else ())]
+    is_path = os.path.isabs(program)
+    sys.path[:1] = [*([] if is_path else [cwd]), *(path.split(os.pathsep) if path else ())]
     sys.argv[1:] = arguments
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if is_path:
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The dashboard, the command line, the shell, the reports and the views agree on a node at any time."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,16 +10,14 @@ import pytest
 from flask import Flask
 from sqlalchemy import text, update
 
-from app import create_app
 from app.cli.shell import ShellHelpers
 from app.core.clock import utc_now
-from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import PodStatus
 from app.pods.pod_list import PodFilter
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
-from tests.conftest import Clock, MakeApp, NewDatabase
+from tests.conftest import Clock, MakeApp, SharedApp
 from tests.pods import a_container, a_pod
 
 GRACE = 30
@@ -58,30 +55,21 @@ def phase() -> str:
     return "Running"
 
 
-@pytest.fixture(scope="module")
-def recordings(new_database: NewDatabase) -> Iterator[Callable[[str, str, str], Flask]]:
-    """Yield a function that returns an application with the history, one for each case; tests only read it."""
-    with ExitStack() as stack:
+@cache
+def recording(phase: str) -> Callable[[Flask, Clock], None]:
+    """Return a function that records the history, and sets the phase of pods that run."""
 
-        @cache
-        def recording(kind: str, runtime: str, phase: str) -> Flask:
-            url = stack.enter_context(new_database(kind))
-            settings = {"database_url": url, "runtime": runtime, "audit_hash_chain": True}
-            clock = Clock()
-            app = create_app(Settings.model_validate(settings), clock=clock)
-            database: Database = app.extensions["services"].database
-            stack.callback(database.dispose)
-            record(app, clock)
-            end_runs(database, phase)
-            return app
+    def prepare(app: Flask, clock: Clock) -> None:
+        record(app, clock)
+        end_runs(app.extensions["services"].database, phase)
 
-        yield recording
+    return prepare
 
 
 @pytest.fixture
-def recorded(recordings: Callable[[str, str, str], Flask], database_kind: str, runtime: str, phase: str) -> Flask:
+def recorded(shared_app: SharedApp, database_kind: str, runtime: str, phase: str) -> Flask:
     """Return an application with the recorded history."""
-    return recordings(database_kind, runtime, phase)
+    return shared_app(database_kind, recording(phase), runtime=runtime, audit_hash_chain=True)
 
 
 def end_runs(database: Database, phase: str) -> None:
