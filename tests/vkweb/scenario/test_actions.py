@@ -125,7 +125,8 @@ async def test_a_vanished_node_is_created_at_recovery(nodes: Nodes, api: ApiServ
     before = api.store.get("nodes", "spot-0")
     resources = {"capacity": {"cpu": "8"}, "allocatable": {"cpu": "7"}}
     spec = {"taints": [CORDONED], "providerID": "kwok:spot-0"}
-    api.store.update("nodes", {**before, "spec": spec, "status": {**resources, "phase": "Running"}})
+    changed = api.store.update("nodes", {**before, "spec": spec})
+    api.store.update("nodes", {**changed, "status": {**resources, "phase": "Running"}}, subresource="status")
     await applied(nodes, "reclaimed", then="vanish")
     deleted = [change.before for change in api.store.history("nodes", 0) if change.after is None]
     assert deleted[0] is not None
