@@ -128,9 +128,9 @@ class PodController:
         self._queue.stop()
         self._ready.set()
 
-    def add_nodes(self) -> None:
-        """List the pods soon: nodes were added."""
-        self._watch.add_nodes()
+    def add_node(self, node: str) -> None:
+        """Watch the pods of a node that was added."""
+        self._watch.add_node(node)
 
     def resume(self, node: str) -> None:
         """Reconcile the pods that were held because their node was not active."""
