@@ -96,6 +96,7 @@ class Lease:
             else:
                 self._is_absent = lease is None
                 if lease is None or (other := self._other_holder(lease)) is None:
+                    self._last = lease
                     break
                 if other != self.other:
                     log.warning(

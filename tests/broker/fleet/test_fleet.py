@@ -65,6 +65,29 @@ async def test_a_thousand_nodes_are_registered_and_renewed(
     await provider.close()
 
 
+async def test_a_node_takes_two_requests(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
+) -> None:
+    def requests(name: str) -> list[tuple[str, str]]:
+        return sorted((r.method, r.path.rsplit("/", 1)[1]) for r in api.requests if name in f"{r.path} {r.body}")
+
+    path = tmp_path / "fleet.yaml"
+    path.write_text("adopt: {theirs: 'yes'}\npools: [{name: a, count: 1}]")
+    settings = settings_of_a_node(stub.url, fleet=str(path))
+    api.store.create("nodes", {"metadata": {"name": "b-0", "labels": {"theirs": "yes"}}, "spec": {}})
+    async with running_node(settings, cluster) as broker:
+        await eventually(lambda: [node.holds_lease for node in broker.nodes.values()] == [True, True])
+        await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
+        assert requests("a-0") == [("POST", "leases"), ("POST", "nodes")]
+        assert requests("b-0") == [("PATCH", "status"), ("POST", "leases")]
+    api.requests.clear()
+    async with running_node(settings, cluster) as broker:
+        await eventually(lambda: [node.holds_lease for node in broker.nodes.values()] == [True, True])
+        await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
+        for name in ("a-0", "b-0"):
+            assert requests(name) == [("PATCH", "status"), ("PUT", name)]
+
+
 async def test_pods_of_all_nodes_run(api: ApiServer, cluster: ClusterConfig, stub: StubProvider) -> None:
     api.store.create("pods", a_pod("elsewhere", nodeName="other"))
     async with running_node(settings_of_a_node(stub.url, node_name="fleet", nodes=2), cluster):
