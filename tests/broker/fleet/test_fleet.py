@@ -14,6 +14,7 @@ from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.objects import to_micro_time
 from broker.node.report import NodeReporter
 from broker.node_info import NodeInfo
+from broker.pods import watch
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
 from tests.broker.node.parts import members_of, running
@@ -96,6 +97,31 @@ async def test_pods_of_all_nodes_run(api: ApiServer, cluster: ClusterConfig, stu
         await api.until(lambda: phase(api, "web-0") == phase(api, "web-1") == "Running")
     assert phase(api, "elsewhere") == "Pending"
     assert len(stub.requests_to("/createPod")) == 2
+
+
+async def test_pods_are_listed_again_where_a_new_node_has_some(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lists() -> int:
+        return len([r for r in api.requests_to("GET", "/api/v1/pods$") if "watch" not in r.query])
+
+    monkeypatch.setattr(source, "POLL", 0.05)
+    monkeypatch.setattr(watch, "_NODES_DELAY", 0.01)
+    path = tmp_path / "fleet.yaml"
+    path.write_text("pools: [{name: a, count: 1}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        for node in ("a-0", "b-0"):
+            api.store.create("pods", a_pod(f"web-{node}", nodeName=node))
+        await api.until(lambda: phase(api, "web-a-0") == "Running")
+        assert lists() == 1
+        path.write_text("pools: [{name: a, count: 1}, {name: b, count: 1}]")
+        await api.until(lambda: phase(api, "web-b-0") == "Running")
+        assert lists() == 2
+        path.write_text("pools: [{name: a, count: 2}, {name: b, count: 1}]")
+        await api.until(lambda: ready(api, "a-1"))
+        api.store.create("pods", a_pod("web-a-1", nodeName="a-1"))
+        await api.until(lambda: phase(api, "web-a-1") == "Running")
+        assert lists() == 2
 
 
 async def test_each_node_admits_pods_by_itself(

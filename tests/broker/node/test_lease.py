@@ -75,6 +75,14 @@ async def test_a_renewal_is_one_request(api: ApiServer, lease: Lease, clock: Clo
     assert stored(api)["spec"]["renewTime"] == "2026-11-22T08:46:48.123456Z"
 
 
+async def test_a_renewal_has_no_managed_fields(api: ApiServer, lease: Lease) -> None:
+    metadata = {"name": "node", "namespace": "kube-node-lease", "managedFields": [{"manager": "another"}]}
+    api.store.create("leases", {"metadata": metadata, "spec": {}})
+    await lease.renew()
+    (request,) = api.requests_to("PUT", PATH)
+    assert "managedFields" not in request.body["metadata"]
+
+
 async def test_an_existing_lease_is_adopted(api: ApiServer, lease: Lease) -> None:
     earlier = {"metadata": {"name": "node", "namespace": "kube-node-lease"}, "spec": {"leaseTransitions": 3}}
     api.store.create("leases", earlier)
