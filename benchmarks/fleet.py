@@ -109,7 +109,7 @@ class FleetUnderTest:
             watching.cancel()
 
     def _apply(self, file: Path, *pools: dict[str, object]) -> float:
-        """Have the broker read its file with these pools; return the time."""
+        """Write pools to the file of the broker and signal the broker; return the time."""
         began = time.monotonic()
         file.write_bytes(msgspec.json.encode({"pools": [{**pool, "capacity": _RESOURCES} for pool in pools]}))
         os.kill(self._processes[0].pid, signal.SIGHUP)
