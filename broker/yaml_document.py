@@ -52,7 +52,8 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as exc:
-        found = [_problem(root, error, model) for error in exc.errors(include_url=False, include_input=False)]
+        errors = exc.errors(include_url=False, include_input=False)
+        found = [_problem(root, error, model) for error in errors if not _follows(error, errors)]
         raise ConfigurationError("\n".join(_line(name, *each) for each in sorted(found))) from None
 
 
@@ -99,6 +100,14 @@ def _problems(node: yaml.Node | None, path: tuple[Part, ...] = ()) -> Iterator[t
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield from _problems(item, (*path, index))
+
+
+def _follows(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether an error follows from others: pydantic counts the valid items of a list."""
+    location = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(location) and other["loc"][: len(location)] == location for other in errors
+    )
 
 
 def _problem(root: yaml.Node | None, error: Mapping[str, Any], model: type[BaseModel]) -> tuple[int, str, str]:

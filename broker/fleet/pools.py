@@ -80,7 +80,6 @@ def _nodes(settings: Settings, file: FleetFile, pool: Pool) -> Iterator[NodeSpec
                 **_topology(zone, pool.region),
                 **pool.labels,
             },
-            absent_labels=frozenset({DRAIN_LABEL} if not pool.drain else ()),
             annotations={**spec.annotations, **pool.annotations},
             taints=(*_without(spec.taints, taints), *taints),
             capacity=pool.capacity,

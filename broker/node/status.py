@@ -124,6 +124,11 @@ class NodeStatus:
         self._due_at = asyncio.get_running_loop().time() + HEARTBEAT * self._random.uniform(0.5, 1.0)
 
     @property
+    def is_reported(self) -> bool:
+        """Whether the provider has answered for the node since the start."""
+        return self._reporter.has_read(self._node.name)
+
+    @property
     def is_current(self) -> bool:
         """Whether Kubernetes has the current status, whatever its heartbeat."""
         return is_stored(self.current(), self._stored)

@@ -16,7 +16,7 @@ class Small(BaseModel, extra="forbid"):
 
 class Large(BaseModel, extra="forbid"):
     kind: Literal["large"]
-    zones: list[str] = []
+    zones: list[str] = Field(default=[], min_length=1)
 
 
 class Document(BaseModel, extra="forbid"):

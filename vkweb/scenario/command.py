@@ -21,7 +21,7 @@ from app.core.errors import DatabaseFault, NotFound, Unavailable
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.fleets import fleet_names
-from app.db.migrate import head
+from app.db.revision import head
 from app.pods.fleet_clock import FleetClock
 from broker.errors import ConfigurationError
 from broker.kubernetes.client import Client
