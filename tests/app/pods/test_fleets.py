@@ -160,14 +160,10 @@ def test_problems_are_those_of_one_node_or_all(fleet: Flask, clock: Clock) -> No
 
 def test_reports_name_the_node_of_each_pod(fleet: Flask) -> None:
     now = services(fleet).clock()
-    values = {
-        "at": now,
-        "since": now - timedelta(days=1),
-        "until": now + timedelta(days=1),
-        "namespace": "default",
-    }
+    a_day = timedelta(days=1)
+    values = {"at": now, "since": now - a_day, "until": now + a_day, "namespace": "default", "name": "a"}
     for name, report in REPORTS.items():
-        given = {parameter: {**values, "name": "a"}[parameter] for parameter in report.parameters}
+        given: dict[str, Any] = {parameter: values[parameter] for parameter in report.parameters}
         columns = services(fleet).audit.run_report(name, **given).columns
         assert ("node_name" in columns) == (bool({"uid", "name", "request_id"} & {*columns}) or name == "promised")
     assert [row[:2] for row in services(fleet).audit.run_report("promised", at=now).rows] == [
