@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, literal, null, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, literal, null, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
@@ -151,6 +151,7 @@ class ProblemPod(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     name: str
     uid: str
+    node_name: str
     restarts: int
     since: datetime
 
@@ -181,16 +182,16 @@ class RefusedRequests(NamedTuple):
 
 
 class Attention:
-    """Finds what needs attention on a node. Every method may raise `DatabaseUnavailable`."""
+    """Finds what needs attention, on one node or on all. Every method may raise `DatabaseUnavailable`."""
 
     def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
         self._fleet = fleet
         self._queries = queries
 
-    def groups(self, at: datetime | None = None) -> list[ProblemGroup]:
+    def groups(self, at: datetime | None = None, *, node: str | None = None) -> list[ProblemGroup]:
         """Return the problems of the pods that existed at a time, the worst first; None for the present."""
         self._fleet.timelines.publish_due()
-        pods = self._pods(at).subquery()
+        pods = self._pods(at, node).subquery()
         of = pods.c.problem
         ranked = (
             select(
@@ -211,29 +212,31 @@ class Attention:
             found.setdefault(row.problem, []).append(row)
         return [_group(key, found[key]) for key in PROBLEMS if key in found]
 
-    def refused(self, start: datetime, end: datetime) -> RefusedRequests:
+    def refused(self, start: datetime, end: datetime, *, node: str | None = None) -> RefusedRequests:
         """Return the write requests that were refused between two times."""
         is_refused = (
             AuditEvent.fleet == self._fleet.name,
             AuditEvent.at > start,
             AuditEvent.at <= end,
             AuditEvent.code >= 400,
+            AuditEvent.node() == node if node else true(),
         )
         last = select(AuditEvent.__table__).where(*is_refused).order_by(AuditEvent.at.desc(), AuditEvent.id.desc())
         with self._fleet.database.read() as connection:
             count = connection.scalar(select(func.count()).where(*is_refused)) or 0
             return RefusedRequests(count, connection.execute(last.limit(1)).first() if count else None)
 
-    def _pods(self, at: datetime | None) -> Select[Any]:
-        """Return the query for every pod at a time, with its problem."""
+    def _pods(self, at: datetime | None, node: str | None) -> Select[Any]:
+        """Return the query for every pod at a time, of one node or of all, with its problem."""
         source: Source = PodStatus if at else Pod
         columns = (
-            Pod.namespace, Pod.name, Pod.uid, func.coalesce(source.restarts, 0).label("restarts"),
+            Pod.namespace, Pod.name, Pod.uid, Pod.node_name, func.coalesce(source.restarts, 0).label("restarts"),
             _since(source).label("since"), problem(source, Moment.of(at or self._fleet.clock())).label("problem"),
         )  # fmt: skip
         if at:
-            return self._queries.pods_at(at, *columns)
-        return select(*columns).where(Pod.fleet == self._fleet.name, Pod.deleted_at.is_(None))
+            return self._queries.pods_at(at, *columns, node=node)
+        is_there = Pod.fleet == self._fleet.name, Pod.deleted_at.is_(None)
+        return select(*columns).where(*is_there, Pod.node_name == node if node else true())
 
 
 def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:
@@ -245,7 +248,14 @@ def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:
         pods=rows[0].pods,
         since=rows[0].oldest,
         examples=[
-            ProblemPod(namespace=row.namespace, name=row.name, uid=row.uid, restarts=row.restarts, since=row.since)
+            ProblemPod(
+                namespace=row.namespace,
+                name=row.name,
+                uid=row.uid,
+                node_name=row.node_name,
+                restarts=row.restarts,
+                since=row.since,
+            )
             for row in rows
         ],
     )

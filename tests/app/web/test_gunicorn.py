@@ -16,7 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
-from app.db.migrate import head
+from app.db.revision import head
 from tests.app.db.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
 from tests.conftest import MakeApp, Serve
 from tests.pods import a_container, a_pod
@@ -243,7 +243,7 @@ def test_sighup_replaces_the_workers_while_everybody_is_served(serve: Serve) -> 
             def fetch(_: int) -> list[int]:
                 answers = []
                 for _ in range(4):
-                    with closing(Client(server.port, timeout=10)) as client:
+                    with closing(Client(server.port, timeout=30)) as client:
                         answers.append(client.get("/getPodStatus", namespace="default", name="pod-000").code)
                 return answers
 
