@@ -22,15 +22,16 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, case, func, literal, select
+from sqlalchemy import BigInteger, Select, and_, case, cast, func, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.epoch import EpochSeconds
 from app.db.models import Pod, PodStatus
-from app.db.statement import Row, Statement
-from app.pods.attention import MOMENT, Health, Moment, Source, health
+from app.db.statement import Row
+from app.pods.attention import Health, Moment, health
 from app.pods.context import FleetContext
-from app.pods.queries import PodQueries, existed_at, status_at
+from app.pods.list_parts import Part, pods_in_parts
+from app.pods.queries import ENDED
 
 HEALTHS: tuple[Health, ...] = ("failing", "progressing", "healthy", "completed", "unknown")
 _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400)
@@ -41,7 +42,7 @@ _KEPT = 5000
 _SETTLED = timedelta(minutes=1)
 """A count is kept if its time is so long ago."""
 _SAMPLE = 2000
-_ENDED = ("Succeeded", "Failed")
+_SUMS = ("pods", "active", "cpu_millicores", "memory_bytes")
 
 
 class Sample(NamedTuple):
@@ -82,43 +83,11 @@ class Series(NamedTuple):
     step: timedelta
 
 
-def _columns(source: Source, moment: Moment, *groups: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the expressions by which pods are grouped, and with them those that are counted."""
-    is_active = source.phase.not_in([literal(phase) for phase in _ENDED])
-    groups = (*groups, health(source, moment).label("health"))
-    return groups, (
-        *groups,
-        func.count().label("pods"),
-        func.count(case((is_active, 1))).label("active"),
-        func.coalesce(func.sum(case((is_active, source.cpu_millicores))), 0).label("cpu_millicores"),
-        func.coalesce(func.sum(case((is_active, source.memory_bytes))), 0).label("memory_bytes"),
-    )
-
-
-def _present(fleet: str, *columns: Any) -> Select[Any]:
-    return select(*columns).where(Pod.fleet == fleet, Pod.deleted_at.is_(None))
-
-
-def _select_sample() -> Select[Any]:
-    groups, columns = _columns(PodStatus, MOMENT)
-    return (
-        select(*columns)
-        .select_from(Pod)
-        .join(PodStatus)
-        .where(Pod.fleet == bindparam("fleet"), status_at(MOMENT.at), existed_at(MOMENT.at))
-        .group_by(*groups)
-    )
-
-
-_SELECT_SAMPLE = Statement(_select_sample())
-
-
 class PodSeries:
     """Counts the pods of a node over time. Every method may raise `DatabaseUnavailable`."""
 
-    def __init__(self, fleet: FleetContext, queries: PodQueries) -> None:
+    def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
-        self._queries = queries
         self._kept: OrderedDict[datetime, Sample] = OrderedDict()
         self._lock = Lock()
 
@@ -130,11 +99,7 @@ class PodSeries:
             `cpu_millicores` and `memory_bytes`.
         """
         self._fleet.timelines.publish_due()
-        moment = Moment.of(at or self._fleet.clock())
-        groups, columns = _columns(PodStatus if at else Pod, moment, Pod.namespace)
-        query = self._queries.pods_at(at, *columns) if at else _present(self._fleet.name, *columns)
-        with self._fleet.database.read() as connection:
-            return connection.execute(query.group_by(*groups)).all()
+        return self._count(at, "namespace")
 
     def between(self, start: datetime, end: datetime, *, last: Sample) -> Series:
         """Return the points from one time to another, of which the last is at the end.
@@ -146,8 +111,8 @@ class PodSeries:
         step = _step(end - start)
         times = list(_times(start, end, step))
         samples = {**self._samples(times[:-1]), end: last}
-        created = self._counts(Pod.created_at, start, end, step)
-        deleted = self._counts(Pod.deleted_at, start, end, step)
+        created = self._changes(Pod.created_at, start, end, step)
+        deleted = self._changes(Pod.deleted_at, start, end, step)
         ready = self._ready(start, end, step)
         points = []
         for number, moment in enumerate(times):
@@ -171,13 +136,15 @@ class PodSeries:
         """Return the samples that are kept, and further ones from coarse to fine as far as there is time."""
         with self._lock:
             found = {moment: self._kept[moment] for moment in times if moment in self._kept}
-        until = time.monotonic() + _BUDGET
+        until, took = time.monotonic() + _BUDGET, 0.0
         for moment in _coarse_to_fine(times):
             if moment in found:
                 continue
-            if time.monotonic() >= until:
+            began = time.monotonic()
+            if began + took >= until:
                 break
-            found[moment] = self._sample(moment)
+            found[moment] = sample_of(self._count(moment))
+            took = time.monotonic() - began
             if moment <= self._fleet.clock() - _SETTLED:
                 self._keep(moment, found[moment])
         return found
@@ -188,13 +155,17 @@ class PodSeries:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
 
-    def _sample(self, at: datetime) -> Sample:
-        """Count the pods at a past time."""
-        moment = Moment.of(at)._asdict()
+    def _count(self, at: datetime | None, *groups: str) -> Sequence[Row]:
+        """Count the pods at a time by health, and by other columns."""
+        now = self._fleet.clock()
+        counts = [_counts(part, Moment.of(at or now)) for part in pods_in_parts(self._fleet.name, at, now=now)]
+        counted = union_all(*counts).subquery().c
+        by = [counted[name] for name in (*groups, "health")]
+        sums = [cast(func.sum(counted[name]), BigInteger).label(name) for name in _SUMS]
         with self._fleet.database.read() as connection:
-            return sample_of(_SELECT_SAMPLE.all(connection, fleet=self._fleet.name, **moment))
+            return connection.execute(select(*by, *sums).group_by(*by)).all()
 
-    def _counts(
+    def _changes(
         self, column: InstrumentedAttribute[Any], start: datetime, end: datetime, step: timedelta
     ) -> dict[int, int]:
         """Count pods by the interval in which a time lies."""
@@ -227,6 +198,19 @@ class PodSeries:
                     seconds = (row.ready_at - row.created_at).total_seconds()
                     found.setdefault(_bucket(row.created_at, step), []).append(seconds)
         return found
+
+
+def _counts(part: Part, moment: Moment) -> Select[Any]:
+    """Return the query that counts pods by namespace and health, in many groups."""
+    is_active = part.source.phase.not_in(ENDED)
+    return part.select(
+        Pod.namespace,
+        health(part.source, moment).label("health"),
+        func.count().label("pods"),
+        func.count(case((is_active, 1))).label("active"),
+        func.coalesce(func.sum(case((is_active, part.source.cpu_millicores))), 0).label("cpu_millicores"),
+        func.coalesce(func.sum(case((is_active, part.source.memory_bytes))), 0).label("memory_bytes"),
+    ).group_by(*part.groups)
 
 
 def sample_of(rows: Sequence[Row]) -> Sample:
