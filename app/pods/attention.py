@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import CTE, ColumnElement, and_, case, func, literal, null, or_, select, union_all
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.db.models import AuditEvent, Pod, PodStatus
 from app.db.statement import Row
@@ -179,24 +179,29 @@ class Attention:
         """Return the problems of the pods that existed at a time, the worst first; None for the present."""
         self._fleet.timelines.publish_due()
         pods = self._pods(at)
-        of = pods.c.problem
-        ranked = (
-            select(
-                *pods.c,
-                func.count().over(partition_by=of).label("pods"),
-                func.min(pods.c.since).over(partition_by=of).label("oldest"),
-                func.row_number().over(partition_by=of, order_by=(pods.c.since.desc(), pods.c.name)).label("rank"),
-            )
+        of, pod = pods.c.problem, aliased(Pod)
+        totals = (
+            select(of, func.count().label("pods"), func.min(pods.c.since).label("oldest"))
             .where(of.is_not(None))
+            .group_by(of)
             .subquery()
         )
-        with self._fleet.database.read() as connection:
-            rows = connection.execute(
-                select(*ranked.c).where(ranked.c.rank <= _EXAMPLES).order_by(ranked.c.rank)
-            ).all()
+        # A search for each problem takes a third of the time that a window function takes.
+        latest = (
+            select(*pods.c).where(of == key).order_by(pods.c.since.desc(), pods.c.id.desc()).limit(_EXAMPLES)
+            for key in PROBLEMS
+        )
+        examples = union_all(*(select(query.subquery()) for query in latest)).subquery()
+        query = (
+            select(totals, examples.c.since, examples.c.restarts, pod.namespace, pod.name, pod.uid)
+            .join(examples, examples.c.problem == totals.c.problem)
+            .join(pod, pod.id == examples.c.id)
+            .order_by(examples.c.since.desc(), examples.c.id.desc())
+        )
         found: dict[str, list[Row]] = {}
-        for row in rows:
-            found.setdefault(row.problem, []).append(row)
+        with self._fleet.database.read() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.problem, []).append(row)
         return [_group(key, found[key]) for key in PROBLEMS if key in found]
 
     def refused(self, start: datetime, end: datetime) -> RefusedRequests:
@@ -213,17 +218,26 @@ class Attention:
             return RefusedRequests(count, connection.execute(last.limit(1)).first() if count else None)
 
     def _pods(self, at: datetime | None) -> CTE:
-        """Return every pod at a time with its problem, which is computed once."""
+        """Return the pods at a time that are not simply running, each with its problem, computed once."""
         now = self._fleet.clock()
         moment = Moment.of(at or now)
         parts = [
             part.select(
-                Pod.namespace, Pod.name, Pod.uid, func.coalesce(part.source.restarts, 0).label("restarts"),
-                _since(part.source).label("since"), problem(part.source, moment).label("problem"),
+                Pod.id,
+                func.coalesce(part.source.restarts, 0).label("restarts"),
+                _since(part.source).label("since"),
+                problem(part.source, moment).label("problem"),
+            ).where(
+                or_(
+                    part.source.phase != "Running",
+                    part.source.reason.is_not(None),
+                    part.source.ready_containers < part.source.containers,
+                    Pod.deletion_requested_at.is_not(None),
+                )
             )
             for part in pods_in_parts(self._fleet.name, at, now=now)
-        ]  # fmt: skip
-        return union_all(*parts).cte("pods_at").prefix_with("MATERIALIZED")
+        ]
+        return union_all(*parts).cte("listed").prefix_with("MATERIALIZED")
 
 
 def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:

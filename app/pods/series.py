@@ -202,14 +202,18 @@ class PodSeries:
 
 def _counts(part: Part, moment: Moment) -> Select[Any]:
     """Return the query that counts pods by namespace and health, in many groups."""
-    is_active = part.source.phase.not_in(ENDED)
+    is_active = part.source.phase.not_in(ENDED)  # the same for all pods of a group
+    of: Any = part.source
+    counts = {
+        "active": func.count(),
+        "cpu_millicores": func.sum(of.cpu_millicores),
+        "memory_bytes": func.sum(of.memory_bytes),
+    }
     return part.select(
         Pod.namespace,
         health(part.source, moment).label("health"),
         func.count().label("pods"),
-        func.count(case((is_active, 1))).label("active"),
-        func.coalesce(func.sum(case((is_active, part.source.cpu_millicores))), 0).label("cpu_millicores"),
-        func.coalesce(func.sum(case((is_active, part.source.memory_bytes))), 0).label("memory_bytes"),
+        *(func.coalesce(case((is_active, count)), 0).label(name) for name, count in counts.items()),
     ).group_by(*part.groups)
 
 
@@ -248,7 +252,7 @@ def _bucket_of(column: InstrumentedAttribute[Any], step: timedelta) -> Any:
     """Return the expression of SQL for :func:`_bucket`."""
     seconds = EpochSeconds(column)
     length = int(step.total_seconds())
-    return (seconds - seconds % length) / length
+    return seconds // length
 
 
 def _coarse_to_fine(times: list[datetime]) -> Iterator[datetime]:
