@@ -6,7 +6,8 @@ The rule: `pods` has a copy of the columns of the status that was published last
 holds; see `app.pods.list_columns`. The pods at a past time T are therefore those of three parts:
 
 1. Live pods with `status_at <= T`. Their status has not changed since, so the copy is that of T.
-2. Live pods with a later `status_at`, each joined with its status at T. Those that did not exist have none.
+2. Live pods with a later `status_at`, each joined with its status at T. Left out are those that were created
+   later, unless they were created again with the same UID, which `left_at` of a status tells.
 3. Pods that were deleted after T, joined as well.
 
 An example: at 10:00, a list of 09:30 reads the copy of each pod that has been running for an hour, and searches
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 
 from app.db.models import Pod, PodStatus
 from app.pods.queries import existed_at, status_at
@@ -62,8 +63,11 @@ def pods_in_parts(fleet: str, at: datetime | None, *, now: datetime) -> Sequence
     gone = Part(PodStatus, joined.where(Pod.deleted_at > at))
     if at > now:  # statuses up to then have not been published
         return [Part(PodStatus, joined.where(live)), gone]
+    created_again = select(PodStatus.pod_id).where(PodStatus.left_at > at)
     return [
         Part(Pod, of_fleet.where(live, Pod.status_at <= at)),
-        Part(PodStatus, joined.where(live, Pod.status_at > at)),
+        Part(
+            PodStatus, joined.where(live, Pod.status_at > at, or_(Pod.created_at <= at, Pod.id.in_(created_again)))
+        ),
         gone,
     ]

@@ -15,12 +15,16 @@ from typing import Any, Literal, NamedTuple, get_args
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
+    FromClause,
     Select,
+    Text,
     and_,
     case,
     cast,
     func,
     literal,
+    null,
     or_,
     select,
     tuple_,
@@ -158,6 +162,12 @@ class _Matching(NamedTuple):
     status: ColumnElement[str]
     conditions: Sequence[ColumnElement[bool]]
 
+    @property
+    def counts(self) -> Select[Any]:
+        """The query for the number of pods with each status, in more rows than one a status."""
+        counts = self.part.select(self.status.label("status"), func.count().label("pods"))
+        return counts.where(*self.conditions).group_by(*self.part.groups)
+
 
 class PodList:
     """Lists the pods of a fleet. Every method may raise `DatabaseUnavailable`."""
@@ -186,19 +196,18 @@ class PodList:
         """
         self._fleet.timelines.publish_due()
         matching = self._matching(wanted, at)
-        keys = _ordered_columns(matching, wanted, sort)
-        ids = select(keys[-1]).order_by(*sort.ordered(keys)).limit(limit + 1)
         with self._fleet.database.read() as connection:
+            last = None
             if after is not None:
                 last = connection.execute(self._keys_of(after, sort, at)).first()
                 if last is None:
                     raise InvalidRequest("names no row: begin with the first page", field="after")
-                ids = ids.where(tuple_(*keys) < tuple(last) if sort.is_reversed else tuple_(*keys) > tuple(last))
-            found = list(connection.scalars(ids))
-            rows = {row.id: row for row in connection.execute(self._documents(at, found[:limit]))}
-            statuses = Counter({row.status: row.pods for row in connection.execute(_counts(matching))})
+            rows = connection.execute(_page_and_counts(matching, wanted, sort, last=last, limit=limit + 1)).all()
+            found = [row.id for row in sorted(rows, key=lambda row: row.position or 0) if row.position]
+            documents = {row.id: row for row in connection.execute(self._documents(at, found[:limit]))}
+        statuses = Counter({row.status: row.pods for row in rows if not row.position})
         return PodPage(
-            rows=[rows[id_] for id_ in found[:limit] if id_ in rows],
+            rows=[documents[id_] for id_ in found[:limit] if id_ in documents],
             after=found[limit - 1] if len(found) > limit else None,
             total=sum(pods for name, pods in statuses.items() if not wanted.status or name in wanted.status),
             statuses=statuses,
@@ -232,28 +241,51 @@ class PodList:
         return select(*columns).join(PodStatus).where(Pod.id.in_(ids), is_current)
 
 
-def _ordered_columns(matching: Sequence[_Matching], wanted: PodFilter, sort: Sort) -> Sequence[ColumnElement[Any]]:
-    """Return the columns of an order, of the pods that match."""
-    queries = []
-    for part, status, conditions in matching:
-        first, *others = _keys(sort, part.source, status)
-        # SQLite would follow an index of the plain column, and read the row of each pod for the conditions.
-        keys = [func.coalesce(first, first), *others]
-        of_status = [status.in_(wanted.status)] if wanted.status else []
-        labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
-        queries.append(part.select(*labelled).where(*conditions, *of_status))
-    return list(union_all(*queries).subquery().c)
+def _page_and_counts(
+    matching: Sequence[_Matching], wanted: PodFilter, sort: Sort, *, last: Row | None, limit: int
+) -> CompoundSelect[Any]:
+    """Return one query for a page and for the counts, as the statuses of a past time are then searched for once.
+
+    Its rows are those of the page with `position` and `id`, and those of the counts with `status` and `pods`.
+
+    Args:
+        last: the keys of the last pod of the previous page; None for the first page.
+    """
+
+    def page(rows: FromClause) -> Select[Any]:
+        *keys, status = rows.c
+        query = select(*keys).order_by(*sort.ordered(keys)).limit(limit)
+        if wanted.status:
+            query = query.where(status.in_(wanted.status))
+        if last:
+            query = query.where(tuple_(*keys) < tuple(last) if sort.is_reversed else tuple_(*keys) > tuple(last))
+        return select(query.subquery())
+
+    first, *others = matching
+    pages, counts = [page(_rows(first, sort).subquery())], [first.counts]
+    if others:
+        rest = union_all(*(_rows(part, sort) for part in others)).cte("rest").prefix_with("MATERIALIZED")
+        pages.append(page(rest))
+        counts.append(select(rest.c.status, func.count().label("pods")).group_by(rest.c.status))
+    keys, counted = list(union_all(*pages).subquery().c), union_all(*counts).subquery().c
+    position = func.row_number().over(order_by=sort.ordered(keys))
+    pods = cast(func.sum(counted.pods), BigInteger)
+    nothing = (cast(null(), Text).label("status"), cast(null(), BigInteger).label("pods"))
+    of_page = select(position.label("position"), keys[-1].label("id"), *nothing)
+    return union_all(
+        select(of_page.limit(limit).subquery()),
+        select(null(), null(), counted.status, pods).group_by(counted.status),
+    )
 
 
-def _counts(matching: Sequence[_Matching]) -> Select[Any]:
-    """Return the query for the number of pods that match with each status."""
-    queries = [
-        part.select(status.label("status"), func.count().label("pods")).where(*conditions).group_by(*part.groups)
-        for part, status, conditions in matching
-    ]
-    counted = union_all(*queries).subquery().c
-    total = cast(func.sum(counted.pods), BigInteger).label("pods")
-    return select(counted.status, total).group_by(counted.status)
+def _rows(matching: _Matching, sort: Sort) -> Select[Any]:
+    """Return the query for the columns of an order, the last of which is the ID, and the column STATUS."""
+    part, status, conditions = matching
+    first, *others = _keys(sort, part.source, status)
+    # SQLite would follow an index of the plain column, and read the row of each pod for the conditions.
+    keys = [func.coalesce(first, first), *others]
+    labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
+    return part.select(*labelled, status.label("status")).where(*conditions)
 
 
 def _conditions(

@@ -16,18 +16,20 @@ See docs/decisions/0072-charts-from-the-record.md.
 
 import math
 import time
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from threading import Lock
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Select, and_, case, cast, func, select, union_all
+from sqlalchemy import BigInteger, Select, and_, bindparam, case, cast, func, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.epoch import EpochSeconds
+from app.db.lists import encode_intervals, intervals
 from app.db.models import Pod, PodStatus
-from app.db.statement import Row
+from app.db.statement import Row, Statement
 from app.pods.attention import Health, Moment, health
 from app.pods.context import FleetContext
 from app.pods.list_parts import Part, pods_in_parts
@@ -41,7 +43,7 @@ _BUDGET = 0.1
 _KEPT = 5000
 _SETTLED = timedelta(minutes=1)
 """A count is kept if its time is so long ago."""
-_SAMPLE = 2000
+_SAMPLE = 1000
 _SUMS = ("pods", "active", "cpu_millicores", "memory_bytes")
 
 
@@ -83,6 +85,35 @@ class Series(NamedTuple):
     step: timedelta
 
 
+def _count_in(column: InstrumentedAttribute[Any]) -> Statement:
+    """Return the statement that counts the pods with a time in each of several intervals."""
+
+    def select_counts(dialect: str) -> Select[Any]:
+        start, end = intervals("intervals", dialect).subquery().c
+        pods = select(func.count()).where(Pod.fleet == bindparam("fleet"), column > start, column <= end)
+        return select(end.label("end"), pods.scalar_subquery().label("pods"))
+
+    return Statement(select_counts)
+
+
+_COUNT_CREATED, _COUNT_DELETED = _count_in(Pod.created_at), _count_in(Pod.deleted_at)
+_CREATED = (
+    Pod.fleet == bindparam("fleet"), Pod.created_at > bindparam("start"), Pod.created_at <= bindparam("end")
+)  # fmt: skip
+_COUNT_SAMPLED = Statement(select(func.count().label("pods")).where(*_CREATED))
+_IS_READY = and_(PodStatus.phase == "Running", PodStatus.ready_containers >= PodStatus.containers)
+_SELECT_READY = Statement(
+    select(
+        Pod.created_at,
+        select(func.min(PodStatus.effective_at))
+        .where(PodStatus.pod_id == Pod.id, PodStatus.effective_at >= Pod.created_at, _IS_READY)
+        .correlate(Pod)
+        .scalar_subquery()
+        .label("ready_at"),
+    ).where(*_CREATED, Pod.id % bindparam("every") == 0)
+)
+
+
 class PodSeries:
     """Counts the pods of a node over time. Every method may raise `DatabaseUnavailable`."""
 
@@ -111,22 +142,22 @@ class PodSeries:
         step = _step(end - start)
         times = list(_times(start, end, step))
         samples = {**self._samples(times[:-1]), end: last}
-        created = self._changes(Pod.created_at, start, end, step)
-        deleted = self._changes(Pod.deleted_at, start, end, step)
-        ready = self._ready(start, end, step)
+        with self._fleet.database.read() as connection:
+            key = {"fleet": self._fleet.name, "intervals": encode_intervals(pairwise([start, *times]))}
+            created, deleted = (
+                {row.end: row.pods for row in statement.all(connection, **key)}
+                for statement in (_COUNT_CREATED, _COUNT_DELETED)
+            )
+        ready = self._ready(start, times)
         points = []
-        for number, moment in enumerate(times):
-            bucket = _bucket(start if number == 0 else times[number - 1], step)
-            seconds = sorted(ready.get(bucket, ()))
+        for moment in times:
+            seconds = sorted(ready.get(moment, ()))
             points.append(
                 Point(
                     moment,
                     samples.get(moment),
                     Interval(
-                        created.get(bucket, 0),
-                        deleted.get(bucket, 0),
-                        _percentile(seconds, 0.5),
-                        _percentile(seconds, 0.99),
+                        created[moment], deleted[moment], _percentile(seconds, 0.5), _percentile(seconds, 0.99)
                     ),
                 )
             )
@@ -165,38 +196,16 @@ class PodSeries:
         with self._fleet.database.read() as connection:
             return connection.execute(select(*by, *sums).group_by(*by)).all()
 
-    def _changes(
-        self, column: InstrumentedAttribute[Any], start: datetime, end: datetime, step: timedelta
-    ) -> dict[int, int]:
-        """Count pods by the interval in which a time lies."""
-        bucket = _bucket_of(column, step)
-        query = (
-            select(bucket.label("bucket"), func.count().label("pods"))
-            .where(Pod.fleet == self._fleet.name, column > start, column <= end)
-            .group_by(bucket)
-        )
+    def _ready(self, start: datetime, times: Sequence[datetime]) -> dict[datetime, list[float]]:
+        """Return the seconds until pods were ready, by the end of the interval in which they were created."""
+        key = {"fleet": self._fleet.name, "start": start, "end": times[-1]}
+        found: dict[datetime, list[float]] = {}
         with self._fleet.database.read() as connection:
-            return {row.bucket: row.pods for row in connection.execute(query)}
-
-    def _ready(self, start: datetime, end: datetime, step: timedelta) -> dict[int, list[float]]:
-        """Return the seconds until pods were ready, by the interval in which they were created."""
-        created = (Pod.fleet == self._fleet.name, Pod.created_at > start, Pod.created_at <= end)
-        is_ready = and_(PodStatus.phase == "Running", PodStatus.ready_containers >= PodStatus.containers)
-        ready_at = (
-            select(func.min(PodStatus.effective_at))
-            .where(PodStatus.pod_id == Pod.id, PodStatus.effective_at >= Pod.created_at, is_ready)
-            .correlate(Pod)
-            .scalar_subquery()
-        )
-        found: dict[int, list[float]] = {}
-        with self._fleet.database.read() as connection:
-            count = connection.scalar(select(func.count()).where(*created)) or 0
-            every = max(1, math.ceil(count / _SAMPLE))
-            query = select(Pod.created_at, ready_at.label("ready_at")).where(*created, Pod.id % every == 0)
-            for row in connection.execute(query):
-                if row.ready_at and row.ready_at <= end:
-                    seconds = (row.ready_at - row.created_at).total_seconds()
-                    found.setdefault(_bucket(row.created_at, step), []).append(seconds)
+            count = _COUNT_SAMPLED.one(connection, **key).pods
+            for row in _SELECT_READY.all(connection, every=max(1, math.ceil(count / _SAMPLE)), **key):
+                if row.ready_at and row.ready_at <= times[-1]:
+                    end = times[bisect_left(times, row.created_at)]
+                    found.setdefault(end, []).append((row.ready_at - row.created_at).total_seconds())
         return found
 
 
@@ -246,13 +255,6 @@ def _times(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime
 
 def _bucket(moment: datetime, step: timedelta) -> int:
     return int(moment.timestamp() // step.total_seconds())
-
-
-def _bucket_of(column: InstrumentedAttribute[Any], step: timedelta) -> Any:
-    """Return the expression of SQL for :func:`_bucket`."""
-    seconds = EpochSeconds(column)
-    length = int(step.total_seconds())
-    return seconds // length
 
 
 def _coarse_to_fine(times: list[datetime]) -> Iterator[datetime]:

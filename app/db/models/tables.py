@@ -58,6 +58,7 @@ _IS_LIVE = text("deleted_at IS NULL")
 _IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
 _HAS_CONTROLLER = text("controller_uid IS NOT NULL")
+_WAS_LEFT = text("left_at IS NOT NULL")
 _IS_REFUSED = text("code >= 400")
 _IS_PRUNING = text("pruned_through IS NOT NULL")
 # SQLite cannot rename a constraint, so those of `fleets` have the names that they had when it was called `nodes`.
@@ -261,6 +262,7 @@ class PodStatus(Base):
     __table_args__ = (
         CheckConstraint("phase IN ('Pending', 'Running', 'Succeeded', 'Failed', 'Unknown')", name="phase"),
         Index("ix_pod_statuses_effective_at", "effective_at"),
+        Index("ix_pod_statuses_left_at", "left_at", sqlite_where=_WAS_LEFT, postgresql_where=_WAS_LEFT),
     )
 
 

@@ -1,4 +1,4 @@
-"""Store the texts in which a search of pods looks, order the index of pod lists, and index refused requests.
+"""Store the texts in which a search of pods looks, and index what lists of pods and the overview count.
 
 Revision ID: 0015
 Revises: 0014
@@ -22,6 +22,7 @@ LIST = (
     "status_at", "name", "node_name", "created_at", "restarts", "termination_reason", "cpu_millicores",
     "memory_bytes", "pod_ip", "owner", "images", "labels", "search_text", "uid", "deleted_at",
 )  # fmt: skip
+WAS_LEFT = sa.text("left_at IS NOT NULL")
 IS_REFUSED = sa.text("code >= 400")
 
 
@@ -33,6 +34,9 @@ def upgrade() -> None:
     )
     _replace_list_index(LIST)
     op.create_index(
+        "ix_pod_statuses_left_at", "pod_statuses", ["left_at"], sqlite_where=WAS_LEFT, postgresql_where=WAS_LEFT
+    )
+    op.create_index(
         "ix_audit_events_refused", "audit_events", ["fleet", "at"],
         sqlite_where=IS_REFUSED, postgresql_where=IS_REFUSED,
     )  # fmt: skip
@@ -40,6 +44,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_audit_events_refused", "audit_events")
+    op.drop_index("ix_pod_statuses_left_at", "pod_statuses")
     _replace_list_index(BEFORE)
     op.drop_column("pods", "search_text")
 
