@@ -122,7 +122,7 @@ def problem(source: Source, moment: Moment) -> ColumnElement[str | None]:
 
 
 def health(source: Source, moment: Moment) -> ColumnElement[Health]:
-    """Return the health of a pod at a time: an expression of SQL over the columns of `Part.groups`."""
+    """Return the health of a pod at a time: an expression of SQL over the columns of `Part.health_groups`."""
     failing = [status for problem in PROBLEMS.values() for status in problem.statuses]
     return case(
         (source.phase == "Succeeded", literal("completed")),

@@ -223,7 +223,7 @@ def _counts(part: Part, moment: Moment) -> Select[Any]:
         health(part.source, moment).label("health"),
         func.count().label("pods"),
         *(func.coalesce(case((is_active, count)), 0).label(name) for name, count in counts.items()),
-    ).group_by(*part.groups)
+    ).group_by(*part.health_groups)
 
 
 def sample_of(rows: Sequence[Row]) -> Sample:

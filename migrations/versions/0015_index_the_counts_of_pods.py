@@ -22,6 +22,7 @@ LIST = (
     "status_at", "name", "node_name", "created_at", "restarts", "termination_reason", "cpu_millicores",
     "memory_bytes", "pod_ip", "owner", "images", "labels", "search_text", "uid", "deleted_at",
 )  # fmt: skip
+IS_LIVE = sa.text("deleted_at IS NULL")
 WAS_LEFT = sa.text("left_at IS NOT NULL")
 IS_REFUSED = sa.text("code >= 400")
 
@@ -34,6 +35,10 @@ def upgrade() -> None:
     )
     _replace_list_index(LIST)
     op.create_index(
+        "ix_pods_status_at", "pods", ["fleet", "status_at", "created_at", "deleted_at"],
+        sqlite_where=IS_LIVE, postgresql_where=IS_LIVE,
+    )  # fmt: skip
+    op.create_index(
         "ix_pod_statuses_left_at", "pod_statuses", ["left_at"], sqlite_where=WAS_LEFT, postgresql_where=WAS_LEFT
     )
     op.create_index(
@@ -45,6 +50,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_audit_events_refused", "audit_events")
     op.drop_index("ix_pod_statuses_left_at", "pod_statuses")
+    op.drop_index("ix_pods_status_at", "pods")
     _replace_list_index(BEFORE)
     op.drop_column("pods", "search_text")
 
@@ -53,4 +59,4 @@ def _replace_list_index(columns: tuple[str, ...]) -> None:
     """Create the index of pod lists anew, which only SQLite has."""
     if op.get_bind().dialect.name == "sqlite":
         op.drop_index("ix_pods_list", "pods")
-        op.create_index("ix_pods_list", "pods", list(columns), sqlite_where=sa.text("deleted_at IS NULL"))
+        op.create_index("ix_pods_list", "pods", list(columns), sqlite_where=IS_LIVE)

@@ -205,6 +205,16 @@ class Pod(Base):
             sqlite_where=_IS_LIVE,
             info={"dialect": "sqlite"},
         ).ddl_if(dialect="sqlite"),
+        # The pods whose status has changed since a time, and when they were created.
+        Index(
+            "ix_pods_status_at",
+            "fleet",
+            "status_at",
+            "created_at",
+            "deleted_at",
+            sqlite_where=_IS_LIVE,
+            postgresql_where=_IS_LIVE,
+        ),
         Index("ix_pods_node_name", "fleet", "node_name"),
         # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
         Index("ix_pods_name", "fleet", "namespace", "name", "id", "deleted_at"),
