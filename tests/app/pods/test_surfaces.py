@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 from app.cli.shell import ShellHelpers
 from app.core.clock import utc_now
 from app.db.engine import Database
-from app.db.models import PodStatus
+from app.db.models import Pod, PodStatus
 from app.pods.pod_list import PodFilter
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
@@ -45,7 +45,8 @@ def recorded(request: pytest.FixtureRequest, make_app: MakeApp, clock: Clock) ->
 def end_runs(database: Database, phase: str) -> None:
     """Replace the phase Running by another."""
     with database.write() as connection:
-        connection.execute(update(PodStatus).where(PodStatus.phase == "Running").values(phase=phase))
+        for table in (PodStatus, Pod):
+            connection.execute(update(table).where(table.phase == "Running").values(phase=phase))
 
 
 def command(app: Flask, *arguments: str) -> list[dict[str, Any]]:
