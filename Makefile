@@ -71,7 +71,7 @@ benchmark-pages: .venv/run ## Measure the pages of the dashboard with 50,000 pod
 	@$(BIN)/python -m benchmarks.pages $(ARGS)
 
 .PHONY: benchmark-slurm
-benchmark-slurm: .venv/run ## Measure a look at Slurm's queue with 5,000 jobs: make benchmark-slurm ARGS='--help'
+benchmark-slurm: .venv/run ## Measure the parsing of Slurm's queue with 5,000 jobs: make benchmark-slurm ARGS='--help'
 	@$(BIN)/python -m benchmarks.slurm $(ARGS)
 
 .PHONY: screenshots

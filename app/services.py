@@ -12,7 +12,7 @@ from app.core.errors import NotFound
 from app.core.nodes import NodeOverride
 from app.core.settings import HEALTH_THREADS, Settings
 from app.db.engine import Database
-from app.db.migrate import head
+from app.db.revision import head
 from app.pods.advance import TimelineAdvancer
 from app.pods.attention import Attention
 from app.pods.changes import Changes

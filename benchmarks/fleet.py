@@ -5,18 +5,23 @@ Ctrl-C. With --peer-mark, two such processes are measured alternately, round by 
 `benchmarks/node.py`.
 
 A broker takes on nodes with the default mark by the fleet file `adopt: {benchmark.example/fleet: a}`; KWOK those
-with `kwok.x-k8s.io/node=fake`. All times are measured by a client of the API server: from sending the create of a
-node until the watch reports it as Ready.
+with `kwok.x-k8s.io/node=fake`. With --fleet-file, the broker of A makes its nodes itself: the file, which the
+broker reads, is written with a pool of them, and at the end without. All times are measured by a client of the API
+server: from sending the create of a node, or from writing the file, until the watch reports the node as Ready.
 """
 
 import argparse
 import asyncio
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
 
 from benchmarks.cluster import Seen, bench
 from benchmarks.load import log
@@ -41,21 +46,31 @@ class FleetUnderTest:
         mark: annotation and label of the nodes, `KEY=VALUE`.
         processes: the processes whose CPU time and memory are measured.
         table: receives a sample per round.
+        file: the fleet file of the first of the processes, a broker that makes the nodes itself.
     """
 
-    def __init__(self, label: str, client: Client, mark: str, *, processes: list[Process], table: Table) -> None:
+    def __init__(
+        self,
+        label: str,
+        client: Client,
+        mark: str,
+        *,
+        processes: list[Process],
+        table: Table,
+        file: Path | None = None,
+    ) -> None:
         self._label = label
         self._client = client
         key, _, value = mark.partition("=")
         self._marks = {key: value}
         self._processes = processes
         self._table = table
+        self._file = file
         self._connections = asyncio.Semaphore(_CONNECTIONS)
 
     async def measure(self, options: argparse.Namespace) -> None:
         """Measure one round; no node of it is left."""
-        prefix = f"benchmark-{secrets.token_hex(4)}"
-        async with self._nodes([f"{prefix}-{number}" for number in range(options.nodes)]) as nodes:
+        async with self._nodes(f"benchmark-{secrets.token_hex(4)}", options.nodes) as nodes:
             idle = await add_idle(self._table, self._label, self._processes, options.idle) if options.idle else 0
             if options.pods:
                 async with bench(self._client, nodes) as on:
@@ -64,13 +79,16 @@ class FleetUnderTest:
                     await pods.delete_all([*names, "first"])
 
     @asynccontextmanager
-    async def _nodes(self, names: list[str]) -> AsyncIterator[list[str]]:
+    async def _nodes(self, prefix: str, count: int) -> AsyncIterator[list[str]]:
         """Create the nodes and yield their names when all are ready; delete them at the end of the block."""
-        seen = Seen()
+        seen, names = Seen(), [f"{prefix}-{number}" for number in range(count)]
         watching = asyncio.create_task(seen.watch(self._client, _NODES))
         try:
             meter, before = Meter(self._processes), self._memory()
-            began = dict(zip(names, await asyncio.gather(*map(self._create, names)), strict=True))
+            if self._file:
+                began = dict.fromkeys(names, self._apply(self._file, {"name": prefix, "count": count}))
+            else:
+                began = dict(zip(names, await asyncio.gather(*map(self._create, names)), strict=True))
             await seen.wait(seen.ready, names)
             seconds = max(seen.ready[name] for name in names) - min(began.values())
             self._add("nodes: all ready s", seconds)
@@ -83,8 +101,19 @@ class FleetUnderTest:
                 self._add("nodes: memory MB", self._memory() / 1e6)
             yield names
         finally:
-            await asyncio.gather(*map(self._delete, names))
+            if self._file:
+                self._apply(self._file)
+                await seen.wait(seen.gone, names)
+            else:
+                await asyncio.gather(*map(self._delete, names))
             watching.cancel()
+
+    def _apply(self, file: Path, *pools: dict[str, object]) -> float:
+        """Write pools to the file of the broker and signal the broker; return the time."""
+        began = time.monotonic()
+        file.write_bytes(msgspec.json.encode({"pools": [{**pool, "capacity": _RESOURCES} for pool in pools]}))
+        os.kill(self._processes[0].pid, signal.SIGHUP)
+        return began
 
     async def _create(self, name: str) -> float:
         node = {
@@ -117,7 +146,8 @@ async def run(options: argparse.Namespace) -> None:
     fleets = []
     for label, mark, processes in zip(columns, marks, processes_of(options), strict=False):
         print(f"{label} has {mark}", flush=True)
-        fleets.append(FleetUnderTest(label, client, mark, processes=processes, table=table))
+        file = options.fleet_file if label == "A" else None
+        fleets.append(FleetUnderTest(label, client, mark, processes=processes, table=table, file=file))
     try:
         for number in range(1, options.rounds + 1):
             for fleet in fleets:
@@ -136,6 +166,7 @@ def main() -> int:
     add("--nodes", type=int, default=200, help="number of nodes created at once (%(default)s)")
     add("--mark", default="benchmark.example/fleet=a", help="label and annotation of A's nodes (%(default)s)")
     add("--peer-mark", metavar="KEY=VALUE", help="of B's nodes, such as kwok.x-k8s.io/node=fake")
+    add("--fleet-file", type=Path, help="of A, whose broker makes the nodes; needs --broker-pid")
     return exit_code(parser, run)
 
 

@@ -1,4 +1,4 @@
-"""Measure what one look at Slurm's queue costs the provider: the output of squeue for many jobs, parsed."""
+"""Measure what one read of Slurm's queue costs the provider: the output of squeue for many jobs, parsed."""
 
 import argparse
 import time

@@ -9,6 +9,8 @@ from broker.types import Object
 ROLE_LABEL = "kubernetes.io/role"
 FLEET_LABEL = "fleet.virtual-kubelet.io/name"
 """Name of the fleet that the Node was made for."""
+METRICS_PATH = "metrics.k8s.io/resource-metrics-path"
+"""Annotation by which metrics-server finds the metrics of a node that shares its port with others."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,7 @@ class NodeSpec:
     Attributes:
         name: name of the node.
         labels: labels that the broker sets; others stay.
-        absent_labels: labels that are removed.
-        annotations: annotations that the broker sets when it creates the Node.
+        annotations: annotations that the broker sets when it creates the Node; METRICS_PATH is kept so.
         taints: taints that the broker sets; those with other keys stay.
         absent_taints: keys of taints that are removed.
         operating_system: `linux` or `windows`.
@@ -33,11 +34,11 @@ class NodeSpec:
         drain: whether the pods are evicted before the node is removed.
         is_adopted: whether another client has made the Node: its labels, taints and capacity stay, and it is never
             created or deleted.
+        is_leaving: whether the pools no longer have the node: its labels and taints stay until it is removed.
     """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    absent_labels: frozenset[str] = frozenset()
     annotations: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Object, ...] = ()
     absent_taints: frozenset[str] = frozenset()
@@ -51,6 +52,7 @@ class NodeSpec:
     pool: str = ""
     drain: bool = False
     is_adopted: bool = False
+    is_leaving: bool = False
 
     @classmethod
     def of_settings(cls, settings: Settings, name: str | None = None) -> "NodeSpec":

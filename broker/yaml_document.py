@@ -1,6 +1,7 @@
 """Reads a YAML document into a pydantic model; each error names the line and the path of its field."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
 
     Raises:
         ConfigurationError: the document is invalid; the message has a line for each error, such as
-            `fleet.yaml:7: pools[0].count: Input should be greater than 0`.
+            `fleet.yaml:7: pools[0].count: must be greater than 0`.
     """
     try:
         root = yaml.compose(text, yaml.SafeLoader)
@@ -51,8 +52,18 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as exc:
-        found = [_problem(root, error, model) for error in exc.errors(include_url=False, include_input=False)]
+        errors = exc.errors(include_url=False, include_input=False)
+        found = [_problem(root, error, model) for error in errors if not _follows(error, errors)]
         raise ConfigurationError("\n".join(_line(name, *each) for each in sorted(found))) from None
+
+
+def locate(text: str, location: Sequence[Part], *, name: str) -> str:
+    """Return the line and the path of a field of a valid document, as an error has them."""
+    node, line = yaml.compose(text, yaml.SafeLoader), 1
+    for part in location:
+        if (found := _child(node, part)) is not None:
+            node, line = found
+    return f"{name}:{line}: {_path(location)}"
 
 
 def _line(name: str, line: int, path: str, message: str) -> str:
@@ -91,6 +102,14 @@ def _problems(node: yaml.Node | None, path: tuple[Part, ...] = ()) -> Iterator[t
             yield from _problems(item, (*path, index))
 
 
+def _follows(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether an error follows from others: pydantic counts the valid items of a list."""
+    location = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(location) and other["loc"][: len(location)] == location for other in errors
+    )
+
+
 def _problem(root: yaml.Node | None, error: Mapping[str, Any], model: type[BaseModel]) -> tuple[int, str, str]:
     """Return line, path and message of an error of the model.
 
@@ -120,7 +139,9 @@ def _message(error: Mapping[str, Any], location: Sequence[Part], model: type[Bas
             known = close and close[0] != location[-1]
             return f"no such field here; is it {close[0]}?" if known else "no such field here"
         case type_:
-            return _MESSAGES.get(type_) or str(error["msg"]).removeprefix("Value error, ")
+            # The messages of pydantic begin with the type: "Input should be a valid integer".
+            own = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
+            return _MESSAGES.get(type_, own)
 
 
 def _child(node: yaml.Node | None, part: Part) -> tuple[yaml.Node, int] | None:

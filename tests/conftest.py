@@ -17,7 +17,8 @@ from sqlalchemy import make_url
 from app import create_app
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.migrate import head, upgrade
+from app.db.migrate import upgrade
+from app.db.revision import head
 from tests.postgres import PostgresServer, find_binaries, free_port
 from tests.server import Server, serving
 

@@ -3,7 +3,7 @@
 import click
 
 from app.core.errors import DatabaseFault, DatabaseUnavailable
-from app.db.migrate import head, upgrade
+from app.db.revision import head
 from app.services import get_services
 
 
@@ -17,6 +17,8 @@ def config() -> None:
 @click.command()
 def migrate() -> None:
     """Create the database, or migrate it to the revision of this version."""
+    from app.db.migrate import upgrade  # with alembic; every process that serves imports this module
+
     try:
         upgrade(get_services().settings.database)
     except (DatabaseUnavailable, DatabaseFault) as exc:

@@ -2,28 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL
 
 from app.core.errors import DatabaseUnusable
 from app.db.engine import Database
-
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
-
-
-@cache
-def head() -> str:
-    """Return the schema revision that this version needs."""
-    revision = ScriptDirectory(str(MIGRATIONS)).get_current_head()
-    if revision is None:
-        raise RuntimeError(f"no migrations in {MIGRATIONS}")
-    return revision
+from app.db.revision import MIGRATIONS
 
 
 def upgrade(url: URL, revision: str = "head") -> None:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import CTE, ColumnElement, and_, case, func, literal, null, or_, select, union_all
+from sqlalchemy import CTE, ColumnElement, and_, case, func, literal, null, or_, select, true, union_all
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.db.models import AuditEvent, Pod, PodStatus
@@ -140,6 +140,7 @@ class ProblemPod(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     name: str
     uid: str
+    node_name: str
     restarts: int
     since: datetime
 
@@ -170,15 +171,15 @@ class RefusedRequests(NamedTuple):
 
 
 class Attention:
-    """Finds what needs attention on a node. Every method may raise `DatabaseUnavailable`."""
+    """Finds what needs attention, on one node or on all. Every method may raise `DatabaseUnavailable`."""
 
     def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
 
-    def groups(self, at: datetime | None = None) -> list[ProblemGroup]:
+    def groups(self, at: datetime | None = None, *, node: str | None = None) -> list[ProblemGroup]:
         """Return the problems of the pods that existed at a time, the worst first; None for the present."""
         self._fleet.timelines.publish_due()
-        pods = self._pods(at)
+        pods = self._pods(at, node)
         of, pod = pods.c.problem, aliased(Pod)
         totals = (
             select(of, func.count().label("pods"), func.min(pods.c.since).label("oldest"))
@@ -193,7 +194,7 @@ class Attention:
         )
         examples = union_all(*(select(query.subquery()) for query in latest)).subquery()
         query = (
-            select(totals, examples.c.since, examples.c.restarts, pod.namespace, pod.name, pod.uid)
+            select(totals, examples.c.since, examples.c.restarts, pod.namespace, pod.name, pod.uid, pod.node_name)
             .join(examples, examples.c.problem == totals.c.problem)
             .join(pod, pod.id == examples.c.id)
             .order_by(examples.c.since.desc(), examples.c.id.desc())
@@ -204,21 +205,22 @@ class Attention:
                 found.setdefault(row.problem, []).append(row)
         return [_group(key, found[key]) for key in PROBLEMS if key in found]
 
-    def refused(self, start: datetime, end: datetime) -> RefusedRequests:
+    def refused(self, start: datetime, end: datetime, *, node: str | None = None) -> RefusedRequests:
         """Return the write requests that were refused between two times."""
         is_refused = (
             AuditEvent.fleet == self._fleet.name,
             AuditEvent.at > start,
             AuditEvent.at <= end,
             AuditEvent.is_refused(),
+            AuditEvent.node() == node if node else true(),
         )
         last = select(AuditEvent.__table__).where(*is_refused).order_by(AuditEvent.at.desc(), AuditEvent.id.desc())
         with self._fleet.database.read() as connection:
             count = connection.scalar(select(func.count()).where(*is_refused)) or 0
             return RefusedRequests(count, connection.execute(last.limit(1)).first() if count else None)
 
-    def _pods(self, at: datetime | None) -> CTE:
-        """Return the pods at a time that are not simply running, each with its problem, computed once."""
+    def _pods(self, at: datetime | None, node: str | None) -> CTE:
+        """Return the pods at a time, of one node or of all, that are not simply running, each with its problem."""
         now = self._fleet.clock()
         moment = Moment.of(at or now)
         parts = [
@@ -228,12 +230,13 @@ class Attention:
                 _since(part.source).label("since"),
                 problem(part.source, moment).label("problem"),
             ).where(
+                Pod.node_name == node if node else true(),
                 or_(
                     part.source.phase != "Running",
                     part.source.reason.is_not(None),
                     part.source.ready_containers < part.source.containers,
                     Pod.deletion_requested_at.is_not(None),
-                )
+                ),
             )
             for part in pods_in_parts(self._fleet.name, at, now=now)
         ]
@@ -249,7 +252,14 @@ def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:
         pods=rows[0].pods,
         since=rows[0].oldest,
         examples=[
-            ProblemPod(namespace=row.namespace, name=row.name, uid=row.uid, restarts=row.restarts, since=row.since)
+            ProblemPod(
+                namespace=row.namespace,
+                name=row.name,
+                uid=row.uid,
+                node_name=row.node_name,
+                restarts=row.restarts,
+                since=row.since,
+            )
             for row in rows
         ],
     )

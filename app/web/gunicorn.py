@@ -12,7 +12,7 @@ from app.core import logging_config as log
 from app.core.errors import DatabaseUnavailable, DatabaseUnusable
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.migrate import head
+from app.db.revision import head
 
 
 class Logger(GunicornLogger):

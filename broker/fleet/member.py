@@ -9,7 +9,7 @@ that no number of registrations delays it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -96,28 +96,25 @@ class Member:
         self._is_stale = False
         self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self._read_again)
 
-    async def run(self, *, exists: Callable[[], Awaitable[bool]]) -> None:
+    async def run(self) -> None:
         """Register the node and renew its lease, until cancelled.
-
-        Args:
-            exists: returns whether the Node exists: the delay of its registration is then over.
 
         Raises:
             LeaseLost: another broker has taken the lease.
             NotFound: a Node to adopt is gone.
         """
-        if self.spec.register_delay and not await exists():
+        if not self.registration.observed:
             await asyncio.sleep(self.spec.register_delay)
         await self.lease.wait_until_free()
         await self._shared.reporter.read(self.spec.name)
         self.apply_report()
         await self.registration.register(self._shared.registering)
         self.is_registered = True
+        self._on_due(0)  # the status is written at the same time as the lease
         await self._until_not_cut_off()
         await self.lease.acquire()
         self.info.holds_lease = True
         self._on_active()
-        self._on_due(0)
         await self.lease.run()
 
     async def reconcile(self) -> float | None:
@@ -168,7 +165,10 @@ class Member:
 
     def observe(self, node: Object) -> None:
         """Take a change of the Node by any client into account."""
-        if not self.is_registered or not self.registration.is_ours(node):
+        if not self.is_registered:
+            self.registration.expect(node)
+            return
+        if not self.registration.is_ours(node):
             return
         self.registration.observe(node)
         self._apply_faults()
@@ -186,8 +186,8 @@ class Member:
 
     def mark_deleted(self) -> None:
         """Register the deleted Node again, unless a fault forbids it."""
+        self.registration.mark_deleted()
         if self.is_registered:
-            self.registration.mark_deleted()
             again = "" if self.info.has_vanished else " and is registered again"
             log.warning(f"node was deleted from Kubernetes{again}", node=self.info.name)
             self._on_due(0)

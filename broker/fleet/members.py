@@ -77,7 +77,6 @@ class Members:
         self._wanted: dict[str, NodeSpec] = {}
         self._adopt: Mapping[str, str] = {}
         self._queue = WorkQueue("node")
-        self._existing: set[str] = set()
         self._synced = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self.active = asyncio.Event()
@@ -122,11 +121,10 @@ class Members:
     def apply(self, fleet: Fleet) -> None:
         """Add, change and remove nodes, until there are these and the adopted ones."""
         self._wanted, self._adopt = {spec.name: spec for spec in fleet.specs}, fleet.adopt
-        added = False
         for spec in self._wanted.values():
             member = self._members.get(spec.name)
             if member is None:
-                added |= self._add(spec)
+                self._add(spec)
             elif member.spec.is_adopted:
                 log.warning("node of a pool not registered: one of its name is adopted", node=spec.name)
             elif member.spec != spec and spec.name not in self._removing:
@@ -136,8 +134,6 @@ class Members:
                 self._remove(name)
         if fleet.adopt and self._synced.is_set():
             self._group.create_task(self._adopt_existing(), name="adoption of nodes")
-        if added and self.active.is_set():
-            self._controller.add_nodes()
 
     async def hand_over(self) -> None:
         """Mark the nodes not ready, and release their leases, as far as time permits."""
@@ -149,10 +145,8 @@ class Members:
         except TimeoutError:
             log.warning("nodes not marked as stopped", error="no answer in time")
 
-    def _add(self, spec: NodeSpec) -> bool:
-        """Add a node; later, where it is about to be removed. Return whether it was added."""
-        if spec.name in self._removing:
-            return False
+    def _add(self, spec: NodeSpec) -> None:
+        """Add a node."""
         member = self._members[spec.name] = Member(
             self._shared,
             spec,
@@ -161,8 +155,8 @@ class Members:
             on_faults=partial(self._controller.apply_faults, spec.name),
         )
         self._dependencies.nodes.add(member.info)
+        self._controller.add_node(spec.name)
         self._start(member)
-        return True
 
     def _start(self, member: Member) -> None:
         name = member.info.name
@@ -171,9 +165,11 @@ class Members:
     async def _run(self, member: Member) -> None:
         """Run a node. One that another broker has taken over is given up; in a fleet, it waits like any other."""
         name = member.info.name
+        if not self._only:
+            await self._synced.wait()  # a Node that is known to exist is not read again
         while True:
             try:
-                await member.run(exists=partial(self._exists, name))
+                await member.run()
             except NotFound:
                 self._remove(name)
                 return
@@ -220,6 +216,7 @@ class Members:
         is_registered, member.is_registered = member.is_registered, False
         if is_registered and not member.spec.is_adopted:
             await self._removal.delete(name, member.info.uid)
+            member.registration.mark_deleted()
         await self._removal.wait_for_pods(name, unless=lambda: self._returning(name) is not None)
         del self._removing[name]
         if spec := self._returning(name):
@@ -276,11 +273,6 @@ class Members:
         for member in self._members.values():
             member.apply_report()
 
-    async def _exists(self, name: str) -> bool:
-        """Return whether the Node of a name exists."""
-        await self._synced.wait()
-        return name in self._existing
-
     async def _watch(self) -> None:
         events = list_and_watch(
             self._dependencies.client,
@@ -313,36 +305,37 @@ class Members:
         metadata = node["metadata"]
         name = metadata["name"]
         marks = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
-        self._existing.add(name)
         member = self._members.get(name)
         if member is None:
-            self._take_on(name, marks)
+            self._take_on(node, marks)
         elif member.spec.is_adopted and not self._is_adopted(marks):
             self._returned.discard(name)
             self._remove(name)
         elif member.spec.is_adopted and name in self._removing:
             self._returned.add(name)
+            member.registration.expect(node)
         else:
             member.observe(node)
 
     def _handle_deleted(self, name: str) -> None:
-        self._existing.discard(name)
         self._returned.discard(name)
         member = self._members.get(name)
         if member and member.spec.is_adopted:
+            member.registration.mark_deleted()
             self._remove(name)
         elif member:
             member.mark_deleted()
 
-    def _take_on(self, name: str, marks: Mapping[str, str]) -> None:
+    def _take_on(self, node: Object, marks: Mapping[str, str]) -> None:
         """Adopt a Node; or remove one whose pool was made smaller while no broker ran, once its lease is taken."""
-        settings = self._dependencies.settings
+        settings, name = self._dependencies.settings, node["metadata"]["name"]
         if self._is_adopted(marks):
             spec = adopted(settings, name)
         else:
-            spec = replace(member_of_fleet(settings, name), drain=marks.get(DRAIN_LABEL) == "true")
-        if self._add(spec) and self.active.is_set():
-            self._controller.add_nodes()
+            drain = marks.get(DRAIN_LABEL) == "true"
+            spec = replace(member_of_fleet(settings, name), drain=drain, is_leaving=True)
+        self._add(spec)
+        self._members[name].observe(node)
 
     async def _adopt_existing(self) -> None:
         """Read the Nodes again: what is to be adopted has changed."""

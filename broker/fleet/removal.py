@@ -65,7 +65,7 @@ class Removal:
 
     async def uncordon(self, node: Object) -> None:
         """Undo the cordon of a drain that was not finished, by an earlier broker; that of a user stays."""
-        if _uncordon(node):
+        if node and _uncordon(node):
             await self._patch(node["metadata"]["name"], _uncordon)
 
     async def _patch(self, name: str, change: Callable[[Object], Object | None]) -> None:

@@ -7,7 +7,17 @@ import msgspec
 
 from broker.types import Object
 
-__all__ = ["Metadata", "Object", "RawObject", "controller", "from_time", "key", "to_micro_time", "to_time"]
+__all__ = [
+    "Metadata",
+    "Object",
+    "RawObject",
+    "controller",
+    "from_time",
+    "key",
+    "to_micro_time",
+    "to_time",
+    "without_managed_fields",
+]
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,6 +104,12 @@ def key(obj: Object) -> str:
 
 def _key(namespace: str, name: str) -> str:
     return f"{namespace}/{name}" if namespace else name
+
+
+def without_managed_fields(obj: Object) -> Object:
+    """Remove `managedFields`, most of the memory that a small object takes, and return the object."""
+    obj["metadata"].pop("managedFields", None)
+    return obj
 
 
 def controller(obj: Object) -> Object | None:

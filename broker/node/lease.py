@@ -19,8 +19,8 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
-from broker.kubernetes.errors import ApiError, Conflict, NotFound
-from broker.kubernetes.objects import from_time, to_micro_time
+from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, NotFound
+from broker.kubernetes.objects import from_time, to_micro_time, without_managed_fields
 from broker.node.leases import LEASES, Leases
 from broker.node_info import NodeInfo
 from broker.types import Object
@@ -92,10 +92,11 @@ class Lease:
                 delay = WAIT_PERIOD
             except ApiError as exc:
                 delay = backoff.after(exc)
-                log.warning("node lease not read", error=str(exc), retry_in=delay)
+                self._leases.log_failure("read", self._node.name, str(exc), retry_in=delay)
             else:
                 self._is_absent = lease is None
                 if lease is None or (other := self._other_holder(lease)) is None:
+                    self._last = lease
                     break
                 if other != self.other:
                     log.warning(
@@ -125,7 +126,7 @@ class Lease:
                 await self.renew()
             except ApiError as exc:
                 delay = backoff.after(exc)
-                log.warning("node lease not acquired", error=str(exc), retry_in=delay)
+                self._leases.log_failure("acquired", self._node.name, str(exc), retry_in=delay)
                 await asyncio.sleep(delay)
             else:
                 self._renewed_at = self._clock()
@@ -143,13 +144,15 @@ class Lease:
             self._last = None
 
     async def run(self) -> None:
-        """Renew the lease periodically, until cancelled.
+        """Renew the acquired lease periodically, until cancelled.
 
         Raises:
             LeaseLost: another process has taken it.
         """
         backoff = Backoff(_RETRY, _RETRY_LIMIT)
+        delay = PERIOD * self._random.uniform(0.5, 1)  # many that were acquired together are spread
         while True:
+            await asyncio.sleep(delay)
             try:
                 if not self._node.is_cut_off:
                     # A lost connection is noticed before the lease expires.
@@ -161,8 +164,7 @@ class Lease:
             except (ApiError, TimeoutError) as exc:
                 delay = backoff.after(exc)
                 error = str(exc) or "the API server does not answer in time"
-                self._leases.log_failure(self._node.name, error, retry_in=delay)
-            await asyncio.sleep(delay)
+                self._leases.log_failure("renewed", self._node.name, error, retry_in=delay)
 
     async def renew(self) -> None:
         """Renew the lease; create it where it does not exist.
@@ -180,8 +182,12 @@ class Lease:
             else:
                 return
         if (found := await self._find()) is None:
-            self._last = await self._client.create(LEASES, self._renewed({}))
-            return
+            try:
+                self._last = without_managed_fields(await self._client.create(LEASES, self._renewed({})))
+            except AlreadyExists:
+                found = await self._client.get(self._path)
+            else:
+                return
         if other := self._other_holder(found):
             raise LeaseLost(f"another broker has taken over node {self._node.name}: {other}")
         await self._replace(found)
@@ -207,7 +213,9 @@ class Lease:
             self._interrupted = False
 
     async def _replace(self, lease: Object) -> None:
-        self._last = await self._client.replace(self._path, self._renewed(lease))
+        """Write a lease. Without its managed fields, which stay, it takes the API server less time."""
+        renewed = self._renewed(without_managed_fields(lease))
+        self._last = without_managed_fields(await self._client.replace(self._path, renewed))
 
     def _other_holder(self, lease: Object) -> str | None:
         """Return the identity of the holder, None if it is this process or there is none."""

@@ -5,6 +5,7 @@ to answer: while it is slow, leases are renewed later, and none is given up to b
 """
 
 import asyncio
+import math
 
 import structlog
 
@@ -20,9 +21,10 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 CONNECTIONS = 32
 """Renewals at once: for 1,000 nodes, each may take 300 ms."""
 _LOG_INTERVAL = 10.0
-"""Least time in seconds between two messages that leases are not renewed; an outage concerns all of them."""
-_MAX_AGE = 1.0
-"""Seconds for which a list of leases is used."""
+"""Least time in seconds between two messages about leases; an outage concerns all of them."""
+_MAX_AGE, _MAX_AGE_OF_ABSENCE = 1.0, 5.0
+"""Seconds for which a list of leases is used: for a lease in it, and for one that is not. The latter is created,
+which fails where another process was faster."""
 
 
 class Leases:
@@ -44,7 +46,7 @@ class Leases:
         self._are_many = are_many
         self._listing = SingleFlight(self._list)
         self._listed: dict[str, RawObject] = {}
-        self._listed_at: float | None = None
+        self._listed_at = -math.inf
 
     async def read(self, node: str) -> Object | None:
         """Return the lease of a node; None where there is none.
@@ -57,19 +59,19 @@ class Leases:
                 return await self.client.get(f"{LEASES}/{node}")
             except NotFound:
                 return None
-        now = asyncio.get_running_loop().time()
-        if self._listed_at is None or now - self._listed_at > _MAX_AGE:
+        max_age = _MAX_AGE if node in self._listed else _MAX_AGE_OF_ABSENCE
+        if asyncio.get_running_loop().time() - self._listed_at > max_age:
             await self._listing.result()
         found = self._listed.get(node)
         return found.decode() if found else None
 
-    def log_failure(self, node: str, error: str, *, retry_in: float) -> None:
-        """Log that a lease was not renewed; while many are not, only now and then."""
+    def log_failure(self, what: str, node: str, error: str, *, retry_in: float) -> None:
+        """Log that a lease was not read, acquired or renewed; with many nodes, only now and then."""
         now = asyncio.get_running_loop().time()
         self._failed.add(node)
         if not self._are_many or now - self._logged_at >= _LOG_INTERVAL:
             failed = {"nodes": len(self._failed)} if self._are_many else {}
-            log.warning("node lease not renewed", node=node, error=error, retry_in=retry_in, **failed)
+            log.warning(f"node lease not {what}", node=node, error=error, retry_in=retry_in, **failed)
             self._failed.clear()
             self._logged_at = now
 

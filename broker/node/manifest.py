@@ -13,8 +13,9 @@ from broker import __version__
 from broker.kubernetes.objects import to_time
 from broker.kubernetes.quantity import parse_quantity
 from broker.names import LABEL_NAME, LABEL_VALUE
+from broker.node.applied import Applied
 from broker.node_info import NodeInfo
-from broker.node_spec import NodeSpec
+from broker.node_spec import METRICS_PATH, NodeSpec
 from broker.types import Object
 
 _NEEDED = ("cpu", "memory", "pods")
@@ -59,9 +60,17 @@ class NotReady(NamedTuple):
     message: str
 
 
-def with_own_taints(taints: Sequence[Object], spec: NodeSpec) -> list[Object]:
-    """Return taints with those of a spec added, and those that it is not to have removed; others are kept."""
-    own = {taint["key"] for taint in spec.taints} | spec.absent_taints
+def with_own_taints(
+    taints: Sequence[Object], spec: NodeSpec, *, gone: frozenset[str] = frozenset()
+) -> list[Object]:
+    """Return taints with those of a spec added, and those that it is not to have removed; others are kept.
+
+    Args:
+        taints: the taints of the Node.
+        spec: what the node is to be.
+        gone: keys of further taints that are removed.
+    """
+    own = {taint["key"] for taint in spec.taints} | spec.absent_taints | gone
     return [*(taint for taint in taints if taint["key"] not in own), *spec.taints]
 
 
@@ -79,9 +88,8 @@ def completed(spec: NodeSpec, report: NodeReport) -> NodeSpec:
 
 def new_node(spec: NodeSpec, labels: Mapping[str, str], status: Object) -> Object:
     """Return the Node to create."""
-    metadata: Object = {"name": spec.name, "labels": dict(labels)}
-    if spec.annotations:
-        metadata["annotations"] = dict(spec.annotations)
+    applied = Applied.of(labels, spec.taints).annotation
+    metadata = {"name": spec.name, "labels": dict(labels), "annotations": {**spec.annotations, **applied}}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -165,13 +173,17 @@ def node_status(
     }
 
 
-def status_patch(status: Object, *, written: Object, stored: Object) -> Object:
+def status_patch(status: Object, *, written: Object, stored: Object, metrics_path: str | None = None) -> Object:
     """Return the strategic merge patch that writes a status.
+
+    The API server takes annotations with a status, so the path of the metrics needs no request of its own. An
+    adopted Node has none, or another one: the `kwok` provider of Cluster Autoscaler sets the path of KWOK.
 
     Args:
         status: the status to write.
         written: the status that was written last: resources in it that are no longer reported are removed.
         stored: the status in Kubernetes.
+        metrics_path: value of METRICS_PATH; None for a node with a port of its own.
     """
     reported = {condition["type"] for condition in status["conditions"]}
     unreported = [
@@ -180,13 +192,14 @@ def status_patch(status: Object, *, written: Object, stored: Object) -> Object:
         if condition["type"] in _PRESSURE_CONDITIONS and condition["type"] not in reported
     ]
     return {
+        **({"metadata": {"annotations": {METRICS_PATH: metrics_path}}} if metrics_path else {}),
         "status": {
             **status,
             **{name: _replacing(status[name], written.get(name)) for name in ("capacity", "allocatable")},
             "conditions": [*status["conditions"], *unreported],
             # Without the directive, addresses are merged by type, and two of one type become one.
             "addresses": [*status["addresses"], {"$patch": "replace"}],
-        }
+        },
     }
 
 
@@ -251,25 +264,26 @@ def _conditions(
         not_ready = NotReady("ProviderCapacityIncomplete", f"the provider's /capacity has no {', '.join(missing)}")
     if not_ready is not None:
         found["Ready"] = ("False", *not_ready)
+    heartbeat = to_time(now)
     return [
         {
             "type": type_,
             "status": status,
             "reason": reason,
             "message": message,
-            "lastHeartbeatTime": to_time(now),
-            "lastTransitionTime": _since(before.get(type_, {}), status, now),
+            "lastHeartbeatTime": heartbeat,
+            "lastTransitionTime": _since(before.get(type_, {}), status, heartbeat),
         }
         for type_, (status, reason, message) in found.items()
     ]
 
 
-def _since(before: Object, status: str, now: datetime) -> str:
+def _since(before: Object, status: str, now: str) -> str:
     """Return the transition time of a condition; it never goes back, whatever the clock shows."""
     transition = _transition(before)
     if before.get("status") == status and transition:
         return transition
-    return max(to_time(now), transition)
+    return max(now, transition)
 
 
 def _transition(condition: Object) -> str:

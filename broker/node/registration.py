@@ -5,13 +5,14 @@ The fields that the broker owns (its labels, its taints) are written again where
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import replace
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
+from broker.kubernetes.objects import without_managed_fields
+from broker.node.applied import Applied
 from broker.node.manifest import new_node, with_own_taints
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
@@ -42,7 +43,7 @@ class Registration:
         status: computes the initial status of a new Node, and is told of changes by other clients.
 
     Attributes:
-        observed: the Node as last read or written; empty before.
+        observed: the Node as last read, written or watched; empty where there is none.
     """
 
     def __init__(self, dependencies: Dependencies, node: NodeInfo, spec: NodeSpec, status: NodeStatus) -> None:
@@ -52,16 +53,13 @@ class Registration:
         self._spec = spec
         self._status = status
         self._path = f"/api/v1/nodes/{node.name}"
-        self._labels: dict[str, str | None] = {**dict.fromkeys(spec.absent_labels), **spec.labels}
+        self._labels = dict(spec.labels)
         self._may_patch = True
         self.observed: Object = {}
 
     def update(self, spec: NodeSpec) -> None:
         """Change what the node is to be; labels and taints that it is no longer to have are removed."""
-        gone = dict.fromkeys(self._labels.keys() - spec.labels.keys())
-        taints = {taint["key"] for taint in self._spec.taints} - {taint["key"] for taint in spec.taints}
-        self._labels = {**gone, **spec.labels}
-        self._spec = replace(spec, absent_taints=spec.absent_taints | taints)
+        self._spec, self._labels = spec, dict(spec.labels)
 
     async def register(self, turn: AbstractAsyncContextManager[object] | None = None) -> None:
         """Create the Node, or adopt the existing one; retry until that succeeds.
@@ -73,7 +71,7 @@ class Registration:
             NotFound: a Node to adopt is gone.
         """
         turn = turn or nullcontext()
-        backoff = Backoff(_RETRY, _RETRY_LIMIT, jitter=lambda: self._random.uniform(1, 1.5))
+        backoff, logged = Backoff(_RETRY, _RETRY_LIMIT, jitter=lambda: self._random.uniform(1, 1.5)), ""
         while True:
             try:
                 async with turn:
@@ -81,8 +79,10 @@ class Registration:
             except ApiError as exc:
                 if self._spec.is_adopted and isinstance(exc, NotFound):
                     raise
-                delay = backoff.after(exc)
-                log.warning("node not registered", node=self._node.name, error=str(exc), retry_in=round(delay, 1))
+                delay, error = backoff.after(exc), str(exc)
+                if error != logged:  # once for each cause: a refused node may wait for days
+                    log.warning("node not registered", node=self._node.name, error=error, retry_in=round(delay, 1))
+                    logged = error
                 await asyncio.sleep(delay)
             else:
                 return
@@ -111,6 +111,7 @@ class Registration:
         try:
             self.observe(self._ours(await self._client.get(self._path)))
         except NotFound:
+            self.mark_deleted()
             await self.register_once()
         await self.restore()
         await self._status.write_if_due()
@@ -141,22 +142,31 @@ class Registration:
             return True
         return bool((metadata.get("labels") or {}).get(FLEET_LABEL) == fleet)
 
+    def expect(self, node: Object) -> None:
+        """Record the Node in Kubernetes before it is registered: it is then not read again."""
+        self.observed = without_managed_fields(node)
+
     def observe(self, node: Object) -> None:
         """Record the Node in Kubernetes."""
-        self.observed = node
+        self.observed = without_managed_fields(node)
         self._node.observe(node)
         self._status.observe(node.get("status") or {})
 
     def mark_deleted(self) -> None:
         """Record that the Node was deleted."""
-        self._node.uid = ""
+        self._node.uid, self.observed = "", {}
 
     async def _create_or_adopt(self) -> tuple[Object, bool]:
         """Return the Node, and whether it was created."""
+        if self.observed:
+            node = self._ours(self.observed)
+            try:
+                return await self._adopt(node), False
+            except (Conflict, NotFound):
+                self.observed = {}  # the watch is late
         if self._spec.is_adopted:
             return await self._adopt(await self._client.get(self._path)), False
-        labels = {name: value for name, value in self._labels.items() if value is not None}
-        node = new_node(self._spec, labels, self._status.current())
+        node = new_node(self._spec, self._labels, self._status.current())
         try:
             return await self._client.create("/api/v1/nodes", node), True
         except AlreadyExists:
@@ -204,16 +214,31 @@ class Registration:
             return node
 
     def _difference(self, node: Object) -> Object | None:
-        """Return the patch that sets labels and taints; None where the Node has them."""
-        labels, taints = node["metadata"].get("labels") or {}, node["spec"].get("taints") or []
-        missing = {name: value for name, value in self._labels.items() if labels.get(name) != value}
-        tainted = with_own_taints(taints, self._spec)
-        if not missing and _same(tainted, taints):
+        """Return the patch that sets labels and taints, and removes earlier ones; None: no change.
+
+        What the provider said before a restart is not removed until it has answered again.
+        """
+        if self._spec.is_adopted or self._spec.is_leaving:
+            return None
+        metadata, taints = node["metadata"], node["spec"].get("taints") or []
+        own, before = Applied.of(self._labels, self._spec.taints), Applied.read(node)
+        if not self._status.is_reported:
+            own |= before
+        gone = before - own
+        wanted = {**dict.fromkeys(gone.labels - {ROLE_LABEL}), **self._labels}  # see _drop_role_label
+        labels = metadata.get("labels") or {}
+        missing = {name: value for name, value in wanted.items() if labels.get(name) != value}
+        tainted = with_own_taints(taints, self._spec, gone=gone.taints)
+        if not missing and _same(tainted, taints) and own == before:
             return None
         return {
             # The resourceVersion is a precondition: the list of taints is replaced, and other clients change it
             # too.
-            "metadata": {"labels": missing, "resourceVersion": node["metadata"]["resourceVersion"]},
+            "metadata": {
+                "labels": missing,
+                "annotations": own.annotation,
+                "resourceVersion": metadata["resourceVersion"],
+            },
             "spec": {"taints": tainted},
         }
 

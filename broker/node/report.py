@@ -50,7 +50,7 @@ class NodeReporter:
         self._prefer_own = dependencies.settings.pod_ip is not None
         self._failures = FAILURES_BEFORE_NOT_READY  # not ready before the provider's first answer
         self._has_logged = False
-        self._differ = False
+        self._differ = self._has_answered = False
         self._general = NodeReport(addresses=tuple(self._addresses([])))
         self._reports: dict[str, NodeReport] = {}
         self._asked: dict[str, float] = {}
@@ -68,6 +68,10 @@ class NodeReporter:
         A node that the provider was not asked for yet has the report without a name.
         """
         return self._reports.get(node, self._general) if self._differ else self._general
+
+    def has_read(self, node: str) -> bool:
+        """Return whether the provider has answered for a node."""
+        return node in self._reports if self._differ else self._has_answered
 
     async def read(self, node: str) -> None:
         """Read a node that is to be registered, if nodes differ and the provider answers; else a poll reads it."""
@@ -93,6 +97,7 @@ class NodeReporter:
                 log.warning("node capacity and conditions could not be read from the provider", error=self.error)
                 self._has_logged = True
         else:
+            self._has_answered = True
             if not was_ready:
                 log.info("node capacity and conditions read from the provider")
             self._failures = 0

@@ -82,7 +82,7 @@ class PodController:
         self._writer = StatusWriter(dependencies, store)
         self._events = EventRecorder(
             dependencies,
-            is_busy=lambda: len(self._queue) > 0 or self._writer.in_progress > 0,
+            is_busy=lambda: len(self._queue) > 0 or self._writer.is_busy,
             on_drop=on_event_dropped,
         )
         self._allocators = Allocators(dependencies, store=store, queue=self._queue, events=self._events)
@@ -128,9 +128,9 @@ class PodController:
         self._queue.stop()
         self._ready.set()
 
-    def add_nodes(self) -> None:
-        """List the pods soon: nodes were added."""
-        self._watch.add_nodes()
+    def add_node(self, node: str) -> None:
+        """Watch the pods of a node that was added."""
+        self._watch.add_node(node)
 
     def resume(self, node: str) -> None:
         """Reconcile the pods that were held because their node was not active."""

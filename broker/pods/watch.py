@@ -2,8 +2,8 @@
 
 The pods of a single node are selected by the API server: the identity of a node may list no others. Those of
 several nodes are selected here, since a field selector names one node: all pods that are bound are watched, and
-those of other nodes are dropped before they are decoded. Pods of a node that is added later were dropped, so the
-pods are listed again.
+those of other nodes are dropped before they are decoded. When a node is added later whose pods were dropped, the
+pods are listed again. Most nodes are added before they have pods.
 """
 
 import asyncio
@@ -43,15 +43,18 @@ class PodWatch:
         self._on_event = on_event
         self._known = KnownObjects(None if node else self._is_on_a_node)
         self._added = asyncio.Event()
+        self._dropped: set[str] = set()  # the nodes of dropped pods
 
-    def add_nodes(self) -> None:
-        """List the pods soon: nodes were added."""
-        self._added.set()
+    def add_node(self, node: str) -> None:
+        """Watch the pods of a node that was added: list the pods soon, where some of its were dropped."""
+        if node in self._dropped:
+            self._added.set()
 
     async def run(self) -> None:
         """Watch, until cancelled."""
         while True:
             self._added.clear()
+            self._dropped.clear()
             watch = asyncio.create_task(self._watch(), name="watch of pods")
             added = asyncio.create_task(self._added.wait(), name="added nodes")
             try:
@@ -78,4 +81,7 @@ class PodWatch:
             self._on_event(event)
 
     def _is_on_a_node(self, pod: RawObject) -> bool:
-        return pod.node in self._dependencies.nodes
+        if (node := pod.node) in self._dependencies.nodes:
+            return True
+        self._dropped.add(node)
+        return False

@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -11,7 +11,6 @@ from pydantic import (
     ConfigDict,
     Field,
     WithJsonSchema,
-    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -23,7 +22,7 @@ from broker.yaml_document import parse_document
 
 Group = Literal["node", "pressure", "slow", "fail"]
 """Faults of one group exclude each other on a node."""
-Action = Literal["notReady", "partition", "vanish", "reclaim", "drain", "pressure", "slow", "fail", "recover"]
+FaultAction = Literal["notReady", "partition", "vanish", "reclaim", "drain", "pressure", "slow", "fail"]
 GROUPS: dict[str, Group] = {
     **dict.fromkeys(("notReady", "partition", "vanish", "reclaim", "drain"), "node"),
     "pressure": "pressure",
@@ -209,16 +208,9 @@ class Recover(Step):
     """End faults: annotations, taints and cordons are removed, deleted Nodes are created."""
 
     action: Literal["recover"]
-    faults: tuple[Action, ...] | None = Field(
+    faults: tuple[FaultAction, ...] | None = Field(
         default=None, min_length=1, description="actions to undo; default: all"
     )
-
-    @field_validator("faults")
-    @classmethod
-    def _are_faults(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value and "recover" in value:
-            raise ValueError(f"one of {', '.join(name for name in get_args(Action) if name != 'recover')}")
-        return value
 
     @property
     def groups(self) -> frozenset[Group]:

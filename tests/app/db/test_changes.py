@@ -12,7 +12,7 @@ from app.core.settings import HEALTH_THREADS
 from app.db.changes import ChangeSignal
 from app.db.engine import Database
 from app.db.fleets import add_fleet
-from app.db.migrate import head
+from app.db.revision import head
 from app.services import Services
 
 NODE = "virtual-kubelet-web"

@@ -19,8 +19,9 @@ import pytest
 from sqlalchemy import Connection, make_url, select, text
 
 from app.db.engine import Database
-from app.db.migrate import head, upgrade
+from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Fleet, Pod, PodStatus
+from app.db.revision import head
 from tests.conftest import Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, find_binaries, free_port

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, make_url, select
 from app.core.errors import DatabaseUnavailable
 from app.db.engine import Database
 from app.db.fleets import add_fleet
-from app.db.migrate import head
 from app.db.models import Fleet
+from app.db.revision import head
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 

@@ -19,8 +19,9 @@ from sqlalchemy import Connection, make_url, text
 from app import create_app
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.migrate import MIGRATIONS, downgrade, head, upgrade
+from app.db.migrate import downgrade, upgrade
 from app.db.models import Base, Pod, exists_in
+from app.db.revision import MIGRATIONS, head
 from tests.app.web.conftest import rows
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod

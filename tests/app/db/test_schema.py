@@ -11,8 +11,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
 from app.db.engine import Database
-from app.db.migrate import head, upgrade
+from app.db.migrate import upgrade
 from app.db.models import Base, Fleet, Pod, UtcDateTime
+from app.db.revision import head
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer

@@ -17,8 +17,9 @@ from sqlalchemy import make_url, select
 from app import create_app
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.migrate import head, upgrade
+from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Fleet, Pod
+from app.db.revision import head
 from tests.app.db.test_durability import assert_nothing_is_half_written
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod

@@ -16,7 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
-from app.db.migrate import head
+from app.db.revision import head
 from tests.app.db.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
 from tests.conftest import MakeApp, Serve
 from tests.pods import a_container, a_pod

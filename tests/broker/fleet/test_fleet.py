@@ -14,6 +14,8 @@ from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.objects import to_micro_time
 from broker.node.report import NodeReporter
 from broker.node_info import NodeInfo
+from broker.node_spec import METRICS_PATH
+from broker.pods import watch
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
 from tests.broker.node.parts import members_of, running
@@ -65,6 +67,29 @@ async def test_a_thousand_nodes_are_registered_and_renewed(
     await provider.close()
 
 
+async def test_a_node_takes_two_requests(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
+) -> None:
+    def requests(name: str) -> list[tuple[str, str]]:
+        return sorted((r.method, r.path.rsplit("/", 1)[1]) for r in api.requests if name in f"{r.path} {r.body}")
+
+    path = tmp_path / "fleet.yaml"
+    path.write_text("adopt: {theirs: 'yes'}\npools: [{name: a, count: 1}]")
+    settings = settings_of_a_node(stub.url, fleet=str(path))
+    api.store.create("nodes", {"metadata": {"name": "b-0", "labels": {"theirs": "yes"}}, "spec": {}})
+    async with running_node(settings, cluster) as broker:
+        await eventually(lambda: [node.holds_lease for node in broker.nodes.values()] == [True, True])
+        await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
+        assert requests("a-0") == [("POST", "leases"), ("POST", "nodes")]
+        assert requests("b-0") == [("PATCH", "status"), ("POST", "leases")]
+    api.requests.clear()
+    async with running_node(settings, cluster) as broker:
+        await eventually(lambda: [node.holds_lease for node in broker.nodes.values()] == [True, True])
+        await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
+        for name in ("a-0", "b-0"):
+            assert requests(name) == [("PATCH", "status"), ("PUT", name)]
+
+
 async def test_pods_of_all_nodes_run(api: ApiServer, cluster: ClusterConfig, stub: StubProvider) -> None:
     api.store.create("pods", a_pod("elsewhere", nodeName="other"))
     async with running_node(settings_of_a_node(stub.url, node_name="fleet", nodes=2), cluster):
@@ -73,6 +98,31 @@ async def test_pods_of_all_nodes_run(api: ApiServer, cluster: ClusterConfig, stu
         await api.until(lambda: phase(api, "web-0") == phase(api, "web-1") == "Running")
     assert phase(api, "elsewhere") == "Pending"
     assert len(stub.requests_to("/createPod")) == 2
+
+
+async def test_pods_are_listed_again_where_a_new_node_has_some(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lists() -> int:
+        return len([r for r in api.requests_to("GET", "/api/v1/pods$") if "watch" not in r.query])
+
+    monkeypatch.setattr(source, "POLL", 0.05)
+    monkeypatch.setattr(watch, "_NODES_DELAY", 0.01)
+    path = tmp_path / "fleet.yaml"
+    path.write_text("pools: [{name: a, count: 1}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        for node in ("a-0", "b-0"):
+            api.store.create("pods", a_pod(f"web-{node}", nodeName=node))
+        await api.until(lambda: phase(api, "web-a-0") == "Running")
+        assert lists() == 1
+        path.write_text("pools: [{name: a, count: 1}, {name: b, count: 1}]")
+        await api.until(lambda: phase(api, "web-b-0") == "Running")
+        assert lists() == 2
+        path.write_text("pools: [{name: a, count: 2}, {name: b, count: 1}]")
+        await api.until(lambda: ready(api, "a-1"))
+        api.store.create("pods", a_pod("web-a-1", nodeName="a-1"))
+        await api.until(lambda: phase(api, "web-a-1") == "Running")
+        assert lists() == 2
 
 
 async def test_each_node_admits_pods_by_itself(
@@ -120,8 +170,10 @@ async def test_nodes_of_others_are_adopted(
 ) -> None:
     path = tmp_path / "fleet.yaml"
     path.write_text("adopt: {kwok.x-k8s.io/node: fake}")
+    path_of_kwok = {METRICS_PATH: "/metrics/nodes/theirs/metrics/resource"}
+    annotations = {"kwok.x-k8s.io/node": "fake", **path_of_kwok}
     node: dict[str, Any] = {
-        "metadata": {"name": "theirs", "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {"theirs": "yes"}},
+        "metadata": {"name": "theirs", "annotations": annotations, "labels": {"theirs": "yes"}},
         "spec": {"taints": [{"key": "theirs", "effect": "NoSchedule"}]},
         "status": {"capacity": {"cpu": "3", "memory": "4Gi", "pods": "5"}},
     }
@@ -133,6 +185,7 @@ async def test_nodes_of_others_are_adopted(
         found = api.store.get("nodes", "theirs")
         assert found["status"]["capacity"] == node["status"]["capacity"]
         assert (found["metadata"]["labels"], found["spec"]) == (node["metadata"]["labels"], node["spec"])
+        assert found["metadata"]["annotations"] == {**annotations, METRICS_PATH: "/nodes/theirs/metrics/resource"}
         api.store.create("pods", a_pod("web", nodeName="theirs"))
         await api.until(lambda: phase(api, "web") == "Running")
         api.store.delete("pods", "web", "default", {"gracePeriodSeconds": 0})

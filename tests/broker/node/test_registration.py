@@ -1,12 +1,15 @@
 """The registration of the node, against an API server."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.kubernetes.client import Client
+from broker.node.applied import APPLIED
 from broker.node.registration import Registration
 from broker.node_info import NodeInfo
 from broker.node_spec import NodeSpec
@@ -166,11 +169,33 @@ async def test_labels_and_taints_of_others_are_stored(api: ApiServer, parts: Mak
         assert info.taints == [OURS, THEIRS]
 
 
-async def test_a_label_that_a_pool_has_lost_is_removed(api: ApiServer, make: MakeRegistration) -> None:
-    registration = make(labels={"zone": "a"})
-    await registration.register()
-    registration.update(NodeSpec("node", labels={"type": "other"}))
-    await registration.restore()
+async def test_labels_and_taints_that_a_pool_has_lost(api: ApiServer, parts: MakeParts) -> None:
+    first = parts(labels={"zone": "a"})
+    await first.registration.register()
     node = stored(api)
-    assert node["metadata"]["labels"] == {"type": "other"}
-    assert node["spec"]["taints"] == []
+    node["metadata"]["labels"]["theirs"] = "yes"
+    api.store.update("nodes", {**node, "spec": {"taints": [OURS, THEIRS]}})
+    second = parts(disable_taint=True, taint_key="other")  # started again, with other settings
+    await second.registration.register()
+    assert stored(api)["spec"]["taints"] == [OURS, THEIRS]  # they may be the provider's, which has not answered
+    await second.poll_provider()
+    await second.registration.restore()
+    assert "zone" not in stored(api)["metadata"]["labels"]
+    assert stored(api)["metadata"]["labels"]["theirs"] == "yes"
+    assert stored(api)["spec"]["taints"] == [THEIRS]
+    second.registration.update(NodeSpec("node", labels={"type": "other"}))
+    await second.registration.restore()
+    assert stored(api)["metadata"]["labels"] == {"type": "other", "kubernetes.io/role": "agent", "theirs": "yes"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"labels": 1}'])
+async def test_an_invalid_annotation_is_written_again(api: ApiServer, make: MakeRegistration, text: str) -> None:
+    api.store.create("nodes", {"metadata": {"name": "node", "annotations": {APPLIED: text}}, "spec": {}})
+    await make().register()
+    assert "kubernetes.io/os" in json.loads(stored(api)["metadata"]["annotations"][APPLIED])["labels"]
+
+
+async def test_a_refused_node_is_logged_once_a_cause(api: ApiServer, make: MakeRegistration) -> None:
+    with capture_logs() as logs, api.failing(403, reason="Forbidden", times=3), api.failing(503, times=2):
+        await make().register()
+    assert [log["event"] for log in logs] == ["node not registered"] * 2 + ["node registered"]
