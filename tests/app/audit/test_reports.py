@@ -12,7 +12,8 @@ from sqlalchemy import inspect
 from app.audit.reports import REPORTS
 from app.db.engine import Database
 from app.services import Services
-from tests.app.audit.recorded import BROKER, CURL, at
+from tests.app.audit.recorded import BROKER, CURL, RUNTIME, at, record_history
+from tests.conftest import SharedApp
 from tests.pods import a_container, a_pod
 from tests.server import ROOT
 
@@ -99,11 +100,17 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
 ]
 
 
+@pytest.fixture
+def shared(shared_app: SharedApp, database_kind: str) -> Flask:
+    """Return an application with the recorded history."""
+    return shared_app(database_kind, record_history, runtime=RUNTIME, audit_hash_chain=True)
+
+
 @pytest.mark.parametrize(("question", "values", "expected"), ANSWERS)
 def test_a_question_has_its_answer(
-    recorded: Flask, question: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
+    shared: Flask, question: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
 ) -> None:
-    services: Services = recorded.extensions["services"]
+    services: Services = shared.extensions["services"]
 
     found = services.audit.run_report(question, **values)
 
@@ -113,8 +120,8 @@ def test_a_question_has_its_answer(
     assert rows == expected
 
 
-def test_the_status_at_a_time_is_complete(recorded: Flask) -> None:
-    services: Services = recorded.extensions["services"]
+def test_the_status_at_a_time_is_complete(shared: Flask) -> None:
+    services: Services = shared.extensions["services"]
 
     answer = services.audit.run_report("status", namespace="shop", name="worker-0", at=at(16))
 
