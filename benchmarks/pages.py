@@ -2,9 +2,9 @@
 
 A new database is filled first: the provider records some pods of each kind, and their rows are copied under
 other names, spread over two hours, with a tenth more that were deleted. Then each page is requested in this
-process, without network or browser: every filter and order of the present and of half an hour ago, and the first
-rows of exports. A cell is the median over the rounds; `first` is the wall time of the first round, in which nothing
-is kept in memory. `--keep FILE` keeps the database, and measures it again if it is there.
+process, without network or browser: every filter and order of the present and of half an hour ago, and the
+first rows of exports. A cell is the median over the rounds; `first` is the wall time of the first round, in which
+nothing is kept in memory. `--keep FILE` keeps the database, and measures it again if it is there.
 """
 
 import argparse

@@ -1,15 +1,14 @@
 """Pods over time, for charts: how many there were and how well, what they requested, and how soon they were ready.
 
-The problem: a chart of an hour has 60 points, and to count 50,000 pods by their health at one past time takes 50 ms.
-The chart must not take 3 seconds.
+The problem: a chart of an hour has 60 points, and to count 50,000 pods by their health at one past time takes 50
+ms. The chart must not take 3 seconds.
 
 The rules:
 
 1. The times of points are multiples of the step, so that the points of a later chart are the same. A count at a
    past time does not change any more and is kept in memory.
-2. Counts are made from coarse to fine: the middle, the quarters, the eighths. None is begun that would end after
-   `_BUDGET`, but one; the points that are missing come with the next reload. A node with some thousand pods has them
-   at once.
+2. Counts are made from coarse to fine: the middle, the quarters, the eighths. Only the first may end after
+   `_BUDGET`; the points that are missing come with the next reload. A node with some thousand pods has them at once.
 3. Creations and deletions are counted in an index. The time to Ready is that of at most `_SAMPLE` pods.
 
 See docs/decisions/0072-charts-from-the-record.md.
