@@ -8,7 +8,7 @@ The rules:
 1. The times of points are multiples of the step, so that the points of a later chart are the same. A count at a
    past time does not change any more and is kept in memory.
 2. Counts are made from coarse to fine: the middle, the quarters, the eighths. Only the first may end after
-   `_BUDGET`; the points that are missing come with the next reload. A node with some thousand pods has them at once.
+   `_BUDGET`; the points that are missing come with the next reload. Up to some thousand pods, none is missing.
 3. Creations and deletions are counted in an index. The time to Ready is that of at most `_SAMPLE` pods.
 
 See docs/decisions/0072-charts-from-the-record.md.
