@@ -56,7 +56,7 @@ def downgrade() -> None:
 
 
 def _replace_list_index(columns: tuple[str, ...]) -> None:
-    """Create the index of pod lists anew, which only SQLite has."""
+    """Replace the index of pod lists, which only SQLite has."""
     if op.get_bind().dialect.name == "sqlite":
         op.drop_index("ix_pods_list", "pods")
         op.create_index("ix_pods_list", "pods", list(columns), sqlite_where=IS_LIVE)
