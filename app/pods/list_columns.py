@@ -60,7 +60,7 @@ def manifest_columns(pod: Pod) -> dict[str, Any]:
 
 
 def search_text(row: Mapping[str, Any]) -> str:
-    """Return the column in which a search looks, of a row of `pods`: one comparison takes the place of six."""
+    """Return the column in which a search looks, of a row of `pods`: one comparison replaces six."""
     texts = (row[name] for name in ("images", "owner", "pod_ip", "node_name", "uid"))
     return " ".join((f"{row['namespace']}/{row['name']}", *(text for text in texts if text is not None)))
 
