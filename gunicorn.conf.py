@@ -1,37 +1,15 @@
 """Configuration of gunicorn for the provider; it derives from the settings, which `vkweb config` prints."""
 
-import atexit
 import gc
 import os
-import shutil
 import socket
-import tempfile
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-# Heartbeats and metrics are files. They are in memory: a disk can be slow, and gunicorn kills a worker whose
-# heartbeat is late.
-_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+from vkweb.metrics_directory import create_metrics_directory, memory_directory
 
-
-def _create_metrics_directory(directory: Path) -> None:
-    """Create the directory of the workers' metrics: empty at the start, kept by a reload, removed at exit."""
-    shutil.rmtree(directory, ignore_errors=True)  # left by a process with the same ID that was killed
-    directory.mkdir(mode=0o700)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-    master = os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == master:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    atexit.register(remove)
-
-
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # before prometheus-client is imported, which reads it then
-    _create_metrics_directory(Path(_memory or tempfile.gettempdir()) / f"virtual-kubelet-web-{os.getpid()}")
+create_metrics_directory()  # before prometheus-client is imported
 
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -67,7 +45,8 @@ reuse_port = True
 limit_request_line = 0
 keepalive = 75  # seconds; longer than a Go client keeps an idle connection, so that the client closes it
 graceful_timeout = 25  # seconds; less than a pod's default terminationGracePeriodSeconds of 30
-worker_tmp_dir = _memory
+# Heartbeats are files, too. A disk can be slow, and gunicorn kills a worker whose heartbeat is late.
+worker_tmp_dir = memory_directory()
 
 logger_class = Logger
 control_socket_disable = True

@@ -9,6 +9,8 @@ from broker.types import Object
 ROLE_LABEL = "kubernetes.io/role"
 FLEET_LABEL = "fleet.virtual-kubelet.io/name"
 """Name of the fleet that the Node was made for."""
+METRICS_PATH = "metrics.k8s.io/resource-metrics-path"
+"""Annotation by which metrics-server finds the metrics of a node that shares its port with others."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class NodeSpec:
     Attributes:
         name: name of the node.
         labels: labels that the broker sets; others stay.
-        annotations: annotations that the broker sets when it creates the Node.
+        annotations: annotations that the broker sets when it creates the Node; METRICS_PATH is kept so.
         taints: taints that the broker sets; those with other keys stay.
         absent_taints: keys of taints that are removed.
         operating_system: `linux` or `windows`.

@@ -51,16 +51,16 @@ _EVICTION_SIGNALS = ("memory.available", "nodefs.available", "pid.available")
 _THRESHOLD = re.compile(r"(100|\d{1,2}(\.\d+)?)%|(?=.*[1-9])\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?", re.ASCII)
 _NO_THRESHOLD = ("0%", "100%")
 """Percentages that a kubelet ignores."""
+_DURATION = r"(\d+(?:\.\d+)?)(ms|s|m|h)"
 _VERSION = re.compile(r"v\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 
 
 def _to_seconds(value: object) -> object:
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value)
-    if not match:
-        raise ValueError("not a duration such as 500ms, 10s or 2m")
-    return float(match[1]) * _UNITS[match[2]]
+    if not re.fullmatch(rf"({_DURATION})+", value):
+        raise ValueError("not a duration such as 500ms, 10s or 1m30s")
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_DURATION, value))
 
 
 Seconds = Annotated[float, BeforeValidator(_to_seconds)]

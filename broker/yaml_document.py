@@ -1,6 +1,7 @@
 """Reads a YAML document into a pydantic model; each error names the line and the path of its field."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
 
     Raises:
         ConfigurationError: the document is invalid; the message has a line for each error, such as
-            `fleet.yaml:7: pools[0].count: Input should be greater than 0`.
+            `fleet.yaml:7: pools[0].count: must be greater than 0`.
     """
     try:
         root = yaml.compose(text, yaml.SafeLoader)
@@ -54,6 +55,15 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
         errors = exc.errors(include_url=False, include_input=False)
         found = [_problem(root, error, model) for error in errors if not _follows(error, errors)]
         raise ConfigurationError("\n".join(_line(name, *each) for each in sorted(found))) from None
+
+
+def locate(text: str, location: Sequence[Part], *, name: str) -> str:
+    """Return the line and the path of a field of a valid document, as an error has them."""
+    node, line = yaml.compose(text, yaml.SafeLoader), 1
+    for part in location:
+        if (found := _child(node, part)) is not None:
+            node, line = found
+    return f"{name}:{line}: {_path(location)}"
 
 
 def _line(name: str, line: int, path: str, message: str) -> str:
@@ -129,7 +139,9 @@ def _message(error: Mapping[str, Any], location: Sequence[Part], model: type[Bas
             known = close and close[0] != location[-1]
             return f"no such field here; is it {close[0]}?" if known else "no such field here"
         case type_:
-            return _MESSAGES.get(type_) or str(error["msg"]).removeprefix("Value error, ")
+            # The messages of pydantic begin with the type: "Input should be a valid integer".
+            own = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
+            return _MESSAGES.get(type_, own)
 
 
 def _child(node: yaml.Node | None, part: Part) -> tuple[yaml.Node, int] | None:

@@ -3,15 +3,18 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from sqlalchemy import make_url
 
 from app import create_app
@@ -26,6 +29,25 @@ from tests.server import Server, serving
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = count()
+
+
+class CompiledTemplates(BytecodeCache):
+    """The dashboard's templates, compiled once for all applications of a test run."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Set the code of a template, if it has been compiled from the same source."""
+        if code := self._code.get(bucket.key):
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+_templates = CompiledTemplates()
 
 
 class Clock:
@@ -121,16 +143,8 @@ MakeApp = Callable[..., Flask]
 @pytest.fixture
 def make_app(database_url: str, clock: Clock) -> Iterator[MakeApp]:
     """Yield a function that creates an application on the test's database and clock."""
-    made: list[Flask] = []
-
-    def make(**settings: object) -> Flask:
-        app = create_app(Settings.model_validate({"database_url": database_url, **settings}), clock=clock)
-        made.append(app)
-        return app
-
-    yield make
-    for app in made:
-        app.extensions["services"].database.dispose()
+    with ExitStack() as stack:
+        yield lambda **settings: _create_app(stack, database_url, clock, settings)
 
 
 @pytest.fixture
@@ -143,6 +157,42 @@ def app(make_app: MakeApp) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """Return a client of the application, without a socket."""
     return app.test_client()
+
+
+SharedApp = Callable[..., Flask]
+
+
+@pytest.fixture(scope="module")
+def shared_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedApp]:
+    """Yield a function that returns an application for tests that only read, one for each set of arguments.
+
+    It has a database of its own kind, and a clock of its own. The function `prepare` gets both the application and
+    the clock when it is created.
+    """
+    with ExitStack() as stack:
+
+        def url(kind: str) -> str:
+            if kind == "sqlite":
+                directory = tmp_path_factory.mktemp("shared")
+                return f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), directory)}"
+            database = contextmanager(_postgres_database)
+            return stack.enter_context(database(request.getfixturevalue("postgres"), template="template"))
+
+        @cache
+        def share(kind: str, prepare: Callable[[Flask, Clock], object], **settings: object) -> Flask:
+            clock = Clock()
+            app = _create_app(stack, url(kind), clock, settings)
+            prepare(app, clock)
+            return app
+
+        yield share
+
+
+def _create_app(stack: ExitStack, url: str, clock: Clock, settings: Mapping[str, object]) -> Flask:
+    app = create_app(Settings.model_validate({"database_url": url, **settings}), clock=clock)
+    app.jinja_env.bytecode_cache = _templates
+    stack.callback(app.extensions["services"].database.dispose)
+    return app
 
 
 Serve = Callable[..., AbstractContextManager[Server]]

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 from tests.server import CLEAN, ROOT
@@ -55,16 +56,20 @@ def run_examples(text: str, *, port: int, cwd: Path) -> None:
     """
     found = list(EXAMPLE.finditer(text.replace(":3000", f":{port}")))
     assert len(found) == text.count("<!-- test -->") > 0
-    for example in found:
-        if example["session"]:
-            statements, expected = _statements(example["session"]), _transcript(example["session"])
-            printed = _run(["vkweb", "shell"], cwd=cwd, stdin=statements)
-            printed = printed[printed.index(">>> ") :]  # skip the banner
+    for is_session, examples in groupby(found, key=lambda example: example["session"] is not None):
+        if is_session:  # the sessions between two commands are one, as for a reader
+            session = "".join(example["session"] for example in examples)
+            printed = _run(["vkweb", "shell"], cwd=cwd, stdin=_statements(session))
+            _compare(printed[printed.index(">>> ") :], _transcript(session))  # skip the banner
         else:
-            commands, expected = example["commands"], example["printed"]
-            printed = _run(["bash", "-euo", "pipefail", "-c", commands], cwd=cwd)
-        pattern = re.escape(expected.strip()).replace("…", ".*")
-        assert re.fullmatch(pattern, printed.strip()), printed
+            for example in examples:
+                printed = _run(["bash", "-euo", "pipefail", "-c", example["commands"]], cwd=cwd)
+                _compare(printed, example["printed"])
+
+
+def _compare(printed: str, expected: str) -> None:
+    pattern = re.escape(expected.strip()).replace("…", ".*")
+    assert re.fullmatch(pattern, printed.strip()), printed
 
 
 def _run(command: list[str], *, cwd: Path, stdin: str | None = None) -> str:

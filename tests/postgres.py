@@ -1,11 +1,14 @@
 """A PostgreSQL server for the tests, from the installed binaries."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -98,12 +101,18 @@ class PostgresServer:
                 raise RuntimeError(f"{command}: {done.stderr.decode()}")
 
 
+_PORTS = range(10_000, 32_000)
+"""Below the ports that Linux gives to outgoing connections, such as those of other tests."""
+_number = count(secrets.randbelow(len(_PORTS)))
+
+
 def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port that nothing listens on; another one each time."""
+    while True:
+        port = _PORTS[next(_number) % len(_PORTS)]
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def _version(path: Path) -> float:

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,9 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-ROOT = Path(__file__).parent.parent
+from tests.preloaded import ROOT, Program
+
 CLEAN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 """The environment without settings."""
+
+__all__ = ["CLEAN", "ROOT", "Answer", "Client", "Server", "serving"]
 
 
 class Answer(NamedTuple):
@@ -94,14 +95,10 @@ class Server:
         self.port = port
         self.settings = settings
         self.log = log
-        with log.open("ab") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn"],
-                cwd=ROOT,
-                env={**CLEAN, "LOG_FORMAT": "json", "PORT": str(port), **settings},
-                stderr=stderr,
-                start_new_session=True,
-            )
+        environment = {**CLEAN, "LOG_FORMAT": "json", "PORT": str(port), **settings}
+        with open(os.devnull, "r+b") as nothing, log.open("ab") as stderr:
+            streams = (nothing.fileno(), nothing.fileno(), stderr.fileno())
+            self.process = Program("gunicorn", cwd=ROOT, environment=environment, streams=streams)
 
     def client(self) -> Client:
         """Open a connection."""

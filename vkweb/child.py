@@ -60,11 +60,16 @@ def _wait(child: int) -> int:
         signal.signal(each, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    for each in _FORWARDED:
-        signal.signal(each, _exit)
+    exit_on_signals()
     if received and code <= 0:
         return 128 + received[0]
     return 128 - code if code < 0 else code
+
+
+def exit_on_signals() -> None:
+    """Exit on SIGTERM and SIGINT, also as process 1 of a container; the status is 128 plus the number."""
+    for each in _FORWARDED:
+        signal.signal(each, _exit)
 
 
 def _exit(number: int, _: FrameType | None) -> None:

@@ -100,11 +100,15 @@ def provider(ctx: click.Context, options: tuple[str, ...], *, no_migrate: bool) 
     PORT, HOST, DATABASE_URL, WORKERS and other settings are environment variables. Options of gunicorn are passed
     on.
     """
-    from vkweb.child import end_with_parent
+    from vkweb.child import end_with_parent, exit_on_signals
+    from vkweb.metrics_directory import create_metrics_directory
     from vkweb.server import check_options, serve
 
     end_with_parent()
     check_options(options)
+    exit_on_signals()
+    create_metrics_directory()
+    import_module("app")  # once, for the migration's process and for the server
     if not no_migrate:
         _migrate(ctx)
     serve(options)

@@ -66,7 +66,7 @@ ORDER BY since, namespace, name""",
         "What was the status of a pod at a time?",
         ("namespace", "name", "at"),
         """\
-SELECT uid, phase, reason, since, until, status
+SELECT uid, phase, reason, since, until, status, node_name
 FROM pod_timeline
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND namespace = :namespace AND name = :name
@@ -86,15 +86,17 @@ WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
 ORDER BY namespace, name""",
     ),
     "promised": Report(
-        "How much of the node's capacity was promised at a time?",
+        "How much of each node's capacity was promised at a time?",
         ("at",),
         """\
-SELECT count(*) AS pods, CAST(sum(cpu_millicores) AS bigint) AS cpu_millicores,
+SELECT node_name, count(*) AS pods, CAST(sum(cpu_millicores) AS bigint) AS cpu_millicores,
        CAST(sum(memory_bytes) AS bigint) AS memory_bytes
 FROM pod_timeline
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND since <= :at AND (until IS NULL OR until > :at)
-  AND (deleted_at IS NULL OR deleted_at > :at) AND phase NOT IN ('Succeeded', 'Failed')""",
+  AND (deleted_at IS NULL OR deleted_at > :at) AND phase NOT IN ('Succeeded', 'Failed')
+GROUP BY node_name
+ORDER BY node_name""",
     ),
     "time-to-ready": Report(
         "How long did pods take from their arrival to Ready?",
@@ -114,7 +116,7 @@ ORDER BY namespace""",
         "Which pods had never become ready by a time?",
         ("at",),
         """\
-SELECT namespace, name, uid, created_at, deleted_at
+SELECT namespace, name, uid, created_at, deleted_at, node_name
 FROM pod_startups
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND created_at <= :at AND (ready_at IS NULL OR ready_at > :at)
@@ -150,7 +152,7 @@ ORDER BY failures DESC, image, exit_code""",
         "Which containers were killed because of their memory?",
         ("since", "until"),
         """\
-SELECT min(since) AS at, namespace, name, uid, container, image
+SELECT min(since) AS at, namespace, name, uid, container, image, max(node_name) AS node_name
 FROM pod_containers
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND state = 'terminated' AND reason = 'OOMKilled'
@@ -162,7 +164,7 @@ ORDER BY at, namespace, name, container""",
         "Who deleted the pods of a name, or put others in their place?",
         ("namespace", "name"),
         """\
-SELECT at, verb, coalesce(replaced_uid, uid) AS uid, user_agent, address, request_id
+SELECT at, verb, coalesce(replaced_uid, uid) AS uid, user_agent, address, request_id, node_name
 FROM audit_log
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND namespace = :namespace AND name = :name AND outcome = 'done'
@@ -173,7 +175,7 @@ ORDER BY at, id""",
         "What did updates change in the pods of a name?",
         ("namespace", "name"),
         """\
-SELECT at, field, image_before, image_after, user_agent, request_id
+SELECT at, field, image_before, image_after, user_agent, request_id, node_name
 FROM audit_changes
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND namespace = :namespace AND name = :name
@@ -183,7 +185,7 @@ ORDER BY at, id, field""",
         "Which write requests failed, and why?",
         ("since", "until"),
         """\
-SELECT at, verb, namespace, name, code, refusal, user_agent, request_id
+SELECT at, verb, namespace, name, code, refusal, user_agent, request_id, node_name
 FROM audit_log
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND outcome = 'refused' AND at >= :since AND at < :until
@@ -194,7 +196,7 @@ ORDER BY at, id""",
         "Who executed commands in the pods of a name, attached to them or reached their ports?",
         ("namespace", "name"),
         """\
-SELECT at, verb, uid, code, change, user_agent, address, request_id
+SELECT at, verb, uid, code, change, user_agent, address, request_id, node_name
 FROM audit_log
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND namespace = :namespace AND name = :name
@@ -205,7 +207,8 @@ ORDER BY at, id""",
         "Which versions of ConfigMaps, Secrets and other objects were pods of a name given to mount?",
         ("namespace", "name"),
         """\
-SELECT at, uid, volume, volume_version, kind, source, source_version, user_agent, request_id
+SELECT at, uid, volume, volume_version, kind, source, source_version, user_agent, request_id,
+       node_name
 FROM audit_mounts
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND namespace = :namespace AND name = :name
@@ -229,7 +232,7 @@ ORDER BY count(*) DESC, user_agent, address""",
         "What was still to come at a time, as far as it was known?",
         ("at",),
         """\
-SELECT since, namespace, name, phase, reason
+SELECT since, namespace, name, phase, reason, node_name
 FROM pod_timeline
 WHERE fleet = :fleet AND node_name = coalesce(:node, node_name)
   AND since > :at AND (deleted_at IS NULL OR deleted_at > :at)

@@ -13,17 +13,18 @@ _REFUSED_IN = timedelta(hours=1)
 
 
 @click.command(cls=Command)
+@click.option("--node", help="Only pods on this node.")
 @color
 @at
 @as_json
-def attention(*, at: datetime | None, as_json: bool) -> None:
+def attention(*, node: str | None, at: datetime | None, as_json: bool) -> None:
     """Show what is wrong with pods: a line for each problem, the worst first.
 
     `vkweb pods list --problem KEY` lists the pods of one; the KEY is in the first column.
     """
     services = get_services()
     time = at or services.clock()
-    groups = services.attention.groups(at)
+    groups = services.attention.groups(at, node=node)
     if as_json:
         lines(groups)
         return
@@ -31,7 +32,7 @@ def attention(*, at: datetime | None, as_json: bool) -> None:
         table(("PROBLEM", "PODS", "FOR", "EXAMPLES", "ADVICE"), (_row(group, time) for group in groups))
     else:
         click.echo("Nothing is wrong with any pod.")
-    refused = services.attention.refused(time - _REFUSED_IN, time)
+    refused = services.attention.refused(time - _REFUSED_IN, time, node=node)
     if refused.last:
         pod = f"{refused.last.verb} {refused.last.namespace}/{refused.last.name}: {refused.last.code}"
         count = f"{refused.total} request{'' if refused.total == 1 else 's'} refused in the last hour"

@@ -210,5 +210,7 @@ def _format_event(event: dict[str, Any], *, as_json: bool) -> str:
     if as_json:
         return line(AuditEvent, event).decode().rstrip()
     pod = f"{event['namespace']}/{event['name']}" if event["name"] else "-"
+    if event["node_name"]:
+        pod += f" on {event['node_name']}"
     text = f"{rfc3339(event['at'])}  {event['verb']:<6}  {event['code']}  {pod}  {event['user_agent']}"
     return printable(f"{text}  {event['change'] or ''}".rstrip())

@@ -1,6 +1,6 @@
 """`flask pods`: pods, their history, and an explanation of their state."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -71,6 +71,11 @@ selector_option = click.option(
     help="Only pods with these labels, such as app=web,tier in (a,b),!canary.",
 )  # fmt: skip
 
+wide_option = click.option(
+    "--output", "-o", "wide", type=click.Choice(["wide"]), callback=lambda _, __, value: value == "wide",
+    help="Print a column for the node, too.",
+)  # fmt: skip
+
 
 @click.group(cls=Group)
 def pods() -> None:
@@ -96,7 +101,7 @@ def pods() -> None:
 )  # fmt: skip
 @click.option("--deleted", is_flag=True, help="Also deleted pods, with their last status.")
 @click.option("--watch", "-w", is_flag=True, help="Then print each change, until Ctrl-C.")
-@click.option("--output", "-o", type=click.Choice(["wide"]), help="Print a column for the node, too.")
+@wide_option
 @color
 @at
 @as_json
@@ -105,7 +110,7 @@ def list_pods(
     sort: Sort,
     deleted: bool,
     watch: bool,
-    output: str | None,
+    wide: bool,
     at: datetime | None,
     as_json: bool,
     **conditions: Any,
@@ -121,14 +126,14 @@ def list_pods(
         )
     else:
         batches = [services.history.pods(wanted, at=at, sort=sort, deleted=deleted)]
-    wide = ["NODE"] if output == "wide" else []
-    shown = Table(("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", *wide, "UID"))
+    node = ["NODE"] if wide else []
+    shown = Table(("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", *node, "UID"))
     for batch in batches:
         if as_json:
             lines(batch)
         else:
             time = at or services.clock()
-            shown.print(_row(pod, time, wide=bool(wide)) for pod in batch)
+            shown.print(_row(pod, time, wide=wide) for pod in batch)
 
 
 @pods.command()
@@ -151,6 +156,7 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 @click.option("--node", help="Only pods on this node.")
 @click.option("--containers", is_flag=True, help="Show each container.")
 @click.option("--sort-by", "sort", type=click.Choice(["name", "cpu", "memory"]), default="name", show_default=True)
+@wide_option
 @at
 @as_json
 def top(
@@ -160,6 +166,7 @@ def top(
     node: str | None,
     containers: bool,
     sort: str,
+    wide: bool,
     at: datetime | None,
     as_json: bool,
 ) -> None:
@@ -171,8 +178,10 @@ def top(
     if as_json:
         lines(found)
         return
+    nodes = get_services().queries.node_names() if wide else None
     names = ("NAMESPACE", "NAME", *(["CONTAINER"] if containers else []))
-    table((*names, "CPU(cores)", "MEMORY(bytes)"), _usages(found, containers=containers))
+    titles = (*names, "CPU(cores)", "MEMORY(bytes)", *(["NODE"] if wide else []))
+    table(titles, _usages(found, nodes, containers=containers))
 
 
 @pods.command()
@@ -197,20 +206,24 @@ def explain(*, pod: str, at: datetime | None, as_json: bool) -> None:
     record, time = get_services().history.find(pod), at or get_services().clock()
     sentences = get_services().history.explain(record, at=time)
     if as_json:
-        lines([{"namespace": record.namespace, "name": record.name, "uid": record.uid, "explanation": sentences}])
+        identity = {name: getattr(record, name) for name in ("namespace", "name", "uid", "node_name")}
+        lines([{**identity, "explanation": sentences}])
         return
-    click.echo(f"{record.namespace}/{record.name} (UID {record.uid})")
+    click.echo(f"{record.namespace}/{record.name} (UID {record.uid}) on node {record.node_name}")
     for sentence in sentences:
         click.echo(f"  {printable(sentence)}")
 
 
-def _usages(pods: list[PodStats], *, containers: bool) -> Iterator[tuple[object, ...]]:
-    """Yield rows as `kubectl top pods` prints them: millicores and MiB."""
+def _usages(
+    pods: list[PodStats], nodes: Mapping[str, str] | None, *, containers: bool
+) -> Iterator[tuple[object, ...]]:
+    """Yield rows as `kubectl top pods` prints them: millicores and MiB; then the node, by UID, if given."""
     for pod in pods:
+        node = [nodes.get(pod.pod_ref.uid)] if nodes is not None else []
         name = pod.pod_ref.namespace, pod.pod_ref.name
         for usage in pod.containers if containers else [pod]:
             names = (*name, usage.name) if isinstance(usage, ContainerStats) else name
-            yield (*names, *format_usage(usage.cpu.usage_nano_cores, usage.memory.working_set_bytes))
+            yield *names, *format_usage(usage.cpu.usage_nano_cores, usage.memory.working_set_bytes), *node
 
 
 def _interval_at(pod: PodRecord, time: datetime) -> StatusInterval:

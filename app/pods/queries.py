@@ -162,6 +162,12 @@ class PodQueries:
         with self._fleet.database.read() as connection:
             return list(connection.scalars(query))
 
+    def node_names(self) -> dict[str, str]:
+        """Return the node of every pod, deleted ones included, by the UID of the pod."""
+        with self._fleet.database.read() as connection:
+            rows = connection.execute(select(Pod.uid, Pod.node_name).where(Pod.fleet == self._fleet.name))
+            return {row.uid: row.node_name for row in rows}
+
     def phases(self, at: datetime | None = None, *, node: str | None = None) -> Sequence[Row]:
         """Count pods: rows of `namespace`, `phase`, `pods`. Measured: 0.2 s with 50,000 pods."""
         return self._count(at, Pod.namespace, PodStatus.phase, node=node)
@@ -295,7 +301,7 @@ class PodQueries:
             if value:
                 query = query.where(column == value)
         if wanted.refused:
-            query = query.where(AuditEvent.code >= 400)
+            query = query.where(AuditEvent.is_refused())
         if wanted.node:
             query = query.where(AuditEvent.node() == wanted.node)
         if wanted.who:

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from broker.fleet.schema import DRAIN_LABEL, POOL_LABEL, FleetFile, Pool
-from broker.node_spec import FLEET_LABEL, NodeSpec
+from broker.node_spec import FLEET_LABEL, METRICS_PATH, NodeSpec
 from broker.settings import Settings
 from broker.types import Object
 
 _ZONE, _REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
-_METRICS_PATH = "metrics.k8s.io/resource-metrics-path"
-"""Where metrics-server finds the metrics of a node that shares its port with others."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,24 @@ def member_of_fleet(settings: Settings, name: str) -> NodeSpec:
     return replace(
         spec,
         labels={**spec.labels, FLEET_LABEL: settings.node_name},
-        annotations={_METRICS_PATH: f"/nodes/{name}/metrics/resource"},
+        annotations=_metrics_path(name),
     )
 
 
 def adopted(settings: Settings, name: str) -> NodeSpec:
-    """Return a node that another client has made: nothing of its own is changed."""
+    """Return a node that another client has made: of its own, only the path of the metrics is changed."""
     return replace(
-        NodeSpec.of_settings(settings, name), labels={}, taints=(), absent_taints=frozenset(), is_adopted=True
+        NodeSpec.of_settings(settings, name),
+        labels={},
+        annotations=_metrics_path(name),
+        taints=(),
+        absent_taints=frozenset(),
+        is_adopted=True,
     )
+
+
+def _metrics_path(name: str) -> dict[str, str]:
+    return {METRICS_PATH: f"/nodes/{name}/metrics/resource"}
 
 
 def _nodes(settings: Settings, file: FleetFile, pool: Pool) -> Iterator[NodeSpec]:

@@ -6,12 +6,14 @@ node in the path, it is for the only node.
 """
 
 import re
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from broker.kubelet.schema import Pods, PodsOfNodes
 from broker.nodes import Nodes
+from broker.streaming.status import Status
 
 _OF_POD = re.compile(r"/(?:containerLogs|exec|attach|portForward)/([^/]+)/([^/]+)(?:/|$)")
 _OF_NODE = re.compile(r"/nodes/([^/]+)(/.*)")
@@ -39,10 +41,11 @@ class NodePaths:
         """
         name: str | None = request.match_info.get("node", self._only)
         if name is None:
-            text = f"{len(self._nodes)} nodes share this port: the path of a node is /nodes/NODE{request.path}\n"
-            raise web.HTTPNotFound(text=text)
+            raise _not_found(
+                f"{len(self._nodes)} nodes share this port: the path of a node is /nodes/NODE{request.path}"
+            )
         if name not in self._nodes:
-            raise web.HTTPNotFound(text=f'node not found ("{name}")\n')
+            raise _not_found(f'node not found ("{name}")')
         return name
 
     def pods(self, request: web.Request) -> Pods:
@@ -60,6 +63,12 @@ class NodePaths:
         if self._only is None and (found := _OF_POD.match(path)):
             return self._pods.node_of(found[1], found[2]) or "", path
         return self._only or "", path
+
+
+def _not_found(message: str) -> web.HTTPNotFound:
+    """Return the error as a Status: kubectl prints its message, but not that of a text."""
+    body = Status.failure(message, HTTPStatus.NOT_FOUND).raw.decode()
+    return web.HTTPNotFound(text=body, content_type="application/json")
 
 
 def with_node(path: str, handler: Handler) -> list[web.RouteDef]:

@@ -30,7 +30,9 @@ STOP_TIMEOUT = 1.0
 """Seconds for open requests when the server stops; followed logs have no end."""
 REQUEST_TIMEOUT = 30.0
 """Seconds for a request to arrive, and without a byte of a response that the client takes. A TLS handshake has the
-60 seconds of asyncio, and an unread body the 10 seconds of aiohttp."""
+60 seconds of asyncio."""
+BODY_TIMEOUT = 10.0
+"""Seconds for the rest of a body that no handler reads."""
 MAX_REQUEST_LINE = 1 << 20
 """Bytes of a request line, which has the command of an exec. Go's servers, such as a kubelet, accept as many."""
 
@@ -142,6 +144,7 @@ async def _listen(
         handler_cancellation=True,
         shutdown_timeout=STOP_TIMEOUT,
         keepalive_timeout=REQUEST_TIMEOUT,  # for a request that is incomplete too
+        lingering_time=BODY_TIMEOUT,
         max_line_size=MAX_REQUEST_LINE,
     )
     await runner.setup()

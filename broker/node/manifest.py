@@ -15,7 +15,7 @@ from broker.kubernetes.quantity import parse_quantity
 from broker.names import LABEL_NAME, LABEL_VALUE
 from broker.node.applied import Applied
 from broker.node_info import NodeInfo
-from broker.node_spec import NodeSpec
+from broker.node_spec import METRICS_PATH, NodeSpec
 from broker.types import Object
 
 _NEEDED = ("cpu", "memory", "pods")
@@ -173,13 +173,17 @@ def node_status(
     }
 
 
-def status_patch(status: Object, *, written: Object, stored: Object) -> Object:
+def status_patch(status: Object, *, written: Object, stored: Object, metrics_path: str | None = None) -> Object:
     """Return the strategic merge patch that writes a status.
+
+    The API server takes annotations with a status, so the path of the metrics needs no request of its own. An
+    adopted Node has none, or another one: the `kwok` provider of Cluster Autoscaler sets the path of KWOK.
 
     Args:
         status: the status to write.
         written: the status that was written last: resources in it that are no longer reported are removed.
         stored: the status in Kubernetes.
+        metrics_path: value of METRICS_PATH; None for a node with a port of its own.
     """
     reported = {condition["type"] for condition in status["conditions"]}
     unreported = [
@@ -188,13 +192,14 @@ def status_patch(status: Object, *, written: Object, stored: Object) -> Object:
         if condition["type"] in _PRESSURE_CONDITIONS and condition["type"] not in reported
     ]
     return {
+        **({"metadata": {"annotations": {METRICS_PATH: metrics_path}}} if metrics_path else {}),
         "status": {
             **status,
             **{name: _replacing(status[name], written.get(name)) for name in ("capacity", "allocatable")},
             "conditions": [*status["conditions"], *unreported],
             # Without the directive, addresses are merged by type, and two of one type become one.
             "addresses": [*status["addresses"], {"$patch": "replace"}],
-        }
+        },
     }
 
 

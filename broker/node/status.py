@@ -14,7 +14,7 @@ from broker.dependencies import Dependencies
 from broker.node.manifest import NotReady, is_stored, latest_conditions, node_status, status_patch
 from broker.node.report import NodeReporter
 from broker.node_info import NodeInfo
-from broker.node_spec import NodeSpec
+from broker.node_spec import METRICS_PATH, NodeSpec
 from broker.types import Object
 
 HEARTBEAT = 300.0
@@ -112,7 +112,8 @@ class NodeStatus:
         Raises:
             ApiError: the status was not written.
         """
-        patch = status_patch(status, written=self._written, stored=self._stored)
+        metrics_path = self.spec.annotations.get(METRICS_PATH)
+        patch = status_patch(status, written=self._written, stored=self._stored, metrics_path=metrics_path)
         node = await self._client.patch(self._path, patch)
         self._written = status
         self._set_due()

@@ -24,7 +24,7 @@ async def stub() -> AsyncIterator[StubProvider]:
 
 @pytest.fixture
 async def provider(stub: StubProvider) -> AsyncIterator[ProviderClient]:
-    provider = ProviderClient(stub.url, timeout=5)
+    provider = ProviderClient(stub.url, timeout=30)
     yield provider
     await provider.close()
 

@@ -21,7 +21,7 @@ async def stub() -> AsyncIterator[StubProvider]:
 
 @pytest.fixture
 async def provider(stub: StubProvider) -> AsyncIterator[ProviderClient]:
-    provider = ProviderClient(stub.url + "/", token="s3cret", timeout=5)
+    provider = ProviderClient(stub.url + "/", token="s3cret", timeout=30)
     yield provider
     await provider.close()
 
@@ -218,14 +218,18 @@ async def test_a_connection_is_reused_after_any_response() -> None:
 
 async def test_every_request_is_observed_with_its_status(stub: StubProvider) -> None:
     observed: list[tuple[str, int]] = []
-    provider = ProviderClient(
-        stub.url, timeout=0.2, observe=lambda path, code, seconds: observed.append((path, code))
+    patient, impatient = (
+        ProviderClient(
+            stub.url, timeout=timeout, observe=lambda path, code, seconds: observed.append((path, code))
+        )
+        for timeout in (30, 0.2)
     )
-    await provider.create(a_pod())
-    await provider.status("default", "none")
+    await patient.create(a_pod())
+    await patient.status("default", "none")
     with stub.hanging("/getPods"), pytest.raises(ProviderUnavailable):
-        await provider.pods()
-    await provider.close()
+        await impatient.pods()
+    await patient.close()
+    await impatient.close()
     assert observed == [("/createPod", 200), ("/getPodStatus", 404), ("/getPods", 0)]
 
 

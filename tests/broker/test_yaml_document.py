@@ -51,7 +51,7 @@ pools:
 - 7
 """
     assert errors(text) == [
-        "f.yaml:1: seed: Input should be a valid integer, unable to parse string as an integer",
+        "f.yaml:1: seed: must be a valid integer, unable to parse string as an integer",
         "f.yaml:4: pools[0].cuont: no such field here; is it count?",
         "f.yaml:8: pools[1].zones[1]: must be a text",
         "f.yaml:9: pools[2].kind: must be set",

@@ -103,7 +103,13 @@ def validate(obj: Object, version: str) -> None:
     Raises:
         kubernetes_validate.ValidationError: the object is invalid.
     """
-    kubernetes_validate.validate(obj, version, strict=True)
+    _validate(json.dumps(obj, sort_keys=True), version)
+
+
+@cache
+def _validate(text: str, version: str) -> None:
+    """Validate an object once, of which most are the same for many values of the chart."""
+    kubernetes_validate.validate(json.loads(text), version, strict=True)
 
 
 def environment(container: Object) -> dict[str, str]:

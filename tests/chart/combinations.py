@@ -53,7 +53,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
                     "capacity": {"cpu": "16", "memory": "64Gi", "pods": "110"},
                     "zones": ["eu-1a", "eu-1b"],
                     "taints": [{"key": "spot", "effect": "NoSchedule"}],
-                    "registerDelay": "30s",
+                    "registerDelay": "1m30s",
                     "drain": True,
                 }
             ],

@@ -233,3 +233,11 @@ def test_the_notes_print_the_next_commands() -> None:
     assert "helm test virtual-kubelet-web --namespace edge" in notes
     assert "key: virtual-kubelet.io/provider" in notes
     assert "tolerations" not in render(COMBINATIONS["nothing_that_can_be_off"]).notes
+
+
+def test_the_notes_name_a_fleet_by_its_label() -> None:
+    for values in (COMBINATIONS["a_fleet"], {"node": {"name": "fleet"}, "fleet": {"adopt": {"a": "b"}}}):
+        notes = render(values).notes
+        assert "The fleet fleet, nodes for pods" in notes
+        assert "kubectl get nodes --selector fleet.virtual-kubelet.io/name=fleet\n" in notes
+        assert "kubectl delete node --selector fleet.virtual-kubelet.io/name=fleet\n" in notes

@@ -183,6 +183,7 @@ def test_the_schema_is_closed() -> None:
         ({"image": {"reference": "virtual-kubelet-web"}}, "/image/reference"),
         ({"replicas": 0, **ORDINAL}, "/replicas"),
         ({"replicas": 2}, "more than one node needs node.naming: ordinal"),
+        ({"replicas": 2, **FLEET}, "a fleet has one"),
         ({"provider": {"port": 10250}}, "must not be kubelet.port"),
         ({"provider": {"port": 8081}}, "/provider/port"),
         ({"kubelet": {"port": 8081}}, "/kubelet/port"),

@@ -41,6 +41,8 @@ class Image:
         venv.create(self.venv, symlinks=True)
         for name in required(self.srv / "requirements.txt"):
             self._install(distribution(name))
+        (compiled,) = re.findall(r"RUN /opt/venv/bin/python (-m compileall .*) \\$", DOCKERFILE, re.MULTILINE)
+        subprocess.run([self.venv / "bin" / "python", *compiled.split()], cwd=self.srv, check=True)
         target, link = re.findall(r"ln -s /srv/(\S+) /opt/venv/(\S+)", DOCKERFILE)[0]
         self.command = self.venv / link
         self.command.symlink_to(self.srv / target)

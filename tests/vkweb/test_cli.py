@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.preloaded import run
 from tests.server import CLEAN, ROOT
 from vkweb import __version__
 
@@ -18,15 +19,7 @@ HEAVY = {"app", "broker", "conformance", "flask", "gunicorn", "sqlalchemy"}
 
 def vkweb(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `vkweb ARGUMENTS` of the checkout in a folder."""
-    return subprocess.run(
-        [sys.executable, ROOT / "vkweb", *arguments],
-        cwd=cwd,
-        env={**CLEAN, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run(str(ROOT / "vkweb"), *arguments, cwd=cwd, environment={**CLEAN, **environment})
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:

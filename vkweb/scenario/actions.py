@@ -208,8 +208,11 @@ class Nodes:
             await self._client.patch(_path(name), patch)
 
     async def _create_again(self, node: Object) -> None:
-        """Create a deleted Node as it was, without the faults; the broker takes it on."""
-        metadata, spec = node["metadata"], node["spec"]
+        """Create a deleted Node as it was, without the faults; the broker takes it on.
+
+        The resources of an adopted Node are those that its creator has set, so they are created again too.
+        """
+        metadata, spec, status = node["metadata"], node["spec"], node.get("status") or {}
         annotations = metadata.get("annotations") or {}
         body: Object = {
             "apiVersion": "v1",
@@ -220,6 +223,7 @@ class Nodes:
                 "annotations": {k: v for k, v in annotations.items() if not k.startswith(f"{DOMAIN}/")},
             },
             "spec": {**spec, **_restored(spec, annotations)},
+            "status": {name: status[name] for name in ("capacity", "allocatable") if name in status},
         }
         # Taints of the node controller, which it sets by the conditions of the new Node.
         body["spec"]["taints"] = [

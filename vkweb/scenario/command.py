@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import orjson
@@ -27,6 +27,7 @@ from broker.errors import ConfigurationError
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import load
 from broker.kubernetes.errors import ApiError
+from broker.yaml_document import locate
 from vkweb import __version__
 from vkweb.scenario.actions import Nodes
 from vkweb.scenario.file import Scenario, json_schema, parse_scenario
@@ -77,7 +78,7 @@ def check(files: tuple[Path, ...]) -> None:
     problems = []
     for file in files:
         try:
-            found = _read(file)
+            found, _ = _read(file)
         except ConfigurationError as exc:
             problems.append(str(exc))
         else:
@@ -132,13 +133,13 @@ def play(
     Each entry is an event of the audit log, in the database of DATABASE_URL. Ctrl-C stops the play; its nodes
     recover then, as at its end. Exit status: 1 if a node could not be changed.
     """
-    found = _read(file)
+    found, document = _read(file)
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
     if dry_run:
         known: Mapping[str, KnownNode] = _pools(pools)
         known = known or asyncio.run(_known(found, kubeconfig))
-        _warn_of_pools(found, known)
+        document.warn(found, known)
         _print_schedule(found, known, keep=keep, as_json=as_json)
         return
     if pools:
@@ -146,7 +147,7 @@ def play(
     if with_report and no_audit:
         raise click.UsageError("--report reads what is recorded, which --no-audit turns off")
     log, caller = None if no_audit else _open_log(), _caller()
-    failed = asyncio.run(_play(found, log, caller, kubeconfig=kubeconfig, keep=keep, as_json=as_json))
+    failed = asyncio.run(_play(found, document, log, caller, kubeconfig=kubeconfig, keep=keep, as_json=as_json))
     if with_report and log is not None:
         _print_report(log, caller.request_id, as_json=as_json)
     if failed:
@@ -165,16 +166,40 @@ def report(*, play_id: str | None, as_json: bool) -> None:
     _print_report(log, play_id or log.last_play(), as_json=as_json)
 
 
-def _read(file: Path) -> Scenario:
-    if file == Path("-"):
-        return parse_scenario(sys.stdin.read(), name="stdin")
+class _Document(NamedTuple):
+    """The text of a scenario, and the name of its file."""
+
+    text: str
+    name: str
+
+    def warn(self, found: Scenario, known: Mapping[str, KnownNode]) -> None:
+        """Warn of each pool without nodes, and each name of no node.
+
+        It is a typing error, or the name of nodes that an autoscaler is to add.
+        """
+        pools = {node.pool for node in known.values()}
+        for number, step in enumerate(found.steps):
+            unknown = (
+                []
+                if step.pool is None or step.pool in pools
+                else [("pool", f"no node is in the pool {step.pool}")]
+            )
+            unknown += [("nodes", f"there is no node {name}") for name in step.nodes or () if name not in known]
+            for field, message in unknown:
+                where = locate(self.text, ("steps", number, field), name=self.name)
+                click.echo(f"Warning: {where}: {message}", err=True)
+
+
+def _read(file: Path) -> tuple[Scenario, _Document]:
     try:
-        text = file.read_text()
+        document = (
+            _Document(sys.stdin.read(), "stdin") if file == Path("-") else _Document(file.read_text(), str(file))
+        )
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}:1: is not UTF-8") from None
     except OSError as exc:
         raise ConfigurationError(f"{file}: {exc.strerror}") from None
-    return parse_scenario(text, name=str(file))
+    return parse_scenario(document.text, name=document.name), document
 
 
 def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
@@ -186,12 +211,6 @@ def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
             raise click.UsageError(f"--pool {option}: not a pool such as spot=200")
         nodes.update({f"{name}-{index}": KnownNode(name) for index in range(int(size))})
     return nodes
-
-
-def _warn_of_pools(found: Scenario, known: Mapping[str, KnownNode]) -> None:
-    """Warn of each pool without nodes: a typing error, or nodes that an autoscaler is to add."""
-    for pool in sorted({step.pool for step in found.steps if step.pool} - {node.pool for node in known.values()}):
-        click.echo(f"Warning: no node is in the pool {pool}", err=True)
 
 
 async def _known(found: Scenario, kubeconfig: str | None) -> Mapping[str, KnownNode]:
@@ -230,7 +249,14 @@ def _caller() -> Caller:
 
 
 async def _play(
-    found: Scenario, log: ScenarioLog | None, caller: Caller, *, kubeconfig: str | None, keep: bool, as_json: bool
+    found: Scenario,
+    document: _Document,
+    log: ScenarioLog | None,
+    caller: Caller,
+    *,
+    kubeconfig: str | None,
+    keep: bool,
+    as_json: bool,
 ) -> bool:
     """Play a scenario; return whether a node could not be changed."""
     stop, failed = asyncio.Event(), False
@@ -255,7 +281,7 @@ async def _play(
     client = _client(kubeconfig)
     try:
         nodes = Nodes(client, clock=utc_now, seed=found.seed, pool_label=found.pool_label)
-        _warn_of_pools(found, await nodes.known())
+        document.warn(found, await nodes.known())
         if not as_json:
             click.echo("TIME      STEP  ACTION      NODES")
         await Player(found, nodes, record=record, recovers=not keep).run(stop)

@@ -30,6 +30,10 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
+END = at(201)
+"""The end of the history."""
+
+
 class RecordedRuntime(Runtime):
     """A runtime in which the image name selects the timeline: crashing, slow, missing, or running."""
 
@@ -143,4 +147,4 @@ def record_history(app: Flask, clock: Clock) -> None:
     assert send(180, "delete", job, by=CURL) == 200
     tool = pod("tool-0", "tool-0", "nginx:1.27", namespace="lab", cpu="50m", memory="32Mi")
     assert send(200, "create", tool) == 200
-    clock.now = at(201)
+    clock.now = END

@@ -12,7 +12,8 @@ from sqlalchemy import inspect
 from app.audit.reports import REPORTS
 from app.db.engine import Database
 from app.services import Services
-from tests.app.audit.recorded import BROKER, CURL, at
+from tests.app.audit.recorded import BROKER, CURL, RUNTIME, at, record_history
+from tests.conftest import SharedApp
 from tests.pods import a_container, a_pod
 from tests.server import ROOT
 
@@ -51,15 +52,15 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
             ("shop", "worker-0", "worker-0", "Running", None, at(48), NODE),
         ],
     ),
-    ("promised", {"at": at(-1)}, [(0, None, None)]),
-    ("promised", {"at": at(45)}, [(4, 500 + 1000 + 250 + 100, (256 + 1024 + 128 + 64) * MI)]),
-    ("promised", {"at": at(61)}, [(4, 750 + 1000 + 250 + 100, (256 + 1024 + 128 + 64) * MI)]),
-    ("promised", {"at": at(190)}, [(3, 750 + 1000 + 100, (256 + 1024 + 64) * MI)]),
+    ("promised", {"at": at(-1)}, []),
+    ("promised", {"at": at(45)}, [(NODE, 4, 500 + 1000 + 250 + 100, (256 + 1024 + 128 + 64) * MI)]),
+    ("promised", {"at": at(61)}, [(NODE, 4, 750 + 1000 + 250 + 100, (256 + 1024 + 128 + 64) * MI)]),
+    ("promised", {"at": at(190)}, [(NODE, 3, 750 + 1000 + 100, (256 + 1024 + 64) * MI)]),
     ("time-to-ready", ALL, [("shop", 4, 2.0, 8.0)]),
     (
         "never-ready",
         {"at": END},
-        [("lab", "job-0", "job-0", at(20), at(180)), ("lab", "tool-0", "tool-0", at(200), None)],
+        [("lab", "job-0", "job-0", at(20), at(180), NODE), ("lab", "tool-0", "tool-0", at(200), None, NODE)],
     ),
     ("restarts", ALL, [("crash:1", 2, 1)]),
     ("restarts", {"since": at(0), "until": at(20)}, []),
@@ -69,41 +70,47 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
     (
         "who-deleted",
         {"namespace": "shop", "name": "web-0"},
-        [(at(120), "create", "web-0-a", BROKER, "127.0.0.1", "create-120")],
+        [(at(120), "create", "web-0-a", BROKER, "127.0.0.1", "create-120", NODE)],
     ),
     (
         "who-deleted",
         {"namespace": "lab", "name": "job-0"},
-        [(at(180), "delete", "job-0", CURL, "127.0.0.1", "delete-180")],
+        [(at(180), "delete", "job-0", CURL, "127.0.0.1", "delete-180", NODE)],
     ),
     (
         "what-changed",
         {"namespace": "shop", "name": "web-0"},
         [
-            (at(60), "spec.containers[web].image", "nginx:1.27", "nginx:1.28", CURL, "update-60"),
-            (at(60), "spec.containers[web].resources.requests.cpu", None, None, CURL, "update-60"),
+            (at(60), "spec.containers[web].image", "nginx:1.27", "nginx:1.28", CURL, "update-60", NODE),
+            (at(60), "spec.containers[web].resources.requests.cpu", None, None, CURL, "update-60", NODE),
         ],
     ),
     (
         "refused",
         ALL,
         [
-            (at(90), "delete", "shop", "nobody", 404, NOBODY, CURL, "delete-90"),
-            (at(95), "create", "shop", "odd", 400, "spec.containers: required", BROKER, "create-95"),
+            (at(90), "delete", "shop", "nobody", 404, NOBODY, CURL, "delete-90", NODE),
+            (at(95), "create", "shop", "odd", 400, "spec.containers: required", BROKER, "create-95", NODE),
         ],
     ),
     ("streams", {"namespace": "shop", "name": "web-0"}, []),
     ("mounts", {"namespace": "shop", "name": "web-0"}, []),
     ("writers", ALL, [(BROKER, "127.0.0.1", 7, 0, 0, 1), (CURL, "127.0.0.1", 0, 1, 2, 1)]),
-    ("to-come", {"at": END}, [(at(202), "lab", "tool-0", "Running", None)]),
+    ("to-come", {"at": END}, [(at(202), "lab", "tool-0", "Running", None, NODE)]),
 ]
+
+
+@pytest.fixture
+def shared(shared_app: SharedApp, database_kind: str) -> Flask:
+    """Return an application with the recorded history."""
+    return shared_app(database_kind, record_history, runtime=RUNTIME, audit_hash_chain=True)
 
 
 @pytest.mark.parametrize(("question", "values", "expected"), ANSWERS)
 def test_a_question_has_its_answer(
-    recorded: Flask, question: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
+    shared: Flask, question: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
 ) -> None:
-    services: Services = recorded.extensions["services"]
+    services: Services = shared.extensions["services"]
 
     found = services.audit.run_report(question, **values)
 
@@ -113,8 +120,8 @@ def test_a_question_has_its_answer(
     assert rows == expected
 
 
-def test_the_status_at_a_time_is_complete(recorded: Flask) -> None:
-    services: Services = recorded.extensions["services"]
+def test_the_status_at_a_time_is_complete(shared: Flask) -> None:
+    services: Services = shared.extensions["services"]
 
     answer = services.audit.run_report("status", namespace="shop", name="worker-0", at=at(16))
 
@@ -126,6 +133,7 @@ def test_the_status_at_a_time_is_complete(recorded: Flask) -> None:
         "reason": "CrashLoopBackOff",
         "since": at(15),
         "until": at(25),
+        "node_name": NODE,
     }
     assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
 
@@ -159,7 +167,7 @@ def test_a_resize_without_status_change_is_recorded(recorded: Flask) -> None:
 
     assert client.put("/updatePod", json=tool).status_code == 200
 
-    before, after = (services.audit.run_report("promised", at=at(seconds)).rows[0][1] for seconds in (200.5, 201))
+    before, after = (services.audit.run_report("promised", at=at(seconds)).rows[0][2] for seconds in (200.5, 201))
     assert after - before == 3000 - 50
 
 

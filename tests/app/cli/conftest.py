@@ -6,9 +6,9 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from tests.app.audit.conftest import recorded
+from tests.app.audit.conftest import recorded, recorded_file
 
-__all__ = ["recorded", "run"]
+__all__ = ["recorded", "recorded_file", "run"]
 
 Run = Callable[..., Result]
 

@@ -176,7 +176,7 @@ def test_a_pod_is_explained_in_words(run: Run, arguments: list[str], sentences: 
     assert explained["explanation"] == sentences
 
     first, *printed = run("pods", "explain", *arguments).stdout.splitlines()
-    assert first == f"{explained['namespace']}/{explained['name']} (UID {explained['uid']})"
+    assert first == "{namespace}/{name} (UID {uid}) on node {node_name}".format(**explained)
     assert [line.strip() for line in printed] == sentences
 
 

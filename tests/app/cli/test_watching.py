@@ -74,7 +74,7 @@ def test_changes_are_printed_until_ctrl_c(start: Start, client: Client) -> None:
 
     watch.send_signal(signal.SIGINT)
 
-    assert watch.wait(20) == 130
+    assert watch.wait(30) == 130
     assert watch.stderr
     assert watch.stderr.read() == ""
 
@@ -86,7 +86,7 @@ def test_a_closed_pipe_ends_it_quietly(start: Start, command: list[str]) -> None
     assert watch.stdout.readline()
     watch.stdout.close()
 
-    assert watch.wait(20) in (0, 1)
+    assert watch.wait(30) in (0, 1)
     assert watch.stderr
     assert watch.stderr.read() == ""
 
@@ -103,7 +103,7 @@ def test_a_terminal_has_colours(start: Start) -> None:
         pass
     os.close(terminal)
 
-    assert command.wait(20) == 0
+    assert command.wait(30) == 0
     assert b"\x1b[" in printed
 
 

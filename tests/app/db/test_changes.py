@@ -16,7 +16,7 @@ from app.db.revision import head
 from app.services import Services
 
 NODE = "virtual-kubelet-web"
-SECONDS = 10
+SECONDS = 30
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ '^LISTEN'"
 
 

@@ -96,7 +96,7 @@ def test_a_process_hanging_in_a_write_blocks_nobody(client: FlaskClient, file: P
     assert client.post("/createPod", json=a_pod()).status_code == 200
     with ThreadPoolExecutor(1) as pool, Path(f"{file}.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        answer = pool.submit(client.post, "/createPod", json=a_pod("web-1")).result(timeout=5)
+        answer = pool.submit(client.post, "/createPod", json=a_pod("web-1")).result(timeout=30)
         assert "locked" in message(answer)
     assert client.post("/createPod", json=a_pod("web-1")).status_code == 200
 

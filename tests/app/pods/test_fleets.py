@@ -1,10 +1,12 @@
 """A fleet: the pods of several nodes in one queue of writes, with one revision and one pool of addresses."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from app.audit.reports import REPORTS
 from app.audit.service import AuditFilter
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
@@ -12,7 +14,7 @@ from app.pods.pod_list import PodFilter
 from app.pods.queries import EventFilter
 from app.services import Services
 from tests.app.web.conftest import rows
-from tests.conftest import MakeApp
+from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 
 
@@ -127,7 +129,51 @@ def test_commands_show_one_node_or_all(fleet: Flask) -> None:
     assert [line.split()[-2:] for line in run("pods", "list", "--node", "spot-1", "-o", "wide")] == [
         ["NODE", "UID"], ["spot-1", "b"],
     ]  # fmt: skip
-    assert [line.split()[3] for line in run("audit", "tail", "--node", "spot")] == ["default/c"]
+    assert [line.split()[3:-1] for line in run("audit", "tail", "-n", "2")] == [
+        ["default/b", "on", "spot-1"], ["default/c"],
+    ]  # fmt: skip
+    assert [line.split()[-1] for line in run("pods", "top", "-o", "wide")] == ["NODE", "spot-0", "spot-1", "spot"]
+    assert run("pods", "explain", "default/b")[0] == "default/b (UID b) on node spot-1"
+
+
+def test_problems_are_those_of_one_node_or_all(fleet: Flask, clock: Clock) -> None:
+    client = fleet.test_client()
+    fails = {"annotations": {"synthetic.virtual-kubelet.io/fail": "ImagePullBackOff"}}
+    for node in ("spot-0", "spot-1"):
+        failing = a_pod(f"x-{node}", nodeName=node, metadata=fails)
+        assert client.post("/createPod", json=failing).status_code == 200
+        assert client.delete("/deletePod", json=a_pod("nobody", nodeName=node)).status_code == 404
+    start = clock()
+    clock.advance(60)
+    attention = services(fleet).attention
+
+    [everywhere], [here] = attention.groups(), attention.groups(node="spot-1")
+
+    assert {pod.node_name for pod in everywhere.examples} == {"spot-0", "spot-1"}
+    assert (here.pods, [pod.name for pod in here.examples]) == (1, ["x-spot-1"])
+    assert attention.groups(node="spot") == []
+    assert [
+        attention.refused(start - timedelta(seconds=1), clock(), node=node).total
+        for node in (None, "spot-0", "spot")
+    ] == [2, 1, 0]
+
+
+def test_reports_name_the_node_of_each_pod(fleet: Flask) -> None:
+    now = services(fleet).clock()
+    a_day = timedelta(days=1)
+    values = {"at": now, "since": now - a_day, "until": now + a_day, "namespace": "default", "name": "a"}
+    for name, report in REPORTS.items():
+        given: dict[str, Any] = {parameter: values[parameter] for parameter in report.parameters}
+        columns = services(fleet).audit.run_report(name, **given).columns
+        assert ("node_name" in columns) == (bool({"uid", "name", "request_id"} & {*columns}) or name == "promised")
+    assert [row[:2] for row in services(fleet).audit.run_report("promised", at=now).rows] == [
+        ("spot", 1), ("spot-0", 1), ("spot-1", 1),
+    ]  # fmt: skip
+
+
+def test_the_page_of_the_audit_log_names_nodes(fleet: Flask) -> None:
+    page = fleet.test_client().get("/ui/audit").text
+    assert ("on spot-0" in page, "on spot<" in page) == (True, False)
 
 
 def test_a_node_name_that_no_node_has_is_refused(make_app: MakeApp) -> None:

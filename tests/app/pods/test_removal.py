@@ -1,6 +1,8 @@
 """A deletion begins with the request and ends with the pod's last container; until then the pod is reported."""
 
+import shutil
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -9,13 +11,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import make_url
 
 from app import create_app
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
 from app.db.engine import Database
-from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Pod
 from app.runtimes.base import Timeline
 from tests.app.pods.deletions import (
@@ -278,17 +278,15 @@ STEPS = st.lists(
 )
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 def test_a_pod_is_listed_or_gone(
-    steps: list[tuple[str, str, int]], tmp_path_factory: Any, database_kind: str
+    steps: list[tuple[str, str, int]], sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """At any time at most one pod of a name has running containers, and no pod that is ending has ended."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('any')}/provider.db"
-    upgrade(make_url(url))
+    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("any"))
     clock = Clock()
-    app = create_app(Settings.model_validate({"database_url": url}), clock=clock)
+    app = create_app(Settings.model_validate({"database_url": f"sqlite:///{path}"}), clock=clock)
     client = app.test_client()
     for verb, uid, number in steps:
         pod = slow_pod(uid=uid, stop_after=f"{number}s")

@@ -22,7 +22,7 @@ def test_a_forward_that_fails_closes_its_connection(
     put_on(client, a_pod())
     clock.advance(60)
     ours, theirs = socket.socketpair()
-    theirs.settimeout(10)
+    theirs.settimeout(30)
 
     def fail(_: int) -> int:
         raise OSError("too many open files")

@@ -24,7 +24,7 @@ def test_a_wait_sleeps_until_a_write(client: FlaskClient, app: Flask) -> None:
         if len(waits) == 3:
             put_on(client, a_pod("second"))
             assert fd is not None
-            assert select.select([fd], [], [], 10)[0]
+            assert select.select([fd], [], [], 30)[0]
         return True
 
     found = orjson.loads("".join(watch.since(revision, wait=60, pause=pause)))

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.runtimes import LogLine
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, SharedApp
 from tests.pods import a_pod
 
 SCRIPTED = "tests.app.runtimes.scripted:ScriptedRuntime"
@@ -29,11 +30,13 @@ def script(clock: Clock) -> Iterator[type[ScriptedRuntime]]:
     ScriptedRuntime.play()
 
 
+def put_pod(app: Flask, _: Clock) -> None:
+    put_on(app.test_client(), a_pod())
+
+
 @pytest.fixture
-def client(make_app: MakeApp) -> FlaskClient:
-    client = make_app(runtime=SCRIPTED).test_client()
-    put_on(client, a_pod())
-    return client
+def client(shared_app: SharedApp, database_kind: str) -> FlaskClient:
+    return shared_app(database_kind, put_pod, runtime=SCRIPTED).test_client()
 
 
 def logs(client: FlaskClient, **more: object) -> TestResponse:
@@ -123,10 +126,9 @@ def test_a_limit_ends_a_followed_log(client: FlaskClient, script: type[ScriptedR
     assert logs(client, follow="true", tail=0, limitBytes=2).data == b"fo"
 
 
-def test_a_deleted_pod_ends_followed_logs(
-    client: FlaskClient, script: type[ScriptedRuntime], clock: Clock, make_app: MakeApp
-) -> None:
-    other = make_app(runtime=SCRIPTED).test_client()
+def test_a_deleted_pod_ends_followed_logs(script: type[ScriptedRuntime], clock: Clock, make_app: MakeApp) -> None:
+    client, other = (make_app(runtime=SCRIPTED).test_client() for _ in range(2))
+    put_on(client, a_pod())
 
     def delete() -> None:
         other.delete("/deletePod", json={"metadata": {"namespace": "default", "name": "web-0"}})

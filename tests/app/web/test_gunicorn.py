@@ -243,7 +243,7 @@ def test_sighup_replaces_the_workers_while_everybody_is_served(serve: Serve) -> 
             def fetch(_: int) -> list[int]:
                 answers = []
                 for _ in range(4):
-                    with closing(Client(server.port, timeout=10)) as client:
+                    with closing(Client(server.port, timeout=30)) as client:
                         answers.append(client.get("/getPodStatus", namespace="default", name="pod-000").code)
                 return answers
 

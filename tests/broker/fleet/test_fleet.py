@@ -14,6 +14,7 @@ from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.objects import to_micro_time
 from broker.node.report import NodeReporter
 from broker.node_info import NodeInfo
+from broker.node_spec import METRICS_PATH
 from broker.pods import watch
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
@@ -169,8 +170,10 @@ async def test_nodes_of_others_are_adopted(
 ) -> None:
     path = tmp_path / "fleet.yaml"
     path.write_text("adopt: {kwok.x-k8s.io/node: fake}")
+    path_of_kwok = {METRICS_PATH: "/metrics/nodes/theirs/metrics/resource"}
+    annotations = {"kwok.x-k8s.io/node": "fake", **path_of_kwok}
     node: dict[str, Any] = {
-        "metadata": {"name": "theirs", "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {"theirs": "yes"}},
+        "metadata": {"name": "theirs", "annotations": annotations, "labels": {"theirs": "yes"}},
         "spec": {"taints": [{"key": "theirs", "effect": "NoSchedule"}]},
         "status": {"capacity": {"cpu": "3", "memory": "4Gi", "pods": "5"}},
     }
@@ -182,6 +185,7 @@ async def test_nodes_of_others_are_adopted(
         found = api.store.get("nodes", "theirs")
         assert found["status"]["capacity"] == node["status"]["capacity"]
         assert (found["metadata"]["labels"], found["spec"]) == (node["metadata"]["labels"], node["spec"])
+        assert found["metadata"]["annotations"] == {**annotations, METRICS_PATH: "/nodes/theirs/metrics/resource"}
         api.store.create("pods", a_pod("web", nodeName="theirs"))
         await api.until(lambda: phase(api, "web") == "Running")
         api.store.delete("pods", "web", "default", {"gracePeriodSeconds": 0})

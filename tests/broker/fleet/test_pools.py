@@ -65,11 +65,11 @@ def test_zones_come_in_turn() -> None:
 
 
 def test_the_seed_decides_the_registration_delays() -> None:
-    text = "name: a, count: 20, registerDelay: 30s, registerJitter: 10s"
+    text = "name: a, count: 20, registerDelay: 1m30s, registerJitter: 10s"
     delays = [spec.register_delay for spec in pool(text)]
     assert delays == [spec.register_delay for spec in pool(text)]
     assert len(set(delays)) == 20
-    assert all(30 <= delay <= 40 for delay in delays)
+    assert all(90 <= delay <= 100 for delay in delays)
     assert delays != [spec.register_delay for spec in fleet(f"seed: 1\npools: [{{{text}}}]").specs]
 
 
@@ -87,7 +87,7 @@ def test_the_seed_decides_the_registration_delays() -> None:
             "the same key and effect",
         ),
         ("  drain: 1", "pools[0].drain: "),
-        ("  registerDelay: soon", "pools[0].registerDelay: not a duration such as 500ms, 10s or 2m"),
+        ("  registerDelay: soon", "pools[0].registerDelay: not a duration such as 500ms, 10s or 1m30s"),
     ],
 )
 def test_an_error_names_line_and_field(line: str, told: str) -> None:

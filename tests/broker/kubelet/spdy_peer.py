@@ -131,7 +131,7 @@ class SpdyPeer:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds, or the kubelet has ended the connection."""
-        async with self._changed, asyncio.timeout(10):
+        async with self._changed, asyncio.timeout(30):
             await self._changed.wait_for(lambda: condition() or self.is_closed)
         assert condition(), "the kubelet has ended the connection"
 

@@ -1,5 +1,6 @@
 """The kubelet API of a fleet: two nodes share a port, and each is named in the path."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -60,7 +61,10 @@ async def test_a_node_has_its_own_pods_alone(get: Get) -> None:
 
 async def test_a_path_has_to_name_a_node(get: Get) -> None:
     for path in OF_A_NODE:
-        assert await get(f"/nodes/fleet-2{path}") == (404, 'node not found ("fleet-2")\n')
+        status, body = await get(f"/nodes/fleet-2{path}")
+        error = json.loads(body)
+        assert (status, error["kind"], error["code"]) == (404, "Status", 404)
+        assert error["message"] == 'node not found ("fleet-2")'
     assert (await get("/stats/summary"))[0] == (await get("/metrics/resource"))[0] == 404
     assert "/nodes/NODE/stats/summary" in (await get("/stats/summary"))[1]
 

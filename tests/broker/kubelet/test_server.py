@@ -17,6 +17,7 @@ HALF_REQUESTS = {"silent": b"", "half a line": b"GET /hea", "half a head": b"GET
 @pytest.fixture(autouse=True)
 def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr(module, "BODY_TIMEOUT", 0.3)
 
 
 async def connect(port: int, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

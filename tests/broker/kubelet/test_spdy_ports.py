@@ -253,7 +253,7 @@ async def test_spdy_travels_in_websocket_messages(kubelet: Kubelet) -> None:
             await ws.send_bytes(frames[start : start + 7])
         data, finished, replies = b"", set[int](), 0
         while len(finished) < 2:
-            message = await ws.receive(timeout=10)
+            message = await ws.receive(timeout=30)
             assert message.type is aiohttp.WSMsgType.BINARY
             for event in codec.receive(message.data):
                 replies += isinstance(event, StreamReplied)

@@ -56,7 +56,7 @@ def controlling(client: Client, info: NodeInfo) -> Controlling:
         stub: StubProvider, *, usage: UsageReader | None = None, **options: Any
     ) -> AsyncIterator[PodController]:
         settings = Settings.model_validate(
-            {"web_endpoint_url": stub.url, "status_interval": 0.1, "provider_timeout": 10, **options}
+            {"web_endpoint_url": stub.url, "status_interval": 0.1, "provider_timeout": 30, **options}
         )
         provider = ProviderClient(settings.web_endpoint_url, timeout=settings.provider_timeout)
         dependencies = dependencies_of(client, info, provider=provider, settings=settings)
@@ -67,7 +67,7 @@ def controlling(client: Client, info: NodeInfo) -> Controlling:
             yield controller
         finally:
             controller.stop()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 30)
             if evicting:
                 evicting.cancel()
             await provider.close()

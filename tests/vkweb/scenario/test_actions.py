@@ -123,7 +123,10 @@ async def test_a_reclaimed_node_has_taint_event_and_end(nodes: Nodes, api: ApiSe
 
 async def test_a_vanished_node_is_created_at_recovery(nodes: Nodes, api: ApiServer) -> None:
     before = api.store.get("nodes", "spot-0")
-    api.store.update("nodes", {**before, "spec": {"taints": [CORDONED], "providerID": "kwok:spot-0"}})
+    resources = {"capacity": {"cpu": "8"}, "allocatable": {"cpu": "7"}}
+    spec = {"taints": [CORDONED], "providerID": "kwok:spot-0"}
+    changed = api.store.update("nodes", {**before, "spec": spec})
+    api.store.update("nodes", {**changed, "status": {**resources, "phase": "Running"}}, subresource="status")
     await applied(nodes, "reclaimed", then="vanish")
     deleted = [change.before for change in api.store.history("nodes", 0) if change.after is None]
     assert deleted[0] is not None
@@ -133,6 +136,7 @@ async def test_a_vanished_node_is_created_at_recovery(nodes: Nodes, api: ApiServ
     after = api.store.get("nodes", "spot-0")
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
     assert (after["spec"], faults(api)) == ({"taints": [], "providerID": "kwok:spot-0"}, {})
+    assert after["status"] == resources
 
 
 async def test_errors_are_returned_by_node(nodes: Nodes) -> None:

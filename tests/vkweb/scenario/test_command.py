@@ -95,8 +95,20 @@ def test_a_dry_run_needs_no_cluster(file: str) -> None:
     ]
 
 
-def test_a_pool_without_nodes_is_warned_of(file: str) -> None:
-    assert "Warning: no node is in the pool spot\n" in run("play", file, "--dry-run", "--pool", "sopt=2")
+def test_unknown_pools_and_nodes_are_warned_of(tmp_path: Path) -> None:
+    steps = [
+        "{at: 1s, action: partition, pool: spot, count: 1}",
+        "{at: 1s, action: recover, nodes: [spot-1, nobody]}",
+    ]
+    (tmp_path / "odd.yaml").write_text("steps:\n" + "".join(f"- {step}\n" for step in steps))
+
+    printed = run("play", "odd.yaml", "--dry-run", "--pool", "sopt=2").splitlines()
+
+    assert [line for line in printed if line.startswith("Warning")] == [
+        "Warning: odd.yaml:2: steps[0].pool: no node is in the pool spot",
+        "Warning: odd.yaml:3: steps[1].nodes: there is no node spot-1",
+        "Warning: odd.yaml:3: steps[1].nodes: there is no node nobody",
+    ]
 
 
 async def test_a_play_is_recorded_and_reported(

@@ -50,7 +50,7 @@ async def test_pods_of_daemonsets_and_other_nodes_stay(api: ApiServer, client: C
     create(api, "agent", owner="DaemonSet")
     create(api, "mirror", annotations={"kubernetes.io/config.mirror": "x"})
     create(api, "other", node="spot-1")
-    assert await drain(client, "spot-0", grace_period=None, timeout=5) == (2, {})
+    assert await drain(client, "spot-0", grace_period=None, timeout=30) == (2, {})
     assert names(api) == ["agent", "mirror", "other"]
 
 
@@ -70,7 +70,7 @@ async def test_pods_left_after_the_timeout_are_named(api: ApiServer, client: Cli
     create(api, "web", labels={"app": "web"})
     create(api, "free")
     budget(api, 0)
-    evicted, left = await drain(client, "spot-0", grace_period=None, timeout=0.3)
+    evicted, left = await drain(client, "spot-0", grace_period=None, timeout=2)
     assert evicted == 1
     assert left == {"default/web": "Cannot evict pod as it would violate the pod's disruption budget."}
 
@@ -78,7 +78,7 @@ async def test_pods_left_after_the_timeout_are_named(api: ApiServer, client: Cli
 async def test_a_pod_that_is_replaced_counts_as_evicted(api: ApiServer, client: Client) -> None:
     create(api, "db-0")
     with api.failing(404, reason="NotFound", path="/eviction$"):
-        task = asyncio.create_task(drain(client, "spot-0", grace_period=3, timeout=5))
+        task = asyncio.create_task(drain(client, "spot-0", grace_period=3, timeout=30))
         await api.until(lambda: api.requests_to("POST", "/eviction$"))
     (request,) = api.requests_to("POST", "/eviction$")
     old = api.store.get("pods", "db-0", "default")

@@ -56,10 +56,10 @@ def test_a_valid_file_is_parsed() -> None:
         ("- {at: -1, action: slow, count: 1}", "steps[0].at: not a duration such as 500ms, 10s or 1m30s"),
         ("- {at: 1s, action: slow, share: 101%}", "steps[0].share: not a percentage such as 10%"),
         ("- {at: 1s, action: slow, share: 0%}", "steps[0].share: not a percentage such as 10%"),
-        ("- {at: 1s, action: slow, count: true}", "steps[0].count: Input should be a valid integer"),
+        ("- {at: 1s, action: slow, count: true}", "steps[0].count: must be a valid integer"),
         ("- {at: 1s, action: slwo, count: 1}", "steps[0].action: must be one of 'notReady', "),
         ("- {at: 1s, action: slow, count: 1, notice: 1m}", "steps[0].notice: no such field here"),
-        ("- {at: 1s, action: recover, faults: [recover]}", "steps[0].faults[0]: Input should be 'notReady', "),
+        ("- {at: 1s, action: recover, faults: [recover]}", "steps[0].faults[0]: must be 'notReady', "),
     ],
 )
 def test_an_error_names_line_and_field(steps: str, error: str) -> None:

@@ -30,6 +30,6 @@ class ShellRuntime(SyntheticRuntime):
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         try:
-            return socket.create_connection(("127.0.0.1", port), timeout=5)
+            return socket.create_connection(("127.0.0.1", port), timeout=30)
         except OSError as exc:
             raise Unavailable(f"port {port}: {exc.strerror}") from None

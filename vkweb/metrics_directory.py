@@ -1,0 +1,35 @@
+"""The directory in which the processes of a server keep their metrics."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def memory_directory() -> str | None:
+    """Return a directory for files in memory; None if the system has none."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def create_metrics_directory() -> None:
+    """Create the directory and set the variable that names it; do nothing if the variable is set.
+
+    It is empty at the start, kept by a reload and removed when this process ends. Call this before
+    prometheus-client is imported, which reads the variable then.
+    """
+    if _VARIABLE in os.environ:
+        return
+    master = os.getpid()
+    directory = Path(memory_directory() or tempfile.gettempdir()) / f"virtual-kubelet-web-{master}"
+    shutil.rmtree(directory, ignore_errors=True)  # left by a process with the same ID that was killed
+    directory.mkdir(mode=0o700)
+    os.environ[_VARIABLE] = str(directory)
+
+    def remove() -> None:
+        if os.getpid() == master:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(remove)
