@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from app.core.quantity import parse_quantity
 from app.pods.queries import EventFilter
-from app.pods.series import HEALTHS, Series, sample_of
+from app.pods.series import HEALTHS, Sample, Series, sample_of
 from app.runtimes import UsageLevel
 from app.services import get_services
 from app.web.responses import Response
@@ -53,7 +53,6 @@ def overview() -> Response:
     limits = {name: float(parse_quantity(text)) for name, text in capacity.items()}
     is_fleet = services.queries.has_several_nodes()
     nodes = services.queries.largest_nodes(at, limit=_MAX_NODES + 1) if is_fleet else []
-    used = _used(series, pods=services.usage.count(start, end))
     namespaces: dict[str, Counter[str]] = {}
     for row in rows:
         namespaces.setdefault(row.namespace, Counter())[row.health] += row.pods
@@ -66,7 +65,7 @@ def overview() -> Response:
         labels=LABELS,
         sample=sample,
         # The broker knows how many nodes there are and what each of them has.
-        charts=overview_charts(series, used=used, limits={} if is_fleet else limits),
+        charts=overview_charts(series, used=_used(series, sample, start, end), limits={} if is_fleet else limits),
         is_fleet=is_fleet,
         nodes=nodes[:_MAX_NODES],
         has_more_nodes=len(nodes) > _MAX_NODES,
@@ -86,10 +85,13 @@ def overview() -> Response:
     )
 
 
-def _used(series: Series, *, pods: int) -> dict[datetime, UsageLevel]:
+def _used(series: Series, sample: Sample, start: datetime, end: datetime) -> dict[datetime, UsageLevel]:
     """Return the usage of all pods at the times of a chart; empty where it is unknown or the pods are too many."""
     usage = get_services().usage
-    if not usage.has_past or pods > _MAX_PODS_OF_USAGE:
+    if not usage.has_past or sum(sample.pods.values()) > _MAX_PODS_OF_USAGE:
+        return {}
+    pods = usage.count(start, end)
+    if pods > _MAX_PODS_OF_USAGE:
         return {}
     stride = 1 + pods // _PODS_AT_ALL_POINTS
     times = [point.time for point in series.points[::-stride]][::-1]

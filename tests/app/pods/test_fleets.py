@@ -179,7 +179,7 @@ def test_the_overview_counts_pods_by_node(fleet: Flask, make_app: MakeApp, clock
         found = re.findall(
             r'href="/ui/pods[^"]*node=([\w-]+)[^"]*">\1</a></th>\s*<td class="right num">(\d+)</td>', page
         )
-        assert found == [("spot", "1"), ("spot-0", "1"), ("spot-1", "1")], page[page.find("Nodes<"):][:900]
+        assert found == [("spot", "1"), ("spot-0", "1"), ("spot-1", "1")], page[page.find("Nodes<") :][:900]
         assert ("Capacity of each node" in page, "requested <span" in page) == (True, False)
     alone = make_app(node_name="alone").test_client()
     assert alone.post("/createPod", json=a_pod("d")).status_code == 200
