@@ -1,9 +1,10 @@
 """Measure the pages of the dashboard: CPU and wall time of each, with many pods and a long audit log.
 
 A new database is filled first: the provider records some pods of each kind, and their rows are copied under
-other names, spread over two hours. Then each page is requested in this process, without network or browser. A
-cell is the median over the rounds; `first` is the wall time of the first round, in which nothing is kept in
-memory. `--keep FILE` keeps the database, and measures it again if it is there.
+other names, spread over two hours, with a tenth more that were deleted. Then each page is requested in this
+process, without network or browser: every filter and order of the present and of half an hour ago, and the
+first rows of exports. A cell is the median over the rounds; `first` is the wall time of the first round, in which
+nothing is kept in memory. `--keep FILE` keeps the database, and measures it again if it is there.
 """
 
 import argparse
@@ -22,9 +23,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import Connection, insert, select, update
 
 from app import create_app
+from app.core import logging_config
 from app.core.settings import Settings
 from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Base, Fleet, Pod, PodStatus
+from app.pods.list_columns import search_text
 from app.pods.pod_list import SORT_KEYS, PodFilter, Sort
 from app.services import Services
 from benchmarks.load import BenchmarkError, log
@@ -36,33 +39,44 @@ _SPREAD = timedelta(minutes=100)
 _FAILURES = ("", "", "", "", "", "", "CrashLoopBackOff", "ImagePullBackOff", "OOMKilled", "ReadinessProbe")
 _NAMESPACES, _NODES, _OWNERS = 20, 100, 500
 _ROWS_PER_INSERT = 10_000
-_TIMES = ("created_at", "updated_at", "starts_at", "status_at")
+_TIMES = (
+    *("created_at", "updated_at", "starts_at", "status_at", "deletion_requested_at", "grace_ends_at"),
+    "deleted_at",
+)
 
 
 def pages(app: Flask, *, now: datetime) -> dict[str, str]:
     """Return the measured pages by what is shown."""
     services: Services = app.extensions["services"]
-    past = f"{now - timedelta(minutes=30):%Y-%m-%dT%H:%M:%S}"
-    last = services.pod_list.page(PodFilter(), sort=Sort("name", descending=True)).after
+    past = f"at={now - timedelta(minutes=30):%Y-%m-%dT%H:%M:%S}"
     uid = services.pod_list.page(PodFilter(status=("CrashLoopBackOff",)), limit=1).rows[0].uid
-    filters = (
-        *("q=CrashLoop", "q=pod-77", "q=nothing-matches", "status=CrashLoopBackOff", "reason=OOMKilled"),
-        *("ready=false", "namespace=ns-3", "node=node-50", "selector=app%3Dapp-7,tier", "image=web:3"),
-        *("owner=app-77", "health=failing", "problem=crash-loop", f"at={past}", f"at={past}&sort=-restarts"),
+    second = services.pod_list.page(PodFilter()).after
+    last = services.pod_list.page(PodFilter(), sort=Sort("name", descending=True)).after
+    of_pods = (
+        *("", f"after={second}", f"after={last}"),
+        *(f"sort={sign}{key}" for key in SORT_KEYS for sign in ("", "-")),
+        *("q=CrashLoop", "q=pod-77", "q=ns-3/pod web", "q=nothing-matches", "name=pod-77", "phase=Pending"),
+        *("status=CrashLoopBackOff", "status=Running&sort=-restarts", "reason=OOMKilled", "ready=false"),
+        *("namespace=ns-3", "node=node-50", "selector=app%3Dapp-7,tier", "selector=app+notin+(app-7)"),
+        *("image=web:3", "owner=app-77", "health=failing", "health=healthy", "problem=crash-loop"),
+        *("problem=not-ready", "q=pod-7&health=failing&sort=-age"),
     )
-    of_audit = ("", "refused=true", "who=nobody", "what=image", "verb=update", "namespace=ns-3", f"at={past}")
-    exports = ("format=csv", "format=jsonl&refused=true")
+    of_audit = (
+        *("", "refused=true", "who=nobody", "what=image", "verb=update", "namespace=ns-3", "node=node-50"),
+        "namespace=ns-3&name=pod-3-00003",
+    )
+    exports = ("format=csv", "format=jsonl", "format=jsonl&refused=true", "format=jsonl&verb=update")
     return {
         "overview": "/ui/",
         "overview, 24 h": "/ui/?from=24h",
-        "overview, at a past time": f"/ui/?at={past}",
-        "pods": "/ui/pods",
-        "pods, last page": f"/ui/pods?after={last}",
-        **{f"pods, sort={sign}{key}": f"/ui/pods?sort={sign}{key}" for key in SORT_KEYS for sign in ("", "-")},
-        **{f"pods, {query.replace(past, 'past')}": f"/ui/pods?{query}" for query in filters},
+        "overview, past": f"/ui/?{past}",
+        **{f"pods, {query}": f"/ui/pods?{query}" for query in of_pods},
+        **{f"pods, past, {query}": f"/ui/pods?{past}&{query}" for query in of_pods},
         "pod": f"/ui/pod?uid={uid}",
-        **{f"audit, {query.replace(past, 'past')}": f"/ui/audit?{query}" for query in of_audit},
-        **{f"export, {query}, first rows": f"/ui/audit/export?{query}" for query in exports},
+        "pod, past": f"/ui/pod?{past}&uid={uid}",
+        **{f"audit, {query}": f"/ui/audit?{query}" for query in of_audit},
+        **{f"audit, past, {query}": f"/ui/audit?{past}&{query}" for query in of_audit},
+        **{f"export, {query}": f"/ui/audit/export?{query}" for query in exports},
     }
 
 
@@ -74,9 +88,13 @@ def fill(settings: Settings, *, pods: int, events: int, now: datetime) -> None:
     client = app.test_client()
     for number, failure in enumerate(_FAILURES):
         _send(client, "POST", "/createPod", _pod(number, failure))
-    for _ in range(10):
+    _send(client, "POST", "/createPod", _pod(50, ""))
+    for _ in range(9):
         clock += _RECORDED / 10
         client.get("/getPods")
+    _send(client, "DELETE", "/deletePod", _pod(50, ""))
+    clock += _RECORDED / 10
+    client.get("/getPods")
     _send(
         client, "PUT", "/updatePod", {**_pod(0, ""), "spec": {"containers": [{"name": "web", "image": "web:2"}]}}
     )
@@ -89,40 +107,50 @@ def fill(settings: Settings, *, pods: int, events: int, now: datetime) -> None:
 
 def _copy(connection: Connection, *, pods: int, events: int, now: datetime) -> None:
     """Copy the recorded rows, each copy at its own time before that of the original."""
-    records = _rows(connection, Pod)
+    records = sorted(_rows(connection, Pod), key=lambda row: row["deleted_at"] is not None)
     statuses: dict[int, list[dict[str, Any]]] = {}
     for row in _rows(connection, PodStatus):
         if row["effective_at"] <= now:
             statuses.setdefault(row["pod_id"], []).append(row)
     first = max(record["id"] for record in records) + 1
 
-    def copies(number: int) -> Mapping[str, Any]:
-        record, back = records[number % len(records)], _SPREAD * (1 - number / pods)
-        name, uid = f"pod-{number % _OWNERS}-{number:05x}", str(UUID(int=number + 1))
-        return {
+    deleted = pods // 10
+
+    def original(number: int) -> dict[str, Any]:
+        """Return the record of a copy: the last one is that of a deleted pod."""
+        return records[number % (len(records) - 1)] if number < pods else records[-1]
+
+    def back(number: int) -> timedelta:
+        return _SPREAD * (1 - (number / pods if number < pods else (number - pods) / deleted))
+
+    def copy(number: int) -> Mapping[str, Any]:
+        record = original(number)
+        copied = {
             **record,
-            **{key: record[key] - back for key in _TIMES},
+            **{key: record[key] and record[key] - back(number) for key in _TIMES},
             "continues_at": None,
             "id": first + number,
             "namespace": f"ns-{number % _NAMESPACES}",
             "node_name": f"node-{number % _NODES}",
-            "name": name,
-            "uid": uid,
+            "name": f"pod-{number % _OWNERS}-{number:05x}",
+            "uid": str(UUID(int=number + 1)),
             "pod_ip": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}",
             "owner": f"ReplicaSet/app-{number % _OWNERS}",
             "labels": f'{{"app":"app-{number % _OWNERS}","tier":"t"}}',
             "images": f"registry.example/web:{number % 7}",
-            "pod": record["pod"].replace(record["name"], name).replace(record["uid"], uid),
-        }  # fmt: skip
+        }
+        text = record["pod"].replace(record["name"], copied["name"]).replace(record["uid"], copied["uid"])
+        return {**copied, "pod": text, "search_text": search_text(copied)}
 
-    _insert(connection, Pod, map(copies, range(pods)))
+    copied = range(pods + deleted)
+    _insert(connection, Pod, map(copy, copied))
     _insert(
         connection,
         PodStatus,
         (
-            {**row, "pod_id": first + number, "effective_at": row["effective_at"] - _SPREAD * (1 - number / pods)}
-            for number in range(pods)
-            for row in statuses[records[number % len(records)]["id"]]
+            {**row, "pod_id": first + number, "effective_at": row["effective_at"] - back(number)}
+            for number in copied
+            for row in statuses[original(number)["id"]]
         ),
     )
     log(f"{pods:,} pods")
@@ -226,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as directory:
         file: Path = options.keep or Path(directory) / "pages.db"
         settings = Settings(database_url=f"sqlite:///{file.resolve()}", node_name=_FLEET, log_level="ERROR")
+        logging_config.configure(settings)
         now = datetime.now(UTC)
         if not file.exists():
             fill(settings, pods=options.pods, events=options.events, now=now)

@@ -15,7 +15,7 @@ def query_plans(database: Database) -> Iterator[list[tuple[str, str]]]:
     plans: list[tuple[str, str]] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith(("SELECT", "WITH")):
             plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.append((statement, "\n".join(row[3] for row in plan)))
 

@@ -301,7 +301,7 @@ class PodQueries:
             if value:
                 query = query.where(column == value)
         if wanted.refused:
-            query = query.where(AuditEvent.code >= 400)
+            query = query.where(AuditEvent.is_refused())
         if wanted.node:
             query = query.where(AuditEvent.node() == wanted.node)
         if wanted.who:

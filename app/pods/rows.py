@@ -32,7 +32,7 @@ from app.db.statement import Row, Statement, execute, parameters
 from app.kubernetes import status as statuses
 from app.kubernetes.pod import Pod as PodObject
 from app.kubernetes.status import Transition
-from app.pods.list_columns import OF_MANIFEST, OF_STATUS, status_columns
+from app.pods.list_columns import OF_MANIFEST, OF_STATUS, search_text, status_columns
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -81,7 +81,9 @@ def _select_lasts(dialect: str) -> Any:
 
 
 _SELECT_LASTS = Statement(_select_lasts)
-_INSERT_POD = Statement(insert(Pod).inline().values(parameters("fleet", "namespace", "name", "uid", *_CHANGEABLE)))
+_INSERT_POD = Statement(
+    insert(Pod).inline().values(parameters("fleet", "namespace", "name", "uid", *_CHANGEABLE, "search_text"))
+)
 _DELETE_STATUSES = Statement(
     delete(PodStatus).where(PodStatus.pod_id == bindparam("of_pod"), PodStatus.effective_at >= bindparam("at"))
 )
@@ -95,7 +97,9 @@ _INSERT_STATUS = Statement(
     )
 )
 _INSERT_USAGE_CHANGE = Statement(insert(UsageChange).inline().values(parameters("pod_id", "changed_at", "usage")))
-_UPDATE_POD = Statement(update(Pod).where(Pod.id == bindparam("pod_id")).values(parameters(*_CHANGEABLE)))
+_UPDATE_POD = Statement(
+    update(Pod).where(Pod.id == bindparam("pod_id")).values(parameters(*_CHANGEABLE, "search_text"))
+)
 
 
 _WRITES = (_INSERT_POD, _DELETE_STATUSES, _INSERT_STATUS, _UPDATE_POD, _INSERT_USAGE_CHANGE)
@@ -187,16 +191,16 @@ class PodRows:
         """Insert a pod, whose statuses were inserted before."""
         self._forget(namespace, name, uid)
         key = {"fleet": self._fleet_name, "namespace": namespace, "name": name, "uid": uid}
-        current = self._current(uid, until=columns["updated_at"])
-        self._add(_INSERT_POD, {**key, **columns, **current})
+        inserted = {**key, **columns, **self._current(uid, until=columns["updated_at"])}
+        self._add(_INSERT_POD, {**inserted, "search_text": search_text(inserted)})
 
     def update_pod(self, row: Row, **columns: Any) -> None:
         """Update columns of a pod, whose new statuses were inserted before."""
         self._forget(row.namespace, row.name, row.uid)
         self._last.pop(row.id, None)
-        before = {name: getattr(row, name) for name in _CHANGEABLE}
         current = self._current(row.uid, until=columns.get("updated_at", row.updated_at))
-        self._add(_UPDATE_POD, {"pod_id": row.id, **before, **columns, **current})
+        updated = {**row._asdict(), **columns, **current}
+        self._add(_UPDATE_POD, {**updated, "pod_id": row.id, "search_text": search_text(updated)})
 
     def delete_statuses_from(self, pod_id: int, *, at: datetime) -> None:
         """Delete the statuses that hold from a time or later."""

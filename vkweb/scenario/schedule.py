@@ -19,7 +19,7 @@ from random import Random
 from typing import Literal, NamedTuple
 
 from broker.faults import fraction
-from vkweb.scenario.file import GROUPS, AnyStep, Fault, Group, Reclaim, Recover, Scenario
+from vkweb.scenario.file import GROUPS, AnyStep, Fault, Group, Reclaim, Recover, Scenario, Vanish
 
 Happening = Literal[
     "notReady", "partition", "vanish", "reclaim", "reclaimed", "drain", "pressure", "slow", "fail", "recover"
@@ -82,6 +82,8 @@ class Schedule:
         self._order = count()
         self._faults = count(1)
         self._active: dict[tuple[str, Group], int] = {}
+        self._gone: set[str] = set()
+        """The nodes that the scenario has deleted: they can have no other fault until they recover."""
         self._pools: dict[str, str] = {}
         self._due: list[_Due] = []
         self._times = [_times(step, scenario, number) for number, step in enumerate(scenario.steps, 1)]
@@ -121,7 +123,7 @@ class Schedule:
         if isinstance(step, Recover):
             for name in chosen:
                 for group in step.groups:
-                    self._active.pop((name, group), None)
+                    self._recover(name, group)
             return Entry(at, due.step, "recover", chosen, step.groups)
         self._begin(step, due, chosen, nodes)
         return Entry(at, due.step, step.action, chosen)
@@ -151,6 +153,8 @@ class Schedule:
         self._pools.update({name: nodes[name].pool for name in chosen if name in nodes})
         if not chosen:
             return
+        if isinstance(step, Vanish):
+            self._gone.update(chosen)
         if isinstance(step, Reclaim):
             self._add_follower(due, due.at + step.notice, "reclaimed", faults)
         if step.for_ is not None:
@@ -161,13 +165,21 @@ class Schedule:
 
     def _follow(self, due: _Due, faults: Mapping[str, int]) -> Entry:
         """Return the entry of a point that follows from faults, for the nodes that still have them."""
-        group = GROUPS[self._scenario.steps[due.step - 1].action]
+        step = self._scenario.steps[due.step - 1]
+        group = GROUPS[step.action]
         chosen = [name for name, fault in faults.items() if self._active.get((name, group)) == fault]
         if due.action == "recover":
             for name in chosen:
-                del self._active[name, group]
+                self._recover(name, group)
             return Entry(due.at, due.step, "recover", tuple(sorted(chosen, key=natural)), frozenset({group}))
+        if isinstance(step, Reclaim) and step.then == "vanish":
+            self._gone.update(chosen)
         return Entry(due.at, due.step, due.action, tuple(sorted(chosen, key=natural)))
+
+    def _recover(self, name: str, group: Group) -> None:
+        self._active.pop((name, group), None)
+        if group == "node":
+            self._gone.discard(name)
 
     def _end(self, at: timedelta) -> Entry:
         names = {name for name, _ in self._active} if self._recovers else set()
@@ -187,7 +199,7 @@ class Schedule:
         if isinstance(step, Recover):
             able = [name for name in pool if groups[name] & step.groups]
         else:
-            able = [name for name in pool if GROUPS[step.action] not in groups[name]]
+            able = [name for name in pool if GROUPS[step.action] not in groups[name] and name not in self._gone]
         if step.nodes is not None:
             return tuple(sorted(set(step.nodes) & set(able), key=natural))
         wanted = len(able) if step.count is None and step.share is None else step.count or 0

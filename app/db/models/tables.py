@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -57,6 +58,8 @@ _IS_LIVE = text("deleted_at IS NULL")
 _IS_WANTED = text("deletion_requested_at IS NULL")
 _CONTINUES = text("continues_at IS NOT NULL")
 _HAS_CONTROLLER = text("controller_uid IS NOT NULL")
+_WAS_LEFT = text("left_at IS NOT NULL")
+_IS_REFUSED = text("code >= 400")
 _IS_PRUNING = text("pruned_through IS NOT NULL")
 # SQLite cannot rename a constraint, so those of `fleets` have the names that they had when it was called `nodes`.
 # SQLite generates keys only for a column that is declared INTEGER.
@@ -141,6 +144,8 @@ class Pod(Base):
     """The images of its containers, each once, separated by spaces."""
     owner: Mapped[str | None]
     """Kind and name of its controller, such as `ReplicaSet/web-7d4b9c`; null without one."""
+    search_text: Mapped[str | None]
+    """Where a search looks: `namespace/name`, then images, owner, IP, node and UID, separated by spaces."""
     status_at: Mapped[datetime | None]
     """The start time of the status that was published last. The columns below are those of this status."""
     phase: Mapped[str | None]
@@ -189,25 +194,27 @@ class Pod(Base):
             postgresql_where=_IS_LIVE,
         ),
         Index("ix_pods_revision", "fleet", "revision"),
-        # Every column of a list of the present. An index of PostgreSQL cannot hold labels of any length.
+        # Every column of a list of the present, first those by which pods are counted: that needs no sorting then.
+        # An index of PostgreSQL cannot hold labels of any length.
         Index(
             "ix_pods_list",
-            *(
-                "fleet",
-                "node_name",
-                "namespace",
-                "name",
-                "id",
-                "deleted_at",
-                "deletion_requested_at",
-                "uid",
-                "pod_ip",
-            ),
-            *("created_at", "labels", "images", "owner", "status_at", "phase", "reason", "ready_containers"),
-            *("containers", "restarts", "termination_reason", "cpu_millicores", "memory_bytes"),
+            *("fleet", "namespace", "phase", "reason", "deletion_requested_at", "ready_containers", "containers"),
+            *("status_at", "name", "node_name", "created_at", "restarts", "termination_reason"),
+            *("cpu_millicores", "memory_bytes", "pod_ip", "owner", "images", "labels", "search_text", "uid"),
+            "deleted_at",
             sqlite_where=_IS_LIVE,
             info={"dialect": "sqlite"},
         ).ddl_if(dialect="sqlite"),
+        # The pods whose status has changed since a time, and when they were created.
+        Index(
+            "ix_pods_status_at",
+            "fleet",
+            "status_at",
+            "created_at",
+            "deleted_at",
+            sqlite_where=_IS_LIVE,
+            postgresql_where=_IS_LIVE,
+        ),
         Index("ix_pods_node_name", "fleet", "node_name"),
         # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
         Index("ix_pods_name", "fleet", "namespace", "name", "id", "deleted_at"),
@@ -265,6 +272,7 @@ class PodStatus(Base):
     __table_args__ = (
         CheckConstraint("phase IN ('Pending', 'Running', 'Succeeded', 'Failed', 'Unknown')", name="phase"),
         Index("ix_pod_statuses_effective_at", "effective_at"),
+        Index("ix_pod_statuses_left_at", "left_at", sqlite_where=_WAS_LEFT, postgresql_where=_WAS_LEFT),
     )
 
 
@@ -348,6 +356,11 @@ class AuditEvent(Base):
         """Return the SQL of the name of the node."""
         return func.coalesce(cls.node_name, cls.fleet)
 
+    @classmethod
+    def is_refused(cls) -> ColumnElement[bool]:
+        """Return the condition that selects refused requests, with the text of the index of these."""
+        return cls.code >= literal_column("400")
+
     __table_args__ = (
         CheckConstraint(
             "verb IN ('create', 'update', 'delete', 'exec', 'attach', 'port-forward', 'mount', 'scenario', "
@@ -359,6 +372,7 @@ class AuditEvent(Base):
         CheckConstraint("(hash IS NULL) = (previous_hash IS NULL)", name="hash"),
         CheckConstraint("code BETWEEN 100 AND 599", name="code"),
         Index("ix_audit_events_at", "fleet", "at"),
+        Index("ix_audit_events_refused", "fleet", "at", sqlite_where=_IS_REFUSED, postgresql_where=_IS_REFUSED),
         Index("ix_audit_events_pod", "fleet", "namespace", "name", "at"),
         Index(
             "ix_audit_events_pruned_through",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from app.core.quantity import parse_quantity
 from app.pods.queries import EventFilter
-from app.pods.series import HEALTHS, Series, sample_of
+from app.pods.series import HEALTHS, Sample, Series, sample_of
 from app.runtimes import UsageLevel
 from app.services import get_services
 from app.web.responses import Response
@@ -61,7 +61,7 @@ def overview() -> Response:
         healths=HEALTHS,
         labels=LABELS,
         sample=sample,
-        charts=overview_charts(series, used=_used(series, pods=services.usage.count(start, end)), limits=limits),
+        charts=overview_charts(series, used=_used(series, sample, start, end), limits=limits),
         has_past_usage=services.usage.has_past,
         capacity=capacity,
         limits=limits,
@@ -78,10 +78,13 @@ def overview() -> Response:
     )
 
 
-def _used(series: Series, *, pods: int) -> dict[datetime, UsageLevel]:
+def _used(series: Series, sample: Sample, start: datetime, end: datetime) -> dict[datetime, UsageLevel]:
     """Return the usage of all pods at the times of a chart; empty where it is unknown or the pods are too many."""
     usage = get_services().usage
-    if not usage.has_past or pods > _MAX_PODS_OF_USAGE:
+    if not usage.has_past or sum(sample.pods.values()) > _MAX_PODS_OF_USAGE:
+        return {}
+    pods = usage.count(start, end)
+    if pods > _MAX_PODS_OF_USAGE:
         return {}
     stride = 1 + pods // _PODS_AT_ALL_POINTS
     times = [point.time for point in series.points[::-stride]][::-1]

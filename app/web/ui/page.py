@@ -62,14 +62,17 @@ def make_url(endpoint: str, query: Mapping[str, object], **values: Any) -> str:
     """
     # `url_for` takes arguments of its own among the parameters, which here come from the client.
     given = urlencode({name: value for name, value in query.items() if value not in (None, "", False)}, safe=":")
-    path = url_for(f"ui.{endpoint}", **values)
+    path = url_for(f"ui.{endpoint}", **values) if values else _path(endpoint)
     return f"{path}?{given}" if given else path
 
 
 @blueprint.app_template_global()
 def page_url(endpoint: str, /, **query: object) -> str:
     """Return the URL of a page of the dashboard that shows the same time as this one."""
-    return make_url(endpoint, {**{name: _parameters().get(name) for name in PARAMETERS}, **query})
+    if "time_parameters" not in g:  # a page has hundreds of links
+        given = _parameters()
+        g.time_parameters = {name: given.get(name) for name in PARAMETERS}
+    return make_url(endpoint, {**g.time_parameters, **query})
 
 
 @blueprint.app_template_global()
@@ -126,6 +129,14 @@ def _parameters() -> dict[str, str]:
     """Return the parameters of the request: without the time if it is invalid, as links must not keep it."""
     found = request.args.to_dict()
     return found if "shown" in g else {name: value for name, value in found.items() if name not in PARAMETERS}
+
+
+def _path(endpoint: str) -> str:
+    """Return the path of a view, which Flask builds once in a request."""
+    paths: dict[str, str] = g.setdefault("paths", {})
+    if endpoint not in paths:
+        paths[endpoint] = url_for(f"ui.{endpoint}")
+    return paths[endpoint]
 
 
 def _error(code: int, message: str) -> Response:

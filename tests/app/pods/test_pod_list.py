@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 import pytest
@@ -139,19 +140,15 @@ def test_the_present_is_read_from_an_index(app: Flask, pod_list: PodList, pods: 
     every = PodFilter(
         **{name: value for wanted, _ in FILTERS for name, value in wanted._asdict().items() if value}
     )
+    # Few pods are on one node, which an index finds; the list reads the rows of these.
+    filters = [wanted for wanted, _ in FILTERS if not wanted.node]
     with query_plans(app.extensions["services"].database) as queries:
-        for sort in SORTS:
-            for wanted in (PodFilter(), every):
-                pod_list.page(wanted, sort=sort)
+        for wanted, sort in [*product([PodFilter(), every], SORTS), *product(filters, SORTS[:2])]:
+            pod_list.page(wanted, sort=sort)
 
     plans = [plan for query, plan in queries if "FROM pods" in query and "pods.pod," not in query]
-    assert len(plans) == 4 * len(SORTS)
+    assert len(plans) == 2 * len(SORTS) + 2 * len(filters)
     for plan in plans:
-        assert "SEARCH pods USING COVERING INDEX" in plan, plan
-
-
-@pytest.mark.parametrize("text", ["size", "", "--name"])
-def test_an_unknown_order_is_refused(text: str) -> None:
-    assert [str(Sort.parse(str(sort))) for sort in SORTS] == [str(sort) for sort in SORTS]
-    with pytest.raises(ValueError, match="must be one of name, status"):
-        Sort.parse(text)
+        searches = [line for line in plan.splitlines() if " pods " in line]
+        assert searches, plan
+        assert all(line.startswith("SEARCH pods USING COVERING INDEX") for line in searches), plan

@@ -13,7 +13,7 @@ from sqlalchemy import text, update
 from app.cli.shell import ShellHelpers
 from app.core.clock import utc_now
 from app.db.engine import Database
-from app.db.models import PodStatus
+from app.db.models import Pod, PodStatus
 from app.pods.pod_list import PodFilter
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
@@ -75,7 +75,8 @@ def recorded(shared_app: SharedApp, database_kind: str, runtime: str, phase: str
 def end_runs(database: Database, phase: str) -> None:
     """Replace the phase Running by another."""
     with database.write() as connection:
-        connection.execute(update(PodStatus).where(PodStatus.phase == "Running").values(phase=phase))
+        for table in (PodStatus, Pod):
+            connection.execute(update(table).where(table.phase == "Running").values(phase=phase))
 
 
 def command(app: Flask, *arguments: str) -> list[dict[str, Any]]:

@@ -151,6 +151,17 @@ def test_the_end_cuts_off_later_entries() -> None:
     assert seconds(found[-1]) == [30]
 
 
+@pytest.mark.parametrize("fault", [{"action": "vanish"}, {"action": "reclaim", "notice": "1s", "then": "vanish"}])
+@pytest.mark.parametrize("nodes", [{"share": "100%"}, {"nodes": ["spot-0", "spot-1"]}])
+def test_a_vanished_node_has_no_other_fault(fault: dict[str, Any], nodes: dict[str, Any]) -> None:
+    found = entries(
+        {"at": "0s", **fault, "nodes": ["spot-0"], "for": "1m"},
+        *({"at": at, "action": "slow", **nodes, "for": "1s"} for at in ("10s", "2m")),
+        nodes=pool("spot", 2),
+    )
+    assert [entry.nodes for entry in found if entry.action == "slow"] == [("spot-1",), ("spot-0", "spot-1")]
+
+
 def test_a_node_that_vanished_counts_in_its_pool() -> None:
     schedule = Schedule(
         scenario(
