@@ -132,7 +132,8 @@ class Members:
         for name, member in list(self._members.items()):
             if name not in self._wanted and not member.spec.is_adopted:
                 self._remove(name)
-        if fleet.adopt and self._synced.is_set():
+        has_adopted = any(member.spec.is_adopted for member in self._members.values())
+        if (fleet.adopt or has_adopted) and self._synced.is_set():
             self._group.create_task(self._adopt_existing(), name="adoption of nodes")
 
     async def hand_over(self) -> None:
@@ -339,14 +340,15 @@ class Members:
         self._members[name].observe(node)
 
     async def _adopt_existing(self) -> None:
-        """Read the Nodes again: what is to be adopted has changed."""
+        """Read the Nodes again, to take on those that are to be adopted now, and to give up those that are not."""
         try:
             items, _ = await self._dependencies.client.list("/api/v1/nodes")
         except ApiError as exc:
             log.warning("nodes to adopt not read", error=str(exc))
             return
         for item in items:
-            if self._is_adopted(item.marks):
+            member = self._members.get(item.metadata.name)
+            if self._is_adopted(item.marks) or (member and member.spec.is_adopted):
                 self._handle(item.decode())
 
 

@@ -261,7 +261,6 @@ async def _play(
     """Play a scenario; return whether a node could not be changed."""
     stop, failed = asyncio.Event(), False
     loop = asyncio.get_running_loop()
-    began = loop.time()
 
     async def record(outcome: Outcome) -> None:
         nonlocal failed
@@ -284,6 +283,7 @@ async def _play(
         document.warn(found, await nodes.known())
         if not as_json:
             click.echo("TIME      STEP  ACTION      NODES")
+        began = loop.time()
         await Player(found, nodes, record=record, recovers=not keep).run(stop)
     finally:
         await client.close()

@@ -258,6 +258,19 @@ async def test_an_adopted_node_that_is_gone_is_forgotten(
             await eventually(lambda: "theirs" not in broker.nodes)
 
 
+@pytest.mark.parametrize("text", ["pools: []", "adopt: {other: mark}"])
+async def test_a_node_not_adopted_anymore_is_given_up(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile, text: str
+) -> None:
+    file.write(ADOPT)
+    api.store.create("nodes", foreign("theirs", **ADOPTED))
+    async with running_node(file.settings, cluster) as broker:
+        await api.until(lambda: ready(api, "theirs"))
+        file.write(text)
+        await eventually(lambda: "theirs" not in broker.nodes)
+    assert api.store.find("nodes", "theirs")
+
+
 async def test_an_adopted_node_keeps_its_name(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
     api.store.create("nodes", foreign("a-0", **ADOPTED))
     file.write(ADOPT)
