@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryFile
+from threading import Lock
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = (
@@ -43,6 +44,7 @@ LIBRARIES = (
 
 Streams = tuple[int, int, int]
 
+_one_at_a_time = Lock()
 _INTEGER = struct.Struct("i")
 _LONGEST = 1 << 20  # bytes of a request
 
@@ -61,7 +63,7 @@ class Program:
     ) -> None:
         request = {"program": program, "arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
         self._told, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _one_at_a_time:
             socket.send_fds(_server(), [json.dumps(request).encode()], [theirs.fileno(), *streams])
         self.pid = self._receive()
         self.returncode: int | None = None

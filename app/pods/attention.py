@@ -192,7 +192,8 @@ class Attention:
             select(*pods.c).where(of == key).order_by(pods.c.since.desc(), pods.c.id.desc()).limit(_EXAMPLES)
             for key in PROBLEMS
         )
-        examples = union_all(*(select(query.subquery()) for query in latest)).subquery()
+        examples = union_all(*(select(query.subquery()) for query in latest)).cte("examples")
+        examples = examples.prefix_with("MATERIALIZED")  # SQLite would search again for each row of the totals
         query = (
             select(totals, examples.c.since, examples.c.restarts, pod.namespace, pod.name, pod.uid, pod.node_name)
             .join(examples, examples.c.problem == totals.c.problem)

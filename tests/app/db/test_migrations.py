@@ -2,8 +2,6 @@
 
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +23,9 @@ from app.db.revision import MIGRATIONS, head
 from tests.app.web.conftest import rows
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
+from tests.preloaded import run
 from tests.server import CLEAN, ROOT
-from tests.waiting import together_in_processes
+from tests.waiting import together, together_in_processes
 
 REVISIONS = [script.revision for script in reversed(list(ScriptDirectory(str(MIGRATIONS)).walk_revisions()))]
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -268,22 +267,10 @@ def test_migration_0011_puts_pods_on_their_node(make_app: MakeApp, database: Dat
 
 
 def test_two_migrations_can_run_at_once(blank: Database, empty_database_url: str) -> None:
-    processes = [flask_migrate(empty_database_url) for _ in range(2)]
-    for process in processes:
-        assert process.communicate(timeout=60) == (f"the database is at {head()}\n", "")
-        assert process.returncode == 0
+    environment = {**CLEAN, "DATABASE_URL": empty_database_url}
+    for done in together(2, lambda _: run("flask", "migrate", cwd=ROOT, environment=environment)):
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"the database is at {head()}\n", "")
     assert versions(blank) == [head()]
-
-
-def flask_migrate(database_url: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "flask", "migrate"],
-        cwd=ROOT,
-        env={**CLEAN, "DATABASE_URL": database_url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def versions(database: Database) -> list[str]:
@@ -314,15 +301,13 @@ upgrade(make_url(sys.argv[1]))
 """
 
 
-def test_a_migration_killed_halfway_changes_nothing(blank: Database, empty_database_url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_HALFWAY, empty_database_url],
-        cwd=ROOT,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+def test_a_migration_killed_halfway_changes_nothing(
+    blank: Database, empty_database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "killed.py").write_text(KILLED_HALFWAY)
+    environment = {**CLEAN, "PYTHONPATH": str(ROOT)}
+    done = run(str(tmp_path / "killed.py"), empty_database_url, cwd=ROOT, environment=environment)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert schema(blank) == {}
     assert blank.revision() is None
     upgrade(blank.engine.url)
