@@ -1,4 +1,4 @@
-"""What people do on each page, in a browser with a wide screen, and on a phone with the dark theme."""
+"""The actions of people on each page, on a wide screen, and on a phone with the dark theme."""
 
 from collections.abc import Iterator
 
