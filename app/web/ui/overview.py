@@ -21,6 +21,7 @@ _MAX_PODS_OF_USAGE = 1000
 _PODS_AT_ALL_POINTS = 250
 """With more pods, the usage is computed for fewer points of a chart."""
 _MAX_NAMESPACES = 12
+_MAX_NODES = 12
 
 
 class Namespace(NamedTuple):
@@ -50,6 +51,8 @@ def overview() -> Response:
     series = services.series.between(start, end, last=sample)
     capacity = services.runtime.capacity()
     limits = {name: float(parse_quantity(text)) for name, text in capacity.items()}
+    is_fleet = services.queries.has_several_nodes()
+    nodes = services.queries.largest_nodes(at, limit=_MAX_NODES + 1) if is_fleet else []
     namespaces: dict[str, Counter[str]] = {}
     for row in rows:
         namespaces.setdefault(row.namespace, Counter())[row.health] += row.pods
@@ -61,7 +64,11 @@ def overview() -> Response:
         healths=HEALTHS,
         labels=LABELS,
         sample=sample,
-        charts=overview_charts(series, used=_used(series, sample, start, end), limits=limits),
+        # The broker knows how many nodes there are and what each of them has.
+        charts=overview_charts(series, used=_used(series, sample, start, end), limits={} if is_fleet else limits),
+        is_fleet=is_fleet,
+        nodes=nodes[:_MAX_NODES],
+        has_more_nodes=len(nodes) > _MAX_NODES,
         has_past_usage=services.usage.has_past,
         capacity=capacity,
         limits=limits,

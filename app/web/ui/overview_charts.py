@@ -67,7 +67,7 @@ def overview_charts(
 
     Args:
         used: the usage of all pods at some of the times.
-        limits: the capacity of the node, in cores and bytes.
+        limits: the capacity of the node, in cores and bytes; empty where there are several nodes.
     """
     times = [point.time for point in series.points]
     samples = [point.sample for point in series.points]
@@ -124,4 +124,5 @@ def _resource(
         lines.append(Line("Used", "--healthy", used))
     if name in limits:
         lines.append(Line("Capacity", "--unknown", [limits[name]] * len(times)))
-    return ChartTable(f"chart-{name}", title, "requested, used, capacity", "lines", name, times, lines)
+    summary = ", ".join(line.name.lower() for line in lines)
+    return ChartTable(f"chart-{name}", title, summary, "lines", name, times, lines)

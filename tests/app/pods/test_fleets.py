@@ -1,5 +1,6 @@
 """A fleet: the pods of several nodes in one queue of writes, with one revision and one pool of addresses."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -169,6 +170,23 @@ def test_reports_name_the_node_of_each_pod(fleet: Flask) -> None:
     assert [row[:2] for row in services(fleet).audit.run_report("promised", at=now).rows] == [
         ("spot", 1), ("spot-0", 1), ("spot-1", 1),
     ]  # fmt: skip
+
+
+def test_the_overview_counts_pods_by_node(fleet: Flask, make_app: MakeApp, clock: Clock) -> None:
+    now = clock().isoformat()
+    client = fleet.test_client()
+    for page in (client.get("/ui/").text, client.get("/ui/", query_string={"at": now}).text):
+        found = re.findall(
+            r'href="/ui/pods[^"]*node=([\w-]+)[^"]*">\1</a></th>\s*<td class="right num">(\d+)</td>', page
+        )
+        assert found == [("spot", "1"), ("spot-0", "1"), ("spot-1", "1")]
+        assert ("Capacity of each node" in page, "requested <span" in page) == (True, False)
+    alone = make_app(node_name="alone").test_client()
+    assert alone.post("/createPod", json=a_pod("d")).status_code == 200
+    assert ("<h2>Nodes</h2>" in alone.get("/ui/").text, "requested <span" in alone.get("/ui/").text) == (
+        False,
+        True,
+    )
 
 
 def test_the_page_of_the_audit_log_names_nodes(fleet: Flask) -> None:

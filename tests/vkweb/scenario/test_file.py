@@ -59,7 +59,7 @@ def test_a_valid_file_is_parsed() -> None:
         ("- {at: 1s, action: slow, count: true}", "steps[0].count: must be a valid integer"),
         ("- {at: 1s, action: slwo, count: 1}", "steps[0].action: must be one of 'notReady', "),
         ("- {at: 1s, action: slow, count: 1, notice: 1m}", "steps[0].notice: no such field here"),
-        ("- {at: 1s, action: recover, faults: [recover]}", "steps[0].faults[0]: Input should be 'notReady', "),
+        ("- {at: 1s, action: recover, faults: [recover]}", "steps[0].faults[0]: must be 'notReady', "),
     ],
 )
 def test_an_error_names_line_and_field(steps: str, error: str) -> None:
