@@ -1,5 +1,6 @@
 """Configuration of gunicorn for the provider; it derives from the settings, which `vkweb config` prints."""
 
+import gc
 import os
 import socket
 from datetime import UTC, datetime
@@ -59,6 +60,11 @@ def on_starting(_: object) -> None:
     # In a child process, since this one keeps what it has imported, and a reload is to import it again.
     run_in_child(lambda: import_module("wsgi"))
     os.environ[SERVING_SINCE] = datetime.now(UTC).isoformat()
+
+
+def pre_fork(_: object, __: object) -> None:
+    """Exclude what a worker inherits from its garbage collection, which writes to each object and so copies it."""
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:

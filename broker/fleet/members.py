@@ -27,7 +27,7 @@ from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
 from broker.types import Object
 
-_WORKERS = 8
+_WORKERS = 16
 """Number of nodes that are registered, and of nodes that are written, at once."""
 _HAND_OVER_TIMEOUT, _HAND_OVERS_PER_SECOND = 5.0, 50
 
@@ -200,7 +200,8 @@ class Members:
 
     def _remove(self, name: str) -> None:
         """Remove a node; later, where another broker runs it at present."""
-        if name not in self._removing and self._members[name].lease.other is None:
+        member = self._members.get(name)  # None: removed while it was reconciled
+        if member and name not in self._removing and member.lease.other is None:
             self._removing[name] = self._group.create_task(self._take_away(name), name=f"removal of {name}")
 
     async def _take_away(self, name: str) -> None:

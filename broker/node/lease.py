@@ -123,7 +123,8 @@ class Lease:
         backoff = Backoff(_RETRY, _RETRY_LIMIT)
         while True:
             try:
-                await self.renew()
+                async with self._leases.acquiring:
+                    await self.renew()
             except ApiError as exc:
                 delay = backoff.after(exc)
                 self._leases.log_failure("acquired", self._node.name, str(exc), retry_in=delay)

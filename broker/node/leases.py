@@ -20,6 +20,8 @@ log = structlog.get_logger()
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 CONNECTIONS = 32
 """Renewals at once: for 1,000 nodes, each may take 300 ms."""
+_ACQUIRING = 8
+"""Fewer than nodes whose status is written at once: a node is ready by its status, and its lease may follow."""
 _LOG_INTERVAL = 10.0
 """Least time in seconds between two messages about leases; an outage concerns all of them."""
 _MAX_AGE, _MAX_AGE_OF_ABSENCE = 1.0, 5.0
@@ -36,11 +38,13 @@ class Leases:
 
     Attributes:
         turns: limits the number of renewals at once.
+        acquiring: limits the number of leases that are taken at once.
     """
 
     def __init__(self, client: Client, *, are_many: bool = False) -> None:
         self.client = client
         self.turns = asyncio.Semaphore(CONNECTIONS)
+        self.acquiring = asyncio.Semaphore(_ACQUIRING)
         self._failed: set[str] = set()
         self._logged_at = -_LOG_INTERVAL
         self._are_many = are_many

@@ -127,7 +127,7 @@ class Registration:
         Raises:
             ApiError: they were not written.
         """
-        if self._may_patch:
+        if self._may_patch and self.observed:  # the Node may have been deleted meanwhile
             with suppress(Conflict):  # the watch delivers the newer Node
                 self.observe(await self._adopt(self.observed))
 

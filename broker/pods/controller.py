@@ -82,7 +82,7 @@ class PodController:
         self._writer = StatusWriter(dependencies, store)
         self._events = EventRecorder(
             dependencies,
-            is_busy=lambda: len(self._queue) > 0 or self._writer.is_busy,
+            is_busy=lambda: len(self._queue) > 0 or self._writer.in_progress > 0,
             on_drop=on_event_dropped,
         )
         self._allocators = Allocators(dependencies, store=store, queue=self._queue, events=self._events)

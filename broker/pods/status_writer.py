@@ -1,8 +1,5 @@
 """Writes the statuses of pods to Kubernetes."""
 
-import asyncio
-import math
-
 import structlog
 
 from broker.dependencies import Dependencies
@@ -11,9 +8,6 @@ from broker.pods.provider_state import ProviderState
 from broker.pods.status_merge import merge_status, status_patch
 from broker.pods.store import PodSnapshot, PodStore
 from broker.types import Object
-
-_PAUSE = 0.1
-"""Seconds between two writes below which the statuses are written without a break: pods come one after another."""
 
 log = structlog.get_logger()
 
@@ -24,6 +18,9 @@ class StatusWriter:
     Args:
         dependencies: of the broker.
         store: gets each pod as written.
+
+    Attributes:
+        in_progress: number of statuses that are being written.
     """
 
     def __init__(self, dependencies: Dependencies, store: PodStore) -> None:
@@ -31,13 +28,7 @@ class StatusWriter:
         self._nodes = dependencies.nodes
         self._clock = dependencies.clock
         self._store = store
-        self._in_progress = 0
-        self._written_at = -math.inf
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a status is being written, or was a moment ago."""
-        return self._in_progress > 0 or asyncio.get_running_loop().time() - self._written_at < _PAUSE
+        self.in_progress = 0
 
     async def write(
         self,
@@ -76,14 +67,13 @@ class StatusWriter:
         )
         if status is None:
             return
-        self._in_progress += 1
+        self.in_progress += 1
         try:
             written = await self._client.patch(f"{stored.path}/status", status_patch(pod, status))
         except NotFound:  # deleted meanwhile; the watch reports it
             return
         finally:
-            self._in_progress -= 1
-            self._written_at = asyncio.get_running_loop().time()
+            self.in_progress -= 1
         if is_acknowledged:  # a change of the status alone needs no update of the provider
             state.acknowledge(written["metadata"]["resourceVersion"])
         self._store.put_written(stored, written)

@@ -300,3 +300,25 @@ def opened(pid: int, database_url: str) -> list[str]:
         if int((fields := line.split())[2].partition(":")[2], 16) == url.port
     }
     return [target for target in found if target in sockets]
+
+
+_COLLECTION = """
+import gc, os, runpy
+from pathlib import Path
+
+config = runpy.run_path("gunicorn.conf.py")
+inherited = [{} for _ in range(100_000)]  # 6 MB
+config["pre_fork"](None, None)
+if os.fork() == 0:
+    smaps = Path("/proc/self/smaps_rollup")
+    before = smaps.read_text()
+    gc.collect()
+    private = [int(text.split("Private_Dirty:")[1].split()[0]) for text in (before, smaps.read_text())]
+    os._exit(private[1] - private[0] > 3000)
+raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_collection_in_a_worker_copies_no_inherited_memory() -> None:
+    assert subprocess.run([sys.executable, "-c", _COLLECTION], cwd=ROOT, env=CLEAN, check=False).returncode == 0
