@@ -48,12 +48,20 @@ _TIMES = (
 def pages(app: Flask, *, now: datetime) -> dict[str, str]:
     """Return the measured pages by what is shown."""
     services: Services = app.extensions["services"]
-    past = f"at={now - timedelta(minutes=30):%Y-%m-%dT%H:%M:%S}"
+    then = now.replace(microsecond=0) - timedelta(minutes=30)
+    past = f"at={then:%Y-%m-%dT%H:%M:%S}"
     uid = services.pod_list.page(PodFilter(status=("CrashLoopBackOff",)), limit=1).rows[0].uid
-    second = services.pod_list.page(PodFilter()).after
-    last = services.pod_list.page(PodFilter(), sort=Sort("name", descending=True)).after
+
+    def after(at: datetime | None) -> list[str]:
+        """Return the parameters of the second and the last page."""
+        lists = (
+            services.pod_list.page(PodFilter(), sort=sort, at=at)
+            for sort in (Sort(), Sort("name", descending=True))
+        )
+        return [f"after={page.after}" for page in lists]
+
     of_pods = (
-        *("", f"after={second}", f"after={last}"),
+        "",
         *(f"sort={sign}{key}" for key in SORT_KEYS for sign in ("", "-")),
         *("q=CrashLoop", "q=pod-77", "q=ns-3/pod web", "q=nothing-matches", "name=pod-77", "phase=Pending"),
         *("status=CrashLoopBackOff", "status=Running&sort=-restarts", "reason=OOMKilled", "ready=false"),
@@ -70,8 +78,8 @@ def pages(app: Flask, *, now: datetime) -> dict[str, str]:
         "overview": "/ui/",
         "overview, 24 h": "/ui/?from=24h",
         "overview, past": f"/ui/?{past}",
-        **{f"pods, {query}": f"/ui/pods?{query}" for query in of_pods},
-        **{f"pods, past, {query}": f"/ui/pods?{past}&{query}" for query in of_pods},
+        **{f"pods, {query}": f"/ui/pods?{query}" for query in (*of_pods, *after(None))},
+        **{f"pods, past, {query}": f"/ui/pods?{past}&{query}" for query in (*of_pods, *after(then))},
         "pod": f"/ui/pod?uid={uid}",
         "pod, past": f"/ui/pod?{past}&uid={uid}",
         **{f"audit, {query}": f"/ui/audit?{query}" for query in of_audit},

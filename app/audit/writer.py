@@ -39,7 +39,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         code: the HTTP status code of the response.
         revision: the fleet's revision after the request; None where it was refused.
         change: the changed fields, the end of a stream, the versions of volumes, or the reason of a refusal. It
-            contains no value from a pod except images.
+            contains no value from a pod except those that `app.audit.diff` records.
         pruned_through: for a pruning, the ID up to which events of the fleet may be deleted.
     """
 

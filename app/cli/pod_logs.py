@@ -6,7 +6,6 @@ import click
 
 from app.cli.output import Time, wait_for_reader
 from app.cli.pods import pod_argument, pods
-from app.core.errors import NotFound
 from app.pods.history import PodRecord
 from app.pods.logs import LogOptions
 from app.pods.watch import never_wait
@@ -33,18 +32,15 @@ def logs(
     since: datetime | None,
     timestamps: bool,
 ) -> None:
-    """Print the log of a container."""
-    record = get_services().history.find(pod)
-    if record.history.deleted_at is not None:
-        raise NotFound(f"{record.namespace}/{record.name} was deleted, and its logs with it")
+    """Print the log of a container; of a deleted pod, as long as the runtime keeps it."""
+    record, services = get_services().history.find(pod), get_services()
     options = LogOptions(tail=tail, since_time=since, timestamps=timestamps, previous=previous, follow=follow)
-    chunks = get_services().logs.read(
-        record.namespace,
-        record.name,
-        container or _default_container(record),
-        options,
-        pause=wait_for_reader if follow else never_wait,
-    )
+    name = container or _default_container(record)
+    if record.history.deleted_at is None:
+        pause = wait_for_reader if follow else never_wait
+        chunks = services.logs.read(record.namespace, record.name, name, options, pause=pause)
+    else:
+        chunks = services.logs.read_past(record.uid, name, options)
     for chunk in chunks:
         click.echo(chunk, nl=False)
 

@@ -97,7 +97,7 @@ def pods() -> None:
 @click.option("--node", help="Only pods on this node.")
 @click.option(
     "--sort-by", "sort", type=SortKey(), default="name", metavar="KEY", show_default=True,
-    help=f"{', '.join(SORT_KEYS)}; -KEY for the reverse order.",
+    help=f"{', '.join(SORT_KEYS)}; -KEY for the reverse order. cpu and memory are requests: pods top has usage.",
 )  # fmt: skip
 @click.option("--deleted", is_flag=True, help="Also deleted pods, with their last status.")
 @click.option("--watch", "-w", is_flag=True, help="Then print each change, until Ctrl-C.")

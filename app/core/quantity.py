@@ -15,7 +15,7 @@ _SUFFIXES = {
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
     **{suffix: Decimal(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
 }
-_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
+BINARY_SUFFIXES = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?:(?P<exponent>[eE][+-]?\d{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
     re.ASCII,
@@ -69,9 +69,9 @@ def format_amount(value: float, resource: str) -> str:
     suffix = ""
     if resource in ("memory", "ephemeral-storage"):
         power = 0
-        while abs(value) >= 1024 and power < len(_BINARY) - 1:
+        while abs(value) >= 1024 and power < len(BINARY_SUFFIXES) - 1:
             value, power = value / 1024, power + 1
-        suffix = _BINARY[power]
+        suffix = BINARY_SUFFIXES[power]
     return f"{value:,.2f}".rstrip("0").rstrip(".") + suffix
 
 

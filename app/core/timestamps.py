@@ -113,3 +113,12 @@ def format_age(duration: timedelta) -> str:
     count, rest = divmod(seconds, _SECONDS[unit])
     lesser = rest // _SECONDS[smaller] if smaller else 0
     return f"{count}{unit}{lesser}{smaller}" if lesser else f"{count}{unit}"
+
+
+def format_wait(duration: timedelta) -> str:
+    """Format the time until something happens, as :func:`format_age`, but at least one second.
+
+    >>> format_wait(timedelta(milliseconds=20)), format_wait(timedelta(seconds=31.5))
+    ('1s', '32s')
+    """
+    return format_age(timedelta(seconds=max(1, math.ceil(duration.total_seconds()))))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from app.core.timestamps import format_age, rfc3339
+from app.core.timestamps import format_age, format_wait, rfc3339
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 
 _MAX_UPCOMING = 5
@@ -176,13 +176,13 @@ def _next(
     history: PodHistory, upcoming: list[StatusInterval], *, now: datetime, is_deleted: bool
 ) -> Iterator[str]:
     for interval in upcoming[:_MAX_UPCOMING]:
-        age = format_age(interval.since - now)
-        yield f"At {rfc3339(interval.since)}, in {age}, it becomes {summary(interval)}."
+        wait = format_wait(interval.since - now)
+        yield f"At {rfc3339(interval.since)}, in {wait}, it becomes {summary(interval)}."
     if len(upcoming) > _MAX_UPCOMING:
         last = rfc3339(upcoming[-1].since)
         yield f"{len(upcoming) - _MAX_UPCOMING} more changes follow, the last at {last}."
     if history.deleted_at and not is_deleted:
-        yield f"At {rfc3339(history.deleted_at)}, in {format_age(history.deleted_at - now)}, it is deleted."
+        yield f"At {rfc3339(history.deleted_at)}, in {format_wait(history.deleted_at - now)}, it is deleted."
     elif history.is_ending(now) and upcoming:
         yield "Then it is gone."
     elif history.continues_at and not is_deleted:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from app.core.timestamps import format_age
+from app.core.timestamps import format_age, format_wait
 from app.kubernetes.printer import StatusOutline
 from app.pods.explain import PodHistory
 
@@ -33,7 +33,7 @@ def headline(history: PodHistory, *, now: datetime) -> list[str]:
     upcoming = next((interval for interval in history.statuses if interval.since > now), None)
     if upcoming:
         what = "next try" if "CrashLoopBackOff" in columns.status else upcoming.columns().status
-        parts.append(f"{what} in {format_age(upcoming.since - now)}")
+        parts.append(f"{what} in {format_wait(upcoming.since - now)}")
     return parts
 
 

@@ -41,7 +41,7 @@ def status_columns(pod: Pod, statuses: list[PodStatus]) -> list[dict[str, Any]]:
             "ready_containers": columns.ready_containers,
             "containers": columns.containers,
             "restarts": columns.restarts,
-            "termination_reason": termination_reason(status),
+            "termination_reason": status.reason or termination_reason(status),
             "cpu_millicores": requested.cpu_millicores,
             "memory_bytes": requested.memory_bytes,
         })  # fmt: skip

@@ -8,15 +8,21 @@ from datetime import datetime
 from itertools import chain
 
 import msgspec
+from sqlalchemy import select
 
 from app.core.errors import InvalidRequest, NotFound
-from app.core.timestamps import rfc3339_micro, seconds
+from app.core.timestamps import format_age, rfc3339, rfc3339_micro, seconds
+from app.db.models import Pod
+from app.db.models import PodStatus as StatusRow
+from app.db.statement import Row
 from app.kubernetes import status as statuses
-from app.kubernetes.status import ContainerStatus, PodStatus
+from app.kubernetes.status import PodStatus
+from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
+from app.pods.rows import SELECT_POD_ROW
 from app.pods.service import PodService
 from app.pods.watch import Waiter, never_wait
-from app.runtimes import LogLine
+from app.runtimes import AcceptedPod, LogLine
 
 _POLL_SECONDS = 0.2
 _CHUNK_BYTES = 64 * 1024
@@ -64,15 +70,67 @@ class Logs:
             InvalidRequest: the container has not started, or has no previous run.
         """
         pod, text = self._pods.find(namespace, name)
-        status = statuses.decode_status(text).container(container)
-        if status is None:
-            raise NotFound(f'container "{container}" is not in pod "{name}" of namespace "{namespace}"')
-        previous = _is_previous(status, wanted=options.previous, container=container, pod=name)
+        previous = _is_previous(statuses.decode_status(text), pod, container, wanted=options.previous)
         lines = self._fleet.runtime.logs(
             pod, container, previous=previous, status=lambda: self._status(namespace, name)
         )
         wanted = _since(lines, self._oldest(options))
         return _limited(_chunks(_tail(wanted, options.tail), options, pause), options.limit_bytes)
+
+    def read_past(
+        self, uid: str, container: str, options: LogOptions, *, at: datetime | None = None
+    ) -> Generator[bytes, None, None]:
+        """Yield the log of a container as it was at a time, as far as the runtime keeps it, in chunks.
+
+        Of a pod that was deleted, the log is that of its end. A runtime keeps the last run of a container and the
+        run before it.
+
+        Raises:
+            NotFound: no pod had the UID, it had no such container or no status by then, or its log was removed.
+            InvalidRequest: as :meth:`read`.
+        """
+        row, text = self._find_past(uid, at)
+        pod, status = accepted_pod(self._fleet.runtime, row), statuses.decode_status(text)
+        previous = _is_previous(status, pod, container, wanted=options.previous)
+        lines = self._past_lines(pod, container, status, previous=previous, until=at or self._fleet.clock())
+        wanted = _since(lines, self._oldest(options))
+        return _limited(_chunks(_tail(wanted, options.tail), options, never_wait), options.limit_bytes)
+
+    def _find_past(self, uid: str, at: datetime | None) -> tuple[Row, str]:
+        """Return the row of a pod, and its status at a time as JSON."""
+        now = self._fleet.clock()
+        with self._fleet.database.read() as connection:
+            row = connection.execute(
+                SELECT_POD_ROW.where(Pod.uid == uid), {"fleet": self._fleet.name}
+            ).one_or_none()
+            if row is None:
+                raise NotFound(f'no pod with the UID "{uid}" was ever on this node')
+            until = min(at or now, row.deleted_at or now)
+            query = select(StatusRow.status).where(StatusRow.pod_id == row.id, StatusRow.effective_at <= until)
+            text = connection.scalar(query.order_by(StatusRow.effective_at.desc()).limit(1))
+        kept = self._fleet.runtime.keeps_logs
+        if row.deleted_at and row.deleted_at <= now and kept is not None:
+            removed_at = max((row.deletion_requested_at or row.deleted_at) + kept, row.deleted_at)
+            if removed_at <= now:
+                how_long = f" {format_age(kept)} after its deletion" if kept else ""
+                raise NotFound(f"the log was removed with the pod{how_long}, at {rfc3339(removed_at)}")
+        if text is None:
+            raise NotFound("the pod has no status of that time")
+        return row, text
+
+    def _past_lines(
+        self, pod: AcceptedPod, container: str, status: PodStatus, *, previous: bool, until: datetime
+    ) -> Iterator[LogLine]:
+        """Yield the lines up to a time: of the current run, else of the one before, if that was current then."""
+        for is_previous in (True,) if previous else (False, True):
+            found = False
+            for line in self._fleet.runtime.logs(pod, container, previous=is_previous, status=lambda: status):
+                if line is None or line.time > until:
+                    break
+                found = True
+                yield line
+            if found:
+                return
 
     def _status(self, namespace: str, name: str) -> PodStatus:
         return statuses.decode_status(self._pods.status(namespace, name))
@@ -83,12 +141,17 @@ class Logs:
         return options.since_time
 
 
-def _is_previous(status: ContainerStatus, *, wanted: bool, container: str, pod: str) -> bool:
+def _is_previous(pod_status: PodStatus, accepted: AcceptedPod, container: str, *, wanted: bool) -> bool:
     """Return whether the previous run is read: on request, or while the container waits to restart.
 
     Raises:
+        NotFound: the pod has no such container.
         InvalidRequest: the container has no such run.
     """
+    status, metadata = pod_status.container(container), accepted.manifest.pod.metadata
+    pod = metadata.name
+    if status is None:
+        raise NotFound(f'container "{container}" is not in pod "{pod}" of namespace "{metadata.namespace}"')
     has_previous = status.last_state.terminated is not None
     if wanted and not has_previous:
         raise InvalidRequest(f'previous terminated container "{container}" in pod "{pod}" not found')

@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 
 from app.core.errors import InvalidRequest
+from app.db.addresses import IPv4Number
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row
 from app.db.text_search import Contains
@@ -333,7 +334,7 @@ def _keys(sort: Sort, source: Source, status: ColumnElement[str]) -> tuple[Colum
         "ready": (func.coalesce(source.ready_containers - source.containers, 0), *names),
         "restarts": (func.coalesce(source.restarts, 0), *names),
         "age": (Pod.created_at,),
-        "ip": (func.coalesce(Pod.pod_ip, ""),),
+        "ip": (IPv4Number(Pod.pod_ip), func.coalesce(Pod.pod_ip, "")),
         "node": (Pod.node_name, *names),
         "cpu": (func.coalesce(source.cpu_millicores, 0), *names),
         "memory": (func.coalesce(source.memory_bytes, 0), *names),

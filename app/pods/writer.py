@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from app.audit import Caller, Event, Verb
-from app.audit.diff import diff
+from app.audit.diff import pod_changes
 from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339
 from app.db.statement import Row
@@ -140,13 +140,8 @@ class PodWriter:
         self._transaction.update_pod(row_after)
         if self._runtime.reports_usage:
             self._keep_usage(row.id, before, after, now=now)
-        changed = diff(orjson.loads(row.pod), orjson.loads(manifest.text))
-        self._record(
-            row,
-            after.node_name,
-            {"changed": [change for change in changed if change["field"] != "metadata.resourceVersion"]},
-            timeline,
-        )
+        changed = pod_changes(orjson.loads(row.pod), orjson.loads(manifest.text))
+        self._record(row, after.node_name, {"changed": changed}, timeline)
 
     def delete(self, row: Row, *, grace: timedelta | None = None) -> None:
         """Begin the deletion of a pod, or shorten its grace period; insert the statuses of its termination.

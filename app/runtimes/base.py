@@ -121,6 +121,10 @@ class Runtime(ABC):
     takes_volumes: ClassVar[bool] = False
     """Whether it wants the files of volumes. Otherwise the provider does not have the extension `podVolumes`."""
 
+    keeps_logs: ClassVar[timedelta | None] = timedelta(0)
+    """How long :meth:`logs` can be called for a pod after the request to delete it, if its containers have ended.
+    None for as long as the record of the pod exists."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
@@ -240,7 +244,7 @@ class Runtime(ABC):
             pod: the pod.
             container: the name of a container in it, of any kind, that has started.
             previous: read the run before the current one.
-            status: reads the pod's current status.
+            status: reads the pod's current status; for the log at a past time, the status of that time.
 
         Returns:
             Every line so far; then None for each step at which no further line is available. The iterator ends

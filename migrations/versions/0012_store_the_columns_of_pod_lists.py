@@ -1,7 +1,8 @@
 """Store the columns by which pods are listed beside the documents that contain them.
 
 Existing statuses get the columns of their containers: READY and RESTARTS of a pod whose init containers have not
-completed can differ from those of `kubectl get pods`. `reason` of existing statuses is not changed.
+completed can differ from those of `kubectl get pods`. `reason` of existing statuses was that of the pod before
+that of a container; `kubectl get pods` has it the other way round, so an evicted pod is `ContainerStatusUnknown`.
 
 Revision ID: 0012
 Revises: 0011
@@ -97,7 +98,7 @@ def _fill(pods: list[Any]) -> None:
         for row in statuses
     ]
     if values:
-        columns = ", ".join(f"{name} = :{name}" for name in OF_CONTAINERS)
+        columns = ", ".join(f"{name} = :{name}" for name in OF_CONTAINERS) + ", reason = coalesce(:shown, reason)"
         connection.execute(
             sa.text(f"UPDATE pod_statuses SET {columns} WHERE pod_id = :pod_id AND effective_at = :at"),  # noqa: S608
             values,
@@ -137,5 +138,16 @@ def _of_status(pod: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
         "ready_containers": sum(bool(container.get("ready")) for container in counted),
         "containers": len(pod["spec"]["containers"]) + len(sidecars),
         "restarts": sum(container.get("restartCount") or 0 for container in counted),
-        "termination_reason": last.get("reason"),
+        "termination_reason": status.get("reason") or last.get("reason"),
+        "shown": _shown(containers) if status.get("reason") else None,
     }
+
+
+def _shown(containers: Any) -> str | None:
+    """Return the reason of the first container that waits or has ended; None without one."""
+    states = [container.get("state") or {} for container in containers]
+    reasons = [
+        (state.get("waiting") or {}).get("reason") or (state.get("terminated") or {}).get("reason")
+        for state in states
+    ]
+    return next(filter(None, reasons), None)

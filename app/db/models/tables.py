@@ -343,7 +343,7 @@ class AuditEvent(Base):
     """The HTTP status code of the response."""
     change: Mapped[str | None]
     """JSON: the changed fields, the end of a stream, the versions of volumes, or the reason of a refusal. It
-    contains no values from a pod except images."""
+    contains no values from a pod except those that `app.audit.diff` records."""
     pruned_through: Mapped[int | None]
     """For a pruning, the ID up to which events of this fleet can be deleted; see `app.db.models.triggers`."""
     previous_hash: Mapped[str | None]

@@ -70,6 +70,7 @@ class ProcessRuntime(Runtime):
 
     has_pod_network = False
     computes_ahead = False
+    keeps_logs = _KEPT
     reports_usage = True
     reports_node_usage = True
     scheme: ClassVar[str] = "process"

@@ -1,14 +1,18 @@
 """Template filters: times, durations, quantities, percentages, JSON."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import orjson
 from flask import Flask
+from markupsafe import Markup, escape
 
 from app.core.quantity import format_amount, parse_quantity, percentage
-from app.core.timestamps import format_age
+from app.core.timestamps import format_age, format_wait
 from app.pods.attention import PROBLEMS
 from app.web.ui.chart import format_usage
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)Z", re.ASCII)
 
 
 def init_app(app: Flask) -> None:
@@ -17,10 +21,12 @@ def init_app(app: Flask) -> None:
     app.jinja_env.globals["FAILING"] = frozenset(status for statuses in failing for status in statuses)
     app.jinja_env.filters.update(
         age=age,
+        wait=format_wait,
         span=span,
         clock=clock,
         iso=iso,
-        precise=precise,
+        moment=moment,
+        with_times=with_times,
         amount=format_amount,
         usage=format_usage,
         share=percentage,
@@ -61,13 +67,27 @@ def clock(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def precise(time: datetime) -> str:
-    """Format the time of day in UTC, to the millisecond.
+def moment(value: object) -> datetime | None:
+    """Parse a time of a status; None where it is none.
 
-    >>> precise(datetime(2026, 11, 22, 8, 46, 38, 120000, tzinfo=UTC))
-    '08:46:38.120'
+    >>> moment("2026-11-22T08:46:38Z"), moment(None), moment("soon")
+    (datetime.datetime(2026, 11, 22, 8, 46, 38, tzinfo=datetime.timezone.utc), None, None)
     """
-    return time.astimezone(UTC).isoformat(timespec="milliseconds")[11:23]
+    try:
+        time = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def with_times(text: str) -> Markup:
+    """Return a sentence with each of its times as the dashboard shows times.
+
+    >>> with_times("since 2026-11-22T08:46:38Z")
+    Markup('since <time class="num" datetime="2026-11-22T08:46:38Z">2026-11-22 08:46:38</time>')
+    """
+    html = str(escape(text))
+    return Markup(_TIME.sub(r'<time class="num" datetime="\g<0>">\1 \2</time>', html))  # noqa: S704 - it is escaped
 
 
 def iso(time: datetime) -> str:

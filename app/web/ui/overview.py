@@ -11,6 +11,7 @@ from app.pods.series import HEALTHS, Sample, Series, sample_of
 from app.runtimes import UsageLevel
 from app.services import get_services
 from app.web.responses import Response
+from app.web.ui.conditions import node_condition_health
 from app.web.ui.overview_charts import LABELS, overview_charts
 from app.web.ui.page import blueprint, events_page, render
 from app.web.ui.shown_time import PageQuery
@@ -81,6 +82,7 @@ def overview() -> Response:
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
         addresses=services.runtime.addresses(),
         conditions=services.node_conditions(),
+        condition_health=node_condition_health,
         events=events_page(EventFilter(), at, limit=_LATEST_EVENTS)[0],
     )
 

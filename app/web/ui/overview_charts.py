@@ -1,16 +1,14 @@
-"""The charts of the overview as tables: a script draws them, and without it people read them."""
+"""The charts of the overview."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from app.pods.attention import Health
 from app.pods.series import HEALTHS, Series
 from app.runtimes import UsageLevel
-from app.web.ui.chart import format_usage
+from app.web.ui.chart import ChartTable, Line
 from app.web.ui.formats import span
-
-Unit = Literal["pods", "cpu", "memory", "seconds"]
 
 LABELS: Mapping[Health, str] = {
     "failing": "Failing",
@@ -20,44 +18,6 @@ LABELS: Mapping[Health, str] = {
     "unknown": "Unknown",
 }
 """The names of healths."""
-
-
-class Line(NamedTuple):
-    """A line of a chart.
-
-    Attributes:
-        color: the name of the CSS variable.
-        values: the value at each time; None where it is unknown.
-    """
-
-    name: str
-    color: str
-    values: Sequence[float | None]
-
-
-class ChartTable(NamedTuple):
-    """A chart as a table with a row for each time.
-
-    Attributes:
-        kind: how it is drawn; the areas of a stack are drawn on each other.
-        summary: what it shows, in a few words.
-    """
-
-    id: str
-    title: str
-    summary: str
-    kind: Literal["stack", "bars", "lines"]
-    unit: Unit
-    times: Sequence[datetime]
-    lines: Sequence[Line]
-
-    def format(self, value: float | None) -> str:
-        """Format a value with its unit; nothing where it is unknown."""
-        if value is None:
-            return ""
-        if self.unit in ("cpu", "memory"):
-            return format_usage(value, self.unit)
-        return f"{value:.2f} s" if self.unit == "seconds" else f"{value:,.0f}"
 
 
 def overview_charts(

@@ -1,6 +1,5 @@
 """The page of a pod, and its logs."""
 
-from datetime import datetime
 from shlex import quote
 from typing import Annotated, Any
 
@@ -11,18 +10,20 @@ from app.core.errors import InvalidRequest, NotFound
 from app.db.statement import Row
 from app.kubernetes.pod import Manifest
 from app.kubernetes.redact import mask_values, redact_pod
-from app.kubernetes.resources import pod_limits
+from app.kubernetes.resources import pod_limits, pod_requests
 from app.pods.explain import PodHistory, explain
 from app.pods.headline import headline
 from app.pods.logs import LogOptions
 from app.pods.queries import MAX_STATUSES, EventFilter
 from app.services import get_services
 from app.web.api.logs import log_response
-from app.web.query import Blank, Flag, Name, Query
-from app.web.responses import Response
-from app.web.ui.chart import WINDOW, Usage, chart_times, usage_charts
+from app.web.query import Blank, Flag, Name
+from app.web.responses import Response, streaming_response
+from app.web.ui.chart import ChartTable
+from app.web.ui.conditions import pod_condition_health
 from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
-from app.web.ui.shown_time import PageQuery
+from app.web.ui.pod_charts import usage_charts, usage_times
+from app.web.ui.shown_time import DEFAULT_WINDOW, PageQuery
 from app.web.ui.timeline import MAX_SCHEDULED, axis, container_state, fold, lanes, timeline_entries
 
 _LOG_LINES = 200
@@ -38,8 +39,8 @@ class PodQuery(PageQuery):
     wrap: Flag = False
 
 
-class LogQuery(Query):
-    """The container whose log is returned."""
+class LogQuery(PageQuery):
+    """The container whose log is returned, and the time up to which."""
 
     uid: Name
     container: Name
@@ -66,6 +67,7 @@ def pod() -> Response:
     begun = sum(entry.when != "next" for entry in entries)
     listed = entries[: begun + MAX_SCHEDULED]
     drawn = lanes(entries, at=shown_at)
+    used = get_services().usage.sentences(record.uid, at=shown_at)
     wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return render(
         "pod.html",
@@ -75,7 +77,7 @@ def pod() -> Response:
         sentences=mask_values(
             [
                 *explain(history, now=shown_at),
-                *get_services().usage.sentences(record.uid, at=shown_at),
+                *used,
                 *get_services().volumes.sentences(record.uid, at=shown_at),
             ],
             document,
@@ -83,12 +85,15 @@ def pod() -> Response:
         status=current.status if current else None,
         message=mask_values(current.status.get("message"), document) if current else None,
         conditions=mask_values(current.status.get("conditions") or [], document) if current else [],
+        condition_health=pod_condition_health,
         columns=current.columns if current else None,
         folds=fold(listed),
         more_scheduled=len(entries) - len(listed),
         lanes=drawn,
         ticks=axis(entries, drawn[0]),
-        usage=_pod_usage(record, shown_at),
+        charts=_usage_charts(record, query),
+        used=used,
+        has_past_usage=get_services().usage.has_past,
         containers=_containers(document, current.status if current else {}),
         document=shown,
         yaml=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000),
@@ -96,7 +101,7 @@ def pod() -> Response:
         volumes=_volumes(shown),
         commands=_commands(record, query.container or document["spec"]["containers"][0]["name"]),
         query=query,
-        log=_log(record, document, query) if record.deleted_at is None and at is None else None,
+        log=_log(record, document, query),
         namesakes=queries.namesakes(record),
         events=events_page(wanted, at, limit=EVENTS_PER_PAGE)[0],
     )
@@ -107,11 +112,13 @@ def logs() -> Response:
     """Return the last lines of a container's log as plain text; with `follow`, also the lines to come."""
     query = LogQuery.from_request()
     record = get_services().queries.pod(query.uid)
-    if record.deleted_at is not None:
-        raise NotFound("the pod was deleted, and its logs with it")
     tail = None if query.download else _LOG_LINES
     options = LogOptions(tail=tail, follow=query.follow, previous=query.previous)
-    response = log_response(record.namespace, record.name, query.container, options)
+    if query.moment or record.deleted_at:
+        chunks = get_services().logs.read_past(record.uid, query.container, options, at=query.moment)
+        response = streaming_response(chunks, content_type="text/plain; charset=utf-8")
+    else:
+        response = log_response(record.namespace, record.name, query.container, options)
     if query.download:
         response.headers.set("Content-Disposition", "attachment", filename=f"{record.name}-{query.container}.log")
     return response
@@ -150,18 +157,21 @@ def _message(status: dict[str, Any]) -> str | None:
     return (state.get("waiting") or state.get("terminated") or {}).get("message")
 
 
-def _pod_usage(record: Row, shown_at: datetime) -> Usage | None:
-    """Return the usage of a pod in the hour up to a time; None if the runtime does not tell it."""
+def _usage_charts(record: Row, query: PodQuery) -> list[ChartTable]:
+    """Return the charts of a pod's usage in the range of the page, else in an hour, as far as the pod existed."""
     usage = get_services().usage
-    end = min(shown_at, record.deleted_at or shown_at)
-    if not usage.has_past or end < record.created_at:
-        return None
-    times = chart_times(max(end - WINDOW, record.created_at), end)
-    limits = pod_limits(Manifest.stored(record.pod, digest="").pod.spec)
+    end = min(query.shown.end, record.deleted_at or query.shown.end)
+    start = max(query.shown.start or end - DEFAULT_WINDOW, record.created_at)
+    if not usage.has_past or end < start:
+        return []
+    times = usage_times(start, end)
+    spec = Manifest.stored(record.pod, digest="").pod.spec
+    requested = pod_requests(spec)
     return usage_charts(
         times,
         usage.levels(times, uid=record.uid),
-        limits={name: float(amount) for name, amount in limits.items()},
+        requests={"cpu": requested.cpu_millicores / 1000, "memory": requested.memory_bytes},
+        limits={name: float(amount) for name, amount in pod_limits(spec).items()},
     )
 
 
@@ -207,6 +217,8 @@ def _commands(record: Row, container: str) -> list[str]:
 def _log(record: Row, document: dict[str, Any], query: PodQuery) -> dict[str, Any]:
     """Read the end of a container's log: of the first container if the query names none.
 
+    The log of a past time and of a deleted pod is read as far as the runtime keeps it.
+
     Returns:
         The names of all containers, the chosen one, and its log, or the reason why there is none.
     """
@@ -214,7 +226,11 @@ def _log(record: Row, document: dict[str, Any], query: PodQuery) -> dict[str, An
     chosen = query.container or document["spec"]["containers"][0]["name"]
     options = LogOptions(tail=None if query.find else _LOG_LINES, previous=query.previous)
     try:
-        chunks = get_services().logs.read(record.namespace, record.name, chosen, options)
+        logs = get_services().logs
+        if query.moment or record.deleted_at:
+            chunks = logs.read_past(record.uid, chosen, options, at=query.moment)
+        else:
+            chunks = logs.read(record.namespace, record.name, chosen, options)
         text, problem = b"".join(chunks).decode(errors="replace"), None
         if query.find:
             wanted = query.find.lower()

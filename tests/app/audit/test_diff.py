@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.audit.diff import diff
+from app.audit.diff import diff, pod_changes
 from tests.app.simulation import SECRET, json_values, unhurried
 from tests.pods import a_container, a_pod
 
@@ -94,14 +94,38 @@ def a_pod_with(value: Any) -> dict[str, Any]:
 
 def test_no_other_value_is_said() -> None:
     old, new = a_pod_with(SECRET), a_pod_with("another")
-    assert SECRET not in json.dumps(changes(old, new))
-    assert SECRET not in json.dumps(changes(new, old))
+    assert SECRET not in json.dumps(pod_changes(old, new))
+    assert SECRET not in json.dumps(pod_changes(new, old))
     assert "spec.containers[web].env[PASSWORD].value" in fields(old, new)
 
 
 def test_added_and_removed_fields_show_no_value() -> None:
     pod, empty = a_pod_with(SECRET), a_pod(uid="u")
-    assert SECRET not in json.dumps([changes(pod, empty), changes(empty, pod)])
+    assert SECRET not in json.dumps([pod_changes(pod, empty), pod_changes(empty, pod)])
+
+
+def test_fields_that_can_change_have_values() -> None:
+    old = a_pod(uid="u", containers=[a_container("web", resources={"requests": {"cpu": "1"}})])
+    new = a_pod(uid="u", containers=[a_container("web", resources={"requests": {"cpu": "2"}})])
+    new["metadata"]["labels"]["example.com/track"] = "canary"
+    new["metadata"]["annotations"] = {"note": "of somebody"}
+    new["spec"]["tolerations"] = [{"key": "spot", "operator": "Exists"}]
+
+    assert pod_changes(old, new) == [
+        {"field": "metadata.annotations"},
+        {"field": "metadata.labels.example.com/track", "from": None, "to": "canary"},
+        {"field": "spec.containers[web].resources.requests.cpu", "from": "1", "to": "2"},
+        {"field": "spec.tolerations", "from": None, "to": '[{"key":"spot","operator":"Exists"}]'},
+    ]
+    new["metadata"]["labels"]["example.com/track"] = "c" * 301
+    assert {"field": "metadata.labels.example.com/track"} in pod_changes(old, new)
+
+
+def test_a_recorded_value_with_a_secret_is_redacted() -> None:
+    old, new = a_pod_with(SECRET), a_pod_with("another-secret")
+    [label] = [change for change in pod_changes(old, new) if change["field"] == "metadata.labels.image"]
+
+    assert (label["from"], label["to"]) == ("…", "…")
 
 
 def test_an_image_of_another_type_is_not_said() -> None:

@@ -82,7 +82,7 @@ ANSWERS: list[tuple[str, dict[str, Any], list[tuple[Any, ...]]]] = [
         {"namespace": "shop", "name": "web-0"},
         [
             (at(60), "spec.containers[web].image", "nginx:1.27", "nginx:1.28", CURL, "update-60", NODE),
-            (at(60), "spec.containers[web].resources.requests.cpu", None, None, CURL, "update-60", NODE),
+            (at(60), "spec.containers[web].resources.requests.cpu", "500m", "750m", CURL, "update-60", NODE),
         ],
     ),
     (

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import delete, text
+from sqlalchemy import delete, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from app.audit import Caller, Event, insert_events
@@ -308,17 +308,26 @@ def test_a_limited_role_serves_without_changing_the_audit(
         client = app.test_client()
         pod = a_pod()
         client.post("/createPod", json=pod)
+        volume = {"name": "v", "sources": [], "files": [{"path": "a", "mode": 0o600, "data": ""}]}
+        mount = {
+            "metadata": {key: pod["metadata"][key] for key in ("namespace", "name", "uid")},
+            "volumes": [volume],
+        }
+        assert client.put("/podVolumes", json=mount).status_code == 200
         pod["metadata"]["annotations"] = {"synthetic.virtual-kubelet.io/usage-cpu": "2"}
         client.put("/updatePod", json=pod)
         assert client.get("/podStats").status_code == 200
         for _ in range(2):
             client.delete("/deletePod", json=pod)
-        assert [event["code"] for event in rows(database, AuditEvent)] == [200, 200, 200, 404]
+        assert [event["code"] for event in rows(database, AuditEvent)] == [200, 200, 200, 200, 404]
         engine = app.extensions["services"].database.engine
+        for view in inspect(engine).get_view_names():
+            with engine.connect() as connection:
+                connection.execute(text(f"SELECT * FROM {view}"))
         for attack in ATTACKS:
             with pytest.raises(DBAPIError, match=r"denied|must be owner"), engine.begin() as connection:
                 connection.execute(text(attack))
-        assert app.extensions["services"].audit.verify().events == 4
+        assert app.extensions["services"].audit.verify().events == 5
         engine.dispose()
     finally:
         with database.write() as connection:

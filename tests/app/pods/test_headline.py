@@ -42,6 +42,13 @@ def test_names_status_failure_restarts_and_next(app: Flask, client: FlaskClient,
     assert ", next try in " in found
 
 
+def test_never_waits_for_zero_seconds(app: Flask, client: FlaskClient, clock: Clock) -> None:
+    pod = put_on(client, a_pod("web"))
+    clock.advance(9.5)
+
+    assert line(app, pod, clock=clock) == "ContainerCreating for 8s, Running in 1s"
+
+
 def test_of_a_deleted_pod(app: Flask, client: FlaskClient, clock: Clock) -> None:
     pod = put_on(client, a_pod("web"))
     clock.advance(20)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, update
 
 from app.db.engine import Database
 from app.db.migrate import downgrade, upgrade
@@ -98,15 +98,22 @@ def test_follow_updates_and_recreations(client: FlaskClient, services: Services,
 def test_of_older_databases_are_computed(
     client: FlaskClient, services: Services, database: Database, clock: Clock
 ) -> None:
+    put_on(client, a_pod("evicted", metadata={"annotations": {"synthetic.virtual-kubelet.io/fail": "Evicted"}}))
     put_on(client, a_pod("web", initContainers=[a_container("proxy", restartPolicy="Always")]))
     clock.advance(60)
     before = listed(services)
-    table = select(Pod.__table__)
+    table = select(Pod.__table__).order_by(Pod.id)
     with database.read() as connection:
-        row = connection.execute(table).one()
+        rows = connection.execute(table).all()
     downgrade(database.engine.url, "0011")
+    older = create_engine(database.engine.url)
+    with older.begin() as connection:
+        connection.execute(update(PodStatus).where(PodStatus.phase == "Failed").values(reason="Evicted"))
+    older.dispose()
     upgrade(database.engine.url)
 
     with database.read() as connection:
-        assert connection.execute(table).one() == row
+        assert connection.execute(table).all() == rows
+    assert rows[0].reason == "ContainerStatusUnknown"
+    assert rows[0].termination_reason == "Evicted"
     assert listed(services) == before

@@ -126,6 +126,17 @@ def test_pages_have_every_pod_once(pod_list: PodList, clock: Clock, pods: dateti
     assert orders[Sort("age", descending=True)][0] == "shop/db"
 
 
+def test_addresses_are_sorted_by_number(make_app: MakeApp) -> None:
+    app = make_app(pod_cidr="198.18.0.0/27")
+    for number in range(12):
+        put_on(app.test_client(), a_pod(f"web-{number}", hostNetwork=not number))
+
+    pod_list: PodList = app.extensions["services"].pod_list
+    addresses = [row.pod_ip for row in pod_list.page(PodFilter(), sort=Sort("ip"), limit=20).rows]
+
+    assert addresses == [None, *(f"198.18.0.{number}" for number in range(3, 14))]
+
+
 def test_page_continues_after_a_deleted_pod(client: FlaskClient, pod_list: PodList, pods: datetime) -> None:
     page = pod_list.page(PodFilter(), limit=4)
     client.delete("/deletePod", json=a_pod("bad", namespace="shop", uid=page.rows[-1].uid))

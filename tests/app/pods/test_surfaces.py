@@ -142,7 +142,7 @@ def test_a_pod_is_deleted_until_its_return(recorded: Flask, seconds: float) -> N
 
     assert sentence in services.history.explain(services.history.find("back-0"), at=time)
     page = dashboard(recorded, "/ui/pod", uid="back-0", at=time.isoformat())
-    assert sentence in page
+    assert f'<time class="num" datetime="{at(300):%Y-%m-%dT%H:%M:%SZ}">' in page
     assert '<span class="badge unknown">Deleted</span>' in page
     [snapshot] = [pod for pod in services.history.pods(at=time, deleted=True) if pod.uid == "back-0"]
     assert snapshot.deleted_at is not None

@@ -102,7 +102,7 @@ def test_an_update_records_its_changed_fields(client: FlaskClient, audit: Audit,
     changed = row.pop("change").pop("changed")
     assert sorted(changed, key=lambda change: str(change["field"])) == [
         {"field": "metadata.annotations.note"},
-        {"field": "metadata.labels.tier"},
+        {"field": "metadata.labels.tier", "from": "front", "to": None},
         {"field": "spec.containers[sidecar]"},
         {"field": "spec.containers[web].args"},
         {"field": "spec.containers[web].env[ADDED]"},

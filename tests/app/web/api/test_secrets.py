@@ -156,12 +156,11 @@ def test_a_503_has_no_secret(make_app: MakeApp, database: Database, capfd: pytes
 
 
 @on_sqlite_alone
-@pytest.mark.parametrize("where", ["metadata.annotations", "metadata.labels"])
-def test_only_the_image_of_a_container_is_quoted(client: FlaskClient, database: Database, where: str) -> None:
-    part, name = where.split(".")
+def test_annotations_and_arguments_are_not_quoted(client: FlaskClient, database: Database) -> None:
     pod = put_on(client, a_pod())
     for value in ("before", SECRET):
-        pod[part][name] = {"image": value, "of.an.image": value}
+        pod["metadata"]["annotations"] = {"image": value, "of.an.image": value, "metadata.labels": value}
+        pod["spec"]["containers"][0] |= {"args": [value], "command": [value], "workingDir": value}
         change(client, pod)
 
     assert SECRET not in repr(rows(database, AuditEvent))

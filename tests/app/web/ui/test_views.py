@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from app.audit import Verb
 from app.core.timestamps import rfc3339_micro
 from app.db.engine import Database
+from app.web.ui import pods
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.api.test_secrets import SECRET, a_secret_pod
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
@@ -133,6 +134,25 @@ class TestPods:
         assert 'aria-sort="ascending"' in html
         assert "1 match search: web" in get(client, "/ui/pods", q="web", sort="restarts")
 
+    def test_are_sorted_by_usage(self, client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, requested, used in (("a", "2", "100m"), ("b", "1", "300m"), ("c", "1500m", "200m")):
+            annotations = {"synthetic.virtual-kubelet.io/usage-cpu": used}
+            containers = [a_container(resources={"requests": {"cpu": requested}})]
+            put_on(client, a_pod(name, metadata={"annotations": annotations}, containers=containers))
+        clock.advance(20)
+        monkeypatch.setattr(pods, "_PODS_PER_PAGE", 2)
+
+        first = client.get("/ui/pods?sort=-cpu").text
+        [after] = re.findall(r'href="([^"]*)" rel="next"', first)
+        second = client.get(unescape(after)).text
+
+        assert re.findall(r"</span>(\w)</a>", first + second) == ["b", "c", "a"]
+        assert "200m of 1.5" in get(client, "/ui/pods", name="c")
+        monkeypatch.setattr(pods, "_MAX_BY_USAGE", 2)
+        many = client.get("/ui/pods?sort=-cpu").text
+        assert re.findall(r"</span>(\w)</a>", many) == ["a", "c"]
+        assert "Sorted by the requested CPU" in many
+
     def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
         put_on(client, a_pod("web"))
 
@@ -146,7 +166,8 @@ class TestAPod:
 
         page = get(client, "/ui/pod", uid=uid(pod))
 
-        assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22T08:46:39Z (3s)." in page
+        assert "It is Pending, ContainerCreating, 0/1 ready, since 2026-11-22 08:46:39 (3s)." in page
+        assert "PodScheduled True Since 2026-11-22 08:46:38" in page.replace("True 2026", "True Since 2026")
         assert "ContainerCreating for 3s, Running in 6s" in page
         assert "2026-11-22 08:46:38 ContainerCreating for 1s" in page
         assert "2026-11-22 08:46:39 ContainerCreating for 3s" in page
@@ -164,10 +185,21 @@ class TestAPod:
         now, before = get(client, "/ui/pod", uid=uid(pod)), get(client, "/ui/pod", uid=uid(pod), at=then)
 
         assert "default/ web Deleted" in now
-        assert "It was deleted at 2026-11-22T08:48:38Z." in now
+        assert "It was deleted at 2026-11-22 08:48:38 ." in now
         assert "default/ web Running" in before
         for page in (now, before):
-            assert "command is the image's own" not in page
+            assert "command is the image's own" in page
+            assert "Follow" not in page
+        assert "exited with code 0" in now
+        assert "exited with code" not in before
+
+    def test_tells_why_there_is_no_log(self, make_app: MakeApp, clock: Clock) -> None:
+        client = make_app(runtime="tests.app.runtimes.scripted:ScriptedRuntime").test_client()
+        pod = put_on(client, a_pod("web"))
+        client.delete("/deletePod", json=pod)
+        clock.advance(60)
+
+        assert "the log was removed with the pod, at 2026-11-22 08:46:38" in get(client, "/ui/pod", uid=uid(pod))
 
     def test_shows_requests_and_namesakes(self, client: FlaskClient) -> None:
         pod = put_on(client, a_pod("web"))
@@ -257,10 +289,15 @@ class TestALog:
 
     def test_is_not_that_of_a_namesake(self, client: FlaskClient, clock: Clock) -> None:
         gone = put_on(client, a_pod("web"))
-        put_on(client, a_pod("web"))
-        clock.advance(10)
+        clock.advance(20)
+        other = put_on(client, a_pod("web"))
+        clock.advance(60)
 
-        assert "deleted, and its logs" in get(client, "/ui/logs", 404, uid=uid(gone), container="web")
+        logs = [
+            client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web"}) for pod in (gone, other)
+        ]
+
+        assert ["exited with code 0" in log.text for log in logs] == [True, False]
 
 
 class TestTheAudit:
@@ -302,13 +339,15 @@ class TestTheAudit:
         pod = put_on(client, a_pod("web"))
         pod["spec"]["containers"][0]["image"] = "nginx:1.28"
         pod["metadata"]["labels"] = {"app": "shop"}
+        pod["metadata"]["annotations"] = {"note": "mine"}
         change(client, pod)
 
         page = get(client, "/ui/audit", what="image")
 
-        assert "2 fields: metadata.labels.app, …" in page
+        assert "3 fields: metadata.annotations, …" in page
         assert "spec.containers[web].image nginx:1.27 nginx:1.28" in page
-        assert "metadata.labels.app changed; the value is not recorded" in page
+        assert "metadata.labels.app web shop" in page
+        assert "metadata.annotations changed; the value is not recorded" in page
 
     def test_filters_by_every_verb(self, client: FlaskClient) -> None:
         page = client.get("/ui/audit").text
@@ -363,6 +402,10 @@ def test_pages_have_no_environment_values(client: FlaskClient, clock: Clock) -> 
     change(client, changed)
 
     answers = [*every_page(client, pod), *every_download(client, pod)]
+    then = rfc3339_micro(clock())
+    client.delete("/deletePod", json=pod)
+    clock.advance(60)
+    answers += [*every_page(client, pod), client.get("/ui/pod", query_string={"uid": uid(pod), "at": then})]
     pages = "".join(unescape(answer.text) for answer in answers)
 
     assert SECRET not in pages

@@ -103,9 +103,9 @@ const draw = (figure) => {
         fill: kind === "lines" ? undefined : kind === "bars" ? line.color : `${line.color}b0`,
         width: { lines: 1.75, stack: 1, bars: 0 }[kind],
         paths: kind === "bars" ? window.uPlot.paths.bars({ size: [0.5, 24], align: index ? 1 : -1 }) : undefined,
-        dash: line.label === "Capacity" ? [6, 4] : undefined,
-        spanGaps: true,
-        points: { show: kind === "lines" && line.values.filter((value) => value !== null).length < 3 },
+        dash: ["Capacity", "Limit"].includes(line.label) ? [6, 4] : undefined,
+        spanGaps: !("gaps" in figure.dataset),
+        points: { show: kind === "lines" && line.values.filter((value) => value !== null).length < ("gaps" in figure.dataset ? 30 : 3), size: 4 },
         value: (plot, _, __, at) => {
           const value = at === null || at === undefined ? null : figure.plotLines[index].values[at];
           return value === null || value === undefined ? "" : format(value);

@@ -1,5 +1,5 @@
 // Keys, outside of form fields: `/` search, `j` and `k` next and previous row, `g` and a letter to go to a page,
-// `t` the time, `[` and `]` previous and next change, `?` this list.
+// `t` the time, `[` and `]` previous and next change.
 //
 // An element names its key by `data-key`: `data-key="g p"` is a link that `g` and then `p` opens. Rows are the links
 // with `data-row`; the focus marks the row, so that Enter opens it.

@@ -24,7 +24,7 @@ const showConnection = (isLost) => {
   const connection = document.getElementById("connection");
   if (!connection || connection.classList.contains("lost") === isLost) return;
   connection.classList.toggle("lost", isLost);
-  connection.lastChild.textContent = isLost ? "Disconnected" : "Live";
+  connection.lastChild.textContent = isLost ? "Connection lost" : "Live";
   document.dispatchEvent(new CustomEvent(isLost ? "ui:lost" : "ui:found"));
 };
 

@@ -1,4 +1,5 @@
-// Follows a log in place. Without JavaScript, the link opens it as plain text, which a browser shows as it comes in.
+// Shows the end of a log, wraps its lines at once, and follows it in place. Without JavaScript, the link opens the log
+// as plain text, which a browser shows as it comes in.
 
 const MOST_CHARACTERS = 500_000;
 
@@ -15,10 +16,24 @@ const receive = async (response, lines) => {
   }
 };
 
+const startWrapping = (lines) => {
+  const box = document.querySelector("[name=wrap]");
+  box.addEventListener("change", () => {
+    lines.classList.toggle("wrapped", box.checked);
+    const url = new URL(location.href);
+    if (box.checked) url.searchParams.set("wrap", "true");
+    else url.searchParams.delete("wrap");
+    history.replaceState(null, "", url);
+  });
+};
+
 export const startLog = () => {
   const link = document.getElementById("follow");
   const lines = document.getElementById("lines");
-  if (!link || !lines) return; // a search found no line
+  if (!lines) return; // a search found no line
+  lines.scrollTop = lines.scrollHeight;
+  startWrapping(lines);
+  if (!link) return; // a past time, or a deleted pod
   let following = null;
 
   const follow = async () => {

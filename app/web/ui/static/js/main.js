@@ -4,13 +4,17 @@ import { startClock } from "./clock.js";
 import { startCopy } from "./copy.js";
 import { startKeyboard } from "./keyboard.js";
 import { startLive } from "./live.js";
+import { startLoading } from "./loading.js";
 import { startLog } from "./log.js";
+import { startRows } from "./rows.js";
 import { startTimeControl } from "./time.js";
 
+startRows();
 startClock();
 startTimeControl();
 startKeyboard();
 startLog();
 startCopy();
 startCharts();
+startLoading();
 startLive();

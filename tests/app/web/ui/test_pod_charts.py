@@ -4,15 +4,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339_micro
 from app.runtimes import UsageLevel
-from app.web.ui.chart import chart_times, usage_charts
+from app.web.ui.pod_charts import usage_charts, usage_times
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
-from tests.app.web.ui.test_views import get
+from tests.app.web.ui.test_views import get, text
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 
@@ -33,42 +32,41 @@ def used(page: str) -> list[str]:
 
 
 def values(page: str) -> list[str]:
-    """Return the CPU in the table of values, the earliest first."""
-    return re.findall(r"\d\d:\d\d:\d\d (\S+) (?:[\d.]+Mi|none|0)(?= )", page.partition("Values, one")[2])[::-1]
+    """Return the used CPU in the table of values, the earliest first; empty where nothing ran."""
+    table = page.partition("CPU (cores), the latest first")[2].partition("Memory")[0]
+    return re.findall(r"\d\d:\d\d:\d\d (\d\S*)?", table.replace("2026-11-22 ", ""))[::-1]
 
 
-@pytest.mark.parametrize(("pods", "points"), [(1, 61), (250, 61), (500, 31), (100_000, 13)])
-def test_many_pods_have_fewer_points(pods: int, points: int) -> None:
-    times = chart_times(NOW - timedelta(hours=1), NOW, pods=pods)
+def test_a_pod_has_points_of_each_minute() -> None:
+    times = usage_times(NOW - timedelta(hours=1), NOW)
 
-    assert (times[0], times[-1], len(times)) == (NOW - timedelta(hours=1), NOW, points)
-
-
-def test_a_young_pod_has_points_each_second() -> None:
-    assert chart_times(NOW - timedelta(seconds=2), NOW) == [NOW - timedelta(seconds=n) for n in (2, 1, 0)]
-    assert chart_times(NOW, NOW) == [NOW]
+    assert (times[0], times[-1], len(times)) == (NOW - timedelta(hours=1), NOW, 61)
+    assert usage_times(NOW - timedelta(seconds=2), NOW) == [NOW - timedelta(seconds=n) for n in (2, 1, 0)]
+    assert usage_times(NOW, NOW) == [NOW]
 
 
 def test_a_limit_far_above_the_peak_is_text() -> None:
     times = [NOW, NOW + timedelta(seconds=1)]
     levels = [UsageLevel(10**8, 2**20), UsageLevel(2 * 10**8, 2**20)]
 
-    near, _ = usage_charts(times, levels, limits={"cpu": 0.8}).charts
-    far, _ = usage_charts(times, levels, limits={"cpu": 0.9}).charts
+    near, _ = usage_charts(times, levels, requests={}, limits={"cpu": 0.8})
+    far, _ = usage_charts(times, levels, requests={"cpu": 0.1}, limits={"cpu": 0.9})
 
-    assert (near.top, near.limit_y, near.line) == (1, 20, "M0 90L100 80")
-    assert (far.top, far.limit_y, far.limit) == (0.2, None, 0.9)
-    assert far.line == "M0 50L100 0"
+    assert [line.name for line in near.lines] == ["Used", "Limit"]
+    assert [line.name for line in far.lines] == ["Used", "Requested"]
+    assert far.summary == "last 200m, most 200m, requested 100m, limit 900m"
 
 
-def test_a_line_has_gaps_where_nothing_ran() -> None:
-    times = [NOW + timedelta(seconds=n) for n in range(5)]
+def test_a_time_without_containers_is_a_gap() -> None:
+    times = [NOW + timedelta(seconds=n) for n in range(3)]
     one = UsageLevel(10**9, 2**20)
 
-    cpu, _ = usage_charts(times, [one, one, None, None, one], limits={}).charts
+    cpu, memory = usage_charts(times, [one, None, one], requests={}, limits={})
+    nothing, _ = usage_charts(times, [None] * 3, requests={}, limits={"cpu": 1})
 
-    assert cpu.line == "M0 0L25 0M100 0L100 0"
-    assert cpu.area == "M0 0L25 0L25 100L0 100ZM100 0L100 0L100 100L100 100Z"
+    assert (cpu.lines[0].values, cpu.has_gaps) == ([1.0, None, 1.0], True)
+    assert memory.lines[0].values == [2**20, None, 2**20]
+    assert nothing.summary == "no container was running, limit 1"
 
 
 @on_sqlite_alone
@@ -77,12 +75,11 @@ class TestThePages:
         put_on(client, a_pod_that_uses("steps(0s:100m,30s:300m)", containers=[a_container(resources=LIMITS)]))
         clock.advance(60)
 
-        html = client.get("/ui/pod?uid=uid-of-web").text
         page = get(client, "/ui/pod", uid="uid-of-web")
 
-        assert "CPU (cores) last 300m , most 300m , limit 500m" in page
-        assert "Memory (bytes) last 64Mi , most 64Mi , limit 128Mi" in page
-        assert html.count('class="limit"') == 2
+        assert "CPU (cores) last 300m, most 300m, limit 500m" in page
+        assert "Memory last 64Mi, most 64Mi, limit 128Mi" in page
+        assert "Time Used Limit" in page
         assert values(page) == ["100m"] * 29 + ["300m"] * 31
 
     def test_a_chart_shows_earlier_usage_and_restarts(self, client: FlaskClient, clock: Clock) -> None:
@@ -99,14 +96,26 @@ class TestThePages:
         assert {"100m", "200m"} <= set(values(page))
         assert values(page) == sorted(values(page)[:-1]) + values(page)[-1:]
 
+    def test_a_chart_has_the_range_of_the_page(self, client: FlaskClient, clock: Clock) -> None:
+        put_on(client, a_pod_that_uses("ramp(0,600m,10m)"))
+        start = clock()
+        clock.advance(7200)
+
+        end = rfc3339_micro(start + timedelta(minutes=5))
+        query = {"uid": "uid-of-web", "from": rfc3339_micro(start), "to": end}
+        shown = text(client.get("/ui/pod", query_string=query))
+
+        assert values(shown)[-1] == "300m"
+        assert len(values(shown)) == 61
+
     def test_a_chart_ends_at_the_shown_time(self, client: FlaskClient, clock: Clock) -> None:
         put_on(client, a_pod_that_uses("ramp(0,600m,10m)"))
         clock.advance(300)
         then = rfc3339_micro(clock())
         clock.advance(7200)
 
-        assert "last 300m , most 300m" in get(client, "/ui/pod", uid="uid-of-web", at=then)
-        assert "last 600m , most 600m" in get(client, "/ui/pod", uid="uid-of-web")
+        assert "last 300m, most 300m" in get(client, "/ui/pod", uid="uid-of-web", at=then)
+        assert "last 600m, most 600m" in get(client, "/ui/pod", uid="uid-of-web")
         assert used(get(client, "/ui/", at=then))[0] == "300m"
 
     def test_the_node_page_sums_its_pods(self, client: FlaskClient, clock: Clock) -> None:
