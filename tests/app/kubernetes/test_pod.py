@@ -359,5 +359,5 @@ for _ in range(20):
 
 
 def test_the_first_pods_may_be_parsed_concurrently() -> None:
-    """Without the decoders that the import makes, one in two to one in fourteen processes ends by a signal."""
+    """Without the decoders that the import makes, one in 2 to one in 14 processes is killed by a signal."""
     assert subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], check=False).returncode == 0
