@@ -174,30 +174,6 @@ class PodQueries:
         with self._fleet.database.read() as connection:
             return connection.execute(select(Pod.id).where(*is_there).limit(1)).first() is not None
 
-    def largest_nodes(self, at: datetime | None = None, *, limit: int) -> Sequence[Row]:
-        """Return the nodes with the most pods that have not ended, as published last where the time is None.
-
-        Returns:
-            Rows of `node_name`, `pods`, `cpu_millicores`, `memory_bytes`.
-        """
-        source = PodStatus if at else Pod
-        pods = func.count().label("pods")
-        sums = [
-            func.coalesce(func.sum(column), 0).label(column.key)
-            for column in (source.cpu_millicores, source.memory_bytes)
-        ]
-        columns = Pod.node_name, pods, *sums
-        query = (
-            self.pods_at(at, *columns)
-            if at
-            else select(*columns).where(Pod.fleet == self._fleet.name, Pod.deleted_at.is_(None))
-        )
-        query = (
-            query.where(source.phase.not_in(ENDED)).group_by(Pod.node_name).order_by(pods.desc(), Pod.node_name)
-        )
-        with self._fleet.database.read() as connection:
-            return connection.execute(query.limit(limit)).all()
-
     def phases(self, at: datetime | None = None, *, node: str | None = None) -> Sequence[Row]:
         """Count pods: rows of `namespace`, `phase`, `pods`. Measured: 0.2 s with 50,000 pods."""
         return self._count(at, Pod.namespace, PodStatus.phase, node=node)

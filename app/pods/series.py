@@ -132,6 +132,23 @@ class PodSeries:
         self._fleet.timelines.publish_due()
         return self._count(at, "namespace")
 
+    def largest_nodes(self, at: datetime | None = None, *, limit: int) -> Sequence[Row]:
+        """Return the nodes with the most pods that have not ended at a time; at present where it is None.
+
+        Returns:
+            Rows of `node_name`, `pods`, `cpu_millicores`, `memory_bytes`.
+        """
+        self._fleet.timelines.publish_due()
+        parts = pods_in_parts(self._fleet.name, at, now=self._fleet.clock())
+        counted = union_all(*map(_counts_of_nodes, parts)).subquery().c
+        pods, *requests = (
+            cast(func.sum(counted[name]), BigInteger).label(name)
+            for name in ("pods", "cpu_millicores", "memory_bytes")
+        )
+        query = select(counted.node_name, pods, *requests).group_by(counted.node_name)
+        with self._fleet.database.read() as connection:
+            return connection.execute(query.order_by(pods.desc(), counted.node_name).limit(limit)).all()
+
     def between(self, start: datetime, end: datetime, *, last: Sample) -> Series:
         """Return the points from one time to another, of which the last is at the end.
 
@@ -224,6 +241,18 @@ def _counts(part: Part, moment: Moment) -> Select[Any]:
         func.count().label("pods"),
         *(func.coalesce(case((is_active, count)), 0).label(name) for name, count in counts.items()),
     ).group_by(*part.health_groups)
+
+
+def _counts_of_nodes(part: Part) -> Select[Any]:
+    """Return the query that counts the pods of each node that have not ended."""
+    # SQLite would follow an index of the plain column, and read the row of each pod.
+    name = func.coalesce(Pod.node_name, Pod.node_name)
+    sums = (
+        func.coalesce(func.sum(column), 0).label(column.key)
+        for column in (part.source.cpu_millicores, part.source.memory_bytes)
+    )
+    counts = part.select(name.label("node_name"), func.count().label("pods"), *sums)
+    return counts.where(part.source.phase.not_in(ENDED)).group_by(name)
 
 
 def sample_of(rows: Sequence[Row]) -> Sample:

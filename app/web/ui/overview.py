@@ -53,7 +53,7 @@ def overview() -> Response:
     capacity = services.runtime.capacity()
     limits = {name: float(parse_quantity(text)) for name, text in capacity.items()}
     is_fleet = services.queries.has_several_nodes()
-    nodes = services.queries.largest_nodes(at, limit=_MAX_NODES + 1) if is_fleet else []
+    nodes = services.series.largest_nodes(at, limit=_MAX_NODES + 1) if is_fleet else []
     namespaces: dict[str, Counter[str]] = {}
     for row in rows:
         namespaces.setdefault(row.namespace, Counter())[row.health] += row.pods

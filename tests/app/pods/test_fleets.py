@@ -1,7 +1,7 @@
 """A fleet: the pods of several nodes in one queue of writes, with one revision and one pool of addresses."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -187,6 +187,19 @@ def test_the_overview_counts_pods_by_node(fleet: Flask, make_app: MakeApp, clock
         False,
         True,
     )
+
+
+def test_the_largest_nodes_are_those_of_a_time(fleet: Flask, clock: Clock) -> None:
+    client, before = fleet.test_client(), clock()
+    clock.advance(60)
+    assert client.post("/createPod", json=a_pod("d", uid="d", nodeName="spot-1")).status_code == 200
+    assert client.delete("/deletePod", json=a_pod("a", uid="a", nodeName="spot-0")).status_code == 200
+
+    def found(at: datetime | None) -> list[tuple[str, int]]:
+        return [(row.node_name, row.pods) for row in services(fleet).series.largest_nodes(at, limit=2)]
+
+    assert found(None) == [("spot-1", 2), ("spot", 1)]
+    assert found(before) == [("spot", 1), ("spot-0", 1)]
 
 
 def test_the_page_of_the_audit_log_names_nodes(fleet: Flask) -> None:
