@@ -8,7 +8,8 @@ The rules:
 1. The times of points are multiples of the step, so that the points of a later chart are the same. A count at a
    past time does not change any more and is kept in memory.
 2. Counts are made from coarse to fine: the middle, the quarters, the eighths. Only the first may end after
-   `_BUDGET`; the points that are missing come with the next reload. Up to some thousand pods, none is missing.
+   `_BUDGET`; the points that are missing come with the next reload. Up to some thousand pods a count is cheap, and
+   none is missing.
 3. Creations and deletions are counted in an index. The time to Ready is that of at most `_SAMPLE` pods.
 
 See docs/decisions/0072-charts-from-the-record.md.
@@ -40,6 +41,8 @@ _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200,
 _MOST_POINTS = 60
 _BUDGET = 0.1
 """Seconds in which past times are counted; one is counted in any case."""
+_CHEAP = 0.01
+"""Seconds of a count after which the next one is made in any case."""
 _KEPT = 5000
 _SETTLED = timedelta(minutes=1)
 """A count is kept if its time is so long ago."""
@@ -189,7 +192,7 @@ class PodSeries:
             if moment in found:
                 continue
             began = time.monotonic()
-            if began + took >= until:
+            if took >= _CHEAP and began + took >= until:
                 break
             found[moment] = sample_of(self._count(moment))
             took = time.monotonic() - began

@@ -75,6 +75,24 @@ def test_the_last_point_is_the_present(client: FlaskClient, clock: Clock, servic
     assert [tuple(row) for row in past] == [tuple(row) for row in present]
 
 
+def without_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no count be made: it takes longer than there is time."""
+    monkeypatch.setattr(module, "_BUDGET", 0.0)
+    monkeypatch.setattr(module, "_CHEAP", 0.0)
+
+
+def test_cheap_counts_are_made_however_many(
+    client: FlaskClient, clock: Clock, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on(client, a_pod("web"))
+    start = clock()
+    clock.advance(3600)
+    monkeypatch.setattr(module, "_BUDGET", 0.0)
+    monkeypatch.setattr(module, "_CHEAP", 600.0)
+
+    assert all(point.sample for point in chart(services, start, clock()).points)
+
+
 def test_a_count_of_the_past_is_kept(
     client: FlaskClient, clock: Clock, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +100,7 @@ def test_a_count_of_the_past_is_kept(
     start = clock()
     clock.advance(3600)
     first = chart(services, start, clock())
-    monkeypatch.setattr(module, "_BUDGET", 0.0)
+    without_time(monkeypatch)
 
     again = chart(services, start, clock())
 
@@ -98,7 +116,7 @@ def test_without_time_only_the_last_point_is_known(
     put_on(client, a_pod("web"))
     start = clock()
     clock.advance(3600)
-    monkeypatch.setattr(module, "_BUDGET", 0.0)
+    without_time(monkeypatch)
 
     assert [point.time for point in chart(services, start, clock()).points if point.sample] == [clock()]
 
