@@ -26,8 +26,6 @@ ROOT = Path(__file__).parent.parent
 LIBRARIES = (
     "alembic.command",
     "flask_cors",
-    "gunicorn.app.wsgiapp",
-    "gunicorn.workers.gthread",
     "jinja2.ext",
     "msgspec.json",
     "orjson",
@@ -40,7 +38,7 @@ LIBRARIES = (
     "websockets.server",
     "yaml",
 )
-"""All but prometheus_client, which decides when it is imported where the metrics are."""
+"""All but prometheus_client and gunicorn, which read environment variables when they are imported."""
 
 Streams = tuple[int, int, int]
 

@@ -43,21 +43,22 @@ class Access(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A place in the code that calls a method of the client."""
+    """A call of a method of the client in a module; two with the same text make the same request."""
 
     file: str
-    line: int
+    text: str
 
 
-def calls_in_the_code() -> dict[Call, int]:
-    """Return every call of the client, with its last line."""
-    found = {}
+def calls_in_the_code() -> dict[Call, list[range]]:
+    """Return every call of the client, with the lines of each place that has it."""
+    found: dict[Call, list[range]] = {}
     for path in sorted((ROOT / "broker").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in VERBS:
                 owner = ast.unparse(node.func.value)
                 if owner in ("client", "self._client") and path.name != "client.py":
-                    found[Call(str(path), node.lineno)] = node.end_lineno or node.lineno
+                    lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+                    found.setdefault(Call(str(path), ast.unparse(node)), []).append(lines)
     return found
 
 
@@ -74,8 +75,8 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> set[Call]:
             caller = sys._getframe(1)
             reached.update(
                 each
-                for each, end in known.items()
-                if each.file == caller.f_code.co_filename and each.line <= caller.f_lineno <= end
+                for each, places in known.items()
+                if each.file == caller.f_code.co_filename and any(caller.f_lineno in lines for lines in places)
             )
             return original(self, *args, **kwargs)
 

@@ -80,6 +80,7 @@ def test_reports_are_listed_and_run(run: Run) -> None:
             "name": "tool-0",
             "phase": "Running",
             "reason": None,
+            "node_name": "virtual-kubelet-web",
         }
     ]
 

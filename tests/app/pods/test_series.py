@@ -76,7 +76,7 @@ def test_the_last_point_is_the_present(client: FlaskClient, clock: Clock, servic
 
 
 def without_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no count be made: it takes longer than there is time."""
+    """Leave no time for a count."""
     monkeypatch.setattr(module, "_BUDGET", 0.0)
     monkeypatch.setattr(module, "_CHEAP", 0.0)
 

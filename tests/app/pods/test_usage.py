@@ -205,7 +205,8 @@ def test_kills_because_of_memory_are_on_record(client: FlaskClient, clock: Clock
     clock.advance(120)
     found = services.audit.run_report("oom-kills", since=started, until=clock.now)
     times = [started + timedelta(seconds=seconds) for seconds in (51, 103)]
-    assert found.rows == [(time, "default", "web", pod["metadata"]["uid"], "web", "nginx:1.27") for time in times]
+    of_pod = ("default", "web", pod["metadata"]["uid"], "web", "nginx:1.27", "virtual-kubelet-web")
+    assert found.rows == [(time, *of_pod) for time in times]
 
 
 @on_sqlite_alone

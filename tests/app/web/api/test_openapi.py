@@ -22,6 +22,7 @@ RULES_THAT_NO_SCHEMA_CAN_SAY = (
     "another container of this pod has the same name",
     "metadata.uid: belongs to ",  # of another example
     "not a quantity such as",  # only of cpu and memory, in some fields
+    "previous terminated container",  # of a container that has not been restarted
     "sinceTime and sinceSeconds exclude each other",
     "].path: ",  # what a path is, and that no two are in each other's way
     "another volume of this request has the same name",
@@ -85,6 +86,8 @@ def fuzzed(share: Share) -> Iterator[Server]:
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "POST /createPods"])
 def test_the_provider_does_what_the_document_says(fuzzed: Server, contract: BaseSchema, operation: str) -> None:
     def call(case: schemathesis.Case[Any]) -> None:
+        if str(case.query.get("follow")).lower() == "true":
+            case.query["follow"] = "false"  # the log of a pod that runs does not end
         case.call_and_validate(base_url=f"http://127.0.0.1:{fuzzed.port}")
 
     schema = contract.exclude(lambda context: context.operation.label != operation)

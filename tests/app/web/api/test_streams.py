@@ -199,10 +199,13 @@ def events(server: Server) -> list[dict[str, Any]]:
 
 
 def last_event(server: Server, **wanted: object) -> dict[str, Any]:
-    """Return the last event, which is inserted after the end of a stream, when its columns have these values."""
+    """Return the last event whose columns have these values; it is inserted after the end of its stream.
+
+    That of another stream may come later, which ended before it.
+    """
 
     def found() -> dict[str, Any] | None:
-        return next((last for last in events(server)[-1:] if wanted.items() <= last.items()), None)
+        return next((event for event in reversed(events(server)) if wanted.items() <= event.items()), None)
 
     return eventually(found)
 

@@ -111,7 +111,7 @@ def test_an_update_is_shown_side_by_side(visit: Visit) -> None:
 def test_a_slow_page_shows_a_skeleton(visit: Visit) -> None:
     page = visit.go("/ui/pods")
     page.evaluate("addEventListener('click', (event) => event.preventDefault())")  # a page that never comes
-    page.get_by_role("link", name="Audit").click()
+    page.get_by_role("link", name="Audit", exact=True).click()
 
     expect(page.locator("body.loading")).to_have_count(1)
     page.evaluate("dispatchEvent(new Event('pageshow'))")
