@@ -13,6 +13,7 @@ from tests.broker.apiserver import ApiServer
 from tests.broker.certificates import Authority, server_context
 from tests.broker.cluster import Corner, corner_of
 from tests.server import Server
+from tests.stub_provider import StubProvider, providing
 
 # Python 3.11 creates an event loop on request if none was set; pytest-asyncio requests one and never closes it.
 asyncio.set_event_loop(None)
@@ -52,6 +53,13 @@ async def client(cluster: ClusterConfig) -> AsyncIterator[Client]:
     client = Client(cluster)
     yield client
     await client.close()
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubProvider]:
+    """A stand-in for a provider, with the ten endpoints and no extension."""
+    async with providing() as stub:
+        yield stub
 
 
 @pytest.fixture

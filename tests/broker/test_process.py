@@ -26,13 +26,7 @@ from tests.broker.nodes import settings_of_a_node
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT
-from tests.stub_provider import StubProvider, providing
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
+from tests.stub_provider import StubProvider
 
 
 @pytest.fixture

@@ -14,12 +14,6 @@ from tests.stub_provider import StubProvider, Ways, providing
 
 
 @pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
-
-
-@pytest.fixture
 async def provider(stub: StubProvider) -> AsyncIterator[ProviderClient]:
     provider = ProviderClient(stub.url + "/", token="s3cret", timeout=30)
     yield provider

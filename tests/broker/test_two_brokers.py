@@ -1,7 +1,6 @@
 """Two brokers with one node name: one runs the node, the other one waits."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,13 +14,7 @@ from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.pods import a_pod
-from tests.stub_provider import StubProvider, providing
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
+from tests.stub_provider import StubProvider
 
 
 @pytest.fixture(autouse=True)

@@ -9,18 +9,13 @@ from broker.fleet import member
 from broker.kubernetes.config import ClusterConfig
 from broker.node import lease
 from tests.broker.apiserver import ApiServer
+from tests.broker.fleet.stored import phase
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.pods import a_pod
-from tests.stub_provider import StubProvider, providing
+from tests.stub_provider import StubProvider
 
 DOMAIN = "fault.virtual-kubelet.io"
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +52,6 @@ def annotate(api: ApiServer, *, name: str = "spot-0", **faults: str | None) -> N
 
 def renewals(api: ApiServer, name: str) -> int:
     return len(api.requests_to("PUT", f"/leases/{name}$"))
-
-
-def phase(api: ApiServer, name: str) -> str | None:
-    pod = api.store.find("pods", name, "default")
-    return pod["status"].get("phase") if pod else None
 
 
 async def run_pod(api: ApiServer, name: str, node: str = "spot-0", **spec: Any) -> None:

@@ -1,7 +1,6 @@
 """Fleets of nodes, with the fake API server and a stub provider."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,13 @@ from broker.node_spec import METRICS_PATH
 from broker.pods import watch
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
+from tests.broker.fleet.stored import names, phase, ready
 from tests.broker.node.parts import members_of, running
 from tests.broker.nodes import dependencies_of, running_node, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.conftest import Clock
 from tests.pods import a_pod
-from tests.stub_provider import StubProvider, providing
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
-
-
-def ready(api: ApiServer, name: str) -> bool:
-    node = api.store.find("nodes", name) or {}
-    conditions = node.get("status", {}).get("conditions") or []
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-def phase(api: ApiServer, name: str) -> str | None:
-    pod = api.store.find("pods", name, "default")
-    return pod["status"].get("phase") if pod else None
-
-
-def names(api: ApiServer) -> list[str]:
-    return sorted(node["metadata"]["name"] for node in api.store.list("nodes"))
+from tests.stub_provider import StubProvider
 
 
 async def test_a_thousand_nodes_are_registered_and_renewed(

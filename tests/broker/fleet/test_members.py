@@ -1,6 +1,5 @@
 """Nodes of a fleet beside those of others, other brokers, and changes of the mind."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from broker.fleet.removal import CORDON
 from broker.kubernetes.config import ClusterConfig
 from broker.node import lease as lease_module
 from tests.broker.apiserver import ApiServer
-from tests.broker.fleet.test_fleet import names, phase, ready
+from tests.broker.fleet.stored import names, phase, ready
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.pods import a_pod
-from tests.stub_provider import StubProvider, providing
+from tests.stub_provider import StubProvider
 
 FLEET = {"fleet.virtual-kubelet.io/name": "node"}
 THEIRS: dict[str, Any] = {
@@ -23,12 +22,6 @@ THEIRS: dict[str, Any] = {
     "spec": {},
     "status": {"capacity": {"cpu": "3", "memory": "4Gi", "pods": "5"}},
 }
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
 
 
 @pytest.fixture

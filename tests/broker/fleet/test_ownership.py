@@ -1,6 +1,5 @@
 """Nodes and leases of a fleet that are, or come, in the hands of others: with the fake API server."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,14 @@ from broker.node import lease, registration
 from broker.settings import Settings
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
+from tests.broker.fleet.stored import phase, ready
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.pods import a_pod
-from tests.stub_provider import StubProvider, providing
+from tests.stub_provider import StubProvider
 
 FLEET = "fleet.virtual-kubelet.io/name"
 REFUSED = "node not registered"
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
 
 
 @pytest.fixture(autouse=True)
@@ -53,17 +47,6 @@ class FleetFile:
 @pytest.fixture
 def file(tmp_path: Path, stub: StubProvider) -> FleetFile:
     return FleetFile(tmp_path / "fleet.yaml", stub.url)
-
-
-def ready(api: ApiServer, name: str) -> bool:
-    node = api.store.find("nodes", name) or {}
-    conditions = node.get("status", {}).get("conditions") or []
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-def phase(api: ApiServer, name: str) -> str | None:
-    pod = api.store.find("pods", name, "default")
-    return pod["status"].get("phase") if pod else None
 
 
 def uid(api: ApiServer, name: str) -> str:

@@ -1,7 +1,5 @@
 """Where the fleet is described: a ConfigMap that is watched, with the fake API server."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -12,13 +10,7 @@ from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.waiting import eventually
-from tests.stub_provider import StubProvider, providing
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
+from tests.stub_provider import StubProvider
 
 
 def config_map(text: str, *, key: str = "fleet.yaml") -> Object:

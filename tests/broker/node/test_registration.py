@@ -20,16 +20,10 @@ from tests.broker.node.parts import NodeParts
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.conftest import Clock
-from tests.stub_provider import StubProvider, providing
+from tests.stub_provider import StubProvider
 
 OURS = {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSchedule"}
 THEIRS = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
 
 
 @pytest.fixture

@@ -16,13 +16,7 @@ from tests.broker.apiserver import ApiServer
 from tests.broker.node.parts import NodeParts
 from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.conftest import Clock
-from tests.stub_provider import StubProvider, providing
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    async with providing() as stub:
-        yield stub
+from tests.stub_provider import StubProvider
 
 
 @pytest.fixture

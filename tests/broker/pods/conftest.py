@@ -17,7 +17,7 @@ from broker.settings import Settings
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of
 from tests.pods import a_container
-from tests.stub_provider import StubProvider, providing
+from tests.stub_provider import StubProvider
 
 NODE = "web"
 Object = dict[str, Any]
@@ -35,13 +35,6 @@ def info() -> NodeInfo:
         ready=True,
         holds_lease=True,
     )
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StubProvider]:
-    """A provider with the ten endpoints and no extension."""
-    async with providing() as provider:
-        yield provider
 
 
 Controlling = Callable[..., AbstractAsyncContextManager[PodController]]
