@@ -111,8 +111,7 @@ def _problems(
 ) -> Iterator[tuple[int, str, str]]:
     """Yield each scalar without a value, such as the date 2026-13-45, each key that is no scalar or there twice.
 
-    YAML forbids duplicate keys, and the library ignores the first. A node that has several aliases is visited once,
-    and one that is inside itself as deep as nodes may be.
+    YAML forbids duplicate keys, and the library ignores the first. A node with several aliases is visited once.
     """
     if node is None or (id(node) in visited and len(path) <= _DEEPEST):
         return

@@ -1,5 +1,6 @@
 """Files that commands read and check: a fleet, a scenario."""
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ def read(file: Path) -> Document:
     """
     name = "stdin" if file == Path("-") else str(file)
     try:
-        content = click.get_binary_stream("stdin").read() if file == Path("-") else file.read_bytes()
+        content = sys.stdin.buffer.read() if file == Path("-") else file.read_bytes()
     except OSError as exc:
         raise ConfigurationError(f"{name}: {exc.strerror}") from None
     return Document(decode(content, name=name), name)

@@ -137,9 +137,9 @@ def _warn_of_node_without_pods(_: click.Context, __: click.Parameter, node: str 
     return node
 
 
-def node_option(help: str) -> Callable[[Decorated], Decorated]:
+def node_option(description: str) -> Callable[[Decorated], Decorated]:
     """Return the option `--node`, which filters by the node of a pod."""
-    return click.option("--node", help=help, callback=_warn_of_node_without_pods)
+    return click.option("--node", help=description, callback=_warn_of_node_without_pods)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")

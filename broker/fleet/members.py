@@ -242,7 +242,7 @@ class Members:
         log.info(f"node {done}", node=name)
 
     def _leaving(self, spec: NodeSpec) -> NodeSpec:
-        """Return a node that its pool no longer has: whether it is drained is decided by what the pool says now."""
+        """Return a node that its pool no longer has; what the pool says now decides whether it is drained."""
         return replace(spec, drain=self._drains.get(spec.pool, spec.drain))
 
     def _returning(self, name: str) -> NodeSpec | None:

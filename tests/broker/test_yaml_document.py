@@ -103,5 +103,5 @@ def test_many_aliases_take_no_time() -> None:
 
 def test_a_document_that_is_not_utf_8_has_a_line() -> None:
     assert decode("seed: ü\n".encode(), name="f.yaml") == "seed: ü\n"
-    with pytest.raises(ConfigurationError, match="^f.yaml:2: is not UTF-8$"):
+    with pytest.raises(ConfigurationError, match=r"^f\.yaml:2: is not UTF-8$"):
         decode(b"seed: 1\npools: \xff", name="f.yaml")

@@ -56,4 +56,6 @@ def test_every_file_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_invalid_settings_are_an_error() -> None:
-    assert run("check", "-", code=1, text=FILE, NODE_NAME="a.b").startswith("environment: NODE_NAME: for a fleet, ")
+    assert run("check", "-", code=1, text=FILE, NODE_NAME="a.b").startswith(
+        "environment: NODE_NAME: for a fleet, "
+    )

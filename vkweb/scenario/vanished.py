@@ -1,10 +1,10 @@
-"""The Nodes that scenarios have deleted: how each is created again, in a ConfigMap.
+r"""The Nodes that scenarios have deleted: how each is created again, in a ConfigMap.
 
 A fault is an annotation of its Node, so that it outlives the command. A Node that has vanished has none, and an
 autoscaler's is known to nobody else. What is to be created again is therefore kept in the ConfigMap
 `default/vanished-node.NAME` until the node recovers: by a later scenario, or by hand:
 
-    kubectl get configmap vanished-node.spot-3 -o jsonpath='{.data.node\\.json}' | kubectl create -f -
+    kubectl get configmap vanished-node.spot-3 -o jsonpath='{.data.node\.json}' | kubectl create -f -
 """
 
 from contextlib import suppress

@@ -232,7 +232,13 @@ def test_an_unknown_node_is_an_error_of_commands(fleet: Flask) -> None:
     shown = run(args=["node", "show", "nope"])
     assert (shown.exit_code, shown.stdout) == (1, "")
     assert 'no pod was ever on a node "nope"' in shown.stderr
-    for command in (["pods", "list"], ["pods", "top"], ["attention"], ["audit", "tail"], ["audit", "query", "node"]):
+    for command in (
+        ["pods", "list"],
+        ["pods", "top"],
+        ["attention"],
+        ["audit", "tail"],
+        ["audit", "query", "node"],
+    ):
         assert "Warning: no pod was ever on a node nope" in run(args=[*command, "--node", "nope"]).stderr
         assert run(args=[*command, "--node", "spot-0"]).stderr == ""
 
@@ -251,4 +257,6 @@ def test_the_capacity_of_a_pools_node_is_unknown(make_app: MakeApp) -> None:
     assert resources("spot-0") == {"cpu": "-", "memory": "-", "pods": "-"}
     assert resources("gpu-0") == {"cpu": "2", "nvidia.com/gpu": "1", "memory": "-", "pods": "-"}
     assert resources("spot")["cpu"] == "100"
-    assert app.test_client().get("/capacity?node=nope").get_json()["cpu"] == "100"  # the contract: each name is a node
+    assert (
+        app.test_client().get("/capacity?node=nope").get_json()["cpu"] == "100"
+    )  # the contract: each name is a node

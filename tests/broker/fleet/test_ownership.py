@@ -277,7 +277,9 @@ async def test_a_node_given_up_tells_what_it_waits_for(
             for node in ("theirs", "a-0"):
                 await run_pod(api, f"web-{node}", node)
             file.write("pools: []")
-            await eventually(lambda: {log["node"] for log in logs if "waits until" in log["event"]} == {"theirs", "a-0"})
+            await eventually(
+                lambda: {log["node"] for log in logs if "waits until" in log["event"]} == {"theirs", "a-0"}
+            )
             assert broker.nodes["theirs"].holds_lease
             await api.until(lambda: not holder(api, "theirs"))  # another broker takes it on at once
     assert {log["pods"] for log in logs if "waits until" in log["event"]} == {1}

@@ -109,7 +109,11 @@ def test_an_error_names_line_and_field(line: str, told: str) -> None:
             "pools[0].labels.fleet.virtual-kubelet.io/pool: is set by the broker",
         ),
         (
-            ["- {name: a, count: 1, taints: [", "  {key: a, effect: NoExecute},", "  {key: a, effect: NoExecute}]}"],
+            [
+                "- {name: a, count: 1, taints: [",
+                "  {key: a, effect: NoExecute},",
+                "  {key: a, effect: NoExecute}]}",
+            ],
             "pools[0].taints[1]: an earlier taint has the same key and effect",
         ),
     ],

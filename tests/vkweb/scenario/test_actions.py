@@ -153,7 +153,9 @@ async def test_a_later_play_recovers_vanished_nodes(nodes: Nodes, api: ApiServer
     assert await later.known() == {"spot-0": gone, "spot-1": gone}
     (kept, _) = api.store.list("configmaps")
     assert kept["metadata"]["name"] == "vanished-node.spot-0"
-    api.store.create("nodes", {**api.store.get("nodes", "real"), "metadata": json_node(kept)["metadata"]})  # restarted
+    api.store.create(
+        "nodes", {**api.store.get("nodes", "real"), "metadata": json_node(kept)["metadata"]}
+    )  # restarted
     await later.forget_returned()
     assert await recovered(later, "spot-1") == {}
     assert await later.known() == {"spot-0": KnownNode("spot"), "spot-1": KnownNode("spot")}
