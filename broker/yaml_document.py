@@ -16,7 +16,7 @@ Part = str | int
 _ABSENT = ("missing", "union_tag_not_found")
 """Errors of fields that are not in the document."""
 _DEEPEST = 50
-_MERGE = "tag:yaml.org,2002:merge"
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _MESSAGES = {
     "missing": "must be set",
     "union_tag_not_found": "must be set",
@@ -100,7 +100,7 @@ def _syntax_error(name: str, text: str, error: yaml.YAMLError) -> str:
     """Return the error of a document that is not YAML."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
-        return f"{name}:{line}: the character #x{ord(error.character):04x} is not allowed"
+        return f"{name}:{line}: the character #x{error.character:04x} is not allowed"
     mark = getattr(error, "problem_mark", None)
     message = getattr(error, "problem", None) or str(error)
     return f"{name}:{mark.line + 1 if mark else 1}: {' '.join(message.split())}"
@@ -109,7 +109,7 @@ def _syntax_error(name: str, text: str, error: yaml.YAMLError) -> str:
 def _problems(
     node: yaml.Node | None, visited: set[int], path: tuple[Part, ...] = ()
 ) -> Iterator[tuple[int, str, str]]:
-    """Yield each scalar without a value, such as the date 2026-13-45, each key that is no scalar or there twice.
+    """Yield each scalar without a value, such as the date 2026-13-45, each key that is no text or there twice.
 
     YAML forbids duplicate keys, and the library ignores the first. A node with several aliases is visited once.
     """
@@ -119,14 +119,14 @@ def _problems(
     if len(path) > _DEEPEST:
         yield line, _path(path[:3]), "is nested too deeply"
     elif isinstance(node, yaml.ScalarNode):
-        if _constructed(node) is None:
+        if not _has_value(node):
             yield line, _path(path), "is not a value of its type; quote a text"
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             at = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode) or _constructed(key) is None:
-                yield at, _path(path), "has a key that is not a text"
+            if key.tag not in (_TEXT, _MERGE):
+                yield at, _path(path), "has a key that is not a text; quote it"
                 continue
             if key.value in seen:
                 yield at, _path([*path, key.value]), "is there twice"
@@ -138,14 +138,13 @@ def _problems(
     visited.add(id(node))
 
 
-def _constructed(node: yaml.ScalarNode) -> str | None:
-    """Return the value of a scalar as a text; None where it has none, such as the date 2026-13-45."""
-    if node.tag == _MERGE:
-        return str(node.value)
+def _has_value(node: yaml.ScalarNode) -> bool:
+    """Return whether a scalar has a value of its type; the date 2026-13-45 has none."""
     try:
-        return str(yaml.constructor.SafeConstructor().construct_object(node))
+        yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, OverflowError, yaml.YAMLError):
-        return None
+        return False
+    return True
 
 
 def _follows(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> bool:
@@ -194,7 +193,7 @@ def _child(node: yaml.Node | None, part: Part) -> tuple[yaml.Node, int] | None:
     """Return a part of a node and its line; None where the node has no such part."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if str(part) in (key.value, _constructed(key)):
+            if key.value == str(part):
                 return value, key.start_mark.line + 1
         merged = [value for key, value in node.value if key.tag == _MERGE]
         return next(filter(None, (_child(value, part) for value in merged)), None)

@@ -92,7 +92,7 @@ class Player:
         if entry.is_empty:
             return
         step = self._scenario.steps[entry.step - 1] if entry.step else None
-        errors = await self._cluster.apply(entry, step)
+        errors = await self._cluster.apply(entry, step) if entry.nodes else {}
         await self._record(Outcome(entry, errors))
         drain = _drain_of(entry, step)
         if drain is not None and entry.nodes:
