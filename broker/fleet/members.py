@@ -209,6 +209,8 @@ class Members:
     async def _take_away(self, name: str) -> None:
         """Remove a node in order: drain it, stop it, delete it, and wait until its pods are gone."""
         member = self._members[name]
+        if member.info.holds_lease:
+            await self._controller.listed.wait()  # after a restart, its pods are not known yet
         if member.spec.drain and not await self._removal.drain(
             name, unless=lambda: name in self._wanted, wanted=lambda: member.spec.drain
         ):

@@ -299,6 +299,19 @@ async def test_a_stop_releases_nodes_that_are_drained(
     assert not ready(api, "a-0")
 
 
+async def test_pods_are_listed_before_a_node_is_removed(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write("pools: [{name: a, count: 1, drain: true}]")
+    async with running_node(file.settings, cluster):
+        await run_pod(api, "web", "a-0")
+    file.write("pools: []")
+    with api.failing(503, method="GET", path="/api/v1/pods$", times=2):
+        async with running_node(file.settings, cluster):
+            await api.until(lambda: not uid(api, "a-0"))
+    assert api.requests_to("POST", "eviction")
+
+
 @pytest.mark.parametrize("drained_by", ["this broker", "an earlier broker"])
 async def test_a_pool_may_end_its_drains(
     api: ApiServer, cluster: ClusterConfig, file: FleetFile, drained_by: str
