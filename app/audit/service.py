@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Generator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import func, select, true
+from sqlalchemy import Connection, func, not_, or_, select, true, tuple_
 
 from app.audit import hash_chain as chain
 from app.audit.hash_chain import Verification
@@ -15,9 +15,13 @@ from app.core.errors import InvalidRequest
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import AuditEvent
+from app.db.statement import Row
+from app.db.text_search import Contains
 
-_ROWS_A_CHUNK = 500
+_ROWS_PER_CHUNK = 500
+_SEARCHED_EVENTS = 50_000
 _EVENTS = AuditEvent.__table__
+_NEWEST_FIRST = AuditEvent.at.desc(), AuditEvent.id.desc()
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +31,10 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
         since: the earliest time, inclusive.
         until: the latest time, exclusive.
         outcome: `done` or `refused`.
-        node: the name of the node.
         after: the ID after which events match.
+        node: the name of the node.
+        who: a part of the user agent or the address of the client.
+        what: a part of the change, such as the name of a field.
     """
 
     since: datetime | None = None
@@ -40,6 +46,20 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
     after: int | None = None
     node: str | None = None
+    who: str | None = None
+    what: str | None = None
+
+    @property
+    def is_search(self) -> bool:
+        """Whether events must be read to find those that match: neither a name nor a time alone selects them."""
+        return self.name is None and msgspec.structs.replace(self, since=None, until=None) != AuditFilter()
+
+
+class EventPage(NamedTuple):
+    """Audit events by column, and the ID behind which the next page begins; None on the last page."""
+
+    events: list[dict[str, Any]]
+    after: int | None
 
 
 class AuditLog:
@@ -50,12 +70,20 @@ class AuditLog:
         self._fleet_name = settings.node_name
         self._clock = clock
 
-    def events(self, which: AuditFilter) -> Generator[dict[str, Any], None, None]:
-        """Yield the matching events by column, oldest first; rows are fetched while they are consumed."""
-        query = select(_EVENTS).where(*self._conditions(which)).order_by(AuditEvent.id)
+    def events(
+        self, which: AuditFilter, *, at: datetime | None = None, newest_first: bool = False
+    ) -> Generator[dict[str, Any], None, None]:
+        """Yield the matching events by column, oldest first; rows are fetched while they are consumed.
+
+        Args:
+            at: only the events up to this time, inclusive; all where None.
+            newest_first: yield the newest first.
+        """
+        query = select(_EVENTS).where(*self._conditions(which, at))
+        query = query.order_by(*_NEWEST_FIRST) if newest_first else query.order_by(AuditEvent.id)
         with (
             self._database.read(streaming=True) as connection,
-            connection.execute(query, execution_options={"yield_per": _ROWS_A_CHUNK}) as rows,
+            connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
         ):
             yield from (row._asdict() for row in rows)
 
@@ -64,6 +92,33 @@ class AuditLog:
         query = select(_EVENTS).where(*self._conditions(which)).order_by(AuditEvent.id.desc()).limit(count)
         with self._database.read() as connection:
             return [row._asdict() for row in reversed(connection.execute(query).all())]
+
+    def page(
+        self, which: AuditFilter, *, at: datetime | None = None, after: int | None = None, limit: int = 100
+    ) -> EventPage:
+        """Return a page of the matching events up to a time, inclusive, the newest first.
+
+        A search looks at `_SEARCHED_EVENTS` events at most; `after` is then the last of them.
+
+        Args:
+            after: the `after` of the previous page; the first page where None.
+
+        Raises:
+            InvalidRequest: no event has the ID `after`.
+        """
+        query = select(_EVENTS).where(*self._conditions(which, at)).order_by(*_NEWEST_FIRST).limit(limit + 1)
+        key = tuple_(AuditEvent.at, AuditEvent.id)
+        with self._database.read() as connection:
+            first = None if after is None else _key(connection, after)
+            last = self._last_searched(connection, at, first) if which.is_search else None
+            if first:
+                query = query.where(key < tuple(first))
+            if last:
+                query = query.where(key >= tuple(last))
+            events = [row._asdict() for row in connection.execute(query)]
+        if len(events) > limit:
+            return EventPage(events[:limit], events[limit - 1]["id"])
+        return EventPage(events, last.id if last else None)
 
     def count(self, which: AuditFilter) -> int:
         """Return the number of matching events."""
@@ -99,14 +154,37 @@ class AuditLog:
             raise InvalidRequest("must not be in the future", field="before")
         return Retention(self._database, fleet=self._fleet_name, before=before)
 
-    def _conditions(self, which: AuditFilter) -> list[Any]:
+    def _last_searched(self, connection: Connection, at: datetime | None, first: Row | None) -> Row | None:
+        """Return the key of the last event that a search behind a key looks at; None if it looks at all."""
+        query = select(AuditEvent.at, AuditEvent.id).where(AuditEvent.fleet == self._fleet_name)
+        if at:
+            query = query.where(AuditEvent.at <= at)
+        if first:
+            query = query.where(tuple_(AuditEvent.at, AuditEvent.id) < tuple(first))
+        query = query.order_by(*_NEWEST_FIRST).offset(_SEARCHED_EVENTS - 1).limit(1)
+        return connection.execute(query).first()
+
+    def _conditions(self, which: AuditFilter, at: datetime | None = None) -> list[Any]:
         columns = {name: getattr(which, name) for name in ("namespace", "name", "uid", "verb")}
+        refused = AuditEvent.is_refused()
+        clients = AuditEvent.user_agent, AuditEvent.address
         return [
             AuditEvent.fleet == self._fleet_name,
             *(_EVENTS.c[name] == value for name, value in columns.items() if value is not None),
+            AuditEvent.at <= at if at else true(),
             AuditEvent.at >= which.since if which.since else true(),
             AuditEvent.at < which.until if which.until else true(),
             AuditEvent.id > which.after if which.after is not None else true(),
             AuditEvent.node() == which.node if which.node else true(),
-            (AuditEvent.code < 400) == (which.outcome == "done") if which.outcome else true(),
+            (refused if which.outcome == "refused" else not_(refused)) if which.outcome else true(),
+            or_(*(Contains(column, which.who) for column in clients)) if which.who else true(),
+            Contains(AuditEvent.change, which.what) if which.what else true(),
         ]
+
+
+def _key(connection: Connection, event_id: int) -> Row:
+    """Return the time and the ID of an event."""
+    row = connection.execute(select(AuditEvent.at, AuditEvent.id).where(AuditEvent.id == event_id)).one_or_none()
+    if row is None:
+        raise InvalidRequest("names no row: begin with the first page", field="after")
+    return row

@@ -10,43 +10,27 @@ status at T is therefore the last row with `effective_at <= T`. Every read of th
 * A read of the present ignores the clock where the row is newer than the clock. A pod that another process has
   just written may be dated some milliseconds ahead of this process's clock and must not be hidden.
 
-A time of None means the present in every method. Pages are keyset pages: each begins behind the last row of the
-previous one, so the thousandth page costs as much as the first.
+A time of None means the present in every method.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Connection,
-    Select,
-    and_,
-    case,
-    func,
-    or_,
-    select,
-    tuple_,
-    type_coerce,
-)
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, func, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from app.core.errors import InvalidRequest, NotFound
-from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
+from app.core.errors import NotFound
+from app.db.models import Pod, PodStatus, UtcDateTime
 from app.db.statement import Row
-from app.db.text_search import Contains
 from app.kubernetes.printer import PodOutline
 from app.pods.context import FleetContext
 from app.pods.explain import StatusInterval
 
 MAX_STATUSES = 100
 _MAX_NAMESAKES = 10
-_SEARCHED_EVENTS = 50_000
-_ROWS_PER_CHUNK = 500
 ENDED = ("Succeeded", "Failed")
 """The phases of pods that use nothing more."""
 
@@ -81,35 +65,6 @@ def existed_at(at: datetime) -> ColumnElement[bool]:
     )
 
 
-class EventFilter(NamedTuple):
-    """Conditions on audit events; None matches every event.
-
-    Attributes:
-        refused: only requests that were refused.
-        node: the name of the node.
-        who: a part of the user agent or the address of the client.
-        what: a part of the change, such as the name of a field.
-        since: the earliest time.
-    """
-
-    namespace: str | None = None
-    name: str | None = None
-    uid: str | None = None
-    verb: str | None = None
-    refused: bool = False
-    node: str | None = None
-    who: str | None = None
-    what: str | None = None
-    since: datetime | None = None
-
-
-class Page(NamedTuple):
-    """Rows, and the ID after which the next page begins; None on the last page."""
-
-    rows: Sequence[Row]
-    after: int | None
-
-
 class NodeUsage(NamedTuple):
     """The number of pods that have not ended (neither Succeeded nor Failed), and the sum of their requests."""
 
@@ -119,7 +74,7 @@ class NodeUsage(NamedTuple):
 
 
 class PodQueries:
-    """Queries over the pods and the audit log of one fleet. Every method may raise `DatabaseUnavailable`."""
+    """Queries over the pods of one fleet. Every method may raise `DatabaseUnavailable`."""
 
     def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
@@ -260,88 +215,3 @@ class PodQueries:
         )
         with self._fleet.database.read() as connection:
             return connection.execute(query).all()
-
-    def events(
-        self, wanted: EventFilter, *, at: datetime | None = None, after: int | None = None, limit: int = 100
-    ) -> Page:
-        """Return a page of the audit events up to a time, the newest first.
-
-        A search looks at `_SEARCHED_EVENTS` events at most; `after` is then the last of them.
-
-        Raises:
-            InvalidRequest: no event has the ID `after`.
-        """
-        query, keys = self._events(wanted, at), (AuditEvent.at, AuditEvent.id)
-        is_search = not wanted.name and wanted._replace(since=None) != EventFilter()
-        with self._fleet.database.read() as connection:
-            last = self._last_searched(connection, at, after=after) if is_search else None
-            if last:
-                query = query.where(tuple_(*keys) >= tuple(last))
-            page = _page(connection, query, keys, after=after, limit=limit, descending=True)
-        return page if page.after or not last else page._replace(after=last.id)
-
-    def stream_events(self, wanted: EventFilter, *, at: datetime | None = None) -> Generator[Row, None, None]:
-        """Yield the audit events up to a time, the newest first, while they are read."""
-        query = self._events(wanted, at).order_by(AuditEvent.at.desc(), AuditEvent.id.desc())
-        with (
-            self._fleet.database.read(streaming=True) as connection,
-            connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
-        ):
-            yield from rows
-
-    def _last_searched(self, connection: Connection, at: datetime | None, *, after: int | None) -> Row | None:
-        """Return the key of the last event that a search looks at; None if it looks at all."""
-        keys = (AuditEvent.at, AuditEvent.id)
-        query = select(*keys).where(AuditEvent.fleet == self._fleet.name)
-        if at:
-            query = query.where(AuditEvent.at <= at)
-        if after is not None and (
-            first := connection.execute(select(*keys).where(AuditEvent.id == after)).first()
-        ):
-            query = query.where(tuple_(*keys) < tuple(first))
-        query = query.order_by(*(key.desc() for key in keys)).offset(_SEARCHED_EVENTS - 1).limit(1)
-        return connection.execute(query).first()
-
-    def _events(self, wanted: EventFilter, at: datetime | None) -> Select[Any]:
-        query = select(AuditEvent.__table__).where(AuditEvent.fleet == self._fleet.name)
-        for column, value in (
-            (AuditEvent.namespace, wanted.namespace),
-            (AuditEvent.name, wanted.name),
-            (AuditEvent.uid, wanted.uid),
-            (AuditEvent.verb, wanted.verb),
-        ):
-            if value:
-                query = query.where(column == value)
-        if wanted.refused:
-            query = query.where(AuditEvent.is_refused())
-        if wanted.node:
-            query = query.where(AuditEvent.node() == wanted.node)
-        if wanted.who:
-            query = query.where(
-                or_(*(Contains(x, wanted.who) for x in (AuditEvent.user_agent, AuditEvent.address)))
-            )
-        if wanted.what:
-            query = query.where(Contains(AuditEvent.change, wanted.what))
-        if wanted.since:
-            query = query.where(AuditEvent.at >= wanted.since)
-        return query.where(AuditEvent.at <= at) if at else query
-
-
-def _page(
-    connection: Connection,
-    query: Select[Any],
-    keys: tuple[Any, ...],
-    *,
-    after: int | None,
-    limit: int,
-    descending: bool,
-) -> Page:
-    """Return a page of a query's rows, ordered by columns of which the last is the ID."""
-    if after is not None:
-        last = connection.execute(select(*keys).where(keys[-1] == after)).one_or_none()
-        if last is None:
-            raise InvalidRequest("names no row: begin with the first page", field="after")
-        query = query.where(tuple_(*keys) < tuple(last) if descending else tuple_(*keys) > tuple(last))
-    order = [key.desc() if descending else key for key in keys]
-    rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
-    return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)

@@ -3,15 +3,15 @@
 import csv
 import io
 from collections.abc import Generator, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
 
 from app.audit import Verb
 from app.audit.hash_chain import digest
+from app.audit.service import AuditFilter
 from app.core.timestamps import rfc3339_micro
-from app.db.statement import Row
-from app.pods.queries import EventFilter
 from app.services import get_services
 from app.web.query import Blank, Flag, RowId
 from app.web.responses import Response, streaming_response
@@ -24,6 +24,7 @@ _EXPORTED = (
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_PER_CHUNK = 500
+Event = dict[str, Any]
 Text = Annotated[str | None, Blank]
 
 
@@ -40,16 +41,16 @@ class AuditQuery(PageQuery):
     after: RowId = None
 
     @property
-    def wanted(self) -> EventFilter:
+    def wanted(self) -> AuditFilter:
         """The filters."""
-        return EventFilter(
+        return AuditFilter(
             namespace=self.namespace,
             name=self.name,
             node=self.node,
             verb=self.verb,
             who=self.who,
             what=self.what,
-            refused=self.refused,
+            outcome="refused" if self.refused else None,
             since=self.shown.start,
         )
 
@@ -68,11 +69,11 @@ def audit() -> Response:
     return render(
         "audit.html",
         query=query,
-        is_filtered=query.wanted != EventFilter(),
+        is_filtered=query.wanted != AuditFilter(),
         events=events,
         after=after,
         verbs=get_args(Verb),
-        chain=_chain([row for row, _ in events]),
+        chain=_chain([event for event, _ in events]),
     )
 
 
@@ -80,38 +81,37 @@ def audit() -> Response:
 def export() -> Response:
     """Return all matching write requests, newest first, as CSV or JSON Lines."""
     query = ExportQuery.from_request()
-    rows = get_services().queries.stream_events(query.wanted, at=query.moment)
+    events = get_services().audit.events(query.wanted, at=query.moment, newest_first=True)
     if query.format == "csv":
-        response = streaming_response(_csv(rows), content_type="text/csv; charset=utf-8")
+        response = streaming_response(_csv(events), content_type="text/csv; charset=utf-8")
     else:
-        response = streaming_response(_json_lines(rows), content_type="application/jsonl")
+        response = streaming_response(_json_lines(events), content_type="application/jsonl")
     response.headers.set("Content-Disposition", "attachment", filename=f"audit.{query.format}")
     return response
 
 
-def _chain(rows: Sequence[Row]) -> dict[str, Any]:
+def _chain(events: Sequence[Event]) -> dict[str, Any]:
     """Return whether the hash chain is kept, and which events of a page were changed."""
-    hashed = [row for row in rows if row.hash is not None]
-    changed = [row.id for row in hashed if row.hash != digest(row.previous_hash, row._mapping)]
+    hashed = [event for event in events if event["hash"] is not None]
+    changed = [event["id"] for event in hashed if event["hash"] != digest(event["previous_hash"], event)]
     return {"is_kept": get_services().settings.audit_hash_chain, "hashed": len(hashed), "changed": changed}
 
 
-def _exported(row: Row) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in _EXPORTED}
-    return {**values, "at": rfc3339_micro(row.at)}
+def _exported(event: Event) -> dict[str, Any]:
+    return {**{name: event[name] for name in _EXPORTED}, "at": rfc3339_micro(event["at"])}
 
 
-def _json_lines(rows: Generator[Row, None, None]) -> Generator[bytes, None, None]:
-    for chunk in _chunks(rows):
-        values = ({**row, "change": orjson.loads(row["change"] or "{}")} for row in map(_exported, chunk))
+def _json_lines(events: Generator[Event, None, None]) -> Generator[bytes, None, None]:
+    for chunk in _chunks(events):
+        values = ({**event, "change": orjson.loads(event["change"] or "{}")} for event in map(_exported, chunk))
         yield b"".join(orjson.dumps(value) + b"\n" for value in values)
 
 
-def _csv(rows: Generator[Row, None, None]) -> Generator[str, None, None]:
+def _csv(events: Generator[Event, None, None]) -> Generator[str, None, None]:
     yield ",".join(_EXPORTED) + "\r\n"
-    for chunk in _chunks(rows):
+    for chunk in _chunks(events):
         text = io.StringIO()
-        csv.writer(text).writerows([[_cell(value) for value in _exported(row).values()] for row in chunk])
+        csv.writer(text).writerows([[_cell(value) for value in _exported(event).values()] for event in chunk])
         yield text.getvalue()
 
 
@@ -120,12 +120,6 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _chunks(rows: Generator[Row, None, None]) -> Generator[list[Row], None, None]:
-    chunk: list[Row] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == _ROWS_PER_CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+def _chunks(events: Generator[Event, None, None]) -> Generator[list[Event], None, None]:
+    while chunk := list(islice(events, _ROWS_PER_CHUNK)):
         yield chunk

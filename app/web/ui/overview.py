@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from app.audit.service import AuditFilter
 from app.core.quantity import parse_quantity
-from app.pods.queries import EventFilter
 from app.pods.series import HEALTHS, Sample, Series, sample_of
 from app.runtimes import UsageLevel
 from app.services import get_services
@@ -83,7 +83,7 @@ def overview() -> Response:
         addresses=services.runtime.addresses(),
         conditions=services.node_conditions(),
         condition_health=node_condition_health,
-        events=events_page(EventFilter(), at, limit=_LATEST_EVENTS)[0],
+        events=events_page(AuditFilter(), at, limit=_LATEST_EVENTS)[0],
     )
 
 

@@ -10,9 +10,8 @@ import orjson
 from flask import Blueprint, abort, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
+from app.audit.service import AuditFilter
 from app.core.errors import ProviderError
-from app.db.statement import Row
-from app.pods.queries import EventFilter
 from app.services import get_services
 from app.web.errors import RETRY_AFTER_SECONDS, status_code
 from app.web.responses import Response, html_response, set_security_headers
@@ -47,11 +46,11 @@ def render(template: str, *, code: int = 200, **context: Any) -> Response:
 
 
 def events_page(
-    wanted: EventFilter, at: datetime | None, *, after: int | None = None, limit: int
-) -> tuple[list[tuple[Row, dict[str, Any]]], int | None]:
+    wanted: AuditFilter, at: datetime | None, *, after: int | None = None, limit: int
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], int | None]:
     """Return a page of audit events, each with its decoded change, and the ID after which the next page begins."""
-    found = get_services().queries.events(wanted, at=at, after=after, limit=limit)
-    return [(row, orjson.loads(row.change or "{}")) for row in found.rows], found.after
+    found = get_services().audit.page(wanted, at=at, after=after, limit=limit)
+    return [(event, orjson.loads(event["change"] or "{}")) for event in found.events], found.after
 
 
 def make_url(endpoint: str, query: Mapping[str, object], **values: Any) -> str:

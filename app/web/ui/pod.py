@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import orjson
 import yaml
 
+from app.audit.service import AuditFilter
 from app.core.errors import InvalidRequest, NotFound
 from app.db.statement import Row
 from app.kubernetes.pod import Manifest
@@ -14,7 +15,7 @@ from app.kubernetes.resources import pod_limits, pod_requests
 from app.pods.explain import PodHistory, explain
 from app.pods.headline import headline
 from app.pods.logs import LogOptions
-from app.pods.queries import MAX_STATUSES, EventFilter
+from app.pods.queries import MAX_STATUSES
 from app.services import get_services
 from app.web.api.logs import log_response
 from app.web.query import Blank, Flag, Name
@@ -68,7 +69,7 @@ def pod() -> Response:
     listed = entries[: begun + MAX_SCHEDULED]
     drawn = lanes(entries, at=shown_at)
     used = get_services().usage.sentences(record.uid, at=shown_at)
-    wanted = EventFilter(namespace=record.namespace, name=record.name, uid=record.uid)
+    wanted = AuditFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return render(
         "pod.html",
         record=record,

@@ -12,7 +12,6 @@ from app.audit.service import AuditFilter
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
 from app.pods.pod_list import PodFilter
-from app.pods.queries import EventFilter
 from app.services import Services
 from tests.app.web.conftest import rows
 from tests.conftest import Clock, MakeApp
@@ -102,7 +101,7 @@ def test_events_have_the_node_of_their_pod(fleet: Flask, database: Database) -> 
 
     assert verbs("spot-0") == [("create", 200), ("update", 200), ("delete", 200), ("delete", 404)]
     assert verbs("spot") == [("create", 200)]
-    assert len(services(fleet).queries.events(EventFilter(node="spot-1")).rows) == 1
+    assert len(services(fleet).audit.page(AuditFilter(node="spot-1")).events) == 1
     assert [event["node_name"] for event in rows(database, AuditEvent)] == [
         "spot-0",
         "spot-1",
@@ -224,7 +223,7 @@ def test_fleets_in_a_database_may_share_node_names(make_app: MakeApp) -> None:
         assert services(app).history.revision() == 1
     assert north.test_client().delete("/deletePod", json=a_pod(uid="the-same")).status_code == 200
     assert (nodes(north), nodes(south)) == ({}, {"web-0": "spot-0"})
-    assert len(services(south).queries.events(EventFilter(node="spot-0")).rows) == 1
+    assert len(services(south).audit.page(AuditFilter(node="spot-0")).events) == 1
 
 
 def test_an_unknown_node_is_an_error_of_commands(fleet: Flask) -> None:

@@ -1,4 +1,4 @@
-"""Queries of the present and of past times: numbers and pages of pods, the audit log."""
+"""Queries of the present and of past times: numbers of pods, and the rows of one."""
 
 from collections import Counter
 from datetime import datetime
@@ -8,9 +8,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.audit.service import AuditFilter
 from app.core.errors import NotFound
-from app.pods.queries import EventFilter, PodQueries
-from tests.app.web.conftest import change, put_on
+from app.pods.queries import PodQueries
+from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.query_plans import query_plans
@@ -88,33 +89,9 @@ def test_the_page_of_a_pod_reads_no_others(client: FlaskClient, app: Flask, inve
     pod = put_on(client, a_pod("web"))["metadata"]
     with query_plans(app.extensions["services"].database) as queries:
         inventory.namesakes(inventory.pod(pod["uid"]))
-        inventory.events(EventFilter(namespace="default", name="web", uid=pod["uid"]))
+        app.extensions["services"].audit.page(AuditFilter(namespace="default", name="web", uid=pod["uid"]))
 
     plans = "\n".join(plan for _, plan in queries)
     assert "pods USING INDEX ix_pods_name (fleet=? AND namespace=? AND name=?)" in plans
     assert "audit_events USING INDEX ix_audit_events_pod (fleet=? AND namespace=? AND name=?)" in plans
     assert "TEMP B-TREE" not in plans
-
-
-class TestTheAudit:
-    def test_is_told_from_the_newest_on(self, client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
-        pod = put_on(client, a_pod("web"))
-        clock.advance(1)
-        change(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})
-        later = clock()
-        clock.advance(1)
-        put_on(client, a_pod("other", namespace="b"))
-        client.delete("/deletePod", json=a_pod("web"))
-        client.delete("/deletePod", json=pod)
-
-        def verbs(wanted: EventFilter = EventFilter(), **more: Any) -> list[str]:  # noqa: B008 - it does not change
-            return [row.verb for row in inventory.events(wanted, **more).rows]
-
-        assert verbs() == ["delete", "delete", "create", "update", "create"]
-        assert verbs(at=later) == ["update", "create"]
-        assert verbs(EventFilter(namespace="b")) == ["create"]
-        assert verbs(EventFilter(verb="delete")) == ["delete", "delete"]
-        assert verbs(EventFilter(verb="delete", refused=True)) == ["delete"]
-        assert verbs(EventFilter(uid=pod["metadata"]["uid"])) == ["delete", "update", "create"]
-        page = inventory.events(EventFilter(), limit=3)
-        assert [row.verb for row in inventory.events(EventFilter(), after=page.after).rows] == ["update", "create"]
