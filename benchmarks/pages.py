@@ -4,7 +4,8 @@ A new database is filled first: the provider records some pods of each kind, and
 other names, spread over two hours, with a tenth more that were deleted. Then each page is requested in this
 process, without network or browser: every filter and order of the present and of half an hour ago, and the
 first rows of exports. A cell is the median over the rounds; `first` is the wall time of the first round, in which
-nothing is kept in memory; then the points of the charts are counted. `--keep FILE` keeps the database, and measures it again if it is there.
+nothing is kept in memory; then the points of the charts are counted. `--keep FILE` keeps the database, and
+measures it again if it is there.
 """
 
 import argparse
