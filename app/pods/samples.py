@@ -101,7 +101,7 @@ class KeptSamples:
         return kept
 
     def _make_later(self, times: list[datetime]) -> None:
-        """Let a thread count at these times, in place of those of an earlier chart."""
+        """Count at these times in a thread, in place of those of an earlier chart."""
         with self._lock:
             self._wanted = times
             if not (self._thread and self._thread.is_alive()):
