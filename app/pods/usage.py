@@ -78,7 +78,7 @@ _Known = tuple[Any, PodUsage | None]
 
 
 class _RunningPod(NamedTuple):
-    """What is read of a pod at each request, as long as its status is the same.
+    """A pod and its running containers, the same until its status changes.
 
     Attributes:
         version: of the pod, and the start time of its status.

@@ -40,7 +40,7 @@ class _Container(NamedTuple):
 
 
 class PodSeries:
-    """What the series of a pod have until the pod changes.
+    """Labels and limits of the series of a pod, the same until the pod changes.
 
     Args:
         pod: the pod in Kubernetes.
