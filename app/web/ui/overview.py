@@ -67,6 +67,8 @@ def overview() -> Response:
         sample=sample,
         # The broker knows how many nodes there are and what each of them has.
         charts=overview_charts(series, used=_used(series, sample, start, end), limits={} if is_fleet else limits),
+        points=len(series.points),
+        uncounted=sum(point.sample is None for point in series.points),
         is_fleet=is_fleet,
         nodes=nodes[:_MAX_NODES],
         has_more_nodes=len(nodes) > _MAX_NODES,

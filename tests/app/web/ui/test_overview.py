@@ -141,3 +141,18 @@ def test_a_crashing_container_is_as_red_as_its_pod(client: FlaskClient, clock: C
 
     assert page.count('<span class="badge failing">CrashLoopBackOff</span>') >= 2
     assert '<li class="card failing">' in page
+
+
+def test_points_that_are_missing_are_told(
+    client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on(client, a_pod("web"))
+    clock.advance(3600)
+    told = "points are not counted yet: lines join the others."
+    monkeypatch.setattr(series, "_BUDGET", 0.0)
+    monkeypatch.setattr(series, "_CHEAP", 0.0)
+
+    assert f"58 of 60 {told}" in get(client, "/ui/")
+    monkeypatch.undo()
+    monkeypatch.setattr(series, "_BUDGET", 600.0)
+    assert told not in get(client, "/ui/")
