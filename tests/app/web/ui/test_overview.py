@@ -152,7 +152,7 @@ def test_points_that_are_missing_are_told(
     monkeypatch.setattr(series, "_BUDGET", 0.0)
     monkeypatch.setattr(series, "_CHEAP", 0.0)
 
-    assert f"58 of 60 {told}" in get(client, "/ui/")
+    assert f"60 of 61 {told}" in get(client, "/ui/")
     monkeypatch.undo()
     monkeypatch.setattr(series, "_BUDGET", 600.0)
     assert told not in get(client, "/ui/")
