@@ -16,7 +16,6 @@ from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import Run
 from tests.waiting import eventually
 
-UNTIL_TOLD = "while [ ! -e {path} ]; do sleep 0.02; done"
 PREFIX = "slurm.virtual-kubelet.io/"
 
 
