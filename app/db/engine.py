@@ -158,6 +158,15 @@ class Database:
         """
         self._check_revision(self.revision())
 
+    def check_writable(self) -> None:
+        """Check that the database takes writes, by one that changes nothing: the file of SQLite can be read-only.
+
+        Raises:
+            DatabaseUnavailable: as for :meth:`write`.
+        """
+        with self.write() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+
     def free_bytes(self) -> int:
         """Return the size of the free pages in an SQLite file, which are used again before the file grows; else 0.
 
