@@ -46,7 +46,7 @@ _SQLITE_PROBLEMS: dict[int, tuple[type[DatabaseUnavailable], str]] = {
     sqlite3.SQLITE_CORRUPT: (DatabaseUnusable, "the database file is damaged"),
     sqlite3.SQLITE_NOTADB: (DatabaseUnusable, "the database file is not an SQLite database"),
 }
-# By SQLSTATE. The driver, with its copies of libpq and OpenSSL, is imported with the engine of a PostgreSQL URL only.
+# By SQLSTATE. The driver, with copies of libpq and OpenSSL, is imported with the engine of a PostgreSQL URL only.
 _POSTGRESQL_PROBLEMS: dict[str, tuple[type[DatabaseUnavailable], str]] = {
     "25006": (DatabaseUnavailable, "the database is read-only"),
     "53100": (DiskFull, "the disk of the database is full"),
@@ -371,5 +371,7 @@ def _sqlstate(exc: BaseException | None) -> str | None:
 
 
 def _describe(exc: BaseException | None) -> str:
-    diagnosis = getattr(exc, "diag", None)  # PostgreSQL's message without its details, which have values of the row
+    diagnosis = getattr(
+        exc, "diag", None
+    )  # PostgreSQL's message without its details, which have values of the row
     return f"{type(exc).__name__}: {exc if diagnosis is None else diagnosis.message_primary}"
