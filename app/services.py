@@ -110,6 +110,20 @@ class Services:
         capacity = self._override(node).capacity
         return self.runtime.capacity() if capacity is None else dict(capacity)
 
+    def capacity_known(self, node: str) -> dict[str, str]:
+        """Return the capacity of a node as far as the provider knows it: that of NODE_NAME, or of NODE_OVERRIDES.
+
+        Of any other node of a fleet, the broker decides: its pool may have a capacity of its own.
+        """
+        if node == self.settings.node_name:
+            return self.node_capacity(node)
+        return dict(self._override(node).capacity or {})
+
+    def knows_node(self, node: str) -> bool:
+        """Return whether a node is that of NODE_NAME, is described by NODE_OVERRIDES, or has or had a pod."""
+        is_described = self._override(node) != NodeOverride()
+        return node == self.settings.node_name or is_described or self.queries.had_pods_on(node)
+
     def node_addresses(self, node: str | None = None) -> list[dict[str, str]]:
         """Return the addresses of a node as NodeAddress objects."""
         addresses = self._override(node).addresses

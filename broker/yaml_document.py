@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from broker.errors import ConfigurationError
 
@@ -15,6 +16,7 @@ Part = str | int
 _ABSENT = ("missing", "union_tag_not_found")
 """Errors of fields that are not in the document."""
 _DEEPEST = 50
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _MESSAGES = {
     "missing": "must be set",
     "union_tag_not_found": "must be set",
@@ -34,8 +36,7 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
 
     Args:
         text: the document.
-        model: model of the mapping. A validator of several fields can raise a PydanticCustomError with the context
-            `location`: the path of the field from its own model.
+        model: model of the mapping. A validator of several fields can raise a :func:`field_error`.
         name: name of the file, for errors.
 
     Raises:
@@ -44,17 +45,42 @@ def parse_document(text: str, model: type[Model], *, name: str) -> Model:
     """
     try:
         root = yaml.compose(text, yaml.SafeLoader)
-        if problems := [_line(name, *found) for found in _problems(root)]:
+        if problems := [_line(name, *found) for found in _problems(root, set())]:
             raise ConfigurationError("\n".join(problems))
         value = yaml.safe_load(text) or {}
     except yaml.YAMLError as exc:
-        raise ConfigurationError(_syntax_error(name, exc)) from None
+        raise ConfigurationError(_syntax_error(name, text, exc)) from None
+    except RecursionError:
+        raise ConfigurationError(f"{name}:1: is nested too deeply") from None
     try:
         return model.model_validate(value)
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_input=False)
         found = [_problem(root, error, model) for error in errors if not _follows(error, errors)]
         raise ConfigurationError("\n".join(_line(name, *each) for each in sorted(found))) from None
+
+
+def decode(document: bytes, *, name: str) -> str:
+    """Decode a document.
+
+    Raises:
+        ConfigurationError: it is not UTF-8; the message has the line.
+    """
+    try:
+        return document.decode()
+    except UnicodeDecodeError as exc:
+        line = document.count(b"\n", 0, exc.start) + 1
+        raise ConfigurationError(f"{name}:{line}: is not UTF-8") from None
+
+
+def field_error(message: str, *location: Part) -> PydanticCustomError:
+    """Return an error for a validator of several fields.
+
+    Args:
+        message: what is wrong.
+        location: path of the wrong field, from that of the validator.
+    """
+    return PydanticCustomError("field", "{message}", {"message": message, "location": location})
 
 
 def locate(text: str, location: Sequence[Part], *, name: str) -> str:
@@ -70,36 +96,55 @@ def _line(name: str, line: int, path: str, message: str) -> str:
     return f"{name}:{line}: {path}: {message}" if path else f"{name}:{line}: {message}"
 
 
-def _syntax_error(name: str, error: yaml.YAMLError) -> str:
+def _syntax_error(name: str, text: str, error: yaml.YAMLError) -> str:
     """Return the error of a document that is not YAML."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f"{name}:{line}: the character #x{error.character:04x} is not allowed"
     mark = getattr(error, "problem_mark", None)
     message = getattr(error, "problem", None) or str(error)
     return f"{name}:{mark.line + 1 if mark else 1}: {' '.join(message.split())}"
 
 
-def _problems(node: yaml.Node | None, path: tuple[Part, ...] = ()) -> Iterator[tuple[int, str, str]]:
-    """Yield each alias of a node inside itself, each key that is no scalar, and each key that is there twice.
+def _problems(
+    node: yaml.Node | None, visited: set[int], path: tuple[Part, ...] = ()
+) -> Iterator[tuple[int, str, str]]:
+    """Yield each scalar without a value, such as the date 2026-13-45, each key that is no text or there twice.
 
-    YAML forbids duplicate keys, and the library ignores the first.
+    YAML forbids duplicate keys, and the library ignores the first. A node with several aliases is visited once.
     """
-    if node is None:
+    if node is None or (id(node) in visited and len(path) <= _DEEPEST):
         return
     line = node.start_mark.line + 1
     if len(path) > _DEEPEST:
         yield line, _path(path[:3]), "is nested too deeply"
+    elif isinstance(node, yaml.ScalarNode):
+        if not _has_value(node):
+            yield line, _path(path), "is not a value of its type; quote a text"
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                yield line, _path(path), "has a key that is not a text"
+            at = key.start_mark.line + 1
+            if key.tag not in (_TEXT, _MERGE):
+                yield at, _path(path), "has a key that is not a text; quote it"
                 continue
             if key.value in seen:
-                yield key.start_mark.line + 1, _path([*path, key.value]), "is there twice"
+                yield at, _path([*path, key.value]), "is there twice"
             seen.add(key.value)
-            yield from _problems(value, (*path, key.value))
+            yield from _problems(value, visited, (*path, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            yield from _problems(item, (*path, index))
+            yield from _problems(item, visited, (*path, index))
+    visited.add(id(node))
+
+
+def _has_value(node: yaml.ScalarNode) -> bool:
+    """Return whether a scalar has a value of its type; the date 2026-13-45 has none."""
+    try:
+        yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, OverflowError, yaml.YAMLError):
+        return False
+    return True
 
 
 def _follows(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> bool:
@@ -150,6 +195,8 @@ def _child(node: yaml.Node | None, part: Part) -> tuple[yaml.Node, int] | None:
         for key, value in node.value:
             if key.value == str(part):
                 return value, key.start_mark.line + 1
+        merged = [value for key, value in node.value if key.tag == _MERGE]
+        return next(filter(None, (_child(value, part) for value in merged)), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part].start_mark.line + 1
     return None

@@ -25,6 +25,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "docs/shell.md": {},
     "docs/synthetic.md": {},
     "docs/autoscaling.md": {},
+    "docs/fleet.md": {},
     "docs/scenarios.md": {},
     "docs/conformance.md": {},
     "docs/extensions.md": {},

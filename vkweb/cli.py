@@ -29,6 +29,7 @@ _FLASK_COMMANDS = {
     "attention": _FlaskCommand("app.cli.attention", "attention", "Show what is wrong with pods, grouped."),
     "audit": _FlaskCommand("app.cli.audit", "audit", "Query, export, verify and prune the audit log."),
     "config": _FlaskCommand("app.cli.setup", "config", "Print the provider's settings, secrets redacted."),
+    "fleet": _FlaskCommand("vkweb.fleet", "fleet", "Check fleet files; print the nodes that they describe."),
     "node": _FlaskCommand("app.cli.node", "node", "Show the node's capacity and conditions."),
     "pods": _FlaskCommand("app.cli.pods", "pods", "List, watch and explain pods; show logs and history."),
     "scenario": _FlaskCommand(

@@ -39,6 +39,8 @@ class ScenarioEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         action: the action, such as `partition`.
         nodes: names of the nodes.
         groups: groups of faults that `recover` ends.
+        skipped: node → reason, for the nodes that the step names and that were not chosen.
+        missing: number of nodes that the step wants and that were not found.
         errors: node → error, for the nodes that could not be changed.
         details: results of the action, such as the number of evicted pods.
     """
@@ -49,6 +51,8 @@ class ScenarioEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     action: str
     nodes: list[str]
     groups: list[str] = []
+    skipped: dict[str, str] = {}
+    missing: int = 0
     errors: dict[str, str] = {}
     details: dict[str, Any] = {}
 
@@ -227,7 +231,7 @@ def report_faults(
     taken: set[int] = set()
     reports = []
     for index, event in enumerate(played):
-        if event.entry.action not in _FAULTS:
+        if event.entry.action not in _FAULTS or not event.entry.nodes:
             continue
         ends = _ends(event, played[index + 1 :], now=now)
         if event.entry.action in _OF_NEW_PODS:

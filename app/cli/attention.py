@@ -4,7 +4,18 @@ from datetime import datetime, timedelta
 
 import click
 
-from app.cli.output import HEALTH_COLORS, Colored, Command, as_json, at, color, lines, printable, table
+from app.cli.output import (
+    HEALTH_COLORS,
+    Colored,
+    Command,
+    as_json,
+    at,
+    color,
+    lines,
+    node_option,
+    printable,
+    table,
+)
 from app.core.timestamps import format_age
 from app.pods.attention import ProblemGroup
 from app.services import get_services
@@ -13,7 +24,7 @@ _REFUSED_IN = timedelta(hours=1)
 
 
 @click.command(cls=Command)
-@click.option("--node", help="Only pods on this node.")
+@node_option("Only pods on this node.")
 @color
 @at
 @as_json

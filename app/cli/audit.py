@@ -16,7 +16,7 @@ from app.audit.reports import REPORTS
 from app.audit.retention import line, new_file
 from app.audit.service import AuditFilter
 from app.cli.completion import complete_namespace
-from app.cli.output import Group, Time, as_json, bar, lines, printable, report_values, table
+from app.cli.output import Group, Time, as_json, bar, lines, node_option, printable, report_values, table
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent
 from app.services import get_services
@@ -46,7 +46,7 @@ def _filter_options(command: Command) -> Command:
             ),
             click.option("--name", help="Only events of pods of this name."),
             click.option("--uid", help="Only events of the pod with this UID."),
-            click.option("--node", help="Only events of pods on this node."),
+            node_option("Only events of pods on this node."),
             click.option("--verb", type=click.Choice(get_args(Verb)), help="Only this verb."),
             click.option("--outcome", type=click.Choice(["done", "refused"]), help="Only this outcome."),
         ]
@@ -95,7 +95,7 @@ def tail(*, count: int, follow: bool, as_json: bool, **filters: Any) -> None:
     shell_complete=complete_namespace,
 )
 @click.option("--name", help="Name of the pod.")
-@click.option("--node", help="Only this node; default all nodes of the fleet.")
+@node_option("Only this node; default all nodes of the fleet.")
 @as_json
 def query(*, report: str | None, node: str | None, as_json: bool, **values: Any) -> None:
     """Run a report; without REPORT, list the reports."""

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import click
 
 from app.cli.output import Group, as_json, at, lines, table
+from app.core.errors import NotFound
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import rfc3339
 from app.db.statement import Row
@@ -25,7 +26,10 @@ def node() -> None:
 @at
 @as_json
 def list_nodes(*, at: datetime | None, as_json: bool) -> None:
-    """List the nodes that have pods: their pods in each phase, and what those that have not ended request."""
+    """List the nodes that have pods: their pods in each phase, and what those that have not ended request.
+
+    The broker knows the others, and the capacity of each: `kubectl get nodes`.
+    """
     _list_nodes(at, as_json=as_json)
 
 
@@ -38,7 +42,8 @@ def _list_nodes(at: datetime | None, *, as_json: bool) -> None:
         )
         return
     phases = get_args(Phase)
-    table(("NODE", "PODS", "CPU", "MEMORY", *map(str.upper, phases)), starmap(_node_row, nodes.items()))
+    requested = "CPU(requested)", "MEMORY(requested)"
+    table(("NODE", "PODS", *requested, *map(str.upper, phases)), starmap(_node_row, nodes.items()))
 
 
 def _requested(rows: list[Row]) -> dict[str, int]:
@@ -64,12 +69,15 @@ def _node_row(name: str, rows: list[Row]) -> tuple[object, ...]:
 def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
     """Show capacity, requested resources, pods, conditions and addresses.
 
-    With NAME, those of a node of a fleet. Without, a fleet of several nodes is shown as by `list`.
+    With NAME, those of a node of a fleet. Without, a fleet of several nodes is shown as by `list`. The capacity of
+    a node of a fleet is that of NODE_OVERRIDES; otherwise it is not known here, since its pool may have another.
     """
     services = get_services()
     if name is None and any(row.node_name != services.settings.node_name for row in services.queries.nodes(at)):
         _list_nodes(at, as_json=as_json)
         return
+    if name is not None and not services.knows_node(name):
+        raise NotFound(f'no pod was ever on a node "{name}"; kubectl get nodes lists the nodes without pods too')
     time = at or services.clock()
     snapshot = services.history.node(name, at=at)
     requested = {
@@ -81,7 +89,7 @@ def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
         "name": name or services.settings.node_name,
         "at": rfc3339(time),
         "revision": services.history.revision(),
-        "capacity": services.node_capacity(name),
+        "capacity": services.capacity_known(name or services.settings.node_name) or None,
         "requested": requested,
         "pods": snapshot.pods_by_phase,
         "conditions": services.node_conditions(),
@@ -94,9 +102,11 @@ def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
     click.echo(", ".join(f"{a['type']} {a['address']}" for a in document["addresses"]))
     click.echo(", ".join(f"{count} {phase}" for phase, count in snapshot.pods_by_phase.items()) or "no pods")
     click.echo()
+    capacity = document["capacity"] or {}
+    resources = dict.fromkeys((*capacity, *requested))
     table(
         ("RESOURCE", "CAPACITY", "REQUESTED", ""),
-        (_row(name, capacity, requested.get(name)) for name, capacity in document["capacity"].items()),
+        (_row(name, capacity.get(name), requested.get(name)) for name in resources),
     )
     click.echo()
     table(
@@ -105,15 +115,9 @@ def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
     )
 
 
-def _row(resource: str, capacity: str, requested: str | None) -> tuple[object, ...]:
-    """Return a resource with its capacity and what pods request of it, in the units of the dashboard."""
-    whole = float(parse_quantity(capacity))
-    if requested is None:
-        return resource, format_amount(whole, resource), None, ""
-    part = float(parse_quantity(requested))
-    return (
-        resource,
-        format_amount(whole, resource),
-        format_amount(part, resource),
-        f"{percentage(part, whole):.1f} %",
-    )
+def _row(resource: str, *amounts: str | None) -> tuple[object, ...]:
+    """Return a resource, its capacity and what pods request, in the units of the dashboard; None: not known."""
+    whole, part = (None if amount is None else float(parse_quantity(amount)) for amount in amounts)
+    shown = (None if amount is None else format_amount(amount, resource) for amount in (whole, part))
+    share = "" if whole is None or part is None else f"{percentage(part, whole):.1f} %"
+    return resource, *shown, share

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import msgspec
@@ -18,6 +18,8 @@ from app.core.timestamps import parse_duration, rfc3339
 from app.db.fleets import fleet_names
 from app.pods.attention import Health
 from app.services import get_services
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _INTERRUPTED = 130
 """The exit code of a command that SIGINT has ended, as shells report it."""
@@ -125,6 +127,19 @@ def _set_color(ctx: click.Context, _: click.Parameter, when: str) -> None:
         ctx.color = False if os.environ.get("NO_COLOR") else None
     else:
         ctx.color = when == "always"
+
+
+def _warn_of_node_without_pods(_: click.Context, __: click.Parameter, node: str | None) -> str | None:
+    """Warn of a node that is a typing error, or new; a database that cannot be read is left to the command."""
+    with suppress(Unavailable, DatabaseFault):
+        if node is not None and not get_services().knows_node(node):
+            click.echo(f"Warning: no pod was ever on a node {printable(node)}", err=True)
+    return node
+
+
+def node_option(description: str) -> Callable[[Decorated], Decorated]:
+    """Return the option `--node`, which filters by the node of a pod."""
+    return click.option("--node", help=description, callback=_warn_of_node_without_pods)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")

@@ -17,6 +17,7 @@ from app.cli.output import (
     at,
     color,
     lines,
+    node_option,
     printable,
     table,
     wait_for_reader,
@@ -94,7 +95,7 @@ def pods() -> None:
 @click.option(
     "--problem", type=click.Choice(list(PROBLEMS)), help="Only pods with this problem; see `vkweb attention`."
 )
-@click.option("--node", help="Only pods on this node.")
+@node_option("Only pods on this node.")
 @click.option(
     "--sort-by", "sort", type=SortKey(), default="name", metavar="KEY", show_default=True,
     help=f"{', '.join(SORT_KEYS)}; -KEY for the reverse order. cpu and memory are requests: pods top has usage.",
@@ -153,7 +154,7 @@ def show(*, pod: str, at: datetime | None, as_json: bool) -> None:
 @pods.command()
 @namespace_option
 @selector_option
-@click.option("--node", help="Only pods on this node.")
+@node_option("Only pods on this node.")
 @click.option("--containers", is_flag=True, help="Show each container.")
 @click.option("--sort-by", "sort", type=click.Choice(["name", "cpu", "memory"]), default="name", show_default=True)
 @wide_option

@@ -18,7 +18,7 @@ class InvalidRequest(ProviderError):
 
 
 class NotFound(ProviderError):
-    """The pod, or the container in the pod, does not exist."""
+    """The pod, the container in the pod, or the node does not exist."""
 
 
 class NotSupported(ProviderError):

@@ -37,6 +37,18 @@ def check_capacity(value: Mapping[str, str]) -> Mapping[str, str]:
     return value
 
 
+def check_allocatable(allocatable: Mapping[str, str] | None, capacity: Mapping[str, str] | None) -> None:
+    """Check that no more of a resource is allocatable than the capacity has; None: unknown.
+
+    Raises:
+        ValueError: more is.
+    """
+    limits = capacity or {}
+    for resource, quantity in (allocatable or {}).items():
+        if resource in limits and parse_quantity(quantity) > parse_quantity(limits[resource]):
+            raise ValueError(f"allocatable.{resource}: is more than the capacity, {limits[resource]}")
+
+
 Capacity = Annotated[Mapping[str, str], AfterValidator(check_capacity)]
 """Resource → quantity, such as `{"cpu": "8", "memory": "32Gi"}`."""
 
@@ -75,3 +87,8 @@ class NodeOverride(BaseModel, frozen=True, extra="forbid"):
     labels: Mapping[str, str] | None = None
     taints: tuple[Taint, ...] | None = None
     addresses: tuple[NodeAddress, ...] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_allocatable(self.allocatable, self.capacity)
+        return self

@@ -20,7 +20,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationError
-from app.core.nodes import Capacity, NodeAddress, NodeOverride, internal_ips, parse_ip
+from app.core.nodes import Capacity, NodeAddress, NodeOverride, check_allocatable, internal_ips, parse_ip
 from app.core.quantity import parse_amount_or_percentage, parse_quantity
 from app.core.timestamps import format_duration, parse_duration
 
@@ -400,6 +400,17 @@ class Settings(BaseSettings):
         if isinstance(values, dict) and not values.get("host"):
             return {**values, "host": "0.0.0.0" if values.get("provider_token") else "127.0.0.1"}  # noqa: S104
         return values
+
+    @model_validator(mode="after")
+    def _are_allocatable(self) -> Self:
+        """Check NODE_OVERRIDES against CAPACITY; what a runtime finds by itself is not known yet."""
+        if "capacity" in self.model_fields_set:
+            for node, override in self.node_overrides.items():
+                try:
+                    check_allocatable(override.allocatable, override.capacity or self.capacity)
+                except ValueError as exc:
+                    raise ValueError(f"NODE_OVERRIDES.{node}.{exc}") from None
+        return self
 
     @model_validator(mode="after")
     def _is_guarded(self) -> Self:

@@ -168,6 +168,12 @@ class PodQueries:
             rows = connection.execute(select(Pod.uid, Pod.node_name).where(Pod.fleet == self._fleet.name))
             return {row.uid: row.node_name for row in rows}
 
+    def had_pods_on(self, node: str) -> bool:
+        """Return whether any pod, live or deleted, is or was on a node."""
+        query = select(Pod.id).where(Pod.fleet == self._fleet.name, Pod.node_name == node).limit(1)
+        with self._fleet.database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def has_several_nodes(self) -> bool:
         """Return whether a live pod is on a node that has not the name of the fleet."""
         is_there = Pod.fleet == self._fleet.name, Pod.deleted_at.is_(None), Pod.node_name != self._fleet.name

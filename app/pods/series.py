@@ -1,28 +1,19 @@
 """Pods over time, for charts: how many there were and how well, what they requested, and how soon they were ready.
 
-The problem: a chart of an hour has 60 points, and to count 50,000 pods by their health at one past time takes 50
-ms. The chart must not take 3 seconds.
-
 The rules:
 
-1. The times of points are multiples of the step, so that the points of a later chart are the same. A count at a
-   past time does not change any more and is kept in memory.
-2. Counts are made from coarse to fine: the middle, the quarters, the eighths. Only the first may end after
-   `_BUDGET`; the points that are missing come with the next reload. Up to some thousand pods a count is cheap, and
-   none is missing.
-3. Creations and deletions are counted in an index. The time to Ready is that of at most `_SAMPLE` pods.
+1. The times of points are multiples of the step, so that the points of a later chart are the same. The pods at
+   these times are counted once: see `app.pods.samples`.
+2. Creations and deletions are counted in an index. The time to Ready is that of at most `_SAMPLE` pods.
 
 See docs/decisions/0072-charts-from-the-record.md.
 """
 
 import math
-import time
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from threading import Lock
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Select, and_, bindparam, case, cast, func, select, union_all
@@ -31,32 +22,16 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.db.lists import encode_intervals, intervals
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
-from app.pods.attention import Health, Moment, health
+from app.pods.attention import Moment, health
 from app.pods.context import FleetContext
 from app.pods.list_parts import Part, pods_in_parts
 from app.pods.queries import ENDED
+from app.pods.samples import KeptSamples, Sample, sample_of
 
-HEALTHS: tuple[Health, ...] = ("failing", "progressing", "healthy", "completed", "unknown")
 _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400)
 _MOST_POINTS = 60
-_BUDGET = 0.1
-"""Seconds in which past times are counted; one is counted in any case."""
-_CHEAP = 0.01
-"""Seconds of a count after which the next one is made in any case."""
-_KEPT = 5000
-_SETTLED = timedelta(minutes=1)
-"""A count is kept if its time is so long ago."""
 _SAMPLE = 1000
 _SUMS = ("pods", "active", "cpu_millicores", "memory_bytes")
-
-
-class Sample(NamedTuple):
-    """The pods at a time: their number by health, and the number and the requests of those that have not ended."""
-
-    pods: dict[Health, int]
-    active: int
-    cpu_millicores: int
-    memory_bytes: int
 
 
 class Interval(NamedTuple):
@@ -86,6 +61,11 @@ class Series(NamedTuple):
 
     points: list[Point]
     step: timedelta
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the pods have been counted at every point."""
+        return all(point.sample for point in self.points)
 
 
 def _count_in(column: InstrumentedAttribute[Any]) -> Statement:
@@ -118,12 +98,15 @@ _SELECT_READY = Statement(
 
 
 class PodSeries:
-    """Counts the pods of a node over time. Every method may raise `DatabaseUnavailable`."""
+    """Counts the pods of a fleet over time. Every method may raise `DatabaseUnavailable`.
+
+    Attributes:
+        samples: the pods at past times.
+    """
 
     def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
-        self._kept: OrderedDict[datetime, Sample] = OrderedDict()
-        self._lock = Lock()
+        self.samples = KeptSamples(lambda at: sample_of(self._count(at)), clock=fleet.clock)
 
     def by_namespace(self, at: datetime | None = None) -> Sequence[Row]:
         """Count the pods at a time by `namespace` and `health`; at present where None.
@@ -161,7 +144,7 @@ class PodSeries:
         self._fleet.timelines.publish_due()
         step = _step(end - start)
         times = list(_times(start, end, step))
-        samples = {**self._samples(times[:-1]), end: last}
+        samples = {**self.samples.at(times[:-1], pods=sum(last.pods.values())), end: last}
         with self._fleet.database.read() as connection:
             key = {"fleet": self._fleet.name, "intervals": encode_intervals(pairwise([start, *times]))}
             created, deleted = (
@@ -182,29 +165,6 @@ class PodSeries:
                 )
             )
         return Series(points, step)
-
-    def _samples(self, times: list[datetime]) -> dict[datetime, Sample]:
-        """Return the samples that are kept, and further ones from coarse to fine as far as there is time."""
-        with self._lock:
-            found = {moment: self._kept[moment] for moment in times if moment in self._kept}
-        until, took = time.monotonic() + _BUDGET, 0.0
-        for moment in _coarse_to_fine(times):
-            if moment in found:
-                continue
-            began = time.monotonic()
-            if took >= _CHEAP and began + took >= until:
-                break
-            found[moment] = sample_of(self._count(moment))
-            took = time.monotonic() - began
-            if moment <= self._fleet.clock() - _SETTLED:
-                self._keep(moment, found[moment])
-        return found
-
-    def _keep(self, moment: datetime, sample: Sample) -> None:
-        with self._lock:
-            self._kept[moment] = sample
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
 
     def _count(self, at: datetime | None, *groups: str) -> Sequence[Row]:
         """Count the pods at a time by health, and by other columns."""
@@ -258,17 +218,6 @@ def _counts_of_nodes(part: Part) -> Select[Any]:
     return counts.where(part.source.phase.not_in(ENDED)).group_by(name)
 
 
-def sample_of(rows: Sequence[Row]) -> Sample:
-    """Add up rows with a health, a number of pods, and requests."""
-    pods = dict.fromkeys(HEALTHS, 0)
-    for row in rows:
-        pods[row.health] += row.pods
-    active, cpu, memory = (
-        int(sum(getattr(row, name) for row in rows)) for name in ("active", "cpu_millicores", "memory_bytes")
-    )
-    return Sample(pods, active, cpu, memory)
-
-
 def _step(span: timedelta) -> timedelta:
     """Return the least step of which a span has at most 60."""
     seconds = next((step for step in _STEPS if span.total_seconds() <= step * _MOST_POINTS), None)
@@ -287,15 +236,6 @@ def _times(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime
 
 def _bucket(moment: datetime, step: timedelta) -> int:
     return int(moment.timestamp() // step.total_seconds())
-
-
-def _coarse_to_fine(times: list[datetime]) -> Iterator[datetime]:
-    """Yield the first of all times, then those between, each time at half of the distance."""
-    stride = 1 << max(len(times) - 1, 0).bit_length()
-    yield from times[:1]
-    while stride > 1:
-        yield from times[stride // 2 :: stride]
-        stride //= 2
 
 
 def _percentile(values: Sequence[float], share: float) -> float | None:

@@ -220,3 +220,12 @@ class Member:
             await self.lease.renew()  # the node may have been taken over during a pause
             await self.status.write(self.status.current(_SHUTDOWN))
             await self.lease.release()
+
+    async def release_lease(self) -> None:
+        """Release the lease of a Node that stays, so that another broker does not wait for it.
+
+        Raises:
+            ApiError: it was not released.
+        """
+        if self.info.holds_lease and self.info.uid and not self.info.is_cut_off:
+            await self.lease.release()

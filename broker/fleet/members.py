@@ -11,7 +11,7 @@ from broker.dependencies import Dependencies
 from broker.fleet.member import PERIOD, Member, Shared
 from broker.fleet.pools import Fleet, adopted, member_of_fleet
 from broker.fleet.removal import Removal
-from broker.fleet.schema import DRAIN_LABEL
+from broker.fleet.schema import DRAIN_LABEL, POOL_LABEL
 from broker.fleet.source import FleetSource
 from broker.kubernetes.errors import ApiError, NotFound
 from broker.kubernetes.objects import RawObject
@@ -76,6 +76,7 @@ class Members:
         self._returned: set[str] = set()
         self._wanted: dict[str, NodeSpec] = {}
         self._adopt: Mapping[str, str] = {}
+        self._drains: Mapping[str, bool] = {}
         self._queue = WorkQueue("node")
         self._synced = asyncio.Event()
         self._group = asyncio.TaskGroup()
@@ -121,6 +122,7 @@ class Members:
     def apply(self, fleet: Fleet) -> None:
         """Add, change and remove nodes, until there are these and the adopted ones."""
         self._wanted, self._adopt = {spec.name: spec for spec in fleet.specs}, fleet.adopt
+        self._drains = fleet.drains
         for spec in self._wanted.values():
             member = self._members.get(spec.name)
             if member is None:
@@ -131,6 +133,7 @@ class Members:
                 member.update(spec)
         for name, member in list(self._members.items()):
             if name not in self._wanted and not member.spec.is_adopted:
+                member.spec = self._leaving(member.spec)  # a drain in progress ends where it is not wanted anymore
                 self._remove(name)
         has_adopted = any(member.spec.is_adopted for member in self._members.values())
         if (fleet.adopt or has_adopted) and self._synced.is_set():
@@ -139,10 +142,9 @@ class Members:
     async def hand_over(self) -> None:
         """Mark the nodes not ready, and release their leases, as far as time permits."""
         timeout = _HAND_OVER_TIMEOUT + len(self._members) / _HAND_OVERS_PER_SECOND
-        members = [member for name, member in self._members.items() if name not in self._removing]
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.gather(*map(_hand_over, members))
+                await asyncio.gather(*map(_hand_over, self._members.values()))
         except TimeoutError:
             log.warning("nodes not marked as stopped", error="no answer in time")
 
@@ -207,7 +209,11 @@ class Members:
     async def _take_away(self, name: str) -> None:
         """Remove a node in order: drain it, stop it, delete it, and wait until its pods are gone."""
         member = self._members[name]
-        if member.spec.drain and not await self._removal.drain(name, unless=lambda: name in self._wanted):
+        if member.info.holds_lease:
+            await self._controller.listed.wait()  # after a restart, its pods are not known yet
+        if member.spec.drain and not await self._removal.drain(
+            name, unless=lambda: name in self._wanted, wanted=lambda: member.spec.drain
+        ):
             del self._removing[name]
             member.update(self._wanted[name])
             return
@@ -215,10 +221,15 @@ class Members:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        if member.spec.is_adopted:
+            await _release(member)  # the Node stays, and another broker may adopt it
         is_registered, member.is_registered = member.is_registered, False
         if is_registered and not member.spec.is_adopted:
             await self._removal.delete(name, member.info.uid)
             member.registration.mark_deleted()
+        done = "given up" if member.spec.is_adopted else "removed"
+        if pods := self._removal.count_pods(name):
+            log.info(f"node {done}; the broker waits until Kubernetes has deleted its pods", node=name, pods=pods)
         await self._removal.wait_for_pods(name, unless=lambda: self._returning(name) is not None)
         del self._removing[name]
         if spec := self._returning(name):
@@ -230,7 +241,11 @@ class Members:
         del self._members[name]
         self._dependencies.nodes.remove(name)
         self._controller.remove_node(name)
-        log.info("node removed", node=name)
+        log.info(f"node {done}", node=name)
+
+    def _leaving(self, spec: NodeSpec) -> NodeSpec:
+        """Return a node that its pool no longer has; what the pool says now decides whether it is drained."""
+        return replace(spec, drain=self._drains.get(spec.pool, spec.drain))
 
     def _returning(self, name: str) -> NodeSpec | None:
         """Return what a node that was removed is to be from now on, with the pods that it still has."""
@@ -334,8 +349,9 @@ class Members:
         if self._is_adopted(marks):
             spec = adopted(settings, name)
         else:
-            drain = marks.get(DRAIN_LABEL) == "true"
-            spec = replace(member_of_fleet(settings, name), drain=drain, is_leaving=True)
+            drain, pool = marks.get(DRAIN_LABEL) == "true", marks.get(POOL_LABEL, "")
+            spec = replace(member_of_fleet(settings, name), drain=drain, pool=pool, is_leaving=True)
+            spec = self._leaving(spec)
         self._add(spec)
         self._members[name].observe(node)
 
@@ -357,3 +373,10 @@ async def _hand_over(member: Member) -> None:
         await member.hand_over()
     except (ApiError, LeaseLost) as exc:
         log.warning("node not marked as stopped", node=member.info.name, error=str(exc))
+
+
+async def _release(member: Member) -> None:
+    try:
+        await member.release_lease()
+    except ApiError as exc:
+        log.warning("lease of the node not released", node=member.info.name, error=str(exc))

@@ -20,10 +20,12 @@ class Fleet:
     Attributes:
         specs: the nodes.
         adopt: labels or annotations of Nodes to adopt; none for no Nodes.
+        drains: pool → whether nodes that leave it are drained before they are removed.
     """
 
     specs: tuple[NodeSpec, ...] = ()
     adopt: Mapping[str, str] = field(default_factory=dict)
+    drains: Mapping[str, bool] = field(default_factory=dict)
 
 
 def fleet_of_settings(settings: Settings) -> Fleet:
@@ -35,7 +37,8 @@ def fleet_of_settings(settings: Settings) -> Fleet:
 
 def fleet_of(settings: Settings, file: FleetFile) -> Fleet:
     """Return the nodes of a fleet file."""
-    return Fleet(tuple(spec for pool in file.pools for spec in _nodes(settings, file, pool)), file.adopt)
+    specs = tuple(spec for pool in file.pools for spec in _nodes(settings, file, pool))
+    return Fleet(specs, file.adopt, {pool.name: pool.drain for pool in file.pools})
 
 
 def member_of_fleet(settings: Settings, name: str) -> NodeSpec:

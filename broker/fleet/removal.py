@@ -42,19 +42,20 @@ class Removal:
         self._client = dependencies.client
         self._store = store
 
-    async def drain(self, node: str, *, unless: Callable[[], bool]) -> bool:
+    async def drain(self, node: str, *, unless: Callable[[], bool], wanted: Callable[[], bool]) -> bool:
         """Cordon a node and evict its pods, except those of DaemonSets; return when they have left.
 
         Args:
             node: name of the node.
             unless: returns whether the node is to stay after all: it is then uncordoned.
+            wanted: returns whether the pods are still to be evicted; otherwise the node counts as drained.
 
         Returns:
             Whether the node is drained.
         """
-        log.info("node is drained", node=node)
+        log.info("node is drained", node=node, pods=len(self._to_evict(node)))
         await self._patch(node, _cordon)
-        while pods := self._to_evict(node):
+        while wanted() and (pods := self._to_evict(node)):
             if unless():
                 log.info("node is no longer drained", node=node)
                 await self._patch(node, _uncordon)
@@ -100,6 +101,10 @@ class Removal:
                 except ApiError as exc:
                     log.warning("node not deleted", path=path, error=str(exc))
                     await asyncio.sleep(backoff.after(exc))
+
+    def count_pods(self, node: str) -> int:
+        """Return the number of pods that Kubernetes has on a node."""
+        return len(self._store.stored_on(node))
 
     async def wait_for_pods(self, node: str, *, unless: Callable[[], bool]) -> None:
         """Return when Kubernetes has no pods on a node, or the node is to come back."""

@@ -18,6 +18,7 @@ from broker.kubernetes.quantity import parse_quantity
 from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE
 from broker.node_spec import FLEET_LABEL
 from broker.settings import Seconds
+from broker.yaml_document import field_error, parse_document
 
 MOST_NODES = 10_000
 POOL_LABEL = "fleet.virtual-kubelet.io/pool"
@@ -59,7 +60,7 @@ def _are_integers(value: Mapping[str, str]) -> Mapping[str, str]:
     for name, quantity in value.items():
         is_extended = "/" in name and "kubernetes.io/" not in name
         if (name == "pods" or is_extended) and parse_quantity(quantity) % 1:
-            raise ValueError(f"{name} must be an integer")
+            raise field_error("must be an integer", name)
     return value
 
 
@@ -118,15 +119,24 @@ class Pool(_Model):
     @classmethod
     def _are_not_own(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         if own := [name for name in _OWN_LABELS if name in value]:
-            raise ValueError(f"the broker sets {own[0]}")
+            raise field_error("is set by the broker", own[0])
         return value
 
     @field_validator("taints")
     @classmethod
     def _are_unique(cls, taints: Sequence[Taint]) -> Sequence[Taint]:
-        if len({(taint.key, taint.effect) for taint in taints}) < len(taints):
-            raise ValueError("two taints have the same key and effect")
+        keys = [(taint.key, taint.effect) for taint in taints]
+        if (number := _repeated(keys)) is not None:
+            raise field_error("an earlier taint has the same key and effect", number)
         return taints
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Pool":
+        for name, quantity in self.allocatable.items():
+            capacity = self.capacity.get(name)
+            if capacity is not None and parse_quantity(quantity) > parse_quantity(capacity):
+                raise field_error(f"is more than the capacity, {capacity}", "allocatable", name)
+        return self
 
 
 class FleetFile(_Model):
@@ -154,8 +164,29 @@ class FleetFile(_Model):
     @classmethod
     def _fit_together(cls, pools: list[Pool]) -> list[Pool]:
         names = [pool.name for pool in pools]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"several pools have the name {', '.join(twice)}")
-        if (count := sum(pool.count for pool in pools)) > MOST_NODES:
-            raise ValueError(f"{count} nodes; at most {MOST_NODES} are possible")
+        if (number := _repeated(names)) is not None:
+            raise field_error(f"several pools have the name {names[number]}", number, "name")
+        nodes = 0
+        for number, pool in enumerate(pools):
+            nodes += pool.count
+            if nodes > MOST_NODES:
+                raise field_error(f"{nodes} nodes with the pools before; at most {MOST_NODES}", number, "count")
         return pools
+
+
+def parse_fleet_file(text: str, *, name: str) -> FleetFile:
+    """Parse a fleet file.
+
+    Args:
+        text: its content.
+        name: its name, for errors.
+
+    Raises:
+        ConfigurationError: it is invalid; a line for each error has the number of its line.
+    """
+    return parse_document(text, FleetFile, name=name)
+
+
+def _repeated(values: Sequence[object]) -> int | None:
+    """Return the index of the first value that is equal to an earlier one; None where all differ."""
+    return next((index for index, value in enumerate(values) if value in values[:index]), None)

@@ -16,12 +16,11 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.errors import ConfigurationError
 from broker.fleet.pools import Fleet, fleet_of, fleet_of_settings
-from broker.fleet.schema import FleetFile
+from broker.fleet.schema import parse_fleet_file
 from broker.kubernetes.errors import ApiError
 from broker.kubernetes.watch import list_and_watch
-from broker.settings import Settings
 from broker.types import Object
-from broker.yaml_document import parse_document
+from broker.yaml_document import decode
 
 KEY = "fleet.yaml"
 """Key of the fleet in a ConfigMap."""
@@ -102,7 +101,7 @@ class FleetFileSource(FleetSource):
             raise ConfigurationError(f"FLEET: {exc.strerror or exc}: {self._path}") from exc
 
     def _parse(self, text: bytes) -> Fleet:
-        return _parsed(self._settings, text, str(self._path))
+        return fleet_of(self._settings, parse_fleet_file(decode(text, name=str(self._path)), name=str(self._path)))
 
     def _apply(self, text: bytes, apply: Apply) -> None:
         try:
@@ -165,9 +164,9 @@ class ConfigMapSource(FleetSource):
         text = (obj.get("data") or {}).get(KEY)
         if text is None:
             raise ConfigurationError(f"FLEET: {self._where}: it has no key {KEY}")
-        fleet = _parsed(self._settings, text.encode(), f"{self._where}/{KEY}")
+        file = parse_fleet_file(text, name=f"{self._where}/{KEY}")
         self._text = text
-        return fleet
+        return fleet_of(self._settings, file)
 
 
 def source_of(dependencies: Dependencies) -> FleetSource:
@@ -180,11 +179,3 @@ def source_of(dependencies: Dependencies) -> FleetSource:
         namespace, _, name = where.partition("/")
         return ConfigMapSource(dependencies, namespace, name)
     return FleetFileSource(dependencies, Path(fleet))
-
-
-def _parsed(settings: Settings, text: bytes, name: str) -> Fleet:
-    try:
-        decoded = text.decode()
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError(f"{name}: not UTF-8") from exc
-    return fleet_of(settings, parse_document(decoded, FleetFile, name=name))

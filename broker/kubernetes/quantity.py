@@ -77,6 +77,18 @@ def largest(one: Amounts, other: Amounts) -> dict[str, Decimal]:
     return {name: max(one.get(name, Decimal(0)), other.get(name, Decimal(0))) for name in (*one, *other)}
 
 
+def limited(quantities: Mapping[str, str], limits: Mapping[str, str]) -> dict[str, str]:
+    """Return quantities, with the limit in place of each that is more.
+
+    >>> limited({"cpu": "2", "memory": "8Gi"}, {"cpu": "1500m"})
+    {'cpu': '1500m', 'memory': '8Gi'}
+    """
+    return {
+        name: limits[name] if name in limits and parse_quantity(text) > parse_quantity(limits[name]) else text
+        for name, text in quantities.items()
+    }
+
+
 def whole(amount: Decimal, unit: Decimal = Decimal(1)) -> int:
     """Return an amount in units, rounded up, as a kubelet does."""
     return ceil(amount / unit)

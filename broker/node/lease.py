@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import msgspec
-import structlog
 
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
@@ -36,8 +35,6 @@ _JITTER = 1.04
 _RETRY, _RETRY_LIMIT = 0.2, 7.0
 WAIT_PERIOD = 2.0
 """Seconds between two reads of a lease that another process holds."""
-
-log = structlog.get_logger()
 
 
 class LeaseLost(BrokerError):
@@ -100,12 +97,7 @@ class Lease:
                     self._keep(lease)
                     break
                 if other != self.other:
-                    log.warning(
-                        "another broker runs this node; waiting until it stops or has not renewed its lease for "
-                        f"{DURATION} s",
-                        node=self._node.name,
-                        holder=other,
-                    )
+                    self._leases.log_wait(self._node.name, other, longest=DURATION)
                     self.other = other
                 if (renewed := lease["metadata"]["resourceVersion"]) != seen:
                     seen, since = renewed, time()

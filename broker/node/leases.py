@@ -22,6 +22,8 @@ CONNECTIONS = 32
 """Renewals at once: for 1,000 nodes, each may take 300 ms."""
 _ACQUIRING = 8
 """Fewer than nodes whose status is written at once: a node is ready by its status, and its lease may follow."""
+_GATHERING = 1.0
+"""Seconds in which nodes that wait for another broker are gathered for one message."""
 _LOG_INTERVAL = 10.0
 """Least time in seconds between two messages about leases; an outage concerns all of them."""
 _MAX_AGE, _MAX_AGE_OF_ABSENCE = 1.0, 5.0
@@ -46,6 +48,7 @@ class Leases:
         self.turns = asyncio.Semaphore(CONNECTIONS)
         self.acquiring = asyncio.Semaphore(_ACQUIRING)
         self._failed: set[str] = set()
+        self._waiting: dict[str, str] = {}
         self._logged_at = -_LOG_INTERVAL
         self._are_many = are_many
         self._listing = SingleFlight(self._list)
@@ -79,6 +82,29 @@ class Leases:
             log.warning(f"node lease not {what}", node=node, error=error, retry_in=retry_in, **failed)
             self._failed.clear()
             self._logged_at = now
+
+    def log_wait(self, node: str, holder: str, *, longest: float) -> None:
+        """Log that a node waits for another broker; with many nodes, once for those that begin to wait together.
+
+        Args:
+            node: name of the node.
+            holder: identity of the other broker.
+            longest: seconds after the last renewal for which a node waits.
+        """
+        if not self._waiting:
+            delay = _GATHERING if self._are_many else 0
+            asyncio.get_running_loop().call_later(delay, self._log_waiting, longest)
+        self._waiting[node] = holder
+
+    def _log_waiting(self, longest: float) -> None:
+        (node, holder), number = next(iter(self._waiting.items())), len(self._waiting)
+        self._waiting.clear()
+        what = f"{number} nodes" if number > 1 else "this node"
+        log.warning(
+            f"another broker runs {what}; waiting until it stops or has not renewed its lease for {longest} s",
+            node=node,
+            holder=holder,
+        )
 
     async def _list(self) -> None:
         items, _ = await self.client.list(LEASES)

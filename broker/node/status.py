@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from broker.dependencies import Dependencies
+from broker.kubernetes.quantity import limited
 from broker.node.manifest import NotReady, is_stored, latest_conditions, node_status, status_patch
 from broker.node.report import NodeReporter
 from broker.node_info import NodeInfo
@@ -58,7 +59,8 @@ class NodeStatus:
     def apply_report(self) -> None:
         """Update the node from the provider's report; resources of its spec or an adopted Node take precedence.
 
-        The capacity of an adopted Node is that which the other client has set.
+        The capacity of an adopted Node is that which the other client has set. Of any other node, no more is
+        allocatable than the capacity.
         """
         spec, report = self.spec, self._reporter.of(self._node.name)
         capacity, allocatable = dict(report.capacity), dict(report.allocatable)
@@ -66,7 +68,8 @@ class NodeStatus:
             capacity, allocatable = stored["capacity"], stored.get("allocatable") or {}
         capacity |= spec.capacity
         self._node.capacity = capacity
-        self._node.allocatable = {**capacity, **allocatable, **spec.capacity, **spec.allocatable}
+        wanted = {**capacity, **allocatable, **spec.capacity, **spec.allocatable}
+        self._node.allocatable = wanted if spec.is_adopted else limited(wanted, capacity)
         self._node.addresses = list(report.addresses)
         self._node.ready = self._reporter.ready
 

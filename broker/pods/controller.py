@@ -61,6 +61,9 @@ class PodController:
         node: name of the only node; None where there may be several.
         on_sync: is called with the current time whenever the store is known to be complete.
         on_event_dropped: is called with the type of each event that is not written because too many wait.
+
+    Attributes:
+        listed: is set when the pods of all nodes have been listed.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class PodController:
         self._clock = dependencies.clock
         self._store = store
         self._watch = PodWatch(dependencies, node=node, on_sync=on_sync, on_event=self._handle)
+        self.listed = self._watch.listed
         self._queue = WorkQueue()
         self._writer = StatusWriter(dependencies, store)
         self._events = EventRecorder(

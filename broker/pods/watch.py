@@ -27,6 +27,9 @@ class PodWatch:
         node: name of the only node; None where there may be several.
         on_sync: is called with the current time whenever the events so far are known to be complete.
         on_event: is called with each event.
+
+    Attributes:
+        listed: is set when the pods of all nodes have been listed.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class PodWatch:
         self._on_event = on_event
         self._known = KnownObjects(None if node else self._is_on_a_node)
         self._added = asyncio.Event()
+        self.listed = asyncio.Event()
         self._dropped: set[str] = set()  # the nodes of dropped pods
 
     def add_node(self, node: str) -> None:
         """Watch the pods of a node that was added: list the pods soon, where some of its were dropped."""
         if node in self._dropped:
             self._added.set()
+            self.listed.clear()
 
     async def run(self) -> None:
         """Watch, until cancelled."""
@@ -79,6 +84,8 @@ class PodWatch:
         )
         async for event in events:
             self._on_event(event)
+            if event.object is None and not self._added.is_set():
+                self.listed.set()
 
     def _is_on_a_node(self, pod: RawObject) -> bool:
         if (node := pod.node) in self._dependencies.nodes:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from broker.errors import ConfigurationError
-from broker.yaml_document import parse_document
+from broker.yaml_document import decode, parse_document
 
 
 class Small(BaseModel, extra="forbid"):
@@ -69,10 +69,37 @@ pools:
         ("- 1", "f.yaml:1: must be a mapping"),
         ("seed: &a [*a]", "f.yaml:1: seed[0][0]: is nested too deeply"),
         ("seed: *b", "f.yaml:1: found undefined alias 'b'"),
-        ("a\x00", "f.yaml:1: unacceptable character"),
+        ("seed: 1\na: \x00", "f.yaml:2: the character #x0000 is not allowed"),
+        ("seed: 1\npools: 2026-13-45", "f.yaml:2: pools: is not a value of its type"),
+        ("seed: 1\npools:\n  - !!int x", "f.yaml:3: pools[0]: is not a value of its type"),
+        ("[" * 5000, "f.yaml:1: is nested too deeply"),
         ("seed: 1\n---\nseed: 2", "f.yaml:2: but found another document"),
     ],
 )
 def test_a_malformed_document_is_one_error(text: str, error: str) -> None:
     (found,) = errors(text)
     assert found.startswith(error)
+
+
+@pytest.mark.parametrize("key", ["yes", "0x10", "2026-11-28", "2026-13-45", "~", "[a]"])
+def test_keys_that_are_no_texts_have_their_line(key: str) -> None:
+    assert errors(f"seed: 1\n? {key}\n: 1\n") == ["f.yaml:2: has a key that is not a text; quote it"]
+
+
+def test_a_merged_field_has_its_line() -> None:
+    text = "pools:\n- &a\n  kind: small\n  count: x\n-\n  <<: *a\n"
+    assert [found.split(": ")[:2] for found in errors(text)] == [
+        ["f.yaml:4", "pools[0].count"], ["f.yaml:4", "pools[1].count"],
+    ]  # fmt: skip
+
+
+def test_many_aliases_take_no_time() -> None:
+    levels = [f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]" for number in range(1, 40)]
+    found = errors("\n".join(["a0: &a0 [x]", *levels]))
+    assert len(found) == 40
+
+
+def test_a_document_that_is_not_utf_8_has_a_line() -> None:
+    assert decode("seed: ü\n".encode(), name="f.yaml") == "seed: ü\n"
+    with pytest.raises(ConfigurationError, match=r"^f\.yaml:2: is not UTF-8$"):
+        decode(b"seed: 1\npools: \xff", name="f.yaml")

@@ -11,8 +11,8 @@ from tests.server import CLEAN, ROOT
 from vkweb import __version__
 
 SUBCOMMANDS = [
-    *["attention", "audit", "broker", "completion", "config", "conformance", "migrate"],
-    *["node", "pods", "provider", "scenario", "shell", "up"],
+    *["attention", "audit", "broker", "completion", "config", "conformance", "fleet"],
+    *["migrate", "node", "pods", "provider", "scenario", "shell", "up"],
 ]
 HEAVY = {"app", "broker", "conformance", "flask", "gunicorn", "sqlalchemy"}
 

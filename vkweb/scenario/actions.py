@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from broker.kubernetes.objects import Object, to_time
 from vkweb.scenario.drain import Drained, drain
 from vkweb.scenario.file import AnyStep, Drain, Fail, Group, NotReady, Pressure, Reclaim, Slow, Vanish
 from vkweb.scenario.schedule import Entry, KnownNode
+from vkweb.scenario.vanished import VanishedNodes
 
 _OWN = {"type": "virtual-kubelet"}
 """Label of the nodes that the broker registers."""
@@ -46,17 +48,34 @@ class Nodes:
         self._clock = clock
         self._seed = seed
         self._pool_label = pool_label
-        self._deleted: dict[str, Object] = {}
+        self._vanished = VanishedNodes(client)
 
     async def known(self) -> dict[str, KnownNode]:
-        """Return the nodes that a scenario may change, by name.
+        """Return the nodes that a scenario may change, by name, with those that one has deleted.
 
         Raises:
             ApiError: the nodes could not be listed.
         """
+        vanished = {name: self._known(node) for name, node in (await _retried(self._vanished.all)).items()}
+        gone = {
+            name: node._replace(groups=frozenset[Group](["node"]), has_vanished=True)
+            for name, node in vanished.items()
+        }
+        return {**gone, **{node["metadata"]["name"]: self._known(node) for node in await self._list()}}
+
+    async def forget_returned(self) -> None:
+        """Forget the deleted Nodes that somebody else has created again, such as a broker that was restarted.
+
+        Raises:
+            ApiError: the nodes could not be listed.
+        """
+        returned = {node["metadata"]["name"] for node in await self._list() if not _is_to_vanish(node)}
+        for name in returned & (await _retried(self._vanished.all)).keys():
+            await _retried(partial(self._vanished.remove, name))
+
+    async def _list(self) -> list[Object]:
         items, _ = await _retried(lambda: self._client.list("/api/v1/nodes"))
-        nodes = [msgspec.json.decode(item.raw) for item in items]
-        return {node["metadata"]["name"]: self._known(node) for node in nodes if _is_own(node)}
+        return [node for item in items if _is_own(node := msgspec.json.decode(item.raw))]
 
     def _known(self, node: Object) -> KnownNode:
         metadata = node["metadata"]
@@ -183,8 +202,8 @@ class Nodes:
 
     async def _delete(self, name: str) -> None:
         """Delete a Node so that the broker does not register it again."""
-        node = await self._client.patch(_path(name), _patch({"vanish": "true"}, {}))
-        self._deleted[name] = node
+        await self._vanished.add(_to_create_again(await self._client.get(_path(name))))
+        await self._client.patch(_path(name), _patch({"vanish": "true"}, {}))
         with suppress(NotFound):
             await self._client.delete(_path(name))
 
@@ -192,9 +211,10 @@ class Nodes:
         try:
             node = await self._client.get(_path(name))
         except NotFound:
-            if "node" in groups and (deleted := self._deleted.get(name)):
-                await self._create_again(deleted)
-                del self._deleted[name]
+            if "node" in groups and (deleted := await self._vanished.get(name)):
+                with suppress(AlreadyExists):
+                    await self._client.create("/api/v1/nodes", deleted)
+                await self._vanished.remove(name)
             return
         annotations = node["metadata"].get("annotations") or {}
         removed = {annotation: None for group in groups for annotation in _ANNOTATIONS[group]}
@@ -206,33 +226,8 @@ class Nodes:
             patch = _patch(removed, spec)
             patch["metadata"]["resourceVersion"] = node["metadata"]["resourceVersion"]
             await self._client.patch(_path(name), patch)
-
-    async def _create_again(self, node: Object) -> None:
-        """Create a deleted Node as it was, without the faults; the broker takes it on.
-
-        The resources of an adopted Node are those that its creator has set, so they are created again too.
-        """
-        metadata, spec, status = node["metadata"], node["spec"], node.get("status") or {}
-        annotations = metadata.get("annotations") or {}
-        body: Object = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {
-                "name": metadata["name"],
-                "labels": metadata.get("labels") or {},
-                "annotations": {k: v for k, v in annotations.items() if not k.startswith(f"{DOMAIN}/")},
-            },
-            "spec": {**spec, **_restored(spec, annotations)},
-            "status": {name: status[name] for name in ("capacity", "allocatable") if name in status},
-        }
-        # Taints of the node controller, which it sets by the conditions of the new Node.
-        body["spec"]["taints"] = [
-            taint
-            for taint in body["spec"].get("taints") or []
-            if not taint["key"].startswith("node.kubernetes.io/")
-        ]
-        with suppress(AlreadyExists):
-            await self._client.create("/api/v1/nodes", body)
+        if "node" in groups and _is_to_vanish(node):
+            await self._vanished.remove(name)  # the command was killed before it deleted the Node
 
 
 _RECLAIMED = "the spot instance was reclaimed"
@@ -242,6 +237,35 @@ def _is_own(node: Object) -> bool:
     """Return whether a node is one of this project: the command changes no other."""
     runtime = ((node.get("status") or {}).get("nodeInfo") or {}).get("containerRuntimeVersion", "")
     return runtime.startswith(_RUNTIME) or _OWN.items() <= (node["metadata"].get("labels") or {}).items()
+
+
+def _is_to_vanish(node: Object) -> bool:
+    return f"{DOMAIN}/vanish" in (node["metadata"].get("annotations") or {})
+
+
+def _to_create_again(node: Object) -> Object:
+    """Return a deleted Node as it was, without the faults; the broker takes it on.
+
+    The resources of an adopted Node are those that its creator has set, so they are created again too.
+    """
+    metadata, spec, status = node["metadata"], node["spec"], node.get("status") or {}
+    annotations = metadata.get("annotations") or {}
+    body: Object = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": metadata["name"],
+            "labels": metadata.get("labels") or {},
+            "annotations": {k: v for k, v in annotations.items() if not k.startswith(f"{DOMAIN}/")},
+        },
+        "spec": {**spec, **_restored(spec, annotations)},
+        "status": {name: status[name] for name in ("capacity", "allocatable") if name in status},
+    }
+    # Taints of the node controller, which it sets by the conditions of the new Node.
+    body["spec"]["taints"] = [
+        taint for taint in body["spec"].get("taints") or [] if not taint["key"].startswith("node.kubernetes.io/")
+    ]
+    return body
 
 
 def _cordon_mark(node: Object) -> str:

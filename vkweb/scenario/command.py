@@ -3,11 +3,10 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import orjson
@@ -29,10 +28,11 @@ from broker.kubernetes.config import load
 from broker.kubernetes.errors import ApiError
 from broker.yaml_document import locate
 from vkweb import __version__
+from vkweb.files import PATH, Document, check_each, read
 from vkweb.scenario.actions import Nodes
 from vkweb.scenario.file import Scenario, json_schema, parse_scenario
 from vkweb.scenario.play import Outcome, Player
-from vkweb.scenario.schedule import KnownNode, dry_run
+from vkweb.scenario.schedule import Entry, KnownNode, dry_run
 
 _SHOWN = 8
 """Number of nodes in a line of text; `--json` prints all."""
@@ -58,8 +58,7 @@ class _Group(click.Group):
             raise _DatabaseError(f"{exc}; DATABASE_URL names the provider's database") from exc
 
 
-_PATH = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-_file = click.argument("file", type=_PATH)
+_file = click.argument("file", type=PATH)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
@@ -69,23 +68,18 @@ def scenario() -> None:
 
 
 @scenario.command()
-@click.argument("files", nargs=-1, required=True, type=_PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH)
 def check(files: tuple[Path, ...]) -> None:
     """Check files of scenarios, `-` for standard input; print each error with its line and field.
 
     Exit status: 0 if all files are valid, 1 otherwise.
     """
-    problems = []
-    for file in files:
-        try:
-            found, _ = _read(file)
-        except ConfigurationError as exc:
-            problems.append(str(exc))
-        else:
-            click.echo(f"{file}: valid; number of steps: {len(found.steps)}")
-    if problems:
-        click.echo("\n".join(problems), err=True)
-        raise click.exceptions.Exit(1)
+
+    def check_one(document: Document) -> None:
+        found = parse_scenario(document.text, name=document.name)
+        click.echo(f"{document.name}: valid; number of steps: {len(found.steps)}")
+
+    check_each(files, check_one)
 
 
 @scenario.command()
@@ -133,13 +127,14 @@ def play(
     Each entry is an event of the audit log, in the database of DATABASE_URL. Ctrl-C stops the play; its nodes
     recover then, as at its end. Exit status: 1 if a node could not be changed.
     """
-    found, document = _read(file)
+    document = read(file)
+    found = parse_scenario(document.text, name=document.name)
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
     if dry_run:
         known: Mapping[str, KnownNode] = _pools(pools)
         known = known or asyncio.run(_known(found, kubeconfig))
-        document.warn(found, known)
+        _warn(document, found, known)
         _print_schedule(found, known, keep=keep, as_json=as_json)
         return
     if pools:
@@ -166,40 +161,19 @@ def report(*, play_id: str | None, as_json: bool) -> None:
     _print_report(log, play_id or log.last_play(), as_json=as_json)
 
 
-class _Document(NamedTuple):
-    """The text of a scenario, and the name of its file."""
+def _warn(document: Document, found: Scenario, known: Mapping[str, KnownNode]) -> None:
+    """Warn of each pool without nodes, and each name of no node.
 
-    text: str
-    name: str
-
-    def warn(self, found: Scenario, known: Mapping[str, KnownNode]) -> None:
-        """Warn of each pool without nodes, and each name of no node.
-
-        It is a typing error, or the name of nodes that an autoscaler is to add.
-        """
-        pools = {node.pool for node in known.values()}
-        for number, step in enumerate(found.steps):
-            unknown = (
-                []
-                if step.pool is None or step.pool in pools
-                else [("pool", f"no node is in the pool {step.pool}")]
-            )
-            unknown += [("nodes", f"there is no node {name}") for name in step.nodes or () if name not in known]
-            for field, message in unknown:
-                where = locate(self.text, ("steps", number, field), name=self.name)
-                click.echo(f"Warning: {where}: {message}", err=True)
-
-
-def _read(file: Path) -> tuple[Scenario, _Document]:
-    try:
-        document = (
-            _Document(sys.stdin.read(), "stdin") if file == Path("-") else _Document(file.read_text(), str(file))
-        )
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{file}:1: is not UTF-8") from None
-    except OSError as exc:
-        raise ConfigurationError(f"{file}: {exc.strerror}") from None
-    return parse_scenario(document.text, name=document.name), document
+    It is a typing error, or the name of nodes that an autoscaler is to add.
+    """
+    pools = {node.pool for node in known.values()}
+    for number, step in enumerate(found.steps):
+        is_known = step.pool is None or step.pool in pools
+        unknown = [] if is_known else [("pool", f"no node is in the pool {step.pool}")]
+        unknown += [("nodes", f"there is no node {name}") for name in step.nodes or () if name not in known]
+        for field, message in unknown:
+            where = locate(document.text, ("steps", number, field), name=document.name)
+            click.echo(f"Warning: {where}: {message}", err=True)
 
 
 def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
@@ -250,7 +224,7 @@ def _caller() -> Caller:
 
 async def _play(
     found: Scenario,
-    document: _Document,
+    document: Document,
     log: ScenarioLog | None,
     caller: Caller,
     *,
@@ -280,7 +254,8 @@ async def _play(
     client = _client(kubeconfig)
     try:
         nodes = Nodes(client, clock=utc_now, seed=found.seed, pool_label=found.pool_label)
-        document.warn(found, await nodes.known())
+        await nodes.forget_returned()
+        _warn(document, found, await nodes.known())
         if not as_json:
             click.echo("TIME      STEP  ACTION      NODES")
         began = loop.time()
@@ -303,13 +278,15 @@ def _event(found: Scenario, outcome: Outcome) -> ScenarioEvent:
         action=entry.action if drained is None else "drained",
         nodes=list(entry.nodes),
         groups=sorted(entry.groups),
+        skipped=dict(entry.skipped) if drained is None else {},
+        missing=entry.missing if drained is None else 0,
         errors={name: str(error) for name, error in outcome.errors.items()},
         details=details,
     )
 
 
 def _print_schedule(found: Scenario, nodes: Mapping[str, KnownNode], *, keep: bool, as_json: bool) -> None:
-    entries = [entry for entry in dry_run(found, nodes, recovers=not keep) if entry.nodes]
+    entries = [entry for entry in dry_run(found, nodes, recovers=not keep) if not entry.is_empty]
     if as_json:
         lines(
             {
@@ -318,13 +295,15 @@ def _print_schedule(found: Scenario, nodes: Mapping[str, KnownNode], *, keep: bo
                 "action": e.action,
                 "nodes": e.nodes,
                 "groups": sorted(e.groups),
+                "skipped": e.skipped,
+                "missing": e.missing,
             }
             for e in entries
         )
         return
     table(
         ("TIME", "STEP", "ACTION", "NODES"),
-        ((_format(e.at), e.step or "end", e.action, _abbreviated(e.nodes)) for e in entries),
+        ((_format(e.at), e.step or "end", e.action, _describe(e)) for e in entries),
     )
 
 
@@ -332,7 +311,7 @@ def _print_outcome(played: ScenarioEvent, at: timedelta, *, as_json: bool) -> No
     if as_json:
         lines([{"at": round(at.total_seconds(), 3), "play": played}])
         return
-    text = f"{_format(at):<8}  {played.step or 'end':<4}  {played.action:<10}  {_abbreviated(played.nodes)}"
+    text = f"{_format(at):<8}  {played.step or 'end':<4}  {played.action:<10}  {_describe(played)}"
     click.echo(text if not played.details else f"{text}: {played.details['evicted']} evicted")
     for name, error in played.errors.items():
         click.echo(f"{name}: {error}", err=True)
@@ -347,6 +326,19 @@ def _print_report(log: ScenarioLog, play_id: str, *, as_json: bool) -> None:
         return
     columns = ("at", "step", "action", "nodes", "pods", "evicted", "rescheduled", "ready", "p50", "p99")
     table([name.upper() for name in columns], ([getattr(found, name) for name in columns] for found in reports))
+
+
+def _describe(entry: Entry | ScenarioEvent) -> str:
+    """Return the nodes of an entry, and those that its step wants besides."""
+    parts = [_abbreviated(entry.nodes) or "no node"]
+    if entry.skipped:
+        reasons: dict[str, list[str]] = {}
+        for name, reason in entry.skipped.items():
+            reasons.setdefault(reason, []).append(name)
+        parts += [f"not {_abbreviated(names)}: {reason}" for reason, names in reasons.items()]
+    if entry.missing:
+        parts.append(f"{entry.missing} fewer than the step wants")
+    return "; ".join(parts)
 
 
 def _abbreviated(names: Iterable[str]) -> str:

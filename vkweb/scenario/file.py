@@ -14,11 +14,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 
 from app.core.timestamps import parse_duration
 from app.runtimes.synthetic.annotations import PodFailureReason, RunFailure, StartFailure
-from broker.yaml_document import parse_document
+from broker.yaml_document import field_error, parse_document
 
 Group = Literal["node", "pressure", "slow", "fail"]
 """Faults of one group exclude each other on a node."""
@@ -245,12 +244,10 @@ class Scenario(_Fields):
     def _ends(self) -> Self:
         for number, step in enumerate(self.steps):
             if step.rate is not None and step.until is None and self.duration is None:
-                where = {"location": ("steps", number, "rate")}
-                raise PydanticCustomError("endless", "needs until, or a duration of the scenario", where)
+                raise field_error("needs until, or a duration of the scenario", "steps", number, "rate")
             field, begin = ("at", step.at) if step.at is not None else ("from", step.from_)
             if self.duration is not None and begin > self.duration:
-                where = {"location": ("steps", number, field)}
-                raise PydanticCustomError("late", "is after the duration of the scenario", where)
+                raise field_error("is after the duration of the scenario", "steps", number, field)
         return self
 
 

@@ -47,7 +47,7 @@ class Player:
     Args:
         scenario: the scenario.
         cluster: its nodes.
-        record: is called with each entry that was played and has nodes.
+        record: is called with each entry that was played, and those that found fewer nodes than their step wants.
         recovers: whether all nodes recover at the end, and when the play is stopped.
     """
 
@@ -89,13 +89,13 @@ class Player:
             drains.result()
 
     async def _play(self, entry: Entry) -> None:
-        if not entry.nodes:
+        if entry.is_empty:
             return
         step = self._scenario.steps[entry.step - 1] if entry.step else None
-        errors = await self._cluster.apply(entry, step)
+        errors = await self._cluster.apply(entry, step) if entry.nodes else {}
         await self._record(Outcome(entry, errors))
         drain = _drain_of(entry, step)
-        if drain is not None:
+        if drain is not None and entry.nodes:
             names = [name for name in entry.nodes if name not in errors]
             task = asyncio.create_task(self._drain(entry, names, drain), name=f"drain of step {entry.step}")
             self._drains.add(task)

@@ -12,7 +12,7 @@ A node that has a fault is not chosen again for a fault of the same group until 
 import heapq
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from random import Random
@@ -32,10 +32,12 @@ class KnownNode(NamedTuple):
     Attributes:
         pool: name of its pool; empty without one.
         groups: groups of the faults that it has, by its annotations.
+        has_vanished: whether a scenario has deleted its Node: all that it can do is recover.
     """
 
     pool: str = ""
     groups: frozenset[Group] = frozenset()
+    has_vanished: bool = False
 
 
 class Entry(NamedTuple):
@@ -47,6 +49,8 @@ class Entry(NamedTuple):
         action: the action; `reclaimed` is the end of the notice of `reclaim`.
         nodes: names of the nodes, sorted.
         groups: groups of the faults that `recover` ends.
+        skipped: node → reason, for the nodes that the step names and that were not chosen.
+        missing: number of nodes that the step wants and that were not found.
     """
 
     at: timedelta
@@ -54,6 +58,13 @@ class Entry(NamedTuple):
     action: Happening
     nodes: tuple[str, ...]
     groups: frozenset[Group] = frozenset()
+    skipped: Mapping[str, str] = {}
+    missing: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do and nothing to tell."""
+        return not (self.nodes or self.skipped or self.missing)
 
 
 class _Due(NamedTuple):
@@ -119,14 +130,14 @@ class Schedule:
             return self._follow(due, due.faults)
         self._add_occurrence(due.step, due.occurrence + 1)
         step = self._scenario.steps[due.step - 1]
-        chosen = self._choose(step, due, nodes)
+        entry = self._choose(step, due, nodes)
         if isinstance(step, Recover):
-            for name in chosen:
+            for name in entry.nodes:
                 for group in step.groups:
                     self._recover(name, group)
-            return Entry(at, due.step, "recover", chosen, step.groups)
-        self._begin(step, due, chosen, nodes)
-        return Entry(at, due.step, step.action, chosen)
+        else:
+            self._begin(step, due, entry.nodes, nodes)
+        return entry
 
     def stop(self) -> Entry | None:
         """End the schedule early; return the recovery of all nodes, None where no node is to recover."""
@@ -171,10 +182,10 @@ class Schedule:
         if due.action == "recover":
             for name in chosen:
                 self._recover(name, group)
-            return Entry(due.at, due.step, "recover", tuple(sorted(chosen, key=natural)), frozenset({group}))
+            return Entry(due.at, due.step, "recover", _sorted(chosen), frozenset({group}))
         if isinstance(step, Reclaim) and step.then == "vanish":
             self._gone.update(chosen)
-        return Entry(due.at, due.step, due.action, tuple(sorted(chosen, key=natural)))
+        return Entry(due.at, due.step, due.action, _sorted(chosen))
 
     def _recover(self, name: str, group: Group) -> None:
         self._active.pop((name, group), None)
@@ -185,10 +196,10 @@ class Schedule:
         names = {name for name, _ in self._active} if self._recovers else set()
         self._active.clear()
         groups = frozenset(GROUPS.values())
-        return Entry(at, 0, "recover", tuple(sorted(names, key=natural)), groups)
+        return Entry(at, 0, "recover", _sorted(names), groups)
 
-    def _choose(self, step: AnyStep, due: _Due, nodes: Mapping[str, KnownNode]) -> tuple[str, ...]:
-        """Return the nodes of an occurrence of a step, sorted by name."""
+    def _choose(self, step: AnyStep, due: _Due, nodes: Mapping[str, KnownNode]) -> Entry:
+        """Return the entry of an occurrence of a step; its nodes are sorted by name."""
         groups = {name: set(known.groups) for name, known in nodes.items()}
         for name, group in self._active:
             groups.setdefault(name, set()).add(group)
@@ -196,18 +207,27 @@ class Schedule:
             name: pool for name, pool in self._pools.items() if name not in nodes and name in groups
         }
         pool = [name for name in groups if step.pool in (None, pools.get(name, ""))]
+        gone = self._gone | {name for name, known in nodes.items() if known.has_vanished}
+        of_step = step.groups if isinstance(step, Recover) else frozenset[Group]()
         if isinstance(step, Recover):
             able = [name for name in pool if groups[name] & step.groups]
         else:
-            able = [name for name in pool if GROUPS[step.action] not in groups[name] and name not in self._gone]
+            able = [name for name in pool if GROUPS[step.action] not in groups[name] and name not in gone]
         if step.nodes is not None:
-            return tuple(sorted(set(step.nodes) & set(able), key=natural))
+            chosen = set(step.nodes) & set(able)
+            skipped = {
+                name: "it has vanished" if name in gone else _reason(step, name in groups)
+                for name in step.nodes
+                if name not in chosen
+            }
+            return Entry(due.at, due.step, due.action, _sorted(chosen), of_step, skipped)
         wanted = len(able) if step.count is None and step.share is None else step.count or 0
         if step.share is not None:
             wanted = max(1, math.floor(len(pool) * step.share + 0.5))
         seed = (str(self._scenario.seed), str(due.step), str(due.occurrence))
         order = sorted(able, key=lambda name: (fraction(*seed, name), name))
-        return tuple(sorted(order[:wanted], key=natural))
+        missing = max(wanted - len(able), 0)
+        return Entry(due.at, due.step, due.action, _sorted(order[:wanted]), of_step, missing=missing)
 
 
 def dry_run(scenario: Scenario, nodes: Mapping[str, KnownNode], *, recovers: bool = True) -> Iterator[Entry]:
@@ -215,6 +235,21 @@ def dry_run(scenario: Scenario, nodes: Mapping[str, KnownNode], *, recovers: boo
     schedule = Schedule(scenario, recovers=recovers)
     while schedule.next_at is not None:
         yield schedule.take(nodes)
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=natural))
+
+
+def _reason(step: AnyStep, is_known: bool) -> str:
+    """Return why a node that a step names was not chosen."""
+    if not is_known:
+        return "there is no such node"
+    if isinstance(step, Recover):
+        return "it has no such fault"
+    return {"node": "it is down", "pressure": "it is under pressure", "slow": "it is slow"}.get(
+        GROUPS[step.action], "its pods fail already"
+    )
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from app.core.quantity import parse_quantity
 from app.pods.queries import EventFilter
-from app.pods.series import HEALTHS, Sample, Series, sample_of
+from app.pods.samples import HEALTHS, Sample, sample_of
+from app.pods.series import Series
 from app.runtimes import UsageLevel
 from app.services import get_services
 from app.web.responses import Response
@@ -65,6 +66,7 @@ def overview() -> Response:
         healths=HEALTHS,
         labels=LABELS,
         sample=sample,
+        is_complete=series.is_complete,
         # The broker knows how many nodes there are and what each of them has.
         charts=overview_charts(series, used=_used(series, sample, start, end), limits={} if is_fleet else limits),
         is_fleet=is_fleet,

@@ -44,6 +44,7 @@ from tests.app.simulation import SECRET
         ("CAPACITY", '{"cpu": true}'),
         ("CAPACITY", '{"cpu": null}'),
         ("CAPACITY", f'{{"cpu": ["{SECRET}"]}}'),
+        ("NODE_OVERRIDES", '{"spot-*": {"capacity": {"cpu": "1"}, "allocatable": {"cpu": "1500m"}}}'),
         ("NODE_ADDRESSES", SECRET),
         ("NODE_ADDRESSES", "{}"),
         ("NODE_ADDRESSES", f'["{SECRET}"]'),

@@ -225,3 +225,38 @@ def test_fleets_in_a_database_may_share_node_names(make_app: MakeApp) -> None:
     assert north.test_client().delete("/deletePod", json=a_pod(uid="the-same")).status_code == 200
     assert (nodes(north), nodes(south)) == ({}, {"web-0": "spot-0"})
     assert len(services(south).queries.events(EventFilter(node="spot-0")).rows) == 1
+
+
+def test_an_unknown_node_is_an_error_of_commands(fleet: Flask) -> None:
+    run = fleet.test_cli_runner().invoke
+    shown = run(args=["node", "show", "nope"])
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert 'no pod was ever on a node "nope"' in shown.stderr
+    for command in (
+        ["pods", "list"],
+        ["pods", "top"],
+        ["attention"],
+        ["audit", "tail"],
+        ["audit", "query", "node"],
+    ):
+        assert "Warning: no pod was ever on a node nope" in run(args=[*command, "--node", "nope"]).stderr
+        assert run(args=[*command, "--node", "spot-0"]).stderr == ""
+
+
+def test_the_capacity_of_a_pools_node_is_unknown(make_app: MakeApp) -> None:
+    overrides = {"gpu-*": {"capacity": {"cpu": "2", "nvidia.com/gpu": "1"}}}
+    app = make_app(node_name="spot", node_overrides=overrides)
+    app.test_client().post("/createPod", json=a_pod("a", nodeName="spot-0"))
+
+    def resources(*node: str) -> dict[str, str]:
+        result = app.test_cli_runner().invoke(args=["node", "show", *node])
+        assert result.exit_code == 0, result.output
+        rows = result.output.partition("RESOURCE")[2].partition("\n\n")[0].splitlines()[1:]
+        return {row.split()[0]: row.split()[1] for row in rows}
+
+    assert resources("spot-0") == {"cpu": "-", "memory": "-", "pods": "-"}
+    assert resources("gpu-0") == {"cpu": "2", "nvidia.com/gpu": "1", "memory": "-", "pods": "-"}
+    assert resources("spot")["cpu"] == "100"
+    assert (
+        app.test_client().get("/capacity?node=nope").get_json()["cpu"] == "100"
+    )  # the contract: each name is a node

@@ -10,7 +10,7 @@ from broker.dependencies import utc_now
 from broker.fleet import removal, source
 from broker.kubelet.health import is_ready as is_broker_ready
 from broker.kubernetes.config import ClusterConfig
-from broker.node import lease, registration
+from broker.node import lease, leases, registration
 from broker.settings import Settings
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
@@ -30,6 +30,7 @@ def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "WAIT_PERIOD", 0.02)
     monkeypatch.setattr(registration, "_RETRY_LIMIT", 0.1)
     monkeypatch.setattr(removal, "_POLL", 0.02)
+    monkeypatch.setattr(removal, "_EVICTION_RETRY", 0.02)
     monkeypatch.setattr(source, "POLL", 0.05)
 
 
@@ -264,3 +265,81 @@ async def test_an_adopted_node_keeps_its_name(api: ApiServer, cluster: ClusterCo
         file.write(ADOPT)
         await eventually(lambda: "a-1" not in broker.nodes)
     assert "labels" not in api.store.get("nodes", "a-0")["metadata"]
+
+
+async def test_a_node_given_up_tells_what_it_waits_for(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write(ADOPT.replace("[]", "[{name: a, count: 1}]"))
+    api.store.create("nodes", foreign("theirs", **ADOPTED))
+    with capture_logs() as logs:
+        async with running_node(file.settings, cluster) as broker:
+            for node in ("theirs", "a-0"):
+                await run_pod(api, f"web-{node}", node)
+            file.write("pools: []")
+            await eventually(
+                lambda: {log["node"] for log in logs if "waits until" in log["event"]} == {"theirs", "a-0"}
+            )
+            assert broker.nodes["theirs"].holds_lease
+            await api.until(lambda: not holder(api, "theirs"))  # another broker takes it on at once
+    assert {log["pods"] for log in logs if "waits until" in log["event"]} == {1}
+    assert not [log for log in logs if log["event"] in ("node removed", "node given up")]
+
+
+async def test_a_stop_releases_nodes_that_are_drained(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write("pools: [{name: a, count: 1, drain: true}]")
+    with api.failing(429, method="POST", path="eviction", times=None):
+        async with running_node(file.settings, cluster):
+            await run_pod(api, "web", "a-0")
+            file.write("pools: []")
+            await api.until(lambda: api.requests_to("POST", "eviction"))
+    assert not holder(api, "a-0")
+    assert not ready(api, "a-0")
+
+
+async def test_pods_are_listed_before_a_node_is_removed(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile
+) -> None:
+    file.write("pools: [{name: a, count: 1, drain: true}]")
+    async with running_node(file.settings, cluster):
+        await run_pod(api, "web", "a-0")
+    file.write("pools: []")
+    with api.failing(503, method="GET", path="/api/v1/pods$", times=2):
+        async with running_node(file.settings, cluster):
+            await api.until(lambda: not uid(api, "a-0"))
+    assert api.requests_to("POST", "eviction")
+
+
+@pytest.mark.parametrize("drained_by", ["this broker", "an earlier broker"])
+async def test_a_pool_may_end_its_drains(
+    api: ApiServer, cluster: ClusterConfig, file: FleetFile, drained_by: str
+) -> None:
+    with api.failing(429, method="POST", path="eviction", times=None):
+        file.write("pools: [{name: a, count: 2, drain: true}]")
+        async with running_node(file.settings, cluster):
+            await run_pod(api, "web", "a-1")
+            if drained_by == "this broker":
+                file.write("pools: [{name: a, count: 1, drain: true}]")
+                await api.until(lambda: api.requests_to("POST", "eviction"))
+                file.write("pools: [{name: a, count: 1}]")
+                await api.until(lambda: not uid(api, "a-1"))
+        file.write("pools: [{name: a, count: 1}]")
+        async with running_node(file.settings, cluster):
+            await api.until(lambda: not uid(api, "a-1") and ready(api, "a-0"))
+    assert phase(api, "web") == "Running"
+
+
+async def test_a_waiting_broker_warns_once(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_GATHERING", 0.05)
+    one, two = (settings_of_a_node(stub.url, node_name="a", nodes=5, lease_identity=name) for name in "12")
+    async with running_node(one, cluster):
+        await api.until(lambda: all(holder(api, f"a-{number}") for number in range(5)))
+        with capture_logs() as logs:
+            async with running_node(two, cluster):
+                await eventually(lambda: [log for log in logs if log["event"].startswith("another broker runs")])
+    (warning,) = [log for log in logs if log["event"].startswith("another broker runs")]
+    assert warning["event"].startswith("another broker runs 5 nodes; waiting until")

@@ -80,28 +80,46 @@ def test_the_seed_decides_the_registration_delays() -> None:
         ("  capacity: {cpu: many}", "pools[0].capacity.cpu: "),
         ("  labels: {a b: c}", "pools[0].labels"),
         ("  taints: [{key: spot, effect: Never}]", "pools[0].taints[0].effect: "),
-        ("  capacity: {nvidia.com/gpu: 1.5}", "pools[0].capacity: nvidia.com/gpu must be an integer"),
-        ("  labels: {fleet.virtual-kubelet.io/pool: b}", "pools[0].labels: the broker sets fleet."),
-        (
-            "  taints: [{key: a, effect: NoExecute}, {key: a, value: b, effect: NoExecute}]",
-            "the same key and effect",
-        ),
+        ("  allocatable: {cpu: 9, memory: 1Gi}", "pools[0].allocatable.cpu: is more than the capacity, 8"),
         ("  drain: 1", "pools[0].drain: "),
         ("  registerDelay: soon", "pools[0].registerDelay: not a duration such as 500ms, 10s or 1m30s"),
     ],
 )
 def test_an_error_names_line_and_field(line: str, told: str) -> None:
-    (found,) = errors(f"pools:\n- name: a\n  count: 1\n{line}\n")
+    capacity = "" if "capacity:" in line else "\n  capacity: {cpu: 8}"
+    (found,) = errors(f"pools:\n- name: a\n  count: 1\n{line}{capacity}\n")
     assert found.startswith("fleet.yaml:4: ")
     assert told in found
 
 
-def test_names_of_pools_are_unique() -> None:
-    assert "several pools have the name a" in errors("pools: [{name: a, count: 1}, {name: a, count: 2}]")[0]
-
-
-def test_a_fleet_has_a_greatest_size() -> None:
-    assert "12000 nodes" in errors("pools: [{name: a, count: 6000}, {name: b, count: 6000}]")[0]
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        (["- {name: a, count: 1}"] * 2, "pools[1].name: several pools have the name a"),
+        (
+            ["- {name: a, count: 6000}", "- name: b", "  count: 6000"],
+            "pools[1].count: 12000 nodes with the pools before; at most 10000",
+        ),
+        (
+            ["- {name: a, count: 1, capacity: {", "  cpu: 1,", "  nvidia.com/gpu: 1.5}}"],
+            "pools[0].capacity.nvidia.com/gpu: must be an integer",
+        ),
+        (
+            ["- {name: a, count: 1, labels: {", "  tier: web,", "  fleet.virtual-kubelet.io/pool: b}}"],
+            "pools[0].labels.fleet.virtual-kubelet.io/pool: is set by the broker",
+        ),
+        (
+            [
+                "- {name: a, count: 1, taints: [",
+                "  {key: a, effect: NoExecute},",
+                "  {key: a, effect: NoExecute}]}",
+            ],
+            "pools[0].taints[1]: an earlier taint has the same key and effect",
+        ),
+    ],
+)
+def test_an_error_of_several_fields_names_one(lines: list[str], error: str) -> None:
+    assert errors("\n".join(["pools:", *lines])) == [f"fleet.yaml:{len(lines) + 1}: {error}"]
 
 
 def test_the_published_schema_is_the_models() -> None:

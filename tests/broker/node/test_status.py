@@ -1,6 +1,7 @@
 """The status of the Node, with an API server and a provider."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -174,3 +175,10 @@ async def test_a_changed_report_is_written(
 def test_own_ip_is_the_address_facing_kubernetes() -> None:
     assert own_ip("https://127.0.0.1:6443") == "127.0.0.1"
     assert own_ip("https://no-such-host.invalid") == "127.0.0.1"
+
+
+async def test_no_more_is_allocatable_than_the_capacity(parts: NodeParts, info: NodeInfo) -> None:
+    await parts.poll_provider()
+    parts.status.spec = replace(parts.status.spec, allocatable={"cpu": "21", "memory": "1Gi"})
+    parts.status.apply_report()
+    assert info.allocatable == {"cpu": "20", "memory": "1Gi", "pods": "500"}

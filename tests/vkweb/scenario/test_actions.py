@@ -1,5 +1,6 @@
 """The actions of a scenario on Node objects, with the fake API server."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,6 +42,12 @@ async def applied(nodes: Nodes, action: Happening, *names: str, **fields: Any) -
 async def recovered(nodes: Nodes, *names: str) -> dict[str, Any]:
     """End all faults of nodes; return the errors."""
     return await nodes.apply(Entry(timedelta(0), 0, "recover", names, frozenset(GROUPS.values())), None)
+
+
+def json_node(config_map: dict[str, Any]) -> dict[str, Any]:
+    """Return the Node in the ConfigMap of one that has vanished."""
+    node: dict[str, Any] = json.loads(config_map["data"]["node.json"])
+    return node
 
 
 def faults(api: ApiServer, name: str = "spot-0") -> dict[str, str]:
@@ -137,6 +144,29 @@ async def test_a_vanished_node_is_created_at_recovery(nodes: Nodes, api: ApiServ
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
     assert (after["spec"], faults(api)) == ({"taints": [], "providerID": "kwok:spot-0"}, {})
     assert after["status"] == resources
+
+
+async def test_a_later_play_recovers_vanished_nodes(nodes: Nodes, api: ApiServer, client: Client) -> None:
+    await applied(nodes, "vanish", "spot-0", "spot-1")
+    later = Nodes(client, clock=lambda: NOW, seed=8, pool_label=POOL)
+    gone = KnownNode("spot", frozenset({"node"}), has_vanished=True)
+    assert await later.known() == {"spot-0": gone, "spot-1": gone}
+    (kept, _) = api.store.list("configmaps")
+    assert kept["metadata"]["name"] == "vanished-node.spot-0"
+    api.store.create(
+        "nodes", {**api.store.get("nodes", "real"), "metadata": json_node(kept)["metadata"]}
+    )  # restarted
+    await later.forget_returned()
+    assert await recovered(later, "spot-1") == {}
+    assert await later.known() == {"spot-0": KnownNode("spot"), "spot-1": KnownNode("spot")}
+    assert api.store.list("configmaps") == []
+
+
+async def test_a_node_about_to_vanish_recovers(nodes: Nodes, api: ApiServer) -> None:
+    with api.failing(403, reason="Forbidden", method="DELETE", path="nodes/spot-0"):
+        assert await applied(nodes, "vanish") != {}
+    await recovered(nodes, "spot-0")
+    assert (faults(api), api.store.list("configmaps")) == ({}, [])
 
 
 async def test_errors_are_returned_by_node(nodes: Nodes) -> None:

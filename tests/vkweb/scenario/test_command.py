@@ -104,6 +104,11 @@ def test_unknown_pools_and_nodes_are_warned_of(tmp_path: Path) -> None:
 
     printed = run("play", "odd.yaml", "--dry-run", "--pool", "sopt=2").splitlines()
 
+    assert [" ".join(line.split()) for line in printed if not line.startswith("Warning")] == [
+        "TIME STEP ACTION NODES",
+        "1s 1 partition no node; 1 fewer than the step wants",
+        "1s 2 recover no node; not spot-1 nobody: there is no such node",
+    ]
     assert [line for line in printed if line.startswith("Warning")] == [
         "Warning: odd.yaml:2: steps[0].pool: no node is in the pool spot",
         "Warning: odd.yaml:3: steps[1].nodes: there is no node spot-1",

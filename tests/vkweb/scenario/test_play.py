@@ -135,6 +135,12 @@ async def test_a_drain_does_not_delay_other_steps() -> None:
     assert drained.drained == {"spot-1": Drained(2, {})}
 
 
+async def test_a_step_without_nodes_is_recorded() -> None:
+    cluster = Cluster()
+    outcomes = await played(cluster, scenario({"at": "0s", "action": "drain", "nodes": ["nobody"]}))
+    assert [outcome.entry.skipped for outcome in outcomes] == [{"nobody": "there is no such node"}]
+
+
 async def test_the_end_waits_for_drains_in_progress() -> None:
     cluster = Cluster()
     outcomes = await played(cluster, scenario({"at": "0s", "action": "drain", "count": 1}))

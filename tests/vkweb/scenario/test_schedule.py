@@ -194,3 +194,29 @@ def test_a_new_node_changes_the_choice_only_by_itself() -> None:
 @pytest.mark.parametrize(("first", "second"), [("spot-2", "spot-10"), ("a", "b"), ("a-1", "a-1-0")])
 def test_numbers_in_names_are_sorted_by_value(first: str, second: str) -> None:
     assert sorted([second, first], key=natural) == [first, second]
+
+
+def test_named_nodes_that_are_skipped_have_reasons() -> None:
+    nodes = {"a": KnownNode(groups=frozenset({"node"})), "b": KnownNode(), "c": KnownNode(has_vanished=True)}
+    named = {"nodes": ["a", "b", "c", "d"]}
+    down, slow, recovery, _ = entries(
+        {"at": "0s", "action": "drain", **named},
+        {"at": "1s", "action": "slow", **named},
+        {"at": "2s", "action": "recover", "faults": ["slow"], **named},
+        nodes=nodes,
+    )
+    assert (down.nodes, down.skipped) == (
+        ("b",), {"a": "it is down", "c": "it has vanished", "d": "there is no such node"},
+    )  # fmt: skip
+    assert (slow.nodes, set(slow.skipped)) == (("a", "b"), {"c", "d"})
+    assert (recovery.nodes, set(recovery.skipped)) == (("a", "b"), {"c", "d"})
+
+
+def test_too_few_nodes_are_missing() -> None:
+    by_count, by_share, recovery, _ = entries(
+        {"at": "0s", "action": "drain", "count": 18, "pool": "spot"},
+        {"at": "1s", "action": "drain", "share": "20%", "pool": "spot"},
+        {"at": "2s", "action": "recover"},
+    )
+    assert [entry.missing for entry in (by_count, by_share, recovery)] == [0, 2, 0]
+    assert len(by_share.nodes) == 2
