@@ -41,6 +41,8 @@ def run_in_child(run: Callable[[], object]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # until there are handlers that know the child
     child = os.fork()
     if child == 0:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # in place of a KeyboardInterrupt and its traceback
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         run()
         sys.exit(0)
