@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Select, and_, bindparam, case, cast, func, select, union_all
+from sqlalchemy import BigInteger, Select, and_, bindparam, case, cast, func, null, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.lists import encode_intervals, intervals
@@ -68,6 +68,24 @@ class Series(NamedTuple):
         return all(point.sample for point in self.points)
 
 
+class PodCounts(NamedTuple):
+    """The pods at a time.
+
+    Attributes:
+        namespaces: rows of `namespace`, `health`, `pods`, and of those that have not ended the number and the
+            requests: `active`, `cpu_millicores`, `memory_bytes`.
+        nodes: the nodes with the most pods that have not ended: rows of `node_name` and the same numbers.
+    """
+
+    namespaces: Sequence[Row]
+    nodes: Sequence[Row]
+
+    @property
+    def sample(self) -> Sample:
+        """The pods of all namespaces."""
+        return sample_of(self.namespaces)
+
+
 def _count_in(column: InstrumentedAttribute[Any]) -> Statement:
     """Return the statement that counts the pods with a time in each of several intervals."""
 
@@ -80,10 +98,6 @@ def _count_in(column: InstrumentedAttribute[Any]) -> Statement:
 
 
 _COUNT_CREATED, _COUNT_DELETED = _count_in(Pod.created_at), _count_in(Pod.deleted_at)
-_CREATED = (
-    Pod.fleet == bindparam("fleet"), Pod.created_at > bindparam("start"), Pod.created_at <= bindparam("end")
-)  # fmt: skip
-_COUNT_SAMPLED = Statement(select(func.count().label("pods")).where(*_CREATED))
 _IS_READY = and_(PodStatus.phase == "Running", PodStatus.ready_containers >= PodStatus.containers)
 _SELECT_READY = Statement(
     select(
@@ -93,7 +107,12 @@ _SELECT_READY = Statement(
         .correlate(Pod)
         .scalar_subquery()
         .label("ready_at"),
-    ).where(*_CREATED, Pod.id % bindparam("every") == 0)
+    ).where(
+        Pod.fleet == bindparam("fleet"),
+        Pod.created_at > bindparam("start"),
+        Pod.created_at <= bindparam("end"),
+        Pod.id % bindparam("every") == 0,
+    )
 )
 
 
@@ -108,32 +127,18 @@ class PodSeries:
         self._fleet = fleet
         self.samples = KeptSamples(lambda at: sample_of(self._count(at)), clock=fleet.clock)
 
-    def by_namespace(self, at: datetime | None = None) -> Sequence[Row]:
-        """Count the pods at a time by `namespace` and `health`; at present where None.
+    def counts(self, at: datetime | None = None, *, nodes: int = 0) -> PodCounts:
+        """Count the pods at a time; at present where it is None.
 
-        Returns:
-            Rows with `pods`, and of those that have not ended the number and the requests: `active`,
-            `cpu_millicores` and `memory_bytes`.
+        Args:
+            nodes: the number of nodes to return; 0 for none.
         """
         self._fleet.timelines.publish_due()
-        return self._count(at, "namespace")
-
-    def largest_nodes(self, at: datetime | None = None, *, limit: int) -> Sequence[Row]:
-        """Return the nodes with the most pods that have not ended at a time; at present where it is None.
-
-        Returns:
-            Rows of `node_name`, `pods`, `cpu_millicores`, `memory_bytes`.
-        """
-        self._fleet.timelines.publish_due()
-        parts = pods_in_parts(self._fleet.name, at, now=self._fleet.clock())
-        counted = union_all(*map(_counts_of_nodes, parts)).subquery().c
-        pods, *requests = (
-            cast(func.sum(counted[name]), BigInteger).label(name)
-            for name in ("pods", "cpu_millicores", "memory_bytes")
+        rows = self._count(at, by_namespace=True, nodes=nodes)
+        return PodCounts(
+            namespaces=[row for row in rows if row.namespace is not None],
+            nodes=[row for row in rows if row.node_name is not None],
         )
-        query = select(counted.node_name, pods, *requests).group_by(counted.node_name)
-        with self._fleet.database.read() as connection:
-            return connection.execute(query.order_by(pods.desc(), counted.node_name).limit(limit)).all()
 
     def between(self, start: datetime, end: datetime, *, last: Sample) -> Series:
         """Return the points from one time to another, of which the last is at the end.
@@ -151,7 +156,7 @@ class PodSeries:
                 {row.end: row.pods for row in statement.all(connection, **key)}
                 for statement in (_COUNT_CREATED, _COUNT_DELETED)
             )
-        ready = self._ready(start, times)
+        ready = self._ready(start, times, created=sum(created.values()))
         points = []
         for moment in times:
             seconds = sorted(ready.get(moment, ()))
@@ -166,31 +171,41 @@ class PodSeries:
             )
         return Series(points, step)
 
-    def _count(self, at: datetime | None, *groups: str) -> Sequence[Row]:
-        """Count the pods at a time by health, and by other columns."""
-        now = self._fleet.clock()
-        counts = [_counts(part, Moment.of(at or now)) for part in pods_in_parts(self._fleet.name, at, now=now)]
-        counted = union_all(*counts).subquery().c
-        by = [counted[name] for name in (*groups, "health")]
-        sums = [cast(func.sum(counted[name]), BigInteger).label(name) for name in _SUMS]
-        with self._fleet.database.read() as connection:
-            return connection.execute(select(*by, *sums).group_by(*by)).all()
+    def _count(self, at: datetime | None, *, by_namespace: bool = False, nodes: int = 0) -> Sequence[Row]:
+        """Count the pods at a time by health, or by namespace and health, and by node: one row for each.
 
-    def _ready(self, start: datetime, times: Sequence[datetime]) -> dict[datetime, list[float]]:
+        One statement reads the pods once. It counts them in many groups first, which SQLite keeps.
+        """
+        now = self._fleet.clock()
+        parts = pods_in_parts(self._fleet.name, at, now=now)
+        of_groups = union_all(*(_counts(part, Moment.of(at or now), by_node=nodes > 0) for part in parts))
+        counted = of_groups.cte("counted").prefix_with("MATERIALIZED").c
+        sums = [cast(func.sum(counted[name]), BigInteger).label(name) for name in _SUMS]
+        namespace = counted.namespace if by_namespace else null()
+        by_health = select(namespace.label("namespace"), null().label("node_name"), counted.health, *sums)
+        query: Any = by_health.group_by(*([counted.namespace] if by_namespace else []), counted.health)
+        if nodes:
+            largest = select(null(), counted.node_name, null(), *sums).where(counted.active > 0)
+            largest = largest.group_by(counted.node_name).order_by(sums[1].desc(), counted.node_name).limit(nodes)
+            query = union_all(query, select(largest.subquery()))
+        with self._fleet.database.read() as connection:
+            return connection.execute(query).all()
+
+    def _ready(self, start: datetime, times: Sequence[datetime], *, created: int) -> dict[datetime, list[float]]:
         """Return the seconds until pods were ready, by the end of the interval in which they were created."""
-        key = {"fleet": self._fleet.name, "start": start, "end": times[-1]}
+        every = max(1, math.ceil(created / _SAMPLE))
+        key = {"fleet": self._fleet.name, "start": start, "end": times[-1], "every": every}
         found: dict[datetime, list[float]] = {}
         with self._fleet.database.read() as connection:
-            count = _COUNT_SAMPLED.one(connection, **key).pods
-            for row in _SELECT_READY.all(connection, every=max(1, math.ceil(count / _SAMPLE)), **key):
+            for row in _SELECT_READY.all(connection, **key):
                 if row.ready_at and row.ready_at <= times[-1]:
                     end = times[bisect_left(times, row.created_at)]
                     found.setdefault(end, []).append((row.ready_at - row.created_at).total_seconds())
         return found
 
 
-def _counts(part: Part, moment: Moment) -> Select[Any]:
-    """Return the query that counts pods by namespace and health, in many groups."""
+def _counts(part: Part, moment: Moment, *, by_node: bool) -> Select[Any]:
+    """Return the query that counts pods by namespace, health and node, in many groups."""
     is_active = part.source.phase.not_in(ENDED)  # the same for all pods of a group
     of: Any = part.source
     counts = {
@@ -198,24 +213,14 @@ def _counts(part: Part, moment: Moment) -> Select[Any]:
         "cpu_millicores": func.sum(of.cpu_millicores),
         "memory_bytes": func.sum(of.memory_bytes),
     }
+    node = [Pod.node_name] if by_node else []
     return part.select(
         Pod.namespace,
+        *node,
         health(part.source, moment).label("health"),
         func.count().label("pods"),
         *(func.coalesce(case((is_active, count)), 0).label(name) for name, count in counts.items()),
-    ).group_by(*part.health_groups)
-
-
-def _counts_of_nodes(part: Part) -> Select[Any]:
-    """Return the query that counts the pods of each node that have not ended."""
-    # SQLite would follow an index of the plain column, and read the row of each pod.
-    name = func.coalesce(Pod.node_name, Pod.node_name)
-    sums = (
-        func.coalesce(func.sum(column), 0).label(column.key)
-        for column in (part.source.cpu_millicores, part.source.memory_bytes)
-    )
-    counts = part.select(name.label("node_name"), func.count().label("pods"), *sums)
-    return counts.where(part.source.phase.not_in(ENDED)).group_by(name)
+    ).group_by(*part.health_groups, *node)
 
 
 def _step(span: timedelta) -> timedelta:

@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.pods import series as module
-from app.pods.samples import Sample, sample_of
+from app.pods.samples import Sample
 from app.pods.series import Series
 from app.services import Services
 from tests.app.web.conftest import put_on
@@ -29,7 +29,7 @@ def services(app: Flask) -> Services:
 
 
 def chart(services: Services, start: datetime, end: datetime) -> Series:
-    return services.series.between(start, end, last=sample_of(services.series.by_namespace(end)))
+    return services.series.between(start, end, last=services.series.counts(end).sample)
 
 
 def healths(sample: Sample | None) -> dict[str, int]:
@@ -65,9 +65,9 @@ def test_the_last_point_is_the_present(client: FlaskClient, clock: Clock, servic
     put_on(client, a_pod("web"))
     clock.advance(60)
 
-    present, past = services.series.by_namespace(), services.series.by_namespace(clock())
+    present, past = services.series.counts().namespaces, services.series.counts(clock()).namespaces
 
-    assert [tuple(row) for row in present] == [("default", "healthy", 1, 1, 0, 0)]
+    assert [tuple(row) for row in present] == [("default", None, "healthy", 1, 1, 0, 0)]
     assert [tuple(row) for row in past] == [tuple(row) for row in present]
 
 
