@@ -2,8 +2,10 @@
 
 The first pod is sent at once, by the contract's own request. Pods that arrive before its answer are collected, and
 sent together as soon as the answer is there; those that arrive meanwhile follow in the next batch, and so on. A
-pod that comes alone therefore waits for nothing, and no timer is needed: the busier the provider, the larger the
-batches.
+pod that comes alone therefore waits for nothing, and the busier the provider, the larger the batches.
+
+A request costs the provider as much as several pods in it. After a request with pods that had waited, the next one
+is therefore delayed by a multiple of the time that it took, until some pods have gathered (docs/decisions/0093).
 
 Each pod has its own outcome. A failure of a whole batch, such as a broken connection or a 503, is that of each of
 its pods. A batch that is refused as a whole is divided: the cause may be one pod, or the size of all together.
@@ -11,7 +13,9 @@ its pods. A batch that is refused as a whole is divided: the cause may be one po
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +26,10 @@ from broker.provider_answer import NO_SUCH_PATH, Answer, decode, is_refusal, is_
 _MOST_PODS = 250
 _MOST_BYTES = 1_000_000
 """Size of the largest batch in bytes: many proxies accept 1 MiB. A larger pod is sent alone."""
+_PAUSE, _LONGEST_PAUSE = 3.0, 0.2
+"""Delay before the next batch: a multiple of the time that the previous one took, and its limit in seconds."""
+_ENOUGH = 16
+"""Number of waiting pods that end the delay: more would keep too many of the broker's workers waiting."""
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -59,6 +67,7 @@ class BatchSender:
         self._waiting: list[_Item] = []
         self._is_sending = False
         self._task: asyncio.Task[None] | None = None
+        self._is_enough = asyncio.Event()
         self._most_bytes = _MOST_BYTES
 
     async def send(self, pod: bytes) -> Answer:
@@ -82,6 +91,8 @@ class BatchSender:
         """
         item = _Item(pod, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
+        if len(self._waiting) >= _ENOUGH:
+            self._is_enough.set()
         try:
             if await self._is_supported() or item not in self._waiting:
                 return await item.answer
@@ -96,6 +107,14 @@ class BatchSender:
         if self._is_sending:
             self._task = asyncio.create_task(self._send_batch(self._take()), name=f"send {self._path}")
 
+    async def _gather(self, seconds: float) -> None:
+        """Wait until enough pods wait, at most so many seconds."""
+        self._is_enough.clear()
+        if len(self._waiting) < _ENOUGH:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._is_enough.wait()
+
     def _take(self) -> list[_Item]:
         """Remove and return the pods of the next batch: as many as it may have, and at least one."""
         size, count = 0, 0
@@ -108,6 +127,7 @@ class BatchSender:
         return [item for item in taken if not item.answer.cancelled()]
 
     async def _send_batch(self, items: Sequence[_Item]) -> None:
+        began = monotonic()
         try:
             if len(items) > 1 and await self._is_supported():
                 await self._send(items)
@@ -119,6 +139,7 @@ class BatchSender:
         finally:
             for item in items:  # only where the client is closed, or an error is unexpected
                 _set(item, ProviderUnavailable("the request was not completed"))
+            await self._gather(min(_PAUSE * (monotonic() - began), _LONGEST_PAUSE))
             self._send_waiting()
 
     async def _send(self, items: Sequence[_Item]) -> None:

@@ -33,13 +33,16 @@ def run_in_child(run: Callable[[], object]) -> None:
     handler in Python does not run either while the function waits inside C code, such as a database driver. A
     child process is ended by the signal in any case. Modules that the function imports are not imported here.
 
-    The handlers stay in force afterwards: until the caller installs its own, a signal ends this process.
+    The handlers stay in force afterwards: until the caller installs its own, a signal ends this process. A signal
+    that is ignored, as SIGINT by a command in the background of a script, stays ignored.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # until there are handlers that know the child
     child = os.fork()
     if child == 0:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # in place of a KeyboardInterrupt and its traceback
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         run()
         sys.exit(0)
@@ -56,8 +59,7 @@ def _wait(child: int) -> int:
         received.append(number)
         os.kill(child, number)
 
-    for each in _FORWARDED:
-        signal.signal(each, forward)
+    _handle_signals(forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     exit_on_signals()
@@ -68,8 +70,13 @@ def _wait(child: int) -> int:
 
 def exit_on_signals() -> None:
     """Exit on SIGTERM and SIGINT, also as process 1 of a container; the status is 128 plus the number."""
+    _handle_signals(_exit)
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
     for each in _FORWARDED:
-        signal.signal(each, _exit)
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, handler)
 
 
 def _exit(number: int, _: FrameType | None) -> None:

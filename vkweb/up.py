@@ -1,6 +1,7 @@
 """`vkweb up`: provider and broker as child processes with one log."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from vkweb.child import PARENT
+from vkweb.child import PARENT, run_in_child
 from vkweb.log import copy_lines
 
 _MAIN = Path(__file__).with_name("__main__.py")
@@ -87,7 +88,24 @@ def run(options: Sequence[str]) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of both parts: WEB_ENDPOINT_URL is the provider's address."""
+    """Return the environment of both parts: WEB_ENDPOINT_URL is the provider's address.
+
+    A child process reads the settings. This process runs as long as its parts, and the provider's libraries would
+    take 40 MB of it.
+    """
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as settings:
+        run_in_child(lambda: os.write(writer, json.dumps(_changed_variables()).encode()))
+        os.close(writer)
+        return {**os.environ, **json.load(settings)}
+
+
+def _changed_variables() -> dict[str, str]:
+    """Read the settings of the provider; return the variables that differ from those of this process.
+
+    Raises:
+        SystemExit: a setting is wrong.
+    """
     from app.core.errors import ConfigurationError
     from app.core.settings import Settings
 
@@ -96,7 +114,7 @@ def _environment() -> dict[str, str]:
     except ConfigurationError as exc:
         raise SystemExit(str(exc)) from None
     console = settings.log_format == "auto" and sys.stderr.isatty()  # the parts write to a pipe
-    return {**os.environ, "WEB_ENDPOINT_URL": settings.url, **({"LOG_FORMAT": "console"} if console else {})}
+    return {"WEB_ENDPOINT_URL": settings.url, **({"LOG_FORMAT": "console"} if console else {})}
 
 
 async def _run(options: Sequence[str], environment: Mapping[str, str]) -> int:

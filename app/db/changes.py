@@ -17,9 +17,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-import psycopg
+if TYPE_CHECKING:
+    import psycopg
 
 _IN_CLOSE_WRITE = 0x8
 _READ_BYTES = 64 * 1024
@@ -50,7 +51,7 @@ def closed_after_writing(path: Path) -> Iterator[ChangeSignal]:
 
 
 @contextmanager
-def notified(connection: psycopg.Connection, fleet: str) -> Iterator[ChangeSignal]:
+def notified(connection: "psycopg.Connection", fleet: str) -> Iterator[ChangeSignal]:
     """Yield a signal that the notifications of a fleet set; nothing else may use the connection meanwhile."""
     connection.execute(f"LISTEN {channel(fleet)}")
     notifications = connection.pgconn
@@ -63,7 +64,7 @@ def notified(connection: psycopg.Connection, fleet: str) -> Iterator[ChangeSigna
     try:
         yield ChangeSignal(notifications.socket, clear)
     finally:
-        with suppress(psycopg.Error):  # of a connection that is lost
+        with suppress(connection.Error):  # of a connection that is lost
             connection.execute("UNLISTEN *")
 
 

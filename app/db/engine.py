@@ -21,7 +21,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -47,6 +46,13 @@ _SQLITE_PROBLEMS: dict[int, tuple[type[DatabaseUnavailable], str]] = {
     sqlite3.SQLITE_CORRUPT: (DatabaseUnusable, "the database file is damaged"),
     sqlite3.SQLITE_NOTADB: (DatabaseUnusable, "the database file is not an SQLite database"),
 }
+# By SQLSTATE. The driver, with copies of libpq and OpenSSL, is imported with the engine of a PostgreSQL URL only.
+_POSTGRESQL_PROBLEMS: dict[str, tuple[type[DatabaseUnavailable], str]] = {
+    "25006": (DatabaseUnavailable, "the database is read-only"),
+    "53100": (DiskFull, "the disk of the database is full"),
+    "55P03": (DatabaseUnavailable, "the database is locked by another process"),
+}
+_UNDEFINED_TABLE = "42P01"
 
 _LOCK_POLL_SECONDS = 0.0002  # between two attempts to lock the file; a write takes about three times as long
 
@@ -91,6 +97,7 @@ class Database:
                 "options": f"-c lock_timeout={BUSY_TIMEOUT_SECONDS}s -c timezone=UTC",
             }
         self.engine = create_engine(url, **options)
+        self._driver = self.engine.dialect.loaded_dbapi
         self._reader = (
             self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         )
@@ -158,6 +165,15 @@ class Database:
         """
         self._check_revision(self.revision())
 
+    def check_writable(self) -> None:
+        """Check that the database takes writes, by one that changes nothing: the file of SQLite can be read-only.
+
+        Raises:
+            DatabaseUnavailable: as for :meth:`write`.
+        """
+        with self.write() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+
     def free_bytes(self) -> int:
         """Return the size of the free pages in an SQLite file, which are used again before the file grows; else 0.
 
@@ -217,14 +233,29 @@ class Database:
             yield
         except PoolTimeout as exc:
             raise DatabaseUnavailable("all connections to the database are in use") from exc
-        except (DBAPIError, sqlite3.Error, psycopg.Error) as exc:
+        except (DBAPIError, self._driver.Error) as exc:
             cause = exc.orig if isinstance(exc, DBAPIError) else exc
-            problem = _problem(cause)
+            problem = self._problem(cause)
             if problem is None:
                 raise DatabaseFault(f"the database refused a statement: {_describe(cause)}") from None
             if isinstance(problem, DatabaseUnusable):
                 self.dispose()  # a connection that was opened read-only stays read-only
             raise problem from None
+
+    def _problem(self, exc: BaseException | None) -> DatabaseUnavailable | None:
+        """Return the error for a fault of the database; None if the statement is at fault."""
+        if isinstance(exc, sqlite3.Error):
+            # The low byte is the primary result code; the other bytes are details.
+            error, message = _SQLITE_PROBLEMS.get(getattr(exc, "sqlite_errorcode", 0) & 0xFF, (None, ""))
+        else:
+            error, message = _POSTGRESQL_PROBLEMS.get(_sqlstate(exc) or "", (None, ""))
+        if error:
+            return error(message)
+        if not self.is_sqlite and isinstance(exc, (self._driver.OperationalError, self._driver.InterfaceError)):
+            # Keep the reason, such as a missing role or database: it shows what is wrong with DATABASE_URL.
+            _, fatal, reason = str(exc).partition("FATAL:")
+            return DatabaseUnavailable("the database does not answer" + (f": {reason.strip()}" if fatal else ""))
+        return None
 
     @contextmanager
     def _write_lock(self) -> Iterator[None]:
@@ -333,36 +364,23 @@ def _revision(dbapi_connection: Any) -> str | None:
     try:
         cursor.execute("SELECT version_num FROM alembic_version")
         row = cursor.fetchone()
-    except (sqlite3.OperationalError, psycopg.errors.UndefinedTable) as exc:
-        if isinstance(exc, sqlite3.OperationalError) and "no such table" not in str(exc):
-            raise
-        return None
+    except Exception as exc:
+        if "no such table" in str(exc) or _sqlstate(exc) == _UNDEFINED_TABLE:
+            return None
+        raise
     finally:
         cursor.close()
         dbapi_connection.rollback()
     return row[0] if row else None
 
 
-def _problem(exc: BaseException | None) -> DatabaseUnavailable | None:
-    """Return the error for a fault of the database; None if the statement is at fault."""
-    if isinstance(exc, sqlite3.Error):
-        # The low byte is the primary result code; the other bytes are details.
-        error, message = _SQLITE_PROBLEMS.get(getattr(exc, "sqlite_errorcode", 0) & 0xFF, (None, ""))
-        return error(message) if error else None
-    if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
-        return DatabaseUnavailable("the database is read-only")
-    if isinstance(exc, psycopg.errors.LockNotAvailable):
-        return DatabaseUnavailable("the database is locked by another process")
-    if isinstance(exc, psycopg.errors.DiskFull):
-        return DiskFull("the disk of the database is full")
-    if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
-        # Keep the reason, such as a missing role or database: it shows what is wrong with DATABASE_URL.
-        _, fatal, reason = str(exc).partition("FATAL:")
-        return DatabaseUnavailable("the database does not answer" + (f": {reason.strip()}" if fatal else ""))
-    return None
+def _sqlstate(exc: BaseException | None) -> str | None:
+    """Return the error code of PostgreSQL; None where it has sent none."""
+    return getattr(exc, "sqlstate", None)
 
 
 def _describe(exc: BaseException | None) -> str:
-    if isinstance(exc, psycopg.Error):
-        return f"{type(exc).__name__}: {exc.diag.message_primary}"
-    return f"{type(exc).__name__}: {exc}"
+    diagnosis = getattr(
+        exc, "diag", None
+    )  # PostgreSQL's message without its details, which have values of the row
+    return f"{type(exc).__name__}: {exc if diagnosis is None else diagnosis.message_primary}"

@@ -22,7 +22,7 @@ _NAMES = Statement(select(Fleet.name).order_by(Fleet.name))
 
 
 def fleet_names(connection: Connection) -> list[str]:
-    """Return the names of all nodes in the database, sorted."""
+    """Return the names of all fleets in the database, sorted."""
     return [row.name for row in _NAMES.all(connection)]
 
 

@@ -266,9 +266,9 @@ def _group(key: str, rows: Sequence[Row]) -> ProblemGroup:
     )
 
 
-def _with_init(statuses: Sequence[str]) -> list[ColumnElement[str]]:
+def _with_init(statuses: Sequence[str]) -> list[str]:
     """Return values of the column STATUS, and those of an init container."""
-    return [literal(f"{prefix}{status}") for prefix in ("", "Init:") for status in statuses]
+    return [f"{prefix}{status}" for prefix in ("", "Init:") for status in statuses]
 
 
 def _since(source: Source) -> InstrumentedAttribute[Any]:

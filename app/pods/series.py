@@ -1,62 +1,37 @@
 """Pods over time, for charts: how many there were and how well, what they requested, and how soon they were ready.
 
-The problem: a chart of an hour has 60 points, and to count 50,000 pods by their health at one past time takes 50
-ms. The chart must not take 3 seconds.
-
 The rules:
 
-1. The times of points are multiples of the step, so that the points of a later chart are the same. A count at a
-   past time does not change any more and is kept in memory.
-2. Counts are made from coarse to fine: the middle, the quarters, the eighths. Only the first may end after
-   `_BUDGET`; the points that are missing come with the next reload. Up to some thousand pods a count is cheap, and
-   none is missing.
-3. Creations and deletions are counted in an index. The time to Ready is that of at most `_SAMPLE` pods.
+1. The times of points are multiples of the step, so that the points of a later chart are the same. The pods at
+   these times are counted once: see `app.pods.samples`.
+2. Creations and deletions are counted in an index. The time to Ready is that of at most `_SAMPLE` pods.
 
 See docs/decisions/0072-charts-from-the-record.md.
 """
 
 import math
-import time
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from threading import Lock
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Select, and_, bindparam, case, cast, func, select, union_all
+from sqlalchemy import BigInteger, Select, and_, bindparam, case, cast, func, null, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.lists import encode_intervals, intervals
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
-from app.pods.attention import Health, Moment, health
+from app.pods.attention import Moment, health
 from app.pods.context import FleetContext
 from app.pods.list_parts import Part, pods_in_parts
 from app.pods.queries import ENDED
+from app.pods.samples import KeptSamples, Sample, sample_of
 
-HEALTHS: tuple[Health, ...] = ("failing", "progressing", "healthy", "completed", "unknown")
 _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400)
 _MOST_POINTS = 60
-_BUDGET = 0.1
-"""Seconds in which past times are counted; one is counted in any case."""
-_CHEAP = 0.01
-"""Seconds of a count after which the next one is made in any case."""
-_KEPT = 5000
-_SETTLED = timedelta(minutes=1)
-"""A count is kept if its time is so long ago."""
 _SAMPLE = 1000
 _SUMS = ("pods", "active", "cpu_millicores", "memory_bytes")
-
-
-class Sample(NamedTuple):
-    """The pods at a time: their number by health, and the number and the requests of those that have not ended."""
-
-    pods: dict[Health, int]
-    active: int
-    cpu_millicores: int
-    memory_bytes: int
 
 
 class Interval(NamedTuple):
@@ -87,6 +62,29 @@ class Series(NamedTuple):
     points: list[Point]
     step: timedelta
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the pods have been counted at every point."""
+        return all(point.sample for point in self.points)
+
+
+class PodCounts(NamedTuple):
+    """The pods at a time.
+
+    Attributes:
+        namespaces: rows of `namespace`, `health`, `pods`, and of those that have not ended the number and the
+            requests: `active`, `cpu_millicores`, `memory_bytes`.
+        nodes: the nodes with the most pods that have not ended: rows of `node_name` and the same numbers.
+    """
+
+    namespaces: Sequence[Row]
+    nodes: Sequence[Row]
+
+    @property
+    def sample(self) -> Sample:
+        """The pods of all namespaces."""
+        return sample_of(self.namespaces)
+
 
 def _count_in(column: InstrumentedAttribute[Any]) -> Statement:
     """Return the statement that counts the pods with a time in each of several intervals."""
@@ -100,10 +98,6 @@ def _count_in(column: InstrumentedAttribute[Any]) -> Statement:
 
 
 _COUNT_CREATED, _COUNT_DELETED = _count_in(Pod.created_at), _count_in(Pod.deleted_at)
-_CREATED = (
-    Pod.fleet == bindparam("fleet"), Pod.created_at > bindparam("start"), Pod.created_at <= bindparam("end")
-)  # fmt: skip
-_COUNT_SAMPLED = Statement(select(func.count().label("pods")).where(*_CREATED))
 _IS_READY = and_(PodStatus.phase == "Running", PodStatus.ready_containers >= PodStatus.containers)
 _SELECT_READY = Statement(
     select(
@@ -113,44 +107,38 @@ _SELECT_READY = Statement(
         .correlate(Pod)
         .scalar_subquery()
         .label("ready_at"),
-    ).where(*_CREATED, Pod.id % bindparam("every") == 0)
+    ).where(
+        Pod.fleet == bindparam("fleet"),
+        Pod.created_at > bindparam("start"),
+        Pod.created_at <= bindparam("end"),
+        Pod.id % bindparam("every") == 0,
+    )
 )
 
 
 class PodSeries:
-    """Counts the pods of a node over time. Every method may raise `DatabaseUnavailable`."""
+    """Counts the pods of a fleet over time. Every method may raise `DatabaseUnavailable`.
+
+    Attributes:
+        samples: the pods at past times.
+    """
 
     def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
-        self._kept: OrderedDict[datetime, Sample] = OrderedDict()
-        self._lock = Lock()
+        self.samples = KeptSamples(lambda at: sample_of(self._count(at)), clock=fleet.clock)
 
-    def by_namespace(self, at: datetime | None = None) -> Sequence[Row]:
-        """Count the pods at a time by `namespace` and `health`; at present where None.
+    def counts(self, at: datetime | None = None, *, nodes: int = 0) -> PodCounts:
+        """Count the pods at a time; at present where it is None.
 
-        Returns:
-            Rows with `pods`, and of those that have not ended the number and the requests: `active`,
-            `cpu_millicores` and `memory_bytes`.
+        Args:
+            nodes: the number of nodes to return; 0 for none.
         """
         self._fleet.timelines.publish_due()
-        return self._count(at, "namespace")
-
-    def largest_nodes(self, at: datetime | None = None, *, limit: int) -> Sequence[Row]:
-        """Return the nodes with the most pods that have not ended at a time; at present where it is None.
-
-        Returns:
-            Rows of `node_name`, `pods`, `cpu_millicores`, `memory_bytes`.
-        """
-        self._fleet.timelines.publish_due()
-        parts = pods_in_parts(self._fleet.name, at, now=self._fleet.clock())
-        counted = union_all(*map(_counts_of_nodes, parts)).subquery().c
-        pods, *requests = (
-            cast(func.sum(counted[name]), BigInteger).label(name)
-            for name in ("pods", "cpu_millicores", "memory_bytes")
+        rows = self._count(at, by_namespace=True, nodes=nodes)
+        return PodCounts(
+            namespaces=[row for row in rows if row.namespace is not None],
+            nodes=[row for row in rows if row.node_name is not None],
         )
-        query = select(counted.node_name, pods, *requests).group_by(counted.node_name)
-        with self._fleet.database.read() as connection:
-            return connection.execute(query.order_by(pods.desc(), counted.node_name).limit(limit)).all()
 
     def between(self, start: datetime, end: datetime, *, last: Sample) -> Series:
         """Return the points from one time to another, of which the last is at the end.
@@ -161,14 +149,14 @@ class PodSeries:
         self._fleet.timelines.publish_due()
         step = _step(end - start)
         times = list(_times(start, end, step))
-        samples = {**self._samples(times[:-1]), end: last}
+        samples = {**self.samples.at(times[:-1], pods=sum(last.pods.values())), end: last}
         with self._fleet.database.read() as connection:
             key = {"fleet": self._fleet.name, "intervals": encode_intervals(pairwise([start, *times]))}
             created, deleted = (
                 {row.end: row.pods for row in statement.all(connection, **key)}
                 for statement in (_COUNT_CREATED, _COUNT_DELETED)
             )
-        ready = self._ready(start, times)
+        ready = self._ready(start, times, created=sum(created.values()))
         points = []
         for moment in times:
             seconds = sorted(ready.get(moment, ()))
@@ -183,54 +171,41 @@ class PodSeries:
             )
         return Series(points, step)
 
-    def _samples(self, times: list[datetime]) -> dict[datetime, Sample]:
-        """Return the samples that are kept, and further ones from coarse to fine as far as there is time."""
-        with self._lock:
-            found = {moment: self._kept[moment] for moment in times if moment in self._kept}
-        until, took = time.monotonic() + _BUDGET, 0.0
-        for moment in _coarse_to_fine(times):
-            if moment in found:
-                continue
-            began = time.monotonic()
-            if took >= _CHEAP and began + took >= until:
-                break
-            found[moment] = sample_of(self._count(moment))
-            took = time.monotonic() - began
-            if moment <= self._fleet.clock() - _SETTLED:
-                self._keep(moment, found[moment])
-        return found
+    def _count(self, at: datetime | None, *, by_namespace: bool = False, nodes: int = 0) -> Sequence[Row]:
+        """Count the pods at a time by health, or by namespace and health, and by node: one row for each.
 
-    def _keep(self, moment: datetime, sample: Sample) -> None:
-        with self._lock:
-            self._kept[moment] = sample
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-
-    def _count(self, at: datetime | None, *groups: str) -> Sequence[Row]:
-        """Count the pods at a time by health, and by other columns."""
+        One statement reads the pods once. It counts them in many groups first, which SQLite keeps.
+        """
         now = self._fleet.clock()
-        counts = [_counts(part, Moment.of(at or now)) for part in pods_in_parts(self._fleet.name, at, now=now)]
-        counted = union_all(*counts).subquery().c
-        by = [counted[name] for name in (*groups, "health")]
+        parts = pods_in_parts(self._fleet.name, at, now=now)
+        of_groups = union_all(*(_counts(part, Moment.of(at or now), by_node=nodes > 0) for part in parts))
+        counted = of_groups.cte("counted").prefix_with("MATERIALIZED").c
         sums = [cast(func.sum(counted[name]), BigInteger).label(name) for name in _SUMS]
+        namespace = counted.namespace if by_namespace else null()
+        by_health = select(namespace.label("namespace"), null().label("node_name"), counted.health, *sums)
+        query: Any = by_health.group_by(*([counted.namespace] if by_namespace else []), counted.health)
+        if nodes:
+            largest = select(null(), counted.node_name, null(), *sums).where(counted.active > 0)
+            largest = largest.group_by(counted.node_name).order_by(sums[1].desc(), counted.node_name).limit(nodes)
+            query = union_all(query, select(largest.subquery()))
         with self._fleet.database.read() as connection:
-            return connection.execute(select(*by, *sums).group_by(*by)).all()
+            return connection.execute(query).all()
 
-    def _ready(self, start: datetime, times: Sequence[datetime]) -> dict[datetime, list[float]]:
+    def _ready(self, start: datetime, times: Sequence[datetime], *, created: int) -> dict[datetime, list[float]]:
         """Return the seconds until pods were ready, by the end of the interval in which they were created."""
-        key = {"fleet": self._fleet.name, "start": start, "end": times[-1]}
+        every = max(1, math.ceil(created / _SAMPLE))
+        key = {"fleet": self._fleet.name, "start": start, "end": times[-1], "every": every}
         found: dict[datetime, list[float]] = {}
         with self._fleet.database.read() as connection:
-            count = _COUNT_SAMPLED.one(connection, **key).pods
-            for row in _SELECT_READY.all(connection, every=max(1, math.ceil(count / _SAMPLE)), **key):
+            for row in _SELECT_READY.all(connection, **key):
                 if row.ready_at and row.ready_at <= times[-1]:
                     end = times[bisect_left(times, row.created_at)]
                     found.setdefault(end, []).append((row.ready_at - row.created_at).total_seconds())
         return found
 
 
-def _counts(part: Part, moment: Moment) -> Select[Any]:
-    """Return the query that counts pods by namespace and health, in many groups."""
+def _counts(part: Part, moment: Moment, *, by_node: bool) -> Select[Any]:
+    """Return the query that counts pods by namespace, health and node, in many groups."""
     is_active = part.source.phase.not_in(ENDED)  # the same for all pods of a group
     of: Any = part.source
     counts = {
@@ -238,35 +213,14 @@ def _counts(part: Part, moment: Moment) -> Select[Any]:
         "cpu_millicores": func.sum(of.cpu_millicores),
         "memory_bytes": func.sum(of.memory_bytes),
     }
+    node = [Pod.node_name] if by_node else []
     return part.select(
         Pod.namespace,
+        *node,
         health(part.source, moment).label("health"),
         func.count().label("pods"),
         *(func.coalesce(case((is_active, count)), 0).label(name) for name, count in counts.items()),
-    ).group_by(*part.health_groups)
-
-
-def _counts_of_nodes(part: Part) -> Select[Any]:
-    """Return the query that counts the pods of each node that have not ended."""
-    # SQLite would follow an index of the plain column, and read the row of each pod.
-    name = func.coalesce(Pod.node_name, Pod.node_name)
-    sums = (
-        func.coalesce(func.sum(column), 0).label(column.key)
-        for column in (part.source.cpu_millicores, part.source.memory_bytes)
-    )
-    counts = part.select(name.label("node_name"), func.count().label("pods"), *sums)
-    return counts.where(part.source.phase.not_in(ENDED)).group_by(name)
-
-
-def sample_of(rows: Sequence[Row]) -> Sample:
-    """Add up rows with a health, a number of pods, and requests."""
-    pods = dict.fromkeys(HEALTHS, 0)
-    for row in rows:
-        pods[row.health] += row.pods
-    active, cpu, memory = (
-        int(sum(getattr(row, name) for row in rows)) for name in ("active", "cpu_millicores", "memory_bytes")
-    )
-    return Sample(pods, active, cpu, memory)
+    ).group_by(*part.health_groups, *node)
 
 
 def _step(span: timedelta) -> timedelta:
@@ -287,15 +241,6 @@ def _times(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime
 
 def _bucket(moment: datetime, step: timedelta) -> int:
     return int(moment.timestamp() // step.total_seconds())
-
-
-def _coarse_to_fine(times: list[datetime]) -> Iterator[datetime]:
-    """Yield the first of all times, then those between, each time at half of the distance."""
-    stride = 1 << max(len(times) - 1, 0).bit_length()
-    yield from times[:1]
-    while stride > 1:
-        yield from times[stride // 2 :: stride]
-        stride //= 2
 
 
 def _percentile(values: Sequence[float], share: float) -> float | None:

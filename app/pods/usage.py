@@ -1,16 +1,17 @@
 """The usage of all pods of a fleet, one request instead of one per pod.
 
-What reads the usage of a pod is kept in the process until the pod changes, so a request decodes the statuses of
-the pods and not the pods. Measured: 5,000 pods take 0.3 s.
+What reads the usage of a pod is kept in the process until the pod changes, and its running containers until its
+status does: a request decodes only what has changed since the one before.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain, islice, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select, type_coerce
+from sqlalchemy.types import NullType
 
 from app.core.errors import InvalidRequest, NotFound
 from app.core.quantity import format_usage
@@ -25,20 +26,21 @@ from app.pods.label_filter import has_labels
 from app.pods.queries import existed_at, status_at
 from app.pods.readiness import read_histories
 from app.pods.rows import SELECT_POD_ROW
-from app.pods.usage_levels import RUNNING_PHASES, LevelSums, count_between, statuses_between
-from app.runtimes import EarlierUsage, PodUsage, ReadyHistory, UsageLevel
+from app.pods.usage_levels import RUNNING_PHASES, VERSION, LevelSums, count_between, statuses_between
+from app.runtimes import EarlierUsage, PodUsage, ReadyHistory, RunningContainer, UsageLevel
 
 _ROWS_PER_CHUNK = 200
 _STREAMING = {"yield_per": _ROWS_PER_CHUNK}
 _MAX_KEPT = 50_000
-"""The pods of which a process keeps what reads their usage."""
+"""The pods of which a process keeps what reads their usage, and their running containers."""
 
 
 class _StatusRow(NamedTuple):
     """A row of `_SELECT_STATUSES`. Reading the fields of SQLAlchemy's own row takes ten times as long."""
 
     id: int
-    updated_at: datetime
+    version: Any
+    effective_at: Any
     namespace: str
     name: str
     uid: str
@@ -46,7 +48,15 @@ class _StatusRow(NamedTuple):
 
 
 _SELECT_STATUSES = (
-    select(Pod.id, Pod.updated_at, Pod.namespace, Pod.name, Pod.uid, PodStatus.status)
+    select(
+        Pod.id,
+        VERSION,
+        type_coerce(PodStatus.effective_at, NullType()),
+        Pod.namespace,
+        Pod.name,
+        Pod.uid,
+        PodStatus.status,
+    )
     .join(PodStatus)
     .where(
         Pod.fleet == bindparam("fleet"),
@@ -63,8 +73,26 @@ _SELECT_CHANGES = (
     .order_by(UsageChange.pod_id, UsageChange.changed_at)
 )
 
-_Known = tuple[datetime, PodUsage | None]
-"""The time of a pod's last change, and what reads its usage; None where it is unknown."""
+_Known = tuple[Any, PodUsage | None]
+"""The version of a pod, and what reads its usage; None where it is unknown."""
+
+
+class _RunningPod(NamedTuple):
+    """A pod and its running containers, the same until its status changes.
+
+    Attributes:
+        version: of the pod, and the start time of its status.
+    """
+
+    version: tuple[Any, Any]
+    pod_ref: PodRef
+    start_time: str
+    containers: Sequence[RunningContainer]
+
+    @classmethod
+    def of(cls, row: _StatusRow) -> "_RunningPod":
+        status, pod_ref = decode_status(row.status), PodRef(row.name, row.namespace, row.uid)
+        return cls((row.version, row.effective_at), pod_ref, status.start_time, RunningContainer.of(status))
 
 
 class UsageService:
@@ -73,7 +101,8 @@ class UsageService:
     def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
         self._kept: dict[int, _Known] = {}
-        """By the ID of the pod."""
+        self._running: dict[int, _RunningPod] = {}
+        """Both by the ID of the pod."""
 
     @property
     def has_past(self) -> bool:
@@ -168,7 +197,8 @@ class UsageService:
                 self._read_histories(connection, usages.values(), histories, times[-1], since=times[0])
                 for row, during in held:
                     if usage := usages.get(row.id):
-                        sums.add(usage, decode_status(row.status), during, histories.get(usage.controller or ""))
+                        running = RunningContainer.of(decode_status(row.status))
+                        sums.add(usage, running, during, histories.get(usage.controller or ""))
         return sums.levels
 
     def _chunks(
@@ -211,16 +241,25 @@ class UsageService:
             usage = usages.get(row.id)
             if usage is None:
                 continue
-            status = decode_status(row.status)
-            if containers := usage.containers(status, at=at, history=histories.get(usage.controller or "")):
+            pod = self._running_pod(row)
+            history = histories.get(usage.controller or "")
+            if pod.containers and (containers := usage.containers(pod.containers, at=at, history=history)):
                 yield PodStats(
-                    pod_ref=PodRef(row.name, row.namespace, row.uid),
-                    start_time=status.start_time,
+                    pod_ref=pod.pod_ref,
+                    start_time=pod.start_time,
                     containers=containers,
                     cpu=sum_cpu(containers),
                     memory=sum_memory(containers),
                     ephemeral_storage=usage.ephemeral_storage(),
                 )
+
+    def _running_pod(self, row: _StatusRow) -> _RunningPod:
+        known = self._running.get(row.id)
+        if known is None or known.version != (row.version, row.effective_at):
+            if len(self._running) > _MAX_KEPT:
+                self._running = {}
+            known = self._running[row.id] = _RunningPod.of(row)
+        return known
 
     def _read_histories(
         self,
@@ -240,8 +279,8 @@ class UsageService:
     def _usages(self, connection: Connection, rows: Sequence[Row]) -> dict[int, PodUsage]:
         """Return what reads the usage of these pods, by the ID of the pod; without those of unknown usage."""
         kept = self._kept
-        found = {row.id: kept[row.id] for row in rows if kept.get(row.id, (None,))[0] == row.updated_at}
-        if missing := [row.id for row in rows if row.id not in found]:
+        found = {row.id: kept[row.id] for row in rows if kept.get(row.id, (None,))[0] == row.version}
+        if missing := {row.id: row.version for row in rows if row.id not in found}:
             loaded = self._load(connection, missing)
             found |= loaded
             if len(kept) > _MAX_KEPT:
@@ -249,7 +288,8 @@ class UsageService:
             kept.update(loaded)
         return {pod_id: usage for pod_id, (_, usage) in found.items() if usage}
 
-    def _load(self, connection: Connection, pod_ids: list[int]) -> dict[int, _Known]:
+    def _load(self, connection: Connection, versions: Mapping[int, Any]) -> dict[int, _Known]:
+        pod_ids = list(versions)
         earlier: dict[int, list[EarlierUsage]] = {}
         for pod_id, until, record in connection.execute(_SELECT_CHANGES, {"ids": pod_ids}):
             earlier.setdefault(pod_id, []).append(EarlierUsage(until, record))
@@ -259,5 +299,5 @@ class UsageService:
             usage: PodUsage | None = None
             with suppress(InvalidRequest):  # another runtime has accepted the pod
                 usage = self._fleet.runtime.usage(pod, earlier=earlier.get(row.id, ()))
-            loaded[row.id] = row.updated_at, usage
+            loaded[row.id] = versions[row.id], usage
         return loaded

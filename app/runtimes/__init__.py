@@ -21,7 +21,7 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.streams import Files, Session, StreamOptions, set_window_size, start_command, start_function
-from app.runtimes.usage import EarlierUsage, PodUsage, ReadyHistory, UsageLevel
+from app.runtimes.usage import EarlierUsage, PodUsage, ReadyHistory, RunningContainer, UsageLevel
 
 __all__ = [
     "AcceptedPod",
@@ -38,6 +38,7 @@ __all__ = [
     "Placement",
     "PodUsage",
     "ReadyHistory",
+    "RunningContainer",
     "Runtime",
     "Session",
     "Settings",

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from app.core.timestamps import parse_rfc3339
 from app.kubernetes.stats import ContainerStats, FsStats
 from app.kubernetes.status import PodStatus
 
@@ -57,6 +58,29 @@ class ReadyHistory:
         return self._intervals.get(uid, ())
 
 
+class RunningContainer(NamedTuple):
+    """A container that runs.
+
+    Attributes:
+        name: its name.
+        start_time: `startedAt` of its status.
+        started_at: the same as a time.
+    """
+
+    name: str
+    start_time: str
+    started_at: datetime
+
+    @classmethod
+    def of(cls, status: PodStatus) -> "tuple[RunningContainer, ...]":
+        """Return the containers of every kind that run in a status."""
+        return tuple(
+            cls(container.name, running.started_at, parse_rfc3339(running.started_at))
+            for container in status.all_containers
+            if (running := container.state.running)
+        )
+
+
 class UsageLevel(NamedTuple):
     """The usage at a time, of a pod or of several together.
 
@@ -94,7 +118,7 @@ class PodUsage(ABC):
 
     @abstractmethod
     def containers(
-        self, status: PodStatus, *, at: datetime, history: ReadyHistory | None
+        self, running: Sequence[RunningContainer], *, at: datetime, history: ReadyHistory | None
     ) -> Sequence[ContainerStats]:
         """Return the usage of the running containers.
 
@@ -102,12 +126,12 @@ class PodUsage(ABC):
         node in one request, so it must take microseconds rather than milliseconds.
 
         Args:
-            status: the status of the pod at the time.
+            running: the containers that run at the time.
             at: the time, in whole seconds. A runtime that measures ignores it.
             history: of the pods of :attr:`controller`, up to `at`; None if it has none.
 
         Returns:
-            Containers of every kind; none for one that does not run, or whose usage is unknown.
+            Those of which the usage is known.
         """
 
     def ephemeral_storage(self) -> FsStats | None:
@@ -115,15 +139,15 @@ class PodUsage(ABC):
         return None
 
     def levels(
-        self, status: PodStatus, times: Sequence[datetime], *, history: ReadyHistory | None
+        self, running: Sequence[RunningContainer], times: Sequence[datetime], *, history: ReadyHistory | None
     ) -> Sequence[UsageLevel]:
         """Return the usage of the running containers together at each of several times, for a chart.
 
-        Called with a status that has a running container, for a runtime with `reports_past_usage`.
+        Called for a runtime with `reports_past_usage`.
 
         Args:
-            status: the status of the pod at all of these times.
+            running: the containers that run at all of these times, at least one.
             times: in order, in whole seconds.
             history: of the pods of :attr:`controller`, up to the last of the times or later.
         """
-        return [UsageLevel.of(self.containers(status, at=at, history=history)) for at in times]
+        return [UsageLevel.of(self.containers(running, at=at, history=history)) for at in times]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from app.audit import Caller, Verb
+from app.audit import Caller
 from app.core.errors import InvalidRequest
 from app.kubernetes.pod import PodReference, parse_reference
 from app.pods.service import Refusal
@@ -19,14 +19,12 @@ _DONE = (200, "")
 
 
 def answer_batch(
-    verb: Verb,
     parse: Callable[[bytes], T],
     carry_out: Callable[[Sequence[T], Caller], Sequence[Exception | None]],
 ) -> Response:
     """Carry out this request's items, and return `[{"code", "message"}, …]`: what each gets as a single request.
 
     Args:
-        verb: the verb in the audit rows of items that are refused.
         parse: parses an item; raises InvalidRequest.
         carry_out: carries out the valid items; returns the error of each, None for those that succeeded.
 
@@ -39,12 +37,9 @@ def answer_batch(
     errors = iter(carry_out([one for one in parsed if not isinstance(one, InvalidRequest)], caller()))
     outcomes = [_outcome(one if isinstance(one, InvalidRequest) else next(errors)) for one in parsed]
     record_refusals(
-        verb,
-        [
-            Refusal(_reference(item), code, message)
-            for item, (code, message) in zip(items, outcomes, strict=True)
-            if code >= 400
-        ],
+        Refusal(_reference(item), code, message)
+        for item, (code, message) in zip(items, outcomes, strict=True)
+        if code >= 400
     )
     return json_response([{"code": code, "message": message} for code, message in outcomes])
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import structlog
 from gunicorn.glogging import Logger as GunicornLogger
-from sqlalchemy import text
 
-from app.core import logging_config as log
+from app.core import logging_config
 from app.core.errors import DatabaseUnavailable, DatabaseUnusable
 from app.core.settings import Settings
 from app.db.engine import Database
@@ -21,7 +20,7 @@ class Logger(GunicornLogger):
     def setup(self, cfg: Any) -> None:
         """Configure logging as the application does."""
         self.cfg = cfg
-        log.configure(Settings.from_environment())
+        logging_config.configure(Settings.from_environment())
 
     def info(self, msg: str, *args: object, **kwargs: object) -> None:
         """Log an event, except gunicorn's list of addresses: with `reuse_port` it is empty. See `log_start`."""
@@ -69,8 +68,7 @@ def check_database(settings: Settings) -> None:
     database = Database(settings.database, head=head())
     try:
         database.check()
-        with database.write() as connection:  # a write that changes nothing, since a file can be read-only
-            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        database.check_writable()
     except DatabaseUnusable as exc:
         raise SystemExit(str(exc)) from None
     except DatabaseUnavailable as exc:

@@ -4,13 +4,13 @@ import hmac
 import random
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_plus
 
 import structlog
-from flask import Flask, abort, g, request
+from flask import Flask, abort, current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
@@ -27,19 +27,7 @@ if TYPE_CHECKING:
 
     from app.web.responses import Response
 
-_VERBS: dict[str | None, Verb] = {
-    "pods.create_pod": "create",
-    "pods.update_pod": "update",
-    "pods.delete_pod": "delete",
-    "pods.create_pods": "create",
-    "pods.delete_pods": "delete",
-    "pod_volumes.put_pod_volumes": "mount",
-    "streams.exec_": "exec",
-    "streams.attach": "attach",
-    "streams.port_forward": "port-forward",
-}
-"""The Flask endpoints of writes and streams, and the verb of each in the audit log."""
-
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNRECORDED = frozenset({401, 403, 426, 503})
 """Refusals without an audit row: unauthorized clients must not fill the database, a request that is no WebSocket
 handshake attempts nothing, and 503 means that there is no database."""
@@ -49,6 +37,26 @@ _STARTED = "provider.started"
 _UNKNOWN_PATH = "other"
 
 log = structlog.get_logger("app")
+
+View = TypeVar("View", bound=Callable[..., object])
+_VERBS: dict[Callable[..., object], Verb] = {}
+"""The verbs of the views that :func:`audited` decorates."""
+
+
+def audited(verb: Verb) -> Callable[[View], View]:
+    """Decorate the view of a write or a stream: each request that it refuses gets an audit row with this verb."""
+
+    def register(view: View) -> View:
+        _VERBS[view] = verb
+        return view
+
+    return register
+
+
+def audit_verb(endpoint: str | None) -> Verb | None:
+    """Return the verb of a Flask endpoint; None if its view is not :func:`audited`, or there is no endpoint."""
+    view = current_app.view_functions.get(endpoint or "")
+    return _VERBS.get(view) if view else None
 
 
 def init_app(app: Flask) -> None:
@@ -85,7 +93,8 @@ def _before_request() -> None:
     if settings.provider_token and not is_open and request.blueprint != "ui":
         _authenticate(settings.provider_token.get_secret_value())
     origin = environ.get("HTTP_ORIGIN")
-    if origin and request.endpoint in _VERBS and not {origin, "*"} & set(settings.cors_origins):
+    may_write = environ["REQUEST_METHOD"] not in _SAFE_METHODS or "HTTP_UPGRADE" in environ
+    if origin and may_write and request.blueprint != "ui" and not {origin, "*"} & set(settings.cors_origins):
         # CORS alone does not stop this: a page may send a POST to any origin, it only cannot read the response,
         # and a WebSocket is not subject to CORS at all.
         abort(403, "this origin may not write; CORS_ORIGINS lists the origins that may")
@@ -120,9 +129,9 @@ def _authenticate(token: str) -> None:
 
 def _after_request(response: "Response") -> "Response":
     if response.status_code >= 400:
-        if verb := _VERBS.get(request.endpoint):
+        if audit_verb(request.endpoint):
             pod = _queried_pod() if request.blueprint == "streams" else requested_pod()
-            record_refusals(verb, [Refusal(pod, response.status_code, g.error_message)])
+            record_refusals([Refusal(pod, response.status_code, g.error_message)])
         discard_body()
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
@@ -137,10 +146,11 @@ def _queried_pod() -> PodReference | None:
     return PodReference(namespace, name) if namespace and name and "\0" not in namespace + name else None
 
 
-def record_refusals(verb: Verb, refusals: Iterable[Refusal]) -> None:
-    """Insert the audit rows of refused writes and streams; those that succeed insert their own."""
+def record_refusals(refusals: Iterable[Refusal]) -> None:
+    """Insert the audit rows of a refused write or stream; those that succeed insert their own."""
+    verb = audit_verb(request.endpoint)
     recorded = [refusal for refusal in refusals if refusal.code not in _UNRECORDED]
-    if not recorded:
+    if not verb or not recorded:
         return
     try:
         get_services().pods.record_refusals(caller(), verb, recorded)

@@ -1,4 +1,17 @@
-"""The members of the broker: they come and go, and share a watch, a queue and its workers."""
+"""The members of the broker: they come and go, and share a watch, a queue and its workers.
+
+A member is a node of a pool, or a Node that the broker adopts. It is in one of three states:
+
+* It waits, while its Node is not registered, or another broker holds its lease. With both, it becomes active.
+* It is active: its pods are reconciled. It waits again when another broker takes the lease, or the Node turns
+  out not to be the broker's.
+* It is removed, once no pool has it, or its Node is deleted or no longer to be adopted: it is drained where its
+  pool says so and stopped, its Node is deleted, and the broker waits for its pods to be gone. If it is wanted
+  again before that, it waits as at first. If another broker takes its lease, the removal goes on when it is
+  active again.
+
+A node that was adopted is never drained, and its Node is not deleted.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -70,11 +83,12 @@ class Members:
         self._only = only
         self._usage = usage
         self._members: dict[str, Member] = {}
-        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}  # of the members that wait or are active
+        self._evictions: dict[str, asyncio.Task[None]] = {}  # of the active ones, where pods are evicted by usage
         self._removal = Removal(dependencies, store)
         self._removing: dict[str, asyncio.Task[None]] = {}
-        self._returned: set[str] = set()
-        self._wanted: dict[str, NodeSpec] = {}
+        self._returned: set[str] = set()  # adopted nodes that are to be adopted again after their removal
+        self._wanted: dict[str, NodeSpec] = {}  # the nodes of the pools, by the last change of the fleet
         self._adopt: Mapping[str, str] = {}
         self._drains: Mapping[str, bool] = {}
         self._queue = WorkQueue("node")
@@ -163,7 +177,7 @@ class Members:
 
     def _start(self, member: Member) -> None:
         name = member.info.name
-        self._tasks[name] = [self._group.create_task(self._run(member), name=f"node {name}")]
+        self._runs[name] = self._group.create_task(self._run(member), name=f"node {name}")
 
     async def _run(self, member: Member) -> None:
         """Run a node. One that another broker has taken over is given up; in a fleet, it waits like any other."""
@@ -188,25 +202,23 @@ class Members:
         member.give_up()
         if removal := self._removing.pop(name, None):
             removal.cancel()  # it goes on when the lease is taken again
-        _, *others = self._tasks[name]
-        for task in others:
-            task.cancel()
-        del self._tasks[name][1:]
+        if eviction := self._evictions.pop(name, None):
+            eviction.cancel()
 
     def _restart(self, member: Member, reason: str) -> None:
         """Stop reconciling a node, and try again to register it."""
-        if tasks := self._tasks.get(member.info.name):
+        if run := self._runs.get(member.info.name):
             self._give_up(member, reason)
-            tasks[0].cancel()
+            run.cancel()
             self._start(member)
 
     def _remove(self, name: str) -> None:
         """Remove a node; later, where another broker runs it at present."""
         member = self._members.get(name)  # None: removed while it was reconciled
         if member and name not in self._removing and member.lease.other is None:
-            self._removing[name] = self._group.create_task(self._take_away(name), name=f"removal of {name}")
+            self._removing[name] = self._group.create_task(self._remove_in_order(name), name=f"removal of {name}")
 
-    async def _take_away(self, name: str) -> None:
+    async def _remove_in_order(self, name: str) -> None:
         """Remove a node in order: drain it, stop it, delete it, and wait until its pods are gone."""
         member = self._members[name]
         if member.info.holds_lease:
@@ -217,7 +229,7 @@ class Members:
             del self._removing[name]
             member.update(self._wanted[name])
             return
-        tasks = self._tasks.pop(name)
+        tasks = [task for task in (self._runs.pop(name), self._evictions.pop(name, None)) if task]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -263,7 +275,7 @@ class Members:
             self._remove(name)
         if self._usage:
             evict = self._controller.evict(name, self._usage(name))
-            self._tasks[name].append(self._group.create_task(evict, name=f"evict pods of {name}"))
+            self._evictions[name] = self._group.create_task(evict, name=f"evict pods of {name}")
 
     def _due(self, name: str, seconds: float) -> None:
         if seconds:
@@ -324,7 +336,7 @@ class Members:
         marks = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
         member = self._members.get(name)
         if member is None:
-            self._take_on(node, marks)
+            self._add_existing(node, marks)
         elif member.spec.is_adopted and not self._is_adopted(marks):
             self._returned.discard(name)
             self._remove(name)
@@ -343,7 +355,7 @@ class Members:
         elif member:
             member.mark_deleted()
 
-    def _take_on(self, node: Object, marks: Mapping[str, str]) -> None:
+    def _add_existing(self, node: Object, marks: Mapping[str, str]) -> None:
         """Adopt a Node; or remove one whose pool was made smaller while no broker ran, once its lease is taken."""
         settings, name = self._dependencies.settings, node["metadata"]["name"]
         if self._is_adopted(marks):
@@ -356,7 +368,7 @@ class Members:
         self._members[name].observe(node)
 
     async def _adopt_existing(self) -> None:
-        """Read the Nodes again, to take on those that are to be adopted now, and to give up those that are not."""
+        """Read the Nodes again, to adopt those that are to be adopted now, and to give up those that are not."""
         try:
             items, _ = await self._dependencies.client.list("/api/v1/nodes")
         except ApiError as exc:

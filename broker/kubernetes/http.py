@@ -69,7 +69,8 @@ class HttpPool:
         self._server_hostname = server_hostname if self._ssl else None
         self._head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": url.netloc, **headers}.items())
         self._free = asyncio.Semaphore(connections)
-        self._idle: list[_Connection] = []
+        self._idle: list[_Connection] = []  # the one that is idle for longest comes first
+        self._timer: asyncio.TimerHandle | None = None
 
     async def request(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
@@ -91,9 +92,7 @@ class HttpPool:
         head = f"{method} {url} HTTP/1.1\r\n{self._head}{lines}{length}\r\n".encode("latin-1")
         message = head + (body or b"")
         async with self._free:
-            self._idle = [connection for connection in self._idle if connection.is_open]
-            if self._idle:
-                connection = self._idle.pop()
+            if connection := self._take_idle():
                 try:
                     return await self._exchange(connection, message)
                 except ConnectionLost as exc:
@@ -103,8 +102,16 @@ class HttpPool:
 
     def close(self) -> None:
         """Close every idle connection."""
+        if self._timer is not None:
+            self._timer.cancel()
         while self._idle:
             self._idle.pop().close()
+
+    def _take_idle(self) -> "_Connection | None":
+        while self._idle:
+            if (connection := self._idle.pop()).is_open:
+                return connection
+        return None
 
     async def _connect(self) -> "_Connection":
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -123,9 +130,22 @@ class HttpPool:
             connection.close()
             raise
         if connection.is_open:
+            connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
-            connection.close_after(_IDLE)
+            if self._timer is None:
+                self._close_idle()
         return response
+
+    def _close_idle(self) -> None:
+        """Close the connections that are idle for too long, now and as long as there are idle ones.
+
+        One timer serves all connections: one for each request would cost as much as a tenth of the request.
+        """
+        loop, self._timer = asyncio.get_running_loop(), None
+        while self._idle and self._idle[0].idle_since + _IDLE <= loop.time():
+            self._idle.pop(0).close()
+        if self._idle:
+            self._timer = loop.call_at(self._idle[0].idle_since + _IDLE, self._close_idle)
 
     def _discard(self, connection: "_Connection") -> None:
         if connection in self._idle:
@@ -133,14 +153,18 @@ class HttpPool:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, and the receiver of the parser's events."""
+    """One connection, and the receiver of the parser's events.
+
+    Attributes:
+        idle_since: time of the last response by the clock of the event loop, in seconds.
+    """
 
     def __init__(self, on_close: Callable[["_Connection"], None]) -> None:
         self._on_close = on_close
+        self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._response: asyncio.Future[Response] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._has_received = False
         self._retry_after: str | None = None
         self._body: list[bytes] = []
@@ -156,8 +180,6 @@ class _Connection(asyncio.Protocol):
         Raises:
             ConnectionLost: the connection was closed before the response was complete.
         """
-        if self._timer is not None:
-            self._timer.cancel()
         if self._transport is None or not self.is_open:
             raise ConnectionLost("the connection is closed", is_stale=True)
         self._has_received, self._retry_after, self._body = False, None, []
@@ -165,14 +187,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(message)
         return await self._response
 
-    def close_after(self, seconds: float) -> None:
-        """Close the connection unless it is used within the given seconds."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.close)
-
     def close(self) -> None:
         """Close the connection at once."""
-        if self._timer is not None:
-            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
 

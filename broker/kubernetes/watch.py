@@ -88,6 +88,7 @@ async def list_and_watch(
                 items, version = await client.list(path, **selector)
                 for event in known.relist(items):
                     yield event
+                del items  # this generator runs for days
                 yield Event("SYNCED", None)
                 on_sync(clock())
             alive = False

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+import msgspec
+
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
@@ -72,7 +74,7 @@ class Lease:
         self._renewed_at: datetime | None = None
         self._interrupted = False
         self._path = f"{LEASES}/{node.name}"
-        self._last: Object | None = None
+        self._last: bytes | None = None  # as JSON, a fifth of the memory of the decoded lease
         self._is_absent = False
         self.identity = f"{self._node.name}_{dependencies.settings.lease_identity or uuid4()}"
         self.other: str | None = None
@@ -92,7 +94,7 @@ class Lease:
             else:
                 self._is_absent = lease is None
                 if lease is None or (other := self._other_holder(lease)) is None:
-                    self._last = lease
+                    self._keep(lease)
                     break
                 if other != self.other:
                     self._leases.log_wait(self._node.name, other, longest=DURATION)
@@ -100,7 +102,7 @@ class Lease:
                 if (renewed := lease["metadata"]["resourceVersion"]) != seen:
                     seen, since = renewed, time()
                 elif time() - since > DURATION:
-                    self._last = lease  # a precondition: of several that wait, one takes over
+                    self._keep(lease)  # a precondition: of several that wait, one takes over
                     break
             await asyncio.sleep(delay)
         self.other = None
@@ -131,8 +133,9 @@ class Lease:
             ApiError: the lease was not released.
         """
         if self._last is not None:
-            spec = {name: value for name, value in self._last["spec"].items() if name != "holderIdentity"}
-            await self._client.replace(self._path, {**self._last, "spec": spec})
+            lease = msgspec.json.decode(self._last)
+            lease["spec"].pop("holderIdentity", None)
+            await self._client.replace(self._path, lease)
             self._last = None
 
     async def run(self) -> None:
@@ -167,7 +170,7 @@ class Lease:
         """
         if self._last is not None:
             try:
-                await self._replace(self._last)
+                await self._replace(msgspec.json.decode(self._last))
             except (Conflict, NotFound):
                 # Deleted, perhaps with the Node; or written by an earlier attempt whose answer was lost.
                 self._last = None
@@ -175,7 +178,7 @@ class Lease:
                 return
         if (found := await self._find()) is None:
             try:
-                self._last = without_managed_fields(await self._client.create(LEASES, self._renewed({})))
+                self._keep(await self._client.create(LEASES, self._renewed({})))
             except AlreadyExists:
                 found = await self._client.get(self._path)
             else:
@@ -207,7 +210,11 @@ class Lease:
     async def _replace(self, lease: Object) -> None:
         """Write a lease. Without its managed fields, which stay, it takes the API server less time."""
         renewed = self._renewed(without_managed_fields(lease))
-        self._last = without_managed_fields(await self._client.replace(self._path, renewed))
+        self._keep(await self._client.replace(self._path, renewed))
+
+    def _keep(self, lease: Object | None) -> None:
+        """Keep a lease as last read or written, for its `resourceVersion` and fields of other clients."""
+        self._last = None if lease is None else msgspec.json.encode(without_managed_fields(lease))
 
     def _other_holder(self, lease: Object) -> str | None:
         """Return the identity of the holder, None if it is this process or there is none."""

@@ -54,6 +54,7 @@ class Leases:
         self._listing = SingleFlight(self._list)
         self._listed: dict[str, RawObject] = {}
         self._listed_at = -math.inf
+        self._expiry: asyncio.TimerHandle | None = None
 
     async def read(self, node: str) -> Object | None:
         """Return the lease of a node; None where there is none.
@@ -107,5 +108,12 @@ class Leases:
 
     async def _list(self) -> None:
         items, _ = await self.client.list(LEASES)
-        self._listed = {item.metadata.name: item for item in items}
-        self._listed_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        self._listed, self._listed_at = {item.metadata.name: item for item in items}, loop.time()
+        if self._expiry:
+            self._expiry.cancel()
+        self._expiry = loop.call_later(_MAX_AGE_OF_ABSENCE, self._forget)
+
+    def _forget(self) -> None:
+        """Free the list: it is read when nodes are started, and a cluster may have thousands of leases."""
+        self._listed, self._listed_at = {}, -math.inf

@@ -79,7 +79,7 @@ def completed(spec: NodeSpec, report: NodeReport) -> NodeSpec:
 
     An adopted Node keeps those that another client has made.
     """
-    if spec.is_adopted:
+    if spec.is_adopted or not (report.labels or report.taints):
         return spec
     own = {taint["key"] for taint in spec.taints} | spec.absent_taints
     taints = (taint for taint in report.taints if taint["key"] not in own)
@@ -173,7 +173,13 @@ def node_status(
     }
 
 
-def status_patch(status: Object, *, written: Object, stored: Object, metrics_path: str | None = None) -> Object:
+def status_patch(
+    status: Object,
+    *,
+    written: Mapping[str, Iterable[str]],
+    stored: Object,
+    metrics_path: str | None = None,
+) -> Object:
     """Return the strategic merge patch that writes a status.
 
     The API server takes annotations with a status, so the path of the metrics needs no request of its own. An
@@ -181,7 +187,8 @@ def status_patch(status: Object, *, written: Object, stored: Object, metrics_pat
 
     Args:
         status: the status to write.
-        written: the status that was written last: resources in it that are no longer reported are removed.
+        written: the names of the resources that were written last, of `capacity` and `allocatable`: those that are
+            no longer reported are removed.
         stored: the status in Kubernetes.
         metrics_path: value of METRICS_PATH; None for a node with a port of its own.
     """
@@ -195,7 +202,7 @@ def status_patch(status: Object, *, written: Object, stored: Object, metrics_pat
         **({"metadata": {"annotations": {METRICS_PATH: metrics_path}}} if metrics_path else {}),
         "status": {
             **status,
-            **{name: _replacing(status[name], written.get(name)) for name in ("capacity", "allocatable")},
+            **{name: _replacing(status[name], written.get(name) or ()) for name in ("capacity", "allocatable")},
             "conditions": [*status["conditions"], *unreported],
             # Without the directive, addresses are merged by type, and two of one type become one.
             "addresses": [*status["addresses"], {"$patch": "replace"}],
@@ -306,8 +313,8 @@ def _has_resources(stored: Mapping[str, str] | None, wanted: Mapping[str, str]) 
     )
 
 
-def _replacing(new: Mapping[str, str], old: Mapping[str, str] | None) -> dict[str, str | None]:
-    return {**{name: None for name in (old or {}) if name not in new}, **new}
+def _replacing(new: Mapping[str, str], old: Iterable[str]) -> dict[str, str | None]:
+    return {**{name: None for name in old if name not in new}, **new}
 
 
 def _is_quantity(text: str) -> bool:

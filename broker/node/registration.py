@@ -6,6 +6,7 @@ The fields that the broker owns (its labels, its taints) are written again where
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
+import msgspec
 import structlog
 
 from broker.backoff import Backoff
@@ -41,9 +42,6 @@ class Registration:
         node: the node, whose UID, labels and taints are updated.
         spec: what the node is to be.
         status: computes the initial status of a new Node, and is told of changes by other clients.
-
-    Attributes:
-        observed: the Node as last read, written or watched; empty where there is none.
     """
 
     def __init__(self, dependencies: Dependencies, node: NodeInfo, spec: NodeSpec, status: NodeStatus) -> None:
@@ -53,13 +51,18 @@ class Registration:
         self._spec = spec
         self._status = status
         self._path = f"/api/v1/nodes/{node.name}"
-        self._labels = dict(spec.labels)
+        self._labels = spec.labels
         self._may_patch = True
-        self.observed: Object = {}
+        self._observed = b""  # as JSON, without the status: see broker.node.status
 
     def update(self, spec: NodeSpec) -> None:
         """Change what the node is to be; labels and taints that it is no longer to have are removed."""
-        self._spec, self._labels = spec, dict(spec.labels)
+        self._spec, self._labels = spec, spec.labels
+
+    @property
+    def observed(self) -> Object:
+        """The Node as last read, written or watched; empty where there is none."""
+        return {**msgspec.json.decode(self._observed), "status": self._status.stored} if self._observed else {}
 
     async def register(self, turn: AbstractAsyncContextManager[object] | None = None) -> None:
         """Create the Node, or adopt the existing one; retry until that succeeds.
@@ -127,7 +130,7 @@ class Registration:
         Raises:
             ApiError: they were not written.
         """
-        if self._may_patch and self.observed:  # the Node may have been deleted meanwhile
+        if self._may_patch and self._observed:  # the Node may have been deleted meanwhile
             with suppress(Conflict):  # the watch delivers the newer Node
                 self.observe(await self._adopt(self.observed))
 
@@ -144,26 +147,26 @@ class Registration:
 
     def expect(self, node: Object) -> None:
         """Record the Node in Kubernetes before it is registered: it is then not read again."""
-        self.observed = without_managed_fields(node)
+        self._observed = msgspec.json.encode({**without_managed_fields(node), "status": None})
+        self._status.observe(node.get("status") or {})
 
     def observe(self, node: Object) -> None:
         """Record the Node in Kubernetes."""
-        self.observed = without_managed_fields(node)
+        self.expect(node)
         self._node.observe(node)
-        self._status.observe(node.get("status") or {})
 
     def mark_deleted(self) -> None:
         """Record that the Node was deleted."""
-        self._node.uid, self.observed = "", {}
+        self._node.uid, self._observed = "", b""
 
     async def _create_or_adopt(self) -> tuple[Object, bool]:
         """Return the Node, and whether it was created."""
-        if self.observed:
+        if self._observed:
             node = self._ours(self.observed)
             try:
                 return await self._adopt(node), False
             except (Conflict, NotFound):
-                self.observed = {}  # the watch is late
+                self._observed = b""  # the watch is late
         if self._spec.is_adopted:
             return await self._adopt(await self._client.get(self._path)), False
         node = new_node(self._spec, self._labels, self._status.current())
@@ -192,8 +195,9 @@ class Registration:
         Returns:
             Whether the request is worth repeating.
         """
-        if ROLE_LABEL not in exc.message or self._labels.pop(ROLE_LABEL, None) is None:
+        if ROLE_LABEL not in exc.message or ROLE_LABEL not in self._labels:
             return False
+        self._labels = {name: value for name, value in self._labels.items() if name != ROLE_LABEL}
         log.warning(
             "this identity may not set the role label; the node is registered without it", label=ROLE_LABEL
         )

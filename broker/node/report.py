@@ -166,7 +166,7 @@ class NodeReporter:
         )
         return NodeReport(
             capacity,
-            tuple(conditions),
+            tuple(map(_without_times, conditions)),
             tuple(addresses),
             details.labels or {},
             tuple(details.taints or ()),
@@ -194,6 +194,11 @@ class NodeReporter:
 
     def _addresses(self, reported: Iterable[Object]) -> list[Object]:
         return node_addresses(reported, self._own_ip, prefer_own=self._prefer_own)
+
+
+def _without_times(condition: Object) -> Object:
+    """Return a condition without its times, by which each report would differ from the one before."""
+    return {name: condition[name] for name in ("type", "status", "reason", "message") if name in condition}
 
 
 async def _nothing() -> NodeDetails:

@@ -67,7 +67,7 @@ def _with_environment(container: Object, environment: ContainerEnvironment) -> O
 
 def _without_empty(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: kept for k, v in value.items() if (kept := _without_empty(v)) not in (None, "", {}, [])}
+        return {k: kept for k, v in value.items() if (kept := _without_empty(v)) or isinstance(kept, int | float)}
     if isinstance(value, list):
         return [_without_empty(item) for item in value]
     return value

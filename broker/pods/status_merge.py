@@ -240,8 +240,10 @@ def _ended_container(container: Object, now: str) -> Object:
 
 def _same(one: Any, other: Any) -> bool:
     """Compare decoded JSON as the API server does: absent, null, empty, zero and false are equal."""
+    if one == other or (not one and not other):
+        return True
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_same(one.get(name), other.get(name)) for name in one.keys() | other.keys())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
-    return one == other or (not one and not other)
+    return False

@@ -63,6 +63,8 @@ class PodTermination:
             ProviderError: retry.
         """
         uid = pod["metadata"].get("uid") or ""
+        if state.pod is None and state.has_ended(uid):
+            return None  # the API server sets the grace period to 0 while it removes the pod
         termination = state.termination(uid, grace)
         if termination is None:
             if state.pod is None and not state.is_terminating(uid):

@@ -19,7 +19,7 @@ BEFORE = (
 )  # fmt: skip
 LIST = (
     "fleet", "namespace", "phase", "reason", "deletion_requested_at", "ready_containers", "containers",
-    "status_at", "name", "node_name", "created_at", "restarts", "termination_reason", "cpu_millicores",
+    "node_name", "status_at", "name", "created_at", "restarts", "termination_reason", "cpu_millicores",
     "memory_bytes", "pod_ip", "owner", "images", "labels", "search_text", "uid", "deleted_at",
 )  # fmt: skip
 IS_LIVE = sa.text("deleted_at IS NULL")

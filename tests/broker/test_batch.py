@@ -62,6 +62,25 @@ async def test_pods_that_gathered_go_together(stub: StubProvider, provider: Prov
     assert not stub.pods
 
 
+async def test_after_a_batch_the_next_pods_gather(
+    stub: StubProvider, provider: ProviderClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"_PAUSE": 1e9, "_LONGEST_PAUSE": 600, "_ENOUGH": 3}.items():
+        monkeypatch.setattr(batch, name, value)
+    await create_together(provider)
+    await create_together(provider, list("efg"))
+    assert [len(request.body) for request in stub.requests_to("/createPods")] == [3, 3]
+
+
+async def test_a_pod_after_a_pod_is_not_delayed(
+    stub: StubProvider, provider: ProviderClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_LONGEST_PAUSE", 600)
+    for name in NAMES:
+        await provider.create(pod_named(name))
+    assert paths(stub) == ["/createPod"] * 4
+
+
 async def test_one_refused_pod_holds_up_no_other(stub: StubProvider, provider: ProviderClient) -> None:
     bad = pod_named("b")
     bad["spec"]["containers"] = []

@@ -130,6 +130,18 @@ async def test_the_end_of_one_ends_the_other(api: ApiServer, start: Start, part:
     assert await eventually(lambda: not any(is_alive(pid) for pid in children))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_no_process_has_libraries_of_others(api: ApiServer, start: Start) -> None:
+    async with start() as up:
+        await is_ready(api)
+        command, provider, broker = (
+            Path(f"/proc/{pid}/maps").read_text() for pid in (up.process.pid, *up.children())
+        )
+    assert "pydantic_core" not in command
+    assert "psycopg" not in provider
+    assert "cryptography" not in broker
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
 async def test_parts_end_when_the_command_is_killed(api: ApiServer, start: Start) -> None:
     async with start() as up:
@@ -160,4 +172,4 @@ async def test_a_signal_before_the_provider_is_ready(start: Start, tmp_path: Pat
     async with start(DATABASE_URL=f"sqlite:///{tmp_path}/provider.db") as up:
         await eventually(up.children)
         up.signal(signal.SIGINT)
-        assert await up.ended() in (0, 128 + signal.SIGTERM)
+        assert await up.ended() in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT)

@@ -199,7 +199,7 @@ class Pod(Base):
         Index(
             "ix_pods_list",
             *("fleet", "namespace", "phase", "reason", "deletion_requested_at", "ready_containers", "containers"),
-            *("status_at", "name", "node_name", "created_at", "restarts", "termination_reason"),
+            *("node_name", "status_at", "name", "created_at", "restarts", "termination_reason"),
             *("cpu_millicores", "memory_bytes", "pod_ip", "owner", "images", "labels", "search_text", "uid"),
             "deleted_at",
             sqlite_where=_IS_LIVE,

@@ -1,18 +1,17 @@
 """The usage of a pod of processes: what its shim measures."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from app.core.timestamps import rfc3339, rfc3339_micro
 from app.kubernetes.stats import ContainerStats, CPUStats, FsStats, MemoryStats
-from app.kubernetes.status import PodStatus
 from app.runtimes.process.machine import filesystem, occupied
 from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.shim.record import USAGE
-from app.runtimes.usage import PodUsage, ReadyHistory
+from app.runtimes.usage import PodUsage, ReadyHistory, RunningContainer
 
 _OLDEST_SECONDS = 60
 """The longest time between a measurement and the time for which it is reported.
@@ -69,15 +68,16 @@ class ProcessUsage(PodUsage):
         """Ask the shim to measure; return whether it will."""
         return self._directory.request_usage()
 
-    def containers(self, status: PodStatus, *, at: datetime, history: ReadyHistory | None) -> list[ContainerStats]:
+    def containers(
+        self, running: Sequence[RunningContainer], *, at: datetime, history: ReadyHistory | None
+    ) -> list[ContainerStats]:
         """Return the usage of the containers that run and were measured in this run, within the last minute."""
         if abs(at.timestamp() - self._asked_at) > _OLDEST_SECONDS:
             return []  # a past time, for which no measurement can be waited for
-        running = sum(container.state.running is not None for container in status.all_containers)
         while True:
             usage, has_time = self._read(), time.monotonic() < self._deadline
-            found = list(_stats(status, usage)) if usage else []
-            is_answer = usage is not None and usage.at > self._asked_at - 1 and len(found) == running
+            found = list(_stats(running, usage)) if usage else []
+            is_answer = usage is not None and usage.at > self._asked_at - 1 and len(found) == len(running)
             if is_answer or not has_time:
                 break
             time.sleep(_PAUSE_SECONDS)
@@ -106,14 +106,14 @@ class ProcessUsage(PodUsage):
             return None
 
 
-def _stats(status: PodStatus, usage: Usage) -> Iterator[ContainerStats]:
+def _stats(running: Sequence[RunningContainer], usage: Usage) -> Iterator[ContainerStats]:
     at = rfc3339_micro(datetime.fromtimestamp(usage.at, UTC))
-    for container in status.all_containers:
-        running, used = container.state.running, usage.containers.get(container.name)
-        if running and used and used.started[:19] == running.started_at[:19]:
+    for name, start_time, _ in running:
+        used = usage.containers.get(name)
+        if used and used.started[:19] == start_time[:19]:
             yield ContainerStats(
-                container.name,
-                running.started_at,
+                name,
+                start_time,
                 CPUStats(at, used.rate, used.cpu * 1000),
                 MemoryStats(at, used.memory, used.memory, used.memory),
             )

@@ -19,8 +19,6 @@ from app.web.api import (
 )
 from app.web.responses import Response
 
-__all__ = ["Response", "init_app"]
-
 
 def init_app(app: Flask) -> None:
     """Register the endpoints, the error handlers and the middleware."""

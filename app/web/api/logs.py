@@ -36,11 +36,12 @@ def get_container_logs() -> Response:
     if query.since_time and query.since_seconds:
         raise InvalidRequest("sinceTime and sinceSeconds exclude each other", field="sinceTime")
     options = LogOptions(**query.model_dump(exclude={"namespace", "pod_name", "container_name"}))
-    return log_response(query.namespace, query.pod_name, query.container_name, options)
+    chunks = read_log(query.namespace, query.pod_name, query.container_name, options)
+    return streaming_response(chunks, content_type="text/plain; charset=utf-8")
 
 
-def log_response(namespace: str, pod: str, container: str, options: LogOptions) -> Response:
-    """Return a log as plain text; with `options.follow`, this request is held open until the container ends.
+def read_log(namespace: str, pod: str, container: str, options: LogOptions) -> Generator[bytes, None, None]:
+    """Yield a log in chunks; with `options.follow`, this request is held open until the container ends.
 
     Raises:
         InvalidRequest: the options do not fit the state of the container.
@@ -48,10 +49,8 @@ def log_response(namespace: str, pod: str, container: str, options: LogOptions) 
         Unavailable: too many requests are held open.
     """
     if options.follow:
-        chunks = _follow(namespace, pod, container, options)
-    else:
-        chunks = get_services().logs.read(namespace, pod, container, options)
-    return streaming_response(chunks, content_type="text/plain; charset=utf-8")
+        return _follow(namespace, pod, container, options)
+    return get_services().logs.read(namespace, pod, container, options)
 
 
 def _follow(namespace: str, pod: str, container: str, options: LogOptions) -> Generator[bytes, None, None]:

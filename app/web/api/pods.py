@@ -6,7 +6,7 @@ from app.kubernetes.pod import Manifest, parse_reference
 from app.services import get_services
 from app.web.batch import answer_batch
 from app.web.body import read_manifest, read_reference
-from app.web.middleware import caller
+from app.web.middleware import audited, caller
 from app.web.query import Name, Query
 from app.web.responses import Response, empty_response, json_text_response, streaming_response
 
@@ -21,6 +21,7 @@ class PodQuery(Query):
 
 
 @blueprint.post("/createPod")
+@audited("create")
 def create_pod() -> Response:
     """Create a pod; the same pod again changes nothing."""
     get_services().pods.create(read_manifest(), caller())
@@ -28,6 +29,7 @@ def create_pod() -> Response:
 
 
 @blueprint.put("/updatePod")
+@audited("update")
 def update_pod() -> Response:
     """Update a pod."""
     get_services().pods.update(read_manifest(), caller())
@@ -35,6 +37,7 @@ def update_pod() -> Response:
 
 
 @blueprint.delete("/deletePod")
+@audited("delete")
 def delete_pod() -> Response:
     """Delete a pod, by the name and UID of the Pod in the body."""
     get_services().pods.delete(read_reference(), caller())
@@ -42,15 +45,17 @@ def delete_pod() -> Response:
 
 
 @blueprint.post("/createPods")
+@audited("create")
 def create_pods() -> Response:
     """Create each pod of an array; return the outcome of each."""
-    return answer_batch("create", Manifest.parse, get_services().pods.create_all)
+    return answer_batch(Manifest.parse, get_services().pods.create_all)
 
 
 @blueprint.delete("/deletePods")
+@audited("delete")
 def delete_pods() -> Response:
     """Delete each pod of an array, by its name and UID; return the outcome of each."""
-    return answer_batch("delete", parse_reference, get_services().pods.delete_all)
+    return answer_batch(parse_reference, get_services().pods.delete_all)
 
 
 @blueprint.get("/getPod")

@@ -19,7 +19,7 @@ from app.kubernetes.pod import PodReference
 from app.pods.streams import Stream, Streams
 from app.runtimes import StreamOptions
 from app.services import Services, get_services
-from app.web.middleware import caller
+from app.web.middleware import audited, caller
 from app.web.query import Flag, Name, Number, Query
 from app.web.responses import Response
 from app.web.streams.channels import SUBPROTOCOL
@@ -84,6 +84,7 @@ def init_app(app: Flask) -> None:
 
 @blueprint.get("/exec")
 @blueprint.get("/exec", websocket=True)
+@audited("exec")
 def exec_() -> Response:
     """Execute a command in a container."""
     query = ContainerQuery.from_request()
@@ -105,6 +106,7 @@ def exec_() -> Response:
 
 @blueprint.get("/attach")
 @blueprint.get("/attach", websocket=True)
+@audited("attach")
 def attach() -> Response:
     """Attach to a container."""
     query = ContainerQuery.from_request()
@@ -118,6 +120,7 @@ def attach() -> Response:
 
 @blueprint.get("/portForward")
 @blueprint.get("/portForward", websocket=True)
+@audited("port-forward")
 def port_forward() -> Response:
     """Connect to a TCP port of a pod."""
     query = PortQuery.from_request()

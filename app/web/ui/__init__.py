@@ -6,7 +6,7 @@ port can read the dashboard, and the provider listens on loopback addresses only
 
 from flask import Flask
 
-from app.web.ui import access, audit, formats, overview, page, pod, pods, steps
+from app.web.ui import access, audit, formats, logs, overview, page, pod, pods, steps
 
 
 def init_app(app: Flask) -> None:
@@ -20,6 +20,7 @@ def init_app(app: Flask) -> None:
 __all__ = [
     "audit",
     "init_app",
+    "logs",
     "overview",
     "pod",
     "pods",

@@ -30,7 +30,7 @@ from app.web.middleware import bearer_token, caller, is_token
 from app.web.responses import Response, html_response
 from app.web.ui.attempts import SignInAttempts
 from app.web.ui.page import blueprint
-from app.web.ui.session import Session, Sessions
+from app.web.ui.session import SignInSession, SignInSessions
 
 _EXTENSION = "dashboard_access"
 _PUBLIC = frozenset({"ui.sign_in", "ui.check_token", "ui.sign_out", "ui.static"})
@@ -44,7 +44,7 @@ class Access:
 
     def __init__(self, services: Services, token: str) -> None:
         self.token = token
-        self.sessions = Sessions(services.settings, token)
+        self.sessions = SignInSessions(services.settings, token)
         self.attempts = SignInAttempts(token.encode())
 
 
@@ -153,12 +153,12 @@ def _now() -> datetime:
     return get_services().clock.system()
 
 
-def _session(access: Access) -> Session | None:
+def _session(access: Access) -> SignInSession | None:
     cookie = request.cookies.get(access.sessions.cookie_name)
     return access.sessions.decode(cookie, _now()) if cookie else None
 
 
-def _set_cookie(response: AnyResponse, access: Access, session: Session) -> None:
+def _set_cookie(response: AnyResponse, access: Access, session: SignInSession) -> None:
     """Store a session in the browser. Over HTTP, a browser would not store a cookie that is `Secure`."""
     response.set_cookie(
         access.sessions.cookie_name,

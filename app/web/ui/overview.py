@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from app.audit.service import AuditFilter
 from app.core.quantity import parse_quantity
-from app.pods.series import HEALTHS, Sample, Series, sample_of
+from app.pods.samples import HEALTHS, Sample
+from app.pods.series import Series
 from app.runtimes import UsageLevel
 from app.services import get_services
 from app.web.responses import Response
@@ -47,15 +48,14 @@ def overview() -> Response:
     query = PageQuery.from_request()
     services, at = get_services(), query.moment
     start, end = query.shown.window
-    rows = services.series.by_namespace(at)
-    sample = sample_of(rows)
-    series = services.series.between(start, end, last=sample)
-    capacity = services.runtime.capacity()
-    limits = {name: float(parse_quantity(text)) for name, text in capacity.items()}
     is_fleet = services.queries.has_several_nodes()
-    nodes = services.series.largest_nodes(at, limit=_MAX_NODES + 1) if is_fleet else []
+    counts = services.series.counts(at, nodes=_MAX_NODES + 1 if is_fleet else 0)
+    sample = counts.sample
+    series = services.series.between(start, end, last=sample)
+    capacity = services.node_capacity()
+    limits = {name: float(parse_quantity(text)) for name, text in capacity.items()}
     namespaces: dict[str, Counter[str]] = {}
-    for row in rows:
+    for row in counts.namespaces:
         namespaces.setdefault(row.namespace, Counter())[row.health] += row.pods
     largest = sorted(namespaces.items(), key=lambda item: (-item[1].total(), item[0]))
     return render(
@@ -65,11 +65,12 @@ def overview() -> Response:
         healths=HEALTHS,
         labels=LABELS,
         sample=sample,
+        is_complete=series.is_complete,
         # The broker knows how many nodes there are and what each of them has.
         charts=overview_charts(series, used=_used(series, sample, start, end), limits={} if is_fleet else limits),
         is_fleet=is_fleet,
-        nodes=nodes[:_MAX_NODES],
-        has_more_nodes=len(nodes) > _MAX_NODES,
+        nodes=counts.nodes[:_MAX_NODES],
+        has_more_nodes=len(counts.nodes) > _MAX_NODES,
         has_past_usage=services.usage.has_past,
         capacity=capacity,
         limits=limits,
@@ -80,7 +81,7 @@ def overview() -> Response:
         },
         namespaces=[Namespace(*item) for item in largest[:_MAX_NAMESPACES]],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
-        addresses=services.runtime.addresses(),
+        addresses=services.node_addresses(),
         conditions=services.node_conditions(),
         condition_health=node_condition_health,
         events=events_page(AuditFilter(), at, limit=_LATEST_EVENTS)[0],

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from app.pods.attention import Health
-from app.pods.series import HEALTHS, Series
+from app.pods.samples import HEALTHS
+from app.pods.series import Series
 from app.runtimes import UsageLevel
 from app.web.ui.chart import ChartTable, Line
 from app.web.ui.formats import span

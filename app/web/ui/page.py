@@ -11,7 +11,7 @@ from flask import Blueprint, abort, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.audit.service import AuditFilter
-from app.core.errors import ProviderError
+from app.core.errors import InvalidRequest, ProviderError
 from app.services import get_services
 from app.web.errors import RETRY_AFTER_SECONDS, status_code
 from app.web.responses import Response, html_response, set_security_headers
@@ -19,6 +19,7 @@ from app.web.ui.formats import iso
 from app.web.ui.shown_time import PARAMETERS, ShownTime
 
 EVENTS_PER_PAGE = 50
+_PAGES = frozenset({"ui.overview", "ui.pods", "ui.pod", "ui.audit"})
 
 blueprint = Blueprint(
     "ui",
@@ -105,7 +106,7 @@ def _provider_error(exc: ProviderError) -> Response:
     code = status_code(exc)
     if code == 500:
         raise exc
-    response = _error(code, str(exc))
+    response = _error(code, str(exc), field=exc.field if isinstance(exc, InvalidRequest) else None)
     if code == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
@@ -138,6 +139,9 @@ def _path(endpoint: str) -> str:
     return paths[endpoint]
 
 
-def _error(code: int, message: str) -> Response:
+def _error(code: int, message: str, *, field: str | None = None) -> Response:
+    """Return the page of an error; it links to the same page without an invalid parameter."""
     g.error_message = message
-    return render("error.html", code=code, title=f"{code} {HTTPStatus(code).phrase}", message=message)
+    is_given = field in request.args and request.endpoint in _PAGES
+    title = f"{code} {HTTPStatus(code).phrase}"
+    return render("error.html", code=code, title=title, message=message, field=field if is_given else None)

@@ -1,4 +1,4 @@
-"""The page of a pod, and its logs."""
+"""The page of a pod."""
 
 from shlex import quote
 from typing import Annotated, Any
@@ -7,27 +7,23 @@ import orjson
 import yaml
 
 from app.audit.service import AuditFilter
-from app.core.errors import InvalidRequest, NotFound
 from app.db.statement import Row
 from app.kubernetes.pod import Manifest
 from app.kubernetes.redact import mask_values, redact_pod
 from app.kubernetes.resources import pod_limits, pod_requests
 from app.pods.explain import PodHistory, explain
 from app.pods.headline import headline
-from app.pods.logs import LogOptions
 from app.pods.queries import MAX_STATUSES
 from app.services import get_services
-from app.web.api.logs import log_response
 from app.web.query import Blank, Flag, Name
-from app.web.responses import Response, streaming_response
+from app.web.responses import Response
 from app.web.ui.chart import ChartTable
 from app.web.ui.conditions import pod_condition_health
+from app.web.ui.logs import LINES, read_end
 from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
 from app.web.ui.pod_charts import usage_charts, usage_times
 from app.web.ui.shown_time import DEFAULT_WINDOW, PageQuery
 from app.web.ui.timeline import MAX_SCHEDULED, axis, container_state, fold, lanes, timeline_entries
-
-_LOG_LINES = 200
 
 
 class PodQuery(PageQuery):
@@ -38,16 +34,6 @@ class PodQuery(PageQuery):
     previous: Flag = False
     find: Annotated[str | None, Blank] = None
     wrap: Flag = False
-
-
-class LogQuery(PageQuery):
-    """The container whose log is returned, and the time up to which."""
-
-    uid: Name
-    container: Name
-    previous: Flag = False
-    follow: Flag = False
-    download: Flag = False
 
 
 @blueprint.get("/pod")
@@ -69,6 +55,8 @@ def pod() -> Response:
     listed = entries[: begun + MAX_SCHEDULED]
     drawn = lanes(entries, at=shown_at)
     used = get_services().usage.sentences(record.uid, at=shown_at)
+    containers = _containers(document, current.status if current else {})
+    container = query.container or document["spec"]["containers"][0]["name"]
     wanted = AuditFilter(namespace=record.namespace, name=record.name, uid=record.uid)
     return render(
         "pod.html",
@@ -95,34 +83,19 @@ def pod() -> Response:
         charts=_usage_charts(record, query),
         used=used,
         has_past_usage=get_services().usage.has_past,
-        containers=_containers(document, current.status if current else {}),
+        containers=containers,
         document=shown,
         yaml=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000),
         ports=_ports(shown),
         volumes=_volumes(shown),
-        commands=_commands(record, query.container or document["spec"]["containers"][0]["name"]),
+        commands=_commands(record, container),
         query=query,
-        log=_log(record, document, query),
+        container=container,
+        log_lines=LINES,
+        log=read_end(record, container, at=at, previous=query.previous, find=query.find),
         namesakes=queries.namesakes(record),
         events=events_page(wanted, at, limit=EVENTS_PER_PAGE)[0],
     )
-
-
-@blueprint.get("/logs")
-def logs() -> Response:
-    """Return the last lines of a container's log as plain text; with `follow`, also the lines to come."""
-    query = LogQuery.from_request()
-    record = get_services().queries.pod(query.uid)
-    tail = None if query.download else _LOG_LINES
-    options = LogOptions(tail=tail, follow=query.follow, previous=query.previous)
-    if query.moment or record.deleted_at:
-        chunks = get_services().logs.read_past(record.uid, query.container, options, at=query.moment)
-        response = streaming_response(chunks, content_type="text/plain; charset=utf-8")
-    else:
-        response = log_response(record.namespace, record.name, query.container, options)
-    if query.download:
-        response.headers.set("Content-Disposition", "attachment", filename=f"{record.name}-{query.container}.log")
-    return response
 
 
 def _containers(document: dict[str, Any], status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -213,30 +186,3 @@ def _commands(record: Row, container: str) -> list[str]:
         f"kubectl get events -n {quote(record.namespace)} --for pod/{quote(record.name)}",
         f"kubectl delete pod {pod}",
     ]
-
-
-def _log(record: Row, document: dict[str, Any], query: PodQuery) -> dict[str, Any]:
-    """Read the end of a container's log: of the first container if the query names none.
-
-    The log of a past time and of a deleted pod is read as far as the runtime keeps it.
-
-    Returns:
-        The names of all containers, the chosen one, and its log, or the reason why there is none.
-    """
-    names = [container["name"] for container in _containers(document, {})]
-    chosen = query.container or document["spec"]["containers"][0]["name"]
-    options = LogOptions(tail=None if query.find else _LOG_LINES, previous=query.previous)
-    try:
-        logs = get_services().logs
-        if query.moment or record.deleted_at:
-            chunks = logs.read_past(record.uid, chosen, options, at=query.moment)
-        else:
-            chunks = logs.read(record.namespace, record.name, chosen, options)
-        text, problem = b"".join(chunks).decode(errors="replace"), None
-        if query.find:
-            wanted = query.find.lower()
-            lines = [line for line in text.splitlines(keepends=True) if wanted in line.lower()]
-            text = "".join(lines[-_LOG_LINES:])
-    except (NotFound, InvalidRequest) as exc:
-        text, problem = "", str(exc)
-    return {"names": names, "chosen": chosen, "text": text, "problem": problem}

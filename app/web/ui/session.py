@@ -16,7 +16,7 @@ from app.core.settings import Settings
 _RENEWAL = timedelta(minutes=1)
 
 
-class Session(NamedTuple):
+class SignInSession(NamedTuple):
     """A session.
 
     Attributes:
@@ -28,7 +28,7 @@ class Session(NamedTuple):
     used: int
 
 
-class Sessions:
+class SignInSessions:
     """Issues and reads the cookies of one node.
 
     Args:
@@ -46,32 +46,32 @@ class Sessions:
         self._signer = Signer(token, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
         self.cookie_name = f"vkweb-session-{hashlib.sha256(settings.node_name.encode()).hexdigest()[:8]}"
 
-    def start(self, now: datetime) -> Session:
+    def start(self, now: datetime) -> SignInSession:
         """Return a session that starts now."""
-        return Session(_seconds(now), _seconds(now))
+        return SignInSession(_seconds(now), _seconds(now))
 
-    def renewed(self, session: Session, now: datetime) -> Session | None:
+    def renewed(self, session: SignInSession, now: datetime) -> SignInSession | None:
         """Return a session with a later last use; None while that of the cookie is recent enough."""
         used = _seconds(now)
         is_due = used - session.used >= min(_RENEWAL, self._idle_timeout / 2).total_seconds()
         return session._replace(used=used) if is_due else None
 
-    def seconds_left(self, session: Session, now: datetime) -> int:
+    def seconds_left(self, session: SignInSession, now: datetime) -> int:
         """Return the seconds until the session ends if it is not used; not positive if it has ended."""
         lifetime = session.started + int(self._lifetime.total_seconds())
         return min(lifetime, session.used + int(self._idle_timeout.total_seconds())) - _seconds(now)
 
-    def encode(self, session: Session) -> str:
+    def encode(self, session: SignInSession) -> str:
         """Return the value of the cookie."""
         return self._signer.sign(f"{session.started}-{session.used}").decode()
 
-    def decode(self, cookie: str, now: datetime) -> Session | None:
+    def decode(self, cookie: str, now: datetime) -> SignInSession | None:
         """Return the session of a cookie; None if it was not signed with this token, or has ended."""
         try:
             started, _, used = self._signer.unsign(cookie).decode().partition("-")
         except BadSignature:
             return None
-        session = Session(int(started), int(used))
+        session = SignInSession(int(started), int(used))
         return session if self.seconds_left(session, now) > 0 else None
 
 

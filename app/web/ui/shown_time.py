@@ -1,10 +1,12 @@
 """The time that a page shows: now, a moment, or a range.
 
 The parameters of every page: `at` is a moment; `from` and `to` are a range. `from` is a time, or a duration before
-the end of the range: `from=6h`. Without `to`, the range ends now, and the page is live. The state of the node is
-shown at the moment, else at the end of the range. See docs/decisions/0071-times-in-the-urls-of-the-dashboard.md.
+the end of the range: `from=6h`, `from=7d`. Without `to`, the range ends now, and the page is live. The state of
+the node is shown at the moment, else at the end of the range. See
+docs/decisions/0071-times-in-the-urls-of-the-dashboard.md.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, NamedTuple, Self
 
@@ -22,14 +24,16 @@ PARAMETERS = ("at", "from", "to")
 """The parameters that links keep from page to page."""
 DEFAULT_WINDOW = timedelta(hours=1)
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIT = re.compile(r"[a-y]\Z")
+_DAYS = re.compile(r"([0-9]{1,9})d")
 
 
 def _start(value: str) -> datetime | timedelta | None:
     text = value.strip()
-    if not text or text[:4].isdigit():
+    if not text or not _UNIT.search(text):
         return parse_time_utc(value)
     try:
-        duration = parse_duration(text)
+        duration = parse_duration(_DAYS.sub(lambda days: f"{int(days[1]) * 24}h", text))
     except ValueError:
         duration = timedelta(0)
     if duration <= timedelta(0):

@@ -10,12 +10,11 @@ from broker.dependencies import Clock, Dependencies
 from broker.errors import ProviderError
 from broker.kubelet.node_paths import NodePaths, with_node
 from broker.kubelet.schema import Pod, Pods, parse_pod
-from broker.kubelet.stats.cadvisor import cadvisor_metrics, machine_metrics
+from broker.kubelet.stats.cadvisor import PodSeries, cadvisor_metrics, machine_metrics
 from broker.kubelet.stats.exposition import CONTENT_TYPE
 from broker.kubelet.stats.probes import ProbeCounter
 from broker.kubelet.stats.resource_metrics import resource_metrics
-from broker.kubelet.stats.schema import Summary
-from broker.kubelet.stats.source import UsageSource, UsageSources
+from broker.kubelet.stats.source import NodeReading, UsageSource, UsageSources
 from broker.node_info import NodeInfo
 
 
@@ -39,6 +38,8 @@ class StatsApi:
         self._source = source
         self._probes = ProbeCounter()
         self._parsed: dict[bytes, Pod] = {}
+        self._series: dict[bytes, PodSeries] = {}
+        """Both by the version of the pod."""
 
     async def summary(self) -> web.Response:
         """Return usage of node, pods and containers, as JSON."""
@@ -50,26 +51,27 @@ class StatsApi:
 
     async def resource(self) -> web.Response:
         """Return usage of node, pods and containers, as Prometheus metrics for metrics-server."""
-        summary, failed = await self._read()
-        return _exposition(resource_metrics(summary, failed=failed))
+        reading, failed = await self._read()
+        return _exposition(resource_metrics(*reading, failed=failed))
 
     async def cadvisor(self) -> web.Response:
         """Return the metrics of cAdvisor."""
-        summary, failed = await self._read()
-        pods = {pod.metadata.uid: pod for pod in self._parse()}
-        metrics = cadvisor_metrics(summary, pods, now=self._clock(), failed=failed)
+        reading, failed = await self._read()
+        self._series = {raw: self._series.get(raw) or PodSeries(parse_pod(raw)) for raw in self._pods.all()}
+        series = {of_pod.uid: of_pod for of_pod in self._series.values()}
+        metrics = cadvisor_metrics(*reading, series, now=self._clock(), failed=failed)
         return _exposition(metrics + machine_metrics(self.node.capacity))
 
     async def probes(self) -> web.Response:
         """Return the metrics of the pods' probes."""
         return _exposition(self._probes.metrics(self._parse(), now=self._clock()))
 
-    async def _read(self) -> tuple[Summary, bool]:
+    async def _read(self) -> tuple[NodeReading, bool]:
         """Return the usage, and whether that of the pods could not be read."""
         try:
-            return await self._source.summary(), False
+            return await self._source.read(), False
         except ProviderError:
-            return Summary(self._source.node_alone(), []), True
+            return NodeReading(self._source.node_alone(), ()), True
 
     def _parse(self) -> list[Pod]:
         """Parse the pods, each version once."""

@@ -7,56 +7,113 @@ Source: docs/storage/prometheus.md of google/cadvisor, and `containerPrometheusL
 `pkg/kubelet/server/server.go` of Kubernetes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from broker.kubelet.schema import Pod, Resources
-from broker.kubelet.stats.exposition import epoch_text, family, labels, milliseconds
-from broker.kubelet.stats.schema import CPUStats, InterfaceStats, MemoryStats, PodStats, Summary
+from broker.kubelet.schema import ContainerStatus, Pod, Resources
+from broker.kubelet.stats.exposition import family, labels, milliseconds
+from broker.kubelet.stats.pods import RunningPod, Samples, node_samples
+from broker.kubelet.stats.schema import InterfaceStats, MemoryStats, NodeStats
 from broker.kubernetes.quantity import parse_quantity
 
 _CPU_PERIOD = 100_000
 """Microseconds in which a container may use its quota."""
-_NO_RESOURCES = Resources()
+_Group = tuple[str, Samples, MemoryStats]
+"""Labels and usage of the node, a pod or a container; cAdvisor measures control groups."""
 
 
-class _Group(NamedTuple):
-    """A container, a pod or the node, with the labels that its series have; cAdvisor measures control groups."""
+class _Container(NamedTuple):
+    """The labels of a container's series, and what a kubelet would set in its control group.
+
+    Attributes:
+        labels: in braces, and a space.
+        shares: its CPU weight.
+        quota: the CPU time that it may use in a period, in microseconds; None for no limit.
+        memory: its limit in bytes; 0 for no limit.
+    """
 
     labels: str
-    start_time: str
-    cpu: CPUStats
-    memory: MemoryStats
-    resources: Resources | None = None
+    shares: int
+    quota: int | None
+    memory: int | float
 
 
-def cadvisor_metrics(summary: Summary, pods: Mapping[str, Pod], *, now: datetime, failed: bool = False) -> bytes:
+class PodSeries:
+    """Labels and limits of the series of a pod, the same until the pod changes.
+
+    Args:
+        pod: the pod in Kubernetes.
+
+    Attributes:
+        uid: its UID.
+        labels: of the pod's own series, in braces, and a space.
+    """
+
+    def __init__(self, pod: Pod) -> None:
+        self.uid = pod.metadata.uid
+        self._path = f"/kubepods/pod{self.uid}"
+        self._of_pod = labels(namespace=pod.metadata.namespace, pod=pod.metadata.name)
+        self.labels = _labels(self._path, self._of_pod)
+        statuses = {status.name: status for status in pod.container_statuses()}
+        self._containers = {
+            name: self._describe(name, statuses.get(name), spec.resources)
+            for name, spec in pod.containers().items()
+        }
+
+    def container(self, name: str) -> _Container:
+        """Return what the series of a container have; of one that is not in the pod, only the name is known."""
+        return self._containers.get(name) or self._describe(name, None, Resources())
+
+    def _describe(self, name: str, status: ContainerStatus | None, resources: Resources) -> _Container:
+        id_ = status.container_id.rpartition("/")[2] if status else ""
+        image = status.image if status else ""
+        limits = resources.limits or {}
+        request = (resources.requests or limits).get("cpu", limits.get("cpu", 0))
+        return _Container(
+            _labels(f"{self._path}/{id_ or name}", self._of_pod, container=name, image=image, name=id_),
+            max(2, int(_amount(request) * 1024)),
+            int(_amount(limits["cpu"]) * _CPU_PERIOD) if "cpu" in limits else None,
+            _amount(limits.get("memory", 0)),
+        )
+
+
+def cadvisor_metrics(
+    node: NodeStats,
+    pods: Iterable[RunningPod],
+    series: Mapping[str, PodSeries],
+    *,
+    now: datetime,
+    failed: bool = False,
+) -> bytes:
     """Return the usage of the node, its pods and containers in the text format.
 
     Args:
-        summary: the usage.
-        pods: UID → pod, for images and limits.
+        node: the usage of the node.
+        pods: its pods. One without series is left out: it has just been removed.
+        series: UID → what the series of a pod have.
         now: the current time.
         failed: whether the usage of the pods could not be read.
     """
-    groups = list(_groups(summary, pods))
-    at = int(now.timestamp() * 1000)
+    known = [(pod, series[pod.reported.pod_ref.uid]) for pod in pods if pod.reported.pod_ref.uid in series]
+    groups: list[_Group] = [(_labels("/", labels(namespace="", pod="")), node_samples(node), node.memory)]
+    containers: list[_Container] = []
+    for pod, of_pod in known:
+        groups.append((of_pod.labels, pod, pod.memory_stats))
+        for name, container in pod.containers.items():
+            described = of_pod.container(name)
+            groups.append((described.labels, container, container.stats.memory))
+            containers.append(described)
+    seen = int(now.timestamp() * 1000)
     parts = [
         *_usage(groups),
-        *_limits([(group.labels, group.resources) for group in groups if group.resources is not None]),
-        *_network(summary.pods),
-        family(
-            "container_start_time_seconds",
-            "gauge",
-            "Start time of the container since unix epoch in seconds.",
-            [f"{{{group.labels}}} {epoch_text(group.start_time)}" for group in groups],
-        ),
+        *_limits(containers),
+        *_network(known),
         family(
             "container_last_seen",
             "gauge",
             "Last time a container was seen by the exporter",
-            [f"{{{group.labels}}} {at // 1000} {at}" for group in groups],
+            [f"{where}{seen // 1000} {seen}" for where, _, _ in groups],
         ),
         family(
             "container_scrape_error",
@@ -83,87 +140,73 @@ def machine_metrics(capacity: Mapping[str, str]) -> bytes:
     return "".join(parts).encode()
 
 
-def _groups(summary: Summary, pods: Mapping[str, Pod]) -> Iterator[_Group]:
-    node = summary.node
-    yield _Group(_labels("/", labels(namespace="", pod="")), node.start_time, node.cpu, node.memory)
-    for stats in summary.pods:
-        ref = stats.pod_ref
-        of_pod = labels(namespace=ref.namespace, pod=ref.name)
-        path = f"/kubepods/pod{ref.uid}"
-        yield _Group(_labels(path, of_pod), stats.start_time, stats.cpu, stats.memory)
-        pod = pods.get(ref.uid)
-        specs = pod.containers() if pod else {}
-        statuses = {status.name: status for status in pod.container_statuses()} if pod else {}
-        for container in stats.containers:
-            status, spec = statuses.get(container.name), specs.get(container.name)
-            id_ = status.container_id.rpartition("/")[2] if status else ""
-            where = _labels(
-                f"{path}/{id_ or container.name}",
-                of_pod,
-                container=container.name,
-                image=status.image if status else "",
-                name=id_,
-            )
-            resources = spec.resources if spec else _NO_RESOURCES
-            yield _Group(where, container.start_time, container.cpu, container.memory, resources)
-
-
 def _labels(id_: str, of_pod: str, *, container: str = "", image: str = "", name: str = "") -> str:
-    return labels(container=container, id=id_, image=image, name=name) + "," + of_pod
+    return f"{{{labels(container=container, id=id_, image=image, name=name)},{of_pod}}} "
 
 
 def _usage(groups: Iterable[_Group]) -> Iterator[str]:
-    cpu, working_set, rss, usage = [], [], [], []
-    for group in groups:
-        where, at = f"{{{group.labels}}}", milliseconds(group.memory.time)
-        total = f"{group.cpu.usage_core_nano_seconds}e-9 {milliseconds(group.cpu.time)}"
-        cpu.append(f'{{cpu="total",{group.labels}}} {total}')
-        working_set.append(f"{where} {group.memory.working_set_bytes} {at}")
-        if group.memory.rss_bytes is not None:
-            rss.append(f"{where} {group.memory.rss_bytes} {at}")
-        if group.memory.usage_bytes is not None:
-            usage.append(f"{where} {group.memory.usage_bytes} {at}")
-    yield family("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", cpu)
-    yield family("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", working_set)
-    yield family("container_memory_rss", "gauge", "Size of RSS in bytes.", rss)
-    yield family(
-        "container_memory_usage_bytes", "gauge", "Current memory usage in bytes, whenever it was accessed.", usage
-    )
+    for name, kind, description, samples in (
+        (
+            "cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.",
+            [f'{{cpu="total",{where[1:]}{group.cpu}' for where, group, _ in groups],
+        ),
+        (
+            "memory_working_set_bytes", "gauge", "Current working set in bytes.",
+            [where + group.memory for where, group, _ in groups],
+        ),
+        (
+            "memory_rss", "gauge", "Size of RSS in bytes.",
+            [
+                f"{where}{memory.rss_bytes} {milliseconds(memory.time)}"
+                for where, _, memory in groups
+                if memory.rss_bytes is not None
+            ],
+        ),
+        (
+            "memory_usage_bytes", "gauge", "Current memory usage in bytes, whenever it was accessed.",
+            [
+                f"{where}{memory.usage_bytes} {milliseconds(memory.time)}"
+                for where, _, memory in groups
+                if memory.usage_bytes is not None
+            ],
+        ),
+        (
+            "start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds.",
+            [where + group.start for where, group, _ in groups],
+        ),
+    ):  # fmt: skip
+        yield family(f"container_{name}", kind, description, samples)
 
 
-def _limits(containers: Iterable[tuple[str, Resources]]) -> Iterator[str]:
-    """Return what a kubelet would set in the control group of each container: 0 or no sample without a limit."""
-    shares, period, quota, memory = [], [], [], []
-    for labels_, resources in containers:
-        where = f"{{{labels_}}}"
-        limits = resources.limits or {}
-        request = (resources.requests or limits).get("cpu", limits.get("cpu", 0))
-        shares.append(f"{where} {max(2, int(_amount(request) * 1024))}")
-        memory.append(f"{where} {_amount(limits.get('memory', 0))}")
-        if "cpu" in limits:
-            period.append(f"{where} {_CPU_PERIOD}")
-            quota.append(f"{where} {int(_amount(limits['cpu']) * _CPU_PERIOD)}")
-    yield family("container_spec_cpu_shares", "gauge", "CPU share of the container.", shares)
-    yield family("container_spec_cpu_period", "gauge", "CPU period of the container.", period)
-    yield family("container_spec_cpu_quota", "gauge", "CPU quota of the container.", quota)
-    yield family("container_spec_memory_limit_bytes", "gauge", "Memory limit for the container.", memory)
+def _limits(containers: Collection[_Container]) -> Iterator[str]:
+    limited = [(where, quota) for where, _, quota, _ in containers if quota is not None]
+    for name, description, samples in (
+        ("cpu_shares", "CPU share of the container.", [f"{c.labels}{c.shares}" for c in containers]),
+        ("cpu_period", "CPU period of the container.", [f"{where}{_CPU_PERIOD}" for where, _ in limited]),
+        ("cpu_quota", "CPU quota of the container.", [f"{where}{quota}" for where, quota in limited]),
+        (
+            "memory_limit_bytes",
+            "Memory limit for the container.",
+            [f"{c.labels}{c.memory}" for c in containers],
+        ),
+    ):
+        yield family(f"container_spec_{name}", "gauge", description, samples)
 
 
-def _network(pods: Iterable[PodStats]) -> Iterator[str]:
+def _network(pods: Iterable[tuple[RunningPod, PodSeries]]) -> Iterator[str]:
     received, sent = [], []
-    for pod in pods:
-        if pod.network is None:
+    for pod, series in pods:
+        network = pod.reported.network
+        if network is None:
             continue
-        network, ref = pod.network, pod.pod_ref
-        of_pod = _labels(f"/kubepods/pod{ref.uid}", labels(namespace=ref.namespace, pod=ref.name))
         at = milliseconds(network.time)
         default = InterfaceStats(network.name or "eth0", network.rx_bytes, network.tx_bytes)
         for interface in network.interfaces or [default]:
-            where = f"{{{labels(interface=interface.name)},{of_pod}}}"
+            where = f"{{{labels(interface=interface.name)},{series.labels[1:]}"
             if interface.rx_bytes is not None:
-                received.append(f"{where} {interface.rx_bytes} {at}")
+                received.append(f"{where}{interface.rx_bytes} {at}")
             if interface.tx_bytes is not None:
-                sent.append(f"{where} {interface.tx_bytes} {at}")
+                sent.append(f"{where}{interface.tx_bytes} {at}")
     yield family(
         "container_network_receive_bytes_total", "counter", "Cumulative count of bytes received", received
     )

@@ -13,7 +13,7 @@ class _Schema(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     """Not tracked by the garbage collector, which would visit tens of thousands of objects; none is in a cycle."""
 
 
-class CPUStats(_Schema, gc=False):
+class CPUStats(_Schema):
     """CPU: the total up to `time` in core-nanoseconds, and the current usage in billionths of a core."""
 
     time: str
@@ -21,7 +21,7 @@ class CPUStats(_Schema, gc=False):
     usage_nano_cores: int | None = None
 
 
-class MemoryStats(_Schema, gc=False):
+class MemoryStats(_Schema):
     """Memory in use at `time`, in bytes; a limit is compared with the working set."""
 
     time: str
@@ -31,7 +31,7 @@ class MemoryStats(_Schema, gc=False):
     available_bytes: int | None = None
 
 
-class ContainerStats(_Schema, gc=False):
+class ContainerStats(_Schema):
     """Usage of a container since its start."""
 
     name: str
@@ -40,7 +40,7 @@ class ContainerStats(_Schema, gc=False):
     memory: MemoryStats
 
 
-class InterfaceStats(_Schema, gc=False):
+class InterfaceStats(_Schema):
     """Bytes that a network interface has received and sent."""
 
     name: str
@@ -48,7 +48,7 @@ class InterfaceStats(_Schema, gc=False):
     tx_bytes: int | None = None
 
 
-class NetworkStats(_Schema, gc=False):
+class NetworkStats(_Schema):
     """Traffic of a pod: that of its default interface, and of each interface."""
 
     time: str
@@ -58,13 +58,13 @@ class NetworkStats(_Schema, gc=False):
     interfaces: list[InterfaceStats] = []
 
 
-class ProcessStats(_Schema, gc=False):
+class ProcessStats(_Schema):
     """The number of processes."""
 
     process_count: int | None = msgspec.field(name="process_count", default=None)
 
 
-class FsStats(_Schema, gc=False):
+class FsStats(_Schema):
     """Bytes and inodes of a file system."""
 
     time: str | None = None
@@ -76,7 +76,7 @@ class FsStats(_Schema, gc=False):
     inodes_used: int | None = None
 
 
-class RlimitStats(_Schema, gc=False):
+class RlimitStats(_Schema):
     """The greatest possible number of tasks of the machine (processes and threads), and the present one."""
 
     time: str
@@ -84,20 +84,25 @@ class RlimitStats(_Schema, gc=False):
     tasks: int | None = msgspec.field(name="curproc", default=None)
 
 
-class PodStats(_Schema, gc=False):
-    """Usage of a pod, the sum of its containers."""
+class ReportedPod(_Schema):
+    """Usage of a pod as a provider reports it. Its sums follow from its containers, and are not read."""
 
     pod_ref: PodReference
     start_time: str
-    containers: list[ContainerStats]
-    cpu: CPUStats
-    memory: MemoryStats
+    containers: tuple[ContainerStats, ...]
     network: NetworkStats | None = None
     ephemeral_storage: FsStats | None = msgspec.field(name="ephemeral-storage", default=None)
     process_stats: ProcessStats | None = msgspec.field(name="process_stats", default=None)
 
 
-class NodeStats(_Schema, gc=False):
+class PodStats(ReportedPod, kw_only=True):
+    """Usage of a pod, with the sums over its containers."""
+
+    cpu: CPUStats
+    memory: MemoryStats
+
+
+class NodeStats(_Schema):
     """Usage of the node."""
 
     node_name: str
@@ -109,7 +114,7 @@ class NodeStats(_Schema, gc=False):
     rlimit: RlimitStats | None = None
 
 
-class Summary(_Schema, gc=False):
+class Summary(_Schema):
     """The answer of `/stats/summary`."""
 
     node: NodeStats

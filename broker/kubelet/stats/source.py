@@ -1,14 +1,8 @@
 """Reads the usage of all pods from the provider, at most once a second, however many clients ask at the same time.
 
-Three rules make the values usable as counters:
-
-* The CPU time of a container never falls while the container runs; a restarted container, which has another start
-  time, begins at zero.
-* The CPU time of a pod is what its containers have used since the first read, those that have ended included: the
-  sum over the running ones falls when a container ends.
-* So is that of the node, with the CPU time of this process. A pod that leaves takes nothing away.
-
-Where the provider has the extension `nodeStats`, the usage of the node is that of the provider's machine instead.
+The CPU time of the node is what its containers have used since the first read, with that of this process. A pod
+that leaves takes nothing away. Where the provider has the extension `nodeStats`, the usage of the node is that of
+the provider's machine instead.
 
 A provider without the extension `podStats` has no usage. Each running container then has an entry with its start
 time and a usage of 0. metrics-server omits pods without usage, so that `kubectl top node` shows the node, and
@@ -18,8 +12,8 @@ time and a usage of 0. metrics-server omits pods without usage, so that `kubectl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,15 +23,13 @@ from broker.dependencies import Clock, Dependencies
 from broker.errors import ProviderUnavailable
 from broker.kubelet.schema import Pod, Pods, PodsOfNodes, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
+from broker.kubelet.stats.pods import RunningPod, Timestamps
 from broker.kubelet.stats.schema import (
     ContainerStats,
     CPUStats,
-    FsStats,
     MemoryStats,
-    NetworkStats,
     NodeStats,
-    PodStats,
-    RlimitStats,
+    ReportedPod,
     Summary,
 )
 from broker.kubernetes.objects import to_micro_time, to_time
@@ -48,7 +40,6 @@ from broker.single_flight import SingleFlight
 
 _MAX_AGE = timedelta(seconds=1)
 _STATM = Path("/proc/self/statm")
-_User = NodeStats | PodStats | ContainerStats
 
 
 class Usage(NamedTuple):
@@ -77,8 +68,15 @@ class Reading(NamedTuple):
     """
 
     at: datetime
-    pods: dict[str, PodStats] | None
+    pods: dict[str, ReportedPod] | None
     machine: NodeStats | None
+
+
+class NodeReading(NamedTuple):
+    """The usage of a node and of its pods with running containers."""
+
+    node: NodeStats
+    pods: Sequence[RunningPod]
 
 
 class ProviderUsage:
@@ -111,14 +109,20 @@ class ProviderUsage:
         machine = await self._read_machine()
         if body is None:
             return Reading(now, None, machine)
-        return Reading(now, {pod.pod_ref.uid: pod for pod in decode(body, list[PodStats], "/podStats")}, machine)
+        pods = decode(body, list[ReportedPod], "/podStats")
+        return Reading(now, _by_uid(pods), machine)
 
     async def _read_machine(self) -> NodeStats | None:
         body = await self._provider.node_stats()
         if body is None:
             return None
         machine = decode(body, NodeStats, "/nodeStats")
-        _check_times(_times([machine, *machine.system_containers], [machine.fs, machine.rlimit]), "/nodeStats")
+        users: list[NodeStats | ContainerStats] = [machine, *machine.system_containers]
+        times = [time for user in users for time in (user.start_time, user.cpu.time, user.memory.time)]
+        times += [part.time for part in (machine.fs, machine.rlimit) if part and part.time]
+        with _checked_times("/nodeStats"):
+            for text in times:
+                epoch_seconds(text)
         return machine
 
 
@@ -152,86 +156,70 @@ class UsageSource:
         self._nodes = nodes
         self._started = to_time(clock())
         self._reading: Reading | None = None
-        self._stats: list[PodStats] = []
+        self._running: dict[str, RunningPod] = {}
+        """UID → pod."""
         self._machine: NodeStats | None = None
-        self._last: dict[str, PodStats] = {}
-        """UID → usage at the last read."""
         self._cpu = 0
         self.pods = pods
 
-    async def summary(self) -> Summary:
+    async def read(self) -> NodeReading:
         """Return the usage of the node and of its pods with running containers.
 
         Raises:
             ProviderError: the provider does not answer, or its answer is not usage.
         """
-        pods = await self._read()
-        return Summary(self._node(pods), pods)
+        reading = await self._provider.read()
+        if reading is not self._reading:
+            self._update(reading)
+        pods = list(self._running.values())
+        return NodeReading(self._node(pods), pods)
+
+    async def summary(self) -> Summary:
+        """Return the same as `/stats/summary` has it.
+
+        Raises:
+            ProviderError: as :meth:`read`.
+        """
+        node, pods = await self.read()
+        return Summary(node, [pod.stats() for pod in pods])
 
     async def for_eviction(self) -> NodeUsage:
         """Return the usage by which pods are evicted.
 
         Raises:
-            ProviderError: as :meth:`summary`.
+            ProviderError: as :meth:`read`.
         """
-        return _for_eviction(await self.summary())
+        return _for_eviction(await self.read())
 
     def node_alone(self) -> NodeStats:
         """Return the usage of the node without its pods, or the last of its machine, for when none can be read."""
         return self._node(())
 
-    async def _read(self) -> list[PodStats]:
-        reading = await self._provider.read()
-        if reading is self._reading:
-            return self._stats
-        if reading.pods is None:
-            self._stats = list(_without_usage(map(parse_pod, self.pods.all()), reading.at))
-        else:
-            stats = [reading.pods[uid] for uid in self.pods.uids() if uid in reading.pods]
-            _check_times(_times_of_pods(stats), "/podStats")
-            self._add_up(stats, since=self._reading.at if self._reading else reading.at)
-            self._stats = stats
+    def _update(self, reading: Reading) -> None:
+        reported = reading.pods
+        if reported is None:
+            reported = _by_uid(_without_usage(map(parse_pod, self.pods.all()), reading.at))
+        since = (self._reading or reading).at.timestamp()
+        running: dict[str, RunningPod] = {}
+        timestamps = Timestamps()
+        with _checked_times("/podStats"):
+            for uid in self.pods.uids():
+                if found := reported.get(uid):
+                    pod = running[uid] = self._running.get(uid) or RunningPod(found)
+                    self._cpu += pod.update(found, timestamps, since=since)
+        self._running = running
         self._machine = reading.machine if self._nodes() == 1 else None
         self._reading = reading
-        return self._stats
 
-    def _add_up(self, stats: Sequence[PodStats], *, since: datetime) -> None:
-        """Replace the totals of the pods that were read by totals that do not fall.
-
-        Args:
-            stats: the pods.
-            since: the time of the last read; what a container that is new here has used before does not count for
-                the node, or its total would leap.
-        """
-        last_read = since.timestamp()
-        for pod in stats:
-            used = unknown = 0
-            last = self._last.get(pod.pod_ref.uid)
-            containers = {container.name: container for container in last.containers} if last else {}
-            for container in pod.containers:
-                cpu, before = container.cpu, containers.get(container.name)
-                if before and before.start_time == container.start_time:
-                    grown = cpu.usage_core_nano_seconds - before.cpu.usage_core_nano_seconds
-                    if grown < 0:
-                        cpu.usage_core_nano_seconds -= grown
-                    used += max(grown, 0)
-                else:
-                    used += cpu.usage_core_nano_seconds
-                    if epoch_seconds(container.start_time) < last_read:
-                        unknown += cpu.usage_core_nano_seconds
-            pod.cpu.usage_core_nano_seconds = used + (last.cpu.usage_core_nano_seconds if last else 0)
-            self._cpu += used - unknown
-        self._last = {pod.pod_ref.uid: pod for pod in stats}
-
-    def _node(self, pods: Sequence[PodStats]) -> NodeStats:
+    def _node(self, pods: Sequence[RunningPod]) -> NodeStats:
         now, own = to_micro_time(self._clock()), Usage.of_this_process(self._nodes())
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         if self._machine:
             containers = [kubelet, *self._machine.system_containers]
             return replace(self._machine, node_name=self._node_name, system_containers=containers)
-        cores = sum([pod.cpu.usage_nano_cores or 0 for pod in pods])
+        cores = sum([stats.cpu.usage_nano_cores or 0 for pod in pods for stats in pod.reported.containers])
         cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
-        memory = MemoryStats(now, sum([pod.memory.working_set_bytes for pod in pods], own.memory))
+        memory = MemoryStats(now, sum([pod.memory_stats.working_set_bytes for pod in pods], own.memory))
         return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
 
 
@@ -263,64 +251,51 @@ class UsageSources:
         return self._by_node[name]
 
 
-def _times(users: Sequence[_User], parts: Iterable[NetworkStats | FsStats | RlimitStats | None]) -> set[str]:
-    """Return the different times in usage: few, where many values are measured at one time."""
-    times = {user.start_time for user in users}
-    times.update(
-        [user.cpu.time for user in users],
-        [user.memory.time for user in users],
-        [part.time for part in parts if part and part.time],
-    )
-    return times
+def _by_uid(pods: Iterable[ReportedPod]) -> dict[str, ReportedPod]:
+    return {pod.pod_ref.uid: pod for pod in pods if pod.containers}
 
 
-def _times_of_pods(pods: Sequence[PodStats]) -> set[str]:
-    containers = chain.from_iterable([pod.containers for pod in pods])
-    return _times(
-        [*pods, *containers], chain.from_iterable([(pod.network, pod.ephemeral_storage) for pod in pods])
-    )
-
-
-def _check_times(times: Iterable[str], path: str) -> None:
-    """Raise ProviderUnavailable if a time of the provider is none."""
+@contextmanager
+def _checked_times(path: str) -> Iterator[None]:
+    """Raise ProviderUnavailable for a time of the provider that is none."""
     try:
-        for text in times:
-            epoch_seconds(text)
+        yield
     except ValueError as exc:
         raise ProviderUnavailable(f"the provider's answer to {path} has an invalid time: {exc}") from exc
 
 
-def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[PodStats]:
+def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[ReportedPod]:
     now = to_micro_time(at)
-    cpu, memory = CPUStats(now, 0), MemoryStats(now, 0)
     for pod in pods:
-        containers = [
-            ContainerStats(status.name, to_time(status.state.running.started_at or at), cpu, memory)
+        containers = tuple(
+            ContainerStats(
+                status.name, to_time(status.state.running.started_at or at), CPUStats(now, 0), MemoryStats(now, 0)
+            )
             for status in pod.container_statuses()
             if status.state.running
-        ]
+        )
         if containers:
             started = pod.status.start_time
             first = min(container.start_time for container in containers)
-            yield PodStats(pod.metadata, to_time(started) if started else first, containers, cpu, memory)
+            yield ReportedPod(pod.metadata, to_time(started) if started else first, containers)
 
 
-def _for_eviction(summary: Summary) -> NodeUsage:
-    node = summary.node
+def _for_eviction(reading: NodeReading) -> NodeUsage:
     return NodeUsage(
-        node.memory.working_set_bytes,
+        reading.node.memory.working_set_bytes,
+        {pod.reported.pod_ref.uid: _of_pod(pod.reported, pod.memory_stats) for pod in reading.pods},
+        dict(_of_machine(reading.node)),
+    )
+
+
+def _of_pod(pod: ReportedPod, memory: MemoryStats) -> PodUsage:
+    return PodUsage(
         {
-            pod.pod_ref.uid: PodUsage(
-                {
-                    MEMORY: pod.memory.working_set_bytes,
-                    DISK: pod.ephemeral_storage.used_bytes if pod.ephemeral_storage else None,
-                    PIDS: pod.process_stats.process_count if pod.process_stats else None,
-                },
-                {container.name: container.memory.working_set_bytes for container in pod.containers},
-            )
-            for pod in summary.pods
+            MEMORY: memory.working_set_bytes,
+            DISK: pod.ephemeral_storage.used_bytes if pod.ephemeral_storage else None,
+            PIDS: pod.process_stats.process_count if pod.process_stats else None,
         },
-        dict(_of_machine(node)),
+        {container.name: container.memory.working_set_bytes for container in pod.containers},
     )
 
 

@@ -58,7 +58,8 @@ def test_a_report_has_the_defaults_of_the_command(shell: dict[str, Any]) -> None
         ),
         (
             'events(image="a")',
-            "events() has no image=, only since, until, namespace, name, uid, verb, outcome, after, node, who, what",
+            "events() has no image=, only since, until, namespace, name, uid, verb, outcome, after, node, who, "
+            "what",
         ),
         ('ask("who")', 'there is no report "who": ask() lists the reports'),
         ('ask("who-deleted")', "report who-deleted needs name="),

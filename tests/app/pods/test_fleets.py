@@ -195,7 +195,7 @@ def test_the_largest_nodes_are_those_of_a_time(fleet: Flask, clock: Clock) -> No
     assert client.delete("/deletePod", json=a_pod("a", uid="a", nodeName="spot-0")).status_code == 200
 
     def found(at: datetime | None) -> list[tuple[str, int]]:
-        return [(row.node_name, row.pods) for row in services(fleet).series.largest_nodes(at, limit=2)]
+        return [(row.node_name, row.active) for row in services(fleet).series.counts(at, nodes=2).nodes]
 
     assert found(None) == [("spot-1", 2), ("spot", 1)]
     assert found(before) == [("spot", 1), ("spot-0", 1)]

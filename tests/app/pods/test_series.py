@@ -7,7 +7,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.pods import series as module
-from app.pods.series import Sample, Series, sample_of
+from app.pods.samples import Sample
+from app.pods.series import Series
 from app.services import Services
 from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp
@@ -21,11 +22,6 @@ def app(make_app: MakeApp) -> Flask:
     return make_app(start_delay="10s")
 
 
-@pytest.fixture(autouse=True)
-def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BUDGET", 600.0)
-
-
 @pytest.fixture
 def services(app: Flask) -> Services:
     found: Services = app.extensions["services"]
@@ -33,7 +29,7 @@ def services(app: Flask) -> Services:
 
 
 def chart(services: Services, start: datetime, end: datetime) -> Series:
-    return services.series.between(start, end, last=sample_of(services.series.by_namespace(end)))
+    return services.series.between(start, end, last=services.series.counts(end).sample)
 
 
 def healths(sample: Sample | None) -> dict[str, int]:
@@ -69,65 +65,10 @@ def test_the_last_point_is_the_present(client: FlaskClient, clock: Clock, servic
     put_on(client, a_pod("web"))
     clock.advance(60)
 
-    present, past = services.series.by_namespace(), services.series.by_namespace(clock())
+    present, past = services.series.counts().namespaces, services.series.counts(clock()).namespaces
 
-    assert [tuple(row) for row in present] == [("default", "healthy", 1, 1, 0, 0)]
+    assert [tuple(row) for row in present] == [("default", None, "healthy", 1, 1, 0, 0)]
     assert [tuple(row) for row in past] == [tuple(row) for row in present]
-
-
-def without_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave no time for a count."""
-    monkeypatch.setattr(module, "_BUDGET", 0.0)
-    monkeypatch.setattr(module, "_CHEAP", 0.0)
-
-
-def test_cheap_counts_are_made_however_many(
-    client: FlaskClient, clock: Clock, services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_on(client, a_pod("web"))
-    start = clock()
-    clock.advance(3600)
-    monkeypatch.setattr(module, "_BUDGET", 0.0)
-    monkeypatch.setattr(module, "_CHEAP", 600.0)
-
-    assert all(point.sample for point in chart(services, start, clock()).points)
-
-
-def test_a_count_of_the_past_is_kept(
-    client: FlaskClient, clock: Clock, services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_on(client, a_pod("web"))
-    start = clock()
-    clock.advance(3600)
-    first = chart(services, start, clock())
-    without_time(monkeypatch)
-
-    again = chart(services, start, clock())
-
-    assert all(point.sample for point in first.points)
-    assert [point.time for point in again.points if point.sample is None] == [
-        point.time for point in first.points[:-1] if point.time > clock() - timedelta(minutes=1)
-    ]
-
-
-def test_without_time_only_the_last_point_is_known(
-    client: FlaskClient, clock: Clock, services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_on(client, a_pod("web"))
-    start = clock()
-    clock.advance(3600)
-    without_time(monkeypatch)
-
-    assert [point.time for point in chart(services, start, clock()).points if point.sample] == [clock()]
-
-
-def test_points_are_counted_from_coarse_to_fine(clock: Clock) -> None:
-    times = [clock() + timedelta(minutes=minute) for minute in range(60)]
-
-    order = list(module._coarse_to_fine(times))
-
-    assert sorted(order) == times
-    assert [(time - clock()) // timedelta(minutes=1) for time in order[:4]] == [0, 32, 16, 48]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The log line of each request, with its ID."""
+"""The log line of each request with its ID, and the verbs of the audit log."""
 
 import re
 from contextlib import closing
@@ -7,7 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from flask import Flask
 
+from app.web.middleware import audit_verb
 from conformance.wire import Connection
 from tests.app.web.conftest import log_lines, named
 from tests.pods import a_pod
@@ -132,3 +134,19 @@ def test_every_log_line_is_json(provider: Server) -> None:
 
     assert len(lines) > 3
     assert all(line["timestamp"].endswith("Z") and line["level"] and line["event"] for line in lines)
+
+
+def test_every_write_and_stream_has_a_verb(app: Flask) -> None:
+    writes = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if rule.websocket or (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}
+    }
+    with app.app_context():
+        without_verb = {endpoint for endpoint in writes if audit_verb(endpoint) is None}
+
+    assert len(writes) > len(without_verb)
+    assert without_verb == {
+        "ui.check_token",
+        "ui.sign_out",
+    }  # these change no pod

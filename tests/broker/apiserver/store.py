@@ -189,6 +189,8 @@ class Store:
             grace = pods.grace_of(old, options.get("gracePeriodSeconds"))
             if grace > 0 or old["metadata"].get("finalizers"):
                 return self._begin_deletion(old, grace)
+            if old["metadata"].get("deletionTimestamp"):  # its grace period is shortened before it is removed
+                old = self._begin_deletion(old, grace)
         return self._remove(resource, old)
 
     def _begin_deletion(self, old: Object, grace: int) -> Object:
@@ -199,7 +201,7 @@ class Store:
         new["metadata"]["deletionTimestamp"] = self._time(grace)
         new["metadata"]["deletionGracePeriodSeconds"] = grace
         new["metadata"]["generation"] = old["metadata"]["generation"] + 1
-        return self._put("pods", old, new)
+        return self._write("pods", old, new)
 
     def history(self, resource: str, after: int) -> Iterator[Change]:
         """Return the changes of a resource since a version.
@@ -232,6 +234,10 @@ class Store:
         dying = metadata.get("deletionGracePeriodSeconds") == 0
         if old is not None and dying and not metadata.get("finalizers"):
             return self._remove(resource, new)
+        return self._write(resource, old, new)
+
+    def _write(self, resource: str, old: Object | None, new: Object) -> Object:
+        metadata = new["metadata"]
         self.version = next(self._versions)
         metadata["resourceVersion"] = str(self.version)
         self._objects[resource, metadata.get("namespace", ""), metadata["name"]] = new

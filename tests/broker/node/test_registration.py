@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -193,3 +194,17 @@ async def test_a_refused_node_is_logged_once_a_cause(api: ApiServer, make: MakeR
     with capture_logs() as logs, api.failing(403, reason="Forbidden", times=3), api.failing(503, times=2):
         await make().register()
     assert [log["event"] for log in logs] == ["node not registered"] * 2 + ["node registered"]
+
+
+async def test_a_registered_node_takes_little_memory(
+    api: ApiServer, make: MakeRegistration, parts: MakeParts
+) -> None:
+    await make().register()
+    node = json.dumps(stored(api))
+    idle = [parts() for _ in range(100)]
+    tracemalloc.start()
+    for each in idle:
+        each.registration.observe(json.loads(node))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / len(idle) < 2.5 * len(node)

@@ -97,6 +97,20 @@ async def test_a_quick_end_needs_few_requests(
     assert after == (before[0] + 1, before[1])
 
 
+async def test_an_ended_pod_is_not_deleted_again(
+    api: ApiServer, graceful: StubProvider, controlling: Controlling
+) -> None:
+    async with controlling(graceful):
+        await delete_running(api, graceful)
+        graceful.end(POD, 143)
+        await api.until(
+            lambda: api.store.get("pods", "web-0", "default")["metadata"]["deletionGracePeriodSeconds"] == 0
+        )
+        api.store.create("pods", bound("web-1"))
+        await api.until(lambda: phase(api, "web-1") == "Running")
+    assert deletes(graceful) == [30]
+
+
 async def test_a_pod_is_polled_without_pod_statuses(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(extensions=("gracefulDelete",))) as stub, controlling(stub):
         api.store.create("pods", bound(metadata=WATCHED))

@@ -11,6 +11,7 @@ from app.runtimes.synthetic.curves.curve import Sum, constant, first_above
 from app.runtimes.synthetic.curves.limit import capped_integral
 from app.runtimes.synthetic.curves.parse import Load
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
+from app.runtimes.usage import UsageLevel
 
 
 class ContainerUsage(msgspec.Struct, frozen=True):
@@ -42,10 +43,12 @@ class ContainerUsage(msgspec.Struct, frozen=True):
         until_start = capped_integral(curve, limit, start) if start else 0.0
         return share * (end - start) + capped_integral(curve, limit, end) - until_start
 
-    def bytes(self, time: float) -> int:
-        """Return the memory at a time."""
-        amount = self.memory.value(time)
-        return round(amount if self.memory_limit is None else min(amount, self.memory_limit))
+    def level(self, time: float, *, share: float = 0.0) -> UsageLevel:
+        """Return the usage at a time, with its part of a divided load."""
+        memory = self.memory.value(time)
+        if self.memory_limit is not None:
+            memory = min(memory, self.memory_limit)
+        return UsageLevel(round(self.cores(time, share=share) * 1e9), round(memory))
 
     @property
     def is_constant(self) -> bool:

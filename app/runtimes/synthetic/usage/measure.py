@@ -1,19 +1,18 @@
-"""Compute the usage of a simulated pod from its status and the time."""
+"""Compute the usage of a simulated pod from its running containers and the time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from app.core.timestamps import parse_rfc3339, rfc3339
+from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Pod
 from app.kubernetes.stats import ContainerStats, CPUStats, MemoryStats
-from app.kubernetes.status import PodStatus
 from app.runtimes.synthetic.annotations import NO_OVERRIDES, parse_annotations
 from app.runtimes.synthetic.usage.container import ContainerUsage, container_usage
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 from app.runtimes.synthetic.usage.share import share_at, shared_core_seconds
-from app.runtimes.usage import EarlierUsage, Interval, PodUsage, ReadyHistory, UsageLevel
+from app.runtimes.usage import EarlierUsage, Interval, PodUsage, ReadyHistory, RunningContainer, UsageLevel
 
 _Usages = Mapping[str, ContainerUsage]
 _ENCODER = msgspec.json.Encoder()
@@ -41,6 +40,12 @@ class SyntheticUsage(PodUsage):
         self._uid = uid
         self._containers = containers
         self._earlier = earlier
+        self._constant = {
+            name: (usage.level(0), usage.cores(0))
+            for name, usage in containers.items()
+            if usage.is_constant and not earlier
+        }
+        """Container name → its usage and its cores, where they are the same at all times."""
         has_share = any(
             usage.cpu.share for usages in (containers, *(u for _, u in earlier)) for usage in usages.values()
         )
@@ -56,36 +61,33 @@ class SyntheticUsage(PodUsage):
         """Return the usage of the containers as JSON."""
         return _ENCODER.encode(self._containers).decode()
 
-    def containers(self, status: PodStatus, *, at: datetime, history: ReadyHistory | None) -> list[ContainerStats]:
-        """Return the usage of the containers that run."""
+    def containers(
+        self, running: Sequence[RunningContainer], *, at: datetime, history: ReadyHistory | None
+    ) -> list[ContainerStats]:
+        """Return the usage of the containers."""
         return [
-            self._container(
-                container.name, container.state.running.started_at, at=at, history=history or _NO_HISTORY
-            )
-            for container in status.all_containers
-            if container.state.running and container.name in self._containers
+            self._container(container, at=at, history=history or _NO_HISTORY)
+            for container in running
+            if container.name in self._containers
         ]
 
     def levels(
-        self, status: PodStatus, times: Sequence[datetime], *, history: ReadyHistory | None
+        self, running: Sequence[RunningContainer], times: Sequence[datetime], *, history: ReadyHistory | None
     ) -> list[UsageLevel]:
-        """Return the usage of the containers that run, without the totals."""
-        running = [
-            (container.name, parse_rfc3339(container.state.running.started_at))
-            for container in status.all_containers
-            if container.state.running and container.name in self._containers
-        ]
-        if not self._earlier and all(self._containers[name].is_constant for name, _ in running):
-            return [self._level(running, times[0], _NO_HISTORY)] * len(times)
-        return [self._level(running, at, history or _NO_HISTORY) for at in times]
+        """Return the usage of the containers, without the totals."""
+        known = [container for container in running if container.name in self._containers]
+        if all(container.name in self._constant for container in known):
+            return [self._level(known, times[0], _NO_HISTORY)] * len(times)
+        return [self._level(known, at, history or _NO_HISTORY) for at in times]
 
-    def _level(self, running: Sequence[tuple[str, datetime]], at: datetime, history: ReadyHistory) -> UsageLevel:
+    def _level(self, running: Sequence[RunningContainer], at: datetime, history: ReadyHistory) -> UsageLevel:
         nano_cores = memory_bytes = 0
-        for name, started_at in running:
+        for name, _, started_at in running:
             usage = self._usage_at(name, at)
             elapsed = max((at - started_at).total_seconds(), 0.0)
-            nano_cores += round(usage.cores(elapsed, share=share_at(usage, history, self._uid, at)) * 1e9)
-            memory_bytes += usage.bytes(elapsed)
+            level = usage.level(elapsed, share=share_at(usage, history, self._uid, at))
+            nano_cores += level.nano_cores
+            memory_bytes += level.memory_bytes
         return UsageLevel(nano_cores, memory_bytes)
 
     def _usage_at(self, name: str, at: datetime) -> ContainerUsage:
@@ -94,18 +96,22 @@ class SyntheticUsage(PodUsage):
                 return usages[name]
         return self._containers[name]
 
-    def _container(self, name: str, start_time: str, *, at: datetime, history: ReadyHistory) -> ContainerStats:
-        time, started_at = rfc3339(at), parse_rfc3339(start_time)
-        at = max(at, started_at)
-        usages = list(self._usages(name, Interval(started_at, at)))
-        usage, elapsed = usages[-1][1], (at - started_at).total_seconds()
-        memory = usage.bytes(elapsed)
-        cores = usage.cores(elapsed, share=share_at(usage, history, self._uid, at))
-        total = sum([self._core_seconds(usage, history, started_at, within) for within, usage in usages])
+    def _container(self, container: RunningContainer, *, at: datetime, history: ReadyHistory) -> ContainerStats:
+        name, start_time, started_at = container
+        time, until = rfc3339(at), max(at, started_at)
+        elapsed = (until - started_at).total_seconds()
+        if name in self._constant:
+            (nano_cores, memory), cores = self._constant[name]
+            total = cores * elapsed
+        else:
+            usages = list(self._usages(name, Interval(started_at, until)))
+            usage = usages[-1][1]
+            nano_cores, memory = usage.level(elapsed, share=share_at(usage, history, self._uid, until))
+            total = sum([self._core_seconds(usage, history, started_at, within) for within, usage in usages])
         return ContainerStats(
             name,
             start_time,
-            CPUStats(time, round(cores * 1e9), _nanoseconds(total)),
+            CPUStats(time, nano_cores, _nanoseconds(total)),
             MemoryStats(time, memory, memory, memory),
         )
 

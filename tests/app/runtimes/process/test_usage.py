@@ -11,6 +11,7 @@ import pytest
 from app.kubernetes.stats import ContainerStats
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process import usage as usage_module
+from app.runtimes.usage import RunningContainer
 from tests.app.runtimes.process import Driven, shell
 from tests.app.runtimes.process.conftest import Run
 from tests.sessions import finish
@@ -34,7 +35,7 @@ def usage(pod: Driven) -> dict[str, ContainerStats]:
     """Return the usage of the containers, as one request of the provider reads it."""
     reader = pod.runtime.usage(pod.pod)
     reader.prepare()
-    found = reader.containers(pod.read(), at=datetime.now(UTC), history=None)
+    found = reader.containers(RunningContainer.of(pod.read()), at=datetime.now(UTC), history=None)
     return {container.name: container for container in found}
 
 
@@ -107,7 +108,7 @@ def test_usage_that_is_not_measured_is_not_waited_for(
     short = shell(f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done", "short")
     pod = run(shell("exec sleep 60"), short, restartPolicy="Never")
     pod.until_running()
-    past, reader = pod.read(), pod.runtime.usage(pod.pod)
+    past, reader = RunningContainer.of(pod.read()), pod.runtime.usage(pod.pod)
     (tmp_path / "go").touch()
     pod.until(lambda _: pod.container("short").state.terminated)
     reader.prepare()

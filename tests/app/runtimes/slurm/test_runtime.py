@@ -9,13 +9,13 @@ import pytest
 from app.core.errors import InvalidRequest
 from app.kubernetes.pod import PodReference
 from app.runtimes.slurm import SlurmRuntime
+from app.runtimes.usage import RunningContainer
 from tests.app.runtimes.process import SECRET, Driven, settings, shell
 from tests.app.runtimes.process.test_volumes import files
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import Run
 from tests.waiting import eventually
 
-UNTIL_TOLD = "while [ ! -e {path} ]; do sleep 0.02; done"
 PREFIX = "slurm.virtual-kubelet.io/"
 
 
@@ -245,7 +245,7 @@ def test_usage_is_that_of_the_shim(run: Run, runtime: SlurmRuntime) -> None:
     usage.prepare()
 
     def measured() -> int | None:
-        found = usage.containers(pod.status, at=pod.timeline[-1].effective_at, history=None)
+        found = usage.containers(RunningContainer.of(pod.status), at=pod.timeline[-1].effective_at, history=None)
         return found[0].memory.working_set_bytes if found else None
 
     assert eventually(measured) > 0

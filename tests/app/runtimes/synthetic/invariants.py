@@ -1,7 +1,7 @@
 """Invariants of every timeline of every pod, which all tests of timelines check."""
 
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 
 from app.core.timestamps import parse_rfc3339, rfc3339
@@ -31,7 +31,6 @@ _MOVES = {
     ("Unknown", "Failed"),
     ("Unknown", "Succeeded"),
 }
-_SECOND = timedelta(seconds=1)
 
 
 def check(pod: Pod, timeline: Iterable[Transition]) -> None:

@@ -99,6 +99,22 @@ def test_nodes_of_a_fleet_may_differ(make_app: MakeApp) -> None:
 
 
 @on_sqlite_alone
+def test_metrics_and_overview_honour_an_override(make_app: MakeApp) -> None:
+    address = {"type": "InternalIP", "address": "10.0.0.7"}
+    override = {"capacity": {"example.com/disk": "7"}, "addresses": [address]}
+    client = make_app(node_overrides={"virtual-kubelet-*": override}).test_client()
+
+    capacities = [line for line in client.get("/metrics").text.splitlines() if "node_capacity{" in line]
+    overview = client.get("/ui/").text
+
+    assert client.get("/capacity").get_json() == override["capacity"]
+    assert capacities == ['provider_node_capacity{resource="example.com/disk"} 7.0']
+    assert "<dt>example.com/disk</dt>" in overview
+    assert "<dt>cpu</dt>" not in overview
+    assert "10.0.0.7" in overview
+
+
+@on_sqlite_alone
 def test_without_overrides_all_nodes_are_the_same(client: FlaskClient) -> None:
     assert "nodes" not in client.get("/extensions").get_json()
     assert client.get("/node?node=spot-0").status_code == 404

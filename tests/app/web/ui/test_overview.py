@@ -10,7 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339_micro
-from app.pods import series
+from app.pods import samples
+from app.services import Services
 from tests.app.web.conftest import on_sqlite_alone, put_on
 from tests.app.web.ui.test_views import get
 from tests.conftest import Clock, MakeApp
@@ -19,11 +20,6 @@ from tests.pods import a_pod
 pytestmark = on_sqlite_alone
 
 FAIL = "synthetic.virtual-kubelet.io/fail"
-
-
-@pytest.fixture(autouse=True)
-def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(series, "_BUDGET", 600.0)
 
 
 @pytest.fixture
@@ -141,3 +137,22 @@ def test_a_crashing_container_is_as_red_as_its_pod(client: FlaskClient, clock: C
 
     assert page.count('<span class="badge failing">CrashLoopBackOff</span>') >= 2
     assert '<li class="card failing">' in page
+
+
+def test_charts_of_many_pods_grow(
+    app: Flask, client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "_FEW", 0)
+    put_on(client, a_pod("web"))
+    clock.advance(3600)
+    then = rfc3339_micro(clock() - timedelta(minutes=5))
+
+    first = client.get("/ui/", query_string={"at": then}).text
+    services: Services = app.extensions["services"]
+    services.series.samples.wait()
+    complete = client.get("/ui/", query_string={"at": then}).text
+
+    assert "earlier points are being counted" in first
+    assert 'id="live" data-live="3"' in first, "also a past time is reloaded until then"
+    assert "being counted" not in complete
+    assert "data-live" not in complete

@@ -4,11 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339_micro
-from app.pods import series
 from app.runtimes import UsageLevel
 from app.web.ui.pod_charts import usage_charts, usage_times
 from tests.app.runtimes.scripted import ScriptedRuntime
@@ -120,10 +118,7 @@ class TestThePages:
         assert "last 600m, most 600m" in get(client, "/ui/pod", uid="uid-of-web")
         assert used(get(client, "/ui/", at=then))[0] == "300m"
 
-    def test_the_node_page_sums_its_pods(
-        self, client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(series, "_BUDGET", 600.0)
+    def test_the_node_page_sums_its_pods(self, client: FlaskClient, clock: Clock) -> None:
         put_on(client, a_pod_that_uses("100m", "64Mi", "early"))
         put_on(client, a_pod_that_uses("share(300m)", "32Mi", "shared"))
         clock.advance(1800)

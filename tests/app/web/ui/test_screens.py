@@ -72,12 +72,18 @@ def test_a_log_is_searched_and_wrapped(visit: Visit) -> None:
 
     expect(lines).to_have_text("synthetic container web from image nginx:1.27")
     expect(lines).to_have_css("white-space", "pre-wrap")
+    page.get_by_label("wrap").uncheck()
+    expect(lines).to_have_css("white-space", "pre")
+    page.get_by_role("button", name="Follow").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(lines).to_have_text("synthetic container web from image nginx:1.27")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
     assert download.value.suggested_filename == "vault-0-web.log"
     page.get_by_label("previous run").check()
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_text("No log")).to_be_visible()
+    expect(page.get_by_role("button", name="Follow")).to_have_count(0)
 
 
 def test_a_pod_shows_its_charts_and_manifest(visit: Visit) -> None:
@@ -103,6 +109,8 @@ def test_an_update_is_shown_side_by_side(visit: Visit) -> None:
 
     expect(page.locator("td.before").first).to_have_text("nginx:1.27")
     expect(page.locator("td.after").first).to_have_text("nginx:1.28")
+    field = page.locator(".diff code", has_text="spec.containers[web].image").first
+    assert field.evaluate("field => field.getClientRects().length") == 1, "the name of the field is in one line"
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert "update" in download.value.path().read_text()

@@ -50,11 +50,17 @@ def test_a_duration_ends_now_and_is_live(client: FlaskClient, clock: Clock) -> N
     assert 'href="/ui/pods?from=6h"' in page, "links keep the range"
 
 
+@pytest.mark.parametrize(("given", "said"), [("7d", "last 7d"), ("1d12h", "last 36h"), ("1000h", "last 1000h")])
+def test_a_duration_may_have_days(client: FlaskClient, given: str, said: str) -> None:
+    assert f"{said}, <time" in shown(client, "/ui/audit", **{"from": given})
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [
         ({"from": "soon"}, "from: must be a time such as 2026-11-22T08:46:38, or a duration such as 6h"),
         ({"from": "0s"}, "from: must be a time"),
+        ({"from": "9999d"}, "from: must be a time such as 2026-11-22T08:46:38, or a duration such as 6h"),
         ({"from": "2026-11-22T09:00:00"}, "from: must not be in the future"),
         ({"from": "1h", "to": "2026-11-22T09:00:00"}, "to: must not be in the future"),
         ({"from": "2026-11-22T08:00:00", "to": "2026-11-22T07:00:00"}, "from: must be before to"),

@@ -107,8 +107,8 @@ class TestPods:
         [after] = re.findall(r'href="(/ui/pods\?[^"]*after=\d+[^"]*)" rel="next"', first.text)
         second = client.get(unescape(after))
 
-        assert re.findall(r"</span>(web-\d+)</a>", first.text) == [f"web-{n:03}" for n in range(100, 0, -1)]
-        assert re.findall(r"</span>(web-\d+)</a>", second.text) == ["web-000"]
+        assert re.findall(r"<span>(web-\d+)</span></a>", first.text) == [f"web-{n:03}" for n in range(100, 0, -1)]
+        assert re.findall(r"<span>(web-\d+)</span></a>", second.text) == ["web-000"]
         assert "First page" in second.text
         assert 'rel="next"' not in second.text
 
@@ -146,11 +146,11 @@ class TestPods:
         [after] = re.findall(r'href="([^"]*)" rel="next"', first)
         second = client.get(unescape(after)).text
 
-        assert re.findall(r"</span>(\w)</a>", first + second) == ["b", "c", "a"]
+        assert re.findall(r"<span>(\w)</span></a>", first + second) == ["b", "c", "a"]
         assert "200m of 1.5" in get(client, "/ui/pods", name="c")
         monkeypatch.setattr(pods, "_MAX_BY_USAGE", 2)
         many = client.get("/ui/pods?sort=-cpu").text
-        assert re.findall(r"</span>(\w)</a>", many) == ["a", "c"]
+        assert re.findall(r"<span>(\w)</span></a>", many) == ["a", "c"]
         assert "Sorted by the requested CPU" in many
 
     def test_are_shown_with_what_their_containers_wait_for(self, client: FlaskClient) -> None:
@@ -230,6 +230,49 @@ class TestAPod:
         assert "previous terminated container" in get(client, "/ui/pod", uid=uid(pod), previous="true")
         answer = client.get("/ui/logs", query_string={"uid": uid(pod), "container": "web", "download": "true"})
         assert answer.headers["Content-Disposition"] == "attachment; filename=web-0-web.log"
+
+    def test_shows_no_escape_sequences_of_terminals(self, client: FlaskClient, clock: Clock) -> None:
+        written = "\x1b[1;31mred\x1b[0m \x1b]0;title\x07and \x1b(Bplain\n\x1b[2Kblue\n"
+        annotations = {"logs.synthetic.virtual-kubelet.io/web": written}
+        pod = put_on(client, a_pod(metadata={"annotations": annotations}))
+        clock.advance(10)
+        key = {"uid": uid(pod), "container": "web"}
+
+        assert "red and plain\nblue\n</pre>" in client.get("/ui/pod", query_string=key).text
+        assert client.get("/ui/logs", query_string=key).text == "red and plain\nblue\n"
+        assert client.get("/ui/logs", query_string={**key, "find": "RED AND"}).text == "red and plain\n"
+        assert client.get("/ui/logs", query_string={**key, "download": "true"}).text == written
+
+    def test_says_that_a_log_is_cut(self, client: FlaskClient, clock: Clock) -> None:
+        lines = [f"line {number}" for number in range(300)]
+        annotations = {"logs.synthetic.virtual-kubelet.io/web": "\n".join(lines)}
+        pod = put_on(client, a_pod(metadata={"annotations": annotations}))
+        clock.advance(10)
+
+        page = get(client, "/ui/pod", uid=uid(pod))
+
+        assert "Show Follow Download line 100 line 101 " in page
+        assert "The last 200 lines. Download has all lines." in page
+        assert "The last 200 lines that match." in get(client, "/ui/pod", uid=uid(pod), find="line")
+        assert "The last 200" not in get(client, "/ui/pod", uid=uid(pod), find="line 1")
+
+    def test_folds_long_annotations(self, client: FlaskClient) -> None:
+        pod = put_on(client, a_pod(metadata={"annotations": {"long": "x" * 20_000, "short": "y" * 300}}))
+
+        page = client.get("/ui/pod", query_string={"uid": uid(pod)}).text
+
+        assert f"<summary>{'x' * 100}\N{HORIZONTAL ELLIPSIS} " in page
+        assert "20,000 characters" in page
+        assert f"<dd>{'y' * 300}</dd>" in page
+
+    def test_did_not_exist_before_its_creation(self, client: FlaskClient, clock: Clock) -> None:
+        before = rfc3339_micro(clock())
+        clock.advance(60)
+        pod = put_on(client, a_pod("web"))
+
+        page = get(client, "/ui/pod", uid=uid(pod), at=before)
+
+        assert "This pod did not exist yet: it was created 60s later." in page
 
     def test_shows_what_its_manifest_has(self, client: FlaskClient) -> None:
         container = a_container(
@@ -493,3 +536,11 @@ def test_a_page_advances_timelines(make_app: MakeApp, clock: Clock) -> None:
     clock.advance(5)
 
     assert "phase Pending → Running" in get(client, "/ui/pod", uid=uid(pod))
+
+
+def test_an_invalid_filter_is_easily_removed(client: FlaskClient) -> None:
+    page = client.get("/ui/pods?selector=((&namespace=shop").text
+    other = client.get("/ui/pod?namespace=shop").text
+
+    assert '<a href="/ui/pods?namespace=shop">Show the page without <b>selector</b></a>' in page
+    assert "Show the page without" not in other, "the parameter is missing, not invalid"

@@ -35,12 +35,13 @@ def pod(name: str, *, statuses: dict[str, dict[str, Any]], init: dict[str, dict[
 def usage(name: str, seconds: dict[str, float], *, started: str = RUN_START, memory: int = 1000) -> dict[str, Any]:
     """Return a pod's entry of `/podStats`; `seconds` is container → CPU time."""
 
-    def of(used: float) -> dict[str, Any]:
+    def of(used: float, containers: int = 1) -> dict[str, Any]:
         values = {"workingSetBytes": memory, "rssBytes": memory - 1, "usageBytes": memory + 1}
+        values = {name: containers * value for name, value in values.items()}
         return {
             "cpu": {
                 "time": "2026-11-22T09:00:00Z",
-                "usageNanoCores": 250_000_000,
+                "usageNanoCores": containers * 250_000_000,
                 "usageCoreNanoSeconds": int(used * 1e9),
             },
             "memory": {"time": "2026-11-22T09:00:00Z", **values},
@@ -50,7 +51,7 @@ def usage(name: str, seconds: dict[str, float], *, started: str = RUN_START, mem
         "podRef": {"namespace": "shop", "name": name, "uid": f"uid-of-{name}"},
         "startTime": "2026-11-22T08:46:38Z",
         "containers": [{"name": n, "startTime": started, **of(used)} for n, used in seconds.items()],
-        **of(sum(seconds.values())),
+        **of(sum(seconds.values()), len(seconds)),
     }
 
 

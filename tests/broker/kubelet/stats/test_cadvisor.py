@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.kubelet.schema import parse_pod
-from broker.kubelet.stats.cadvisor import cadvisor_metrics, machine_metrics
+from broker.kubelet.stats.cadvisor import PodSeries, cadvisor_metrics, machine_metrics
 from tests.broker.kubelet.stats.conftest import NOW, UsageNode, samples
 
 
@@ -15,9 +15,8 @@ async def found(node: UsageNode, *, limits: dict[str, Any] | None = None) -> dic
     pod = json.loads(node.pods["web"])
     pod["spec"]["containers"][0]["resources"] = limits or {}
     pod["status"]["containerStatuses"][0] |= {"image": "nginx:1.27", "containerID": "synthetic://abc"}
-    text = cadvisor_metrics(
-        await node.source.summary(), {"uid-of-web": parse_pod(json.dumps(pod).encode())}, now=NOW
-    ).decode()
+    series = PodSeries(parse_pod(json.dumps(pod).encode()))
+    text = cadvisor_metrics(*await node.source.read(), {series.uid: series}, now=NOW).decode()
     return {
         sample.name + " " + sample.labels.get("container", ""): {"value": sample.value, **sample.labels}
         for family in text_string_to_metric_families(text)
@@ -44,7 +43,7 @@ async def test_the_pod_and_the_node_have_no_image(node: UsageNode) -> None:
     metrics = await found(node)
     assert metrics["container_cpu_usage_seconds_total "]["image"] == ""
     assert metrics["container_cpu_usage_seconds_total "]["value"] == 1.5
-    text = cadvisor_metrics(await node.source.summary(), {}, now=NOW)
+    text = cadvisor_metrics(*await node.source.read(), {}, now=NOW)
     assert any(key[:3] == ("container_memory_working_set_bytes", "", "/") for key in samples(text))
 
 

@@ -16,7 +16,7 @@ START = datetime(2026, 11, 22, 8, 46, 40, tzinfo=UTC).timestamp()
 
 
 async def metrics(node: UsageNode) -> bytes:
-    return resource_metrics(await node.source.summary())
+    return resource_metrics(*await node.source.read())
 
 
 async def test_the_metrics_match_those_of_metrics_server(node: UsageNode) -> None:
@@ -27,7 +27,7 @@ async def test_the_metrics_match_those_of_metrics_server(node: UsageNode) -> Non
     nginx, proxy = ("nginx", "shop", "web"), ("proxy", "shop", "web")
     assert found == {
         ("pod_cpu_usage_seconds_total", "shop", "web"): 1.75,
-        ("pod_memory_working_set_bytes", "shop", "web"): 1000,
+        ("pod_memory_working_set_bytes", "shop", "web"): 2000,
         ("container_cpu_usage_seconds_total", *nginx): 1.5,
         ("container_cpu_usage_seconds_total", *proxy): 0.25,
         ("container_memory_working_set_bytes", *nginx): 1000,
@@ -36,6 +36,15 @@ async def test_the_metrics_match_those_of_metrics_server(node: UsageNode) -> Non
         ("container_start_time_seconds", *proxy): START,
         ("resource_scrape_error",): 0,
     }
+
+
+async def test_a_container_that_has_ended_has_no_samples(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1, "proxy": 1})
+    await metrics(node)
+    node.report("web", {"nginx": 2})
+    found = samples(await metrics(node))
+    assert found["pod_cpu_usage_seconds_total", "shop", "web"] == 3  # with what the other has used
+    assert not any("proxy" in key for key in found)
 
 
 async def test_usage_samples_have_a_timestamp(node: UsageNode) -> None:

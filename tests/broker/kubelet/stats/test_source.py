@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from broker.errors import ProviderUnavailable
 from broker.kubelet.stats.source import Usage
 from broker.pods.pressure import DISK, MEMORY, PIDS
-from tests.broker.kubelet.stats.conftest import NOW, RUNNING, UsageNode, pod
+from tests.broker.kubelet.stats.conftest import NOW, RUNNING, UsageNode, pod, usage
 
 WAITING = {"waiting": {"reason": "ContainerCreating"}}
 ENDED = {"terminated": {"exitCode": 0, "finishedAt": "2026-11-22T08:50:00Z"}}
@@ -29,6 +29,18 @@ async def test_usage_is_that_of_the_provider(node: UsageNode) -> None:
     (entry,) = (await summary(node))["pods"]
     assert node.provider.reported is not None
     assert entry == node.provider.reported[0]
+
+
+async def test_a_pod_is_the_sum_of_its_containers(node: UsageNode) -> None:
+    """Whatever the provider reports as its sum."""
+    node.put("web", {"nginx": 50.0, "proxy": 0.5})
+    assert node.provider.reported is not None
+    node.provider.reported[0] |= {"cpu": None, "memory": None}
+    (entry,) = (await summary(node))["pods"]
+    assert (entry["cpu"], entry["memory"]) == (
+        {"time": "2026-11-22T09:00:00Z", "usageCoreNanoSeconds": 50_500_000_000, "usageNanoCores": 500_000_000},
+        {"time": "2026-11-22T09:00:00Z", "workingSetBytes": 2000, "rssBytes": 1998, "usageBytes": 2002},
+    )
 
 
 async def test_pods_of_other_nodes_are_left_out(node: UsageNode) -> None:
@@ -190,7 +202,8 @@ async def test_usage_that_is_none_names_the_field(node: UsageNode) -> None:
 
 
 INVALID: dict[str, dict[str, object]] = {
-    "invalid time": {"cpu": {"time": "now", "usageCoreNanoSeconds": 0}},
+    "Invalid isoformat string: 'soon'": {"startTime": "soon"},
+    "invalid time": {"containers": usage("web", {"nginx": 1}, started="now")["containers"]},
     "has no time zone": {"network": {"time": "2026-11-22T09:00:00"}},
     "/podStats has an invalid time": {"ephemeral-storage": {"time": "now", "usedBytes": 5}},
     "usedBytes": {"ephemeral-storage": {"usedBytes": "5"}},

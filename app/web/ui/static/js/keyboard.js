@@ -19,7 +19,10 @@ const activate = (element) => {
   if (element.matches("input")) {
     element.focus();
     element.select();
-  } else element.click();
+  } else {
+    element.click();
+    if (element.matches("summary")) element.focus();
+  }
 };
 
 export const startKeyboard = () => {

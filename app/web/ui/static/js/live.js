@@ -4,6 +4,8 @@
 // position, selected text and opened details stay. After each reload the event `ui:reload` is sent. An element with
 // `data-keep` keeps its children: scripts have put them there.
 
+const live = (page) => page.getElementById("live");
+const seconds = () => Number(live(document)?.dataset.live);
 const ownChildren = (element) => element.nodeType === 1 && element.hasAttribute("data-keep");
 
 const CALLBACKS = {
@@ -13,7 +15,7 @@ const CALLBACKS = {
 
 const merge = (html) => {
   const page = new DOMParser().parseFromString(html, "text/html");
-  const [before, after] = [document, page].map((root) => root.querySelector("[data-live]"));
+  const [before, after] = [document, page].map(live);
   if (!before || !after) return location.reload(); // such as a sign-in page in place of this one
   window.Idiomorph.morph(before, after, { ignoreActiveValue: true, callbacks: CALLBACKS });
   document.title = page.title;
@@ -42,13 +44,12 @@ const reload = async () => {
 };
 
 export const startLive = () => {
-  const seconds = Number(document.querySelector("[data-live]")?.dataset.live);
-  if (!seconds) return;
-  const schedule = () => setTimeout(run, seconds * 1000);
+  if (!seconds()) return;
+  const schedule = () => seconds() && setTimeout(run, seconds() * 1000);
   const run = async () => {
     if (!document.hidden) await reload(); // a tab in the background is not reloaded
     schedule();
   };
-  document.addEventListener("visibilitychange", () => document.hidden || reload());
+  document.addEventListener("visibilitychange", () => document.hidden || !seconds() || reload());
   schedule();
 };

@@ -17,7 +17,7 @@ const receive = async (response, lines) => {
 };
 
 const startWrapping = (lines) => {
-  const box = document.querySelector("[name=wrap]");
+  const box = document.querySelector(".log-form [name=wrap]");
   box.addEventListener("change", () => {
     lines.classList.toggle("wrapped", box.checked);
     const url = new URL(location.href);

@@ -9,7 +9,7 @@ export const startTimeControl = () => {
     control.open = false;
     if (hadFocus) control.querySelector("summary").focus();
   };
-  control.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
   document.addEventListener("click", (event) => { if (!control.contains(event.target)) close(); });
   for (const form of document.querySelectorAll("form[method=get], form:not([method])"))
     form.addEventListener("formdata", ({ formData }) => {
