@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from broker.kubernetes.quantity import parse_quantity
+from broker.kubernetes.quantity import check_quantity, check_resource, parse_quantity
 from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE
 from broker.node_spec import FLEET_LABEL
 from broker.settings import Seconds
@@ -50,17 +50,16 @@ def _to_text(value: object) -> object:
 
 
 def _is_quantity(value: str) -> str:
-    if parse_quantity(value) < 0:
-        raise ValueError("must not be negative")
+    check_quantity(value)
     return value
 
 
 def _are_integers(value: Mapping[str, str]) -> Mapping[str, str]:
-    """Refuse fractions of pods and extended resources, as the API server does."""
     for name, quantity in value.items():
-        is_extended = "/" in name and "kubernetes.io/" not in name
-        if (name == "pods" or is_extended) and parse_quantity(quantity) % 1:
-            raise field_error("must be an integer", name)
+        try:
+            check_resource(name, quantity)
+        except ValueError as exc:
+            raise field_error(str(exc), name) from None
     return value
 
 

@@ -21,6 +21,7 @@ _SUFFIXES = {
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", 1)},
     **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
 }
+_LARGEST = 2**63 - 1
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?:(?P<exponent>[eE][+-]?\d{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
     re.ASCII,
@@ -43,6 +44,32 @@ def parse_quantity(text: str) -> Decimal:
     if match["exponent"]:
         return Decimal(match["number"] + match["exponent"])
     return Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""]
+
+
+def check_quantity(text: str) -> None:
+    """Check a quantity of a Node.
+
+    Raises:
+        ValueError: it is none, is negative, or has no place in the 64 bits of the API server.
+    """
+    amount = parse_quantity(text)
+    if amount < 0:
+        raise ValueError("must not be negative")
+    if amount > _LARGEST:
+        raise ValueError("is too large")
+
+
+def check_resource(name: str, text: str) -> None:
+    """Check the quantity of a resource of a Node: of pods and extended resources, there are integers.
+
+    Raises:
+        ValueError: it is invalid; the API server would refuse the Node, which it checks in thousandths.
+    """
+    check_quantity(text)
+    is_extended = "/" in name and "kubernetes.io/" not in name
+    amount = parse_quantity(text)
+    if (name == "pods" or is_extended) and (amount % 1 or amount * 1000 > _LARGEST):
+        raise ValueError(f"must be an integer, at most {_LARGEST // 1000}")
 
 
 def format_quantity(amount: int, *, binary: bool) -> str:

@@ -7,17 +7,19 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from broker import __version__
 from broker.kubernetes.objects import to_time
-from broker.kubernetes.quantity import parse_quantity
+from broker.kubernetes.quantity import check_resource, parse_quantity, whole
 from broker.names import LABEL_NAME, LABEL_VALUE
 from broker.node.applied import Applied
 from broker.node_info import NodeInfo
 from broker.node_spec import METRICS_PATH, NodeSpec
 from broker.types import Object
 
+_THOUSANDTH = Decimal("0.001")
 _NEEDED = ("cpu", "memory", "pods")
 """Resources without which a kubelet is not ready."""
 _PRESSURE_CONDITIONS = {
@@ -102,13 +104,13 @@ def new_node(spec: NodeSpec, labels: Mapping[str, str], status: Object) -> Objec
 def drop_invalid(report: NodeReport) -> NodeReport:
     """Return a report without its invalid entries, for which the API server would refuse the whole status."""
     return NodeReport(
-        {name: quantity for name, quantity in report.capacity.items() if _is_quantity(quantity)},
+        {name: quantity for name, quantity in report.capacity.items() if _is_resource(name, quantity)},
         tuple(condition for condition in report.conditions if isinstance(condition.get("type"), str)),
         tuple(address for address in report.addresses if _is_address(address)),
         {name: value for name, value in report.labels.items() if _is_label(name, value)},
         # A node has one taint of each key and effect.
         tuple({(t["key"], t["effect"]): t for t in report.taints if _is_taint(t)}.values()),
-        {name: quantity for name, quantity in report.allocatable.items() if _is_quantity(quantity)},
+        {name: quantity for name, quantity in report.allocatable.items() if _is_resource(name, quantity)},
     )
 
 
@@ -305,23 +307,26 @@ def _same_condition(one: Object, other: Object | None) -> bool:
 
 
 def _has_resources(stored: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
-    """Return whether quantities are stored; the API server writes them in another notation."""
+    """Return whether quantities are stored; the API server writes another notation, and thousandths."""
     there = stored or {}
-    return all(
-        name in there and parse_quantity(there[name]) == parse_quantity(quantity)
-        for name, quantity in wanted.items()
-    )
+    return all(name in there and _is_same_quantity(there[name], quantity) for name, quantity in wanted.items())
+
+
+def _is_same_quantity(one: str, other: str) -> bool:
+    amount, other_amount = parse_quantity(one), parse_quantity(other)
+    return amount == other_amount or whole(amount, _THOUSANDTH) == whole(other_amount, _THOUSANDTH)
 
 
 def _replacing(new: Mapping[str, str], old: Iterable[str]) -> dict[str, str | None]:
     return {**{name: None for name in old if name not in new}, **new}
 
 
-def _is_quantity(text: str) -> bool:
+def _is_resource(name: str, text: str) -> bool:
     try:
-        return parse_quantity(text) >= 0
+        check_resource(name, text)
     except ValueError:
         return False
+    return True
 
 
 def _is_label(name: object, value: object) -> bool:

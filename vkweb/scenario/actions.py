@@ -14,6 +14,7 @@ from broker.faults import DOMAIN
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, NotFound
 from broker.kubernetes.objects import Object, to_time
+from broker.node_spec import FLEET_LABEL
 from vkweb.scenario.drain import Drained, drain
 from vkweb.scenario.file import AnyStep, Drain, Fail, Group, NotReady, Pressure, Reclaim, Slow, Vanish
 from vkweb.scenario.schedule import Entry, KnownNode
@@ -41,13 +42,23 @@ class Nodes:
         clock: returns the current time.
         seed: seed of the scenario.
         pool_label: label of a node with the name of its pool.
+        fleet: name of a fleet: the nodes of others are not changed; None: those of all fleets are.
     """
 
-    def __init__(self, client: Client, *, clock: Callable[[], datetime], seed: int, pool_label: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        clock: Callable[[], datetime],
+        seed: int,
+        pool_label: str,
+        fleet: str | None = None,
+    ) -> None:
         self._client = client
         self._clock = clock
         self._seed = seed
         self._pool_label = pool_label
+        self._fleet = fleet
         self._vanished = VanishedNodes(client)
 
     async def known(self) -> dict[str, KnownNode]:
@@ -56,10 +67,10 @@ class Nodes:
         Raises:
             ApiError: the nodes could not be listed.
         """
-        vanished = {name: self._known(node) for name, node in (await _retried(self._vanished.all)).items()}
         gone = {
-            name: node._replace(groups=frozenset[Group](["node"]), has_vanished=True)
-            for name, node in vanished.items()
+            name: self._known(node)._replace(groups=frozenset[Group](["node"]), has_vanished=True)
+            for name, node in (await _retried(self._vanished.all)).items()
+            if self._is_of_fleet(node)
         }
         return {**gone, **{node["metadata"]["name"]: self._known(node) for node in await self._list()}}
 
@@ -75,7 +86,13 @@ class Nodes:
 
     async def _list(self) -> list[Object]:
         items, _ = await _retried(lambda: self._client.list("/api/v1/nodes"))
-        return [node for item in items if _is_own(node := msgspec.json.decode(item.raw))]
+        nodes: list[Object] = [msgspec.json.decode(item.raw) for item in items]
+        return [node for node in nodes if _is_own(node) and self._is_of_fleet(node)]
+
+    def _is_of_fleet(self, node: Object) -> bool:
+        """Return whether a node is not marked as one of another fleet; a single or an adopted one has no mark."""
+        fleet = (node["metadata"].get("labels") or {}).get(FLEET_LABEL)
+        return None in (fleet, self._fleet) or fleet == self._fleet
 
     def _known(self, node: Object) -> KnownNode:
         metadata = node["metadata"]

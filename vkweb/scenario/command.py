@@ -190,9 +190,15 @@ def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
 async def _known(found: Scenario, kubeconfig: str | None) -> Mapping[str, KnownNode]:
     client = _client(kubeconfig)
     try:
-        return await Nodes(client, clock=utc_now, seed=0, pool_label=found.pool_label).known()
+        return await _nodes(client, found).known()
     finally:
         await client.close()
+
+
+def _nodes(client: Client, found: Scenario) -> Nodes:
+    """Return the nodes of the fleet NODE_NAME; of all fleets where it is not set."""
+    fleet = os.environ.get("NODE_NAME") or None
+    return Nodes(client, clock=utc_now, seed=found.seed, pool_label=found.pool_label, fleet=fleet)
 
 
 def _client(kubeconfig: str | None) -> Client:
@@ -253,7 +259,7 @@ async def _play(
         loop.add_signal_handler(number, handle, number)
     client = _client(kubeconfig)
     try:
-        nodes = Nodes(client, clock=utc_now, seed=found.seed, pool_label=found.pool_label)
+        nodes = _nodes(client, found)
         await nodes.forget_returned()
         _warn(document, found, await nodes.known())
         if not as_json:

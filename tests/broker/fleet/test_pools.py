@@ -78,6 +78,8 @@ def test_the_seed_decides_the_registration_delays() -> None:
     [
         ("  cuont: 2", "pools[0].cuont: no such field here; is it count?"),
         ("  capacity: {cpu: many}", "pools[0].capacity.cpu: "),
+        ("  capacity: {pods: 9223372036854776}", "pools[0].capacity.pods: must be an integer, at most 9223"),
+        ("  capacity: {cpu: 1e999}", "pools[0].capacity.cpu: is too large"),
         ("  labels: {a b: c}", "pools[0].labels"),
         ("  taints: [{key: spot, effect: Never}]", "pools[0].taints[0].effect: "),
         ("  allocatable: {cpu: 9, memory: 1Gi}", "pools[0].allocatable.cpu: is more than the capacity, 8"),
@@ -102,7 +104,7 @@ def test_an_error_names_line_and_field(line: str, told: str) -> None:
         ),
         (
             ["- {name: a, count: 1, capacity: {", "  cpu: 1,", "  nvidia.com/gpu: 1.5}}"],
-            "pools[0].capacity.nvidia.com/gpu: must be an integer",
+            "pools[0].capacity.nvidia.com/gpu: must be an integer, at most 9223372036854775",
         ),
         (
             ["- {name: a, count: 1, labels: {", "  tier: web,", "  fleet.virtual-kubelet.io/pool: b}}"],

@@ -170,6 +170,9 @@ def test_heartbeats_are_ignored_in_comparisons() -> None:
 def test_another_notation_of_a_quantity_is_stored() -> None:
     found = status(NodeReport({**CAPACITY, "memory": "8192Mi"}))
     assert is_stored(found, {**found, "capacity": CAPACITY, "allocatable": CAPACITY})
+    fine = status(NodeReport({**CAPACITY, "cpu": "0.0001"}))
+    rounded = {**CAPACITY, "cpu": "1m"}  # as the API server does
+    assert is_stored(fine, {**fine, "capacity": rounded, "allocatable": rounded})
 
 
 def test_fields_of_other_clients_are_no_difference() -> None:
@@ -256,7 +259,13 @@ def test_invalid_values_are_dropped_from_a_report() -> None:
             {"key": "spot", "effect": "Never"},
             {"effect": "NoSchedule"},
         ),
-        {"cpu": "3", "memory": "some"},
+        {
+            "cpu": "3",
+            "memory": "some",
+            "pods": "1.5",
+            "memory-of-all": "1e30",
+            "example.com/fpga": "9223372036854776",
+        },
     )
     assert drop_invalid(report) == NodeReport(
         {"cpu": "4"},

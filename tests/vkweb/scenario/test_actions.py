@@ -65,6 +65,16 @@ async def test_only_nodes_of_this_project_are_known(nodes: Nodes, api: ApiServer
     assert (await nodes.known())["spot-0"].groups == {"slow", "node"}
 
 
+async def test_nodes_of_another_fleet_are_not_known(nodes: Nodes, api: ApiServer, client: Client) -> None:
+    for fleet in ("lab", "other"):
+        labels = {"type": "virtual-kubelet", "fleet.virtual-kubelet.io/name": fleet}
+        api.store.create("nodes", {"metadata": {"name": f"{fleet}-0", "labels": labels}, "spec": {}})
+    assert len(await nodes.known()) == 4
+    await applied(nodes, "vanish", "lab-0", "other-0")
+    lab = Nodes(client, clock=lambda: NOW, seed=7, pool_label=POOL, fleet="lab")
+    assert sorted(await lab.known()) == ["lab-0", "spot-0", "spot-1"]
+
+
 @pytest.mark.parametrize(
     ("action", "fields", "expected"),
     [
