@@ -64,6 +64,17 @@ def test_certificates_are_read_from_data_or_files(path: Path, authority: Authori
         assert config.ssl_context.verify_mode is ssl.CERT_REQUIRED
 
 
+def test_a_ca_without_key_usage_is_trusted(
+    path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = ssl.create_default_context()
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: strict)
+    config = from_kubeconfig(kubeconfig(path, cluster={"certificate-authority-data": encoded(authority.pem)}))
+    assert config.ssl_context is not None
+    assert not config.ssl_context.verify_flags & ssl.VERIFY_X509_STRICT
+
+
 def test_a_token_file_is_read_each_time(path: Path) -> None:
     token = path.parent / "token"
     token.write_text("one\n")
