@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -23,6 +24,7 @@ from app.db.fleets import fleet_names
 from app.db.revision import head
 from app.pods.fleet_clock import FleetClock
 from broker.errors import ConfigurationError
+from broker.fleet.schema import MOST_NODES
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import load
 from broker.kubernetes.errors import ApiError
@@ -178,11 +180,13 @@ def _warn(document: Document, found: Scenario, known: Mapping[str, KnownNode]) -
 
 def _pools(options: Iterable[str]) -> dict[str, KnownNode]:
     """Return the nodes of `--pool NAME=COUNT`, named as those of a fleet."""
-    nodes = {}
+    nodes: dict[str, KnownNode] = {}
     for option in options:
         name, _, size = option.partition("=")
-        if not name or not size.isascii() or not size.isdigit():
+        if not name or not re.fullmatch(r"\d{1,9}", size, re.ASCII):
             raise click.UsageError(f"--pool {option}: not a pool such as spot=200")
+        if len(nodes) + int(size) > MOST_NODES:
+            raise click.UsageError(f"--pool {option}: at most {MOST_NODES} nodes are possible")
         nodes.update({f"{name}-{index}": KnownNode(name) for index in range(int(size))})
     return nodes
 

@@ -11,12 +11,14 @@ from pydantic import (
     ConfigDict,
     Field,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from app.core.timestamps import parse_duration
 from app.runtimes.synthetic.annotations import PodFailureReason, RunFailure, StartFailure
+from broker.fleet.schema import LabelName, LabelValue
 from broker.yaml_document import field_error, parse_document
 
 Group = Literal["node", "pressure", "slow", "fail"]
@@ -39,7 +41,9 @@ _DURATION_SCHEMA = {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h))+$", 
 
 def _to_duration(value: object) -> object:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return parse_duration(str(value)) if is_number or isinstance(value, str) else value
+    if not is_number and not isinstance(value, str | timedelta):
+        raise ValueError("not a duration such as 500ms, 10s or 1m30s")
+    return value if isinstance(value, timedelta) else parse_duration(str(value))
 
 
 def _to_rate(value: object) -> object:
@@ -136,6 +140,13 @@ class NotReady(Fault):
     action: Literal["notReady"]
     message: str = Field(default="a scenario has set the node to not ready", min_length=1, max_length=1024)
 
+    @field_validator("message")
+    @classmethod
+    def _is_not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value
+
 
 class Partition(Fault):
     """Cut the node off from the API server: lease and statuses stop, pods go on."""
@@ -152,8 +163,8 @@ class Vanish(Fault):
 class Taint(_Fields):
     """A taint."""
 
-    key: str = Field(default="fault.virtual-kubelet.io/reclaim", min_length=1, max_length=317)
-    value: str = Field(default="", max_length=63)
+    key: LabelName = "fault.virtual-kubelet.io/reclaim"
+    value: LabelValue = ""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
 
 
@@ -230,9 +241,8 @@ class Scenario(_Fields):
     seed: Annotated[int, Field(strict=True)] = Field(
         default=0, description="seed of random times and of the choice of nodes and pods"
     )
-    pool_label: str = Field(
+    pool_label: LabelName = Field(
         default="fleet.virtual-kubelet.io/pool",
-        min_length=1,
         description="label of a node with the name of its pool",
     )
     duration: Duration | None = Field(

@@ -159,6 +159,8 @@ async def test_an_interrupted_play_recovers_its_nodes(api: ApiServer, kubeconfig
         (["spot.yaml", "--no-audit", "--report"], {}, 2, "Usage: "),
         (["spot.yaml", "--dry-run", "--pool", "spot"], {}, 2, "Usage: "),
         (["spot.yaml", "--pool", "spot=3"], {}, 2, "Usage: "),
+        (["spot.yaml", "--dry-run", "--pool", "a=6000", "--pool", "b=6000"], {}, 2, "Usage: "),
+        (["spot.yaml", "--dry-run", "--pool", f"spot={'9' * 5000}"], {}, 2, "Usage: "),
     ],
 )
 def test_an_error_is_no_traceback(
