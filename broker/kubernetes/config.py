@@ -170,7 +170,7 @@ def _trusting(authorities: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=authorities)
     except (ssl.SSLError, ValueError):
         raise ConfigurationError("the CA of the API server is not a PEM certificate") from None
-    # Set by default from Python 3.13 on. CAs of clusters may lack extensions that it asks for; kubectl trusts them.
+    # Set by default from Python 3.13. CAs of clusters may lack extensions that it asks for; kubectl trusts them.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
