@@ -13,7 +13,7 @@ from app.core.timestamps import rfc3339_micro
 from app.pods import samples
 from app.services import Services
 from tests.app.web.conftest import on_sqlite_alone, put_on
-from tests.app.web.ui.test_views import get
+from tests.app.web.ui.pages import get
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
 

@@ -11,7 +11,7 @@ from app.runtimes import UsageLevel
 from app.web.ui.pod_charts import usage_charts, usage_times
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
-from tests.app.web.ui.test_views import get, text
+from tests.app.web.ui.pages import get, text
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339_micro
 from tests.app.web.conftest import on_sqlite_alone, put_on
-from tests.app.web.ui.test_views import get
+from tests.app.web.ui.pages import get
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
 
