@@ -1,6 +1,10 @@
 """The fake API server responds as a real one; `pytest -m cluster` compares them."""
 
 import asyncio
+import gc
+import socket
+import ssl
+import warnings
 from contextlib import aclosing
 from datetime import UTC, datetime
 from random import Random
@@ -11,6 +15,8 @@ import pytest
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from broker.kubernetes.watch import list_and_watch
 from broker.types import Object
+from tests.broker.apiserver import ApiServer
+from tests.broker.certificates import Authority, server_context
 from tests.broker.cluster import Corner
 
 STATUS = {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}
@@ -280,3 +286,29 @@ async def test_an_invalid_list_query_is_rejected(corner: Corner, query: dict[str
     with pytest.raises(ApiError) as caught:
         await corner.client.get(corner.pods, **query)
     assert caught.value.status in (400, 410)
+
+
+def connect(port: int, trust: ssl.SSLContext) -> ssl.SSLSocket:
+    """Open a connection, and complete a request on it."""
+    connection = trust.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1")
+    connection.sendall(b"GET /api/v1/nodes HTTP/1.1\r\nHost: api\r\n\r\n")
+    assert connection.recv(1024)
+    return connection
+
+
+def test_a_stopped_server_leaves_no_open_connection(authority: Authority) -> None:
+    trust = ssl.create_default_context(cadata=authority.pem)
+
+    async def stop_with_a_client() -> ssl.SSLSocket:
+        server = ApiServer(server_context(authority.server()))
+        await server.start()
+        client = await asyncio.to_thread(connect, server.port, trust)
+        await server.stop()
+        return client
+
+    gc.collect()  # what other tests have left
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        asyncio.run(stop_with_a_client()).close()
+        gc.collect()
+    assert not [str(warning.message) for warning in caught]

@@ -95,7 +95,12 @@ class ApiServer:
         for watcher in self.watchers:
             watcher.cut()
         if self._runner is not None:
+            server = self._runner.server
+            transports = [connection.transport for connection in server.connections] if server else []
             await self._runner.cleanup()
+            for transport in filter(None, transports):
+                transport.abort()  # TLS would wait for a client that does not close its side
+            await asyncio.sleep(0)
             self._runner = None
 
     async def until(self, condition: Callable[[], T | None], *, seconds: float = 30) -> T:
