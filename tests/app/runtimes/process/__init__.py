@@ -166,8 +166,15 @@ def descriptors(*pids: int | str) -> list[int]:
 
 
 def lowest_free(pid: int | str, count: int) -> int:
-    """Return the limit of descriptors that leaves a process a number of them."""
-    opened = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    """Return the limit of descriptors that leaves a shim a number of them, once it has written its state."""
+    folder = Path(f"/proc/{pid}/fd")
+
+    def at_rest() -> set[int]:
+        opened = list(folder.iterdir())
+        # The state is visible before its directory, which is open meanwhile, is on the disk.
+        return set() if any(fd.is_dir() for fd in opened) else {int(fd.name) for fd in opened}
+
+    opened = eventually(at_rest)
     return list(islice((fd for fd in range(1 << 20) if fd not in opened), count))[-1] + 1
 
 
