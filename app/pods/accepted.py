@@ -1,20 +1,48 @@
 """Pods as runtimes take them."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import structlog
 
+from app.core.nodes import internal_ips
 from app.db.statement import Row
 from app.kubernetes.pod import Manifest
-from app.runtimes import AcceptedPod, Runtime
+from app.runtimes import AcceptedPod, Placement, Runtime
 
 log = structlog.get_logger("app")
+
+
+def accept(
+    runtime: Runtime,
+    manifest: Manifest,
+    *,
+    pod_ip: str | None,
+    accepted_at: datetime,
+    starts_at: datetime | None = None,
+    deletion_requested_at: datetime | None = None,
+    grace: timedelta | None = None,
+) -> AcceptedPod:
+    """Return a pod with the addresses of its node."""
+    settings = runtime.settings
+    node_name = manifest.pod.spec.node_name or settings.node_name
+    host_ips = internal_ips(runtime.node_override(node_name).addresses or ()) or settings.host_ips
+    return AcceptedPod(
+        manifest=manifest,
+        placement=Placement(host_ips=host_ips, pod_ip=pod_ip),
+        node_name=node_name,
+        accepted_at=accepted_at,
+        starts_at=starts_at,
+        deletion_requested_at=deletion_requested_at,
+        grace=grace,
+    )
 
 
 def accepted_pod(runtime: Runtime, row: Row) -> AcceptedPod:
     """Return the pod of a row. The row has `pod`, `digest`, `pod_ip` and the times."""
     requested_at = row.deletion_requested_at
-    return runtime.accepted(
+    return accept(
+        runtime,
         Manifest.stored(row.pod, digest=row.digest),
         pod_ip=row.pod_ip,
         accepted_at=row.created_at,

@@ -14,7 +14,7 @@ from app.kubernetes import status as statuses
 from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
-from app.pods.accepted import accepted_pod
+from app.pods.accepted import accept, accepted_pod
 from app.pods.context import FleetContext
 from app.pods.list_columns import OF_STATUS, manifest_columns
 from app.pods.removal import end, is_ending, waiting_status
@@ -42,7 +42,6 @@ class PodWriter:
         self._transaction = transaction
         self._rows = transaction.rows
         self._runtime = fleet.runtime
-        self._settings = fleet.runtime.settings
         self._disk = fleet.disk
         self._caller = caller
         self._verb = verb
@@ -183,9 +182,8 @@ class PodWriter:
         """Return a new pod and its timeline. One that waits has no `starts_at`; the runtime only validates it."""
         metadata = manifest.pod.metadata
         waits = any(map(is_ending, self._rows.named(metadata.namespace, metadata.name)))
-        pod = self._runtime.accepted(
-            manifest, pod_ip=self._address(manifest), accepted_at=now, starts_at=None if waits else now
-        )
+        starts_at = None if waits else now
+        pod = accept(self._runtime, manifest, pod_ip=self._address(manifest), accepted_at=now, starts_at=starts_at)
         timeline = self._runtime.create(pod, now=now)
         if waits:
             timeline = Timeline([Transition(now, waiting_status(pod, at=now))], problems=timeline.problems)

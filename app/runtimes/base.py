@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from app.core.errors import NotFound, NotSupported
-from app.core.nodes import NodeOverride, internal_ips
+from app.core.nodes import NodeOverride
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
 from app.kubernetes.pod import Manifest, PodReference
@@ -55,7 +55,7 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
         node_name: the name of the node.
         accepted_at: the time of its acceptance.
         starts_at: the time from which its containers may start: later than its acceptance if another pod had its
-            name and had to end first. None means `accepted_at`.
+            name and had to end first. None while that pod has not ended.
         deletion_requested_at: the time of its first delete request; None while there is none.
         grace: the grace period of its deletion, from that request on; None while there is none.
     """
@@ -187,29 +187,6 @@ class Runtime(ABC):
         Returns:
             Transitions later than `current`; missed ones are in the past. None if nothing has changed.
         """
-
-    def accepted(
-        self,
-        manifest: Manifest,
-        *,
-        pod_ip: str | None,
-        accepted_at: datetime,
-        starts_at: datetime | None = None,
-        deletion_requested_at: datetime | None = None,
-        grace: timedelta | None = None,
-    ) -> AcceptedPod:
-        """Return the pod that a row of the database describes."""
-        node_name = manifest.pod.spec.node_name or self.settings.node_name
-        host_ips = internal_ips(self.node_override(node_name).addresses or ()) or self.settings.host_ips
-        return AcceptedPod(
-            manifest=manifest,
-            placement=Placement(host_ips=host_ips, pod_ip=pod_ip),
-            node_name=node_name,
-            accepted_at=accepted_at,
-            starts_at=starts_at,
-            deletion_requested_at=deletion_requested_at,
-            grace=grace,
-        )
 
     def sync(self, pod: AcceptedPod) -> None:  # noqa: B027 - optional: not every runtime does work
         """Do the work of a pod. Called after a create, update or delete is committed.

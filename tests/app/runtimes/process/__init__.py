@@ -14,6 +14,7 @@ import orjson
 from app.core.settings import Settings
 from app.kubernetes.pod import Manifest
 from app.kubernetes.status import ContainerStatus, PodStatus, Transition
+from app.pods.accepted import accept
 from app.runtimes import AcceptedPod, Session, StreamOptions
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.pod_dir import PodDirectory
@@ -58,7 +59,7 @@ class Driven:
         return another
 
     def _accept(self, manifest: Manifest, at: datetime, **deletion: Any) -> AcceptedPod:
-        return self.runtime.accepted(manifest, pod_ip=None, accepted_at=at, **deletion)
+        return accept(self.runtime, manifest, pod_ip=None, accepted_at=at, **deletion)
 
     @property
     def uid(self) -> str:
