@@ -76,7 +76,7 @@ def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
     if name is None and any(row.node_name != services.settings.node_name for row in services.queries.nodes(at)):
         _list_nodes(at, as_json=as_json)
         return
-    if name is not None and not services.knows_node(name):
+    if name is not None and not services.node.is_known(name):
         raise NotFound(f'no pod was ever on a node "{name}"; kubectl get nodes lists the nodes without pods too')
     time = at or services.clock()
     snapshot = services.history.node(name, at=at)
@@ -89,11 +89,11 @@ def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
         "name": name or services.settings.node_name,
         "at": rfc3339(time),
         "revision": services.history.revision(),
-        "capacity": services.capacity_known(name or services.settings.node_name) or None,
+        "capacity": services.node.known_capacity(name or services.settings.node_name) or None,
         "requested": requested,
         "pods": snapshot.pods_by_phase,
-        "conditions": services.node_conditions(),
-        "addresses": services.node_addresses(name),
+        "conditions": services.node.conditions(),
+        "addresses": services.node.addresses(name),
     }
     if as_json:
         lines([document])

@@ -132,7 +132,7 @@ def _set_color(ctx: click.Context, _: click.Parameter, when: str) -> None:
 def _warn_of_node_without_pods(_: click.Context, __: click.Parameter, node: str | None) -> str | None:
     """Warn of a node that is a typing error, or new; a database that cannot be read is left to the command."""
     with suppress(Unavailable, DatabaseFault):
-        if node is not None and not get_services().knows_node(node):
+        if node is not None and not get_services().node.is_known(node):
             click.echo(f"Warning: no pod was ever on a node {printable(node)}", err=True)
     return node
 

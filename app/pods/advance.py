@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Select, bindparam, select
 
 from app.core.errors import DiskFull
+from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Fleet, Pod, PodStatus
 from app.db.statement import Row, Statement
@@ -83,12 +84,13 @@ class TimelineAdvancer:
     Every method may raise `DatabaseUnavailable`; a method that raises has changed nothing.
     """
 
-    def __init__(self, database: Database, runtime: Runtime, *, clock: FleetClock) -> None:
+    def __init__(self, database: Database, runtime: Runtime, settings: Settings, *, clock: FleetClock) -> None:
         self._database = database
         self._runtime = runtime
-        self._fleet_name = runtime.settings.node_name
+        self._settings = settings
+        self._fleet_name = settings.node_name
         self._clock = clock
-        self._takeover = Takeover(database, runtime, clock=clock)
+        self._takeover = Takeover(database, runtime, settings, clock=clock)
 
     def take_over(self) -> None:
         """Take over the pods of another runtime, once in each process."""
@@ -180,7 +182,7 @@ class TimelineAdvancer:
     def _store(self, advanced: list[tuple[Row, PodObject, Transition, Timeline]]) -> int:
         """Insert statuses, remove pods that have ended, publish due statuses, and return the fleet's revision."""
         started: list[AcceptedPod] = []
-        begin = FleetTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
+        begin = FleetTransaction.begin(self._database, self._settings, clock=self._clock)
         with begin as transaction, transaction.step():
             revision = transaction.revision
             rows = [row for row, *_ in advanced]

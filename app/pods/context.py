@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.core.settings import Settings
 from app.db.engine import Database
 from app.pods.advance import TimelineAdvancer
 from app.pods.disk_reserve import DiskReserve
@@ -14,6 +15,7 @@ class FleetContext:
     """The fleet that the services of an application read and write.
 
     Attributes:
+        settings: the settings of the fleet.
         database: the database of the fleet; it may hold other fleets as well.
         runtime: the runtime of the fleet's pods.
         timelines: computes overdue statuses before a read.
@@ -21,6 +23,7 @@ class FleetContext:
         disk: refuses pods while the disk is almost full.
     """
 
+    settings: Settings
     database: Database
     runtime: Runtime
     timelines: TimelineAdvancer
@@ -30,4 +33,4 @@ class FleetContext:
     @property
     def name(self) -> str:
         """The name of the fleet: NODE_NAME."""
-        return self.runtime.settings.node_name
+        return self.settings.node_name

@@ -12,7 +12,7 @@ is refused: it takes twice its size, in SQLite's write-ahead log and in the data
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,6 @@ from app.core.errors import DatabaseUnavailable, DiskShortage
 from app.core.quantity import parse_quantity
 from app.core.timestamps import rfc3339
 from app.db.engine import Database
-from app.runtimes import Runtime
 
 _DEFAULT_BYTES = 64 * 1024**2
 _DEFAULT_SHARE = 10
@@ -43,13 +42,18 @@ class DiskReserve:
 
     It measures the file systems of the SQLite database and of the runtime's directories. PostgreSQL is not
     measured: its disk may be on another machine.
+
+    Args:
+        directories: those that the runtime writes to.
+        minimum: MIN_FREE_DISK, a quantity; None for the default.
     """
 
-    def __init__(self, database: Database, runtime: Runtime, *, clock: Clock) -> None:
-        minimum = runtime.settings.min_free_disk
+    def __init__(
+        self, database: Database, directories: Sequence[Path], *, minimum: str | None, clock: Clock
+    ) -> None:
         self._minimum = None if minimum is None else int(parse_quantity(minimum))
         self._database = database
-        self._places = [_Place(path, "the runtime directory") for path in runtime.directories()]
+        self._places = [_Place(path, "the runtime directory") for path in directories]
         if database.is_sqlite:
             self._places.append(_Place(database.path.parent, "the database"))
         self._clock = clock

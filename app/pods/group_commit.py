@@ -155,8 +155,7 @@ class GroupCommit:
                 group.append(member)
 
     def _begin(self) -> AbstractContextManager[FleetTransaction]:
-        settings = self._fleet.runtime.settings
-        return FleetTransaction.begin(self._fleet.database, settings, clock=self._fleet.clock)
+        return FleetTransaction.begin(self._fleet.database, self._fleet.settings, clock=self._fleet.clock)
 
     def _apply(self, requests: Sequence[WriteRequest], transaction: FleetTransaction) -> list[Outcome]:
         pods = [request.pod for request in requests]

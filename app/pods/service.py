@@ -200,7 +200,7 @@ class PodService:
             for refusal in refusals
         ]
         with self._fleet.database.write() as connection:
-            audit.append_events(connection, events, chained=self._fleet.runtime.settings.audit_hash_chain)
+            audit.append_events(connection, events, chained=self._fleet.settings.audit_hash_chain)
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""

@@ -79,7 +79,7 @@ class Streams:
             code=101,
             change={"stream": stream},
         )
-        chained = self._fleet.runtime.settings.audit_hash_chain
+        chained = self._fleet.settings.audit_hash_chain
         with self._fleet.database.write() as connection:
             audit.append_events(connection, [event], chained=chained)
 

@@ -12,11 +12,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, or_
 
+from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Pod
 from app.db.statement import Row
 from app.pods.fleet_clock import FleetClock
-from app.pods.rows import SELECT_POD_ROW, last_transition
+from app.pods.rows import SELECT_POD_ROW, last_transitions
 from app.pods.transaction import FleetTransaction
 from app.runtimes import Runtime
 
@@ -28,9 +29,9 @@ _SELECT_UNOBSERVED = SELECT_POD_ROW.where(
 class Takeover:
     """Takes over the pods of a fleet once in each process."""
 
-    def __init__(self, database: Database, runtime: Runtime, *, clock: FleetClock) -> None:
+    def __init__(self, database: Database, runtime: Runtime, settings: Settings, *, clock: FleetClock) -> None:
         self._database = database
-        self._runtime = runtime
+        self._settings = settings
         self._clock = clock
         self._is_done = runtime.computes_ahead
 
@@ -42,12 +43,12 @@ class Takeover:
         """
         if self._is_done:
             return
-        fleet = self._runtime.settings.node_name
+        fleet = self._settings.node_name
         now = self._clock()
         with self._database.read() as connection:
             is_any_left = bool(_left_pods(connection, fleet, now=now))
         if is_any_left:
-            begin = FleetTransaction.begin(self._database, self._runtime.settings, clock=self._clock)
+            begin = FleetTransaction.begin(self._database, self._settings, clock=self._clock)
             with begin as transaction, transaction.step():
                 for row in _left_pods(transaction.connection, fleet, now=transaction.now):
                     now, _ = transaction.next_timestamp(row)
@@ -58,4 +59,5 @@ class Takeover:
 
 def _left_pods(connection: Connection, fleet: str, *, now: datetime) -> list[Row]:
     rows = connection.execute(_SELECT_UNOBSERVED, {"fleet": fleet, "now": now}).all()
-    return [row for row in rows if not last_transition(connection, row.id, until=now).status.is_terminal]
+    lasts = last_transitions(connection, [row.id for row in rows], until=now)
+    return [row for row in rows if not lasts[row.id].status.is_terminal]

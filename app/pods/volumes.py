@@ -133,7 +133,7 @@ class VolumeService:
                     at=now, fleet=fleet, caller=caller, verb="mount", pod=pod, code=200,
                     change={"volumes": [_described(volume) for volume in changed]},
                 )  # fmt: skip
-                chained = self._fleet.runtime.settings.audit_hash_chain
+                chained = self._fleet.settings.audit_hash_chain
                 audit.insert_events(connection, [event], after=(row.audit_hash or FIRST) if chained else None)
 
     def _sweep(self, connection: Connection, *, now: datetime) -> None:

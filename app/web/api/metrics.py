@@ -35,7 +35,7 @@ class _NodeCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield capacity and pods; no pods where the database cannot be reached."""
         capacity = GaugeMetricFamily("provider_node_capacity", "Capacity of the node.", labels=["resource"])
-        for resource, quantity in self._services.node_capacity().items():
+        for resource, quantity in self._services.node.capacity().items():
             capacity.add_metric([resource], float(parse_quantity(quantity)))
         yield capacity
         pods = GaugeMetricFamily(

@@ -18,22 +18,22 @@ class NodeQuery(Query):
 @blueprint.get("/capacity")
 def capacity() -> Response:
     """Return a map of resource name → quantity."""
-    return json_response(get_services().node_capacity(NodeQuery.from_request().node))
+    return json_response(get_services().node.capacity(NodeQuery.from_request().node))
 
 
 @blueprint.get("/nodeConditions")
 def node_conditions() -> Response:
     """Return an array of NodeConditions, the same for each node."""
-    return json_response(get_services().node_conditions())
+    return json_response(get_services().node.conditions())
 
 
 @blueprint.get("/nodeAddresses")
 def node_addresses() -> Response:
     """Return an array of `{type, address}`."""
-    return json_response(get_services().node_addresses(NodeQuery.from_request().node))
+    return json_response(get_services().node.addresses(NodeQuery.from_request().node))
 
 
 @blueprint.get("/node")
 def node() -> Response:
     """Return labels, taints and allocatable resources."""
-    return json_response(get_services().node(NodeQuery.from_request().node))
+    return json_response(get_services().node.description(NodeQuery.from_request().node))

@@ -52,7 +52,7 @@ def overview() -> Response:
     counts = services.series.counts(at, nodes=_MAX_NODES + 1 if is_fleet else 0)
     sample = counts.sample
     series = services.series.between(start, end, last=sample)
-    capacity = services.node_capacity()
+    capacity = services.node.capacity()
     limits = {name: float(parse_quantity(text)) for name, text in capacity.items()}
     namespaces: dict[str, Counter[str]] = {}
     for row in counts.namespaces:
@@ -81,8 +81,8 @@ def overview() -> Response:
         },
         namespaces=[Namespace(*item) for item in largest[:_MAX_NAMESPACES]],
         more_namespaces=max(len(namespaces) - _MAX_NAMESPACES, 0),
-        addresses=services.node_addresses(),
-        conditions=services.node_conditions(),
+        addresses=services.node.addresses(),
+        conditions=services.node.conditions(),
         condition_health=node_condition_health,
         events=events_page(AuditFilter(), at, limit=_LATEST_EVENTS)[0],
     )
