@@ -29,30 +29,39 @@ class PutRequest:
     def apply(self, writer: PodWriter) -> None:
         """Create, update, restore or replace a pod.
 
+        | The pod with this name and UID | create              | update                                  |
+        |--------------------------------|---------------------|-----------------------------------------|
+        | is live                        | updated             | updated                                 |
+        | is being deleted               | unchanged           | updated                                 |
+        | is gone                        | restored            | restored, if another pod has the name   |
+        | is unknown                     | created             | created, if another pod has the name    |
+
+        Before it is restored or created, the deletion of a live pod that has the name begins. Without a UID, the
+        request is for the live pod that has the name, an update also for one that is being deleted, otherwise for
+        a pod with a new UID.
+
         Raises:
-            NotFound: no live pod has the name, for an update.
-            InvalidRequest: the runtime refuses the pod.
+            NotFound: no pod has the name, for an update.
+            InvalidRequest: the runtime refuses the pod, or a pod with another name has the UID.
             Unchanged: the pod is as requested, or is being deleted and requested again.
             Unavailable: no address or no disk space is left for it.
         """
-        manifest, metadata = self.manifest, self.manifest.pod.metadata
-        found = writer.find(metadata.namespace, metadata.name)
-        if found is None and self.verb == "update":
-            raise pod_not_found(metadata.namespace, metadata.name)
-        live = None if found is None or is_ending(found) else found
-        if not metadata.uid:
-            named = found if self.verb == "update" else live
-            manifest = manifest.with_uid(named.uid if named else str(uuid4()))
+        manifest, namespace, name = self.manifest, self.pod.namespace, self.pod.name
+        named = writer.find(namespace, name)
+        if named is None and self.verb == "update":
+            raise pod_not_found(namespace, name)
+        live = None if named is None or is_ending(named) else named
+        if not self.pod.uid:
+            meant = named if self.verb == "update" else live
+            manifest = manifest.with_uid(meant.uid if meant else str(uuid4()))
         uid = manifest.pod.metadata.uid or ""
-        if found and found.uid != uid:
-            found = writer.find_ending(metadata.namespace, metadata.name, uid)
-        if found and found.uid == uid:
-            if found.digest == manifest.digest or (self.verb == "create" and is_ending(found)):
-                raise Unchanged
-            writer.check_disk(manifest)
-            writer.update(found, manifest)
-            return
+        same = named if named and named.uid == uid else writer.find_ending(namespace, name, uid)
+        if same and (same.digest == manifest.digest or (self.verb == "create" and is_ending(same))):
+            raise Unchanged
         writer.check_disk(manifest)
+        if same:
+            writer.update(same, manifest)
+            return
         if live:
             writer.delete(live)
         replaced = live.uid if live else None
