@@ -18,7 +18,7 @@ from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Fleet, Pod, PodStatus
 from app.db.statement import Row, Statement
-from app.kubernetes.pod import Pod as PodObject
+from app.kubernetes.pod import Manifest
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.fleet_clock import FleetClock
@@ -33,6 +33,7 @@ log = structlog.get_logger("app")
 
 _PODS_PER_BATCH = 200
 _PodAndLast = tuple[Row, Transition]
+_Advanced = tuple[Row, Manifest, Transition, Timeline]
 
 _OF_FLEET = Pod.fleet == bindparam("fleet")
 _OVERDUE = (_OF_FLEET, Pod.continues_at <= bindparam("now"))
@@ -167,11 +168,11 @@ class TimelineAdvancer:
             has_ended = is_ending(row) and last.status.is_terminal
             timeline = Timeline([]) if has_ended else self._runtime.advance(pod, current=last, now=now)
             if timeline:
-                advanced.append((row, pod.manifest.pod, last, timeline))
+                advanced.append((row, pod.manifest, last, timeline))
         if advanced:
             self._store_if_possible(advanced)
 
-    def _store_if_possible(self, advanced: list[tuple[Row, PodObject, Transition, Timeline]]) -> int | None:
+    def _store_if_possible(self, advanced: list[_Advanced]) -> int | None:
         """Store as :meth:`_store`; return None where the disk is full: readers then get the stored statuses."""
         try:
             return self._store(advanced)
@@ -179,7 +180,7 @@ class TimelineAdvancer:
             log.warning("statuses not stored", problem=str(exc))
             return None
 
-    def _store(self, advanced: list[tuple[Row, PodObject, Transition, Timeline]]) -> int:
+    def _store(self, advanced: list[_Advanced]) -> int:
         """Insert statuses, remove pods that have ended, publish due statuses, and return the fleet's revision."""
         started: list[AcceptedPod] = []
         begin = FleetTransaction.begin(self._database, self._settings, clock=self._clock)
@@ -188,7 +189,7 @@ class TimelineAdvancer:
             rows = [row for row, *_ in advanced]
             transaction.rows.load([(row.namespace, row.name) for row in rows], [row.uid for row in rows])
             transaction.rows.load_statuses(until=FOREVER)
-            for row, pod, last, timeline in advanced:
+            for row, manifest, last, timeline in advanced:
                 # Skip a pod that another process advanced, or a request changed, since its row was read.
                 fresh = transaction.rows.with_uid(row.uid)
                 if fresh is None:  # it was pruned
@@ -196,7 +197,7 @@ class TimelineAdvancer:
                 current = transaction.rows.transition_at(fresh.id, until=FOREVER)
                 if (_version(fresh), current.effective_at) != (_version(row), last.effective_at):
                     continue
-                transaction.rows.insert_statuses(row.uid, pod, timeline.transitions)
+                transaction.rows.insert_statuses(row.uid, manifest, timeline.transitions)
                 if not is_ending(fresh):
                     transaction.update_pod(fresh, continues_at=timeline.continues_at)
                     continue

@@ -8,18 +8,16 @@ from datetime import datetime
 from itertools import chain
 
 import msgspec
-from sqlalchemy import select
 
 from app.core.errors import InvalidRequest, NotFound
 from app.core.timestamps import format_age, rfc3339, rfc3339_micro, seconds
 from app.db.models import Pod
-from app.db.models import PodStatus as StatusRow
 from app.db.statement import Row
 from app.kubernetes import status as statuses
 from app.kubernetes.status import PodStatus
 from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
-from app.pods.rows import SELECT_POD_ROW
+from app.pods.rows import SELECT_POD_ROW, last_transitions
 from app.pods.service import PodService
 from app.pods.watch import Waiter, never_wait
 from app.runtimes import AcceptedPod, LogLine
@@ -89,15 +87,15 @@ class Logs:
             NotFound: no pod had the UID, it had no such container or no status by then, or its log was removed.
             InvalidRequest: as :meth:`read`.
         """
-        row, text = self._find_past(uid, at)
-        pod, status = accepted_pod(self._fleet.runtime, row), statuses.decode_status(text)
+        row, status = self._find_past(uid, at)
+        pod = accepted_pod(self._fleet.runtime, row)
         previous = _is_previous(status, pod, container, wanted=options.previous)
         lines = self._past_lines(pod, container, status, previous=previous, until=at or self._fleet.clock())
         wanted = _since(lines, self._oldest(options))
         return _limited(_chunks(_tail(wanted, options.tail), options, never_wait), options.limit_bytes)
 
-    def _find_past(self, uid: str, at: datetime | None) -> tuple[Row, str]:
-        """Return the row of a pod, and its status at a time as JSON."""
+    def _find_past(self, uid: str, at: datetime | None) -> tuple[Row, PodStatus]:
+        """Return the row of a pod, and its status at a time."""
         now = self._fleet.clock()
         with self._fleet.database.read() as connection:
             row = connection.execute(
@@ -106,17 +104,16 @@ class Logs:
             if row is None:
                 raise NotFound(f'no pod with the UID "{uid}" was ever on this node')
             until = min(at or now, row.deleted_at or now)
-            query = select(StatusRow.status).where(StatusRow.pod_id == row.id, StatusRow.effective_at <= until)
-            text = connection.scalar(query.order_by(StatusRow.effective_at.desc()).limit(1))
+            last = last_transitions(connection, [row.id], until=until).get(row.id)
         kept = self._fleet.runtime.keeps_logs
         if row.deleted_at and row.deleted_at <= now and kept is not None:
             removed_at = max((row.deletion_requested_at or row.deleted_at) + kept, row.deleted_at)
             if removed_at <= now:
                 how_long = f" {format_age(kept)} after its deletion" if kept else ""
                 raise NotFound(f"the log was removed with the pod{how_long}, at {rfc3339(removed_at)}")
-        if text is None:
+        if last is None:
             raise NotFound("the pod has no status of that time")
-        return row, text
+        return row, last.status
 
     def _past_lines(
         self, pod: AcceptedPod, container: str, status: PodStatus, *, previous: bool, until: datetime

@@ -92,7 +92,7 @@ def _start(transaction: FleetTransaction, runtime: Runtime, row: Row, *, at: dat
     except InvalidRequest as exc:  # valid when it was created; the settings of the runtime have changed
         problem = build_problem_status(pod, str(exc), at=at, previous=last.status)
         timeline = Timeline([Transition(at, problem)])
-    transaction.rows.insert_statuses(row.uid, pod.manifest.pod, timeline.transitions)
+    transaction.rows.insert_statuses(row.uid, pod.manifest, timeline.transitions)
     transaction.update_pod(
         row, updated_at=max(row.updated_at, at), starts_at=at, continues_at=timeline.continues_at
     )

@@ -30,7 +30,7 @@ from app.db.lists import encode, numbers, pairs, strings
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row, Statement, execute, parameters
 from app.kubernetes import status as statuses
-from app.kubernetes.pod import Pod as PodObject
+from app.kubernetes.pod import Manifest
 from app.kubernetes.status import Transition
 from app.pods.list_columns import OF_MANIFEST, OF_STATUS, search_text, status_columns
 
@@ -207,14 +207,14 @@ class PodRows:
         self._last.pop(pod_id, None)
         self._add(_DELETE_STATUSES, {"of_pod": pod_id, "at": at})
 
-    def insert_statuses(self, uid: str, pod: PodObject, transitions: Sequence[Transition]) -> None:
+    def insert_statuses(self, uid: str, manifest: Manifest, transitions: Sequence[Transition]) -> None:
         """Insert statuses of a pod.
 
         Args:
             uid: the UID under which the pod is stored.
-            pod: the pod while they hold.
+            manifest: the pod while they hold.
         """
-        columns = status_columns(pod, [status for _, status in transitions])
+        columns = status_columns(manifest.pod, [status for _, status in transitions])
         for (effective_at, status), listed in zip(transitions, columns, strict=True):
             row = {
                 "fleet": self._fleet_name,

@@ -82,7 +82,7 @@ class PodWriter:
         now = self._transaction.now
         metadata = manifest.pod.metadata
         pod, timeline = self._begin(manifest, now=now)
-        self._rows.insert_statuses(metadata.uid or "", manifest.pod, timeline.transitions)
+        self._rows.insert_statuses(metadata.uid or "", manifest, timeline.transitions)
         self._rows.insert_pod(
             namespace=metadata.namespace,
             name=metadata.name,
@@ -105,7 +105,7 @@ class PodWriter:
         pod, timeline = self._begin(manifest, now=now)
         self._rows.delete_statuses_from(row.id, at=now)
         self._transaction.mark_left(row.id, left_at=row.deleted_at)
-        self._rows.insert_statuses(row.uid, manifest.pod, timeline.transitions)
+        self._rows.insert_statuses(row.uid, manifest, timeline.transitions)
         self._transaction.update_pod(row, **_new_pod(pod, timeline, now=now))
         self._record(row, pod.node_name, {"revived": row.uid, "replaced": replaced}, timeline)
 
@@ -134,7 +134,7 @@ class PodWriter:
             if is_same and pod_requests(before.manifest.pod.spec) == pod_requests(manifest.pod.spec):
                 upcoming = upcoming[1:]  # the stored status holds on, with the time from which it holds
             self._rows.delete_statuses_from(row.id, at=now)
-            self._rows.insert_statuses(row.uid, manifest.pod, upcoming)
+            self._rows.insert_statuses(row.uid, manifest, upcoming)
             row_after = row_after._replace(continues_at=timeline.continues_at)
         self._transaction.update_pod(row_after)
         if self._runtime.reports_usage:
@@ -170,7 +170,7 @@ class PodWriter:
         else:  # it has waited for another pod of its name, and no container has run
             timeline = Timeline([Transition(now, build_lost_status(pod, at=now, previous=current.status))])
         self._rows.delete_statuses_from(row.id, at=now)
-        self._rows.insert_statuses(row.uid, manifest.pod, timeline.transitions)
+        self._rows.insert_statuses(row.uid, manifest, timeline.transitions)
         last = (timeline.transitions or [current])[-1]
         self._end(row, last, continues_at=timeline.continues_at, now=now)
         if self._verb == "delete":
