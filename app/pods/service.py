@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select
 from app import audit
 from app.audit import Caller, Event, Verb
 from app.core.errors import DatabaseUnavailable
+from app.core.json_array import json_array
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
 from app.kubernetes.pod import Manifest, PodReference
@@ -178,11 +179,7 @@ class PodService:
         parameters = {"fleet": self._fleet.name, "now": self._fleet.clock()}
         with self._fleet.database.read(streaming=True) as connection:
             rows = connection.execute(_SELECT_PODS, parameters, execution_options={"yield_per": _ROWS_PER_CHUNK})
-            separator = "["
-            for chunk in rows.partitions():
-                yield separator + ",".join([_with_status(*row) for row in chunk])
-                separator = ","
-        yield "[]" if separator == "[" else "]"
+            yield from json_array((_with_status(*row) for row in chunk) for chunk in rows.partitions())
 
     def record_refusals(self, caller: Caller, verb: Verb, refusals: Iterable[Refusal]) -> None:
         """Insert the audit events of write requests that were refused."""

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, select, type_coerce
 from sqlalchemy.types import NullType
 
 from app.core.errors import InvalidRequest, NotFound
+from app.core.json_array import json_array
 from app.core.quantity import format_usage
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row
@@ -114,17 +115,13 @@ class UsageService:
         """Whether the runtime of the fleet reports usage."""
         return self._fleet.runtime.reports_usage
 
-    def encoded(self) -> Generator[bytes, None, None]:
+    def encoded(self) -> Generator[str, None, None]:
         """Yield the usage of every pod with a running container, as pieces of one JSON array of `PodStats`.
 
         Raises:
             NotFound: the runtime of the fleet does not report usage.
         """
-        separator = b"["
-        for chunk in self._chunks(None):
-            yield separator + b",".join(map(encode_stats, chunk))
-            separator = b","
-        yield b"[]" if separator == b"[" else b"]"
+        yield from json_array((encode_stats(stats).decode() for stats in chunk) for chunk in self._chunks(None))
 
     def pods(
         self,

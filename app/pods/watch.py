@@ -1,12 +1,13 @@
 """Changes of the pods of a fleet since a revision: one request instead of a poll of every pod."""
 
 import time
-from collections.abc import Generator, Sequence
-from typing import Protocol
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Protocol
 
 import orjson
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
+from app.core.json_array import json_array
 from app.db.models import Pod, PodStatus
 from app.pods.advance import FleetProgress
 from app.pods.context import FleetContext
@@ -85,20 +86,12 @@ class StatusWatch:
         seen = revision if revision <= reached else 0
         key = {"fleet": self._fleet.name, "since": seen, "revision": reached, "now": self._fleet.clock()}
         with self._fleet.database.read(streaming=True) as connection:
-            rows = connection.execute(_SELECT_CHANGED, key, execution_options={"yield_per": _ROWS_PER_CHUNK})
-            yield f'{{"revision":{reached},"statuses":['
-            separator = ""
-            for chunk in rows.partitions():
-                yield separator + ",".join(map(_change, chunk))
-                separator = ","
-            yield '],"deleted":['
-            if seen:
-                separator = ""
-                rows = connection.execute(_SELECT_DELETED, key, execution_options={"yield_per": _ROWS_PER_CHUNK})
-                for chunk in rows.partitions():
-                    yield separator + ",".join(map(_change, chunk))
-                    separator = ","
-            yield "]}"
+            changed = _changes(connection, _SELECT_CHANGED, key)
+            yield f'{{"revision":{reached},"statuses":'
+            yield from json_array(changed)
+            yield ',"deleted":'
+            yield from json_array(_changes(connection, _SELECT_DELETED, key) if seen else ())
+            yield "}"
 
     def _wait(self, revision: int, *, seconds: float, pause: Waiter) -> int:
         """Wait until the fleet's revision differs or the time is up; return the fleet's revision.
@@ -130,6 +123,13 @@ class StatusWatch:
         if state.next_at is None:
             return longest
         return min(longest, (state.next_at - self._fleet.clock()).total_seconds())
+
+
+def _changes(
+    connection: Connection, query: Select[str, str, str, str], key: dict[str, Any]
+) -> Iterator[Iterator[str]]:
+    rows = connection.execute(query, key, execution_options={"yield_per": _ROWS_PER_CHUNK})
+    return (map(_change, chunk) for chunk in rows.partitions())
 
 
 def _change(row: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """Fields of a pod that processes support, and those that are refused."""
 
-import doctest
 import os
 import stat
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 import structlog
 
 from app.core.errors import InvalidRequest
-from app.runtimes.process import ProcessRuntime, plan
+from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.plan import expand
 from app.runtimes.process.shim.container import BackOff
 from tests.app.runtimes.process import SECRET, Driven, settings, shell, the_shim
@@ -73,10 +72,6 @@ def test_variables_are_put_into_command_and_args(run: Run) -> None:
 )
 def test_a_variable_is_replaced_as_kubernetes_does(text: str, expanded: str) -> None:
     assert expand(text, {"A": "1"}) == expanded
-
-
-def test_the_examples_in_a_module_are_true() -> None:
-    assert doctest.testmod(plan) == (0, 1)
 
 
 @pytest.mark.parametrize(
