@@ -69,7 +69,7 @@ class DiskReserve:
         Raises:
             DiskShortage: less than MIN_FREE_DISK would be left.
         """
-        for message in self._shortages(size * _COPIES):
+        if message := next(self._shortages(size * _COPIES), None):
             raise DiskShortage(message)
 
     def with_pressure(self, conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:

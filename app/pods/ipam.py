@@ -46,7 +46,7 @@ class FreeAddresses:
         Raises:
             NoFreeAddress: every address is taken.
         """
-        for address in self._found:
+        if address := next(self._found, None):
             return address
         raise NoFreeAddress(
             f"no address is free in {self._network}: it is too small for the pods of this fleet (POD_CIDR)"

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Text,
+    TextClause,
     TypeDecorator,
     func,
     literal_column,
@@ -64,6 +65,11 @@ _IS_PRUNING = text("pruned_through IS NOT NULL")
 # SQLite cannot rename a constraint, so those of `fleets` have the names that they had when it was called `nodes`.
 # SQLite generates keys only for a column that is declared INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    """Return an index of the rows of a condition, on both databases."""
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 class Base(DeclarativeBase):
@@ -168,31 +174,9 @@ class Pod(Base):
         CheckConstraint("updated_at >= created_at", name="updated_at"),
         CheckConstraint("deleted_at >= created_at", name="deleted_at"),
         Index("uq_pods_uid", "fleet", "uid", unique=True),
-        Index(
-            "uq_pods_live_name",
-            "fleet",
-            "namespace",
-            "name",
-            unique=True,
-            sqlite_where=_IS_WANTED,
-            postgresql_where=_IS_WANTED,
-        ),
-        Index(
-            "ix_pods_live_name",
-            "fleet",
-            "namespace",
-            "name",
-            sqlite_where=_IS_LIVE,
-            postgresql_where=_IS_LIVE,
-        ),
-        Index(
-            "uq_pods_live_pod_ip",
-            "fleet",
-            "pod_ip",
-            unique=True,
-            sqlite_where=_IS_LIVE,
-            postgresql_where=_IS_LIVE,
-        ),
+        _partial_index("uq_pods_live_name", "fleet", "namespace", "name", unique=True, where=_IS_WANTED),
+        _partial_index("ix_pods_live_name", "fleet", "namespace", "name", where=_IS_LIVE),
+        _partial_index("uq_pods_live_pod_ip", "fleet", "pod_ip", unique=True, where=_IS_LIVE),
         Index("ix_pods_revision", "fleet", "revision"),
         # Every column of a list of the present, first those by which pods are counted: that needs no sorting then.
         # An index of PostgreSQL cannot hold labels of any length.
@@ -206,34 +190,14 @@ class Pod(Base):
             info={"dialect": "sqlite"},
         ).ddl_if(dialect="sqlite"),
         # The pods whose status has changed since a time, and when they were created.
-        Index(
-            "ix_pods_status_at",
-            "fleet",
-            "status_at",
-            "created_at",
-            "deleted_at",
-            sqlite_where=_IS_LIVE,
-            postgresql_where=_IS_LIVE,
-        ),
+        _partial_index("ix_pods_status_at", "fleet", "status_at", "created_at", "deleted_at", where=_IS_LIVE),
         Index("ix_pods_node_name", "fleet", "node_name"),
         # The orders of pod lists at any time. `deleted_at` is included to skip deleted pods within the index.
         Index("ix_pods_name", "fleet", "namespace", "name", "id", "deleted_at"),
         Index("ix_pods_created_at", "fleet", "created_at", "id", "deleted_at"),
-        Index("ix_pods_deleted_at", "fleet", "deleted_at", sqlite_where=_IS_GONE, postgresql_where=_IS_GONE),
-        Index(
-            "ix_pods_continues_at",
-            "fleet",
-            "continues_at",
-            sqlite_where=_CONTINUES,
-            postgresql_where=_CONTINUES,
-        ),
-        Index(
-            "ix_pods_controller_uid",
-            "fleet",
-            "controller_uid",
-            sqlite_where=_HAS_CONTROLLER,
-            postgresql_where=_HAS_CONTROLLER,
-        ),
+        _partial_index("ix_pods_deleted_at", "fleet", "deleted_at", where=_IS_GONE),
+        _partial_index("ix_pods_continues_at", "fleet", "continues_at", where=_CONTINUES),
+        _partial_index("ix_pods_controller_uid", "fleet", "controller_uid", where=_HAS_CONTROLLER),
     )
 
 
@@ -272,7 +236,7 @@ class PodStatus(Base):
     __table_args__ = (
         CheckConstraint("phase IN ('Pending', 'Running', 'Succeeded', 'Failed', 'Unknown')", name="phase"),
         Index("ix_pod_statuses_effective_at", "effective_at"),
-        Index("ix_pod_statuses_left_at", "left_at", sqlite_where=_WAS_LEFT, postgresql_where=_WAS_LEFT),
+        _partial_index("ix_pod_statuses_left_at", "left_at", where=_WAS_LEFT),
     )
 
 
@@ -372,13 +336,7 @@ class AuditEvent(Base):
         CheckConstraint("(hash IS NULL) = (previous_hash IS NULL)", name="hash"),
         CheckConstraint("code BETWEEN 100 AND 599", name="code"),
         Index("ix_audit_events_at", "fleet", "at"),
-        Index("ix_audit_events_refused", "fleet", "at", sqlite_where=_IS_REFUSED, postgresql_where=_IS_REFUSED),
+        _partial_index("ix_audit_events_refused", "fleet", "at", where=_IS_REFUSED),
         Index("ix_audit_events_pod", "fleet", "namespace", "name", "at"),
-        Index(
-            "ix_audit_events_pruned_through",
-            "fleet",
-            "pruned_through",
-            sqlite_where=_IS_PRUNING,
-            postgresql_where=_IS_PRUNING,
-        ),
+        _partial_index("ix_audit_events_pruned_through", "fleet", "pruned_through", where=_IS_PRUNING),
     )
