@@ -64,7 +64,7 @@ class PlayedEvent(msgspec.Struct, frozen=True):
     entry: ScenarioEvent
 
 
-class PodHistory(msgspec.Struct, frozen=True, kw_only=True):
+class PodTimes(msgspec.Struct, frozen=True, kw_only=True):
     """The times of a pod. None: not yet, or not recorded."""
 
     node_name: str
@@ -177,7 +177,7 @@ class ScenarioLog:
                 for at, change in connection.execute(query)
             ]
 
-    def _pods(self, since: datetime) -> list[PodHistory]:
+    def _pods(self, since: datetime) -> list[PodTimes]:
         """Return the pods that existed at a time or later, in the order of their creation."""
 
         def first(*phases: str) -> Any:
@@ -209,12 +209,10 @@ class ScenarioLog:
         )
         with self._database.read() as connection:
             rows = connection.execute(query, {"fleet": self._settings.node_name})
-            return [PodHistory(**row._mapping) for row in rows]
+            return [PodTimes(**row._mapping) for row in rows]
 
 
-def report_faults(
-    played: Sequence[PlayedEvent], pods: Sequence[PodHistory], *, now: datetime
-) -> list[FaultReport]:
+def report_faults(played: Sequence[PlayedEvent], pods: Sequence[PodTimes], *, now: datetime) -> list[FaultReport]:
     """Return a report for each fault among the events of a scenario.
 
     Args:
@@ -222,8 +220,8 @@ def report_faults(
         pods: the pods in the order of their creation.
         now: end of faults that last.
     """
-    on_node: dict[str, list[PodHistory]] = defaultdict(list)
-    of_controller: dict[str, list[PodHistory]] = defaultdict(list)
+    on_node: dict[str, list[PodTimes]] = defaultdict(list)
+    of_controller: dict[str, list[PodTimes]] = defaultdict(list)
     for pod in pods:
         on_node[pod.node_name].append(pod)
         if pod.controller_uid:
@@ -275,20 +273,20 @@ def _ends(fault: PlayedEvent, later: Iterable[PlayedEvent], *, now: datetime) ->
     return ends
 
 
-def _exists(pod: PodHistory, at: datetime) -> bool:
+def _exists(pod: PodTimes, at: datetime) -> bool:
     """Return whether a pod existed at a time, had not ended, and was not to be deleted."""
     gone = (pod.deletion_requested_at, pod.ended_at)
     return pod.created_at <= at and all(time is None or time > at for time in gone)
 
 
-def _left(pod: PodHistory, since: datetime, until: datetime) -> bool:
+def _left(pod: PodTimes, since: datetime, until: datetime) -> bool:
     """Return whether a pod was deleted, or failed, in a period."""
     return any(time and since < time <= until for time in (pod.deletion_requested_at, pod.failed_at))
 
 
 def _replacement(
-    pod: PodHistory, since: datetime, of_controller: dict[str, list[PodHistory]], taken: set[int]
-) -> PodHistory | None:
+    pod: PodTimes, since: datetime, of_controller: dict[str, list[PodTimes]], taken: set[int]
+) -> PodTimes | None:
     """Return the next pod of the controller that replaces no other, and take it."""
     for other in of_controller.get(pod.controller_uid or "", ()):
         if other.created_at > since and id(other) not in taken:
@@ -299,7 +297,7 @@ def _replacement(
 
 def _fault_report(
     event: PlayedEvent,
-    affected: Sequence[PodHistory],
+    affected: Sequence[PodTimes],
     *,
     evicted: int = 0,
     rescheduled: int = 0,

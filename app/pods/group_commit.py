@@ -36,7 +36,7 @@ _LARGEST_GROUP = 128
 """The most requests of a group, except of a batch that is larger. More hold up its first request for too long."""
 
 
-class Outcome(NamedTuple):
+class WriteResult(NamedTuple):
     """The outcome of a write request.
 
     Attributes:
@@ -60,7 +60,7 @@ class _Member:
 
     def __init__(self, requests: Sequence[WriteRequest]) -> None:
         self.requests = requests
-        self.outcomes: Sequence[Outcome] | None = None
+        self.outcomes: Sequence[WriteResult] | None = None
         self.failure = DatabaseUnavailable("the request was interrupted")
         self.is_taken = False
         self.turn = threading.Lock()
@@ -139,7 +139,7 @@ class GroupCommit:
             return
         except Exception as exc:  # a fault of the program: it may be due to one request alone
             requests = _requests(group)
-            outcomes = [Outcome(exc)] if len(requests) == 1 else [self._alone(request) for request in requests]
+            outcomes = [WriteResult(exc)] if len(requests) == 1 else [self._alone(request) for request in requests]
         remaining = iter(outcomes)
         for member in group:
             member.outcomes = [next(remaining) for _ in member.requests]
@@ -157,31 +157,31 @@ class GroupCommit:
     def _begin(self) -> AbstractContextManager[FleetTransaction]:
         return FleetTransaction.begin(self._fleet.database, self._fleet.settings, clock=self._fleet.clock)
 
-    def _apply(self, requests: Sequence[WriteRequest], transaction: FleetTransaction) -> list[Outcome]:
+    def _apply(self, requests: Sequence[WriteRequest], transaction: FleetTransaction) -> list[WriteResult]:
         pods = [request.pod for request in requests]
         names = [(pod.namespace, pod.name) for pod in pods]
         transaction.rows.load(names, [pod.uid for pod in pods if pod.uid])
         transaction.rows.load_statuses(until=transaction.now)
         return [self._step(request, transaction) for request in requests]
 
-    def _alone(self, request: WriteRequest) -> Outcome:
+    def _alone(self, request: WriteRequest) -> WriteResult:
         """Carry out a request in a transaction of its own."""
         try:
             with self._begin() as transaction:
                 return self._apply([request], transaction)[0]
         except Exception as exc:
-            return Outcome(exc)
+            return WriteResult(exc)
 
-    def _step(self, request: WriteRequest, transaction: FleetTransaction) -> Outcome:
+    def _step(self, request: WriteRequest, transaction: FleetTransaction) -> WriteResult:
         writer = PodWriter(transaction, self._fleet, caller=request.caller, verb=request.verb)
         try:
             with transaction.step():
                 request.apply(writer)
         except Unchanged:
-            return Outcome()
+            return WriteResult()
         except ProviderError as exc:
-            return Outcome(exc)
-        return Outcome(touched=writer.touched)
+            return WriteResult(exc)
+        return WriteResult(touched=writer.touched)
 
 
 def _requests(group: Sequence[_Member]) -> list[WriteRequest]:

@@ -34,7 +34,7 @@ _SAMPLE = 1000
 _SUMS = ("pods", "active", "cpu_millicores", "memory_bytes")
 
 
-class Interval(NamedTuple):
+class Churn(NamedTuple):
     """Creations, deletions and times to Ready in an interval that ends at a time.
 
     Attributes:
@@ -53,7 +53,7 @@ class Point(NamedTuple):
 
     time: datetime
     sample: Sample | None
-    interval: Interval
+    interval: Churn
 
 
 class Series(NamedTuple):
@@ -164,9 +164,7 @@ class PodSeries:
                 Point(
                     moment,
                     samples.get(moment),
-                    Interval(
-                        created[moment], deleted[moment], _percentile(seconds, 0.5), _percentile(seconds, 0.99)
-                    ),
+                    Churn(created[moment], deleted[moment], _percentile(seconds, 0.5), _percentile(seconds, 0.99)),
                 )
             )
         return Series(points, step)

@@ -19,7 +19,7 @@ from broker.kubernetes.quantity import Amounts, total
 from broker.pods.host_ports import HostPort
 
 
-class Usage(NamedTuple):
+class Allocated(NamedTuple):
     """Resources and host ports of several pods together.
 
     Attributes:
@@ -30,12 +30,12 @@ class Usage(NamedTuple):
     amounts: Amounts
     ports: frozenset[HostPort]
 
-    def without(self, requested: Amounts, ports: frozenset[HostPort]) -> "Usage":
+    def without(self, requested: Amounts, ports: frozenset[HostPort]) -> "Allocated":
         """Return what is left without the resources and host ports of one pod."""
         left = dict(self.amounts)
         for name, amount in requested.items():
             left[name] -= amount
-        return Usage(left, self.ports - ports)
+        return Allocated(left, self.ports - ports)
 
 
 class _Claim(NamedTuple):
@@ -112,19 +112,19 @@ class ResourceLedger:
         return uid in self._claims
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> Allocated:
         """Resources and host ports of all admitted pods."""
-        return Usage(self._used, frozenset().union(*self._host_ports.values()))
+        return Allocated(self._used, frozenset().union(*self._host_ports.values()))
 
     @property
-    def staying(self) -> Usage:
+    def staying(self) -> Allocated:
         """Resources and host ports that are in use once the pods on their way out have left."""
         used = dict(self._used)
         for uid in self._leaving:
             for name, amount in self._claims[uid].requested.items():
                 used[name] -= amount
         staying = (ports for uid, ports in self._host_ports.items() if uid not in self._leaving)
-        return Usage(used, frozenset().union(*staying))
+        return Allocated(used, frozenset().union(*staying))
 
     @property
     def running(self) -> dict[str, str]:

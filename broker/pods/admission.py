@@ -29,7 +29,7 @@ class Rejection(NamedTuple):
     message: str
 
 
-class Shortage(NamedTuple):
+class InsufficientResource(NamedTuple):
     """A resource of which the node has too little for a pod.
 
     Attributes:
@@ -99,7 +99,7 @@ def admit(pod: Object, node: NodeInfo, used: Amounts, used_ports: Iterable[HostP
     """
     if rejection := unsupported(pod, node):
         return rejection
-    for shortage in shortages(pod, node, used):
+    for shortage in insufficient_resources(pod, node, used):
         return shortage.rejection
     return next(mismatches(pod, node, used_ports), None)
 
@@ -126,7 +126,7 @@ def unsupported(pod: Object, node: NodeInfo) -> Rejection | None:
     return None
 
 
-def shortages(pod: Object, node: NodeInfo, used: Amounts) -> Iterator[Shortage]:
+def insufficient_resources(pod: Object, node: NodeInfo, used: Amounts) -> Iterator[InsufficientResource]:
     """Yield each resource that the pod requests and the node has too little of.
 
     Requests of resources that the node does not list are ignored.
@@ -135,7 +135,7 @@ def shortages(pod: Object, node: NodeInfo, used: Amounts) -> Iterator[Shortage]:
     for name in (*_ORDER, *sorted(requested.keys() - _ORDER)):
         amount, held = requested.get(name, Decimal(0)), used.get(name, Decimal(0))
         if amount > 0 and name in capacity and held + amount > capacity[name]:
-            yield Shortage(name, amount, held, capacity[name])
+            yield InsufficientResource(name, amount, held, capacity[name])
 
 
 def mismatches(pod: Object, node: NodeInfo, used_ports: Iterable[HostPort]) -> Iterator[Rejection]:

@@ -14,9 +14,17 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
 from broker.node_info import NodeInfo
-from broker.pods.accounting import Claims, ResourceLedger, Usage
+from broker.pods.accounting import Allocated, Claims, ResourceLedger
 from broker.pods.actions import UNKNOWN, PodVersion
-from broker.pods.admission import NODE_AFFINITY, Rejection, admit, mismatches, requests, shortages, unsupported
+from broker.pods.admission import (
+    NODE_AFFINITY,
+    Rejection,
+    admit,
+    insufficient_resources,
+    mismatches,
+    requests,
+    unsupported,
+)
 from broker.pods.conditions import RESIZE_PENDING
 from broker.pods.events import EventRecorder
 from broker.pods.host_ports import host_ports
@@ -207,11 +215,11 @@ class Allocator:
             raise RetryLater("pods on their way out hold the room that the pod needs", at_most=_ROOM_DELAY)
         return rejection
 
-    def _make_room(self, pod: Object, staying: Usage) -> Rejection | None:
+    def _make_room(self, pod: Object, staying: Allocated) -> Rejection | None:
         """Preempt the pods that a critical pod needs to end; return why it cannot run even then."""
         if rejection := unsupported(pod, self._node) or next(mismatches(pod, self._node, staying.ports), None):
             return rejection
-        missing = list(shortages(pod, self._node, staying.amounts))
+        missing = list(insufficient_resources(pod, self._node, staying.amounts))
         chosen = pods_to_preempt(pod["spec"].get("priority"), self.running(), missing)
         if isinstance(chosen, Rejection):
             return chosen

@@ -69,7 +69,7 @@ Environments = Mapping[str, ContainerEnvironment]
 """Container name → its environment."""
 
 
-class Resolution(NamedTuple):
+class ResolvedEnvironments(NamedTuple):
     """Result of :func:`resolve`.
 
     Attributes:
@@ -115,7 +115,7 @@ def resolve(
     sources: Sources,
     services: Mapping[str, str],
     node: NodeInfo,
-) -> Resolution:
+) -> ResolvedEnvironments:
     """Resolve the environments of containers of a pod.
 
     Args:
@@ -127,7 +127,7 @@ def resolve(
     """
     resolver = _Resolver(pod, sources, services, node)
     environments = {container["name"]: resolver.environment(container) for container in containers}
-    return Resolution(environments, tuple(dict.fromkeys(resolver.problems)))
+    return ResolvedEnvironments(environments, tuple(dict.fromkeys(resolver.problems)))
 
 
 class _KindNames(NamedTuple):

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from broker.kubernetes.quantity import Amounts
-from broker.pods.admission import Rejection, Shortage, in_units
+from broker.pods.admission import InsufficientResource, Rejection, in_units
 from broker.types import Object
 
 _SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
@@ -87,7 +87,7 @@ def is_critical(priority: int | None) -> bool:
 
 
 def pods_to_preempt(
-    preemptor: int | None, pods: Iterable[Candidate], missing: Iterable[Shortage]
+    preemptor: int | None, pods: Iterable[Candidate], missing: Iterable[InsufficientResource]
 ) -> list[Candidate] | Rejection:
     """Choose the pods to end.
 

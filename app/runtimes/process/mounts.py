@@ -51,7 +51,7 @@ class _EmptyDir(_Object, frozen=True):
     size_limit: str | int | None = None
 
 
-class Volume(_Object, frozen=True):
+class VolumeSpec(_Object, frozen=True):
     """A volume of a pod; one of another kind than these has none of the fields."""
 
     name: str
@@ -69,7 +69,7 @@ class Volume(_Object, frozen=True):
         return any(source is not None for source in sources)
 
 
-def check_mount(mount: VolumeMount, volume: Volume | None, field: str) -> None:
+def check_mount(mount: VolumeMount, volume: VolumeSpec | None, field: str) -> None:
     """Check that a volume can be given to a process.
 
     Raises:
@@ -93,7 +93,7 @@ def check_mount(mount: VolumeMount, volume: Volume | None, field: str) -> None:
             raise InvalidRequest(str(exc), field="spec.volumes.emptyDir.sizeLimit") from None
 
 
-def describe_volumes(volumes: Iterable[Volume], mounts: Iterable[VolumeMount]) -> list[dict[str, Any]]:
+def describe_volumes(volumes: Iterable[VolumeSpec], mounts: Iterable[VolumeMount]) -> list[dict[str, Any]]:
     """Return the volumes that a container mounts, for the plan."""
     paths: dict[str, set[str]] = {}
     for mount in mounts:
@@ -123,7 +123,7 @@ def _describe_mount(mount: VolumeMount, env: Mapping[str, str]) -> dict[str, Any
     }
 
 
-def _describe(volume: Volume, paths: set[str]) -> dict[str, Any]:
+def _describe(volume: VolumeSpec, paths: set[str]) -> dict[str, Any]:
     if volume.host_path:
         return {
             "name": volume.name, "kind": "host", "path": volume.host_path.path, "type": volume.host_path.type or ""

@@ -18,7 +18,7 @@ from app.kubernetes.env import missing_object
 from app.kubernetes.pod import Manifest
 from app.runtimes.base import Placement
 from app.runtimes.process.hooks import Lifecycle, Port, hook_command
-from app.runtimes.process.mounts import Volume, VolumeMount, check_mount, describe_mounts, describe_volumes
+from app.runtimes.process.mounts import VolumeMount, VolumeSpec, check_mount, describe_mounts, describe_volumes
 
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
 """The variables of the provider's own environment that a container inherits unless the pod sets them."""
@@ -100,7 +100,7 @@ class Spec(_Object, frozen=True):
     ephemeral_containers: list[ContainerSpec] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
     active_deadline_seconds: int | None = None
-    volumes: list[Volume] | None = None
+    volumes: list[VolumeSpec] | None = None
     security_context: _SecurityContext | None = None
 
     @property

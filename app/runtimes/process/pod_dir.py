@@ -36,7 +36,7 @@ from app.runtimes.process.shim.record import (
     WAKE_FIFO,
     WANTS_STOP,
     WANTS_USAGE,
-    Stop,
+    StopRequest,
     replace,
     send_plan,
 )
@@ -163,7 +163,7 @@ class PodDirectory:
         except OSError as exc:
             raise ShimError(f"{self.path}: {exc.strerror or 'the shim does not read its plan'}") from exc
 
-    def request_stop(self, stop: Stop) -> None:
+    def request_stop(self, stop: StopRequest) -> None:
         """Write `stop.json`, which makes the current or the next shim end the pod.
 
         A request without a reason is a deletion: only one with a shorter grace period replaces it.
@@ -232,7 +232,7 @@ class PodDirectory:
         """Stop earlier instances: a UID has one shim at a time, so this instance waits for their end."""
         for number in others:
             if number < self._number:
-                stop = Stop(at=0, grace=_PREDECESSOR_GRACE_SECONDS, reason=None)
+                stop = StopRequest(at=0, grace=_PREDECESSOR_GRACE_SECONDS, reason=None)
                 PodDirectory(self._pod_directory, number).request_stop(stop)
 
     def _instances(self) -> list[int]:

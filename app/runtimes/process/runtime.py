@@ -45,7 +45,7 @@ from app.runtimes.process.plan import (
     validate_spec,
 )
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
-from app.runtimes.process.shim.record import Stop
+from app.runtimes.process.shim.record import StopRequest
 from app.runtimes.process.usage import ProcessUsage
 from app.runtimes.process.volumes import put_volumes, sweep
 from app.runtimes.streams import Session, StreamOptions
@@ -281,10 +281,10 @@ class ProcessRuntime(Runtime):
         grace = pod.manifest.pod.spec.grace if pod.grace is None else pod.grace
         if pod.deletion_requested_at:
             at = microseconds(pod.deletion_requested_at)
-            directory.request_stop(Stop(at=at, grace=grace.total_seconds(), reason=None))
+            directory.request_stop(StopRequest(at=at, grace=grace.total_seconds(), reason=None))
         elif deadline is not None:
             at = microseconds(pod.accepted_at + timedelta(seconds=deadline))
-            directory.request_stop(Stop(at=at, grace=grace.total_seconds(), reason="DeadlineExceeded"))
+            directory.request_stop(StopRequest(at=at, grace=grace.total_seconds(), reason="DeadlineExceeded"))
 
     def _plan(self, pod: AcceptedPod, directory: PodDirectory) -> dict[str, Any]:
         return plan(

@@ -33,14 +33,14 @@ class _Container(msgspec.Struct, frozen=True):
     memory: int
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True):
     """The content of `usage.json`; `at` is in seconds since 1970."""
 
     at: float
     containers: dict[str, _Container]
 
 
-_DECODER = msgspec.json.Decoder(Usage)
+_DECODER = msgspec.json.Decoder(Measurement)
 
 
 class ProcessUsage(PodUsage):
@@ -84,7 +84,7 @@ class ProcessUsage(PodUsage):
         is_recent = usage is not None and abs(at.timestamp() - usage.at) <= _OLDEST_SECONDS
         return found if is_recent else []
 
-    def _read(self) -> Usage | None:
+    def _read(self) -> Measurement | None:
         try:
             return _DECODER.decode((self._directory.path / USAGE).read_bytes())
         except (OSError, msgspec.DecodeError):
@@ -106,7 +106,7 @@ class ProcessUsage(PodUsage):
             return None
 
 
-def _stats(running: Sequence[RunningContainer], usage: Usage) -> Iterator[ContainerStats]:
+def _stats(running: Sequence[RunningContainer], usage: Measurement) -> Iterator[ContainerStats]:
     at = rfc3339_micro(datetime.fromtimestamp(usage.at, UTC))
     for name, start_time, _ in running:
         used = usage.containers.get(name)

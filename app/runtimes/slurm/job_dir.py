@@ -29,7 +29,7 @@ import msgspec
 
 from app.runtimes.process.pod_dir import PodDirectory, ShimError
 from app.runtimes.process.shim.job import JOB, PLAN
-from app.runtimes.process.shim.record import STOP, Stop, replace
+from app.runtimes.process.shim.record import STOP, StopRequest, replace
 from app.runtimes.process.shim.volumes import remove_tree
 from app.runtimes.slurm.commands import SlurmError, is_unreachable, run
 from app.runtimes.slurm.job_queue import JobKey, job_name
@@ -117,10 +117,10 @@ class JobDirectory(PodDirectory):
             return None
 
     @property
-    def stop(self) -> Stop | None:
+    def stop(self) -> StopRequest | None:
         """The request to end the pod; None without one."""
         try:
-            return Stop(**_STOP_FIELDS.decode((self.path / STOP).read_bytes()))
+            return StopRequest(**_STOP_FIELDS.decode((self.path / STOP).read_bytes()))
         except (OSError, TypeError, msgspec.DecodeError):
             return None
 

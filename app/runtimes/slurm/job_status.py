@@ -8,7 +8,7 @@ from app.core.timestamps import rfc3339
 from app.kubernetes.conditions import ReasonAndMessage
 from app.kubernetes.status import ContainerState, ContainerStatus, PodCondition, PodStatus
 from app.runtimes.observed import ContainerRun, Observation, ObservedContainer
-from app.runtimes.process.shim.record import Stop
+from app.runtimes.process.shim.record import StopRequest
 from app.runtimes.slurm.job_queue import Job
 
 _KILLED = 137
@@ -51,7 +51,9 @@ def with_waiting_message(status: PodStatus, message: str) -> PodStatus:
     )
 
 
-def end_of_job(job: Job | None, last: Observation | None, *, stop: Stop | None, at: datetime) -> Observation:
+def end_of_job(
+    job: Job | None, last: Observation | None, *, stop: StopRequest | None, at: datetime
+) -> Observation:
     """Return the final observation of a pod whose job has ended.
 
     Args:

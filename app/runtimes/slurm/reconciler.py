@@ -129,7 +129,7 @@ class JobContext(NamedTuple):
             return None
 
 
-class Outcome(NamedTuple):
+class ReconcileResult(NamedTuple):
     """New statuses of a pod, and whether it has ended."""
 
     transitions: list[Transition]
@@ -160,7 +160,7 @@ class Reconciler:
         self._observations = directory.observations()
         self._running = [observation for observation in self._observations if not observation.final]
 
-    def reconcile(self) -> Outcome:
+    def reconcile(self) -> ReconcileResult:
         """Submit, stop or signal the job of the pod, and return its new statuses.
 
         If the controller does not answer, the statuses are those that the shim has written, except for the last
@@ -181,7 +181,7 @@ class Reconciler:
         except SlurmError as exc:
             log.warning("Slurm does not answer", uid=self._pod.manifest.pod.metadata.uid, problem=str(exc))
             return self._report(self._running)
-        return Outcome(self._ended([*self._running, end], job), has_ended=True)
+        return ReconcileResult(self._ended([*self._running, end], job), has_ended=True)
 
     def _end(self, job: Job | None, queue: Answer[Queue]) -> Observation | None:
         """Return the final observation of a pod that has ended; None if it has not."""
@@ -219,12 +219,12 @@ class Reconciler:
         is_refused = self._is_stopped or not self._context.can_run(self._pod.manifest)
         return (has_run or is_refused) and self._is_absent(queue)
 
-    def _continue(self, job: Job | None, queue: Answer[Queue]) -> Outcome:
+    def _continue(self, job: Job | None, queue: Answer[Queue]) -> ReconcileResult:
         """Submit, stop or signal the job of a pod that has not ended, and return its new statuses."""
         for other in queue.content.others(self._directory.key, job):
             self._context.queue.cancel(other)
         if job is None:
-            return self._submit(queue) if self._is_absent(queue) else Outcome([])
+            return self._submit(queue) if self._is_absent(queue) else ReconcileResult([])
         if self._is_stopped:
             self._context.stop(self._pod, self._directory, job)
         elif self._has_missed_update and self._directory.is_due(_SIGNAL_SECONDS):
@@ -255,7 +255,7 @@ class Reconciler:
             queue = self._context.queue.read(after=datetime.now(UTC).timestamp())
         return queue.asked_at > submission.at and find_job(self._directory, queue) is None
 
-    def _submit(self, queue: Answer[Queue]) -> Outcome:
+    def _submit(self, queue: Answer[Queue]) -> ReconcileResult:
         """Submit the job of a pod that has none, or has lost it, unless it is to wait."""
         missing = {name: message for name, message in missing_objects(self._pod.manifest).items() if message}
         if missing:
@@ -269,7 +269,7 @@ class Reconciler:
         if submission and submission.problem and self._now.timestamp() < submission.at + _RETRY_SECONDS:
             return self._wait(f"Slurm refuses the job: {submission.problem}")
         self._context.submit(self._pod, self._directory, submission)
-        return Outcome([])
+        return ReconcileResult([])
 
     @property
     def _has_missed_update(self) -> bool:
@@ -285,23 +285,23 @@ class Reconciler:
         """The time of a status that follows now."""
         return max(self._now, self._current.effective_at + _TICK)
 
-    def _report(self, observations: Sequence[Observation]) -> Outcome:
-        return Outcome(list(self._transitions(observations)))
+    def _report(self, observations: Sequence[Observation]) -> ReconcileResult:
+        return ReconcileResult(list(self._transitions(observations)))
 
     def _transitions(self, observations: Sequence[Observation]) -> Iterator[Transition]:
         return observed_transitions(self._pod, observations, current=self._current, scheme=SCHEME)
 
-    def _wait(self, message: str) -> Outcome:
+    def _wait(self, message: str) -> ReconcileResult:
         """Report why the pod waits, unless nothing but its place in the queue has changed a short time ago."""
         before = self._current.status.message or ""
         is_same_cause = before.partition(",")[0] == message.partition(",")[0]
         if is_same_cause and (before == message or self._now < self._current.effective_at + _MESSAGE_AGE):
-            return Outcome([])
+            return ReconcileResult([])
         observation = Observation(self._at)
         status = build_observed_status(
             self._pod, observation, at=self._at, previous=self._current.status, scheme=SCHEME
         )
-        return Outcome([Transition(self._at, with_waiting_message(status, message))])
+        return ReconcileResult([Transition(self._at, with_waiting_message(status, message))])
 
     def _waiting_for(self, missing: dict[str, str]) -> Observation:
         """Return an observation in which containers wait for objects that their environments refer to."""

@@ -1,7 +1,7 @@
 """The usage of a pod on Slurm: what its shim measures every half minute."""
 
 from app.kubernetes.stats import FsStats
-from app.runtimes.process.usage import ProcessUsage, Usage
+from app.runtimes.process.usage import Measurement, ProcessUsage
 from app.runtimes.slurm.job_dir import JobDirectory
 
 
@@ -15,7 +15,7 @@ class JobUsage(ProcessUsage):
     def _ask(self) -> bool:
         return False
 
-    def _read(self) -> Usage | None:
+    def _read(self) -> Measurement | None:
         with self._as_owner():
             return super()._read()
 

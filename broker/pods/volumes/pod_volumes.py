@@ -33,7 +33,7 @@ _RENEWAL_RETRY = timedelta(seconds=10)
 log = structlog.get_logger()
 
 
-class Resolution(NamedTuple):
+class ResolvedVolumes(NamedTuple):
     """The volumes of a pod, without those that have problems, and a message for each of those."""
 
     volumes: list[Volume]
@@ -96,7 +96,7 @@ class PodVolumes:
         times = [(token.renew_at - now).total_seconds() for token in mounted.tokens.values()]
         return max(min(times), 1.0) if times else None
 
-    async def resolve(self, pod: Object) -> Resolution:
+    async def resolve(self, pod: Object) -> ResolvedVolumes:
         """Read the objects of a pod's volumes, request its tokens, and return the volumes.
 
         Volumes that no container mounts, and volumes that the provider makes itself, are left out.
@@ -106,7 +106,7 @@ class PodVolumes:
         """
         volumes = _mounted_volumes(pod)
         if not volumes:
-            return Resolution([], [])
+            return ResolvedVolumes([], [])
         is_wanted = await self._is_wanted()
         mounted = self._of(pod)
         mounted.is_due = False  # before the objects are read: a change while they are read is another one
@@ -204,7 +204,7 @@ class PodVolumes:
         return any(token.renew_at <= now for token in mounted.tokens.values())
 
 
-def _resolve(volumes: list[Object], context: Context, *, is_wanted: bool) -> Resolution:
+def _resolve(volumes: list[Object], context: Context, *, is_wanted: bool) -> ResolvedVolumes:
     resolved, messages = [], []
     for each in volumes:
         volume, problems = resolve(each, context, objects_only=not is_wanted)
@@ -215,7 +215,7 @@ def _resolve(volumes: list[Object], context: Context, *, is_wanted: bool) -> Res
             continue
         cause = causes[0] if len(causes) == 1 else f"[{', '.join(causes)}]"
         messages.append(f'MountVolume.SetUp failed for volume "{each["name"]}" : {cause}')
-    return Resolution(resolved, messages)
+    return ResolvedVolumes(resolved, messages)
 
 
 def _mounted_volumes(pod: Object) -> list[Object]:

@@ -11,7 +11,7 @@ from app.audit import Caller
 from app.audit.scenarios import (
     FaultReport,
     PlayedEvent,
-    PodHistory,
+    PodTimes,
     ScenarioEvent,
     ScenarioLog,
     percentile,
@@ -34,12 +34,12 @@ def played(seconds: float, action: str, *nodes: str, **fields: Any) -> PlayedEve
     return PlayedEvent(at(seconds), an_entry(action, *nodes, **fields))
 
 
-def a_history(node: str, created: float, *, owner: str | None = "web", **seconds: float) -> PodHistory:
+def a_history(node: str, created: float, *, owner: str | None = "web", **seconds: float) -> PodTimes:
     times: dict[str, datetime] = {f"{name}_at": at(value) for name, value in seconds.items()}
-    return PodHistory(node_name=node, controller_uid=owner, created_at=at(created), **times)
+    return PodTimes(node_name=node, controller_uid=owner, created_at=at(created), **times)
 
 
-def reported(*events: PlayedEvent, pods: list[PodHistory]) -> list[tuple[Any, ...]]:
+def reported(*events: PlayedEvent, pods: list[PodTimes]) -> list[tuple[Any, ...]]:
     """Report faults; return the numbers of each."""
     found = report_faults(events, pods, now=at(1000))
     return [(f.action, f.pods, f.evicted, f.rescheduled, f.ready, f.p50, f.p99) for f in found]

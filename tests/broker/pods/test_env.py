@@ -9,7 +9,7 @@ from broker.pods.env import (
     ContainerEnvironment,
     EnvironmentProblem,
     Reference,
-    Resolution,
+    ResolvedEnvironments,
     Sources,
     Unreadable,
     containers,
@@ -36,7 +36,7 @@ def resolved(
     services: dict[str, str] | None = None,
     pod: Object | None = None,
     **container: Any,
-) -> Resolution:
+) -> ResolvedEnvironments:
     of = a_pod(containers=[a_container(env=list(env), envFrom=env_from or [], **container)], **pod or {})
     node = NodeInfo(
         "node-1",
@@ -50,7 +50,7 @@ def resolved(
     return resolve(of, containers(of), sources=sources or {}, services=services or {}, node=node)
 
 
-def values(resolution: Resolution) -> dict[str, str]:
+def values(resolution: ResolvedEnvironments) -> dict[str, str]:
     """The variables that have a value, in order."""
     return {v["name"]: v["value"] for v in resolution.environments["web"].env if "value" in v}
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from broker.pods.admission import Rejection, Shortage
+from broker.pods.admission import InsufficientResource, Rejection
 from broker.pods.preemption import Candidate, is_critical, pods_to_preempt
 from tests.pods import a_pod
 
@@ -24,8 +24,10 @@ def chosen(*pods: Candidate, preemptor: int = CRITICAL, **missing: str) -> set[s
     return {candidate.uid for candidate in found}
 
 
-def shortages(**missing: str) -> list[Shortage]:
-    return [Shortage(name, Decimal(amount), Decimal(7), Decimal(7)) for name, amount in missing.items()]
+def shortages(**missing: str) -> list[InsufficientResource]:
+    return [
+        InsufficientResource(name, Decimal(amount), Decimal(7), Decimal(7)) for name, amount in missing.items()
+    ]
 
 
 @pytest.mark.parametrize(("priority", "critical"), [(None, False), (1_999_999_999, False), (CRITICAL, True)])

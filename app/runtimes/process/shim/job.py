@@ -20,7 +20,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from .record import Record, Stop
+from .record import Record, StopRequest
 from .supervisor import Supervisor
 
 PLAN = "plan.json"
@@ -55,7 +55,7 @@ class JobSupervisor(Supervisor):
     def __init__(self, plan: dict[str, Any], record: Record) -> None:
         self._poll_until = float("-inf")
         self._measure_at = time.monotonic() + _FIRST_MEASURE_SECONDS
-        self._ended: Stop | None = None
+        self._ended: StopRequest | None = None
         """The stop that Slurm has asked for."""
         super().__init__(plan, record)
         signal.signal(signal.SIGUSR1, self._handle)
@@ -68,7 +68,7 @@ class JobSupervisor(Supervisor):
         if signal_ == signal.SIGUSR1:
             self._poll_until = time.monotonic() + _LATE_SECONDS
         elif signal_ == signal.SIGTERM and self._ended is None:
-            self._ended = Stop(at=time.time_ns() // 1000, grace=self._grace, reason=None)
+            self._ended = StopRequest(at=time.time_ns() // 1000, grace=self._grace, reason=None)
 
     def _poll(self, now: float) -> float:
         if self._ended and not (self._stop and self._stop.is_due(time.time())):

@@ -34,7 +34,7 @@ _OBSERVATION_LIMIT = 100
 """How many observations are kept. A provider that reads too seldom misses older ones."""
 
 
-class Stop(NamedTuple):
+class StopRequest(NamedTuple):
     """A request to end the pod.
 
     Attributes:
@@ -127,14 +127,14 @@ class Record:
             return WANTS_USAGE in os.read(self.wake_fifo, 4096)
         return False
 
-    def stop(self) -> Stop | None:
+    def stop(self) -> StopRequest | None:
         """Read `stop.json`. None if no stop was requested."""
         try:
             with open(self._path(STOP), "rb") as file:
                 stop = json.load(file)
         except FileNotFoundError:
             return None
-        return Stop(at=stop["at"], grace=stop["grace"], reason=stop["reason"])
+        return StopRequest(at=stop["at"], grace=stop["grace"], reason=stop["reason"])
 
     def receive_plan(self) -> Any:
         """Read the plan that a provider sends; None if it is incomplete: the provider sends it again."""

@@ -47,7 +47,7 @@ _OWN_DESCRIPTORS = 64
 _DESCRIPTORS_PER_SESSION = 3
 
 
-class Refusal(Exception):
+class SessionRefused(Exception):
     """A session that is refused.
 
     Args:
@@ -89,7 +89,7 @@ class Sessions:
             request = _receive(connection)
             session, fds = self._open(request, connection)
             send(connection, {"streams": list(fds)}, list(fds.values()))
-        except Refusal as refusal:
+        except SessionRefused as refusal:
             with contextlib.suppress(OSError):
                 send(connection, {"reason": refusal.reason, "message": str(refusal)})
         except (OSError, ValueError):  # the provider has gone
@@ -140,7 +140,7 @@ class Sessions:
     def _open(self, request: Any, connection: socket.socket) -> tuple[Session | None, dict[str, int]]:
         """Start what is requested; return the session, None for one that needs no shim, and the descriptors."""
         if len(self._sessions) >= self._limit:
-            raise Refusal("Unavailable", f"the pod has {self._limit} sessions already")
+            raise SessionRefused("Unavailable", f"the pod has {self._limit} sessions already")
         match request:
             case {
                 "type": "exec",
@@ -154,7 +154,7 @@ class Sessions:
                 return self._attach(connection, self._running(name), streams=streams, tty=tty)
             case {"type": "portForward", "port": port}:
                 return None, {"connection": _connect(port)}
-        raise Refusal("Unavailable", "the shim of this pod was started by another version")
+        raise SessionRefused("Unavailable", "the shim of this pod was started by another version")
 
     def _exec(
         self, connection: socket.socket, container: Container, command: list[str], *, streams: list[str], tty: bool
@@ -189,7 +189,7 @@ class Sessions:
             for fd in fds.values():
                 os.close(fd)
             session.close_output()
-            raise Refusal("Unavailable", f"cannot attach: {exc.strerror}") from exc
+            raise SessionRefused("Unavailable", f"cannot attach: {exc.strerror}") from exc
         if STDIN in fds and container.running.get("stdin_once") and not container.has_terminal:
             container.close_stdin()  # its end is then the end that this client closes
         return session, fds
@@ -198,7 +198,7 @@ class Sessions:
         for container in self._containers:
             if container.name == name and container.pid is not None:
                 return container
-        raise Refusal(
+        raise SessionRefused(
             "NotFound", f'container not found ("{name}")'
         )  # a kubelet's message for one that does not run
 
@@ -219,18 +219,18 @@ def _connect(port: int) -> int:
         return ports.connect(port, descendants()).detach()
     except OSError as exc:
         problem = exc.strerror or str(exc)
-        raise Refusal("Unavailable", f"cannot connect to port {port} of the pod: {problem}") from exc
+        raise SessionRefused("Unavailable", f"cannot connect to port {port} of the pod: {problem}") from exc
 
 
-def _refused_command(exc: OSError | ValueError, command: str, cwd: str) -> Refusal:
+def _refused_command(exc: OSError | ValueError, command: str, cwd: str) -> SessionRefused:
     """Return the refusal of a command that cannot be started, in the words of runc."""
     if isinstance(exc, ValueError):
-        return Refusal("InvalidRequest", "command: not a valid argument of a process")
+        return SessionRefused("InvalidRequest", "command: not a valid argument of a process")
     problem = (exc.strerror or "").lower()
     if exc.filename is None:  # no descriptor or no process is left
-        return Refusal("Unavailable", f"cannot start a command: {problem}")
+        return SessionRefused("Unavailable", f"cannot start a command: {problem}")
     if exc.filename == cwd:
-        return Refusal("InvalidRequest", f'chdir to cwd ("{cwd}") set in config.json failed: {problem}')
+        return SessionRefused("InvalidRequest", f'chdir to cwd ("{cwd}") set in config.json failed: {problem}')
     if isinstance(exc, FileNotFoundError) and "/" not in command:
         problem = "executable file not found in $PATH"
-    return Refusal("InvalidRequest", f'exec: "{command}": {problem}')
+    return SessionRefused("InvalidRequest", f'exec: "{command}": {problem}')

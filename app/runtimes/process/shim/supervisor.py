@@ -22,7 +22,7 @@ from typing import Any
 
 from . import processes
 from .container import BackOff, Container
-from .record import Record, Stop
+from .record import Record, StopRequest
 from .sessions import Sessions
 from .usage import UsageMeter
 from .volumes import VolumeProblem, Volumes
@@ -58,7 +58,7 @@ class Supervisor:
         self._back_off: list[float] = plan["back_off"]
         self._sessions = Sessions(record.streams_socket, self._containers, self._selector)
         self._add_containers(plan)
-        self._stop: Stop | None = None
+        self._stop: StopRequest | None = None
         self._deadline: float | None = None  # monotonic end of the grace period; None until the pod is being ended
         self._reason: str | None = None
         self._handing_over = False

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.runtimes.process import ProcessRuntime
-from app.runtimes.process.shim.record import Stop
+from app.runtimes.process.shim.record import StopRequest
 from tests.app.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims
 from tests.app.runtimes.process.conftest import Run
 from tests.waiting import eventually
@@ -104,13 +104,13 @@ def test_only_its_own_stray_processes_are_killed(run: Run) -> None:
 @pytest.mark.parametrize(
     ("stop", "remaining"),
     [
-        (Stop(at=100 * 10**6, grace=30, reason=None), 20),
-        (Stop(at=100 * 10**6, grace=5, reason=None), 0),
-        (Stop(at=200 * 10**6, grace=30, reason=None), 30),
+        (StopRequest(at=100 * 10**6, grace=30, reason=None), 20),
+        (StopRequest(at=100 * 10**6, grace=5, reason=None), 0),
+        (StopRequest(at=200 * 10**6, grace=30, reason=None), 30),
     ],
     ids=["passed in part", "passed", "a clock that is behind"],
 )
-def test_a_restarted_shim_adds_no_grace(stop: Stop, remaining: float) -> None:
+def test_a_restarted_shim_adds_no_grace(stop: StopRequest, remaining: float) -> None:
     assert stop.is_due(110)
     assert stop.remaining_grace(110) == remaining
 

@@ -10,7 +10,7 @@ from app.kubernetes.pod import Manifest
 from app.kubernetes.status import PodStatus
 from app.runtimes import AcceptedPod, Placement
 from app.runtimes.observed import ContainerRun, Observation, ObservedContainer, build_observed_status
-from app.runtimes.process.shim.record import Stop
+from app.runtimes.process.shim.record import StopRequest
 from app.runtimes.slurm.job_queue import Job
 from app.runtimes.slurm.job_states import JOB_STATES, job_state
 from app.runtimes.slurm.job_status import disruption, end_of_job, has_failed, with_disruption
@@ -39,7 +39,7 @@ def ended(code: int) -> Observation:
     return Observation(NOW + timedelta(seconds=1), {"web": ObservedContainer(1, run)}, final=True)
 
 
-def status_at_end(state: str, last: Observation | None, stop: Stop | None = None) -> PodStatus:
+def status_at_end(state: str, last: Observation | None, stop: StopRequest | None = None) -> PodStatus:
     """Return the status of a pod whose job has ended."""
     document = a_pod(containers=[{"name": "web", "command": ["x"]}], restartPolicy="Never")
     pod = AcceptedPod(
@@ -123,11 +123,11 @@ def test_a_killed_container_ended_with_its_job() -> None:
 
 
 def test_a_deleted_pod_has_no_reason_of_slurm() -> None:
-    status = status_at_end("CANCELLED", running(), Stop(at=0, grace=0, reason=None))
+    status = status_at_end("CANCELLED", running(), StopRequest(at=0, grace=0, reason=None))
     assert (status.phase, status.reason) == ("Failed", None)
 
 
 def test_a_pod_past_its_deadline_says_so() -> None:
-    status = status_at_end("CANCELLED", None, Stop(at=0, grace=0, reason="DeadlineExceeded"))
+    status = status_at_end("CANCELLED", None, StopRequest(at=0, grace=0, reason="DeadlineExceeded"))
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
     assert has_failed(ended(1))
