@@ -4,7 +4,6 @@ import difflib
 import ipaddress
 import os
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -13,28 +12,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationError
-from app.core.nodes import Capacity, NodeAddress, NodeOverride, check_allocatable, internal_ips, parse_ip
-from app.core.quantity import parse_amount_or_percentage, parse_quantity
-from app.core.timestamps import format_duration, parse_duration
+from app.core.nodes import Capacity, NodeAddress, NodeOverride, check_allocatable, internal_ips
+from app.core.setting_types import (
+    CommandTemplate,
+    DatabaseUrl,
+    Duration,
+    GenericResources,
+    IPAddress,
+    LogLevel,
+    Origins,
+    Partitions,
+    PodNetwork,
+    Port,
+    RunTime,
+    SessionTime,
+    Size,
+    Timeout,
+    Token,
+    Usage,
+    WholeSeconds,
+)
 
-_ORIGIN = re.compile(r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
-_SLURM_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _NO_OVERRIDE = NodeOverride()
 HEALTH_THREADS = 4
 """Threads of each worker process for `/healthz` and `/readyz`, beside THREADS."""
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, but replaced
-_DURATIONS = (
-    *("start_delay", "init_duration", "job_duration", "request_timeout"),
-    *("session_lifetime", "session_idle_timeout"),
-)
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _usable_cpus() -> int:
@@ -52,16 +60,16 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_ignore_empty=True, coerce_numbers_to_str=True, validate_default=False
     )
 
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=3000, description="TCP port of the provider API")
+    port: Port = Field(default=3000, description="TCP port of the provider API")
     host: str = Field(
         default="",
         description="IP address to listen on; default: 127.0.0.1, or 0.0.0.0 if PROVIDER_TOKEN is set",
     )
-    health_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+    health_port: Port | None = Field(
         default=None,
         description="second port, on all addresses, that serves only /healthz, /readyz and /metrics",
     )
-    database_url: str = Field(
+    database_url: DatabaseUrl = Field(
         default="sqlite:///data/provider.db",
         description="sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME",
     )
@@ -79,7 +87,7 @@ class Settings(BaseSettings):
         default=(),
         description='node addresses: a JSON array such as [{"type": "InternalIP", "address": "10.0.0.5"}]',
     )
-    vkubelet_pod_ip: str | None = Field(
+    vkubelet_pod_ip: IPAddress | None = Field(
         default=None,
         description="InternalIP of the node if NODE_ADDRESSES is not set; default: 127.0.0.1",
     )
@@ -88,11 +96,11 @@ class Settings(BaseSettings):
         description="what differs on nodes of a fleet: a JSON object of node names, or patterns such as spot-*, "
         "and objects of capacity, allocatable, labels, taints and addresses",
     )
-    pod_cidr: IPNetwork = Field(
+    pod_cidr: PodNetwork = Field(
         default=ipaddress.IPv4Network("198.18.0.0/15"),
         description="network of the pod IPs; the default is reserved for benchmarks and not routed",
     )
-    start_delay: timedelta = Field(
+    start_delay: Duration = Field(
         default=timedelta(0),
         description="time from the creation of a pod to the start of its containers, such as 1500ms or 2s",
     )
@@ -104,12 +112,12 @@ class Settings(BaseSettings):
     runtime_directory: Path = Field(
         default=Path("data/runtime"), description="directory for the files of a runtime"
     )
-    slurm_partitions: Annotated[tuple[str, ...], NoDecode] = Field(
+    slurm_partitions: Partitions = Field(
         default=(),
         description="partitions of Slurm that are the node, separated by commas; jobs go to the first unless a "
         "pod names another; default: all, and jobs go to the cluster's default partition",
     )
-    slurm_gres: Mapping[str, str] = Field(
+    slurm_gres: GenericResources = Field(
         default={"nvidia.com/gpu": "gpu"},
         description="generic resources of Slurm: a JSON object of resource names and GRES names",
     )
@@ -118,7 +126,7 @@ class Settings(BaseSettings):
         description="users that jobs of Slurm run as: a JSON object of namespaces and their users, the first of "
         "which is the default; the provider must run as root; default: all jobs run as the provider's user",
     )
-    container_command: str = Field(
+    container_command: CommandTemplate = Field(
         default="",
         description="command of Slurm jobs that runs a container in its image, such as "
         "apptainer exec --bind={mounts} docker://{image}; default: the command runs on the host",
@@ -131,35 +139,35 @@ class Settings(BaseSettings):
         description="how ProcessRuntime gives volumes to containers: namespace mounts them, environment sets "
         "VOLUME_NAME variables, auto mounts where the machine allows it",
     )
-    init_duration: timedelta = Field(
+    init_duration: WholeSeconds = Field(
         default=timedelta(0), description="simulated run time of an init container, in whole seconds"
     )
-    job_duration: timedelta = Field(
+    job_duration: RunTime = Field(
         default=timedelta(seconds=5), description="simulated run time of a container of a Job, in whole seconds"
     )
-    usage_cpu: str = Field(
+    usage_cpu: Usage = Field(
         default="10%",
         description="simulated CPU usage of a container without an annotation: a quantity, or a percentage of its "
         "request, at least 1m",
     )
-    usage_memory: str = Field(
+    usage_memory: Usage = Field(
         default="10%",
         description="simulated memory usage of a container without an annotation: a quantity, or a percentage of "
         "its request, at least 1Mi",
     )
-    provider_token: SecretStr | None = Field(
+    provider_token: Token | None = Field(
         default=None,
         description="bearer token required on every request of the provider API, and to sign in to the dashboard; "
         "default: none",
     )
-    session_lifetime: Annotated[timedelta, Field(ge=timedelta(minutes=1))] = Field(
+    session_lifetime: SessionTime = Field(
         default=timedelta(hours=12), description="time after which a session of the dashboard ends, such as 12h"
     )
-    session_idle_timeout: Annotated[timedelta, Field(ge=timedelta(minutes=1))] = Field(
+    session_idle_timeout: SessionTime = Field(
         default=timedelta(hours=1),
         description="time after which a session of the dashboard ends if no page of it is visible",
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: Origins = Field(
         default=(), description="allowed CORS origins, separated by commas; * allows all"
     )
     audit_hash_chain: bool = Field(
@@ -168,7 +176,7 @@ class Settings(BaseSettings):
     max_content_length: Annotated[int, Field(ge=1024, le=1024**3)] = Field(
         default=32 * 1024 * 1024, description="maximum size of a request body, in bytes"
     )
-    request_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+    request_timeout: Timeout = Field(
         default=timedelta(seconds=30),
         description="time for a request to arrive, and for a client to take the response; each may take 1 s more "
         "per 64 KiB",
@@ -179,14 +187,12 @@ class Settings(BaseSettings):
     stream_sessions: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=256, description="number of streams (exec, attach, port-forward) per worker process"
     )
-    min_free_disk: str | None = Field(
+    min_free_disk: Size | None = Field(
         default=None,
         description="free disk space below which pods are not created or updated, such as 64Mi; "
         "default: a tenth of the file system, at most 64Mi",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="minimum level: DEBUG, INFO, WARNING or ERROR"
-    )
+    log_level: LogLevel = Field(default="INFO", description="minimum level: DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="json, console, or auto (console on a terminal, json otherwise)"
     )
@@ -265,134 +271,10 @@ class Settings(BaseSettings):
             node: override.model_dump(exclude_none=True) for node, override in self.node_overrides.items()
         }
         dumped["database_url"] = self.database.render_as_string(hide_password=True)
-        for name in _DURATIONS:
-            dumped[name] = format_duration(getattr(self, name))
-        for name in ("cors_origins", "slurm_partitions"):
-            dumped[name] = ",".join(getattr(self, name))
         return {
             name.upper(): "" if value is None else value if isinstance(value, str) else _json(value)
             for name, value in dumped.items()
         }
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_database(cls, value: str) -> str:
-        try:
-            url = make_url(value)
-        except (ArgumentError, ValueError):
-            raise ValueError("not a URL such as sqlite:///FILE or postgresql://HOST/NAME") from None
-        if url.drivername not in ("sqlite", "postgresql", "postgresql+psycopg"):
-            raise ValueError("must start with sqlite:// or postgresql://")
-        if url.get_backend_name() == "sqlite":
-            if url.database in (None, "", ":memory:"):
-                raise ValueError("must name a file; an in-memory database would lose all pods")
-            if url.query:
-                raise ValueError("must not have parameters for SQLite")
-        if {"password", "passfile", "sslpassword"} & set(url.query):
-            raise ValueError("the password must be before the @, where it is redacted in output")
-        return value
-
-    @field_validator("slurm_partitions", mode="before")
-    @classmethod
-    def _are_partitions(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        names = tuple(name.strip() for name in value.split(",") if name.strip())
-        if not all(_SLURM_NAME.fullmatch(name) for name in names):
-            raise ValueError("a partition has letters, digits, dots, hyphens and underscores only")
-        return names
-
-    @field_validator("container_command")
-    @classmethod
-    def _is_template(cls, value: str) -> str:
-        try:
-            shlex.split(value)
-        except ValueError as exc:
-            raise ValueError(f"not a command: {exc}") from None
-        known = {"image", "container", "pod", "namespace", "workdir", "mounts"}
-        if unknown := set(re.findall(r"{(\w+)}", value)) - known:
-            raise ValueError(f"has an unknown placeholder {min(unknown)}; there are {', '.join(sorted(known))}")
-        return value
-
-    @field_validator("slurm_gres")
-    @classmethod
-    def _are_gres(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        if not all(re.fullmatch(r"[A-Za-z]\w*(:[A-Za-z][\w.-]*)?", name) for name in value.values()):
-            raise ValueError("a generic resource is NAME or NAME:TYPE, such as gpu or gpu:a100")
-        return value
-
-    @field_validator("min_free_disk")
-    @classmethod
-    def _is_size(cls, value: str) -> str:
-        if parse_quantity(value) < 0:
-            raise ValueError("must not be negative")
-        return value
-
-    @field_validator("usage_cpu", "usage_memory")
-    @classmethod
-    def _is_usage(cls, value: str) -> str:
-        parse_amount_or_percentage(value)
-        return value
-
-    @field_validator("vkubelet_pod_ip")
-    @classmethod
-    def _is_ip(cls, value: str) -> str:
-        return parse_ip(value)
-
-    @field_validator("pod_cidr", mode="before")
-    @classmethod
-    def _is_network(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            network = ipaddress.ip_network(value)
-        except ValueError:
-            raise ValueError("not a network such as 10.1.0.0/16 with zero host bits") from None
-        if network.num_addresses < 4:  # the first and last addresses are not assigned
-            raise ValueError("has no address for a pod")
-        return network
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _is_level(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
-
-    @field_validator(*_DURATIONS, mode="before")
-    @classmethod
-    def _is_duration(cls, value: object) -> object:
-        return parse_duration(value) if isinstance(value, str) else value
-
-    @field_validator("init_duration", "job_duration")
-    @classmethod
-    def _is_whole(cls, value: timedelta) -> timedelta:
-        if value.microseconds:
-            raise ValueError("must be whole seconds, the precision of times in a pod status")
-        return value
-
-    @field_validator("job_duration")
-    @classmethod
-    def _is_some(cls, value: timedelta) -> timedelta:
-        if value < timedelta(seconds=1):
-            raise ValueError("must be at least 1s")
-        return value
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _are_origins(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        origins = tuple(origin.strip() for origin in value.split(",") if origin.strip())
-        for origin in origins:
-            if not _ORIGIN.fullmatch(origin):
-                raise ValueError("an origin must be *, or a scheme and host such as http://localhost:8080")
-        return origins
-
-    @field_validator("provider_token")
-    @classmethod
-    def _is_token(cls, value: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("must be printable ASCII without spaces, to fit in an HTTP header")
-        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, bindparam, select
 
 from app.core.errors import Unavailable
-from app.core.settings import IPNetwork
+from app.core.setting_types import IPNetwork
 from app.db.lists import encode, strings
 from app.db.models import Pod
 from app.db.statement import Statement
