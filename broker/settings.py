@@ -2,27 +2,31 @@
 
 import argparse
 import difflib
-import ipaddress
 import platform
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from broker import __version__
 from broker.errors import ConfigurationError
-from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE, SUBDOMAIN
+from broker.names import FLEET_NAME, FLEET_NAME_RULE
+from broker.setting_types import (
+    Endpoint,
+    FleetSource,
+    IPAddress,
+    LabelName,
+    Labels,
+    LabelValue,
+    ListenAddress,
+    LogLevel,
+    NodeName,
+    Seconds,
+    Thresholds,
+    Token,
+    Version,
+)
 
 _VARIABLES = {
     "pod_ip": "VKUBELET_POD_IP",
@@ -45,25 +49,7 @@ _SPELLINGS = {
 _SECRETS = frozenset({"provider_token"})
 """Settings without a flag: every user of the machine can read the flags of a process."""
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_EVICTION_SIGNALS = ("memory.available", "nodefs.available", "pid.available")
-_THRESHOLD = re.compile(r"(100|\d{1,2}(\.\d+)?)%|(?=.*[1-9])\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?", re.ASCII)
-_NO_THRESHOLD = ("0%", "100%")
-"""Percentages that a kubelet ignores."""
-_DURATION = r"(\d+(?:\.\d+)?)(ms|s|m|h)"
-_VERSION = re.compile(r"v\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
-
-
-def _to_seconds(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if not re.fullmatch(rf"({_DURATION})+", value):
-        raise ValueError("not a duration such as 500ms, 10s or 1m30s")
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_DURATION, value))
-
-
-Seconds = Annotated[float, BeforeValidator(_to_seconds)]
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
@@ -72,12 +58,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     The description of each field is printed by `--help`, and in docs/configuration.md.
     """
 
-    node_name: str = Field(default="virtual-kubelet-web", max_length=253, description="name of the node")
+    node_name: NodeName = Field(default="virtual-kubelet-web", max_length=253, description="name of the node")
     nodes: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None,
         description="number of nodes, named NODE_NAME-0, NODE_NAME-1 and so on; by default one, named NODE_NAME",
     )
-    fleet: str | None = Field(
+    fleet: FleetSource | None = Field(
         default=None,
         description="pools of nodes: path of a fleet file, or configmap:NAMESPACE/NAME with the key fleet.yaml",
     )
@@ -87,8 +73,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         description="identity of this broker in the lease of the node; one that starts again with the same "
         "identity does not wait for the lease; default: a new one for each start",
     )
-    web_endpoint_url: str = Field(description="URL of the provider, such as http://127.0.0.1:3000")
-    provider_token: SecretStr | None = Field(
+    web_endpoint_url: Endpoint = Field(description="URL of the provider, such as http://127.0.0.1:3000")
+    provider_token: Token | None = Field(
         default=None, description="bearer token for requests to the provider; none by default"
     )
     provider_timeout: Annotated[Seconds, Field(gt=0, le=300)] = Field(
@@ -102,11 +88,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         default=None,
         description="path of a kubeconfig; by default the service account in a pod, else ~/.kube/config",
     )
-    pod_ip: str | None = Field(
+    pod_ip: IPAddress | None = Field(
         default=None,
         description="IP address of the kubelet API for the API server; overrides the provider's InternalIP",
     )
-    kubelet_host: str | None = Field(
+    kubelet_host: IPAddress | None = Field(
         default=None, description="IP address that the kubelet API listens on; all by default"
     )
     kubelet_port: Annotated[int, Field(ge=0, le=65535)] = Field(
@@ -123,7 +109,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     authorization: bool = Field(
         default=True, description="authorize requests to the kubelet API by the API server"
     )
-    metrics_addr: str | None = Field(
+    metrics_addr: ListenAddress | None = Field(
         default=None,
         description="address such as :10255 for metrics and stats over plain HTTP; off by default",
     )
@@ -134,18 +120,16 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         default=256,
         description="greatest number of exec, attach and port-forward sessions at once; each takes about 0.3 MB",
     )
-    taint_key: str = Field(
+    taint_key: LabelName = Field(
         default="virtual-kubelet.io/provider",
         description="key of the node's taint",
     )
-    taint_value: str = Field(default="web", description="value of the taint")
+    taint_value: LabelValue = Field(default="web", description="value of the taint")
     taint_effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
         default="NoSchedule", description="effect of the taint: NoSchedule, PreferNoSchedule or NoExecute"
     )
     disable_taint: bool = Field(default=False, description="do not taint the node")
-    labels: Mapping[str, str] = Field(
-        default={}, description="additional labels of the node, such as zone=a,disk=ssd"
-    )
+    labels: Labels = Field(default={}, description="additional labels of the node, such as zone=a,disk=ssd")
     operating_system: Literal["linux", "windows"] = Field(
         default="linux", description="operating system of the node: linux or windows"
     )
@@ -153,14 +137,14 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         default_factory=lambda: _ARCHITECTURES.get(platform.machine(), platform.machine()),
         description="architecture of the node, such as amd64 or arm64; this machine's by default",
     )
-    kubelet_version: str = Field(default="v1.36.0", description="Kubernetes version that the node reports")
+    kubelet_version: Version = Field(default="v1.36.0", description="Kubernetes version that the node reports")
     daemon_sets: bool = Field(default=True, description="run the pods of DaemonSets")
     pod_volumes: bool = Field(
         default=True,
         description="send the files of volumes, including service account tokens, to a provider with the "
         "extension podVolumes",
     )
-    eviction_hard: Mapping[str, str] = Field(
+    eviction_hard: Thresholds = Field(
         default={},
         description="thresholds below which pods are evicted, such as memory.available<100Mi,nodefs.available<10%,"
         "pid.available<5%; none by default",
@@ -171,7 +155,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     workers: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=32, description="number of pods reconciled at once"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    log_level: LogLevel = Field(
         default="INFO", description="least level of log messages: DEBUG, INFO, WARNING or ERROR"
     )
     log_format: Literal["auto", "json", "console"] = Field(
@@ -224,115 +208,6 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     def is_fleet(self) -> bool:
         """Whether there may be several nodes; NODE_NAME is then the name of the fleet."""
         return self.nodes is not None or self.fleet is not None
-
-    @field_validator("fleet")
-    @classmethod
-    def _is_source(cls, value: str | None) -> str | None:
-        if value and value.startswith("configmap:") and not re.fullmatch(r"configmap:[^/:]+/[^/:]+", value):
-            raise ValueError("not a ConfigMap such as configmap:default/fleet")
-        return value
-
-    @field_validator("node_name")
-    @classmethod
-    def _is_subdomain(cls, value: str) -> str:
-        if not SUBDOMAIN.fullmatch(value):
-            raise ValueError(
-                "must be lower case letters, digits, '-' and '.', with a letter or digit at both ends"
-            )
-        return value
-
-    @field_validator("web_endpoint_url")
-    @classmethod
-    def _is_endpoint(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable or parts.query or parts.fragment:
-            raise ValueError("not a URL such as http://127.0.0.1:3000")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must not contain a user or password, which logs would show; use PROVIDER_TOKEN")
-        return value.rstrip("/")
-
-    @field_validator("provider_token")
-    @classmethod
-    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("must be printable ASCII without spaces")
-        return value
-
-    @field_validator("pod_ip", "kubelet_host")
-    @classmethod
-    def _is_ip(cls, value: str | None) -> str | None:
-        try:
-            return value and str(ipaddress.ip_address(value))
-        except ValueError:
-            raise ValueError("not an IP address") from None
-
-    @field_validator("metrics_addr")
-    @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
-        found = re.fullmatch(r"([^:\s]*|\[[0-9a-fA-F:]+\]):(\d{1,5})", value or ":0")
-        if not found or int(found[2]) > 65535:
-            raise ValueError("not an address such as :10255 or 127.0.0.1:10255")
-        return value
-
-    @field_validator("taint_key")
-    @classmethod
-    def _is_label_name(cls, value: str) -> str:
-        if not LABEL_NAME.fullmatch(value):
-            raise ValueError("not a key such as example.com/name")
-        return value
-
-    @field_validator("taint_value")
-    @classmethod
-    def _is_label_value(cls, value: str) -> str:
-        if not LABEL_VALUE.fullmatch(value):
-            raise ValueError("at most 63 letters, digits, '-', '_' and '.'")
-        return value
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _are_labels(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        labels = {}
-        for pair in filter(None, value.split(",")):
-            name, equals, text = pair.strip().partition("=")
-            if not (equals and LABEL_NAME.fullmatch(name) and LABEL_VALUE.fullmatch(text)):
-                raise ValueError("not labels such as zone=a,disk=ssd")
-            labels[name] = text
-        return labels
-
-    @field_validator("eviction_hard", mode="before")
-    @classmethod
-    def _are_thresholds(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        thresholds = {}
-        for pair in filter(None, value.split(",")):
-            signal, less_than, text = (part.strip() for part in pair.partition("<"))
-            if not less_than:
-                raise ValueError("not thresholds such as memory.available<100Mi,nodefs.available<10%")
-            if signal not in _EVICTION_SIGNALS:
-                raise ValueError(f"the signals are {', '.join(_EVICTION_SIGNALS)}")
-            if not _THRESHOLD.fullmatch(text):
-                raise ValueError(f"{signal}: not a quantity above 0, such as 100Mi, or a percentage up to 100%")
-            thresholds[signal] = text
-        return {signal: text for signal, text in thresholds.items() if text not in _NO_THRESHOLD}
-
-    @field_validator("kubelet_version")
-    @classmethod
-    def _is_version(cls, value: str) -> str:
-        if not _VERSION.fullmatch(value):
-            raise ValueError("not a version such as v1.36.0")
-        return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _is_level(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

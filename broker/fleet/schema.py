@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 from broker.kubernetes.quantity import check_quantity, check_resource, parse_quantity
 from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE
 from broker.node_spec import FLEET_LABEL
-from broker.settings import Seconds
+from broker.setting_types import Seconds
 from broker.yaml_document import field_error, parse_document
 
 MOST_NODES = 10_000
