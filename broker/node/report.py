@@ -17,7 +17,7 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.errors import ProviderError
 from broker.node.manifest import NodeReport, drop_invalid, node_addresses
-from broker.provider_answer import NodeDetails
+from broker.provider.answer import NodeDetails
 from broker.types import Object
 
 PERIOD = 10.0

@@ -21,7 +21,7 @@ from broker.errors import ProviderError
 from broker.pods.provider_state import ProviderStates
 from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderClient
-from broker.provider_answer import Changes
+from broker.provider.answer import Changes
 from broker.types import PodReference
 
 _WAIT = 50.0

@@ -35,7 +35,7 @@ from broker.kubelet.stats.schema import (
 from broker.kubernetes.objects import to_micro_time, to_time
 from broker.pods.pressure import DISK, MEMORY, PIDS, Available, NodeUsage, PodUsage
 from broker.provider import ProviderClient
-from broker.provider_answer import decode
+from broker.provider.answer import decode
 from broker.single_flight import SingleFlight
 
 _MAX_AGE = timedelta(seconds=1)

@@ -16,7 +16,7 @@ from broker.pods.status_source import StatusSource
 from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderClient
-from broker.provider_answer import Changes, DeletedPod, StatusChange
+from broker.provider.answer import Changes, DeletedPod, StatusChange
 from tests.pods import a_pod
 
 pytestmark = pytest.mark.looptime

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker import batch
 from broker.errors import ProviderRefused, ProviderUnavailable
-from broker.provider import ProviderClient
+from broker.provider import ProviderClient, batch
 from tests.pods import a_pod
 from tests.stub_provider import Reply, Request, StubProvider, Ways, providing
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import ProviderError, ProviderUnavailable
-from broker.provider_answer import NO_SUCH_PATH, Answer, decode, is_refusal, is_success
+from broker.provider.answer import NO_SUCH_PATH, Answer, decode, is_refusal, is_success
 
 _MOST_PODS = 250
 _MOST_BYTES = 1_000_000

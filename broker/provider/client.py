@@ -1,23 +1,19 @@
-"""HTTP client of a provider that implements the contract, in any language.
+"""Requests of the contract, and of its extensions.
 
 Only the status code of an answer to a write is used, and the outcomes of a batch: reason phrases, bodies and
 content types differ between providers.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from http import HTTPStatus
-from time import monotonic
 from typing import Any
 
-import aiohttp
 import msgspec
 
-from broker.batch import BatchSender
-from broker.errors import ProviderRefused, ProviderUnavailable
-from broker.provider_answer import (
+from broker.errors import ProviderUnavailable
+from broker.provider.answer import (
     NO_SUCH_PATH,
     NOT_NOW,
     Answer,
@@ -27,18 +23,16 @@ from broker.provider_answer import (
     decode,
     is_outage,
     is_success,
-    refusal,
 )
+from broker.provider.batch import BatchSender
+from broker.provider.connections import ProviderConnections
 from broker.single_flight import SingleFlight
-from broker.streaming.websocket import MAX_MESSAGE, V5, WebSocketProvider
+from broker.streaming.websocket import WebSocketProvider
 from broker.types import Object
 
 _BATCH, _VOLUMES = "batch", "podVolumes"
 _WITH_POD_STATUSES = ("podStatuses", "logs")
 """The extensions that a provider with `/podStatuses` has, where it has no `/extensions`."""
-# Servers close idle connections, some after five seconds. A client that closes earlier never writes to a closing
-# one.
-_IDLE = 3.0
 
 
 class ProviderClient:
@@ -62,11 +56,9 @@ class ProviderClient:
         timeout: float = 30,
         observe: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = ProviderConnections(url, token=token, timeout=timeout, observe=self._observed)
         self._timeout = timeout
         self._observe = observe
-        self._session: aiohttp.ClientSession | None = None
         self._extensions: Mapping[str, Any] | None = None
         self._extensions_read = SingleFlight(self._read_extensions)
         self._has_pod_statuses: bool | None = None
@@ -79,7 +71,7 @@ class ProviderClient:
 
     async def update(self, pod: Object) -> None:
         """Update a pod."""
-        check(await self._request("PUT", "/updatePod", body=msgspec.json.encode(pod)), sent=pod)
+        check(await self._http.request("PUT", "/updatePod", body=msgspec.json.encode(pod)), sent=pod)
 
     async def delete(self, pod: Object) -> bool:
         """Delete a pod, together with others where the provider has the extension `batch`.
@@ -113,7 +105,7 @@ class ProviderClient:
             return False
         metadata = {name: pod["metadata"][name] for name in ("namespace", "name", "uid")}
         body = msgspec.json.encode({"metadata": metadata, "volumes": volumes})
-        answer = await self._request("PUT", "/podVolumes", body=body)
+        answer = await self._http.request("PUT", "/podVolumes", body=body)
         if answer.status in NO_SUCH_PATH:
             self._forget(_VOLUMES)
             return False
@@ -178,7 +170,7 @@ class ProviderClient:
             None where the provider does not have `/podStatuses`, which is not among the contract's ten paths.
         """
         query = {"since": str(revision), "wait": f"{wait:g}"}
-        answer = await self._request("GET", "/podStatuses", query=query, timeout=self._timeout + wait)
+        answer = await self._http.request("GET", "/podStatuses", query=query, timeout=self._timeout + wait)
         changes = None
         if answer.status not in NO_SUCH_PATH:
             check(answer)
@@ -201,10 +193,9 @@ class ProviderClient:
             await self.statuses_since(0, wait=0)
         return bool(self._has_pod_statuses)
 
-    @asynccontextmanager
-    async def logs(
+    def logs(
         self, namespace: str, pod: str, container: str, **query: str
-    ) -> AsyncGenerator[AsyncIterator[bytes], None]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Read the log of a container in chunks, until the provider ends the answer.
 
         Args:
@@ -217,17 +208,7 @@ class ProviderClient:
             ProviderError: also while reading.
         """
         where = {"namespace": namespace, "podName": pod, "containerName": container, **query}
-        async with AsyncExitStack() as stack:
-            with _translated("GET /getContainerLogs"):
-                async with asyncio.timeout(self._timeout):
-                    response = await stack.enter_async_context(
-                        self._send(
-                            "GET", "/getContainerLogs", query=where, timeout=aiohttp.ClientTimeout(total=None)
-                        )
-                    )
-                    if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-                        check(Answer(response.status, "", await response.read()))
-            yield _chunks(response)
+        return self._http.read("/getContainerLogs", where)
 
     async def stream(self, path: str, query: Sequence[tuple[str, str]]) -> WebSocketProvider:
         """Open a WebSocket for a session.
@@ -240,33 +221,15 @@ class ProviderClient:
             ProviderRefused: the provider answers anything but an upgrade, with its status and message.
             ProviderUnavailable: no answer.
         """
-        began, status = monotonic(), 0
-        try:
-            with _translated(f"GET {path}"):
-                async with asyncio.timeout(self._timeout):
-                    ws = await self._connections.ws_connect(
-                        self._url + path,
-                        params=query,
-                        protocols=[V5],
-                        max_msg_size=MAX_MESSAGE,
-                        decode_text=False,
-                    )
-            status = HTTPStatus.SWITCHING_PROTOCOLS
-            return WebSocketProvider(ws)
-        except ProviderRefused as exc:
-            status = exc.code
-            raise
-        finally:
-            self._record(path, status, began)
+        return await self._http.connect(path, query)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        await self._http.close()
 
     async def _read_extensions(self) -> Mapping[str, Any]:
         """Read `/extensions`: name → version; empty where the provider has no such path."""
-        answer = await self._request("GET", "/extensions")
+        answer = await self._http.request("GET", "/extensions")
         if answer.status in NOT_NOW or is_outage(answer.status):
             check(answer)
         if is_success(answer.status):
@@ -276,7 +239,7 @@ class ProviderClient:
 
     def _batch_sender(self, method: str, path: str) -> BatchSender:
         async def send(path: str, body: bytes) -> Answer:
-            return await self._request(method, path, body=body)
+            return await self._http.request(method, path, body=body)
 
         return BatchSender(
             send,
@@ -291,14 +254,14 @@ class ProviderClient:
 
     async def _find(self, path: str, namespace: str, name: str) -> bytes | None:
         """Read an object of a pod; None for 404, and for a success with an empty body, as from some providers."""
-        answer = await self._request("GET", path, query={"namespace": namespace, "name": name})
+        answer = await self._http.request("GET", path, query={"namespace": namespace, "name": name})
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         check(answer)
         return answer.body if answer.body.strip() not in (b"", b"null") else None
 
     async def _get(self, path: str, node: str | None = None) -> bytes:
-        answer = await self._request("GET", path, query={"node": node} if node else None)
+        answer = await self._http.request("GET", path, query={"node": node} if node else None)
         check(answer)
         return answer.body
 
@@ -307,88 +270,10 @@ class ProviderClient:
         # Go encodes a nil slice as `null`.
         return decode(body, list[dict[str, Any]], path) if body.strip() != b"null" else []
 
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        timeout: float | None = None,
-    ) -> Answer:
-        limit = aiohttp.ClientTimeout(total=timeout or self._timeout)
-        began, status = monotonic(), 0
-        try:
-            with _translated(f"{method} {path}"):
-                async with self._send(method, path, query=query, body=body, timeout=limit) as response:
-                    # Read even for a write: a connection with an unread body cannot be reused.
-                    content, status = await response.read(), response.status
-                    return Answer(status, response.headers.get("Retry-After", ""), content)
-        finally:
-            self._record(path, status, began)
-
-    def _record(self, path: str, status: int, began: float) -> None:
+    def _observed(self, path: str, status: int, seconds: float) -> None:
         if status == 0 or is_outage(status):
             self._extensions = self._has_pod_statuses = None
-        self._observe(path, status, monotonic() - began)
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None,
-        body: bytes | None = None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._connections.request(
-            method,
-            self._url + path,
-            params=query,
-            data=body,
-            headers=None if body is None else {"Content-Type": "application/json"},
-            timeout=timeout,
-            allow_redirects=False,  # following a redirect would turn a POST into a GET
-        )
-
-    @property
-    def _connections(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
-            self._session = aiohttp.ClientSession(
-                connector=connector, headers=self._headers, middlewares=[_read_refused_upgrade]
-            )
-        return self._session
-
-
-@contextmanager
-def _translated(request: str) -> Iterator[None]:
-    """Raise timeouts and errors of the connection as :class:`ProviderUnavailable`."""
-    try:
-        yield
-    except TimeoutError as exc:
-        raise ProviderUnavailable(f"the provider does not answer {request} in time") from exc
-    except aiohttp.ClientResponseError as exc:  # its text has the URL, and so the command of an exec
-        message = exc.message.partition(":\n")[0]
-        raise ProviderUnavailable(f"the provider's answer to {request} is invalid: {message}") from exc
-    except aiohttp.ClientError as exc:
-        raise ProviderUnavailable(f"the provider is unreachable: {str(exc) or type(exc).__name__}") from exc
-
-
-async def _read_refused_upgrade(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Raise the refusal of an upgrade with its message: aiohttp's own error has none."""
-    response = await handler(request)
-    if "Upgrade" in request.headers and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
-        raise refusal(response.status, await response.read())
-    return response
-
-
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    with _translated("GET /getContainerLogs"):
-        async for chunk in response.content.iter_any():
-            yield chunk
+        self._observe(path, status, seconds)
 
 
 def _reference(pod: Object) -> Object:
