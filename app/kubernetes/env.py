@@ -10,38 +10,34 @@ from collections.abc import Iterator
 
 import msgspec
 
-from app.kubernetes.pod import Container
+from app.kubernetes.pod import ApiObject, Container
 
 CONFIG_ERROR = "CreateContainerConfigError"
 """The reason with which a container waits whose environment cannot be built."""
 
 
-class _Object(msgspec.Struct, rename="camel", frozen=True):
-    pass
-
-
-class _Reference(_Object, frozen=True):
+class _Reference(ApiObject, frozen=True):
     """A reference to an object of the pod's namespace, or to a key of it."""
 
     name: str = ""
     optional: bool | None = None
 
 
-class _EnvFromSource(_Object, frozen=True):
+class _EnvFromSource(ApiObject, frozen=True):
     config_map_ref: _Reference | None = None
     secret_ref: _Reference | None = None
 
 
-class _EnvVarSource(_Object, frozen=True):
+class _EnvVarSource(ApiObject, frozen=True):
     config_map_key_ref: _Reference | None = None
     secret_key_ref: _Reference | None = None
 
 
-class _EnvVar(_Object, frozen=True):
+class _EnvVar(ApiObject, frozen=True):
     value_from: _EnvVarSource | None = None
 
 
-class _Environment(_Object, frozen=True):
+class _Environment(ApiObject, frozen=True):
     env: list[_EnvVar] | None = None
     env_from: list[_EnvFromSource] | None = None
 

@@ -20,21 +20,21 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """A number of seconds or repetitions: a Kubernetes `int32` that is not negative."""
 
 
-class _Object(msgspec.Struct, rename="camel", frozen=True):
+class ApiObject(msgspec.Struct, rename="camel", frozen=True):
     """An object within a Pod. Optional fields can be null: Go clients send `null` for empty lists and maps."""
 
 
-class ResourceRequirements(_Object, frozen=True):
+class ResourceRequirements(ApiObject, frozen=True):
     requests: Resources | None = None
     limits: Resources | None = None
 
 
-class ContainerPort(_Object, frozen=True):
+class ContainerPort(ApiObject, frozen=True):
     container_port: int
     protocol: str | None = None
 
 
-class Probe(_Object, frozen=True):
+class Probe(ApiObject, frozen=True):
     initial_delay_seconds: Count | None = None
     period_seconds: Count | None = None
     success_threshold: Count | None = None
@@ -42,26 +42,26 @@ class Probe(_Object, frozen=True):
     termination_grace_period_seconds: Count | None = None
 
 
-class ContainerRestartRuleOnExitCodes(_Object, frozen=True):
+class ContainerRestartRuleOnExitCodes(ApiObject, frozen=True):
     operator: str
     values: list[int] | None = None
 
 
-class ContainerRestartRule(_Object, frozen=True):
+class ContainerRestartRule(ApiObject, frozen=True):
     action: str
     exit_codes: ContainerRestartRuleOnExitCodes | None = None
 
 
-class ContainerResizePolicy(_Object, frozen=True):
+class ContainerResizePolicy(ApiObject, frozen=True):
     resource_name: str
     restart_policy: str
 
 
-class SleepAction(_Object, frozen=True):
+class SleepAction(ApiObject, frozen=True):
     seconds: Count
 
 
-class LifecycleHandler(_Object, frozen=True):
+class LifecycleHandler(ApiObject, frozen=True):
     exec: Any = None
     http_get: Any = None
     sleep: SleepAction | None = None
@@ -77,12 +77,12 @@ class LifecycleHandler(_Object, frozen=True):
         return self.sleep.seconds if self.sleep else 0
 
 
-class Lifecycle(_Object, frozen=True):
+class Lifecycle(ApiObject, frozen=True):
     post_start: LifecycleHandler | None = None
     pre_stop: LifecycleHandler | None = None
 
 
-class Container(_Object, frozen=True):
+class Container(ApiObject, frozen=True):
     """`env` and `env_from` are not validated; :mod:`app.kubernetes.env` reads them."""
 
     name: str
@@ -102,11 +102,11 @@ class Container(_Object, frozen=True):
     lifecycle: Lifecycle | None = None
 
 
-class PodReadinessGate(_Object, frozen=True):
+class PodReadinessGate(ApiObject, frozen=True):
     condition_type: str
 
 
-class PodSpec(_Object, frozen=True):
+class PodSpec(ApiObject, frozen=True):
     containers: list[Container]
     init_containers: list[Container] | None = None
     ephemeral_containers: list[Container] | None = None
@@ -131,14 +131,14 @@ class PodSpec(_Object, frozen=True):
         return [*self.containers, *(self.init_containers or ()), *(self.ephemeral_containers or ())]
 
 
-class OwnerReference(_Object, frozen=True):
+class OwnerReference(ApiObject, frozen=True):
     kind: str | None = None
     name: str | None = None
     uid: str | None = None
     controller: bool | None = None
 
 
-class ObjectMeta(_Object, frozen=True):
+class ObjectMeta(ApiObject, frozen=True):
     namespace: str
     name: str
     uid: str | None = None
@@ -163,7 +163,7 @@ class ObjectMeta(_Object, frozen=True):
         return f"{self.name}_{self.namespace}({self.uid or ''})"
 
 
-class Pod(_Object, frozen=True):
+class Pod(ApiObject, frozen=True):
     """The fields of a Pod that this provider reads."""
 
     metadata: ObjectMeta
@@ -171,7 +171,7 @@ class Pod(_Object, frozen=True):
     kind: str | None = None
 
 
-class PodReference(_Object, frozen=True):
+class PodReference(ApiObject, frozen=True):
     """The pod of a request: its name and UID, its node if that is known, and the grace period of a deletion."""
 
     namespace: str
@@ -181,7 +181,7 @@ class PodReference(_Object, frozen=True):
     node_name: str | None = None
 
 
-class _ReferencedPod(_Object, frozen=True):
+class _ReferencedPod(ApiObject, frozen=True):
     metadata: PodReference
     kind: str | None = None
     spec: Any = None

@@ -8,18 +8,21 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import PodReference, check_metadata, parse_reference, validation_error, with_node
+from app.kubernetes.pod import (
+    ApiObject,
+    PodReference,
+    check_metadata,
+    parse_reference,
+    validation_error,
+    with_node,
+)
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LONGEST_PATH = 4095
 _LONGEST_PART = 255
 
 
-class _Object(msgspec.Struct, rename="camel", frozen=True):
-    pass
-
-
-class VolumeSource(_Object, frozen=True):
+class VolumeSource(ApiObject, frozen=True):
     """An object from which files of a volume are.
 
     Attributes:
@@ -32,7 +35,7 @@ class VolumeSource(_Object, frozen=True):
     resource_version: Annotated[str, msgspec.Meta(max_length=253)] | None = None
 
 
-class VolumeFile(_Object, frozen=True):
+class VolumeFile(ApiObject, frozen=True):
     """A file of a volume. Its content may be secret, and is not in its `repr`.
 
     Attributes:
@@ -49,7 +52,7 @@ class VolumeFile(_Object, frozen=True):
         return f"VolumeFile({self.path!r}, {self.mode:o}, {len(self.data)} bytes)"
 
 
-class Volume(_Object, frozen=True):
+class Volume(ApiObject, frozen=True):
     """All files of a volume of a pod.
 
     Attributes:
@@ -70,7 +73,7 @@ class Volume(_Object, frozen=True):
         return sum(len(file.data) for file in self.files)
 
 
-class _Body(_Object, frozen=True):
+class _Body(ApiObject, frozen=True):
     metadata: PodReference
     volumes: list[Volume]
     kind: str | None = None

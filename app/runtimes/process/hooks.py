@@ -5,28 +5,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from app.kubernetes.pod import ApiObject, ContainerPort, Lifecycle, LifecycleHandler
 from app.runtimes.base import Placement
 from app.runtimes.process.shim import http_get
 
 _PYTHON = (sys.executable, "-s", "-P", "-X", "utf8")
 
 
-class _Object(msgspec.Struct, rename="camel", frozen=True):
-    pass
-
-
-class _ExecAction(_Object, frozen=True):
+class _ExecAction(ApiObject, frozen=True):
     command: list[str] | None = None
 
 
-class _HttpHeader(_Object, frozen=True):
+class _HttpHeader(ApiObject, frozen=True):
     name: str
     value: str | None = None
 
 
-class _HttpGetAction(_Object, frozen=True):
+class _HttpGetAction(ApiObject, frozen=True):
     port: int | str
     host: str | None = None
     path: str | None = None
@@ -34,29 +29,23 @@ class _HttpGetAction(_Object, frozen=True):
     http_headers: list[_HttpHeader] | None = None
 
 
-class _SleepAction(_Object, frozen=True):
-    seconds: int
-
-
-class Hook(_Object, frozen=True):
+class Hook(LifecycleHandler, frozen=True):
     """A lifecycle handler; `tcpSocket` is not one of Kubernetes' hooks and fails."""
 
     exec: _ExecAction | None = None
     http_get: _HttpGetAction | None = None
-    sleep: _SleepAction | None = None
 
 
-class Lifecycle(_Object, frozen=True):
+class Hooks(Lifecycle, frozen=True):
     """The hooks of a container."""
 
     post_start: Hook | None = None
     pre_stop: Hook | None = None
 
 
-class Port(_Object, frozen=True):
+class Port(ContainerPort, frozen=True):
     """A port of a container, to which a hook can refer by name."""
 
-    container_port: int
     name: str | None = None
 
 

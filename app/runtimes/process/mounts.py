@@ -10,6 +10,7 @@ import msgspec
 
 from app.core.errors import InvalidRequest
 from app.core.quantity import parse_quantity
+from app.kubernetes.pod import ApiObject
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """In every pod, whether it wants it or not; a client that resolves no volumes does not send it."""
@@ -20,11 +21,7 @@ HostPathType = Literal[
 ]
 
 
-class _Object(msgspec.Struct, rename="camel", frozen=True):
-    pass
-
-
-class VolumeMount(_Object, frozen=True):
+class VolumeMount(ApiObject, frozen=True):
     """A volume as a container sees it."""
 
     name: str
@@ -41,17 +38,17 @@ class VolumeMount(_Object, frozen=True):
         return posixpath.normpath("/" + self.mount_path.lstrip("/"))
 
 
-class _HostPath(_Object, frozen=True):
+class _HostPath(ApiObject, frozen=True):
     path: str
     type: HostPathType | None = None
 
 
-class _EmptyDir(_Object, frozen=True):
+class _EmptyDir(ApiObject, frozen=True):
     medium: str | None = None
     size_limit: str | int | None = None
 
 
-class VolumeSpec(_Object, frozen=True):
+class VolumeSpec(ApiObject, frozen=True):
     """A volume of a pod; one of another kind than these has none of the fields."""
 
     name: str

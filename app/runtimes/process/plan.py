@@ -15,9 +15,9 @@ import msgspec
 from app.core.errors import InvalidRequest
 from app.kubernetes.container_status import initial_waiting_reason
 from app.kubernetes.env import missing_object
-from app.kubernetes.pod import Manifest
+from app.kubernetes.pod import ApiObject, ContainerRestartRule, Manifest
 from app.runtimes.base import Placement
-from app.runtimes.process.hooks import Lifecycle, Port, hook_command
+from app.runtimes.process.hooks import Hooks, Port, hook_command
 from app.runtimes.process.mounts import VolumeMount, VolumeSpec, check_mount, describe_mounts, describe_volumes
 
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
@@ -26,21 +26,17 @@ _SHELL = "/bin/sh"
 """The command of an ephemeral container without one: images for debugging have a shell as their entry point."""
 
 
-class _Object(msgspec.Struct, rename="camel", frozen=True):
-    pass
-
-
-class _SecurityContext(_Object, frozen=True):
+class _SecurityContext(ApiObject, frozen=True):
     run_as_user: int | None = None
     run_as_non_root: bool | None = None
     fs_group: int | None = None
 
 
-class _FieldRef(_Object, frozen=True):
+class _FieldRef(ApiObject, frozen=True):
     field_path: str
 
 
-class _ValueFrom(_Object, frozen=True):
+class _ValueFrom(ApiObject, frozen=True):
     field_ref: _FieldRef | None = None
     config_map_key_ref: Any = None
     secret_key_ref: Any = None
@@ -51,23 +47,13 @@ class _ValueFrom(_Object, frozen=True):
         return self.config_map_key_ref is not None or self.secret_key_ref is not None
 
 
-class _EnvVar(_Object, frozen=True):
+class _EnvVar(ApiObject, frozen=True):
     name: str
     value: str | None = None
     value_from: _ValueFrom | None = None
 
 
-class _ExitCodes(_Object, frozen=True):
-    operator: str
-    values: list[int] | None = None
-
-
-class _RestartRule(_Object, frozen=True):
-    action: str
-    exit_codes: _ExitCodes | None = None
-
-
-class ContainerSpec(_Object, frozen=True):
+class ContainerSpec(ApiObject, frozen=True):
     """The fields of a Container that a process needs."""
 
     name: str
@@ -76,11 +62,11 @@ class ContainerSpec(_Object, frozen=True):
     working_dir: str | None = None
     env: list[_EnvVar] | None = None
     restart_policy: Literal["Always", "OnFailure", "Never"] | None = None
-    restart_policy_rules: list[_RestartRule] | None = None
+    restart_policy_rules: list[ContainerRestartRule] | None = None
     volume_mounts: list[VolumeMount] | None = None
     volume_devices: list[msgspec.Raw] | None = None
     security_context: _SecurityContext | None = None
-    lifecycle: Lifecycle | None = None
+    lifecycle: Hooks | None = None
     ports: list[Port] | None = None
     stdin: bool = False
     stdin_once: bool = False
@@ -92,7 +78,7 @@ class ContainerSpec(_Object, frozen=True):
         return self.volume_mounts or []
 
 
-class Spec(_Object, frozen=True):
+class Spec(ApiObject, frozen=True):
     """The fields of a PodSpec that processes need."""
 
     containers: list[ContainerSpec]
@@ -123,7 +109,7 @@ class Spec(_Object, frozen=True):
         return self.fixed() == before.fixed() and ephemeral[1][: len(ephemeral[0])] == ephemeral[0]
 
 
-class _Pod(_Object, frozen=True):
+class _Pod(ApiObject, frozen=True):
     spec: Spec
 
 
@@ -296,7 +282,7 @@ def _env(container: ContainerSpec, placement: Placement) -> dict[str, str]:
 
 
 def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
-    lifecycle, ports = container.lifecycle or Lifecycle(), container.ports or []
+    lifecycle, ports = container.lifecycle or Hooks(), container.ports or []
     return {
         "post_start": hook_command(lifecycle.post_start, ports, placement),
         "pre_stop": hook_command(lifecycle.pre_stop, ports, placement),
