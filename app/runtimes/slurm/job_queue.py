@@ -6,6 +6,7 @@ the pod instance, its time of acceptance in microseconds. The user that the job 
 may give a job any name.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -134,14 +135,14 @@ class JobQueue:
             directory / ".queue.json", lambda: run(command), parse_queue, max_age=max_age
         )
 
-    def read(self, *, after: float = 0.0) -> Answer[Queue]:
-        """Return the queue as it was after a time, in seconds since 1970.
+    def read(self, *, is_fresh: bool = False) -> Answer[Queue]:
+        """Return the queue as it was a short time ago, or, if it is to be fresh, after this call.
 
         Raises:
             SlurmError: the controller does not answer.
         """
         with as_provider():
-            return self._answer.get(after=after)
+            return self._answer.get(after=time.time() if is_fresh else 0.0)
 
     def cancel(self, job: Job, *, only_pending: bool = False) -> None:
         """Cancel a job: Slurm removes it from the queue, or sends SIGTERM and, after `KillWait`, SIGKILL.

@@ -1,7 +1,7 @@
 """Reconcile one pod and its job by what Slurm, the files of the shim and the last status of the pod say."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +94,7 @@ class JobContext(NamedTuple):
             user=user,
         )
 
-    def stop(self, pod: AcceptedPod, directory: JobDirectory, job: Job) -> None:
+    def stop(self, pod: AcceptedPod, directory: JobDirectory, job: Job, *, now: datetime) -> None:
         """End the job of a pod: remove it from the queue; signal its shim; cancel it after the grace period.
 
         A shim keeps a deadline by itself, and learns of a deletion by a signal.
@@ -105,7 +105,7 @@ class JobContext(NamedTuple):
         stop = directory.stop
         if stop is None or job.meaning.stage in ("ending", "ended") or not directory.is_due(_SIGNAL_SECONDS):
             return
-        is_late = datetime.now(UTC).timestamp() > stop.at / 1e6 + stop.grace + _LATE_SECONDS
+        is_late = now.timestamp() > stop.at / 1e6 + stop.grace + _LATE_SECONDS
         if job.meaning.stage == "queued":
             self.queue.cancel(job, only_pending=True)
         elif is_late:
@@ -226,7 +226,7 @@ class Reconciler:
         if job is None:
             return self._submit(queue) if self._is_absent(queue) else ReconcileResult([])
         if self._is_stopped:
-            self._context.stop(self._pod, self._directory, job)
+            self._context.stop(self._pod, self._directory, job, now=self._now)
         elif self._has_missed_update and self._directory.is_due(_SIGNAL_SECONDS):
             self._directory.write_plan(self._context.plan(self._pod, self._directory))
             self._context.wake(job)
@@ -252,7 +252,7 @@ class Reconciler:
         if submission is None:
             return True
         if not submission.is_answered:
-            queue = self._context.queue.read(after=datetime.now(UTC).timestamp())
+            queue = self._context.queue.read(is_fresh=True)
         return queue.asked_at > submission.at and find_job(self._directory, queue) is None
 
     def _submit(self, queue: Answer[Queue]) -> ReconcileResult:

@@ -126,7 +126,7 @@ class SlurmRuntime(ProcessRuntime):
             directory.write_plan(self._plan(pod, directory))
         job = find_job(directory, self._context.queue.read())
         if job and pod.deletion_requested_at:
-            self._context.stop(pod, directory, job)
+            self._context.stop(pod, directory, job, now=datetime.now(UTC))
         elif job and job.meaning.stage == "running":
             self._context.wake(job)
 
