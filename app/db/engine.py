@@ -27,32 +27,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core import metrics
-from app.core.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, DiskFull
+from app.core.errors import DatabaseUnavailable, DatabaseUnusable
 from app.db.changes import ChangeSignal, closed_after_writing, notified
+from app.db.driver_errors import is_missing_table, translate
 from app.db.kept_reader import KeptReader
 from app.db.sqlite_file import wal_pragmas
 from app.db.statement import execute
 
 BUSY_TIMEOUT_SECONDS = 5
 """Seconds that a statement waits for a lock, on both databases."""
-
-_SQLITE_PROBLEMS: dict[int, tuple[type[DatabaseUnavailable], str]] = {
-    sqlite3.SQLITE_BUSY: (DatabaseUnavailable, "the database is locked by another process"),
-    sqlite3.SQLITE_LOCKED: (DatabaseUnavailable, "the database is locked"),
-    sqlite3.SQLITE_FULL: (DiskFull, "the disk of the database is full"),
-    sqlite3.SQLITE_IOERR: (DatabaseUnavailable, "the disk of the database has an I/O error"),
-    sqlite3.SQLITE_READONLY: (DatabaseUnusable, "the database is read-only"),
-    sqlite3.SQLITE_CANTOPEN: (DatabaseUnusable, "the database file cannot be opened"),
-    sqlite3.SQLITE_CORRUPT: (DatabaseUnusable, "the database file is damaged"),
-    sqlite3.SQLITE_NOTADB: (DatabaseUnusable, "the database file is not an SQLite database"),
-}
-# By SQLSTATE. The driver, with copies of libpq and OpenSSL, is imported with the engine of a PostgreSQL URL only.
-_POSTGRESQL_PROBLEMS: dict[str, tuple[type[DatabaseUnavailable], str]] = {
-    "25006": (DatabaseUnavailable, "the database is read-only"),
-    "53100": (DiskFull, "the disk of the database is full"),
-    "55P03": (DatabaseUnavailable, "the database is locked by another process"),
-}
-_UNDEFINED_TABLE = "42P01"
 
 _LOCK_POLL_SECONDS = 0.0002  # between two attempts to lock the file; a write takes about three times as long
 
@@ -234,28 +217,10 @@ class Database:
         except PoolTimeout as exc:
             raise DatabaseUnavailable("all connections to the database are in use") from exc
         except (DBAPIError, self._driver.Error) as exc:
-            cause = exc.orig if isinstance(exc, DBAPIError) else exc
-            problem = self._problem(cause)
-            if problem is None:
-                raise DatabaseFault(f"the database refused a statement: {_describe(cause)}") from None
+            problem = translate(exc.orig if isinstance(exc, DBAPIError) else exc, self._driver)
             if isinstance(problem, DatabaseUnusable):
                 self.dispose()  # a connection that was opened read-only stays read-only
             raise problem from None
-
-    def _problem(self, exc: BaseException | None) -> DatabaseUnavailable | None:
-        """Return the error for a fault of the database; None if the statement is at fault."""
-        if isinstance(exc, sqlite3.Error):
-            # The low byte is the primary result code; the other bytes are details.
-            error, message = _SQLITE_PROBLEMS.get(getattr(exc, "sqlite_errorcode", 0) & 0xFF, (None, ""))
-        else:
-            error, message = _POSTGRESQL_PROBLEMS.get(_sqlstate(exc) or "", (None, ""))
-        if error:
-            return error(message)
-        if not self.is_sqlite and isinstance(exc, (self._driver.OperationalError, self._driver.InterfaceError)):
-            # Keep the reason, such as a missing role or database: it shows what is wrong with DATABASE_URL.
-            _, fatal, reason = str(exc).partition("FATAL:")
-            return DatabaseUnavailable("the database does not answer" + (f": {reason.strip()}" if fatal else ""))
-        return None
 
     @contextmanager
     def _write_lock(self) -> Iterator[None]:
@@ -365,22 +330,10 @@ def _revision(dbapi_connection: Any) -> str | None:
         cursor.execute("SELECT version_num FROM alembic_version")
         row = cursor.fetchone()
     except Exception as exc:
-        if "no such table" in str(exc) or _sqlstate(exc) == _UNDEFINED_TABLE:
+        if is_missing_table(exc):
             return None
         raise
     finally:
         cursor.close()
         dbapi_connection.rollback()
     return row[0] if row else None
-
-
-def _sqlstate(exc: BaseException | None) -> str | None:
-    """Return the error code of PostgreSQL; None where it has sent none."""
-    return getattr(exc, "sqlstate", None)
-
-
-def _describe(exc: BaseException | None) -> str:
-    diagnosis = getattr(
-        exc, "diag", None
-    )  # PostgreSQL's message without its details, which have values of the row
-    return f"{type(exc).__name__}: {exc if diagnosis is None else diagnosis.message_primary}"
