@@ -66,12 +66,12 @@ def _provider() -> Iterator[tuple[str, ...]]:
 def _broker() -> Iterator[tuple[str, ...]]:
     for name, field in BrokerSettings.model_fields.items():
         lone = "" if name == "provider_token" else _code(flag(name))
-        default = "" if field.is_required() or field.default_factory else _told(field.default)
+        default = "" if field.is_required() or field.default_factory else _formatted(field.default)
         required = " (required)" if field.is_required() else ""
         yield lone, _code(variable(name)), _code(default), f"{field.description}{required}"
 
 
-def _told(default: object) -> str:
+def _formatted(default: object) -> str:
     match default:
         case None | {}:
             return ""

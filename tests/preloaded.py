@@ -60,7 +60,7 @@ class Program:
         self, program: str, *arguments: str, cwd: Path, environment: Mapping[str, str], streams: Streams
     ) -> None:
         request = {"program": program, "arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
-        self._told, theirs = socket.socketpair()
+        self._reports, theirs = socket.socketpair()
         with theirs, _one_at_a_time:
             socket.send_fds(_server(), [json.dumps(request).encode()], [theirs.fileno(), *streams])
         self.pid = self._receive()
@@ -87,13 +87,13 @@ class Program:
             os.kill(self.pid, number)
 
     def _end_within(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
+        if self.returncode is None and select.select([self._reports], [], [], timeout)[0]:
             self.returncode = self._receive()
-            self._told.close()
+            self._reports.close()
         return self.returncode
 
     def _receive(self) -> int:
-        number: int = _INTEGER.unpack(self._told.recv(_INTEGER.size, socket.MSG_WAITALL))[0]
+        number: int = _INTEGER.unpack(self._reports.recv(_INTEGER.size, socket.MSG_WAITALL))[0]
         return number
 
 
@@ -149,23 +149,23 @@ def main(requests: socket.socket) -> None:
             os.close(descriptor)
     requests.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _fork_and_tell(*descriptors)
+    _fork_and_report(*descriptors)
     _run(**json.loads(request))
 
 
-def _fork_and_tell(told: int, *streams: int) -> None:
+def _fork_and_report(reports: int, *streams: int) -> None:
     """Return in a child with these standard streams; tell its process ID, and at its end its exit status."""
     pid = os.fork()
     if pid == 0:
-        os.close(told)
+        os.close(reports)
         os.setsid()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
     for stream in streams:
         os.close(stream)
     if pid != 0:
-        os.write(told, _INTEGER.pack(pid))
-        os.write(told, _INTEGER.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+        os.write(reports, _INTEGER.pack(pid))
+        os.write(reports, _INTEGER.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
         os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The prose: no phrase that the vocabulary of CONTRIBUTING replaces; docstrings that start with a plain verb."""
+"""Prose and names: the words of the vocabulary of CONTRIBUTING; docstrings that start with a plain verb."""
 
 import ast
 import re
@@ -129,6 +129,25 @@ OPENERS = {
 VOCABULARY = re.compile(r"^## vocabulary$.*?^## ", re.MULTILINE | re.DOTALL)
 """The section of CONTRIBUTING that lists words not to use."""
 
+NAMES = {
+    "course": "timeline",
+    "courses": "timelines",
+    "facts": "(name the fields)",
+    "life": "lifetime, timeline",
+    "lives": "timelines",
+    "look": "read, poll",
+    "looked": "read, polled",
+    "looks": "reads",
+    "question": "request, query, report",
+    "questions": "requests, queries, reports",
+    "seam": "runtime",
+    "steering": "annotations",
+    "tell": "report",
+    "told": "reported",
+    "trail": "audit_log",
+}
+"""A word of an identifier, in lower case, and what to write instead."""
+
 FOLDERS = ("app", "benchmarks", "broker", "conformance", "docs", "helm", "migrations", "tests", "vkweb")
 SCANNED = [
     *ROOT.glob("*.md"),
@@ -136,17 +155,7 @@ SCANNED = [
     ROOT / "Dockerfile",
     *(
         path
-        for folder in (
-            "app",
-            "benchmarks",
-            "broker",
-            "conformance",
-            "docs",
-            "helm",
-            "migrations",
-            "tests",
-            "vkweb",
-        )
+        for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*"))
         if path.suffix in {".md", ".py", ".html", ".yaml", ".tpl", ".txt", ".json"}
         and path != Path(__file__)
@@ -168,6 +177,25 @@ def findings(paths: Iterable[Path]) -> Iterator[str]:
                 yield f'{path.relative_to(ROOT)}:{line}: "{phrase}"; write: {PLAIN[phrase]}'
         if path.suffix == ".py":
             yield from openers(path)
+            yield from names(path)
+
+
+def names(path: Path) -> Iterator[str]:
+    """Yield a line for each name that a module gives and that has a banned word, with its replacement."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case (
+                ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name)
+            ):
+                pass
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                if name.startswith("test_"):  # a sentence
+                    continue
+            case _:
+                continue
+        for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name):
+            if plain := NAMES.get(word.lower()):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}: {name}; write: {plain}"
 
 
 def openers(path: Path) -> Iterator[str]:
@@ -188,7 +216,7 @@ def pattern(phrase: str) -> re.Pattern[str]:
 
 
 @pytest.mark.parametrize("path", SCANNED, ids=lambda path: str(path.relative_to(ROOT)))
-def test_prose_has_no_banned_phrase(path: Path) -> None:
+def test_prose_and_names_have_no_banned_phrase(path: Path) -> None:
     found = list(findings([path]))
     assert not found, "\n".join(found)
 

@@ -256,7 +256,7 @@ def _row(pod: PodSnapshot, time: datetime, *, wide: bool) -> tuple[object, ...]:
 
 def _show(pod: PodRecord, interval: StatusInterval, time: datetime) -> None:
     age = format_age(time - interval.since)
-    facts = {
+    fields = {
         "Pod": f"{pod.namespace}/{pod.name}",
         "UID": pod.uid,
         "Status": f"{summary(interval, at=time)}, since {rfc3339(interval.since)} ({age})",
@@ -266,8 +266,8 @@ def _show(pod: PodRecord, interval: StatusInterval, time: datetime) -> None:
         "Updated": pod.updated_at,
         "Deleted": pod.history.deleted_at,
     }
-    width = max(map(len, facts)) + 1
-    for name, value in facts.items():
+    width = max(map(len, fields)) + 1
+    for name, value in fields.items():
         if value is not None:
             shown = rfc3339(value) if isinstance(value, datetime) else printable(str(value))
             click.echo(f"{name + ':':<{width}} {shown}")

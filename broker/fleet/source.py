@@ -71,17 +71,17 @@ class FleetFileSource(FleetSource):
         and have fewer pools.
         """
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hangup.set)
-        looked = handled = self._text
+        seen = handled = self._text
         while True:
             is_asked = await self._wait()
             try:
                 text = await self._read()
             except ConfigurationError as exc:
-                if is_asked or looked is not None:
+                if is_asked or seen is not None:
                     log.error("fleet not changed: the file cannot be read", error=str(exc))
-                looked = None
+                seen = None
                 continue
-            is_settled, looked = text == looked, text
+            is_settled, seen = text == seen, text
             if is_asked or (is_settled and text != handled):
                 handled = text
                 self._apply(text, apply)

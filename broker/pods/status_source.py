@@ -28,7 +28,7 @@ _WAIT = 50.0
 """Seconds for which the provider may hold a long poll open."""
 _BATCH = 0.02
 """Seconds between an answer and the next long poll, so that simultaneous changes arrive in one answer."""
-_LOOK_BACK = 10_000
+_RECENT_REVISIONS = 10_000
 """Number of revisions before a complete answer among which pods that have left are looked for."""
 _CONCURRENT_POLLS = 8
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.1, 5.0
@@ -67,7 +67,7 @@ class StatusSource:
         self._interval = interval
         self._revision: int | str = 0
         self._has_answered = False
-        self._has_looked_back = False
+        self._has_read_deletions = False
 
     async def run(self) -> None:
         """Follow statuses, until cancelled."""
@@ -91,9 +91,9 @@ class StatusSource:
         return self._has_answered
 
     @property
-    def has_looked_back(self) -> bool:
+    def has_read_deletions(self) -> bool:
         """Whether the last statuses of pods that left before this process started have been looked for."""
-        return self._has_looked_back
+        return self._has_read_deletions
 
     async def poll(self, key: str, uid: str) -> Poll:
         """Read the status of one pod and record it.
@@ -117,7 +117,7 @@ class StatusSource:
         self._has_answered = changes is not None
         if changes is None:
             self._revision = 0
-            self._has_looked_back = True
+            self._has_read_deletions = True
             await self._poll_all()
             return self._interval
         if _has_restarted(changes, self._revision):
@@ -125,7 +125,7 @@ class StatusSource:
             return 0
         reported = {change.uid for change in changes.statuses}
         if self._revision == 0:
-            await self._look_back(changes.revision, reported)
+            await self._read_deletions(changes.revision, reported)
         has_advanced, self._revision = changes.revision != self._revision, changes.revision
         self._record(changes)
         for key, uid in expected:
@@ -134,13 +134,13 @@ class StatusSource:
         quick = had_answered and asyncio.get_running_loop().time() - started < 1
         return _BATCH if has_advanced or not quick else 1
 
-    async def _look_back(self, revision: int | str, reported: Collection[str]) -> None:
+    async def _read_deletions(self, revision: int | str, reported: Collection[str]) -> None:
         """Read the last statuses of pods that have left: a complete answer has no such pods."""
         if isinstance(revision, int) and revision > 1 and self._states.any_left_unseen(reported):
-            changes = await self._provider.statuses_since(max(revision - _LOOK_BACK, 1), wait=0)
+            changes = await self._provider.statuses_since(max(revision - _RECENT_REVISIONS, 1), wait=0)
             if changes:
                 self._record(changes)
-        self._has_looked_back = True
+        self._has_read_deletions = True
 
     def _record(self, changes: Changes) -> None:
         for change in changes.statuses:

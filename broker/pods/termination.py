@@ -68,7 +68,7 @@ class PodTermination:
         termination = state.termination(uid, grace)
         if termination is None:
             if state.pod is None and not state.is_terminating(uid):
-                return None if self._statuses.has_looked_back else _POLL_INTERVAL
+                return None if self._statuses.has_read_deletions else _POLL_INTERVAL
             termination = await self._begin(pod, state, Termination(uid, grace))
         now = asyncio.get_running_loop().time()
         if await self._has_ended(key(pod), state, termination, now):

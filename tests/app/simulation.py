@@ -161,11 +161,11 @@ def transitions_on_update(
     ).transitions
 
 
-def annotated(pod: dict[str, Any] | None = None, **steering: str) -> dict[str, Any]:
+def annotated(pod: dict[str, Any] | None = None, **overrides: str) -> dict[str, Any]:
     """Return a pod with annotations: `run_for="5s"` applies to the pod, `run_for__web="5s"` to one container."""
     pod = pod or a_pod(uid=UID)
     annotations = dict(pod["metadata"].get("annotations") or {})
-    for key, value in steering.items():
+    for key, value in overrides.items():
         name, _, of = key.replace("_", "-").partition("--")
         annotations[f"{name}.{DOMAIN}/{of}" if of else f"{DOMAIN}/{name}"] = value
     return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}

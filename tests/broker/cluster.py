@@ -95,14 +95,14 @@ class Corner:
 
         return await self.until(found)
 
-    async def until(self, question: Callable[[], Awaitable[T | None]], *, seconds: float = 60) -> T:
+    async def until(self, condition: Callable[[], Awaitable[T | None]], *, seconds: float = 60) -> T:
         """Wait until the result is true; return it."""
         try:
             async with asyncio.timeout(seconds):
-                while not (answer := await question()):
+                while not (answer := await condition()):
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise AssertionError(f"not within {seconds:g} s: {question.__qualname__}") from None
+            raise AssertionError(f"not within {seconds:g} s: {condition.__qualname__}") from None
         return answer
 
     async def _in_condition(self, path: str, status: str) -> Object | None:

@@ -49,10 +49,10 @@ async def test_it_waits_for_the_node(api: ApiServer, authority: Authority, tmp_p
 
 async def test_it_prints_why_a_node_is_not_ready(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
     put_node(api, "False")
-    told = "node edge: ProviderFailed: it does not answer\n"
-    assert await run(api, authority, tmp_path, attempts=1) == (1, told)
+    message = "node edge: ProviderFailed: it does not answer\n"
+    assert await run(api, authority, tmp_path, attempts=1) == (1, message)
 
 
 async def test_it_prints_that_a_node_is_missing(api: ApiServer, authority: Authority, tmp_path: Path) -> None:
-    code, told = await run(api, authority, tmp_path, attempts=1)
-    assert (code, "404" in told) == (1, True)
+    code, message = await run(api, authority, tmp_path, attempts=1)
+    assert (code, "404" in message) == (1, True)

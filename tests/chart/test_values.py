@@ -121,9 +121,9 @@ def with_value(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def test_schema_and_comments_describe_every_value_alike() -> None:
-    told = dict(described(SCHEMA))
-    told.pop("global")
-    assert dict(commented()) == told
+    message = dict(described(SCHEMA))
+    message.pop("global")
+    assert dict(commented()) == message
 
 
 def test_every_value_is_in_the_table() -> None:
@@ -171,7 +171,7 @@ def test_the_schema_is_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"replica": 2}, "'replica' not allowed"),
         ({"node": {"nmae": "edge"}}, "'nmae' not allowed"),
@@ -207,8 +207,8 @@ def test_the_schema_is_closed() -> None:
     ],
     ids=str,
 )
-def test_an_invalid_value_is_named(values: dict[str, Any], told: str) -> None:
-    assert told in refusal(values)
+def test_an_invalid_value_is_named(values: dict[str, Any], message: str) -> None:
+    assert message in refusal(values)
 
 
 @pytest.mark.parametrize("container", ["broker", "provider", "migrate"])

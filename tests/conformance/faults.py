@@ -22,7 +22,7 @@ from tests.conformance.faulty import (
 )
 from tests.stub_provider import Reply, Request, json_reply
 from tests.stub_provider.logs import WRITTEN_AT
-from tests.stub_provider.provider import FACTS
+from tests.stub_provider.provider import NODE_STATE
 
 
 class Fault(NamedTuple):
@@ -261,7 +261,7 @@ ERRORS = {
 ACCESS = {
     "cross-origin-write-is-refused": Fault("the write returns 200 OK", faulty.accepts_every_origin),
     "token-is-required": Fault(
-        "GET /capacity returns 200 OK, not 401", returning("/capacity", FACTS["/capacity"])
+        "GET /capacity returns 200 OK, not 401", returning("/capacity", NODE_STATE["/capacity"])
     ),
     "unauthorized-response-has-www-authenticate": Fault(
         "WWW-Authenticate is missing", changing_errors(lambda _, reply: reply._replace(headers={}))

@@ -12,7 +12,7 @@ from aiohttp import web
 from conformance.checks.http import ENDPOINTS
 from tests.stub_provider import Object, Reply, Request, StubProvider, json_reply, running
 from tests.stub_provider.graceful import GracefulProvider
-from tests.stub_provider.provider import FACTS
+from tests.stub_provider.provider import NODE_STATE
 
 Faulty = Callable[[StubProvider, Request], Awaitable[Reply]]
 
@@ -28,7 +28,7 @@ def returning(path: str, value: object) -> Faulty:
 
 def condition(**fields: str) -> Faulty:
     """Return the node condition with other fields."""
-    return returning("/nodeConditions", [FACTS["/nodeConditions"][0] | fields])
+    return returning("/nodeConditions", [NODE_STATE["/nodeConditions"][0] | fields])
 
 
 def returning_status(code: int, when: Callable[[Request], object], phrase: str | None = None) -> Faulty:

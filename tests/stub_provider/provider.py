@@ -59,7 +59,7 @@ WAYS = {
     "/podStatuses": Ways(reports_changes=True),
 }
 
-FACTS: dict[str, Any] = {
+NODE_STATE: dict[str, Any] = {
     "/": {},
     "/healthz": {},
     "/readyz": {},
@@ -225,8 +225,8 @@ class StubProvider(ProviderServer):
             handlers["/node"] = lambda _: json_reply(NODE)
         if "streams" in self.ways.extensions:
             handlers["/exec"] = self._exec
-        if path in FACTS:
-            handlers[path] = lambda _: json_reply(FACTS[path])
+        if path in NODE_STATE:
+            handlers[path] = lambda _: json_reply(NODE_STATE[path])
         if path not in handlers:
             raise Refused(404, "unknown path")
         methods = {endpoint: method for method, endpoint in ENDPOINTS} | {"/podVolumes": "PUT"}

@@ -21,7 +21,7 @@ An older one was made before a time at which nobody asked, and a rate since then
 
 _STORAGE_SECONDS = 10
 _WAIT_SECONDS, _PAUSE_SECONDS = 1.0, 0.005
-"""How long the measurements of a request are waited for, and the time between two looks."""
+"""How long the measurements of a request are waited for, and the time between two reads."""
 
 
 class _Container(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class ProcessUsage(PodUsage):
         self._deadline = 0.0
         """The monotonic time until which the shim is waited for."""
         self._storage: FsStats | None = None
-        self._next_look = 0.0
+        self._next_read_at = 0.0
 
     def prepare(self) -> None:
         """Ask the pod's shim to measure."""
@@ -92,8 +92,8 @@ class ProcessUsage(PodUsage):
 
     def ephemeral_storage(self) -> FsStats | None:
         """Return the disk space of state, logs and emptyDir volumes; measured every ten seconds at most."""
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _STORAGE_SECONDS
+        if time.monotonic() >= self._next_read_at:
+            self._next_read_at = time.monotonic() + _STORAGE_SECONDS
             self._storage = self._measure_storage()
         return self._storage
 

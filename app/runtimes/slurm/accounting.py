@@ -1,8 +1,8 @@
 """Jobs that have left the queue, read from the accounting of Slurm.
 
 The controller forgets a job `MinJobAge` after its end, five minutes by default. A pod whose shim was killed then
-asks here how its job ended. The questions of all pods are collected: the first is asked at once, those that come
-within the interval are asked together after it. A question without an answer is asked three times, since the
+asks here how its job ended. The queries of all pods are collected: the first is asked at once, those that come
+within the interval are asked together after it. A query without an answer is asked three times, since the
 accounting may be late or out of service. A cluster without accounting is asked once until the provider restarts.
 """
 
@@ -20,11 +20,11 @@ from app.runtimes.slurm.users import as_provider
 _FORMAT = "JobIDRaw,UID,Submit,State,ExitCode,End,NodeList,JobName"
 _FIELDS = 8
 _TIMES = 3
-"""How often a question is asked."""
+"""How often a query is asked."""
 _JOBS = 1000
-"""The number of jobs in one question."""
+"""The number of jobs in one query."""
 _RETRY_SECONDS = 30.0
-"""The interval after a question that has failed."""
+"""The interval after a query that has failed."""
 _LAST_SIGNAL = 64
 _NO_ACCOUNTING = ("accounting storage is disabled", "sacct: no such file or directory")
 
@@ -39,13 +39,13 @@ class Accounting:
     """Reads how jobs ended.
 
     Args:
-        interval: the seconds between two questions.
+        interval: the seconds between two queries.
     """
 
     def __init__(self, *, interval: float) -> None:
         self._interval = interval
         self._guard = Lock()
-        self._questions: dict[JobKey, _Question] = {}
+        self._queries: dict[JobKey, _Query] = {}
         self._next_at = float("-inf")
         self._is_off = False
 
@@ -63,18 +63,18 @@ class Accounting:
             AnswerPending: call again later.
         """
         with self._guard:
-            question = self._questions.setdefault(key, _Question(number))
-            if not (self._is_off or question.is_closed) and time.monotonic() >= self._next_at:
+            query = self._queries.setdefault(key, _Query(number))
+            if not (self._is_off or query.is_closed) and time.monotonic() >= self._next_at:
                 self._ask()
-            if not (self._is_off or question.is_closed):
+            if not (self._is_off or query.is_closed):
                 raise AnswerPending
-            del self._questions[key]
-            return question.answer
+            del self._queries[key]
+            return query.answer
 
     def _ask(self) -> None:
-        pending = ((key, question) for key, question in self._questions.items() if not question.is_closed)
+        pending = ((key, query) for key, query in self._queries.items() if not query.is_closed)
         asked = dict(islice(pending, _JOBS))
-        numbers = ",".join(str(question.number) for question in asked.values())
+        numbers = ",".join(str(query.number) for query in asked.values())
         command = ["sacct", "-n", "-P", "-X", "--duplicates", f"--jobs={numbers}", f"--format={_FORMAT}"]
         seconds, text = self._interval, ""
         try:
@@ -85,15 +85,15 @@ class Accounting:
             self._is_off = any(sign in str(exc).lower() for sign in _NO_ACCOUNTING)
             log.warning("the accounting of Slurm does not answer", problem=str(exc))
         found = parse_accounting(text)
-        for key, question in asked.items():
-            question.times += 1
+        for key, query in asked.items():
+            query.times += 1
             job = found.get(key)
-            question.answer = job if job and job.is_over else None
+            query.answer = job if job and job.is_over else None
         self._next_at = time.monotonic() + seconds
 
 
-class _Question:
-    """A question for the end of a job: how often it was asked, and its answer, None before."""
+class _Query:
+    """A query for the end of a job: how often it was asked, and its answer, None before."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -111,7 +111,7 @@ class SlurmRuntime(ProcessRuntime):
             if pod.deletion_requested_at is None and directory.submission is None:
                 self._submit(pod, directory)
             else:
-                self._tell(pod, directory)
+                self._signal(pod, directory)
         except SlurmError as exc:
             log.warning("Slurm does not answer", uid=pod.manifest.pod.metadata.uid, problem=str(exc))
 
@@ -120,7 +120,7 @@ class SlurmRuntime(ProcessRuntime):
         if not any(missing_objects(pod.manifest).values()) and not directory.older:
             self._context.submit(pod, directory, None)
 
-    def _tell(self, pod: AcceptedPod, directory: JobDirectory) -> None:
+    def _signal(self, pod: AcceptedPod, directory: JobDirectory) -> None:
         """Send the job of a changed or deleted pod a signal."""
         if pod.deletion_requested_at is None:
             directory.write_plan(self._plan(pod, directory))

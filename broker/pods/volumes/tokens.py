@@ -1,7 +1,7 @@
 """Tokens of service accounts for the volumes of pods, by TokenRequest.
 
 A token is bound to its pod: the API server refuses it as soon as the pod is deleted. It is renewed after 80 % of
-its life, at the latest after 24 hours, and up to ten seconds earlier, so that the tokens of many pods are not
+its lifetime, at the latest after 24 hours, and up to ten seconds earlier, so that the tokens of many pods are not
 renewed at the same moment.
 
 Source: `requiresRefresh` in `pkg/kubelet/token/token_manager.go`, and `collectData` in
@@ -16,7 +16,7 @@ from broker.dependencies import Dependencies
 from broker.types import Object
 
 _DEFAULT_SECONDS = 3600
-_LONGEST_LIFE = timedelta(hours=24)
+_LONGEST_LIFETIME = timedelta(hours=24)
 _JITTER = 10
 """Upper limit in seconds, exclusive."""
 
@@ -26,7 +26,7 @@ class TokenSpec(NamedTuple):
 
     Attributes:
         audience: intended audience; empty for the API server.
-        seconds: life of the token.
+        seconds: lifetime of the token.
     """
 
     audience: str
@@ -79,7 +79,7 @@ async def request_token(pod: Object, spec: TokenSpec, dependencies: Dependencies
             },
         },
     )
-    life = timedelta(seconds=int(answer["spec"].get("expirationSeconds") or spec.seconds))
+    lifetime = timedelta(seconds=int(answer["spec"].get("expirationSeconds") or spec.seconds))
     jitter = timedelta(seconds=dependencies.random.randrange(_JITTER))
-    renew_at = now + min(life * 0.8, _LONGEST_LIFE) - jitter
+    renew_at = now + min(lifetime * 0.8, _LONGEST_LIFETIME) - jitter
     return Token(answer["status"]["token"], str(int(now.timestamp())), renew_at)

@@ -46,7 +46,7 @@ class RecordedRuntime(Runtime):
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         runs = orjson.loads(statuses.encode_status(self._synthetic.create(pod, now=now).transitions[-1].status))
         image = pod.manifest.pod.spec.containers[0].image or ""
-        steps = next((steps for word, steps in _COURSES.items() if word in image), _COURSES[""])
+        steps = next((steps for word, steps in _TIMELINES.items() if word in image), _TIMELINES[""])
         return Timeline([_transition(runs, now, after, *step) for after, *step in steps])
 
     def update(self, pod: AcceptedPod, *, before: Manifest, current: Transition, now: datetime) -> Timeline:
@@ -70,7 +70,7 @@ class RecordedRuntime(Runtime):
 
 
 # Seconds after creation; waiting reason, None if running; restarts; time of the last failure.
-_COURSES: dict[str, list[tuple[float, str | None, int, float | None]]] = {
+_TIMELINES: dict[str, list[tuple[float, str | None, int, float | None]]] = {
     "crash": [
         (0, "ContainerCreating", 0, None),
         (2, None, 0, None),

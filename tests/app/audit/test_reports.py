@@ -106,16 +106,16 @@ def shared(shared_app: SharedApp, database_kind: str) -> Flask:
     return shared_app(database_kind, record_history, runtime=RUNTIME, audit_hash_chain=True)
 
 
-@pytest.mark.parametrize(("question", "values", "expected"), ANSWERS)
+@pytest.mark.parametrize(("report", "values", "expected"), ANSWERS)
 def test_a_question_has_its_answer(
-    shared: Flask, question: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
+    shared: Flask, report: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
 ) -> None:
     services: Services = shared.extensions["services"]
 
-    found = services.audit.run_report(question, **values)
+    found = services.audit.run_report(report, **values)
 
     rows = found.rows
-    if question == "status":  # `since`, `until` and the JSON have their own test
+    if report == "status":  # `since`, `until` and the JSON have their own test
         rows = [row[:3] for row in rows]
     assert rows == expected
 
@@ -145,7 +145,7 @@ def test_every_question_is_asked() -> None:
 def test_the_docs_tell_every_question_with_its_sql() -> None:
     docs = (ROOT / "docs" / "audit.md").read_text()
     documented = re.findall(r"^### `(.*?)`: (.*)\n(?:.*\n)*?```sql\n((?:.*\n)*?)```$", docs, re.MULTILINE)
-    assert documented == [(name, question.asks, f"{question.sql};\n") for name, question in REPORTS.items()]
+    assert documented == [(name, report.asks, f"{report.sql};\n") for name, report in REPORTS.items()]
 
 
 def test_the_docs_say_what_every_column_means(database: Database) -> None:
@@ -178,8 +178,8 @@ def test_a_nul_in_an_image_breaks_no_view(recorded: Flask) -> None:
     strange["spec"]["containers"][0]["image"] = "\\u0000"
     assert client.put("/updatePod", json=strange).status_code == 200
 
-    for question, answer in (("failures", [("crash:1", 137, 2)]), ("restarts", [("crash:1", 2, 1)])):
-        assert services.audit.run_report(question, **ALL).rows == answer
+    for report, answer in (("failures", [("crash:1", 137, 2)]), ("restarts", [("crash:1", 2, 1)])):
+        assert services.audit.run_report(report, **ALL).rows == answer
     [change] = services.audit.run_report("what-changed", namespace="default", name="strange").rows
     assert change[1] == "spec.containers[web].image"
 

@@ -81,9 +81,9 @@ def test_what_holds_is_told_as_before(recorded: Flask, tmp_path: Path) -> None:
 def test_a_partly_pruned_pod_has_no_startup_time(recorded: Flask, tmp_path: Path) -> None:
     prune(recorded, at(150), tmp_path / "pruned.jsonl")
 
-    trail = recorded.extensions["services"].audit
-    assert trail.run_report("time-to-ready", since=at(0), until=at(201)).rows == []
-    assert [row[1] for row in trail.run_report("never-ready", at=at(201)).rows] == ["tool-0"]
+    audit_log = recorded.extensions["services"].audit
+    assert audit_log.run_report("time-to-ready", since=at(0), until=at(201)).rows == []
+    assert [row[1] for row in audit_log.run_report("never-ready", at=at(201)).rows] == ["tool-0"]
 
 
 def test_the_export_has_pruned_rows_without_environment_values(
@@ -132,12 +132,12 @@ def test_a_row_says_what_was_pruned_by_whom(recorded: Flask, database: Database,
 
 
 def test_the_chain_holds_after_repeated_pruning(recorded: Flask, clock: Clock, tmp_path: Path) -> None:
-    trail = recorded.extensions["services"].audit
+    audit_log = recorded.extensions["services"].audit
     for number, seconds in enumerate((50, 201)):
         prune(recorded, at(seconds), tmp_path / f"{number}.jsonl")
-        assert trail.verify().broken is None
+        assert audit_log.verify().broken is None
         clock.advance(10)
-    assert trail.verify().events == 2
+    assert audit_log.verify().events == 2
 
 
 def test_the_database_keeps_rows_that_no_pruning_names(
@@ -217,20 +217,20 @@ def test_the_next_pruning_finishes_an_interrupted_one(
     recorded: Flask, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.audit.retention._ROWS_AT_ONCE", 2)
-    trail = recorded.extensions["services"].audit
+    audit_log = recorded.extensions["services"].audit
 
     def stop(_: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trail.retention(at(181)).carry_out(
+        audit_log.retention(at(181)).carry_out(
             tmp_path / "1.jsonl", now=at(201), caller=BY_HAND, chained=True, progress=stop
         )
-    assert trail.verify().broken is None
+    assert audit_log.verify().broken is None
     assert len(lines(tmp_path / "1.jsonl")) == 2
 
     assert prune(recorded, at(181), tmp_path / "2.jsonl").events == 7
-    assert trail.verify().broken is None
+    assert audit_log.verify().broken is None
     assert [event["verb"] for event in rows(database, AuditEvent)] == ["create", "prune", "prune"]
 
 

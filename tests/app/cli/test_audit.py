@@ -85,9 +85,9 @@ def test_reports_are_listed_and_run(run: Run) -> None:
     ]
 
 
-@pytest.mark.parametrize("question", REPORTS)
-def test_every_report_runs(run: Run, question: str) -> None:
-    run("audit", "query", question, "--namespace", "shop", "--name", "web-0")
+@pytest.mark.parametrize("report", REPORTS)
+def test_every_report_runs(run: Run, report: str) -> None:
+    run("audit", "query", report, "--namespace", "shop", "--name", "web-0")
 
 
 def test_a_report_names_its_missing_parameter(run: Run) -> None:

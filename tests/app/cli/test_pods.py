@@ -82,9 +82,9 @@ def test_top_shows_the_usage_of_running_pods(run: Run) -> None:
 
 def test_show_lists_names_of_environment_variables(run: Run) -> None:
     shown = run("pods", "show", "shop/worker-0").stdout
-    facts, containers, conditions = shown.split("\n\n")
-    assert table(facts)[0] == ["Pod:", "shop/worker-0"]
-    assert "Running, 1/1 ready, 2 restarts, since 2026-11-22T08:47:26Z" in facts
+    fields, containers, conditions = shown.split("\n\n")
+    assert table(fields)[0] == ["Pod:", "shop/worker-0"]
+    assert "Running, 1/1 ready, 2 restarts, since 2026-11-22T08:47:26Z" in fields
     assert table(containers)[1] == ["web", "crash:1", "True", "running", "2", "PASSWORD"]
     assert ["PodScheduled", "True", "2026-11-22T08:46:48Z", "-"] in table(conditions)
 

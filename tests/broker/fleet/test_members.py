@@ -122,8 +122,8 @@ async def test_drain_is_kept_true_on_the_node(
         labels: dict[str, str] = api.store.get("nodes", "a-0")["metadata"]["labels"]
         return labels.get("fleet.virtual-kubelet.io/drain")
 
-    for told, label in (("true", "true"), ("false", None)):
-        path.write_text(f"pools: [{{name: a, count: 1, drain: {told}}}]")
+    for value, label in (("true", "true"), ("false", None)):
+        path.write_text(f"pools: [{{name: a, count: 1, drain: {value}}}]")
         async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
             await api.until(lambda: ready(api, "a-0"))
             assert drain() == label

@@ -74,7 +74,7 @@ def test_the_seed_decides_the_registration_delays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("  cuont: 2", "pools[0].cuont: no such field here; is it count?"),
         ("  capacity: {cpu: many}", "pools[0].capacity.cpu: "),
@@ -87,11 +87,11 @@ def test_the_seed_decides_the_registration_delays() -> None:
         ("  registerDelay: soon", "pools[0].registerDelay: not a duration such as 500ms, 10s or 1m30s"),
     ],
 )
-def test_an_error_names_line_and_field(line: str, told: str) -> None:
+def test_an_error_names_line_and_field(line: str, message: str) -> None:
     capacity = "" if "capacity:" in line else "\n  capacity: {cpu: 8}"
     (found,) = errors(f"pools:\n- name: a\n  count: 1\n{line}{capacity}\n")
     assert found.startswith("fleet.yaml:4: ")
-    assert told in found
+    assert message in found
 
 
 @pytest.mark.parametrize(

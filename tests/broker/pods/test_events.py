@@ -128,18 +128,18 @@ async def test_events_wait_for_statuses(
     api: ApiServer, client: Client, pod: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pod_events, "_INTERVAL", 0)
-    looks: list[int] = []
+    counts: list[int] = []
 
     def is_busy() -> bool:
-        looks.append(len(events(api, "Created")))
-        return len(looks) < 4
+        counts.append(len(events(api, "Created")))
+        return len(counts) < 4
 
     recorder = EventRecorder(dependencies_of(client, NodeInfo("web")), is_busy=is_busy)
     recorder.record(pod, "Normal", "Created", "one")
     task = asyncio.create_task(recorder.run())
     await api.until(lambda: events(api, "Created"))
     task.cancel()
-    assert looks == [0] * 4
+    assert counts == [0] * 4
 
 
 async def test_normal_events_displace_no_warning(

@@ -86,7 +86,7 @@ async def test_pod_statuses_is_requested_from_the_last_revision() -> None:
     provider = Scripted(changes(7, '{"phase":"Pending"}'), changes(8, '{"phase":"Running"}'))
     followed = Followed(provider)
     async with followed.running(1):
-        assert [question[1:] for question in provider.requests] == [(0, 0), (7, 50), (8, 50)]
+        assert [request[1:] for request in provider.requests] == [(0, 0), (7, 50), (8, 50)]
         assert followed.states.get(KEY).status(UID) == b'{"phase":"Running"}'
         assert len(followed.queue) == 1
         assert followed.statuses.supports_push
@@ -156,7 +156,7 @@ async def test_a_lower_revision_causes_a_full_list() -> None:
     provider = Scripted(changes(7, "{}"), changes(2), changes(2))
     followed = Followed(provider)
     async with followed.running(2):
-        assert [question[1] for question in provider.requests] == [0, 7, 0, 2]
+        assert [request[1] for request in provider.requests] == [0, 7, 0, 2]
         assert followed.provider_pod() is UNKNOWN
 
 
@@ -174,7 +174,7 @@ async def test_an_outage_causes_a_full_list_and_retries() -> None:
     await asyncio.sleep(1000)  # the back-off has reached five minutes
     before = len(tried)
     async with followed.running(2):
-        assert [question[1] for question in provider.requests] == [0, 7, 0, 0, 0, 10]
+        assert [request[1] for request in provider.requests] == [0, 7, 0, 0, 0, 10]
         pauses = [
             after[0] - one[0] for one, after in zip(provider.requests[1:], provider.requests[2:], strict=False)
         ]

@@ -317,13 +317,13 @@ def test_a_restarted_provider_updates_the_same_files(runtime: ProcessRuntime, ro
 
 @needs_namespaces
 def test_nothing_else_changes_for_the_container(runtime: ProcessRuntime) -> None:
-    look = "ls / /etc /usr; id; pwd; cat /etc/passwd; ls -d /proc/$$; ulimit -a"
+    script = "ls / /etc /usr; id; pwd; cat /etc/passwd; ls -d /proc/$$; ulimit -a"
     pod = Pod(runtime, volumes=[CONFIG], sent=[files(key="value")], volumeMounts=[mount("/etc/of-the-test")])
     pod.driven.until_running()
     plain = Driven(runtime, shell(SLEEP))
     plain.sync()
     plain.until_running()
-    inside, outside = pod.sh(look).splitlines(), finish(plain.sh(look)).stdout.decode().splitlines()
+    inside, outside = pod.sh(script).splitlines(), finish(plain.sh(script)).stdout.decode().splitlines()
     differences = {line for line in set(inside) ^ set(outside) if not line.startswith("/proc/")}
     assert differences == {"of-the-test"}
 

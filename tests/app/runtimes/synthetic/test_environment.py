@@ -40,18 +40,18 @@ def states(status: PodStatus, *names: str) -> list[str]:
 
 
 def test_a_container_waits_alone_for_its_environment() -> None:
-    course = transitions_of(pod(), init_duration=3)
-    check(parse_pod(pod()), course)
-    at, status = course[-1]
+    timeline = transitions_of(pod(), init_duration=3)
+    check(parse_pod(pod()), timeline)
+    at, status = timeline[-1]
     assert (at, status.phase, status.start_time) == (after(3), "Pending", "2026-11-22T08:46:38Z")
     assert states(status, "setup", "good", "bad") == ["terminated", "running", "CreateContainerConfigError"]
     assert decoded(container(status, "bad").state) == WAITING
 
 
 def test_a_waiting_container_starts_when_it_is_resolved() -> None:
-    course = transitions_of(pod())
-    good = container(course[-1].status, "good")
-    ((at, status),) = transitions_on_update(pod(bad=RESOLVED), pod(), course, after(40))
+    timeline = transitions_of(pod())
+    good = container(timeline[-1].status, "good")
+    ((at, status),) = transitions_on_update(pod(bad=RESOLVED), pod(), timeline, after(40))
     assert (at, status.phase) == (after(40), "Running")
     assert container(status, "good") == good
     assert decoded(container(status, "bad").state) == {"running": {"startedAt": "2026-11-22T08:47:18Z"}}
@@ -60,32 +60,32 @@ def test_a_waiting_container_starts_when_it_is_resolved() -> None:
 
 def test_a_waiting_init_container_holds_those_after_it() -> None:
     waiting = pod(init=REFERENCE, bad=())
-    course = transitions_of(waiting)
-    assert states(course[-1].status, "setup", "good", "bad") == [
+    timeline = transitions_of(waiting)
+    assert states(timeline[-1].status, "setup", "good", "bad") == [
         "CreateContainerConfigError", "PodInitializing", "PodInitializing",
     ]  # fmt: skip
-    status = transitions_on_update(pod(bad=()), waiting, course, after(40))[-1].status
+    status = transitions_on_update(pod(bad=()), waiting, timeline, after(40))[-1].status
     assert states(status, "setup", "good", "bad") == ["terminated", "running", "running"]
 
 
 def test_the_deadline_of_a_waiting_pod_counts() -> None:
-    course = transitions_of(pod(activeDeadlineSeconds=15))
-    check(parse_pod(pod(activeDeadlineSeconds=15)), course)
-    at, status = course[-1]
+    timeline = transitions_of(pod(activeDeadlineSeconds=15))
+    check(parse_pod(pod(activeDeadlineSeconds=15)), timeline)
+    at, status = timeline[-1]
     assert (at, status.phase, status.reason) == (after(15), "Failed", "DeadlineExceeded")
 
 
 def test_a_running_container_keeps_running_without_its_objects() -> None:
     running = pod(bad=RESOLVED)
-    course = transitions_of(running)
-    assert transitions_on_update(pod(), running, course, after(40))[0].status == course[-1].status
+    timeline = transitions_of(running)
+    assert transitions_on_update(pod(), running, timeline, after(40))[0].status == timeline[-1].status
 
 
 def test_a_restart_waits_for_the_environment() -> None:
     missing = annotated(pod(bad=RESOLVED), run_for__bad="5s")
-    course = transitions_of(missing)
+    timeline = transitions_of(missing)
     waiting = annotated(pod(), run_for__bad="5s")
-    status = transitions_on_update(waiting, missing, course, after(2))[-1].status
+    status = transitions_on_update(waiting, missing, timeline, after(2))[-1].status
     assert states(status, "bad") == ["CreateContainerConfigError"]
     assert (status.phase, container(status, "bad").restart_count) == ("Running", 0)
 

@@ -67,7 +67,7 @@ def test_only_job_pods_and_annotated_pods_complete(policy: str, owner: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("steering", "phase", "summary"),
+    ("overrides", "phase", "summary"),
     [
         ({"run_for": "3s"}, "Succeeded", "Completed"),
         ({"run_for": "3s", "exit_code": "2"}, "Failed", "Error"),
@@ -76,8 +76,8 @@ def test_only_job_pods_and_annotated_pods_complete(policy: str, owner: dict[str,
         ({"run_for__web": "3s", "exit_code__web": "0"}, "Succeeded", "Completed"),
     ],
 )
-def test_with_policy_never_exit_codes_set_the_phase(steering: dict[str, str], phase: str, summary: str) -> None:
-    status = transitions_of(annotated(a_pod(restartPolicy="Never"), **steering))[-1].status
+def test_with_policy_never_exit_codes_set_the_phase(overrides: dict[str, str], phase: str, summary: str) -> None:
+    status = transitions_of(annotated(a_pod(restartPolicy="Never"), **overrides))[-1].status
     assert (status.phase, status.summary) == (phase, summary)
 
 

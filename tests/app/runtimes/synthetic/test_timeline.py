@@ -338,8 +338,8 @@ def test_a_running_pod_ignores_a_longer_start_delay() -> None:
 def test_changed_annotations_apply_to_the_current_run(
     before: dict[str, str], then: dict[str, str], expected: list[tuple[int, str]]
 ) -> None:
-    def pod(steering: dict[str, str]) -> dict[str, Any]:
-        annotations = {f"{DOMAIN}/{key}": value for key, value in steering.items()}
+    def pod(overrides: dict[str, str]) -> dict[str, Any]:
+        annotations = {f"{DOMAIN}/{key}": value for key, value in overrides.items()}
         return a_pod(uid=UID, metadata={"annotations": annotations}, restartPolicy="Never")
 
     timeline = transitions_on_update(pod(then), pod(before), transitions_of(pod(before)), after(30))

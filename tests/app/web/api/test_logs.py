@@ -124,9 +124,9 @@ def test_init_containers_have_logs_too(client: FlaskClient) -> None:
 
 
 def test_follow_ends_with_the_container(serve: Serve) -> None:
-    steering = {"synthetic.virtual-kubelet.io/run-for": "1s"}
+    overrides = {"synthetic.virtual-kubelet.io/run-for": "1s"}
     with serve() as server, closing(server.client()) as client:
-        client.request("POST", "/createPod", a_pod(metadata={"annotations": steering}, restartPolicy="Never"))
+        client.request("POST", "/createPod", a_pod(metadata={"annotations": overrides}, restartPolicy="Never"))
         answer = client.get("/getContainerLogs", **query(follow="true"))
     assert answer.headers["Transfer-Encoding"] == "chunked"
     *lines, last = answer.body.decode().splitlines()

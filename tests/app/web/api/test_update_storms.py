@@ -32,11 +32,11 @@ def reorder_the_environment(pod: PodJSON) -> None:
         container["env"] = container["env"][2:] + container["env"][:2]
 
 
-def tell_another_status(pod: PodJSON) -> None:
+def report_another_status(pod: PodJSON) -> None:
     pod["status"] = {"phase": "Failed", "startTime": "2001-01-01T00:00:00Z", "containerStatuses": []}
 
 
-def tell_an_empty_status(pod: PodJSON) -> None:
+def report_an_empty_status(pod: PodJSON) -> None:
     pod["status"] = {}
 
 
@@ -75,8 +75,8 @@ def do_nothing(_: PodJSON) -> None:
 STORMS = [
     do_nothing,
     reorder_the_environment,
-    tell_another_status,
-    tell_an_empty_status,
+    report_another_status,
+    report_an_empty_status,
     patch_the_status_elsewhere,
     say_kind_and_version,
     add_managed_fields,

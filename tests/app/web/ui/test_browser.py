@@ -30,7 +30,7 @@ def running(visit: Visit) -> Page:
     return visit.go(A_POD)
 
 
-class TestWhileOneLooks:
+class TestWhileItIsShown:
     @pytest.mark.parametrize("path", ["/ui/pods", "/ui/", "/ui/audit"])
     def test_the_page_goes_on_by_itself(self, visit: Visit, shown: Server, path: str) -> None:
         name = f"new-to-{path.strip('/').replace('/', '-')}"
