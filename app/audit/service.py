@@ -1,7 +1,8 @@
 """The audit log of a fleet: read events, run reports, verify the hash chain, prune old rows."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +23,12 @@ _ROWS_PER_CHUNK = 500
 _SEARCHED_EVENTS = 50_000
 _EVENTS = AuditEvent.__table__
 _NEWEST_FIRST = AuditEvent.at.desc(), AuditEvent.id.desc()
+
+
+def chunk_sizes() -> Iterator[int]:
+    """Yield the numbers of rows in which a long result is read: few at first, so that its first rows come soon."""
+    yield from (5, 50)
+    yield from repeat(_ROWS_PER_CHUNK)
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +90,14 @@ class AuditLog:
         query = query.order_by(*_NEWEST_FIRST) if newest_first else query.order_by(AuditEvent.id)
         with (
             self._database.read(streaming=True) as connection,
-            connection.execute(query, execution_options={"yield_per": _ROWS_PER_CHUNK}) as rows,
+            connection.execute(
+                query, execution_options={"stream_results": True, "max_row_buffer": _ROWS_PER_CHUNK}
+            ) as rows,
         ):
-            yield from (row._asdict() for row in rows)
+            for size in chunk_sizes():
+                if not (found := rows.fetchmany(size)):
+                    return
+                yield from (row._asdict() for row in found)
 
     def last_events(self, which: AuditFilter, *, count: int) -> list[dict[str, Any]]:
         """Return the last `count` matching events, oldest first."""

@@ -28,6 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.core import metrics
 from app.core.errors import DatabaseUnavailable, DatabaseUnusable
+from app.db.addresses import ipv4_number
 from app.db.changes import ChangeSignal, closed_after_writing, notified
 from app.db.driver_errors import is_missing_table, translate
 from app.db.kept_reader import KeptReader
@@ -281,6 +282,7 @@ class Database:
                 entry.info["inode"] = self._inode()
                 for pragma in (*_PRAGMAS, *wal_pragmas(self.path)):
                     dbapi_connection.execute(f"PRAGMA {pragma}").close()
+                dbapi_connection.create_function("ipv4_number", 1, ipv4_number, deterministic=True)
             self._check_revision(_revision(dbapi_connection))
         except BaseException:
             dbapi_connection.close()

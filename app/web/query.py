@@ -25,6 +25,8 @@ from app.core.errors import InvalidRequest, NotFound, ProviderError
 
 _BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False, "": False}
 _NOT_FOUND = "not_found"
+_UNESCAPED_PLUS = re.compile(r"(?<=:\d\d) (?=\d\d:\d\d\Z)", re.ASCII)
+"""The sign of a zone, as in `08:46:38+02:00`, where a URL was typed: there a `+` is a space."""
 
 
 class Query(BaseModel):
@@ -109,7 +111,7 @@ def parse_time_utc(value: str) -> datetime | None:
     if text is None:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(_UNESCAPED_PLUS.sub("+", text))
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):  # of a time in the year 1 that is in the year 0 in UTC
         raise PydanticCustomError("time", "must be a time such as 2026-11-22T08:46:38") from None

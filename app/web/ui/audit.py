@@ -10,7 +10,7 @@ import orjson
 
 from app.audit import Verb
 from app.audit.hash_chain import digest
-from app.audit.service import AuditFilter
+from app.audit.service import AuditFilter, chunk_sizes
 from app.core.timestamps import rfc3339_micro
 from app.services import get_services
 from app.web.query import Blank, Flag, RowId
@@ -23,7 +23,6 @@ _EXPORTED = (
     "revision", "change",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_ROWS_PER_CHUNK = 500
 Event = dict[str, Any]
 Text = Annotated[str | None, Blank]
 
@@ -121,5 +120,7 @@ def _cell(value: Any) -> Any:
 
 
 def _chunks(events: Generator[Event, None, None]) -> Generator[list[Event], None, None]:
-    while chunk := list(islice(events, _ROWS_PER_CHUNK)):
+    for size in chunk_sizes():
+        if not (chunk := list(islice(events, size))):
+            return
         yield chunk

@@ -12,6 +12,7 @@ from app.core.timestamps import format_age, format_wait
 from app.pods.attention import PROBLEMS
 from app.web.ui.chart import format_usage
 
+_BREAK = re.compile(r"(?<=[./:@_\]])(?=\S)")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)Z", re.ASCII)
 
 
@@ -23,6 +24,7 @@ def init_app(app: Flask) -> None:
         age=age,
         wait=format_wait,
         span=span,
+        breakable=breakable,
         clock=clock,
         iso=iso,
         moment=moment,
@@ -56,6 +58,15 @@ def span(duration: timedelta) -> str:
         if (seconds > unit and seconds % unit == 0) or seconds == unit != 86400:
             return f"{seconds // unit}{letter}"
     return f"{seconds}s"
+
+
+def breakable(text: str) -> Markup:
+    """Return a name with the places at which a line may break: behind `.`, `/`, `:`, `@`, `_` and `]`.
+
+    >>> breakable("spec.containers[web].image")
+    Markup('spec.<wbr>containers[web]<wbr>.<wbr>image')
+    """
+    return Markup(_BREAK.sub("<wbr>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
 def clock(time: datetime) -> str:

@@ -5,6 +5,7 @@ of its duration, and no block is narrower than 4 %.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -111,19 +112,24 @@ class Tick(NamedTuple):
 
     Attributes:
         x: the place, in percent of the lane.
+        label: the time, with milliseconds where those of its neighbours are in the same second.
     """
 
     x: float
-    time: datetime
+    label: str
 
 
 def axis(entries: Sequence[TimelineEntry], lane: Lane) -> list[Tick]:
     """Return the times at which blocks of a lane begin, as far apart as their labels need."""
-    found: list[Tick] = []
+    found: list[tuple[float, str]] = []
     for entry, block in zip(_drawn(entries), lane.blocks, strict=True):
-        if block.x <= _LAST_TICK and (not found or block.x - found[-1].x >= _TICK_WIDTH):
-            found.append(Tick(block.x, entry.since))
-    return found
+        time = entry.since.strftime("%H:%M:%S.%f")[:-3]
+        if block.x <= _LAST_TICK and (
+            not found or (block.x - found[-1][0] >= _TICK_WIDTH and time != found[-1][1])
+        ):
+            found.append((block.x, time))
+    seconds = Counter(time[:8] for _, time in found)
+    return [Tick(x, time if seconds[time[:8]] > 1 else time[:8]) for x, time in found]
 
 
 class Fold(NamedTuple):

@@ -18,7 +18,7 @@ def get(client: FlaskClient, path: str, code: int = 200, **query: str) -> str:
 
 def text(answer: TestResponse) -> str:
     """Return the text of the body of a page, in one line."""
-    body = re.sub(r"<head>.*?</head>|<header.*?</header>", "", answer.text, flags=re.DOTALL)
+    body = re.sub(r"<head>.*?</head>|<header.*?</header>|<wbr>", "", answer.text, flags=re.DOTALL)
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
 
 

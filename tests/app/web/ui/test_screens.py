@@ -86,6 +86,59 @@ def test_a_log_is_searched_and_wrapped(visit: Visit) -> None:
     expect(page.get_by_role("button", name="Follow")).to_have_count(0)
 
 
+def test_wrapped_lines_stay_wrapped(visit: Visit) -> None:
+    page = visit.go(A_POD)
+    page.wait_for_load_state()
+    page.get_by_label("wrap").check()
+    page.keyboard.press("[")
+    expect(page.get_by_text("State at")).to_be_visible()
+
+    expect(page.get_by_label("wrap")).to_be_checked()
+    page.wait_for_load_state()  # the scripts have run
+    page.keyboard.press("n")
+    expect(page.get_by_role("log")).to_have_css("white-space", "pre-wrap")
+    page.get_by_label("wrap").uncheck()
+    page = visit.go(A_POD)
+    expect(page.get_by_label("wrap")).not_to_be_checked()
+
+
+def test_a_time_may_have_a_zone(visit: Visit) -> None:
+    page = visit.go("/ui/pods")
+    page.keyboard.press("t")
+    now = page.get_by_label("Time (UTC)").input_value()
+    page.get_by_label("Time (UTC)").fill(f"{now[:10]}T00:00:00+02:00")
+    page.get_by_label("Time (UTC)").press("Enter")
+
+    expect(page.get_by_text("State at")).to_contain_text("22:00:00 UTC")
+    assert page.url.endswith(f"at={now[:10]}T00%3A00%3A00%2B02%3A00")
+    visit.go(f"/ui/pods?at={now[:10]}T00:00:00+02:00")  # as a person types it
+    expect(page.get_by_text("State at")).to_contain_text("22:00:00 UTC")
+
+
+def test_conditions_are_aligned(visit: Visit) -> None:
+    badges = visit.go(A_POD).locator(".conditions .badge").all()
+    boxes = [box for badge in badges if (box := badge.bounding_box())]
+
+    assert len(boxes) > 3
+    edges = {round(box["x"]) for box in boxes}, {round(box["x"] + box["width"]) for box in boxes}
+    assert min(map(len, edges)) == 1
+
+
+@pytest.mark.parametrize("path", ["/ui/", "/ui/pods", "/ui/audit", A_POD])
+def test_a_printed_page_is_whole(visit: Visit, path: str) -> None:
+    page = visit.go(path)
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 with the margins of a browser
+
+    for control in page.get_by_role("button").all() + page.get_by_role("textbox").all():
+        expect(control).to_be_hidden()
+    expect(page.get_by_role("navigation")).to_have_count(0)
+    assert page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')") == "#15201e"
+    cut = "[...document.querySelectorAll('.scroll, pre')].filter(it => it.scrollWidth > it.clientWidth + 1).length"
+    assert page.evaluate(cut) == 0
+    assert page.locator("thead").first.evaluate("it => getComputedStyle(it).display") == "table-header-group"
+
+
 def test_a_pod_shows_its_charts_and_manifest(visit: Visit) -> None:
     page = visit.go(A_POD)
     expect(page.locator("figure[data-chart] canvas")).to_have_count(2)
@@ -110,7 +163,13 @@ def test_an_update_is_shown_side_by_side(visit: Visit) -> None:
     expect(page.locator("td.before").first).to_have_text("nginx:1.27")
     expect(page.locator("td.after").first).to_have_text("nginx:1.28")
     field = page.locator(".diff code", has_text="spec.containers[web].image").first
-    assert field.evaluate("field => field.getClientRects().length") == 1, "the name of the field is in one line"
+    lines = field.evaluate("field => new Set([...field.getClientRects()].map(({ top }) => top)).size")
+    assert lines == 1, "the name of the field is in one line"
+    assert field.inner_html() == "spec.<wbr>containers[web]<wbr>.<wbr>image"
+    verb, code = (page.locator(f".events > tbody > tr > td:nth-child({n})").first.bounding_box() for n in (2, 3))
+    assert verb
+    assert code
+    assert verb["y"] == code["y"], "the code is beside the verb"
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert "update" in download.value.path().read_text()

@@ -154,3 +154,16 @@ def test_the_axis_has_times_that_fit() -> None:
 
     assert 2 <= len(ticks) <= 7
     assert all(after.x - before.x >= 14 for before, after in pairwise(ticks))
+    assert ticks[0].label == "08:46:52"
+
+
+def test_the_axis_tells_times_of_a_second_apart() -> None:
+    quick = moments(*[a_status(restarts=number) for number in range(9)], every=timedelta(milliseconds=120))
+    entries = timeline_entries(quick, at=NOW + 5 * SECOND, deleted_at=None)
+    alike = timeline_entries(moments(a_status(), a_status(), every=timedelta(0)), at=NOW, deleted_at=None)
+
+    labels = [tick.label for tick in axis(entries, lanes(entries, at=NOW + 5 * SECOND)[0])]
+
+    assert labels[:2] == ["08:46:38.000", "08:46:38.240"]
+    assert len(set(labels)) == len(labels)
+    assert [tick.label for tick in axis(alike, lanes(alike, at=NOW)[0])] == ["08:46:38"]

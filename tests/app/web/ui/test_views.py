@@ -169,6 +169,17 @@ class TestTheAudit:
             ("create", "Werkz"),
         ]
 
+    @pytest.mark.parametrize("format_", ["csv", "jsonl"])
+    def test_is_exported_from_the_first_rows_on(self, client: FlaskClient, format_: str) -> None:
+        for _ in range(70):
+            client.delete("/deletePod", json=a_pod())
+
+        answer = client.get("/ui/audit/export", query_string={"format": format_}, buffered=False)
+        rows = [chunk.count(b"\n") for chunk in answer.iter_encoded()]
+
+        assert rows[-3:] == [5, 50, 15]
+        assert sum(rows) == 70 + (format_ == "csv")
+
     def test_shows_the_state_of_the_hash_chain(self, make_app: MakeApp) -> None:
         app = make_app(audit_hash_chain=True)
         put_on(app.test_client(), a_pod("web"))

@@ -4,7 +4,7 @@
 // An element names its key by `data-key`: `data-key="g p"` is a link that `g` and then `p` opens. Rows are the links
 // with `data-row`; the focus marks the row, so that Enter opens it.
 
-const isField = (element) => element.closest("input, select, textarea, [contenteditable]") !== null;
+const isField = (element) => element.closest("input:not([type=checkbox]), select, textarea, [contenteditable]") !== null;
 
 const moveRow = (step) => {
   const rows = [...document.querySelectorAll("[data-row]")].filter((row) => row.checkVisibility());

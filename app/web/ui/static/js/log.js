@@ -16,13 +16,20 @@ const receive = async (response, lines) => {
   }
 };
 
+// Whether lines are wrapped is remembered for this person, as the size of rows is; a link may ask for it, too.
+const WRAP = "wrapped-lines";
+
 const startWrapping = (lines) => {
   const box = document.querySelector(".log-form [name=wrap]");
+  if (!box) return;
+  const wrap = () => lines?.classList.toggle("wrapped", box.checked);
+  box.checked ||= localStorage.getItem(WRAP) === "true";
+  wrap();
   box.addEventListener("change", () => {
-    lines.classList.toggle("wrapped", box.checked);
+    wrap();
+    localStorage.setItem(WRAP, box.checked);
     const url = new URL(location.href);
-    if (box.checked) url.searchParams.set("wrap", "true");
-    else url.searchParams.delete("wrap");
+    url.searchParams.delete("wrap");
     history.replaceState(null, "", url);
   });
 };
@@ -30,9 +37,9 @@ const startWrapping = (lines) => {
 export const startLog = () => {
   const link = document.getElementById("follow");
   const lines = document.getElementById("lines");
+  startWrapping(lines);
   if (!lines) return; // a search found no line
   lines.scrollTop = lines.scrollHeight;
-  startWrapping(lines);
   if (!link) return; // a past time, or a deleted pod
   let following = null;
 
