@@ -4,10 +4,10 @@ Every function here is pure: it does no I/O and does not read the clock; a time 
 below are the ones that authors of runtimes need; the rest is for this provider.
 """
 
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.pod import (
     Container,
     ContainerPort,
-    Manifest,
     ObjectMeta,
     OwnerReference,
     Pod,

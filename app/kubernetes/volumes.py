@@ -8,14 +8,8 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import (
-    ApiObject,
-    PodReference,
-    check_metadata,
-    parse_reference,
-    validation_error,
-    with_node,
-)
+from app.kubernetes.manifest import check_metadata, parse_reference, validation_error, with_node
+from app.kubernetes.pod import ApiObject, PodReference
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LONGEST_PATH = 4095

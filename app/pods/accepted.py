@@ -7,7 +7,7 @@ import structlog
 
 from app.core.nodes import internal_ips
 from app.db.statement import Row
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.runtimes import AcceptedPod, Placement, Runtime
 
 log = structlog.get_logger("app")

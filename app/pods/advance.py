@@ -18,7 +18,7 @@ from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Fleet, Pod, PodStatus
 from app.db.statement import Row, Statement
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import Transition
 from app.pods.accepted import accepted_pod, sync_pods
 from app.pods.fleet_clock import FleetClock

@@ -7,7 +7,8 @@ from uuid import uuid4
 from app.audit import Caller, Verb
 from app.core.errors import NotFound
 from app.core.timestamps import seconds
-from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import ObjectMeta, PodReference
 from app.pods.removal import is_ending
 from app.pods.rows import Unchanged
 from app.pods.writer import PodWriter

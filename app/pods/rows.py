@@ -30,7 +30,7 @@ from app.db.lists import encode, numbers, pairs, strings
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row, Statement, execute, parameters
 from app.kubernetes import status as statuses
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import Transition
 from app.pods.list_columns import OF_MANIFEST, OF_STATUS, search_text, status_columns
 

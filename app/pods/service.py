@@ -17,7 +17,8 @@ from app.core.errors import DatabaseUnavailable
 from app.core.json_array import json_array
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
-from app.kubernetes.pod import Manifest, PodReference
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import PodReference
 from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
 from app.pods.group_commit import GroupCommit

@@ -11,7 +11,8 @@ from app.core.errors import InvalidRequest
 from app.core.timestamps import rfc3339
 from app.db.statement import Row
 from app.kubernetes import status as statuses
-from app.kubernetes.pod import Manifest, ObjectMeta, PodReference
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import ObjectMeta, PodReference
 from app.kubernetes.resources import pod_requests
 from app.kubernetes.status import Transition
 from app.pods.accepted import accept, accepted_pod

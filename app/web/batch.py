@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from app.audit import Caller
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import PodReference, parse_reference
+from app.kubernetes.manifest import parse_reference
+from app.kubernetes.pod import PodReference
 from app.pods.service import Refusal
 from app.web.body import read_items
 from app.web.errors import describe

@@ -6,7 +6,8 @@ from flask import g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import Manifest, PodReference, parse_array, parse_reference
+from app.kubernetes.manifest import Manifest, parse_array, parse_reference
+from app.kubernetes.pod import PodReference
 from app.kubernetes.volumes import PodVolumes
 from app.services import get_services
 

@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from app.kubernetes.pod import Manifest, Pod
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import Pod
 from app.kubernetes.status import ContainerStatus, PodStatus, Transition
 from app.runtimes.base import Placement, Timeline
 from app.runtimes.synthetic.annotations import DOMAIN

@@ -121,7 +121,7 @@ class Pod(Base):
     pod: Mapped[str]
     """The Pod as JSON, as received, without `status`. It contains environment values: redact it before output."""
     digest: Mapped[str]
-    """The digest that identifies updates without a change; see `app.kubernetes.pod.digest`."""
+    """The digest that identifies updates without a change; see `app.kubernetes.manifest.digest`."""
     pod_ip: Mapped[str | None]
     """The pod IP; null with `hostNetwork`."""
     created_at: Mapped[datetime]

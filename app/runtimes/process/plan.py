@@ -15,7 +15,8 @@ import msgspec
 from app.core.errors import InvalidRequest
 from app.kubernetes.container_status import initial_waiting_reason
 from app.kubernetes.env import missing_object
-from app.kubernetes.pod import ApiObject, ContainerRestartRule, Manifest
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import ApiObject, ContainerRestartRule
 from app.runtimes.base import Placement
 from app.runtimes.process.hooks import Hooks, Port, hook_command
 from app.runtimes.process.mounts import VolumeMount, VolumeSpec, check_mount, describe_mounts, describe_volumes

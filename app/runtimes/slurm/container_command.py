@@ -11,7 +11,7 @@ import shlex
 from typing import Any
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 
 _IMAGE = re.compile(r"[A-Za-z0-9_/.][\w./:@+-]{0,1023}")
 _PATH = re.compile(r"/[^,:\0]*")

@@ -15,7 +15,8 @@ import msgspec
 from app.core.errors import InvalidRequest
 from app.core.quantity import parse_quantity
 from app.core.settings import Settings
-from app.kubernetes.pod import Manifest, PodSpec, ResourceRequirements
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import PodSpec, ResourceRequirements
 from app.kubernetes.resources import pod_requests
 
 PREFIX = "slurm.virtual-kubelet.io/"

@@ -11,7 +11,7 @@ import structlog
 from app.core.settings import Settings
 from app.kubernetes.container_status import initial_waiting_reason
 from app.kubernetes.env import CONFIG_ERROR
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import ContainerStateWaiting, Transition
 from app.runtimes.base import AcceptedPod
 from app.runtimes.observed import (

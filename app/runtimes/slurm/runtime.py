@@ -16,7 +16,8 @@ import structlog
 from app.core.errors import ConfigurationError, InvalidRequest
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
-from app.kubernetes.pod import Manifest, PodReference
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import PodReference
 from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
 from app.kubernetes.volumes import Volume

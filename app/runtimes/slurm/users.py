@@ -16,7 +16,7 @@ from threading import local
 from typing import NamedTuple
 
 from app.core.errors import ConfigurationError, InvalidRequest
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 
 USER = "slurm.virtual-kubelet.io/user"
 """The annotation that names the user of a job."""

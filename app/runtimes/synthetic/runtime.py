@@ -8,7 +8,7 @@ import msgspec
 
 from app.core.settings import Settings
 from app.kubernetes.container_status import RUNTIME
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
 from app.runtimes.observed import build_lost_status

@@ -2,7 +2,7 @@
 
 from flask import Blueprint
 
-from app.kubernetes.pod import Manifest, parse_reference
+from app.kubernetes.manifest import Manifest, parse_reference
 from app.services import get_services
 from app.web.batch import answer_batch
 from app.web.body import read_manifest, read_reference

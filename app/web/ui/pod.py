@@ -8,7 +8,7 @@ import yaml
 
 from app.audit.service import AuditFilter
 from app.db.statement import Row
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.redact import mask_values, redact_pod
 from app.kubernetes.resources import pod_limits, pod_requests
 from app.pods.explain import PodHistory, explain

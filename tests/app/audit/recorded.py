@@ -10,7 +10,7 @@ from flask import Flask
 from app.core.settings import Settings
 from app.core.timestamps import rfc3339
 from app.kubernetes import status as statuses
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import PodStatus, Transition
 from app.runtimes import AcceptedPod, EarlierUsage, LogLine, PodUsage, Runtime
 from app.runtimes.base import Timeline

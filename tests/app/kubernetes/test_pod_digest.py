@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from tests.app.simulation import LEAST, REMOVED, full_pod, json_values, parse_manifest, unhurried, with_field
 
 RECORDING = Path(__file__).parents[2] / "data" / "original-broker.jsonl"

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import PodReference, parse_reference
-from tests.app.kubernetes.test_pod import NESTS
+from app.kubernetes.manifest import parse_reference
+from app.kubernetes.pod import PodReference
+from tests.app.kubernetes.test_manifest import NESTS
 from tests.app.simulation import json_values, unhurried
 
 

@@ -13,7 +13,8 @@ from app.audit import Caller
 from app.core.errors import DatabaseUnavailable, InvalidRequest, NotFound
 from app.db.engine import Database
 from app.db.models import AuditEvent, Fleet
-from app.kubernetes.pod import Manifest, PodReference
+from app.kubernetes.manifest import Manifest
+from app.kubernetes.pod import PodReference
 from app.pods import group_commit
 from app.pods.service import PodService
 from app.pods.transaction import FleetTransaction

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from app.core.settings import Settings
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import Phase, PodStatus, Transition
 from app.runtimes import AcceptedPod, LogLine, Runtime
 from app.runtimes.base import Timeline

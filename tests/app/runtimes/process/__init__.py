@@ -12,7 +12,7 @@ from typing import Any, Self
 import orjson
 
 from app.core.settings import Settings
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import ContainerStatus, PodStatus, Transition
 from app.pods.accepted import accept
 from app.runtimes import AcceptedPod, Session, StreamOptions

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.errors import InvalidRequest
 from app.core.settings import Settings
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.runtimes.slurm.job_options import FLAGS, OPTIONS, PREFIX, job_options
 from tests.pods import a_pod
 from tests.server import ROOT

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import PodStatus
 from app.runtimes import AcceptedPod, Placement
 from app.runtimes.observed import ContainerRun, Observation, ObservedContainer, build_observed_status

@@ -132,7 +132,7 @@ from datetime import datetime, timedelta
 from app.runtimes.base import Placement
 from app.runtimes.synthetic.timeline import create
 from app.runtimes.synthetic.pod import Defaults, simulate
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import encode_status
 
 manifest = Manifest.parse(sys.stdin.buffer.read())

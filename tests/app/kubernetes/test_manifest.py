@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import Manifest
+from app.kubernetes.manifest import Manifest
 from tests.app.simulation import (
     LEAST,
     REMOVED,
@@ -341,7 +341,7 @@ def test_an_added_uid_changes_no_other_byte() -> None:
 
 FIRST_AT_ONCE = """
 import os, sys, threading
-from app.kubernetes.pod import Manifest, parse_reference
+from app.kubernetes.manifest import Manifest, parse_reference
 body = b'{"metadata": {"namespace": "default", "name": "web"}, "spec": {"containers": [{"name": "web"}]}}'
 def parse(begin):
     begin.wait()
