@@ -136,9 +136,9 @@ class PodStore:
         """Return every pod in JSON."""
         return [stored.raw for stored in self._pods.values()]
 
-    def uids(self) -> set[str]:
+    def uids(self) -> list[str]:
         """Return the UID of every pod."""
-        return {stored.uid for stored in self._pods.values()}
+        return [stored.metadata.uid for stored in self._pods.values()]
 
     def on(self, node: str) -> "NodePods":
         """Return the pods of one node."""
@@ -232,6 +232,6 @@ class NodePods:
         """Return every pod in JSON."""
         return [stored.raw for stored in self._store.stored_on(self._node)]
 
-    def uids(self) -> set[str]:
+    def uids(self) -> list[str]:
         """Return the UID of every pod."""
-        return {stored.uid for stored in self._store.stored_on(self._node)}
+        return [stored.metadata.uid for stored in self._store.stored_on(self._node)]

@@ -75,19 +75,20 @@ class RunningPod(Samples):
     Attributes:
         reported: its usage at the last read.
         containers: name → container.
+        cores: CPU that its containers use, in billionths of a core.
         cpu_total: CPU time of its containers since the first read, in core-nanoseconds.
         cpu_time: the time of the total.
         memory_stats: memory of its containers together.
     """
 
-    __slots__ = ("containers", "cpu_time", "cpu_total", "memory_stats", "reported")
+    __slots__ = ("containers", "cores", "cpu_time", "cpu_total", "memory_stats", "reported")
 
     def __init__(self, reported: ReportedPod) -> None:
         ref = reported.pod_ref
         super().__init__(labels(namespace=ref.namespace, pod=ref.name), reported.start_time)
         self.reported = reported
         self.containers: dict[str, RunningContainer] = {}
-        self.cpu_total = 0
+        self.cores = self.cpu_total = 0
 
     def update(self, reported: ReportedPod, timestamps: Timestamps, *, since: float) -> int:
         """Take over the usage that was read, and return the CPU time that is new for the node.
@@ -106,7 +107,8 @@ class RunningPod(Samples):
         for part in (reported.network, reported.ephemeral_storage):
             if part and part.time:
                 timestamps[part.time]
-        new, known, parts = 0, self.containers, reported.containers
+        new = cores = 0
+        known, parts = self.containers, reported.containers
         for stats in parts:
             cpu, memory, container = stats.cpu, stats.memory, known.get(stats.name)
             cpu_at, memory_at = timestamps[cpu.time], timestamps[memory.time]
@@ -122,9 +124,11 @@ class RunningPod(Samples):
                 container = known[stats.name] = RunningContainer(stats, reported.pod_ref)
                 if epoch_seconds(stats.start_time) >= since:
                     new += grown
-            container.cpu = f"{cpu.usage_core_nano_seconds}e-9 {cpu_at}"
+            container.cpu = self.cpu = f"{cpu.usage_core_nano_seconds}e-9 {cpu_at}"
             container.memory = self.memory = f"{memory.working_set_bytes} {memory_at}"
             self.cpu_total += grown
+            cores += cpu.usage_nano_cores or 0
+        self.cores = cores
         if len(known) > len(parts):  # some have ended
             self.containers = {stats.name: known[stats.name] for stats in parts}
         if len(parts) == 1:
@@ -133,7 +137,8 @@ class RunningPod(Samples):
             self.cpu_time = _latest([stats.cpu.time for stats in parts])
             self.memory_stats = memory = _sum_memory([stats.memory for stats in parts])
             self.memory = f"{memory.working_set_bytes} {timestamps[memory.time]}"
-        self.cpu = f"{self.cpu_total}e-9 {timestamps[self.cpu_time]}"
+        if len(parts) > 1 or self.cpu_total != cpu.usage_core_nano_seconds:  # or one has ended
+            self.cpu = f"{self.cpu_total}e-9 {timestamps[self.cpu_time]}"
         self.reported = reported
         return new
 

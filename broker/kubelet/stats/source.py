@@ -159,7 +159,7 @@ class UsageSource:
         self._running: dict[str, RunningPod] = {}
         """UID → pod."""
         self._machine: NodeStats | None = None
-        self._cpu = 0
+        self._cpu = self._cores = self._memory = 0
         self.pods = pods
 
     async def read(self) -> NodeReading:
@@ -171,8 +171,7 @@ class UsageSource:
         reading = await self._provider.read()
         if reading is not self._reading:
             self._update(reading)
-        pods = list(self._running.values())
-        return NodeReading(self._node(pods), pods)
+        return NodeReading(self._node(self._cores, self._memory), list(self._running.values()))
 
     async def summary(self) -> Summary:
         """Return the same as `/stats/summary` has it.
@@ -193,7 +192,7 @@ class UsageSource:
 
     def node_alone(self) -> NodeStats:
         """Return the usage of the node without its pods, or the last of its machine, for when none can be read."""
-        return self._node(())
+        return self._node()
 
     def _update(self, reading: Reading) -> None:
         reported = reading.pods
@@ -201,26 +200,27 @@ class UsageSource:
             reported = _by_uid(_without_usage(map(parse_pod, self.pods.all()), reading.at))
         since = (self._reading or reading).at.timestamp()
         running: dict[str, RunningPod] = {}
+        cores = memory = 0
         timestamps = Timestamps()
         with _checked_times("/podStats"):
             for uid in self.pods.uids():
                 if found := reported.get(uid):
                     pod = running[uid] = self._running.get(uid) or RunningPod(found)
                     self._cpu += pod.update(found, timestamps, since=since)
-        self._running = running
+                    cores += pod.cores
+                    memory += pod.memory_stats.working_set_bytes
+        self._running, self._cores, self._memory = running, cores, memory
         self._machine = reading.machine if self._nodes() == 1 else None
         self._reading = reading
 
-    def _node(self, pods: Sequence[RunningPod]) -> NodeStats:
+    def _node(self, cores: int = 0, memory: int = 0) -> NodeStats:
         now, own = to_micro_time(self._clock()), Usage.of_this_process(self._nodes())
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         if self._machine:
             containers = [kubelet, *self._machine.system_containers]
             return replace(self._machine, node_name=self._node_name, system_containers=containers)
-        cores = sum([stats.cpu.usage_nano_cores or 0 for pod in pods for stats in pod.reported.containers])
         cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
-        memory = MemoryStats(now, sum([pod.memory_stats.working_set_bytes for pod in pods], own.memory))
-        return NodeStats(self._node_name, self._started, cpu, memory, [kubelet])
+        return NodeStats(self._node_name, self._started, cpu, MemoryStats(now, memory + own.memory), [kubelet])
 
 
 class UsageSources:

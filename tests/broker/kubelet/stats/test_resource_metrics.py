@@ -47,6 +47,15 @@ async def test_a_container_that_has_ended_has_no_samples(node: UsageNode) -> Non
     assert not any("proxy" in key for key in found)
 
 
+async def test_a_pod_keeps_what_a_container_used_before_its_restart(node: UsageNode) -> None:
+    node.put("web", {"nginx": 50})
+    await metrics(node)
+    node.report("web", {"nginx": 0.5}, started="2026-11-22T08:59:59Z")
+    found = samples(await metrics(node))
+    assert found["pod_cpu_usage_seconds_total", "shop", "web"] == 50.5
+    assert found["container_cpu_usage_seconds_total", "nginx", "shop", "web"] == 0.5
+
+
 async def test_usage_samples_have_a_timestamp(node: UsageNode) -> None:
     node.put("web", {"nginx": 1})
     families = list(text_string_to_metric_families((await metrics(node)).decode()))
