@@ -52,14 +52,20 @@ logger_class = Logger
 control_socket_disable = True
 
 
-def on_starting(_: object) -> None:
-    """Exit if a port, the database or the runtime is unusable. Connections are closed before the fork."""
+def on_starting(server: Any) -> None:
+    """Exit if a port, the database or the runtime is unusable. Connections are closed before the fork.
+
+    The application is created here, and its memory is shared by the workers. That of a user's runtime is created in
+    each worker: this process keeps what it has imported, and a reload is to import the runtime again.
+    """
     for host, port in _addresses:
         check_port(host, port)
     check_database(settings)
-    # In a child process, since this one keeps what it has imported, and a reload is to import it again.
-    run_in_child(lambda: import_module("wsgi"))
     os.environ[SERVING_SINCE] = datetime.now(UTC).isoformat()
+    if settings.has_default_runtime:
+        server.app.wsgi()
+    else:
+        run_in_child(lambda: import_module("wsgi"))
 
 
 def pre_fork(_: object, __: object) -> None:

@@ -247,6 +247,11 @@ class Settings(BaseSettings):
         return next(found, _NO_OVERRIDE)
 
     @property
+    def has_default_runtime(self) -> bool:
+        """Whether the runtime is the one that simulates pods: it is part of this product, and created without I/O."""
+        return self.runtime == type(self).model_fields["runtime"].default
+
+    @property
     def url(self) -> str:
         """The URL of the provider for clients on this machine, such as `http://127.0.0.1:3000`."""
         host = _ANY_ADDRESS.get(self.host, self.host)

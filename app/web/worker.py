@@ -31,8 +31,8 @@ from gunicorn import http
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from app.core.settings import HEALTH_THREADS, Settings
+from app.web import long_poll
 from app.web.connection import Connection, Stage
-from app.web.long_poll import release_all
 from app.web.streams.server import StreamServer, Upgrade, keep_alive
 
 _MAX_CONNECTIONS = 4096
@@ -82,6 +82,7 @@ class Worker(ThreadWorker):
     def load_wsgi(self) -> None:
         """Load the application, and the limits from its settings."""
         super().load_wsgi()
+        long_poll.init_app(self.wsgi)  # the pipe of one that was created before the fork is that of all workers
         self._streams = self.wsgi.extensions["streams"]
         settings: Settings = self.wsgi.extensions["services"].settings
         self._max_body_bytes = settings.max_content_length
@@ -93,7 +94,7 @@ class Worker(ThreadWorker):
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
-        release_all(self.wsgi)
+        long_poll.release_all(self.wsgi)
         if self._streams:
             self._streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
         for listener in self.sockets:

@@ -254,6 +254,50 @@ def test_sighup_replaces_the_workers_while_everybody_is_served(serve: Serve) -> 
         assert server.stop() == 0
 
 
+_OBSERVED = """
+import runpy, sys
+
+globals().update(runpy.run_path("gunicorn.conf.py"))
+
+def when_ready(server):
+    server.log.info("created: %s", "wsgi" in sys.modules)
+"""
+_RUNTIME = """
+from app.runtimes.synthetic import SyntheticRuntime
+
+class Runtime(SyntheticRuntime):
+    def capacity(self):
+        return {"pods": "PODS"}
+"""
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("is_default", [True, False])
+def test_the_default_runtimes_application_is_shared(serve: Serve, tmp_path: Path, is_default: bool) -> None:
+    (tmp_path / "own.py").write_text(_RUNTIME)
+    (tmp_path / "observed.py").write_text(_OBSERVED)
+    settings = {} if is_default else {"RUNTIME": "own:Runtime"}
+    arguments = f"--config={tmp_path}/observed.py --pythonpath={tmp_path}"
+    with serve(GUNICORN_CMD_ARGS=arguments, **settings) as server:
+        assert f"created: {is_default}" in events(server)
+
+
+@ON_SQLITE
+def test_sighup_imports_a_users_runtime_again(serve: Serve, tmp_path: Path) -> None:
+    runtime = tmp_path / "own.py"
+
+    def capacity() -> object:
+        with closing(server.client()) as client:
+            return client.get("/capacity").json()
+
+    runtime.write_text(_RUNTIME.replace("PODS", "5"))
+    with serve(RUNTIME="own:Runtime", GUNICORN_CMD_ARGS=f"--pythonpath={tmp_path}", WORKERS="1") as server:
+        assert capacity() == {"pods": "5"}
+        runtime.write_text(_RUNTIME.replace("PODS", "1000"))
+        server.signal(signal.SIGHUP)
+        eventually(lambda: capacity() == {"pods": "1000"})
+
+
 @ON_SQLITE
 def test_a_connection_is_kept_while_it_is_idle(server: Server) -> None:
     def fetch(connection: HTTPConnection) -> tuple[int, socket.socket]:
