@@ -55,8 +55,8 @@ control_socket_disable = True
 def on_starting(server: Any) -> None:
     """Exit if a port, the database or the runtime is unusable. Connections are closed before the fork.
 
-    The application is created here, and its memory is shared by the workers. That of a user's runtime is created in
-    each worker: this process keeps what it has imported, and a reload is to import the runtime again.
+    The application is created here, and its memory is shared by the workers. That of a user's runtime is created
+    in each worker: this process keeps what it has imported, and a reload is to import the runtime again.
     """
     for host, port in _addresses:
         check_port(host, port)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.faults import NONE, Faults, parse_faults
+from broker.sharing import shared, shared_mapping
 from broker.types import Object
 
 
@@ -32,7 +33,7 @@ class NodeInfo:
     operating_system: str = "linux"
     uid: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    taints: Sequence[Object] = ()
+    taints: Sequence[Mapping[str, str]] = ()
     capacity: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
     addresses: list[Object] = field(default_factory=list)
@@ -45,8 +46,9 @@ class NodeInfo:
     def observe(self, node: Object) -> None:
         """Record a Node object: its UID, labels, taints and faults."""
         self.uid = node["metadata"]["uid"]
-        self.labels = node["metadata"].get("labels") or {}
-        self.taints = (node.get("spec") or {}).get("taints") or ()
+        labels = node["metadata"].get("labels") or {}
+        self.labels = {shared(name): shared(value) for name, value in labels.items()}
+        self.taints = [shared_mapping(taint) for taint in (node.get("spec") or {}).get("taints") or ()]
         self.faults = parse_faults(node["metadata"].get("annotations") or {})
 
     @property

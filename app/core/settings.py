@@ -248,8 +248,8 @@ class Settings(BaseSettings):
 
     @property
     def has_default_runtime(self) -> bool:
-        """Whether the runtime is the one that simulates pods: it is part of this product, and created without I/O."""
-        return self.runtime == type(self).model_fields["runtime"].default
+        """Whether the runtime is the one that simulates pods: part of this product, and created without I/O."""
+        return self.runtime == str(type(self).model_fields["runtime"].default)
 
     @property
     def url(self) -> str:

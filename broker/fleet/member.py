@@ -45,6 +45,9 @@ class Shared:
         leases: reads the leases.
         registering: limits the number of registrations at once.
         port: port of the kubelet API.
+        on_due: is called with the name of a node, and the seconds after which :meth:`Member.reconcile` is due.
+        on_active: is called with the name of a node when its pods may be reconciled from now on.
+        on_faults: is called with the name of a node after each change of its faults.
     """
 
     dependencies: Dependencies
@@ -52,6 +55,9 @@ class Shared:
     leases: Leases
     registering: asyncio.Semaphore
     port: int
+    on_due: Callable[[str, float], None]
+    on_active: Callable[[str], None]
+    on_faults: Callable[[str], None]
 
 
 class Member:
@@ -60,9 +66,6 @@ class Member:
     Args:
         shared: what the members have in common.
         spec: what the node is to be.
-        on_due: is called with the seconds after which :meth:`reconcile` is due.
-        on_active: is called when the pods of the node may be reconciled from now on.
-        on_faults: is called after each change of the node's faults.
 
     Attributes:
         info: the node.
@@ -71,21 +74,10 @@ class Member:
         is_registered: whether the Node is registered, and kept as it is to be.
     """
 
-    def __init__(
-        self,
-        shared: Shared,
-        spec: NodeSpec,
-        *,
-        on_due: Callable[[float], None],
-        on_active: Callable[[], None],
-        on_faults: Callable[[], None],
-    ) -> None:
+    def __init__(self, shared: Shared, spec: NodeSpec) -> None:
         dependencies = shared.dependencies
         self._shared = shared
         self._random = dependencies.random
-        self._on_due = on_due
-        self._on_active = on_active
-        self._on_faults = on_faults
         self._faults = NONE
         self.is_registered = False
         self.spec = spec
@@ -114,7 +106,7 @@ class Member:
         await self._until_not_cut_off()
         await self.lease.acquire()
         self.info.holds_lease = True
-        self._on_active()
+        self._shared.on_active(self.info.name)
         await self.lease.run()
 
     async def reconcile(self) -> float | None:
@@ -201,8 +193,11 @@ class Member:
         for problem in set(faults.problems) - set(before.problems):
             log.warning("annotation of the node ignored", node=self.info.name, error=problem)
         log.info("faults of the node changed", node=self.info.name, faults=faults.describe())
-        self._on_faults()
+        self._shared.on_faults(self.info.name)
         self._on_due(0)
+
+    def _on_due(self, seconds: float) -> None:
+        self._shared.on_due(self.info.name, seconds)
 
     async def _until_not_cut_off(self) -> None:
         """Wait while a fault keeps the broker from taking the lease, as that of a node that is started again."""

@@ -16,7 +16,6 @@ A node that was adopted is never drained, and its Node is not deleted.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
@@ -79,7 +78,16 @@ class Members:
         self._dependencies = dependencies
         self._controller = controller
         self._reporter = reporter
-        self._shared = Shared(dependencies, reporter, leases, asyncio.Semaphore(_WORKERS), port)
+        self._shared = Shared(
+            dependencies,
+            reporter,
+            leases,
+            asyncio.Semaphore(_WORKERS),
+            port,
+            on_due=self._due,
+            on_active=self._activate,
+            on_faults=controller.apply_faults,
+        )
         self._only = only
         self._usage = usage
         self._members: dict[str, Member] = {}
@@ -164,13 +172,7 @@ class Members:
 
     def _add(self, spec: NodeSpec) -> None:
         """Add a node."""
-        member = self._members[spec.name] = Member(
-            self._shared,
-            spec,
-            on_due=partial(self._due, spec.name),
-            on_active=partial(self._activate, spec.name),
-            on_faults=partial(self._controller.apply_faults, spec.name),
-        )
+        member = self._members[spec.name] = Member(self._shared, spec)
         self._dependencies.nodes.add(member.info)
         self._controller.add_node(spec.name)
         self._start(member)

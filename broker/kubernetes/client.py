@@ -47,7 +47,7 @@ class Client:
         observe: is called after each request with its method, the status of the answer (0: no answer) and its
             duration in seconds.
         connections: number of concurrent requests, besides the watches; further requests wait. Each connection
-            takes about 130 KB, half of it a TLS buffer, and more connections are not faster.
+            takes about 80 KB, and more connections are not faster.
     """
 
     def __init__(

@@ -3,29 +3,29 @@
 A change is a difference from the Node in Kubernetes, made here or by another client. During an interruption of the
 lease, the node controller sets conditions to Unknown, and only the node sets them back.
 
-A fleet may have thousands of nodes. Between two writes, the status of a node is kept as JSON, which takes a fifth
-of the memory of the decoded one.
+Between two writes, the status of a node is kept as JSON, see :mod:`broker.node.status_json`.
 
 Five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-status/#heartbeats
 """
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
-
-import msgspec
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.quantity import limited
 from broker.node.manifest import NotReady, is_stored, latest_conditions, node_status, status_patch
 from broker.node.report import NodeReporter
+from broker.node.status_json import StatusJson
 from broker.node_info import NodeInfo
 from broker.node_spec import METRICS_PATH, NodeSpec
+from broker.sharing import shared, shared_mapping
 from broker.types import Object
 
 HEARTBEAT = 300.0
 """Seconds after which an unchanged status is written again."""
+_RESOURCES = ("capacity", "allocatable")
+_NO_STATUS = StatusJson.encode({})
 
 
 class NodeStatus:
@@ -49,9 +49,9 @@ class NodeStatus:
         self._reporter = reporter
         self._port = port
         self._path = f"/api/v1/nodes/{node.name}/status"
-        self._conditions = msgspec.json.encode([])
-        self._written: Mapping[str, Iterable[str]] = {}
-        self._stored = msgspec.json.encode({})
+        self._conditions = _NO_STATUS
+        self._written: tuple[tuple[str, ...], ...] = ((), ())
+        self._stored = _NO_STATUS
         self._due_at = 0.0
         self.spec = spec
         self.apply_report()
@@ -67,9 +67,9 @@ class NodeStatus:
         if spec.is_adopted and (stored := self.stored).get("capacity"):
             capacity, allocatable = stored["capacity"], stored.get("allocatable") or {}
         capacity |= spec.capacity
-        self._node.capacity = capacity
+        self._node.capacity = shared_mapping(capacity)
         wanted = {**capacity, **allocatable, **spec.capacity, **spec.allocatable}
-        self._node.allocatable = wanted if spec.is_adopted else limited(wanted, capacity)
+        self._node.allocatable = shared_mapping(wanted if spec.is_adopted else limited(wanted, capacity))
         self._node.addresses = list(report.addresses)
         self._node.ready = self._reporter.ready
 
@@ -88,11 +88,11 @@ class NodeStatus:
             self._node,
             self._reporter.of(self._node.name).conditions,
             not_ready=not_ready,
-            before=msgspec.json.decode(self._conditions),
+            before=self._known_conditions,
             port=self._port,
             now=self._clock(),
         )
-        self._conditions = msgspec.json.encode(status["conditions"])
+        self._conditions = StatusJson.encode({"conditions": status["conditions"]})
         return status
 
     def adopt(self, status: Object, *, is_new: bool) -> None:
@@ -105,21 +105,24 @@ class NodeStatus:
         if is_new:
             self._set_due()
         self._written = _resources(status)
-        self._conditions = msgspec.json.encode([])  # computed for a Node that was not created
+        self._conditions = _NO_STATUS  # computed for a Node that was not created
         self.observe(status)
         self.apply_report()
 
     def observe(self, status: Object) -> None:
         """Record the status in Kubernetes, written by this process or another client."""
-        self._stored = msgspec.json.encode(status)
-        latest = latest_conditions(msgspec.json.decode(self._conditions), status.get("conditions") or ())
-        self._conditions = msgspec.json.encode(latest)
+        self._stored = StatusJson.encode(status)
+        latest = latest_conditions(self._known_conditions, status.get("conditions") or ())
+        self._conditions = StatusJson.encode({"conditions": latest})
 
     @property
     def stored(self) -> Object:
         """The status in Kubernetes, as last observed."""
-        decoded: Object = msgspec.json.decode(self._stored)
-        return decoded
+        return self._stored.decode()
+
+    @property
+    def _known_conditions(self) -> list[Object]:
+        return self._conditions.decode().get("conditions") or []
 
     async def write(self, status: Object) -> None:
         """Write a status to Kubernetes.
@@ -128,7 +131,8 @@ class NodeStatus:
             ApiError: the status was not written.
         """
         metrics_path = self.spec.annotations.get(METRICS_PATH)
-        patch = status_patch(status, written=self._written, stored=self.stored, metrics_path=metrics_path)
+        written = dict(zip(_RESOURCES, self._written, strict=True))
+        patch = status_patch(status, written=written, stored=self.stored, metrics_path=metrics_path)
         node = await self._client.patch(self._path, patch)
         self._written = _resources(status)
         self._set_due()
@@ -164,9 +168,9 @@ class NodeStatus:
             await self.write(status)
 
 
-def _resources(status: Object) -> dict[str, tuple[str, ...]]:
-    """Return the names of the resources in a status."""
-    return {name: tuple(status.get(name) or ()) for name in ("capacity", "allocatable")}
+def _resources(status: Object) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the resources in the capacity of a status, and in its allocatable ones."""
+    return shared(tuple(tuple(status.get(name) or ()) for name in _RESOURCES))
 
 
 def own_ip(server: str) -> str:

@@ -3,14 +3,15 @@
 Source: `ToleratesTaint` in `k8s.io/api/core/v1/toleration.go`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from broker.types import Object
 
 _NO_EXECUTE = "NoExecute"
 
 
-def tolerates_no_execute(pod: Object, taints: Iterable[Object]) -> bool:
+def tolerates_no_execute(pod: Object, taints: Iterable[Mapping[str, Any]]) -> bool:
     """Return whether a pod tolerates every taint with the effect NoExecute.
 
     The scheduler alone considers the other effects: a pod that is bound without it may ignore them.
@@ -18,12 +19,12 @@ def tolerates_no_execute(pod: Object, taints: Iterable[Object]) -> bool:
     return all(tolerates(pod, taint) for taint in taints if taint.get("effect") == _NO_EXECUTE)
 
 
-def tolerates(pod: Object, taint: Object) -> bool:
+def tolerates(pod: Object, taint: Mapping[str, Any]) -> bool:
     """Return whether a pod tolerates a taint."""
     return any(_tolerates(toleration, taint) for toleration in pod["spec"].get("tolerations") or ())
 
 
-def _tolerates(toleration: Object, taint: Object) -> bool:
+def _tolerates(toleration: Object, taint: Mapping[str, Any]) -> bool:
     """Return whether a toleration matches a taint; an empty effect or key matches each."""
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False

@@ -242,7 +242,7 @@ async def test_a_failing_task_stops_the_node(
 def test_a_tls_connection_has_a_small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SSLProtocol, "max_size", SSLProtocol.max_size)  # restored at the end
     limit_tls_buffers()
-    assert SSLProtocol.max_size == 64 * 1024
+    assert SSLProtocol.max_size == 16 * 1024
 
 
 def test_open_files_suffice_for_the_sessions() -> None:
