@@ -16,6 +16,7 @@ A node that was adopted is never drained, and its Node is not deleted.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import structlog
 
@@ -42,6 +43,8 @@ from broker.types import Object
 _WORKERS = 16
 """Number of nodes that are registered, and of nodes that are written, at once."""
 _HAND_OVER_TIMEOUT, _HAND_OVERS_PER_SECOND = 5.0, 50
+_NAMED = 5
+"""Number of nodes that a message about many names."""
 
 log = structlog.get_logger()
 
@@ -164,11 +167,16 @@ class Members:
     async def hand_over(self) -> None:
         """Mark the nodes not ready, and release their leases, as far as time permits."""
         timeout = _HAND_OVER_TIMEOUT + len(self._members) / _HAND_OVERS_PER_SECOND
+        failed: dict[str, str] = {}
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.gather(*map(_hand_over, self._members.values()))
+                await asyncio.gather(*(_hand_over(member, failed) for member in self._members.values()))
         except TimeoutError:
             log.warning("nodes not marked as stopped", error="no answer in time")
+        if failed:  # one message: the cause, such as an API server that is gone, is mostly that of all
+            some = ", ".join(islice(failed, _NAMED)) + (", …" if len(failed) > _NAMED else "")
+            error = next(iter(failed.values()))
+            log.warning("nodes not marked as stopped", nodes=len(failed), names=some, error=error)
 
     def _add(self, spec: NodeSpec) -> None:
         """Add a node."""
@@ -382,11 +390,12 @@ class Members:
                 self._handle(item.decode())
 
 
-async def _hand_over(member: Member) -> None:
+async def _hand_over(member: Member, failed: dict[str, str]) -> None:
+    """Hand a node over; record the error where that fails."""
     try:
         await member.hand_over()
     except (ApiError, LeaseLost) as exc:
-        log.warning("node not marked as stopped", node=member.info.name, error=str(exc))
+        failed[member.info.name] = str(exc)
 
 
 async def _release(member: Member) -> None:

@@ -1,5 +1,6 @@
 """Nodes and leases of a fleet that are, or come, in the hands of others: with the fake API server."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -343,3 +344,17 @@ async def test_a_waiting_broker_warns_once(
                 await eventually(lambda: [log for log in logs if log["event"].startswith("another broker runs")])
     (warning,) = [log for log in logs if log["event"].startswith("another broker runs")]
     assert warning["event"].startswith("another broker runs 5 nodes; waiting until")
+
+
+async def test_nodes_not_marked_as_stopped_are_one_message(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider
+) -> None:
+    settings = settings_of_a_node(stub.url, node_name="fleet", nodes=8)
+    with capture_logs() as logs, ExitStack() as faults:
+        async with running_node(settings, cluster) as broker:
+            await eventually(lambda: sum(node.holds_lease for node in broker.nodes.values()) == 8)
+            await api.until(lambda: all(ready(api, f"fleet-{number}") for number in range(8)))
+            faults.enter_context(api.failing(503, path="/status$"))
+    [message] = [line for line in logs if "not marked as stopped" in line["event"]]
+    assert (message["nodes"], len(message["names"].split(", "))) == (8, 6)
+    assert "injected" in message["error"]
