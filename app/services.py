@@ -108,6 +108,11 @@ class Services:
             disk=disk,
         )
 
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether a read of one pod waits for nothing but, where it has to write first, other writes."""
+        return self.database.is_sqlite and self.runtime.computes_ahead
+
 
 def get_services() -> Services:
     """Return the services of the current application."""

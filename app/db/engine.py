@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,14 @@ class Database:
         pool_size: the maximum number of connections to PostgreSQL; SQLite has twice as many.
         head: the required schema revision; None disables the check, for migrations.
         create: create the SQLite file and its directory if they are missing.
+
+    Attributes:
+        before_write: called by a thread before a write, in which it may wait for other writes.
     """
 
     def __init__(self, url: URL, *, pool_size: int = 5, head: str | None, create: bool = False) -> None:
         self._head = head
+        self.before_write: Callable[[], None] = _nothing
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._thread_lock = threading.Lock()
         # Otherwise errors contain the parameters of their statement, including environment values of pods.
@@ -111,6 +115,7 @@ class Database:
         Raises:
             DatabaseUnavailable: as for :meth:`read`; nothing was written.
         """
+        self.before_write()
         measured = metrics.database("write").time()
         with measured, self.translated(), self._write_lock(), self.engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
@@ -295,6 +300,10 @@ class Database:
                 f"the database is {found}, this version needs {self._head}: run `vkweb migrate` "
                 f"or install the version that the database was migrated for"
             )
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def make_private(path: Path) -> None:

@@ -36,6 +36,7 @@ class ClientSocket(socket.socket):
 
     Attributes:
         unsent: number of bytes that are kept.
+        is_patient: whether `sendall` waits a moment for a slow client.
         upgrade: the session that takes the connection over after this response; None for an ordinary one.
     """
 
@@ -43,6 +44,7 @@ class ClientSocket(socket.socket):
         super().__init__(fileno=accepted.detach())
         self.setblocking(False)
         self.unsent = 0
+        self.is_patient = True
         self.upgrade: Upgrade | None = None
         self._timeout = timeout
         self._chunks: deque[memoryview] = deque()
@@ -68,7 +70,7 @@ class ClientSocket(socket.socket):
             if now > self.deadline:
                 raise ConnectionResetError(errno.ECONNRESET, "the client does not take the response")
             wait = self._until(_THREAD_WAIT_SECONDS, bytes_per_second=_THREAD_BYTES_PER_SECOND) - now
-            if wait <= 0:
+            if wait <= 0 or not self.is_patient:
                 return
             _wait(self, select.POLLOUT, wait * 1000)
 

@@ -22,6 +22,7 @@ _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _EXPECT_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 _TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding:[^\r]*(?=\r\n)", re.IGNORECASE)
 _HEALTH = re.compile(rb"(?:\r\n)?[A-Z]+ /+(?:healthz|readyz)[ ?]")
+_QUICK_READ = re.compile(rb"GET /(?:getPodStatus|getPod)?[ ?]")
 
 
 class RequestBuffer:
@@ -45,6 +46,11 @@ class RequestBuffer:
     def is_for_health(self) -> bool:
         """Whether the request asks for the health of the server."""
         return _HEALTH.match(self._head) is not None
+
+    @property
+    def is_quick_read(self) -> bool:
+        """Whether a complete request reads at most one pod."""
+        return self.complete and _QUICK_READ.match(self._head) is not None
 
     def feed(self, data: bytes) -> None:
         """Add bytes from the client."""

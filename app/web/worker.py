@@ -11,7 +11,7 @@ connection is in the hands of a thread only while there is something to do:
 
 Each wait has a deadline. The memory that waiting connections hold is limited: beyond the limit, the connection
 that holds most is closed. Their number is limited too: beyond the limit, the connection that has waited longest is
-closed. `/healthz` and `/readyz` have threads of their own.
+closed. `/healthz` and `/readyz` have threads of their own, quick reads one thread: see `app.web.read_loop`.
 
 Example: 1,000 clients that send half a request occupy 1,000 sockets for REQUEST_TIMEOUT, and no thread.
 """
@@ -30,9 +30,11 @@ import orjson
 from gunicorn import http
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from app.core.settings import HEALTH_THREADS, Settings
+from app.core.settings import HEALTH_THREADS
+from app.services import Services
 from app.web import long_poll
 from app.web.connection import Connection, Stage
+from app.web.read_loop import ReadLoop
 from app.web.streams.server import StreamServer, Upgrade, keep_alive
 
 _MAX_CONNECTIONS = 4096
@@ -42,6 +44,8 @@ _MAX_HELD_BYTES = 128 * 1024 * 1024
 _DISCARD_BYTES = 256 * 1024
 _CLOSE_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
+_READS_IN_A_ROW = 8
+"""So many quick reads make a connection one of the read loop, where a write costs two passages between threads."""
 _STOP_SECONDS = 1.5
 """Before the end of the grace period, after which gunicorn kills the worker, streams end with a Failure."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -69,6 +73,7 @@ class Worker(ThreadWorker):
         """Prepare and run the worker."""
         self._health_pool = ThreadPoolExecutor(HEALTH_THREADS)
         self._streams: StreamServer | None = None
+        self._reads: ReadLoop | None = None
         self._upgraded = 0  # connections, counted in `nr_conns`, that are streams
         self._parked: dict[Connection, None] = {}  # in the order of their parking
         self._held_bytes = 0
@@ -78,16 +83,22 @@ class Worker(ThreadWorker):
         finally:
             if self._streams:
                 self._streams.close()
+            if self._reads:
+                self._reads.stop()
 
     def load_wsgi(self) -> None:
         """Load the application, and the limits from its settings."""
         super().load_wsgi()
         long_poll.init_app(self.wsgi)  # the pipe of one that was created before the fork is that of all workers
         self._streams = self.wsgi.extensions["streams"]
-        settings: Settings = self.wsgi.extensions["services"].settings
+        services: Services = self.wsgi.extensions["services"]
+        settings = services.settings
         self._max_body_bytes = settings.max_content_length
         self._timeout = settings.request_timeout.total_seconds()
         self._max_held_bytes = max(_MAX_HELD_BYTES, 4 * self._max_body_bytes)
+        if services.reads_at_once:
+            self._reads = ReadLoop(self._read, self._release, threads=settings.threads)
+            services.database.before_write = self._reads.detach
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting connections; when stopping, accept the queued ones and close the socket."""
@@ -135,6 +146,9 @@ class Worker(ThreadWorker):
 
     def enqueue_req(self, conn: Connection) -> None:
         """Submit the complete request of a connection to a thread."""
+        if self._reads and conn.incoming.is_quick_read:
+            self._reads.add(conn)
+            return
         pool = self._health_pool if conn.incoming.is_for_health else self.tpool
         future = pool.submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
@@ -143,9 +157,11 @@ class Worker(ThreadWorker):
         """Handle requests of a connection, as long as the next one arrives within 2 ms.
 
         Clients often send it at once. Passing the connection to the main thread and back takes longer than the
-        application needs for a request.
+        application needs for a request. So quick reads between other requests are handled here, too; several in a
+        row are left to the loop of quick reads.
         """
         self._handle_one(conn)
+        reads = 0
         while (
             conn.keep_alive
             and not conn.sock.unsent
@@ -154,9 +170,25 @@ class Worker(ThreadWorker):
             and self.nr_conns - self._upgraded <= self.cfg.threads
             and conn.receive_next()
             and not conn.incoming.is_for_health
+            and reads < _READS_IN_A_ROW
         ):
+            reads = reads + 1 if self._reads and conn.incoming.is_quick_read else 0
             self._handle_one(conn)
         return conn.keep_alive
+
+    def _read(self, conn: Connection) -> bool:
+        """Handle a request in the thread of quick reads; return whether it may wait for the next one."""
+        conn.sock.is_patient = False
+        try:
+            self._handle_one(conn)
+        except BaseException as exc:
+            self.log.error("connection closed after an error", exc_info=exc)
+            conn.keep_alive = False
+        conn.sock.is_patient = True
+        return conn.keep_alive and not conn.sock.unsent and self.alive
+
+    def _release(self, conn: Connection) -> None:
+        self.method_queue.defer(self._finish, conn)
 
     def _handle_one(self, conn: Connection) -> None:
         complete = conn.incoming.complete and not conn.incoming.too_large
@@ -179,11 +211,16 @@ class Worker(ThreadWorker):
             client.sendall(response)
 
     def finish_request(self, conn: Connection, fs: Future[bool]) -> None:
-        """Send the rest of the response, then wait for the next request or close the connection."""
+        """Finish the response of a thread."""
         if failure := fs.exception():
             self.log.error("connection closed after an error", exc_info=failure)
             self._close(conn)
-        elif conn.sock.unsent:
+        else:
+            self._finish(conn)
+
+    def _finish(self, conn: Connection) -> None:
+        """Send the rest of the response, then wait for the next request or close the connection."""
+        if conn.sock.unsent:
             self._park(conn, Stage.RESPONSE, conn.sock.deadline)
         else:
             self._end_response(conn)

@@ -121,3 +121,21 @@ def test_an_expectation_is_answered_once() -> None:
 )
 def test_requests_for_the_health_are_recognized(target: str, is_for_health: bool) -> None:
     assert fed(f"GET {target} HTTP/1.1\r\n\r\n".encode()).is_for_health is is_for_health
+
+
+@pytest.mark.parametrize(
+    ("line", "is_quick_read"),
+    [
+        ("GET / ", True),
+        ("GET /getPod?name=a ", True),
+        ("GET /getPodStatus?name=a ", True),
+        ("GET /getPods ", False),
+        ("GET /podStatuses?wait=9 ", False),
+        ("GET /getPodStatus/ ", False),
+        ("HEAD / ", False),
+        ("POST /getPod?name=a ", False),
+    ],
+)
+def test_quick_reads_are_recognized(line: str, is_quick_read: bool) -> None:
+    assert fed(f"{line}HTTP/1.1\r\n\r\n".encode()).is_quick_read is is_quick_read
+    assert not fed(f"{line}HTTP/1.1\r\n".encode()).is_quick_read

@@ -5,7 +5,9 @@ import re
 import select
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from http.client import HTTPConnection
 
 import pytest
 
@@ -226,6 +228,70 @@ def test_held_requests_are_not_cut(small: Server) -> None:
         answer = client.get("/podStatuses", since=0, wait=0)
         revision = answer.json()["revision"]
         assert client.get("/podStatuses", since=revision, wait=2).json()["revision"] == revision
+
+
+def test_a_connection_may_alternate_between_reads_and_other_requests(small: Server) -> None:
+    with closing(small.client()) as client:
+        pod = {"namespace": "default", "name": "alternates"}
+        for _ in range(3):
+            assert client.request("POST", "/createPod", a_pod("alternates")).code == 200
+            assert client.get("/getPodStatus", **pod).code == 200
+            assert client.get("/podStatuses", since=0).code == 200
+            assert client.get("/getPod", **pod).json()["metadata"]["name"] == "alternates"
+            assert client.get("/healthz").code == 200
+            assert client.get("/").code == 200
+
+
+def test_pipelined_reads_and_writes_are_answered_in_order(small: Server) -> None:
+    body = json.dumps(a_pod("pipelined")).encode()
+    read = b"GET /getPodStatus?namespace=default&name=pipelined HTTP/1.1\r\nHost: provider\r\n\r\n"
+    sent = read + CREATE + b"Content-Length: %d\r\n\r\n%b" % (len(body), body) + read
+    with closing(opened(small.port, sent + b"GET / HTTP/1.0\r\n\r\n")) as connection:
+        answers = until_closed(connection)
+    assert re.findall(rb"HTTP/1\.[01] (\d+)", answers) == [b"404", b"200", b"200", b"200"]
+
+
+def test_reads_that_nobody_takes_hold_up_no_other_read(small: Server) -> None:
+    large = b"GET /getPod?namespace=default&name=large-000 HTTP/1.1\r\nHost: provider\r\n\r\n"
+    with clients(small.port, large * 20) as unread:
+        assert code_of(small.port, "GET", "/getPod?namespace=default&name=large-001") == 200
+        received = b""
+        while received.count(b"HTTP/1.1 200 OK") < 20:
+            received += unread[0].recv(1 << 20)
+
+
+def test_reads_are_answered_while_a_write_waits(small: Server) -> None:
+    assert code_of(small.port, "POST", "/createPod", a_pod("read")) == 200
+    body = json.dumps(a_pod("written-later")).encode()
+    create = CREATE + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    database = f"sqlite:///{small.log.parent}/provider.db"
+    with write_under_way(database), clients(small.port, create, number=4) as waiting:
+        for _ in range(10):
+            assert code_of(small.port, "GET", "/getPodStatus?namespace=default&name=read") == 200
+        assert select.select(waiting, [], [], 0)[0] == []
+
+
+@ON_SQLITE
+def test_a_stop_ends_endless_reads(serve: Serve) -> None:
+    with serve(**SETTINGS) as server, ThreadPoolExecutor(4) as pool:
+        reads = [pool.submit(_read_until_closed, server.port) for _ in range(4)]
+        for read in reads:
+            with suppress(TimeoutError):
+                read.result(timeout=0.1)
+        assert server.stop() == 0
+        assert all(read.result(timeout=10) for read in reads)
+
+
+def _read_until_closed(port: int) -> bool:
+    """Read on one connection until the server announces that it closes it; return whether it did."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    with closing(connection):
+        while True:
+            connection.request("GET", "/")
+            with connection.getresponse() as response:
+                response.read()
+                if response.getheader("Connection") == "close":
+                    return True
 
 
 EVERY_STAGE: dict[str, Callable[[int], socket.socket]] = {
