@@ -35,8 +35,24 @@ def mask_values(document: Any, pod: dict[str, Any]) -> Any:
     >>> mask_values({"message": "no such key: secret"}, pod)
     {'message': 'no such key: …'}
     """
-    values = {value for value in _values(pod) if len(value) >= _SHORTEST_SECRET} - _names(pod)
-    return _without(document, sorted(values, key=len, reverse=True))
+    return Redactor(pod)(document)
+
+
+class Redactor:
+    """Replaces the environment values of a Pod by `…` in every string of documents; it keeps the values alone.
+
+    >>> redact = Redactor({"spec": {"containers": [{"env": [{"name": "KEY", "value": "secret"}]}]}})
+    >>> redact(["no such key: secret"])
+    ['no such key: …']
+    """
+
+    def __init__(self, pod: dict[str, Any]) -> None:
+        values = {value for value in _values(pod) if len(value) >= _SHORTEST_SECRET} - _names(pod)
+        self._longest_first = sorted(values, key=len, reverse=True)
+
+    def __call__(self, document: Any) -> Any:
+        """Return a copy of a document without the values."""
+        return _without(document, self._longest_first) if self._longest_first else document
 
 
 def _containers(containers: Any) -> Any:
@@ -70,10 +86,12 @@ def _values(pod: dict[str, Any]) -> Iterator[str]:
 
 
 def _names(pod: dict[str, Any]) -> set[str]:
-    """Return the names of the pod, its node and its account, which are no secrets."""
+    """Return the names of the pod, its node, its account and its containers, which are no secrets."""
     metadata, spec = pod.get("metadata"), pod.get("spec")
     names = [metadata.get(key) for key in ("namespace", "name", "uid")] if isinstance(metadata, dict) else []
     names += [spec.get(key) for key in ("nodeName", "serviceAccountName")] if isinstance(spec, dict) else []
+    containers = [spec.get(kind) for kind in _CONTAINERS] if isinstance(spec, dict) else []
+    names += [one.get("name") for kind in containers for one in kind or () if isinstance(one, dict)]
     return {name for name in names if isinstance(name, str)}
 
 

@@ -12,7 +12,7 @@ from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
 from app.db.models import Fleet, Pod, PodStatus
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
-from app.kubernetes.redact import redact_pod
+from app.kubernetes.redact import Redactor, redact_pod
 from app.pods.attention import Health, Moment, health
 from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
@@ -55,6 +55,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         pod: the Pod as last received, with its environment redacted.
+        redact: replaces values of the environment in other texts of the pod.
         history: its statuses, upcoming ones included.
     """
 
@@ -62,10 +63,18 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     uid: str
     node_name: str
+    pod_ip: str | None
+    owner: str | None
     pod: dict[str, Any]
+    redact: Redactor
     created_at: datetime
     updated_at: datetime
     history: PodHistory
+
+    @property
+    def deleted_at(self) -> datetime | None:
+        """When the pod was deleted; None while it is live."""
+        return self.history.deleted_at
 
 
 class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,8 +169,18 @@ class History:
                 )
                 yield PodSnapshot(**values, columns=columns)
 
-    def pod(self, *, namespace: str | None = None, name: str | None = None, uid: str | None = None) -> PodRecord:
+    def pod(
+        self,
+        *,
+        namespace: str | None = None,
+        name: str | None = None,
+        uid: str | None = None,
+        limit: int | None = None,
+    ) -> PodRecord:
         """Return the pod with a UID, or the live pod with a name, or the last that had the name.
+
+        Args:
+            limit: only so many of its last statuses; all where None.
 
         Raises:
             NotFound: the database holds no such pod.
@@ -170,7 +189,7 @@ class History:
         query = (
             select(Pod.__table__)
             .where(Pod.fleet == self._fleet.name, Pod.uid == uid if uid else names)
-            .order_by(Pod.deleted_at.is_(None).desc(), *NEWEST_FIRST, Pod.updated_at.desc())
+            .order_by(*([] if uid else (Pod.deleted_at.is_(None).desc(), *NEWEST_FIRST, Pod.updated_at.desc())))
             .limit(1)
         )
         with self._fleet.database.read() as connection:
@@ -182,15 +201,19 @@ class History:
             self._fleet.timelines.advance(row.id)
             with self._fleet.database.read() as connection:
                 row = connection.execute(query).one()
+        document = orjson.loads(row.pod)
         return PodRecord(
             namespace=row.namespace,
             name=row.name,
             uid=row.uid,
             node_name=row.node_name,
-            pod=redact_pod(orjson.loads(row.pod)),
+            pod_ip=row.pod_ip,
+            owner=row.owner,
+            pod=redact_pod(document),
+            redact=Redactor(document),
             created_at=row.created_at,
             updated_at=row.updated_at,
-            history=PodHistory.of(row, self._queries.statuses(row)),
+            history=PodHistory.of(row, self._queries.statuses(row, limit=limit)),
         )
 
     def find(self, pod: str) -> PodRecord:
@@ -212,14 +235,21 @@ class History:
 
     def explain(self, pod: PodRecord, *, at: datetime) -> list[str]:
         """Return sentences that explain a pod's state at a time and what follows."""
-        deleted_at = pod.history.deleted_at
-        ends = [entry for entry in self._requests(pod) if deleted_at and entry.is_end and entry.at <= deleted_at]
-        return [
+        request = self.deletion(pod)
+        sentences: list[str] = pod.redact([
             *explain(pod.history, now=at),
             *self._usage.sentences(pod.uid, at=at),
             *self._volumes.sentences(pod.uid, at=at),
-            *(f"What deleted it: {entry.summary}." for entry in ends[-1:]),
-        ]
+            *([f"What deleted it: {request.summary}."] if request else []),
+        ])  # fmt: skip
+        return sentences
+
+    def deletion(self, pod: PodRecord) -> HistoryEntry | None:
+        """Return the request that deleted a pod; None while it is live, and where the audit log has none."""
+        if pod.deleted_at is None:
+            return None
+        requests = [entry for entry in self._requests(pod) if entry.is_end and entry.at <= pod.deleted_at]
+        return requests[-1] if requests else None
 
     def node(self, node: str | None = None, *, at: datetime | None = None) -> NodeSnapshot:
         """Return the number of pods of a node and the sum of their requests at a time; of all nodes where None."""

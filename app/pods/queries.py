@@ -22,7 +22,6 @@ import orjson
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, func, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from app.core.errors import NotFound
 from app.db.models import Pod, PodStatus, UtcDateTime
 from app.db.statement import Row
 from app.kubernetes.printer import PodOutline
@@ -33,11 +32,6 @@ MAX_STATUSES = 100
 _MAX_NAMESAKES = 10
 ENDED = ("Succeeded", "Failed")
 """The phases of pods that use nothing more."""
-
-_RECORD = (
-    Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.owner, Pod.created_at, Pod.updated_at,
-    Pod.deletion_requested_at, Pod.grace_ends_at, Pod.deleted_at, Pod.continues_at, Pod.node_name,
-)  # fmt: skip
 
 
 def status_at(at: datetime | BindParameter[Any], *, or_written: bool = False) -> ColumnElement[bool]:
@@ -166,20 +160,6 @@ class PodQueries:
             pods, cpu, memory = connection.execute(query).one()
         return NodeUsage(pods=pods, cpu_millicores=int(cpu or 0), memory_bytes=int(memory or 0))
 
-    def pod(self, uid: str) -> Row:
-        """Return the row of a pod, live or deleted. Its column `pod` holds environment values.
-
-        Raises:
-            NotFound: no pod of this fleet had the UID.
-        """
-        self._fleet.timelines.advance_all()
-        query = select(*_RECORD, Pod.pod).where(Pod.fleet == self._fleet.name, Pod.uid == uid)
-        with self._fleet.database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise NotFound(f'no pod with the UID "{uid}" was ever on this node')
-        return row
-
     def statuses(self, pod: Row, *, limit: int | None = None) -> list[StatusInterval]:
         """Return the statuses of a pod in order, upcoming ones included.
 
@@ -204,12 +184,12 @@ class PodQueries:
             for row, end in zip(rows, ends, strict=True)
         ]
 
-    def namesakes(self, pod: Row) -> Sequence[Row]:
-        """Return the rows of other pods that had the same name, the newest first."""
+    def namesakes(self, namespace: str, name: str, *, uid: str) -> Sequence[Row]:
+        """Return `uid` and `created_at` of the other pods that had a name, the newest first."""
         query = (
-            select(*_RECORD)
-            .where(Pod.fleet == self._fleet.name, Pod.namespace == pod.namespace, Pod.name == pod.name)
-            .where(Pod.id != pod.id)
+            select(Pod.uid, Pod.created_at)
+            .where(Pod.fleet == self._fleet.name, Pod.namespace == namespace, Pod.name == name)
+            .where(Pod.uid != uid)
             .order_by(Pod.id.desc())  # SQLite would follow the index of creation times, past all other pods
             .limit(_MAX_NAMESAKES)
         )

@@ -13,7 +13,7 @@ from io import StringIO
 from typing import Annotated, NamedTuple
 
 from app.core.errors import InvalidRequest, NotFound
-from app.db.statement import Row
+from app.pods.history import PodRecord
 from app.pods.logs import LogOptions
 from app.services import get_services
 from app.web.api.logs import read_log
@@ -57,7 +57,7 @@ class LogEnd(NamedTuple):
 def logs() -> Response:
     """Return the last lines of a container's log as plain text; with `follow`, also the lines to come."""
     query = LogQuery.from_request()
-    record = get_services().queries.pod(query.uid)
+    record = get_services().history.pod(uid=query.uid, limit=1)
     tail = None if query.download or query.find else LINES
     options = LogOptions(tail=tail, follow=query.follow, previous=query.previous)
     chunks = _read(record, query.container, options, at=query.moment)
@@ -69,7 +69,9 @@ def logs() -> Response:
     return response
 
 
-def read_end(record: Row, container: str, *, at: datetime | None, previous: bool, find: str | None) -> LogEnd:
+def read_end(
+    record: PodRecord, container: str, *, at: datetime | None, previous: bool, find: str | None
+) -> LogEnd:
     """Return the last lines of a container's log, or the reason why there is none.
 
     Args:
@@ -105,7 +107,7 @@ def print_log(chunks: Generator[bytes, None, None], *, find: str | None) -> Gene
 
 
 def _read(
-    record: Row, container: str, options: LogOptions, *, at: datetime | None
+    record: PodRecord, container: str, options: LogOptions, *, at: datetime | None
 ) -> Generator[bytes, None, None]:
     """Yield a log in chunks: that of a past time and of a deleted pod as far as the runtime keeps it."""
     if at or record.deleted_at:

@@ -5,8 +5,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
+from app.kubernetes.pod import Pod
+from app.kubernetes.resources import pod_limits, pod_requests
+from app.pods.history import PodRecord
 from app.runtimes import UsageLevel
+from app.services import get_services
 from app.web.ui.chart import ChartTable, Line, format_usage
+from app.web.ui.shown_time import DEFAULT_WINDOW, ShownTime
 
 _POINTS = 60
 _MOST_HEADROOM = 4
@@ -39,6 +46,24 @@ def usage_charts(
         _chart("cpu", "CPU (cores)", times, cores, requests=requests, limits=limits),
         _chart("memory", "Memory", times, memory, requests=requests, limits=limits),
     ]
+
+
+def charts_of(record: PodRecord, shown: ShownTime) -> list[ChartTable]:
+    """Return the charts of a pod's usage in the range of the page, else in an hour, as far as the pod existed."""
+    usage = get_services().usage
+    end = min(shown.end, record.deleted_at or shown.end)
+    start = max(shown.start or end - DEFAULT_WINDOW, record.created_at)
+    if not usage.has_past or end < start:
+        return []
+    times = usage_times(start, end)
+    spec = msgspec.convert(record.pod, Pod, strict=False).spec
+    requested = pod_requests(spec)
+    return usage_charts(
+        times,
+        usage.levels(times, uid=record.uid),
+        requests={"cpu": requested.cpu_millicores / 1000, "memory": requested.memory_bytes},
+        limits={name: float(amount) for name, amount in pod_limits(spec).items()},
+    )
 
 
 def _chart(

@@ -25,8 +25,8 @@ def app(make_app: MakeApp) -> Flask:
 
 def line(app: Flask, pod: dict[str, Any], *, clock: Clock) -> str:
     services: Services = app.extensions["services"]
-    record = services.queries.pod(pod["metadata"]["uid"])
-    return ", ".join(headline(PodHistory.of(record, services.queries.statuses(record)), now=clock()))
+    record = services.history.pod(uid=pod["metadata"]["uid"])
+    return ", ".join(headline(record.history, now=clock()))
 
 
 def test_names_status_failure_restarts_and_next(app: Flask, client: FlaskClient, clock: Clock) -> None:

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from app.audit.service import AuditFilter
 from app.core.errors import NotFound
+from app.pods.history import History
 from app.pods.queries import PodQueries
 from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp
@@ -65,30 +66,36 @@ def test_node_at_a_past_time(client: FlaskClient, inventory: PodQueries, clock: 
     assert inventory.usage(both).memory_bytes == 2**30 + 64 * 2**20
 
 
-def test_deleted_pod_is_found_by_uid(client: FlaskClient, inventory: PodQueries, clock: Clock) -> None:
+def test_deleted_pod_is_found_by_uid(client: FlaskClient, app: Flask, inventory: PodQueries, clock: Clock) -> None:
     first = put_on(client, a_pod("web"))
     clock.advance(20)
     second = put_on(client, a_pod("web"))  # replaces the first
 
-    record = inventory.pod(first["metadata"]["uid"])
+    history: History = app.extensions["services"].history
+    record = history.pod(uid=first["metadata"]["uid"])
 
     assert record.deleted_at == clock()
-    assert [interval.status["phase"] for interval in inventory.statuses(record)] == [
+    assert [interval.status["phase"] for interval in record.history.statuses] == [
         "Pending",
         "Pending",
         "Running",
         "Succeeded",
     ]
-    assert [other.uid for other in inventory.namesakes(record)] == [second["metadata"]["uid"]]
-    with pytest.raises(NotFound, match="was ever"):
-        inventory.pod("nobody")
+    assert [other.uid for other in inventory.namesakes("default", "web", uid=record.uid)] == [
+        second["metadata"]["uid"]
+    ]
+    [last] = history.pod(uid=record.uid, limit=1).history.statuses
+    assert last.status["phase"] == "Succeeded"
+    with pytest.raises(NotFound, match="no pod with the UID nobody is recorded"):
+        history.pod(uid="nobody")
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_the_page_of_a_pod_reads_no_others(client: FlaskClient, app: Flask, inventory: PodQueries) -> None:
     pod = put_on(client, a_pod("web"))["metadata"]
     with query_plans(app.extensions["services"].database) as queries:
-        inventory.namesakes(inventory.pod(pod["uid"]))
+        app.extensions["services"].history.pod(uid=pod["uid"])
+        inventory.namesakes("default", "web", uid=pod["uid"])
         app.extensions["services"].audit.page(AuditFilter(namespace="default", name="web", uid=pod["uid"]))
 
     plans = "\n".join(plan for _, plan in queries)

@@ -50,6 +50,18 @@ class TestWhileItIsShown:
 
         expect(link).to_be_focused()
 
+    def test_the_focus_stays_in_the_list_of_a_deleted_pod(self, visit: Visit, shown: Server) -> None:
+        pod = a_pod("aa-leaves", namespace="aa")
+        pod["metadata"]["deletionGracePeriodSeconds"] = 0
+        with closing(shown.client()) as client:
+            assert client.request("POST", "/createPod", pod).code == 200
+            page = visit.go("/ui/pods")
+            page.get_by_role("link", name="aa/aa-leaves").focus()
+            assert client.request("DELETE", "/deletePod", pod).code == 200
+
+        expect(page.locator("#live")).not_to_contain_text("aa-leaves", timeout=20_000)
+        expect(page.locator("[data-row]").first).to_be_focused()
+
     def test_a_past_stands_still(self, visit: Visit) -> None:
         page = visit.go("/ui/pods")
         page.keyboard.press("t")

@@ -50,6 +50,9 @@ class TestAPod:
 
         assert "default/ web Deleted" in now
         assert "It was deleted at 2026-11-22 08:48:38 ." in now
+        assert re.search(r"Deleted 60s ago: delete by Werkzeug/\S+ from 127.0.0.1 ", now)
+        assert "What deleted it: delete by Werkzeug" in now
+        assert "What deleted it" not in get(client, "/ui/pod", uid=uid(put_on(client, a_pod("live"))))
         assert "default/ web Running" in before
         for page in (now, before):
             assert "command is the image's own" in page

@@ -311,7 +311,7 @@ def test_an_invalid_parameter_is_named(client: FlaskClient, query: dict[str, str
 
 def test_not_found_is_a_page(client: FlaskClient) -> None:
     assert "404 Not Found page not found" in get(client, "/ui/nothing/at/all", 404)
-    assert "was ever on this node" in get(client, "/ui/pod", 404, uid="nobody")
+    assert "no pod with the UID nobody is recorded" in get(client, "/ui/pod", 404, uid="nobody")
     assert "uid: required" in get(client, "/ui/pod", 400)
 
 

@@ -17,7 +17,11 @@ const merge = (html) => {
   const page = new DOMParser().parseFromString(html, "text/html");
   const [before, after] = [document, page].map(live);
   if (!before || !after) return location.reload(); // such as a sign-in page in place of this one
+  const rows = () => [...document.querySelectorAll("[data-row]")];
+  const place = rows().indexOf(document.activeElement);
   window.Idiomorph.morph(before, after, { ignoreActiveValue: true, callbacks: CALLBACKS });
+  // Of a pod that is gone, the focus goes to the row that is now in its place.
+  if (place >= 0 && document.activeElement === document.body) rows().slice(0, place + 1).pop()?.focus({ preventScroll: true });
   document.title = page.title;
   document.dispatchEvent(new CustomEvent("ui:reload"));
 };
