@@ -1,4 +1,4 @@
-"""What the page of a pod shows of its manifest: containers, ports, volumes, and commands of kubectl."""
+"""Containers, ports and volumes of a manifest for the page of a pod, and commands of kubectl."""
 
 from shlex import quote
 from typing import Any
