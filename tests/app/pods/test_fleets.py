@@ -201,9 +201,12 @@ def test_the_largest_nodes_are_those_of_a_time(fleet: Flask, clock: Clock) -> No
     assert found(before) == [("spot", 1), ("spot-0", 1)]
 
 
-def test_the_page_of_the_audit_log_names_nodes(fleet: Flask) -> None:
+def test_the_page_of_the_audit_log_names_nodes(fleet: Flask, make_app: MakeApp) -> None:
     page = fleet.test_client().get("/ui/audit").text
-    assert ("on spot-0" in page, "on spot<" in page) == (True, False)
+    assert ("on spot-0" in page, "on spot<" in page) == (True, True)
+    alone = make_app(node_name="alone").test_client()
+    assert alone.post("/createPod", json=a_pod("e", uid="e", nodeName="alone")).status_code == 200
+    assert "on alone" not in alone.get("/ui/audit").text
 
 
 def test_a_node_name_that_no_node_has_is_refused(make_app: MakeApp) -> None:
