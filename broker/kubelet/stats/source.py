@@ -155,7 +155,7 @@ class UsageSource:
         self._clock = clock
         self._nodes = nodes
         self._started = to_time(clock())
-        self._reading: Reading | None = None
+        self._read_at: datetime | None = None  # not the read itself: it has the pods of all nodes
         self._running: dict[str, RunningPod] = {}
         """UID → pod."""
         self._machine: NodeStats | None = None
@@ -169,7 +169,7 @@ class UsageSource:
             ProviderError: the provider does not answer, or its answer is not usage.
         """
         reading = await self._provider.read()
-        if reading is not self._reading:
+        if reading.at != self._read_at:
             self._update(reading)
         return NodeReading(self._node(self._cores, self._memory), list(self._running.values()))
 
@@ -198,7 +198,7 @@ class UsageSource:
         reported = reading.pods
         if reported is None:
             reported = _by_uid(_without_usage(map(parse_pod, self.pods.all()), reading.at))
-        since = (self._reading or reading).at.timestamp()
+        since = (self._read_at or reading.at).timestamp()
         running: dict[str, RunningPod] = {}
         cores = memory = 0
         timestamps = Timestamps()
@@ -211,7 +211,7 @@ class UsageSource:
                     memory += pod.memory_stats.working_set_bytes
         self._running, self._cores, self._memory = running, cores, memory
         self._machine = reading.machine if self._nodes() == 1 else None
-        self._reading = reading
+        self._read_at = reading.at
 
     def _node(self, cores: int = 0, memory: int = 0) -> NodeStats:
         now, own = to_micro_time(self._clock()), Usage.of_this_process(self._nodes())

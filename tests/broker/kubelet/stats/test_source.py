@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import ProviderUnavailable
-from broker.kubelet.stats.source import Usage
+from broker.kubelet.stats.source import ProviderUsage, Usage, UsageSource
 from broker.pods.pressure import DISK, MEMORY, PIDS
 from tests.broker.kubelet.stats.conftest import NOW, RUNNING, UsageNode, pod, usage
 
@@ -47,6 +48,16 @@ async def test_pods_of_other_nodes_are_left_out(node: UsageNode) -> None:
     node.put("web", {"nginx": 1})
     node.report("stranger", {"c": 1})
     assert [entry["podRef"]["name"] for entry in (await summary(node))["pods"]] == ["web"]
+
+
+async def test_a_node_does_not_keep_the_pods_of_others(node: UsageNode) -> None:
+    node.put("web", {"app": 1.0})
+    provider = ProviderUsage(node.provider, clock=lambda: node.now)
+    source = UsageSource(provider, node, node_name="node-1", clock=lambda: node.now)
+    reading = await provider.read()
+    references = sys.getrefcount(reading)
+    assert len((await source.read()).pods) == 1
+    assert sys.getrefcount(reading) == references
 
 
 async def test_the_provider_is_asked_once_a_second(node: UsageNode) -> None:
