@@ -59,7 +59,7 @@ _MALFORMED = {
 
 
 class Worker(ThreadWorker):
-    """The worker. All methods but `handle` run in the main thread.
+    """The worker. All methods but `handle` and `_read` run in the main thread, and `_release` in any.
 
     It closes its listening socket as soon as it stops. With `reuse_port`, each worker has a socket of its own.
     Gunicorn keeps it open until the last request is done, and the kernel queues connections there that are never
@@ -188,6 +188,7 @@ class Worker(ThreadWorker):
         return conn.keep_alive and not conn.sock.unsent and self.alive
 
     def _release(self, conn: Connection) -> None:
+        """Pass a connection of the loop of quick reads to the main thread."""
         self.method_queue.defer(self._finish, conn)
 
     def _handle_one(self, conn: Connection) -> None:

@@ -15,9 +15,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from broker.kubernetes.quantity import check_quantity, check_resource, parse_quantity
-from broker.names import FLEET_NAME, FLEET_NAME_RULE, LABEL_NAME, LABEL_VALUE
+from broker.names import FLEET_NAME, FLEET_NAME_RULE
 from broker.node_spec import FLEET_LABEL
-from broker.setting_types import Seconds
+from broker.setting_types import LabelName, LabelValue, Seconds
 from broker.yaml_document import field_error, parse_document
 
 MOST_NODES = 10_000
@@ -30,18 +30,6 @@ _OWN_LABELS = ("kubernetes.io/hostname", FLEET_LABEL, POOL_LABEL, DRAIN_LABEL)
 def _is_name(value: str) -> str:
     if not FLEET_NAME.fullmatch(value):
         raise ValueError(FLEET_NAME_RULE)
-    return value
-
-
-def _is_label_name(value: str) -> str:
-    if not LABEL_NAME.fullmatch(value):
-        raise ValueError("not a key such as example.com/name")
-    return value
-
-
-def _is_label_value(value: str) -> str:
-    if not LABEL_VALUE.fullmatch(value):
-        raise ValueError("at most 63 letters, digits, '-', '_' and '.'")
     return value
 
 
@@ -63,8 +51,6 @@ def _are_integers(value: Mapping[str, str]) -> Mapping[str, str]:
     return value
 
 
-LabelName = Annotated[str, AfterValidator(_is_label_name)]
-LabelValue = Annotated[str, AfterValidator(_is_label_value)]
 Quantity = Annotated[str, BeforeValidator(_to_text), AfterValidator(_is_quantity)]
 Quantities = Annotated[dict[LabelName, Quantity], AfterValidator(_are_integers)]
 Duration = Annotated[Seconds, Field(ge=0, le=86400)]

@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from app.core.timestamps import parse_duration
 from app.runtimes.synthetic.annotations import PodFailureReason, RunFailure, StartFailure
-from broker.fleet.schema import LabelName, LabelValue
+from broker.setting_types import LabelName, LabelValue
 from broker.yaml_document import field_error, parse_document
 
 Group = Literal["node", "pressure", "slow", "fail"]
