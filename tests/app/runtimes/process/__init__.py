@@ -162,7 +162,11 @@ class Driven:
 
 
 def descriptors(*pids: int | str) -> list[int]:
-    """Return the number of descriptors that each process has open."""
+    """Return the number of descriptors that each process has open.
+
+    Of a shim: once its container has logged a line. A container is `Running` just before its process starts,
+    and its log is opened with its first line.
+    """
     return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
 
 

@@ -63,8 +63,8 @@ def test_standard_input_once_ends_with_its_client(run: Run) -> None:
 
 
 def test_a_refused_client_ends_no_input(run: Run) -> None:
-    pod = run(shell(ECHO, stdin=True, stdinOnce=True), restartPolicy="Never")
-    pod.until_running()
+    pod = run(shell(f"echo started; {ECHO}", stdin=True, stdinOnce=True), restartPolicy="Never")
+    pod.until_logged(b"started")
     shim = the_shim(pod.directory.path)
     limit = resource.prlimit(shim, resource.RLIMIT_NOFILE)
     # A connection and standard input still fit, a pipe for the output does not.
@@ -117,7 +117,7 @@ def test_an_attachment_ends_with_a_run(run: Run, tmp_path: Path) -> None:
 
 def test_a_detached_client_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"until [ -e {tmp_path}/go ]; do echo line; sleep 0.01; done", stdin=True))
-    pod.until_running()
+    pod.until_logged(b"line")
     shim = the_shim(pod.directory.path)
     before = descriptors(shim, "self")
     for _ in range(3):

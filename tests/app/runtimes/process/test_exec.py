@@ -29,9 +29,10 @@ WAITING = "echo ready; while :; do sleep 0.01; done"
 
 @pytest.fixture
 def pod(run: Run, tmp_path: Path) -> Driven:
-    """Return a running pod."""
+    """Return a running pod whose container has started."""
     env = [{"name": "GREETING", "value": "hello"}]
-    pod = run(shell("exec sleep 3600", env=env, workingDir=str(tmp_path)))
+    pod = run(shell("echo started; exec sleep 3600", env=env, workingDir=str(tmp_path)))
+    pod.until_logged(b"started")
     pod.until_running()
     return pod
 
