@@ -1,5 +1,6 @@
 """Node capacity, addresses, labels, taints and identity, as used by the parts that work on pods."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class NodeInfo:
         holds_lease: whether this broker holds the lease of the node; without it, nothing is written.
         measured_pressures: condition such as `MemoryPressure` → whether it holds, for each resource with an
             eviction threshold.
+        evictions: eviction signal such as `memory.available` → number of pods that were evicted for it.
         faults: faults that annotations of the Node object describe.
         start_delay: seconds before the containers of a pod start; None: the provider's.
     """
@@ -39,6 +41,7 @@ class NodeInfo:
     addresses: list[Object] = field(default_factory=list)
     ready: bool = False
     measured_pressures: Mapping[str, bool] = field(default_factory=dict)
+    evictions: Counter[str] = field(default_factory=Counter)
     faults: Faults = NONE
     holds_lease: bool = False
     start_delay: float | None = None

@@ -10,11 +10,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from broker.dependencies import Dependencies
 from broker.errors import ProviderError
 from broker.kubelet.configz import configuration
-from broker.kubelet.health import NodeHealth, is_ready, report
+from broker.kubelet.health import HealthChecks, NodeHealth, is_ready, report
 from broker.kubelet.logs import ContainerLogs
 from broker.kubelet.node_paths import NodePaths, with_node
-from broker.kubelet.schema import PodsOfNodes
-from broker.kubelet.stats.api import StatsRoutes
+from broker.kubelet.schema import PodsOfNodes, parse_pod
+from broker.kubelet.stats.api import StatsRoutes, exposition
+from broker.kubelet.stats.kubelet_metrics import kubelet_metrics
 from broker.kubelet.stats.source import UsageSources
 from broker.kubelet.streams import ContainerStreams
 from broker.nodes import node_name
@@ -53,6 +54,7 @@ class KubeletApi:
         self._pods = pods
         self._sessions = sessions
         self._health = health
+        self._checks = HealthChecks()
         self._registry = registry
         self._stats = StatsRoutes(dependencies, paths, usage)
         self._clock = dependencies.clock
@@ -74,6 +76,8 @@ class KubeletApi:
         return [
             *self._stats.routes(),
             web.get("/metrics", self.metrics),
+            web.get("/nodes/{node}/metrics", self.metrics_of_node),
+            web.get("/metrics/slis", self.slis),
             web.get("/healthz", self.live),
             web.get("/livez", self.live),
             web.get("/readyz", self.ready),
@@ -118,9 +122,23 @@ class KubeletApi:
         raise web.HTTPNotImplemented(text=text)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """Return the metrics of this process."""
+        """Return the metrics of this process, and those of the node where there can be only one."""
         text = generate_latest(self._registry)
+        if not self._dependencies.settings.is_fleet:
+            text += b"".join(self._of_node(name) for name in self._dependencies.nodes)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def metrics_of_node(self, request: web.Request) -> web.Response:
+        """Return the metrics of a kubelet about one node."""
+        return exposition(self._of_node(self._paths.node(request)))
+
+    async def slis(self, _: web.Request) -> web.Response:
+        """Return the results of the health checks as metrics, as every component of Kubernetes does."""
+        return exposition(self._checks.metrics(self._health(), self._clock()))
+
+    def _of_node(self, name: str) -> bytes:
+        pods = map(parse_pod, self._pods.on(name).all())
+        return kubelet_metrics(self._dependencies.nodes[name], pods)
 
     async def live(self, _: web.Request) -> web.Response:
         """Answer 200 with the health of the node: an unhealthy node is no reason to restart the process."""

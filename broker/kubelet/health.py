@@ -5,8 +5,11 @@ with an unavailable provider has to keep running and report that. `/readyz` succ
 server is in sync and the provider answers.
 """
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from broker.kubelet.stats.exposition import family, labels
 
 SYNC_LIMIT = timedelta(minutes=11)
 """A watch is renewed after ten minutes at most; most servers send a bookmark about every minute."""
@@ -30,7 +33,51 @@ def is_ready(health: NodeHealth, now: datetime) -> bool:
     """Return whether the API server and the provider both answer."""
     if health.waits_for:
         return False
-    return health.provider_ready and health.last_sync is not None and now - health.last_sync <= SYNC_LIMIT
+    return health.provider_ready and _is_synced(health, now)
+
+
+def _is_synced(health: NodeHealth, now: datetime) -> bool:
+    return health.last_sync is not None and now - health.last_sync <= SYNC_LIMIT
+
+
+class HealthChecks:
+    """`/metrics/slis`: the results of the health checks, now and counted.
+
+    A check is counted at each scrape, since nothing else asks for it regularly.
+
+    Source: `k8s.io/component-base/metrics/prometheus/slis`.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+
+    def metrics(self, health: NodeHealth, now: datetime) -> bytes:
+        """Check, count the results, and return them in the text format."""
+        checks = {
+            ("ping", "healthz"): True,
+            ("pods", "readyz"): _is_synced(health, now),
+            ("provider", "readyz"): health.provider_ready,
+        }
+        for (name, type_), passes in checks.items():
+            self._counts[name, "success" if passes else "error", type_] += 1
+        parts = (
+            family(
+                "kubernetes_healthcheck",
+                "gauge",
+                "This metric records the result of a single healthcheck.",
+                [f"{{{labels(name=name, type=type_)}}} {int(ok)}" for (name, type_), ok in checks.items()],
+            ),
+            family(
+                "kubernetes_healthchecks_total",
+                "counter",
+                "This metric records the results of all healthcheck.",
+                [
+                    f"{{{labels(name=name, status=status, type=type_)}}} {number}"
+                    for (name, status, type_), number in self._counts.items()
+                ],
+            ),
+        )
+        return "".join(parts).encode()
 
 
 def report(health: NodeHealth, now: datetime) -> str:

@@ -138,6 +138,7 @@ class EvictionManager:
             message = eviction_message(shortage, snapshot.pod, usage.pods.get(pod.uid))
             log.info("pod is evicted", pod=pod.key, uid=pod.uid, resource=shortage.resource)
             self._allocator.disrupt(pod, Disruption(Rejection(EVICTED, message), message, grace=_GRACE))
+            self._node.evictions[shortage.signal] += 1
             return pod
         log.warning("no pod can be evicted", resource=shortage.resource)
         return None

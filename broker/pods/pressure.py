@@ -127,6 +127,11 @@ class Shortage(NamedTuple):
     threshold: str
     available: int
 
+    @property
+    def signal(self) -> str:
+        """The eviction signal, such as `memory.available`."""
+        return next(signal for signal, resource in _SIGNALS.items() if resource == self.resource)
+
 
 def parse_thresholds(setting: Mapping[str, str]) -> list[Threshold]:
     """Return the thresholds of the setting `EVICTION_HARD`, memory first: it is reclaimed before all others."""

@@ -52,7 +52,7 @@ class StatsApi:
     async def resource(self) -> web.Response:
         """Return usage of node, pods and containers, as Prometheus metrics for metrics-server."""
         reading, failed = await self._read()
-        return _exposition(resource_metrics(*reading, failed=failed))
+        return exposition(resource_metrics(*reading, failed=failed))
 
     async def cadvisor(self) -> web.Response:
         """Return the metrics of cAdvisor."""
@@ -60,11 +60,11 @@ class StatsApi:
         self._series = {raw: self._series.get(raw) or PodSeries(parse_pod(raw)) for raw in self._pods.all()}
         series = {of_pod.uid: of_pod for of_pod in self._series.values()}
         metrics = cadvisor_metrics(*reading, series, now=self._clock(), failed=failed)
-        return _exposition(metrics + machine_metrics(self.node.capacity))
+        return exposition(metrics + machine_metrics(self.node.capacity))
 
     async def probes(self) -> web.Response:
         """Return the metrics of the pods' probes."""
-        return _exposition(self._probes.metrics(self._parse(), now=self._clock()))
+        return exposition(self._probes.metrics(self._parse(), now=self._clock()))
 
     async def _read(self) -> tuple[NodeReading, bool]:
         """Return the usage, and whether that of the pods could not be read."""
@@ -118,5 +118,6 @@ class StatsRoutes:
         return known
 
 
-def _exposition(text: bytes) -> web.Response:
+def exposition(text: bytes) -> web.Response:
+    """Return metrics in the text format."""
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})

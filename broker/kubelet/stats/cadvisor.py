@@ -107,6 +107,7 @@ def cadvisor_metrics(
     seen = int(now.timestamp() * 1000)
     parts = [
         *_usage(groups),
+        _cache(known),
         *_limits(containers),
         *_network(known),
         family(
@@ -176,6 +177,18 @@ def _usage(groups: Iterable[_Group]) -> Iterator[str]:
         ),
     ):  # fmt: skip
         yield family(f"container_{name}", kind, description, samples)
+
+
+def _cache(pods: Iterable[tuple[RunningPod, PodSeries]]) -> str:
+    """Return the page cache of containers: the memory that is charged to them, and not resident."""
+    samples = []
+    for pod, series in pods:
+        for name, container in pod.containers.items():
+            memory = container.stats.memory
+            if memory.usage_bytes is not None and memory.rss_bytes is not None:
+                cache = max(memory.usage_bytes - memory.rss_bytes, 0)
+                samples.append(f"{series.container(name).labels}{cache} {milliseconds(memory.time)}")
+    return family("container_memory_cache", "gauge", "Number of bytes of page cache memory.", samples)
 
 
 def _limits(containers: Collection[_Container]) -> Iterator[str]:

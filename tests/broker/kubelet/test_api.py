@@ -152,6 +152,27 @@ async def test_metrics_returns_the_metrics_of_the_broker(kubelet: Kubelet, node:
     assert b"pods_known 3.0" in answer.body
 
 
+async def test_metrics_have_the_series_of_a_kubelet(kubelet: Kubelet, node: Node) -> None:
+    node.put("ended", state="terminated")
+    body = (await kubelet.get("/metrics")).body
+    assert b'\nkubelet_node_name{node="node-1"} 1\n' in body
+    assert b"\nkubelet_running_pods 2\n" in body
+    assert b'\nkubelet_running_containers{container_state="running"} 1\n' in body
+    assert b'\nkubelet_running_containers{container_state="exited"} 1\n' in body
+    assert (await kubelet.get("/nodes/node-1/metrics")).body in body
+
+
+async def test_slis_count_the_results_of_health_checks(kubelet: Kubelet, node: Node) -> None:
+    await kubelet.get("/metrics/slis")
+    node.health = NodeHealth(NOW, provider_ready=False)
+    body = (await kubelet.get("/metrics/slis")).body
+    assert b'\nkubernetes_healthcheck{name="ping",type="healthz"} 1\n' in body
+    assert b'\nkubernetes_healthcheck{name="provider",type="readyz"} 0\n' in body
+    total = b'\nkubernetes_healthchecks_total{name="provider",status="%s",type="readyz"} 1\n'
+    assert total % b"success" in body
+    assert total % b"error" in body
+
+
 @pytest.mark.parametrize(
     ("state", "status"),
     [
@@ -190,12 +211,12 @@ async def test_the_plain_listener_serves_monitoring_paths_only(start: Start, hos
     async with aiohttp.ClientSession(f"http://{host}:{kubelet.server.metrics_port}") as session:
         for path in (
             "/stats/summary", "/metrics", "/metrics/resource", "/metrics/cadvisor", "/metrics/probes",
-            "/healthz", "/livez", "/readyz", "/configz",
+            "/metrics/slis", "/healthz", "/livez", "/readyz", "/configz",
             "/pods", "/runningpods/", "/containerLogs/shop/web/app", "/exec/shop/web/app",
         ):  # fmt: skip
             async with session.get(path) as response:
                 statuses[path] = response.status
-    assert list(statuses.values()) == [200] * 8 + [404] * 5
+    assert list(statuses.values()) == [200] * 9 + [404] * 5
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])

@@ -16,7 +16,15 @@ from tests.stub_provider import Ways, providing
 
 READER, ADMIN = "token-of-a-reader", "token-of-an-admin"
 """A reader may read `fleet-0`, and an admin all nodes."""
-OF_A_NODE = ("/pods", "/runningpods/", "/stats/summary", "/metrics/resource", "/metrics/cadvisor", "/configz")
+OF_A_NODE = (
+    "/pods",
+    "/runningpods/",
+    "/stats/summary",
+    "/metrics",
+    "/metrics/resource",
+    "/metrics/cadvisor",
+    "/configz",
+)
 
 Get = Callable[..., Awaitable[tuple[int, str]]]
 
@@ -57,6 +65,16 @@ async def test_a_node_has_its_own_pods_alone(get: Get) -> None:
             assert (status, set(re.findall(r"\bweb-(\d)\b", body))) == (200, {number}), path
     assert '"nodeName":"fleet-1"' in (await get("/nodes/fleet-1/stats/summary"))[1]
     assert set(re.findall(r"\bweb-(\d)\b", (await get("/pods"))[1])) == {"0", "1"}
+
+
+async def test_metrics_of_a_kubelet_are_those_of_a_node(get: Get) -> None:
+    for node in ("fleet-0", "fleet-1"):
+        _, body = await get(f"/nodes/{node}/metrics")
+        assert re.findall(r"^kubelet_(?:node_name|running_pods).*", body, re.MULTILINE) == [
+            f'kubelet_node_name{{node="{node}"}} 1',
+            "kubelet_running_pods 1",
+        ]
+    assert "\nkubelet_" not in (await get("/metrics"))[1]  # several names would not be that of the address
 
 
 async def test_a_path_has_to_name_a_node(get: Get) -> None:

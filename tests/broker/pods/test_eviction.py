@@ -91,6 +91,7 @@ async def test_the_first_pod_in_the_order_is_evicted(
         await eventually(lambda: meter.reads == 2)
         assert phase(api, "small") == "Running"
         assert info.pressures == {"MemoryPressure": True}
+        assert info.evictions == {"memory.available": 1}
         await api.until(lambda: events(api, "NodeHasInsufficientMemory"))
     (event,) = events(api, "EvictionThresholdMet")
     assert event["involvedObject"]["kind"] == "Node"

@@ -36,6 +36,7 @@ async def test_a_container_has_the_labels_of_cadvisor(node: UsageNode) -> None:
     assert metrics["container_memory_working_set_bytes nginx"] == {"value": 1000, **where}
     assert metrics["container_memory_rss nginx"] == {"value": 999, **where}
     assert metrics["container_memory_usage_bytes nginx"] == {"value": 1001, **where}
+    assert metrics["container_memory_cache nginx"] == {"value": 2, **where}  # charged, and not resident
 
 
 async def test_the_pod_and_the_node_have_no_image(node: UsageNode) -> None:
