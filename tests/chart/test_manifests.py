@@ -137,6 +137,21 @@ def test_the_monitor_scrapes_broker_and_reference_provider(provider: dict[str, A
     assert set(ports) <= {port["name"] for c in rendered.pod["containers"] for port in c.get("ports", ())}
 
 
+def test_the_monitor_keeps_the_labels_of_usage() -> None:
+    endpoints = render({"serviceMonitor": {"enabled": True}}).one("ServiceMonitor")["spec"]["endpoints"]
+    of_broker = [endpoint for endpoint in endpoints if endpoint["port"] == "kubelet"]
+    assert {endpoint["path"] for endpoint in of_broker} >= {"/metrics", "/metrics/cadvisor"}
+    assert all(endpoint["honorLabels"] for endpoint in of_broker)
+    assert all(endpoint["relabelings"][0]["targetLabel"] == "metrics_path" for endpoint in of_broker)
+
+
+def test_the_monitor_of_a_fleet_scrapes_the_broker() -> None:
+    fleet = {"node": {"name": "lab"}, "fleet": {"pools": [{"name": "spot", "count": 2}]}}
+    endpoints = render({**fleet, "serviceMonitor": {"enabled": True}}).one("ServiceMonitor")["spec"]["endpoints"]
+    paths = [endpoint["path"] for endpoint in endpoints if endpoint["port"] == "kubelet"]
+    assert paths == ["/metrics"]  # the others need the name of a node
+
+
 def test_selectors_match_the_nodes_only() -> None:
     rendered = render({})
     selectors = [
