@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from app.kubernetes.redact import mask_values
+from app.kubernetes.redact import Redactor
 
 _CONTAINER = r"spec\.(containers|initContainers|ephemeralContainers)\[[^\]]*\]"
 _IMAGE = re.compile(rf"{_CONTAINER}\.image")
@@ -39,7 +39,7 @@ def pod_changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     {'field': 'spec.activeDeadlineSeconds', 'from': '5', 'to': None}
     """
     changes = [change for change in diff(old, new) if change["field"] != "metadata.resourceVersion"]
-    return [_masked(change, old, new) for change in changes]
+    return [_redacted(change, old, new) for change in changes]
 
 
 def diff(old: Any, new: Any, *, field: str = "") -> Iterator[Change]:
@@ -78,12 +78,12 @@ def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _masked(change: Change, old: dict[str, Any], new: dict[str, Any]) -> Change:
+def _redacted(change: Change, old: dict[str, Any], new: dict[str, Any]) -> Change:
     """Redact the environment values of both versions in the values of a change. An image is a name, as it is."""
     if "from" not in change or _IMAGE.fullmatch(str(change["field"])):
         return change
     values = {name: change[name] for name in ("from", "to")}
-    return {**change, **mask_values(mask_values(values, old), new)}
+    return {**change, **Redactor(new)(Redactor(old)(values))}
 
 
 def _members(value: Any) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-MASK = "…"
+_REDACTED = "…"
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # the whole Pod once more, environment included
 _SHORTEST_SECRET = 6
@@ -23,19 +23,9 @@ def redact_pod(pod: dict[str, Any]) -> dict[str, Any]:
         shown["spec"] = {k: _containers(v) if k in _CONTAINERS else v for k, v in spec.items()}
     metadata = pod.get("metadata")
     if isinstance(metadata, dict) and _APPLIED in (metadata.get("annotations") or {}):
-        shown["metadata"] = {**metadata, "annotations": {**metadata["annotations"], _APPLIED: MASK}}
-    masked: dict[str, Any] = mask_values(shown, pod)
-    return masked
-
-
-def mask_values(document: Any, pod: dict[str, Any]) -> Any:
-    """Return a copy of a document with the environment values of a Pod replaced by `…` in every string.
-
-    >>> pod = {"spec": {"containers": [{"env": [{"name": "KEY", "value": "secret"}]}]}}
-    >>> mask_values({"message": "no such key: secret"}, pod)
-    {'message': 'no such key: …'}
-    """
-    return Redactor(pod)(document)
+        shown["metadata"] = {**metadata, "annotations": {**metadata["annotations"], _APPLIED: _REDACTED}}
+    redacted: dict[str, Any] = Redactor(pod)(shown)
+    return redacted
 
 
 class Redactor:
@@ -67,10 +57,10 @@ def _containers(containers: Any) -> Any:
 
 
 def _variable(variable: Any) -> Any:
-    """Keep `name` and `valueFrom`, and mask every other field."""
+    """Keep `name` and `valueFrom`, and redact every other field."""
     if not isinstance(variable, dict):
-        return MASK
-    return {k: v if k in ("name", "valueFrom") else MASK for k, v in variable.items()}
+        return _REDACTED
+    return {k: v if k in ("name", "valueFrom") else _REDACTED for k, v in variable.items()}
 
 
 def _values(pod: dict[str, Any]) -> Iterator[str]:
@@ -96,12 +86,12 @@ def _names(pod: dict[str, Any]) -> set[str]:
 
 
 def _without(document: Any, values: list[str]) -> Any:
-    """Mask these values in every string of a document, except for the keys of objects."""
+    """Redact these values in every string of a document, except for the keys of objects."""
     if isinstance(document, dict):
         return {k: _without(v, values) for k, v in document.items()}
     if isinstance(document, list):
         return [_without(item, values) for item in document]
     if isinstance(document, str):
         for value in values:
-            document = document.replace(value, MASK)
+            document = document.replace(value, _REDACTED)
     return document

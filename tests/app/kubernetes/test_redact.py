@@ -33,7 +33,7 @@ def test_no_value_of_an_environment_is_left(kind: str) -> None:
     assert orjson.dumps(pod) == before
 
 
-def test_the_last_applied_annotation_is_masked_entirely() -> None:
+def test_the_last_applied_annotation_is_redacted_entirely() -> None:
     applied = {"kubectl.kubernetes.io/last-applied-configuration": SECRET, "note": "kept"}
     shown = redact_pod(a_pod(metadata={"annotations": applied}))
     assert shown["metadata"]["annotations"] == {**applied, "kubectl.kubernetes.io/last-applied-configuration": "…"}
