@@ -9,6 +9,11 @@ from tests.app.web.ui.conftest import Visit
 from tests.server import Server
 
 A_POD = "/ui/pod?uid=uid-of-vault"
+TEXT_BOTTOM = """it => {
+    const range = document.createRange();
+    range.selectNodeContents(it);
+    return range.getBoundingClientRect().bottom;
+}"""
 
 
 @pytest.fixture(params=["wide", "phone"])
@@ -166,10 +171,10 @@ def test_an_update_is_shown_side_by_side(visit: Visit) -> None:
     lines = field.evaluate("field => new Set([...field.getClientRects()].map(({ top }) => top)).size")
     assert lines == 1, "the name of the field is in one line"
     assert field.inner_html() == "spec.<wbr>containers[web]<wbr>.<wbr>image"
-    verb, code = (page.locator(f".events > tbody > tr > td:nth-child({n})").first.bounding_box() for n in (2, 3))
-    assert verb
-    assert code
-    assert verb["y"] == code["y"], "the code is beside the verb"
+    cells = [page.locator(f".events > tbody > tr > {cell}").first for cell in ("td time", "td b", "td:nth-child(3)")]
+    time, verb, code = (cell.evaluate(TEXT_BOTTOM) for cell in cells)
+    assert verb == pytest.approx(time, abs=1)
+    assert verb == pytest.approx(code, abs=1)
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert "update" in download.value.path().read_text()
