@@ -30,7 +30,7 @@ from app.core.settings import Settings
 from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Base, Fleet, Pod, PodStatus
 from app.pods.list_columns import search_text
-from app.pods.pod_list import SORT_KEYS, PodFilter, Sort
+from app.pods.pod_filter import SORT_KEYS, PodFilter, Sort
 from app.services import Services
 from benchmarks.load import BenchmarkError, log
 from benchmarks.table import Table

@@ -31,7 +31,7 @@ from app.pods.attention import PROBLEMS
 from app.pods.explain import StatusInterval, summary
 from app.pods.follow import follow_pods
 from app.pods.history import PodRecord, PodSnapshot
-from app.pods.pod_list import SORT_KEYS, PodFilter, Sort
+from app.pods.pod_filter import SORT_KEYS, PodFilter, Sort
 from app.services import get_services
 
 Command = TypeVar("Command", bound=Callable[..., Any])

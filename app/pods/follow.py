@@ -6,7 +6,7 @@ from itertools import islice
 import orjson
 
 from app.pods.history import History, PodSnapshot
-from app.pods.pod_list import EVERY_POD, PodFilter, Sort
+from app.pods.pod_filter import EVERY_POD, PodFilter, Sort
 from app.pods.watch import StatusWatch, Waiter
 
 _LONGEST_SECONDS = 60

@@ -16,7 +16,7 @@ from app.kubernetes.redact import Redactor, redact_pod
 from app.pods.attention import Health, Moment, health
 from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
-from app.pods.pod_list import BY_NAME, EVERY_POD, PodFilter, Sort, narrow
+from app.pods.pod_filter import BY_NAME, EVERY_POD, PodFilter, Sort, narrow
 from app.pods.queries import PodQueries
 from app.pods.transaction import NEWEST_FIRST
 from app.pods.usage import UsageService

@@ -8,9 +8,9 @@ past time, of which `app.pods.list_parts` reads the columns.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -19,98 +19,22 @@ from sqlalchemy import (
     FromClause,
     Select,
     Text,
-    and_,
-    case,
     cast,
     func,
-    literal,
     null,
-    or_,
     select,
     tuple_,
     union_all,
 )
 
 from app.core.errors import InvalidRequest
-from app.db.addresses import IPv4Number
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row
-from app.db.text_search import Contains
-from app.kubernetes.label_selector import LabelSelector
-from app.pods.attention import Health, Moment, health, problem
+from app.pods.attention import Moment, health
 from app.pods.context import FleetContext
-from app.pods.label_filter import has_labels
 from app.pods.list_parts import Part, Source, pods_in_parts
-from app.pods.queries import ENDED, PodQueries, status_at
-
-SortKey = Literal["name", "status", "ready", "restarts", "age", "ip", "node", "cpu", "memory", "owner"]
-SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
-
-
-class Sort(NamedTuple):
-    """An order of pods. The age of a young pod is less than that of an old one, as in the column AGE."""
-
-    key: SortKey = "name"
-    descending: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> "Sort":
-        """Parse `KEY`, or `-KEY` for the reverse order.
-
-        Raises:
-            ValueError: the text is neither.
-        """
-        for key in SORT_KEYS:
-            if text.removeprefix("-") == key:
-                return cls(key, descending=text.startswith("-"))
-        raise ValueError(f"must be one of {', '.join(SORT_KEYS)}; -name is the reverse order of name")
-
-    @property
-    def is_reversed(self) -> bool:
-        """Whether the columns of the order are descending."""
-        return self.descending != (self.key == "age")
-
-    def ordered(self, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-        """Return the columns of the order with their direction."""
-        return [column.desc() if self.is_reversed else column.asc() for column in columns]
-
-    def __str__(self) -> str:
-        return f"-{self.key}" if self.descending else self.key
-
-
-class PodFilter(NamedTuple):
-    """Conditions on pods, all of which must match; None and () match every pod.
-
-    Attributes:
-        text: words, each of which is in the name, the namespace, the status, an image, the owner, the address, the
-            node or the UID.
-        name: a part of the name.
-        status: the column STATUS of `kubectl get pods`, any of several.
-        reason: the reason of the status, or of the last container that failed.
-        ready: whether all containers are ready; a pod that has ended is neither.
-        selector: the labels.
-        image: a part of the image of a container.
-        owner: a part of `KIND/NAME` of the controller.
-        problem: the key of a problem in `app.pods.attention`.
-    """
-
-    text: str | None = None
-    namespace: str | None = None
-    name: str | None = None
-    phase: str | None = None
-    status: Sequence[str] = ()
-    reason: str | None = None
-    ready: bool | None = None
-    selector: LabelSelector = ()
-    image: str | None = None
-    owner: str | None = None
-    node: str | None = None
-    health: Health | None = None
-    problem: str | None = None
-
-
-BY_NAME = Sort()
-EVERY_POD = PodFilter()
+from app.pods.pod_filter import BY_NAME, PodFilter, Sort, printed
+from app.pods.queries import PodQueries, status_at
 
 
 class PodPage(NamedTuple):
@@ -127,33 +51,6 @@ class PodPage(NamedTuple):
     after: int | None
     total: int
     statuses: Counter[str]
-
-
-def printed(source: Source, at: datetime | None) -> ColumnElement[str]:
-    """Return the column STATUS of `kubectl get pods`, as `app.kubernetes.printer` computes it."""
-    is_deleted = Pod.deletion_requested_at.is_not(None) if at is None else Pod.deletion_requested_at <= at
-    shown = func.coalesce(source.reason, source.phase)
-    return case(
-        (and_(is_deleted, source.reason == "NodeLost"), literal("Unknown")),
-        (and_(is_deleted, source.phase.not_in(ENDED)), literal("Terminating")),
-        else_=shown,
-    )
-
-
-def narrow(
-    query: Select[Any], wanted: PodFilter, sort: Sort, *, source: Source, at: datetime | None, now: datetime
-) -> Select[Any]:
-    """Return a query over pods with the conditions of a filter, and in an order.
-
-    Args:
-        query: a query over `Pod`, joined with the source if that is `PodStatus`.
-        at: None for the present.
-        now: the time for which `health` and `problem` are computed.
-    """
-    status = printed(source, at)
-    of_status = [status.in_(wanted.status)] if wanted.status else []
-    conditions = _conditions(wanted, source, status, moment=Moment.of(now))
-    return query.where(*conditions, *of_status).order_by(*sort.ordered(_keys(sort, source, status)))
 
 
 class _Matching(NamedTuple):
@@ -182,7 +79,7 @@ class PodList:
         wanted: PodFilter,
         *,
         at: datetime | None = None,
-        sort: Sort = Sort(),  # noqa: B008 - it does not change
+        sort: Sort = BY_NAME,
         after: int | None = None,
         limit: int = 100,
     ) -> PodPage:
@@ -220,14 +117,14 @@ class PodList:
         parts = []
         for part in pods_in_parts(self._fleet.name, at, now=now):
             status = printed(part.source, at)
-            conditions = _conditions(wanted, part.source, status, moment=Moment.of(at or now))
+            conditions = wanted.conditions(part.source, status, moment=Moment.of(at or now))
             parts.append(_Matching(part, status, conditions))
         return parts
 
     def _keys_of(self, pod_id: int, sort: Sort, at: datetime | None) -> Select[Any]:
         """Return the query for the order of a pod, which may have been deleted since its page was read."""
         source: Source = PodStatus if at else Pod
-        keys = _keys(sort, source, printed(source, at))
+        keys = sort.columns(source, printed(source, at))
         query = self._queries.pods_at(at, *keys, include_deleted=True) if at else select(*keys)
         return query.where(Pod.fleet == self._fleet.name, Pod.id == pod_id)
 
@@ -247,97 +144,57 @@ def _page_and_counts(
 ) -> CompoundSelect[Any]:
     """Return one query for a page and for the counts, so that conditions and past statuses are evaluated once.
 
-    Its rows are those of the page with `position` and `id`, and those of the counts with `status` and `pods`.
+    Its rows are those of the page with `position` and `id`, and those of the counts with `status` and `pods`. Both
+    are computed from rows that are kept. Where all pods of the first part match, that part is read twice instead:
+    in an index, this takes less than to keep its rows.
 
     Args:
         last: the keys of the last pod of the previous page; None for the first page.
     """
-
-    def page(rows: FromClause) -> Select[Any]:
-        *keys, status = rows.c
-        query = select(*keys).order_by(*sort.ordered(keys)).limit(limit)
-        if wanted.status:
-            query = query.where(status.in_(wanted.status))
-        if last:
-            query = query.where(tuple_(*keys) < tuple(last) if sort.is_reversed else tuple_(*keys) > tuple(last))
-        return select(query.subquery())
-
-    # Where all pods of the first part match, to read them twice in an index takes less than to keep them.
-    twice = 0 if matching[0].conditions else 1
-    pages = [page(_rows(part, sort).subquery()) for part in matching[:twice]]
-    counts = [part.counts for part in matching[:twice]]
-    if once := [_rows(part, sort) for part in matching[twice:]]:
-        kept = union_all(*once).cte("kept").prefix_with("MATERIALIZED")
-        pages.append(page(kept))
+    number = 0 if matching[0].conditions else 1
+    read_twice, read_once = matching[:number], matching[number:]
+    lists: list[FromClause] = [_rows(part, sort).subquery() for part in read_twice]
+    counts = [part.counts for part in read_twice]
+    if read_once:
+        kept = union_all(*(_rows(part, sort) for part in read_once)).cte("kept").prefix_with("MATERIALIZED")
+        lists.append(kept)
         counts.append(select(kept.c.status, func.count().label("pods")).group_by(kept.c.status))
-    keys, counted = list(union_all(*pages).subquery().c), union_all(*counts).subquery().c
-    position = func.row_number().over(order_by=sort.ordered(keys))
-    pods = cast(func.sum(counted.pods), BigInteger)
+    pages = [_first_keys(rows, wanted, sort, last=last, limit=limit) for rows in lists]
+    return union_all(_numbered(union_all(*pages), sort, limit=limit), _totals(union_all(*counts)))
+
+
+def _first_keys(rows: FromClause, wanted: PodFilter, sort: Sort, *, last: Row | None, limit: int) -> Select[Any]:
+    """Return the query for the first keys of `_rows` after those of `last`."""
+    *keys, status = rows.c
+    query = select(*keys).order_by(*sort.ordered(keys)).limit(limit)
+    if wanted.status:
+        query = query.where(status.in_(wanted.status))
+    if last:
+        query = query.where(tuple_(*keys) < tuple(last) if sort.is_reversed else tuple_(*keys) > tuple(last))
+    return select(query.subquery())
+
+
+def _numbered(pages: CompoundSelect[Any], sort: Sort, *, limit: int) -> Select[Any]:
+    """Return the query for the position and the ID of each pod of a page, and nothing for the counts."""
+    keys = list(pages.subquery().c)
+    position = func.row_number().over(order_by=sort.ordered(keys)).label("position")
     nothing = (cast(null(), Text).label("status"), cast(null(), BigInteger).label("pods"))
-    of_page = select(position.label("position"), keys[-1].label("id"), *nothing)
-    return union_all(
-        select(of_page.limit(limit).subquery()),
-        select(null(), null(), counted.status, pods).group_by(counted.status),
+    return select(select(position, keys[-1].label("id"), *nothing).limit(limit).subquery())
+
+
+def _totals(counts: CompoundSelect[Any]) -> Select[Any]:
+    """Return the query for the number of pods with each status, and nothing for the page."""
+    counted = counts.subquery().c
+    return select(null(), null(), counted.status, cast(func.sum(counted.pods), BigInteger)).group_by(
+        counted.status
     )
 
 
 def _rows(matching: _Matching, sort: Sort) -> Select[Any]:
     """Return the query for the columns of an order, the last of which is the ID, and the column STATUS."""
     part, status, conditions = matching
-    first, *others = _keys(sort, part.source, status)
+    first, *others = sort.columns(part.source, status)
     # SQLite would follow an index of the plain column, and read the row of each pod for the conditions.
     keys = [func.coalesce(first, first), *others]
     labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
     return part.select(*labelled, status.label("status")).where(*conditions)
-
-
-def _conditions(
-    wanted: PodFilter, source: Source, status: ColumnElement[str], *, moment: Moment
-) -> Sequence[ColumnElement[bool]]:
-    """Return the conditions of a filter, without that on the column STATUS."""
-    found: list[ColumnElement[bool]] = []
-    texts = (Pod.search_text, status, source.termination_reason)
-    found += [or_(*(Contains(text, word) for text in texts)) for word in (wanted.text or "").split()]
-    if wanted.namespace:
-        found.append(Pod.namespace == wanted.namespace)
-    if wanted.name:
-        found.append(Contains(Pod.name, wanted.name))
-    if wanted.phase:
-        found.append(source.phase == wanted.phase)
-    if wanted.reason:
-        found.append(or_(source.reason == wanted.reason, source.termination_reason == wanted.reason))
-    if wanted.ready is not None:
-        found.append(source.phase.not_in(ENDED))
-        lacks = source.ready_containers < source.containers
-        found.append(source.ready_containers >= source.containers if wanted.ready else lacks)
-    if wanted.selector:
-        found.append(has_labels(wanted.selector))
-    if wanted.image:
-        found.append(Contains(Pod.images, wanted.image))
-    if wanted.owner:
-        found.append(Contains(Pod.owner, wanted.owner))
-    if wanted.node:
-        found.append(Pod.node_name == wanted.node)
-    if wanted.health:
-        found.append(health(source, moment) == wanted.health)
-    if wanted.problem:
-        found.append(problem(source, moment) == wanted.problem)
-    return found
-
-
-def _keys(sort: Sort, source: Source, status: ColumnElement[str]) -> tuple[ColumnElement[Any], ...]:
-    """Return the columns of an order, none of which is null and of which the last is the ID."""
-    names = (Pod.namespace, Pod.name)
-    columns: dict[SortKey, tuple[Any, ...]] = {
-        "name": names,
-        "status": (status, *names),
-        "ready": (func.coalesce(source.ready_containers - source.containers, 0), *names),
-        "restarts": (func.coalesce(source.restarts, 0), *names),
-        "age": (Pod.created_at,),
-        "ip": (IPv4Number(Pod.pod_ip), func.coalesce(Pod.pod_ip, "")),
-        "node": (Pod.node_name, *names),
-        "cpu": (func.coalesce(source.cpu_millicores, 0), *names),
-        "memory": (func.coalesce(source.memory_bytes, 0), *names),
-        "owner": (func.coalesce(Pod.owner, ""), *names),
-    }
-    return (*columns[sort.key], Pod.id)

@@ -15,7 +15,8 @@ from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_
 from app.kubernetes.stats import PodStats
 from app.kubernetes.status import Phase
 from app.pods.attention import PROBLEMS, Health
-from app.pods.pod_list import PodFilter, PodPage, Sort
+from app.pods.pod_filter import PodFilter, Sort
+from app.pods.pod_list import PodPage
 from app.services import get_services
 from app.web.query import Blank, RowId, parse_boolean
 from app.web.responses import Response

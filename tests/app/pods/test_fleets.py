@@ -11,7 +11,7 @@ from app.audit.reports import REPORTS
 from app.audit.service import AuditFilter
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
-from app.pods.pod_list import PodFilter
+from app.pods.pod_filter import PodFilter
 from app.services import Services
 from tests.app.web.conftest import rows
 from tests.conftest import Clock, MakeApp

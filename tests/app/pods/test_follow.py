@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from app.pods.follow import follow_pods
 from app.pods.history import PodSnapshot
-from app.pods.pod_list import PodFilter, Sort
+from app.pods.pod_filter import PodFilter, Sort
 from tests.app.pods.deletions import services
 from tests.app.web.conftest import change, put_on
 from tests.conftest import Clock, MakeApp

@@ -11,7 +11,7 @@ from app.db.engine import Database
 from app.db.migrate import downgrade, upgrade
 from app.db.models import Pod, PodStatus
 from app.pods.list_columns import OF_STATUS
-from app.pods.pod_list import PodFilter
+from app.pods.pod_filter import PodFilter
 from app.services import Services
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import change, put_on

@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.label_selector import parse_label_selector
-from app.pods.pod_list import SORT_KEYS, PodFilter, PodList, PodPage, Sort
+from app.pods.pod_filter import SORT_KEYS, PodFilter, Sort
+from app.pods.pod_list import PodList, PodPage
 from tests.app.pods.deletions import slow_pod
 from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp

@@ -14,7 +14,7 @@ from app.cli.shell import ShellHelpers
 from app.core.clock import utc_now
 from app.db.engine import Database
 from app.db.models import Pod, PodStatus
-from app.pods.pod_list import PodFilter
+from app.pods.pod_filter import PodFilter
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
 from tests.conftest import Clock, MakeApp, SharedApp

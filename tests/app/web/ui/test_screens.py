@@ -171,7 +171,9 @@ def test_an_update_is_shown_side_by_side(visit: Visit) -> None:
     lines = field.evaluate("field => new Set([...field.getClientRects()].map(({ top }) => top)).size")
     assert lines == 1, "the name of the field is in one line"
     assert field.inner_html() == "spec.<wbr>containers[web]<wbr>.<wbr>image"
-    cells = [page.locator(f".events > tbody > tr > {cell}").first for cell in ("td time", "td b", "td:nth-child(3)")]
+    cells = [
+        page.locator(f".events > tbody > tr > {cell}").first for cell in ("td time", "td b", "td:nth-child(3)")
+    ]
     time, verb, code = (cell.evaluate(TEXT_BOTTOM) for cell in cells)
     assert verb == pytest.approx(time, abs=1)
     assert verb == pytest.approx(code, abs=1)
