@@ -29,12 +29,11 @@ from broker.pods.deletion import PodDeletion, delete_now
 from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
 from broker.pods.eviction import EvictionManager, UsageReader
+from broker.pods.failure import PodFailure
 from broker.pods.object_cache import ObjectCache
-from broker.pods.preemption import Disruption
 from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
-from broker.pods.status_merge import terminal_status
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot, PodStore, pod_path
@@ -111,6 +110,13 @@ class PodController:
         )
         self._termination = PodTermination(dependencies, sync=self._sync, statuses=self._statuses)
         self._deletion = PodDeletion(dependencies, termination=self._termination, writer=self._writer)
+        self._failure = PodFailure(
+            dependencies,
+            termination=self._termination,
+            writer=self._writer,
+            events=self._events,
+            claims=self._claims,
+        )
 
     async def run(self) -> None:
         """Reconcile pods until :meth:`stop`, or cancelled."""
@@ -239,14 +245,14 @@ class PodController:
         if state.has_ended(stored.uid) and not state.is_terminating(stored.uid):
             return None
         if stored.deadline and stored.deadline <= self._clock():
-            return await self._end(snapshot, state, _DEADLINE_EXCEEDED)
+            return await self._failure.advance(snapshot, state, _DEADLINE_EXCEEDED)
         if disruption := self._allocators.of(stored.node).disruption(stored.uid):
-            return await self._end(snapshot, state, disruption.why, disruption)
+            return await self._failure.advance(snapshot, state, disruption.why, disruption)
         await self._ensure_running(snapshot, state)
         return None
 
     async def _ensure_ended(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
-        """Terminate a pod that another client has set to a terminal phase; return the seconds until the next look.
+        """Terminate a pod that another client has ended; return the seconds until the next reconcile.
 
         A pod that has ended by itself stays at the provider, with its logs, until it is deleted.
         """
@@ -264,14 +270,14 @@ class PodController:
         """Run a pod at the provider, or fail the pod where it is not admitted."""
         stored, allocator = snapshot.stored, self._allocators.of(snapshot.stored.node)
         if rejection := await allocator.admit(snapshot, state):
-            await self._fail(snapshot, state, rejection, prefix="Pod was rejected: ")
+            await self._failure.write(snapshot, state, rejection, prefix="Pod was rejected: ")
             return
         try:
             written = await self._sync.sync(allocator.allocate(snapshot, state), state)
         except PodRefused as exc:
             if stored.phase != "Pending":
                 raise
-            await self._fail(snapshot, state, Rejection("ProviderFailed", str(exc)))
+            await self._failure.write(snapshot, state, Rejection("ProviderFailed", str(exc)))
             return
         # With many pods in the queue, one long poll brings many statuses; a single pod is polled at once.
         if written and not (self._statuses.supports_push and len(self._queue)):
@@ -295,45 +301,6 @@ class PodController:
         if renewal := self._prerequisites.volumes.seconds_to_renewal(key):
             delays.append(renewal)
         return min(delays, default=None)
-
-    async def _end(
-        self, snapshot: PodSnapshot, state: ProviderState, why: Rejection, disruption: Disruption | None = None
-    ) -> float | None:
-        """Terminate a pod, then fail it; return the seconds until the next look."""
-        uid, pod, grace = snapshot.stored.uid, snapshot.pod, grace_period(snapshot.pod)
-        if disruption and disruption.grace is not None:
-            grace = disruption.grace
-            pod = {**pod, "metadata": {**pod["metadata"], "deletionGracePeriodSeconds": grace}}
-        self._claims.mark_leaving(uid)
-        delay = await self._termination.advance(pod, state, grace=grace)
-        if delay is None:
-            await self._fail(snapshot, state, why, disruption=disruption)
-            if state.pod is None:
-                self._claims.release(uid)
-        return delay
-
-    async def _fail(
-        self,
-        snapshot: PodSnapshot,
-        state: ProviderState,
-        why: Rejection,
-        *,
-        prefix: str = "",
-        disruption: Disruption | None = None,
-    ) -> None:
-        """Write a failed status, its message with a prefix, and record an event without it, as a kubelet does."""
-        reported = state.status(snapshot.stored.uid)
-        status = terminal_status(
-            snapshot.pod,
-            now=self._clock(),
-            reported=msgspec.json.decode(reported) if reported else None,
-            reason=why.reason,
-            message=f"{prefix}{why.message}",
-        )
-        if disruption:
-            status["conditions"] = [disruption.condition]
-        await self._writer.write(snapshot, state, status, is_observed=True)
-        self._events.record(snapshot.pod, "Warning", why.reason, why.message)
 
     def _object_changed(self, key: str) -> None:
         self._prerequisites.volumes.mark_due(key)
