@@ -4,9 +4,10 @@ import json
 import time
 from typing import NamedTuple
 
-from tests.stub_provider.provider import StubProvider, Ways
+from tests.stub_provider.provider import StubProvider
 from tests.stub_provider.server import Reply, Request, json_reply
 from tests.stub_provider.statuses import NOW, Object, ended, running
+from tests.stub_provider.ways import Ways
 
 STOP_AFTER = "synthetic.virtual-kubelet.io/stop-after"
 

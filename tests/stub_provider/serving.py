@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from conformance.client import Target
 from tests.stub_provider.graceful import GracefulProvider
-from tests.stub_provider.provider import StubProvider, Ways
+from tests.stub_provider.provider import StubProvider
 from tests.stub_provider.server import Reply, Request
+from tests.stub_provider.ways import Ways
 
 TOKEN = "a-token-of-the-stub"
 LOG = "".join(f"line {number}\n" for number in range(1, 6))
