@@ -11,7 +11,7 @@ from app.kubernetes.pod import PodReference
 from app.runtimes.slurm import SlurmRuntime
 from app.runtimes.usage import RunningContainer
 from tests.app.runtimes.process import SECRET, Driven, settings, shell
-from tests.app.runtimes.process.test_volumes import files
+from tests.app.runtimes.process.volumes import files
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import Run
 from tests.waiting import eventually

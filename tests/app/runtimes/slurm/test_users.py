@@ -17,7 +17,7 @@ from app.runtimes.process.pod_dir import microseconds
 from app.runtimes.slurm import SlurmRuntime
 from app.runtimes.slurm.users import as_owner_of, as_provider
 from tests.app.runtimes.process import Driven, settings, shell
-from tests.app.runtimes.process.test_volumes import files
+from tests.app.runtimes.process.volumes import files
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import QuickSlurmRuntime
 from tests.app.runtimes.slurm.test_runtime import annotated
