@@ -1,11 +1,12 @@
 """The objects that every part of the broker needs, in one place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 
 from broker.kubernetes.client import Client
+from broker.node_log import NodeLog
 from broker.nodes import Nodes
 from broker.provider import ProviderClient
 from broker.settings import Settings
@@ -30,6 +31,7 @@ class Dependencies:
         nodes: capacity, addresses, labels and identity of each node.
         clock: returns the current time.
         random: source of jitter.
+        node_log: logs messages about nodes.
     """
 
     settings: Settings
@@ -38,3 +40,4 @@ class Dependencies:
     nodes: Nodes
     clock: Clock
     random: Random
+    node_log: NodeLog = field(default_factory=NodeLog)

@@ -181,7 +181,7 @@ class Member:
         self.registration.mark_deleted()
         if self.is_registered:
             again = "" if self.info.has_vanished else " and is registered again"
-            log.warning(f"node was deleted from Kubernetes{again}", node=self.info.name)
+            self._shared.dependencies.node_log.warning(f"node was deleted from Kubernetes{again}", self.info.name)
             self._on_due(0)
 
     def _apply_faults(self) -> None:

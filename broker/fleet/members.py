@@ -16,7 +16,6 @@ A node that was adopted is never drained, and its Node is not deleted.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import islice
 
 import structlog
 
@@ -33,6 +32,7 @@ from broker.node.lease import LeaseLost
 from broker.node.leases import Leases
 from broker.node.registration import NotOurs
 from broker.node.report import NodeReporter
+from broker.node_log import about
 from broker.node_spec import FLEET_LABEL, NodeSpec
 from broker.pods.controller import PodController
 from broker.pods.eviction import UsageReader
@@ -43,8 +43,6 @@ from broker.types import Object
 _WORKERS = 16
 """Number of nodes that are registered, and of nodes that are written, at once."""
 _HAND_OVER_TIMEOUT, _HAND_OVERS_PER_SECOND = 5.0, 50
-_NAMED = 5
-"""Number of nodes that a message about many names."""
 
 log = structlog.get_logger()
 
@@ -79,6 +77,7 @@ class Members:
         usage: Callable[[str], UsageReader] | None = None,
     ) -> None:
         self._dependencies = dependencies
+        self._log = dependencies.node_log
         self._controller = controller
         self._reporter = reporter
         self._shared = Shared(
@@ -153,7 +152,7 @@ class Members:
             if member is None:
                 self._add(spec)
             elif member.spec.is_adopted:
-                log.warning("node of a pool not registered: one of its name is adopted", node=spec.name)
+                self._log.warning("node of a pool not registered: one of its name is adopted", spec.name)
             elif member.spec != spec and spec.name not in self._removing:
                 member.update(spec)
         for name, member in list(self._members.items()):
@@ -173,10 +172,9 @@ class Members:
                 await asyncio.gather(*(_hand_over(member, failed) for member in self._members.values()))
         except TimeoutError:
             log.warning("nodes not marked as stopped", error="no answer in time")
+        self._log.flush()
         if failed:  # one message: the cause, such as an API server that is gone, is mostly that of all
-            some = ", ".join(islice(failed, _NAMED)) + (", …" if len(failed) > _NAMED else "")
-            error = next(iter(failed.values()))
-            log.warning("nodes not marked as stopped", nodes=len(failed), names=some, error=error)
+            log.warning("nodes not marked as stopped", **about(failed), error=next(iter(failed.values())))
 
     def _add(self, spec: NodeSpec) -> None:
         """Add a node."""
@@ -208,7 +206,7 @@ class Members:
     def _give_up(self, member: Member, reason: str) -> None:
         """End what is done for a node, except its run."""
         name = member.info.name
-        log.error("node given up until it is free", node=name, reason=reason)
+        self._log.error("node given up until it is free", name, reason=reason)
         member.give_up()
         if removal := self._removing.pop(name, None):
             removal.cancel()  # it goes on when the lease is taken again
@@ -251,11 +249,12 @@ class Members:
             member.registration.mark_deleted()
         done = "given up" if member.spec.is_adopted else "removed"
         if pods := self._removal.count_pods(name):
-            log.info(f"node {done}; the broker waits until Kubernetes has deleted its pods", node=name, pods=pods)
+            event = f"node {done}; the broker waits until Kubernetes has deleted its pods"
+            self._log.info(event, name, pods=pods)
         await self._removal.wait_for_pods(name, unless=lambda: self._returning(name) is not None)
         del self._removing[name]
         if spec := self._returning(name):
-            log.info("node returns", node=name)
+            self._log.info("node returns", name)
             self._returned.discard(name)
             member.update(spec)
             self._start(member)
@@ -263,7 +262,7 @@ class Members:
         del self._members[name]
         self._dependencies.nodes.remove(name)
         self._controller.remove_node(name)
-        log.info(f"node {done}", node=name)
+        self._log.info(f"node {done}", name)
 
     def _leaving(self, spec: NodeSpec) -> NodeSpec:
         """Return a node that its pool no longer has; what the pool says now decides whether it is drained."""

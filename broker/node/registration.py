@@ -47,6 +47,7 @@ class Registration:
     def __init__(self, dependencies: Dependencies, node: NodeInfo, spec: NodeSpec, status: NodeStatus) -> None:
         self._client = dependencies.client
         self._random = dependencies.random
+        self._log = dependencies.node_log
         self._node = node
         self._spec = spec
         self._status = status
@@ -84,7 +85,8 @@ class Registration:
                     raise
                 delay, error = backoff.after(exc), str(exc)
                 if error != logged:  # once for each cause: a refused node may wait for days
-                    log.warning("node not registered", node=self._node.name, error=error, retry_in=round(delay, 1))
+                    retry = {"retry_in": round(delay, 1)}
+                    self._log.warning("node not registered", self._node.name, own=retry, error=error)
                     logged = error
                 await asyncio.sleep(delay)
             else:
@@ -100,7 +102,7 @@ class Registration:
         node, is_new = await self._create_or_adopt()
         self.observe(node)
         self._status.adopt(node.get("status") or {}, is_new=is_new)
-        log.info("node registered", node=self._node.name, uid=self._node.uid)
+        self._log.info("node registered", self._node.name, own={"uid": self._node.uid})
 
     async def refresh(self) -> None:
         """Read the Node, and restore labels, taints and status at once.

@@ -358,3 +358,15 @@ async def test_nodes_not_marked_as_stopped_are_one_message(
     [message] = [line for line in logs if "not marked as stopped" in line["event"]]
     assert (message["nodes"], len(message["names"].split(", "))) == (8, 6)
     assert "injected" in message["error"]
+
+
+async def test_many_refused_nodes_are_one_message_more(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider
+) -> None:
+    settings = settings_of_a_node(stub.url, node_name="fleet", nodes=8)
+    with capture_logs() as logs, api.failing(403, method="POST", path="nodes$", reason="Forbidden"):
+        async with running_node(settings, cluster):
+            await eventually(lambda: len([log for log in logs if log["event"] == REFUSED]) == 2)
+    first, others = [log for log in logs if log["event"] == REFUSED]
+    assert "node" in first
+    assert others["nodes"] == 7
