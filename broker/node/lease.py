@@ -54,7 +54,7 @@ class Lease:
 
     Attributes:
         identity: `holderIdentity` of this process.
-        other: identity of the process that this one waits for; None where it does not wait.
+        other: identity of the process that holds it, and that this one waits for; None where there is none.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class Lease:
         """Return when no other process holds the lease, or has not renewed it for 40 seconds."""
         backoff, time = Backoff(_RETRY, _RETRY_LIMIT), asyncio.get_running_loop().time
         seen, since = "", time()
+        if self.other:  # it has just taken the lease, and the list of leases may be older
+            await asyncio.sleep(WAIT_PERIOD)
         while True:
             try:
                 lease = await self._leases.read(self._node.name)
@@ -183,8 +185,9 @@ class Lease:
                 found = await self._client.get(self._path)
             else:
                 return
-        if other := self._other_holder(found):
-            raise LeaseLost(f"another broker has taken over node {self._node.name}: {other}")
+        self.other = self._other_holder(found)
+        if self.other:
+            raise LeaseLost(f"another broker has taken over node {self._node.name}: {self.other}")
         await self._replace(found)
 
     async def _find(self) -> Object | None:

@@ -29,6 +29,7 @@ REFUSED = "node not registered"
 def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "PERIOD", 0.1)
     monkeypatch.setattr(lease, "WAIT_PERIOD", 0.02)
+    monkeypatch.setattr(leases, "_MAX_AGE", 0.01)
     monkeypatch.setattr(registration, "_RETRY_LIMIT", 0.1)
     monkeypatch.setattr(removal, "_POLL", 0.02)
     monkeypatch.setattr(removal, "_EVICTION_RETRY", 0.02)

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError
 from broker.node import lease as module
+from broker.node import leases
 from broker.node.lease import Lease, LeaseLost
 from broker.node.leases import Leases
 from broker.node_info import NodeInfo
@@ -43,11 +44,18 @@ def second(client: Client, info: NodeInfo, clock: Clock) -> Lease:
 
 
 def lease_of(
-    client: Client, info: NodeInfo, identity: str, *, clock: Clock, recovered: AsyncMock | None = None
+    client: Client,
+    info: NodeInfo,
+    identity: str,
+    *,
+    clock: Clock,
+    recovered: AsyncMock | None = None,
+    are_many: bool = False,
 ) -> Lease:
     settings = settings_of_a_node("http://127.0.0.1:1", lease_identity=identity)
     dependencies = dependencies_of(client, info, settings=settings, clock=clock)
-    return Lease(dependencies, info, leases=Leases(client), on_recovery=recovered or AsyncMock())
+    shared = Leases(client, are_many=are_many)
+    return Lease(dependencies, info, leases=shared, on_recovery=recovered or AsyncMock())
 
 
 def stored(api: ApiServer) -> Object:
@@ -162,6 +170,26 @@ async def test_one_of_two_waiting_brokers_takes_over(
     await asyncio.gather(lease.wait_until_free(), second.wait_until_free())
     results = await asyncio.gather(lease.acquire(), second.acquire(), return_exceptions=True)
     assert [type(result) for result in results if result] == [LeaseLost]
+
+
+async def test_a_lost_lease_is_read_anew(
+    api: ApiServer, client: Client, info: NodeInfo, clock: Clock, second: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of leases, which was read before, says that it is free."""
+    monkeypatch.setattr(leases, "_MAX_AGE", 0.2)
+    monkeypatch.setattr(module, "WAIT_PERIOD", 0.3)
+    lease = lease_of(client, info, "first", clock=clock, are_many=True)
+    await second.renew()
+    await second.release()
+    await lease.wait_until_free()
+    await second.renew()
+    with pytest.raises(LeaseLost, match="node_second"):
+        await lease.acquire()
+    assert lease.other == "node_second"
+    await second.release()
+    await lease.wait_until_free()
+    await lease.acquire()
+    assert len(api.requests_to("GET", "/leases$")) == 2
 
 
 async def test_the_same_identity_does_not_wait(

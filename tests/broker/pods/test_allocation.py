@@ -202,9 +202,12 @@ async def test_a_deferred_resize_survives_a_restart(
         await run(api, "1", "grow")
         resize(api, "grow", "3")
         before = await api.until(lambda: condition(api, "PodResizePending", "grow"))
+        await api.until(lambda: events(api, "ResizeDeferred"))
     async with controlling(stub):
         await run(api, "1", "fits")
-        assert condition(api, "PodResizePending", "grow") == before
+        pending = condition(api, "PodResizePending", "grow")
+        assert pending
+        assert pending == {**before, "message": pending["message"]}  # of what is used
         assert cpu_at(stub, "grow") == "1"
         api.store.delete("pods", "big", "default")
         await stub.until(lambda: cpu_at(stub, "grow") == "3")

@@ -288,7 +288,7 @@ async def test_a_deadline_waits_for_the_exit_codes(
         await graceful.until(lambda: graceful.requests_to("/deletePod"))
         assert phase(api) == "Running"
         graceful.end(POD, 143)
-        await api.until(lambda: phase(api) == "Failed")
+        await api.until(lambda: phase(api) == "Failed" and events(api, "DeadlineExceeded"))
     assert (status(api)["reason"], exit_code(api)) == ("DeadlineExceeded", 143)
     assert status(api)["observedGeneration"] == 2
     assert len(events(api, "DeadlineExceeded")) == 1
