@@ -83,8 +83,6 @@ class Lease:
         """Return when no other process holds the lease, or has not renewed it for 40 seconds."""
         backoff, time = Backoff(_RETRY, _RETRY_LIMIT), asyncio.get_running_loop().time
         seen, since = "", time()
-        if self.other:  # it has just taken the lease, and the list of leases may be older
-            await asyncio.sleep(WAIT_PERIOD)
         while True:
             try:
                 lease = await self._leases.read(self._node.name)
@@ -187,6 +185,7 @@ class Lease:
                 return
         self.other = self._other_holder(found)
         if self.other:
+            self._leases.observe(self._node.name, found)
             raise LeaseLost(f"another broker has taken over node {self._node.name}: {self.other}")
         await self._replace(found)
 

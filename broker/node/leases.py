@@ -7,6 +7,7 @@ to answer: while it is slow, leases are renewed later, and none is given up to b
 import asyncio
 import math
 
+import msgspec
 import structlog
 
 from broker.kubernetes.client import Client
@@ -72,6 +73,10 @@ class Leases:
             await self._listing.result()
         found = self._listed.get(node)
         return found.decode() if found else None
+
+    def observe(self, node: str, lease: Object) -> None:
+        """Take over a lease that is newer than the list."""
+        self._listed[node] = RawObject.parse(msgspec.json.encode(lease))
 
     def log_failure(self, what: str, node: str, error: str, *, retry_in: float) -> None:
         """Log that a lease was not read, acquired or renewed; with many nodes, only now and then."""

@@ -12,6 +12,7 @@ from broker.fleet import removal, source
 from broker.kubelet.health import is_ready as is_broker_ready
 from broker.kubernetes.config import ClusterConfig
 from broker.node import lease, leases, registration
+from broker.runner import Broker
 from broker.settings import Settings
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
@@ -29,7 +30,6 @@ REFUSED = "node not registered"
 def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "PERIOD", 0.1)
     monkeypatch.setattr(lease, "WAIT_PERIOD", 0.02)
-    monkeypatch.setattr(leases, "_MAX_AGE", 0.01)
     monkeypatch.setattr(registration, "_RETRY_LIMIT", 0.1)
     monkeypatch.setattr(removal, "_POLL", 0.02)
     monkeypatch.setattr(removal, "_EVICTION_RETRY", 0.02)
@@ -66,6 +66,11 @@ def take_lease(api: ApiServer, name: str, identity: str | None) -> None:
     api.store.update("leases", {**found, "spec": {**found["spec"], "holderIdentity": identity}})
 
 
+async def until_held(broker: Broker, *nodes: str) -> None:
+    """Wait until the broker has the answer that it holds the leases."""
+    await eventually(lambda: all(node in broker.nodes and broker.nodes[node].holds_lease for node in nodes))
+
+
 def foreign(name: str, **metadata: Any) -> Object:
     return {"metadata": {"name": name, **metadata}, "spec": {"providerID": f"aws:///{name}"}}
 
@@ -80,7 +85,7 @@ async def test_a_lost_lease_gives_up_its_node_alone(
 ) -> None:
     file.write("pools: [{name: a, count: 2}]")
     async with running_node(file.settings, cluster) as broker:
-        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        await until_held(broker, "a-0", "a-1")
         take_lease(api, "a-0", "a-0_another")
         await eventually(lambda: not broker.nodes["a-0"].holds_lease)
         api.requests.clear()
@@ -97,7 +102,7 @@ async def test_a_lost_lease_gives_up_its_node_alone(
 async def test_handing_over_leaves_a_lost_node(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
     file.write("pools: [{name: a, count: 2}]")
     async with running_node(file.settings, cluster) as broker:
-        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        await until_held(broker, "a-0", "a-1")
         take_lease(api, "a-0", "a-0_another")
         await eventually(lambda: not broker.nodes["a-0"].holds_lease)
     assert ready(api, "a-0")
@@ -119,7 +124,7 @@ async def test_of_two_brokers_none_stops(api: ApiServer, cluster: ClusterConfig,
 async def test_a_lost_node_is_not_drained(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
     file.write("pools: [{name: a, count: 2, drain: true}]")
     async with running_node(file.settings, cluster) as broker:
-        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        await until_held(broker, "a-0", "a-1")
         await run_pod(api, "web", "a-1")
         with api.failing(429, method="POST", path="eviction", times=None):
             file.write("pools: [{name: a, count: 1, drain: true}]")
@@ -175,7 +180,7 @@ async def test_a_node_that_another_replaces_is_given_up(
 ) -> None:
     file.write("pools: [{name: a, count: 2}]")
     async with running_node(file.settings, cluster) as broker:
-        await api.until(lambda: holder(api, "a-0") and holder(api, "a-1"))
+        await until_held(broker, "a-0", "a-1")
         api.store.delete("nodes", "a-0")
         there = api.store.create("nodes", foreign("a-0"))
         await eventually(lambda: not broker.nodes["a-0"].holds_lease)
