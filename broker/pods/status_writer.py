@@ -74,7 +74,8 @@ class StatusWriter:
             return
         finally:
             self.in_progress -= 1
-        if is_acknowledged:  # a change of the status alone needs no update of the provider
+        # A change of the status alone needs no update of the provider; one of the node's faults meanwhile does.
+        if state.acknowledged == stored.version:
             state.acknowledge(written["metadata"]["resourceVersion"])
         self._store.put_written(stored, written)
         log.debug("status written", pod=stored.key, phase=status["phase"])

@@ -130,18 +130,35 @@ async def test_a_deleted_node_without_the_annotation_returns(api: ApiServer) -> 
     await api.until(lambda: is_ready(api))
 
 
-async def test_new_pods_are_sent_with_the_faults(api: ApiServer, stub: StubProvider) -> None:
-    def sent(name: str) -> dict[str, str]:
-        bodies = [r.body for path in ("/createPod", "/updatePod") for r in stub.requests_to(path)]
-        (*_, last) = [body["metadata"] for body in bodies if body["metadata"]["name"] == name]
-        return last.get("annotations") or {}
+SLOW = {"synthetic.virtual-kubelet.io/start-delay-factor": "5"}
 
+
+def sent(stub: StubProvider, name: str) -> dict[str, str]:
+    """Return the annotations that the provider was last sent for a pod."""
+    bodies = [r.body for path in ("/createPod", "/updatePod") for r in stub.requests_to(path)]
+    (*_, last) = [body["metadata"] for body in bodies if body["metadata"]["name"] == name]
+    return last.get("annotations") or {}
+
+
+async def test_new_pods_are_sent_with_the_faults(api: ApiServer, stub: StubProvider) -> None:
     await run_pod(api, "old", metadata={"creationTimestamp": "2026-11-22T08:46:38Z"})
     annotate(api, slow="5", slow_since="2026-01-01T00:00:00Z", fail="OOMKilled", fail_since="2999-01-01T00:00:00Z")
     await run_pod(api, "new")
     await run_pod(api, "elsewhere", "spot-1")
-    await eventually(lambda: sent("new") == {"synthetic.virtual-kubelet.io/start-delay-factor": "5"})
-    assert sent("elsewhere") == {}
+    await eventually(lambda: sent(stub, "new") == SLOW)
+    assert sent(stub, "elsewhere") == {}
     assert not (api.store.get("pods", "new", "default")["metadata"].get("annotations"))
     annotate(api, slow=None)
-    await eventually(lambda: sent("new") == {})  # the recovery is an update
+    await eventually(lambda: sent(stub, "new") == {})  # the recovery is an update
+
+
+async def test_a_recovery_while_a_status_is_written_is_sent(api: ApiServer, stub: StubProvider) -> None:
+    annotate(api, slow="5", slow_since="2026-01-01T00:00:00Z")
+    await run_pod(api, "other")
+    with api.hanging(method="PATCH", path="/pods/new/status"):
+        api.store.create("pods", a_pod("new", nodeName="spot-0"))
+        await api.until(lambda: api.requests_to("PATCH", "/pods/new/status"))
+        annotate(api, slow=None)
+        await eventually(lambda: sent(stub, "other") == {})
+        assert sent(stub, "new") == SLOW
+    await eventually(lambda: sent(stub, "new") == {})
