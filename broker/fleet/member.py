@@ -171,7 +171,7 @@ class Member:
         """Write nothing from now on: neither the Node, its lease nor its pods."""
         self.is_registered = self.info.holds_lease = False
 
-    async def _read_again(self) -> None:
+    def _read_again(self) -> None:
         """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
         self._is_stale = True
         self._on_due(0)

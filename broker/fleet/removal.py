@@ -22,7 +22,7 @@ CORDON = "fleet.virtual-kubelet.io/cordoned"
 """Annotation of a Node that is cordoned for its removal."""
 
 _POLL = 1.0
-"""Seconds between two looks at the pods of a node that is removed."""
+"""Seconds between two reads of the pods of a node that is removed."""
 _EVICTION_RETRY = 5.0
 """Seconds after which a pod is evicted again that its disruption budget protects: those of kubectl."""
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0

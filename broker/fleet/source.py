@@ -25,7 +25,7 @@ from broker.yaml_document import decode
 KEY = "fleet.yaml"
 """Key of the fleet in a ConfigMap."""
 POLL = 2.0
-"""Seconds between two looks at the file."""
+"""Seconds between two reads of the file."""
 
 Apply = Callable[[Fleet], None]
 
@@ -67,7 +67,7 @@ class FleetFileSource(FleetSource):
     async def run(self, apply: Apply) -> None:
         """Read the file again when it changes, and on SIGHUP.
 
-        A change is applied once the file is the same at the next look: a file that is being written may be valid,
+        A change is applied once the file is the same at the next read: a file that is being written may be valid,
         and have fewer pools.
         """
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hangup.set)
@@ -87,7 +87,7 @@ class FleetFileSource(FleetSource):
                 self._apply(text, apply)
 
     async def _wait(self) -> bool:
-        """Wait until the next look is due; return whether SIGHUP asks for it."""
+        """Wait until the next read is due; return whether SIGHUP asks for it."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._hangup.wait(), POLL)
         is_asked = self._hangup.is_set()

@@ -12,11 +12,11 @@ __all__ = [
     "Object",
     "RawObject",
     "controller",
+    "drop_managed_fields",
     "from_time",
     "key",
     "to_micro_time",
     "to_time",
-    "without_managed_fields",
 ]
 
 
@@ -106,7 +106,7 @@ def _key(namespace: str, name: str) -> str:
     return f"{namespace}/{name}" if namespace else name
 
 
-def without_managed_fields(obj: Object) -> Object:
+def drop_managed_fields(obj: Object) -> Object:
     """Remove `managedFields`, most of the memory that a small object takes, and return the object."""
     obj["metadata"].pop("managedFields", None)
     return obj

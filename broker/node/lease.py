@@ -10,7 +10,7 @@ https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, NotFound
-from broker.kubernetes.objects import from_time, to_micro_time, without_managed_fields
+from broker.kubernetes.objects import drop_managed_fields, from_time, to_micro_time
 from broker.node.leases import LEASES, Leases
 from broker.node_info import NodeInfo
 from broker.types import Object
@@ -50,7 +50,7 @@ class Lease:
         dependencies: of the broker.
         node: the node.
         leases: reads the leases.
-        on_recovery: is called when the lease was renewed after an interruption; an ApiError of it is retried.
+        on_recovery: is called when the lease was renewed after an interruption.
 
     Attributes:
         identity: `holderIdentity` of this process.
@@ -63,7 +63,7 @@ class Lease:
         node: NodeInfo,
         *,
         leases: Leases,
-        on_recovery: Callable[[], Awaitable[None]],
+        on_recovery: Callable[[], None],
     ) -> None:
         self._leases = leases
         self._client = leases.client
@@ -72,7 +72,6 @@ class Lease:
         self._random = dependencies.random
         self._on_recovery = on_recovery
         self._renewed_at: datetime | None = None
-        self._interrupted = False
         self._path = f"{LEASES}/{node.name}"
         self._last: bytes | None = None  # as JSON, a fifth of the memory of the decoded lease
         self._is_absent = False
@@ -153,7 +152,7 @@ class Lease:
                     # A lost connection is noticed before the lease expires.
                     async with self._leases.turns, asyncio.timeout(PERIOD):
                         await self.renew()
-                    await self._recover()
+                    self._recover()
                 backoff.reset()
                 delay = PERIOD * self._random.uniform(1, _JITTER)
             except (ApiError, TimeoutError) as exc:
@@ -199,24 +198,21 @@ class Lease:
         except NotFound:
             return None
 
-    async def _recover(self) -> None:
+    def _recover(self) -> None:
         """Call `on_recovery` if this renewal is late: in the meantime, conditions may have become Unknown."""
         now, before = self._clock(), self._renewed_at
         self._renewed_at = now
         if before is not None and (now - before).total_seconds() > LATE:
-            self._interrupted = True
-        if self._interrupted:
-            await self._on_recovery()
-            self._interrupted = False
+            self._on_recovery()
 
     async def _replace(self, lease: Object) -> None:
         """Write a lease. Without its managed fields, which stay, it takes the API server less time."""
-        renewed = self._renewed(without_managed_fields(lease))
+        renewed = self._renewed(drop_managed_fields(lease))
         self._keep(await self._client.replace(self._path, renewed))
 
     def _keep(self, lease: Object | None) -> None:
         """Keep a lease as last read or written, for its `resourceVersion` and fields of other clients."""
-        self._last = None if lease is None else msgspec.json.encode(without_managed_fields(lease))
+        self._last = None if lease is None else msgspec.json.encode(drop_managed_fields(lease))
 
     def _other_holder(self, lease: Object) -> str | None:
         """Return the identity of the holder, None if it is this process or there is none."""

@@ -12,7 +12,7 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
-from broker.kubernetes.objects import without_managed_fields
+from broker.kubernetes.objects import drop_managed_fields
 from broker.node.applied import Applied
 from broker.node.manifest import new_node, with_own_taints
 from broker.node.status import NodeStatus
@@ -149,7 +149,7 @@ class Registration:
 
     def expect(self, node: Object) -> None:
         """Record the Node in Kubernetes before it is registered: it is then not read again."""
-        self._observed = msgspec.json.encode({**without_managed_fields(node), "status": None})
+        self._observed = msgspec.json.encode({**drop_managed_fields(node), "status": None})
         self._status.observe(node.get("status") or {})
 
     def observe(self, node: Object) -> None:

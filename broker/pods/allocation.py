@@ -48,7 +48,7 @@ from broker.types import Object
 RESIZE_RETRY = 180.0
 """Seconds after which a resize is considered again although no pod has left: a kubelet's `retryDelay`."""
 _ROOM_DELAY = 10.0
-"""Longest delay in seconds between two looks at a pod that waits for room; the release itself causes one."""
+"""Longest delay in seconds between two reconciles of a pod that waits for room; the release itself causes one."""
 _NOT_REGISTERED = "the node is not registered yet"
 _NOT_LISTED = "the provider's pods are not listed yet"
 

@@ -38,7 +38,7 @@ _CLUSTER_NAMESPACE = "default"
 _WAITING_LIMIT = 2000
 """Number of events of one type that may wait."""
 _PATIENCE, _INTERVAL = 1.0, 0.05
-"""Longest time in seconds for which statuses delay the next event, and the time between two looks. While statuses
+"""Longest time in seconds for which statuses delay the next event, and the time between two checks. While statuses
 are written without a break, one event a second is written."""
 _KNOWN_LIMIT = 4096
 _WRITE_INTERVAL = timedelta(minutes=1)

@@ -1,8 +1,8 @@
 """Eviction of pods under pressure: the node ends one pod after another until enough of each resource is left.
 
 Every ten seconds the usage of the node is compared with its thresholds. Where one is met, the first pod in the
-order of :mod:`broker.pods.pressure` is evicted. The next look follows when that pod has ended, so that its usage
-is not counted again. Pods on their way out and critical pods are not evicted.
+order of :mod:`broker.pods.pressure` is evicted. The next comparison follows when that pod has ended, so that
+its usage is not counted again. Pods on their way out and critical pods are not evicted.
 
 The conditions of the node hold for a while after the last time that a threshold was met. Without that, the
 scheduler would at once bind the replacement of an evicted pod to the same node.
@@ -39,9 +39,9 @@ from broker.pods.pressure import (
 from broker.pods.store import PodStore
 
 _INTERVAL = 10.0
-"""Seconds between two looks at the usage."""
+"""Seconds between two reads of the usage."""
 _CLEANUP_TIMEOUT, _CLEANUP_INTERVAL = 30.0, 1.0
-"""Seconds for which the end of an evicted pod is awaited, and between two looks; read usage is not older."""
+"""Seconds for which the end of an evicted pod is awaited, and between two checks of it."""
 _GRACE = 1
 """Grace period in seconds of a pod that is evicted by a hard threshold: a kubelet's."""
 _EVENTS = {

@@ -19,7 +19,7 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError
-from broker.kubernetes.objects import without_managed_fields
+from broker.kubernetes.objects import drop_managed_fields
 from broker.kubernetes.watch import list_and_watch
 from broker.pods.env import Unreadable
 from broker.types import Object
@@ -152,7 +152,7 @@ class ObjectCache:
                 present.pop(obj.metadata.name, None)
                 if type_ != "DELETED":
                     present[obj.metadata.name] = decoded = obj.decode()
-                    without_managed_fields(decoded)
+                    drop_managed_fields(decoded)
                 if not watch.is_known:
                     continue  # the list is not complete before SYNCED
             elif watch.is_known:

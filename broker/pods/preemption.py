@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
+from broker.kubernetes.objects import key
 from broker.kubernetes.quantity import Amounts
 from broker.pods.admission import InsufficientResource, Rejection, in_units
 from broker.types import Object
@@ -73,7 +74,7 @@ class Candidate(NamedTuple):
         """Return a pod that holds resources."""
         metadata, status = pod["metadata"], pod.get("status") or {}
         return cls(
-            f"{metadata['namespace']}/{metadata['name']}",
+            key(pod),
             metadata["uid"],
             status.get("qosClass") or "BestEffort",
             pod["spec"].get("priority"),

@@ -6,6 +6,7 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError, ProviderError, ProviderRefused
+from broker.kubernetes.objects import key
 from broker.pods.actions import Action, PodVersion, decide
 from broker.pods.events import EventRecorder
 from broker.pods.payload_annotations import annotations_for
@@ -170,5 +171,4 @@ def _is_not_found(error: ProviderError) -> bool:
 
 
 def _log_fields(pod: Object) -> dict[str, str]:
-    metadata = pod["metadata"]
-    return {"pod": f"{metadata['namespace']}/{metadata['name']}", "uid": metadata.get("uid", "")}
+    return {"pod": key(pod), "uid": pod["metadata"].get("uid", "")}

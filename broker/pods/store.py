@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.kubernetes.objects import Metadata, RawObject, controller, without_managed_fields
+from broker.kubernetes.objects import Metadata, RawObject, controller, drop_managed_fields
 from broker.nodes import node_name
 from broker.pods.actions import active_deadline
 from broker.pods.phase import TERMINAL
@@ -194,7 +194,7 @@ class PodStore:
             self._put(base.key, msgspec.convert(pod["metadata"], Metadata), pod)
 
     def _put(self, key: str, metadata: Metadata, pod: Object) -> PodSnapshot:
-        without_managed_fields(pod)
+        drop_managed_fields(pod)
         owner, node, before = controller(pod), sys.intern(node_name(pod)), self._pods.get(key)
         if before and before.node != node:  # another pod of the same name
             self._unbind(key, before.node)

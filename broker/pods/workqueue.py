@@ -22,7 +22,7 @@ Work = Callable[[str], Awaitable[float | None]]
 
 
 class RetryLater(BrokerError):
-    """An object that a pod needs does not exist yet.
+    """A pod cannot be advanced yet: an object, another pod, or the state at the provider is waited for.
 
     Args:
         message: the reason.

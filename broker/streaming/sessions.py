@@ -18,7 +18,7 @@ from broker.streaming.status import Status
 log = structlog.get_logger()
 
 SWEEP_INTERVAL = 5.0
-"""Seconds between two looks at every session."""
+"""Seconds between two checks of every session."""
 STOP_TIMEOUT = 1.0
 """Seconds in which the clients are sent a Failure when the broker stops."""
 _STOPPED = Status.failure("the node is shutting down", HTTPStatus.SERVICE_UNAVAILABLE)
