@@ -26,7 +26,6 @@ from broker.pods.admission import Rejection
 from broker.pods.allocation import RESIZE_RETRY
 from broker.pods.allocators import Allocators
 from broker.pods.deletion import PodDeletion, delete_now
-from broker.pods.env_sources import ServiceWatcher
 from broker.pods.events import EventRecorder
 from broker.pods.eviction import EvictionManager, UsageReader
 from broker.pods.failure import PodFailure
@@ -34,6 +33,7 @@ from broker.pods.object_cache import ObjectCache
 from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
+from broker.pods.service_watcher import ServiceWatcher
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
 from broker.pods.store import PodSnapshot, PodStore, pod_path

@@ -7,6 +7,7 @@ Source: `makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`, "Dependent 
 documentation of Kubernetes.
 """
 
+import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -106,6 +107,17 @@ def references(containers: Iterable[Object]) -> list[Reference]:
                 if reference := (variable.get("valueFrom") or {}).get(f"{kind.field}KeyRef"):
                     found[Reference(kind.name, reference.get("name", ""))] = None
     return list(found)
+
+
+def data_of(kind: Kind, found: Object | Unreadable | None) -> Data | Unreadable | None:
+    """Return the variables that an object of a kind contains; None where it does not exist."""
+    if found is None or isinstance(found, Unreadable):
+        return found
+    data: Data = found.get("data") or {}
+    if kind == "ConfigMap":
+        return data
+    # An environment variable is text: bytes that are not UTF-8 become replacement characters.
+    return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}
 
 
 def resolve(

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from broker.dependencies import Dependencies
 from broker.errors import ProviderRefused
 from broker.kubernetes.objects import key
-from broker.pods.env import ContainerEnvironment, Environments, containers, references, resolve
-from broker.pods.env_sources import ServiceWatcher, data_of
+from broker.pods.env import ContainerEnvironment, Environments, containers, data_of, references, resolve
 from broker.pods.events import EventRecorder
 from broker.pods.object_cache import ObjectCache, ObjectId, Reader
 from broker.pods.provider_state import ProviderState
+from broker.pods.service_watcher import ServiceWatcher
 from broker.pods.volumes.claims import ClaimChecker
 from broker.pods.volumes.files import Volume
 from broker.pods.volumes.pod_volumes import PodVolumes
@@ -150,7 +150,7 @@ class Prerequisites:
             reference: ObjectId(reference.kind, namespace, reference.name) for reference in references(unresolved)
         }
         found = await self._objects.read(Reader(key(pod), "environment"), ids.values())
-        sources = {reference: data_of(reference, found.get(id_)) for reference, id_ in ids.items()}
+        sources = {reference: data_of(reference.kind, found.get(id_)) for reference, id_ in ids.items()}
         resolution = resolve(pod, unresolved, sources=sources, services=services, node=self._nodes.of(pod))
         for problem in resolution.problems:
             self._events.record(pod, problem.type, problem.reason, problem.message)

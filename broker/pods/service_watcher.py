@@ -1,28 +1,10 @@
-"""Sources of environment variables: ConfigMaps and Secrets, and the Services of the cluster."""
+"""Watches the Services of the cluster, for environment variables."""
 
-import base64
 from collections.abc import Mapping
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.watch import list_and_watch
-from broker.pods.env import Data, Reference, Unreadable
-from broker.pods.object_cache import Found
 from broker.pods.service_env import Service, parse_service, variables
-from broker.types import Object
-
-
-def data_of(reference: Reference, found: Found) -> Data | Unreadable | None:
-    """Return the variables that an object contains; None where it does not exist."""
-    if found is None or isinstance(found, Unreadable):
-        return found
-    return _texts(found) if reference.kind == "Secret" else found.get("data") or {}
-
-
-def _texts(secret: Object) -> Data:
-    # An environment variable is text: bytes that are not UTF-8 become replacement characters.
-    return {
-        key: base64.b64decode(value).decode(errors="replace") for key, value in (secret.get("data") or {}).items()
-    }
 
 
 class ServiceWatcher:
