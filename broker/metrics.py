@@ -6,6 +6,7 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
+_NAMESPACE = "virtual_kubelet_web"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -28,27 +29,24 @@ class Metrics:
         )
         # A look-up of labels takes as long as the observation (docs/decisions/0047).
         self._kubernetes, self._provider = cache(kubernetes.labels), cache(provider.labels)
-        self._dropped = Counter(
-            "virtual_kubelet_web_events_dropped",
-            "Events that were not written because too many waited.",
-            ["type"],
-            registry=self.registry,
+        self._dropped = self._counter(
+            "events_dropped", "Events that were not written because too many waited.", "type"
         )
-        name = "virtual_kubelet_web_stream"
         self._streams_open = Gauge(
-            f"{name}_sessions_open", "Sessions of exec, attach and port-forward.", ["kind"], registry=self.registry
+            "stream_sessions_open",
+            "Sessions of exec, attach and port-forward.",
+            ["kind"],
+            namespace=_NAMESPACE,
+            registry=self.registry,
         )
-        self._streams = Counter(
-            f"{name}_sessions",
+        self._streams = self._counter(
+            "stream_sessions",
             "Sessions that have ended, by outcome: success, failure or disconnected.",
-            ["kind", "outcome"],
-            registry=self.registry,
+            "kind",
+            "outcome",
         )
-        self._stream_bytes = Counter(
-            f"{name}_bytes",
-            "Bytes of sessions; in: from the client, out: to the client.",
-            ["kind", "direction"],
-            registry=self.registry,
+        self._stream_bytes = self._counter(
+            "stream_bytes", "Bytes of sessions; in: from the client, out: to the client.", "kind", "direction"
         )
 
     def event_dropped(self, type_: str) -> None:
@@ -95,10 +93,10 @@ class Metrics:
         )
 
     def _histogram(self, name: str, description: str, *labels: str) -> Histogram:
-        return Histogram(
-            f"virtual_kubelet_web_{name}", description, labels, buckets=_BUCKETS, registry=self.registry
-        )
+        return Histogram(name, description, labels, namespace=_NAMESPACE, buckets=_BUCKETS, registry=self.registry)
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(name, description, labels, namespace=_NAMESPACE, registry=self.registry)
 
     def _gauge(self, name: str, description: str, function: Callable[[], float]) -> None:
-        gauge = Gauge(f"virtual_kubelet_web_{name}", description, registry=self.registry)
-        gauge.set_function(function)
+        Gauge(name, description, namespace=_NAMESPACE, registry=self.registry).set_function(function)
