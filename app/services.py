@@ -79,12 +79,10 @@ class Services:
         timelines = TimelineAdvancer(database, runtime, settings, clock=fleet_clock)
         disk = DiskReserve(database, runtime.directories(), minimum=settings.min_free_disk, clock=clock)
         fleet = FleetContext(settings, database, runtime, timelines, fleet_clock, disk)
-        pods, queries, usage, volumes = (
-            PodService(fleet),
-            PodQueries(fleet),
-            UsageService(fleet),
-            VolumeService(fleet),
-        )
+        pods = PodService(fleet)
+        queries = PodQueries(fleet)
+        usage = UsageService(fleet)
+        volumes = VolumeService(fleet)
         audit = AuditLog(database, settings, clock=fleet_clock)
         return cls(
             settings=settings,

@@ -23,6 +23,8 @@ from app.kubernetes.status import (
 RUNTIME = "synthetic"
 KILLED = 137
 """The exit code of a process that SIGKILL ended."""
+LOST = "ContainerStatusUnknown"
+"""The reason of a container whose end is unknown."""
 _NO_STATE = ContainerState()
 
 
@@ -120,7 +122,7 @@ def lost(status: ContainerStatus) -> ContainerStatus:
     """Return the status of a container whose exit code is unknown."""
     state = terminated_state(
         exit_code=KILLED,
-        reason="ContainerStatusUnknown",
+        reason=LOST,
         message="The container could not be located when the pod was terminated",
     )
     return _ended(status, state)

@@ -7,6 +7,8 @@ nothing is concluded from it, and the pod keeps its status.
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from app.kubernetes.container_status import LOST
+
 Stage = Literal["queued", "running", "ending", "ended"]
 
 
@@ -29,8 +31,6 @@ class JobState(NamedTuple):
     disruption: str | None = None
 
 
-_LOST = "ContainerStatusUnknown"
-
 JOB_STATES = MappingProxyType(
     {
         "PENDING": JobState("queued"),
@@ -48,9 +48,9 @@ JOB_STATES = MappingProxyType(
         "STOPPED": JobState("running"),
         "SUSPENDED": JobState("running"),
         "COMPLETING": JobState("ending"),
-        "COMPLETED": JobState("ended", killed=_LOST),
+        "COMPLETED": JobState("ended", killed=LOST),
         "CANCELLED": JobState("ended", "JobCancelled", "the job was cancelled in Slurm"),
-        "FAILED": JobState("ended", killed=_LOST),
+        "FAILED": JobState("ended", killed=LOST),
         "LAUNCH_FAILED": JobState("ended", "JobLaunchFailed", "Slurm could not start the job on its node"),
         "RECONFIG_FAIL": JobState("ended", "JobLaunchFailed", "Slurm could not configure the node of the job"),
         "REVOKED": JobState("ended", "JobCancelled", "the job runs in another cluster of the federation"),
@@ -61,13 +61,13 @@ JOB_STATES = MappingProxyType(
             "ended", "Preempted", "the job was preempted in Slurm", disruption="PreemptionByScheduler"
         ),
         "NODE_FAIL": JobState(
-            "ended", "NodeFailed", "a node of the job has failed", killed=_LOST, disruption="TerminationByKubelet"
+            "ended", "NodeFailed", "a node of the job has failed", killed=LOST, disruption="TerminationByKubelet"
         ),
         "BOOT_FAIL": JobState(
             "ended",
             "NodeFailed",
             "a node of the job did not boot",
-            killed=_LOST,
+            killed=LOST,
             disruption="TerminationByKubelet",
         ),
     }

@@ -6,14 +6,12 @@ import msgspec
 
 from app.core.timestamps import rfc3339
 from app.kubernetes.conditions import ReasonAndMessage
+from app.kubernetes.container_status import KILLED, LOST
 from app.kubernetes.status import ContainerState, ContainerStatus, PodCondition, PodStatus
 from app.runtimes.observed import ContainerRun, Observation, ObservedContainer
 from app.runtimes.process.shim.record import StopRequest
 from app.runtimes.slurm.job_queue import Job
 
-_KILLED = 137
-"""The exit code of a process that SIGKILL ended."""
-_LOST = "ContainerStatusUnknown"
 _MESSAGE_LIMIT = 1024
 
 
@@ -64,7 +62,7 @@ def end_of_job(
     """
     meaning = job.meaning if job else None
     is_stopped = stop is not None and stop.is_due(at.timestamp())
-    killed = meaning.killed if meaning else _LOST
+    killed = meaning.killed if meaning else LOST
     reason, message = (meaning.reason, meaning.message) if meaning and not is_stopped else (None, None)
     if is_stopped and stop:
         reason = stop.reason
@@ -76,12 +74,12 @@ def end_of_job(
             containers = {name: _as_out_of_memory(container) for name, container in containers.items()}
         return msgspec.structs.replace(last, reason=reason, containers=containers)
     code = job.exit_code if job and meaning and meaning.reason is None else None
-    if code and killed == _LOST:
+    if code and killed == LOST:
         killed, message = "Error", f"the job has ended with exit code {code}"
     run = ContainerRun(
         started=at,
         finished=min(at, datetime.fromtimestamp(job.end, UTC)) if job and job.end else at,
-        code=code or _KILLED,
+        code=code or KILLED,
         reason=killed,
         message=message or "the job has ended, and how the container ended with it",
     )
@@ -119,7 +117,7 @@ def has_failed(observation: Observation) -> bool:
 
 def _as_out_of_memory(container: ObservedContainer) -> ObservedContainer:
     run = container.run
-    if run is None or run.code != _KILLED or run.reason != "Error":
+    if run is None or run.code != KILLED or run.reason != "Error":
         return container
     return msgspec.structs.replace(container, run=msgspec.structs.replace(run, reason="OOMKilled"))
 

@@ -10,11 +10,11 @@ wait for the startup probe to succeed. The kubelet's ticks drift against the sta
 
 import msgspec
 
+from app.kubernetes.container_status import KILLED
 from app.kubernetes.pod import Container, Probe
 from app.runtimes.synthetic.annotations import NO_OVERRIDES, ContainerOverrides
 
 FAIL_AFTER = 5
-KILLED = 137
 _MAX_SECONDS = 100 * 365 * 86_400  # a century: no datetime overflows
 
 

@@ -23,7 +23,7 @@ _EXPORTED = (
     "revision", "change",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-Event = dict[str, Any]
+EventRow = dict[str, Any]
 Text = Annotated[str | None, Blank]
 
 
@@ -89,24 +89,24 @@ def export() -> Response:
     return response
 
 
-def _chain(events: Sequence[Event]) -> dict[str, Any]:
+def _chain(events: Sequence[EventRow]) -> dict[str, Any]:
     """Return whether the hash chain is kept, and which events of a page were changed."""
     hashed = [event for event in events if event["hash"] is not None]
     changed = [event["id"] for event in hashed if event["hash"] != digest(event["previous_hash"], event)]
     return {"is_kept": get_services().settings.audit_hash_chain, "hashed": len(hashed), "changed": changed}
 
 
-def _exported(event: Event) -> dict[str, Any]:
+def _exported(event: EventRow) -> dict[str, Any]:
     return {**{name: event[name] for name in _EXPORTED}, "at": rfc3339_micro(event["at"])}
 
 
-def _json_lines(events: Generator[Event, None, None]) -> Generator[bytes, None, None]:
+def _json_lines(events: Generator[EventRow, None, None]) -> Generator[bytes, None, None]:
     for chunk in _chunks(events):
         values = ({**event, "change": orjson.loads(event["change"] or "{}")} for event in map(_exported, chunk))
         yield b"".join(orjson.dumps(value) + b"\n" for value in values)
 
 
-def _csv(events: Generator[Event, None, None]) -> Generator[str, None, None]:
+def _csv(events: Generator[EventRow, None, None]) -> Generator[str, None, None]:
     yield ",".join(_EXPORTED) + "\r\n"
     for chunk in _chunks(events):
         text = io.StringIO()
@@ -119,7 +119,7 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _chunks(events: Generator[Event, None, None]) -> Generator[list[Event], None, None]:
+def _chunks(events: Generator[EventRow, None, None]) -> Generator[list[EventRow], None, None]:
     for size in chunk_sizes():
         if not (chunk := list(islice(events, size))):
             return

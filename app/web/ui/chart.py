@@ -45,16 +45,16 @@ class ChartTable(NamedTuple):
         if value is None:
             return ""
         if self.unit in ("cpu", "memory"):
-            return format_usage(value, self.unit)
+            return format_rounded(value, self.unit)
         return f"{value:.2f} s" if self.unit == "seconds" else f"{value:,.0f}"
 
 
-def format_usage(value: float, resource: str) -> str:
-    """Format an amount as `kubectl top` does, but larger ones in cores, to three digits.
+def format_rounded(value: float, resource: str) -> str:
+    """Format an amount to three digits, with the suffixes of Kubernetes: CPU below one core in millicores.
 
-    >>> format_usage(0.0005, "cpu"), format_usage(0.41566, "cpu"), format_usage(12.5, "cpu")
+    >>> format_rounded(0.0005, "cpu"), format_rounded(0.41566, "cpu"), format_rounded(12.5, "cpu")
     ('0.5m', '416m', '12.5')
-    >>> format_usage(1.5 * 2**30, "memory"), format_usage(226.74 * 2**20, "memory")
+    >>> format_rounded(1.5 * 2**30, "memory"), format_rounded(226.74 * 2**20, "memory")
     ('1.5Gi', '227Mi')
     """
     suffix = "m" if resource == "cpu" and 0 < value < 1 else ""

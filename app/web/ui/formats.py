@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import format_age, format_wait
 from app.pods.attention import PROBLEMS
-from app.web.ui.chart import format_usage
+from app.web.ui.chart import format_rounded
 
 _BREAK = re.compile(r"(?<=[./:@_\]])(?=\S)")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)Z", re.ASCII)
@@ -30,7 +30,7 @@ def init_app(app: Flask) -> None:
         moment=moment,
         with_times=with_times,
         amount=format_amount,
-        usage=format_usage,
+        usage=format_rounded,
         share=percentage,
         quantity=quantity,
         pretty=pretty,

@@ -12,7 +12,7 @@ from app.kubernetes.resources import pod_limits, pod_requests
 from app.pods.history import PodRecord
 from app.runtimes import UsageLevel
 from app.services import get_services
-from app.web.ui.chart import ChartTable, Line, format_usage
+from app.web.ui.chart import ChartTable, Line, format_rounded
 from app.web.ui.shown_time import DEFAULT_WINDOW, ShownTime
 
 _POINTS = 60
@@ -78,13 +78,13 @@ def _chart(
     known = [value for value in used if value is not None]
     lines, words = [Line("Used", "--healthy", used)], ["no container was running"]
     if known:
-        words = [f"last {format_usage(known[-1], resource)}", f"most {format_usage(max(known), resource)}"]
+        words = [f"last {format_rounded(known[-1], resource)}", f"most {format_rounded(max(known), resource)}"]
     requested, limit = requests.get(resource), limits.get(resource)
     if requested == limit:
         requested = None  # of a pod that sets limits alone, which are then its requests
     for name, color, amount in (("Requested", "--completed", requested), ("Limit", "--failing", limit)):
         if amount:
-            words.append(f"{name.lower()} {format_usage(amount, resource)}")
+            words.append(f"{name.lower()} {format_rounded(amount, resource)}")
             if amount <= _MOST_HEADROOM * max(known, default=amount):
                 lines.append(Line(name, color, [amount] * len(times)))
     return ChartTable(
