@@ -11,6 +11,7 @@ https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -131,11 +132,14 @@ class Lease:
         Raises:
             ApiError: the lease was not released.
         """
-        if self._last is not None:
-            lease = msgspec.json.decode(self._last)
-            lease["spec"].pop("holderIdentity", None)
-            await self._client.replace(self._path, lease)
-            self._last = None
+        last, self._last = self._last, None
+        if last is not None:
+            with suppress(Conflict):  # a renewal that was cancelled has been carried out
+                await self._free(msgspec.json.decode(last))
+                return
+        found = await self._find()
+        if found and not self._other_holder(found):
+            await self._free(found)
 
     async def run(self) -> None:
         """Renew the acquired lease periodically, until cancelled.
@@ -204,6 +208,10 @@ class Lease:
         self._renewed_at = now
         if before is not None and (now - before).total_seconds() > LATE:
             self._on_recovery()
+
+    async def _free(self, lease: Object) -> None:
+        lease["spec"].pop("holderIdentity", None)
+        await self._client.replace(self._path, lease)
 
     async def _replace(self, lease: Object) -> None:
         """Write a lease. Without its managed fields, which stay, it takes the API server less time."""

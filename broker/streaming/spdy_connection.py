@@ -285,10 +285,10 @@ class SpdyConnection:
         """Wait until the inboxes have room; reset what takes nothing for long."""
         while sum(inbox.unread for inbox in self.inboxes) > MAX_UNREAD:
             self.taken.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._stall_timeout):
                     await self.taken.wait()
-            except TimeoutError:
+            if not self.taken.is_set():  # after a pause of this process, it may be set in spite of the timeout
                 self._reset_stalled()
 
     def _reset_stalled(self) -> None:

@@ -198,6 +198,7 @@ async def test_a_stalled_connection_gives_way(
 
     async with connect(kubelet.url + FORWARD, trust=trust, protocols=[PORTFORWARD]) as peer:
         _, other = await pair(peer, 1)
+        await eventually(lambda: stub.open == 1)
         stub.script = reads_nothing
         _, data = await pair(peer, 2)
         await data.send(bytes(64 << 20))

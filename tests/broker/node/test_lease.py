@@ -120,6 +120,18 @@ async def test_a_free_lease_is_not_waited_for(lease: Lease, second: Lease) -> No
     await second.acquire()
 
 
+async def test_a_renewal_without_answer_does_not_hinder_a_release(
+    api: ApiServer, lease: Lease, second: Lease
+) -> None:
+    await lease.renew()
+    with api.failing(503, method="PUT", lost=True), pytest.raises(ApiError):
+        await lease.renew()
+    await lease.release()
+    await second.renew()
+    await lease.release()
+    assert stored(api)["spec"]["holderIdentity"] == "node_second"
+
+
 async def test_a_held_lease_is_only_read(
     api: ApiServer, lease: Lease, second: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
