@@ -48,6 +48,7 @@ class Shared:
         on_due: is called with the name of a node, and the seconds after which :meth:`Member.reconcile` is due.
         on_active: is called with the name of a node when its pods may be reconciled from now on.
         on_faults: is called with the name of a node after each change of its faults.
+        on_allocatable: is called with the name of a node after each change of what is available to its pods.
     """
 
     dependencies: Dependencies
@@ -58,6 +59,7 @@ class Shared:
     on_due: Callable[[str, float], None]
     on_active: Callable[[str], None]
     on_faults: Callable[[str], None]
+    on_allocatable: Callable[[str], None]
 
 
 class Member:
@@ -146,7 +148,10 @@ class Member:
 
     def apply_report(self) -> None:
         """Take a change of the provider's report into account."""
+        before = self.info.allocatable
         self.status.apply_report()
+        if self.info.allocatable != before:
+            self._shared.on_allocatable(self.info.name)
         spec = completed(self.spec, self._shared.reporter.of(self.spec.name))
         is_changed = spec != self._completed
         if is_changed:

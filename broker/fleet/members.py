@@ -89,6 +89,7 @@ class Members:
             on_due=self._due,
             on_active=self._activate,
             on_faults=controller.apply_faults,
+            on_allocatable=controller.retry_waiting,
         )
         self._only = only
         self._usage = usage

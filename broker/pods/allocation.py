@@ -91,7 +91,7 @@ class Allocator:
         self._store = store
         self._queue = queue
         self._events = events
-        self.ledger = ResourceLedger(self._retry_waiting, index=claims)
+        self.ledger = ResourceLedger(self.retry_waiting, index=claims)
         self._waiting: dict[str, None] = {}  # in the order of arrival
         self._disrupted: dict[str, tuple[str, Disruption]] = {}  # UID → namespace/name and cause
         self._pending: dict[str, _PendingResize] = {}
@@ -160,7 +160,7 @@ class Allocator:
         state.record_allocation(uid, allocation_in(pod))
         state.acknowledge("")  # the provider needs the update, although this version may have been sent before
         self._events.record(pod, "Normal", "ResizeStarted", f"Pod resize started: {summary(pod)}")
-        self._retry_waiting()  # the pod may hold less now
+        self.retry_waiting()  # the pod may hold less now
         return snapshot
 
     def pending_resize(self, uid: str) -> Object | None:
@@ -252,8 +252,8 @@ class Allocator:
         rank = (-int(pod["spec"].get("priority") or 0), pod["status"].get("qosClass") != "Guaranteed")
         self._pending[stored.uid] = _PendingResize(stored.key, rank, condition)
 
-    def _retry_waiting(self) -> None:
-        """Reconcile the pods that wait for room, in a kubelet's order: a pod holds less now."""
+    def retry_waiting(self) -> None:
+        """Reconcile the pods that wait for room, in a kubelet's order: there may be more now."""
         self._pending = {uid: pending for uid, pending in self._pending.items() if uid in self.ledger}
         waiting, self._waiting = self._waiting, {}
         resizes = sorted(self._pending.values(), key=lambda pending: pending.rank)

@@ -44,6 +44,11 @@ class Allocators:
             )
         return self._by_node[node]
 
+    def retry_waiting(self, node: str) -> None:
+        """Reconcile the pods of a node that wait for room."""
+        if allocator := self._by_node.get(node):
+            allocator.retry_waiting()
+
     def remove(self, node: str) -> None:
         """Remove the allocator of a node without pods."""
         self._by_node.pop(node, None)

@@ -154,6 +154,10 @@ class PodController:
             self._queue.add(stored.key)
         self.resume(node)
 
+    def retry_waiting(self, node: str) -> None:
+        """Reconcile the pods of a node that wait for room: its allocatable resources have changed."""
+        self._allocators.retry_waiting(node)
+
     def remove_node(self, node: str) -> None:
         """Forget a node without pods."""
         self._held.pop(node, None)

@@ -12,8 +12,9 @@ from broker.node import lease as lease_module
 from tests.broker.apiserver import ApiServer
 from tests.broker.fleet.stored import names, phase, ready
 from tests.broker.nodes import running_node, settings_of_a_node
+from tests.broker.pods.conftest import condition
 from tests.broker.waiting import eventually
-from tests.pods import a_pod
+from tests.pods import a_container, a_pod
 from tests.stub_provider import StubProvider
 
 FLEET = {"fleet.virtual-kubelet.io/name": "node"}
@@ -127,6 +128,30 @@ async def test_drain_is_kept_true_on_the_node(
         async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
             await api.until(lambda: ready(api, "a-0"))
             assert drain() == label
+
+
+async def test_a_larger_capacity_grants_deferred_resizes(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
+) -> None:
+    def resized(name: str) -> str:
+        pod: dict[str, Any] = stub.pods[f"default/{name}"]
+        return str(pod["spec"]["containers"][0]["resources"]["requests"]["cpu"])
+
+    path.write_text('pools: [{name: a, count: 1, capacity: {cpu: "3", pods: "9"}}]')
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0"))
+        for name in ("stays", "grows"):
+            containers = [a_container(resources={"requests": {"cpu": "1"}})]
+            api.store.create("pods", a_pod(name, nodeName="a-0", containers=containers))
+        await api.until(lambda: phase(api, "stays") == phase(api, "grows") == "Running")
+        pod = api.store.get("pods", "grows", "default")
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
+        api.store.update("pods", pod, subresource="resize")
+        await api.until(lambda: condition(api, "PodResizePending", "grows"))
+        path.write_text('pools: [{name: a, count: 1, capacity: {cpu: "4", pods: "9"}}]')
+        await stub.until(lambda: resized("grows") == "3")
+        await api.until(lambda: condition(api, "PodResizePending", "grows") is None)
+        assert resized("stays") == "1"
 
 
 async def test_an_emptied_file_changes_nothing(
