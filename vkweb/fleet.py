@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from app.cli.output import as_json, lines, table
+from app.cli.options import as_json
+from app.cli.output import lines, table
 from broker.errors import ConfigurationError
 from broker.fleet.pools import fleet_of
 from broker.fleet.schema import FleetFile, parse_fleet_file

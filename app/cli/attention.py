@@ -4,18 +4,9 @@ from datetime import datetime, timedelta
 
 import click
 
-from app.cli.output import (
-    HEALTH_COLORS,
-    Colored,
-    Command,
-    as_json,
-    at,
-    color,
-    lines,
-    node_option,
-    printable,
-    table,
-)
+from app.cli.group import Command
+from app.cli.options import as_json, at, color, node_option
+from app.cli.output import HEALTH_COLORS, Colored, lines, printable, table
 from app.core.timestamps import format_age
 from app.pods.attention import ProblemGroup
 from app.services import get_services

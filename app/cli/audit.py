@@ -16,7 +16,9 @@ from app.audit.reports import REPORTS
 from app.audit.retention import line, new_file
 from app.audit.service import AuditFilter
 from app.cli.completion import complete_namespace
-from app.cli.output import Group, Time, as_json, bar, lines, node_option, printable, report_values, table
+from app.cli.group import Group
+from app.cli.options import Time, as_json, node_option, report_values
+from app.cli.output import bar, lines, printable, table
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent
 from app.services import get_services

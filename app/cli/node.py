@@ -7,7 +7,9 @@ from typing import Any, get_args
 
 import click
 
-from app.cli.output import Group, as_json, at, lines, table
+from app.cli.group import Group
+from app.cli.options import as_json, at
+from app.cli.output import lines, table
 from app.core.errors import NotFound
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import rfc3339

@@ -4,7 +4,8 @@ from datetime import datetime
 
 import click
 
-from app.cli.output import Time, wait_for_reader
+from app.cli.options import Time
+from app.cli.output import wait_for_reader
 from app.cli.pods import pod_argument, pods
 from app.pods.history import PodRecord
 from app.pods.logs import LogOptions

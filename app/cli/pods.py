@@ -8,20 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from app.cli.completion import complete_namespace, complete_pod
-from app.cli.output import (
-    HEALTH_COLORS,
-    Colored,
-    Group,
-    Table,
-    as_json,
-    at,
-    color,
-    lines,
-    node_option,
-    printable,
-    table,
-    wait_for_reader,
-)
+from app.cli.group import Group
+from app.cli.options import as_json, at, color, node_option
+from app.cli.output import HEALTH_COLORS, Colored, Table, lines, printable, table, wait_for_reader
 from app.core.errors import InvalidRequest
 from app.core.quantity import format_usage
 from app.core.timestamps import format_age, rfc3339

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.audit.reports import REPORTS
 from app.audit.service import AuditFilter
-from app.cli.output import parse_time, report_values
+from app.cli.options import parse_time, report_values
 from app.core.errors import InvalidRequest, NotFound, ProviderError
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent, Base, Fleet, Pod, PodStatus

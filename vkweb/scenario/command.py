@@ -14,13 +14,12 @@ import orjson
 
 from app.audit import Caller
 from app.audit.scenarios import ScenarioEvent, ScenarioLog
-from app.cli.output import lines, table
+from app.cli.group import DatabaseError, unknown_node
 from app.core.clock import utc_now
 from app.core.errors import ConfigurationError as SettingsError
 from app.core.errors import DatabaseFault, NotFound, Unavailable
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.fleets import fleet_names
 from app.db.revision import head
 from app.pods.fleet_clock import FleetClock
 from broker.errors import ConfigurationError
@@ -33,18 +32,11 @@ from vkweb import __version__
 from vkweb.files import PATH, Document, check_each, read
 from vkweb.scenario.actions import Nodes
 from vkweb.scenario.file import Scenario, json_schema, parse_scenario
+from vkweb.scenario.output import print_outcome, print_report, print_schedule
 from vkweb.scenario.play import Outcome, Player
-from vkweb.scenario.schedule import Entry, KnownNode, dry_run
+from vkweb.scenario.schedule import KnownNode, dry_run
 
-_SHOWN = 8
-"""Number of nodes in a line of text; `--json` prints all."""
 _NO_DATABASE = 503
-
-
-class _DatabaseError(click.ClickException):
-    """The database cannot be used."""
-
-    exit_code = 3
 
 
 class _Group(click.Group):
@@ -57,7 +49,7 @@ class _Group(click.Group):
         except (ConfigurationError, SettingsError, ApiError, NotFound) as exc:
             raise click.ClickException(str(exc)) from exc
         except (Unavailable, DatabaseFault) as exc:
-            raise _DatabaseError(f"{exc}; DATABASE_URL names the provider's database") from exc
+            raise DatabaseError(f"{exc}; DATABASE_URL names the provider's database") from exc
 
 
 _file = click.argument("file", type=PATH)
@@ -94,7 +86,10 @@ def schema() -> None:
 @_file
 @click.option("--seed", type=int, help="Seed in place of that of the file.")
 @click.option(
-    "--dry-run", is_flag=True, help="Print the schedule for the nodes of the cluster, and change nothing."
+    "--dry-run",
+    "is_dry_run",
+    is_flag=True,
+    help="Print the schedule for the nodes of the cluster, and change nothing.",
 )
 @click.option(
     "--pool",
@@ -114,7 +109,7 @@ def play(
     *,
     file: Path,
     seed: int | None,
-    dry_run: bool,
+    is_dry_run: bool,
     pools: tuple[str, ...],
     with_report: bool,
     no_audit: bool,
@@ -133,11 +128,11 @@ def play(
     found = parse_scenario(document.text, name=document.name)
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
-    if dry_run:
+    if is_dry_run:
         known: Mapping[str, KnownNode] = _pools(pools)
         known = known or asyncio.run(_known(found, kubeconfig))
         _warn(document, found, known)
-        _print_schedule(found, known, keep=keep, as_json=as_json)
+        print_schedule(dry_run(found, known, recovers=not keep), as_json=as_json)
         return
     if pools:
         raise click.UsageError("--pool is for --dry-run")
@@ -146,7 +141,7 @@ def play(
     log, caller = None if no_audit else _open_log(), _caller()
     failed = asyncio.run(_play(found, document, log, caller, kubeconfig=kubeconfig, keep=keep, as_json=as_json))
     if with_report and log is not None:
-        _print_report(log, caller.request_id, as_json=as_json)
+        print_report(log.report(caller.request_id), as_json=as_json)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -160,7 +155,7 @@ def report(*, play_id: str | None, as_json: bool) -> None:
     PLAY is the request ID of its events in the audit log; by default that of the last one.
     """
     log = _open_log()
-    _print_report(log, play_id or log.last_play(), as_json=as_json)
+    print_report(log.report(play_id or log.last_play()), as_json=as_json)
 
 
 def _warn(document: Document, found: Scenario, known: Mapping[str, KnownNode]) -> None:
@@ -219,10 +214,9 @@ def _open_log() -> ScenarioLog:
     settings = Settings.from_environment()
     database = Database(settings.database, head=head())
     with database.read() as connection:
-        known = fleet_names(connection)
-    if known and settings.node_name not in known:
-        choice = f"set NODE_NAME to one of {', '.join(known)}"
-        raise click.ClickException(f"the database has no node {settings.node_name}; {choice}")
+        problem = unknown_node(connection, settings.node_name)
+    if problem:
+        raise click.ClickException(problem)
     return ScenarioLog(database, settings, clock=FleetClock(database, settings.node_name, clock=utc_now))
 
 
@@ -250,7 +244,7 @@ async def _play(
         nonlocal failed
         failed = failed or bool(outcome.errors)
         played = _event(found, outcome)
-        _print_outcome(played, timedelta(seconds=loop.time() - began), as_json=as_json)
+        print_outcome(played, timedelta(seconds=loop.time() - began), as_json=as_json)
         if log is not None:
             code = next((error.status or _NO_DATABASE for error in outcome.errors.values()), 200)
             await asyncio.to_thread(log.record, caller, played, code=code)
@@ -293,78 +287,3 @@ def _event(found: Scenario, outcome: Outcome) -> ScenarioEvent:
         errors={name: str(error) for name, error in outcome.errors.items()},
         details=details,
     )
-
-
-def _print_schedule(found: Scenario, nodes: Mapping[str, KnownNode], *, keep: bool, as_json: bool) -> None:
-    entries = [entry for entry in dry_run(found, nodes, recovers=not keep) if not entry.is_empty]
-    if as_json:
-        lines(
-            {
-                "at": e.at.total_seconds(),
-                "step": e.step,
-                "action": e.action,
-                "nodes": e.nodes,
-                "groups": sorted(e.groups),
-                "skipped": e.skipped,
-                "missing": e.missing,
-            }
-            for e in entries
-        )
-        return
-    table(
-        ("TIME", "STEP", "ACTION", "NODES"),
-        ((_format(e.at), e.step or "end", e.action, _describe(e)) for e in entries),
-    )
-
-
-def _print_outcome(played: ScenarioEvent, at: timedelta, *, as_json: bool) -> None:
-    if as_json:
-        lines([{"at": round(at.total_seconds(), 3), "play": played}])
-        return
-    text = f"{_format(at):<8}  {played.step or 'end':<4}  {played.action:<10}  {_describe(played)}"
-    click.echo(text if not played.details else f"{text}: {played.details['evicted']} evicted")
-    for name, error in played.errors.items():
-        click.echo(f"{name}: {error}", err=True)
-    for pod, why in played.details.get("left", {}).items():
-        click.echo(f"{pod}: {why}", err=True)
-
-
-def _print_report(log: ScenarioLog, play_id: str, *, as_json: bool) -> None:
-    reports = log.report(play_id)
-    if as_json:
-        lines(reports)
-        return
-    columns = ("at", "step", "action", "nodes", "pods", "evicted", "rescheduled", "ready", "p50", "p99")
-    table([name.upper() for name in columns], ([getattr(found, name) for name in columns] for found in reports))
-
-
-def _describe(entry: Entry | ScenarioEvent) -> str:
-    """Return the nodes of an entry, and those that its step wants besides."""
-    parts = [_abbreviated(entry.nodes) or "no node"]
-    if entry.skipped:
-        reasons: dict[str, list[str]] = {}
-        for name, reason in entry.skipped.items():
-            reasons.setdefault(reason, []).append(name)
-        parts += [f"not {_abbreviated(names)}: {reason}" for reason, names in reasons.items()]
-    if entry.missing:
-        parts.append(f"{entry.missing} fewer than the step wants")
-    return "; ".join(parts)
-
-
-def _abbreviated(names: Iterable[str]) -> str:
-    every = list(names)
-    shown = " ".join(every[:_SHOWN])
-    return shown if len(every) <= _SHOWN else f"{shown} … ({len(every)})"
-
-
-def _format(at: timedelta) -> str:
-    """Format a time since the start.
-
-    >>> _format(timedelta(seconds=150.25))
-    '2m30.2s'
-    """
-    minutes, seconds = divmod(round(at.total_seconds(), 1), 60)
-    text = f"{seconds:.1f}".removesuffix(".0") + "s"
-    if not minutes:
-        return text
-    return f"{minutes:.0f}m{text}" if seconds else f"{minutes:.0f}m"

@@ -11,7 +11,7 @@ import msgspec
 
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Conflict, NotFound, TooManyRequests
-from broker.kubernetes.objects import Object, controller
+from broker.kubernetes.objects import Object, controller, key
 
 RETRY = 5.0
 """Seconds between two evictions of a pod that a budget protects; kubectl's."""
@@ -55,7 +55,7 @@ async def drain(client: Client, node: str, *, grace_period: int | None, timeout:
     except TimeoutError:
         pass
     remaining = await _uids_of(client, node)
-    found = {_key(pod): left[uid] for pod in pods if (uid := pod["metadata"]["uid"]) in remaining}
+    found = {key(pod): left[uid] for pod in pods if (uid := pod["metadata"]["uid"]) in remaining}
     return Drained(len(pods) - len(found), found)
 
 
@@ -110,7 +110,3 @@ def _eviction(pod: Object, grace_period: int | None) -> Object:
 
 def _path(pod: Object) -> str:
     return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
-
-
-def _key(pod: Object) -> str:
-    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
