@@ -18,6 +18,7 @@ from broker.kubernetes.config import ClusterConfig, load
 from broker.node.lease import LeaseLost
 from broker.runner import Broker
 from broker.settings import Settings
+from broker.signals import stop_on_signals
 
 _OTHER_FILES = 8192
 """Files besides those of streams: connections, of which each watched ConfigMap or Secret has one."""
@@ -26,7 +27,7 @@ _TLS_BUFFER = 16 * 1024
 
 
 def main() -> int:
-    """Run a node until SIGTERM or SIGINT; return the exit status."""
+    """Run the broker until SIGTERM or SIGINT; return the exit status."""
     try:
         settings = Settings.load(sys.argv[1:], os.environ)
         cluster = load(settings.kubeconfig, os.environ)
@@ -73,14 +74,7 @@ def limit_tls_buffers() -> None:
 
 async def _run(settings: Settings, cluster: ClusterConfig) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def handle(number: signal.Signals) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)  # a second signal ends the process at once
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, handle, number)
+    stop_on_signals(stop)
     await Broker(settings, cluster).run(stop)
 
 

@@ -264,9 +264,7 @@ class Settings(BaseSettings):
 
     def changed(self) -> dict[str, str]:
         """Return the settings that differ from the defaults, as :meth:`in_force` does."""
-        defaults = self.model_construct(
-            host="127.0.0.1"
-        ).in_force()  # unlike validation, this reads no environment
+        defaults = self.model_construct(host="127.0.0.1").in_force()  # which reads no environment
         return {name: value for name, value in self.in_force().items() if value != defaults[name]}
 
     def in_force(self) -> dict[str, str]:

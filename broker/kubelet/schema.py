@@ -103,7 +103,7 @@ class ContainerStatus(_Schema, frozen=True):
     container_id: str = msgspec.field(name="containerID", default="")
 
 
-class Status(_Schema, frozen=True):
+class PodStatus(_Schema, frozen=True):
     """Status of a pod."""
 
     phase: str = ""
@@ -118,7 +118,7 @@ class Pod(_Schema, frozen=True):
 
     metadata: PodReference
     spec: Spec
-    status: Status = Status()
+    status: PodStatus = PodStatus()
 
     def containers(self) -> dict[str, Container]:
         """Return all containers by name, including init and ephemeral containers."""

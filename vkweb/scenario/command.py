@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import signal
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ from broker.fleet.schema import MOST_NODES
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import load
 from broker.kubernetes.errors import ApiError
+from broker.signals import stop_on_signals
 from broker.yaml_document import locate
 from vkweb import __version__
 from vkweb.files import PATH, Document, check_each, read
@@ -249,12 +249,7 @@ async def _play(
             code = next((error.status or _NO_DATABASE for error in outcome.errors.values()), 200)
             await asyncio.to_thread(log.record, caller, played, code=code)
 
-    def handle(number: signal.Signals) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)  # a second signal ends the process at once
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, handle, number)
+    stop_on_signals(stop)
     client = _client(kubeconfig)
     try:
         nodes = _nodes(client, found)

@@ -27,7 +27,7 @@ def init_app(app: Flask) -> None:
         breakable=breakable,
         clock=clock,
         iso=iso,
-        moment=moment,
+        parsed_time=parsed_time,
         with_times=with_times,
         amount=format_amount,
         usage=format_rounded,
@@ -78,10 +78,10 @@ def clock(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def moment(value: object) -> datetime | None:
+def parsed_time(value: object) -> datetime | None:
     """Parse a time of a status; None where it is none.
 
-    >>> moment("2026-11-22T08:46:38Z"), moment(None), moment("soon")
+    >>> parsed_time("2026-11-22T08:46:38Z"), parsed_time(None), parsed_time("soon")
     (datetime.datetime(2026, 11, 22, 8, 46, 38, tzinfo=datetime.timezone.utc), None, None)
     """
     try:

@@ -1,0 +1,16 @@
+"""Signals that stop a program: the first in order, the second at once."""
+
+import asyncio
+import signal
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set an event on SIGTERM or SIGINT; the same signal once more ends the process."""
+    loop = asyncio.get_running_loop()
+
+    def handle(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle, number)
