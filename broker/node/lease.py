@@ -154,7 +154,7 @@ class Lease:
             try:
                 if not self._node.is_cut_off:
                     # A lost connection is noticed before the lease expires.
-                    async with self._leases.turns, asyncio.timeout(PERIOD):
+                    async with self._leases.renewing, asyncio.timeout(PERIOD):
                         await self.renew()
                     self._recover()
                 backoff.reset()

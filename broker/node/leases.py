@@ -1,6 +1,6 @@
-"""Connections, turns and the list that the leases of all nodes share.
+"""Connections, limits and the list that the leases of all nodes share.
 
-With many nodes, renewals wait for their turn. The wait does not count against the time in which the API server has
+With many nodes, renewals wait for each other. The wait does not count against the time in which the API server has
 to answer: while it is slow, leases are renewed later, and none is given up to be tried again.
 """
 
@@ -40,13 +40,13 @@ class Leases:
         are_many: whether there may be many nodes; their leases are then listed.
 
     Attributes:
-        turns: limits the number of renewals at once.
+        renewing: limits the number of renewals at once.
         acquiring: limits the number of leases that are taken at once.
     """
 
     def __init__(self, client: Client, *, are_many: bool = False) -> None:
         self.client = client
-        self.turns = asyncio.Semaphore(CONNECTIONS)
+        self.renewing = asyncio.Semaphore(CONNECTIONS)
         self.acquiring = asyncio.Semaphore(_ACQUIRING)
         self._failed: set[str] = set()
         self._waiting: dict[str, str] = {}

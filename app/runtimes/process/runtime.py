@@ -136,7 +136,7 @@ class ProcessRuntime(Runtime):
         Raises:
             ShimError: the files cannot be written, or the shim could not be started.
         """
-        directory = PodDirectory.of(pod, root=self._root)
+        directory = self._directory(pod)
         if pod.deletion_requested_at is None and directory.has_shim:
             directory.send_plan(self._plan(pod, directory))
         self._ensure_shim(directory, pod, may_start=pod.deletion_requested_at is None)
@@ -154,7 +154,7 @@ class ProcessRuntime(Runtime):
             return Timeline([Transition(at, status)], continues_at=now)
 
     def _advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:
-        directory = PodDirectory.of(pod, root=self._root)
+        directory = self._directory(pod)
         observations = directory.observations()
         if not _is_final(observations):
             # A pod that has run and lost its state file is not run again, nor is one of another runtime.
@@ -206,7 +206,7 @@ class ProcessRuntime(Runtime):
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]
     ) -> Iterator[LogLine | None]:
         """Read the log that the shim writes."""
-        directory = PodDirectory.of(pod, root=self._root)
+        directory = self._directory(pod)
         current = _last(directory.observations(), container)
         # During a back-off the last run has ended: it is the previous one.
         run = current.runs - (2 if previous and current.pause is None else 1)
@@ -221,7 +221,7 @@ class ProcessRuntime(Runtime):
 
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
         """Start a command as a child of the pod's shim; see :func:`app.runtimes.process.streams.start_command`."""
-        return shim_streams.start_command(self._directory(pod), container, command, streams)
+        return shim_streams.start_command(self._directory(pod).path, container, command, streams)
 
     def attach(
         self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
@@ -231,15 +231,16 @@ class ProcessRuntime(Runtime):
         The end of the client's input detaches it, unless the container has `stdinOnce` and no terminal. Source:
         `ContainerIO.Attach` of containerd.
         """
-        return shim_streams.attach(self._directory(pod), container, streams, ends_input=ends_input(pod, container))
+        path = self._directory(pod).path
+        return shim_streams.attach(path, container, streams, ends_input=ends_input(pod, container))
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Connect to a port on which a process of the pod listens."""
-        return shim_streams.connect(self._directory(pod), port)
+        return shim_streams.connect(self._directory(pod).path, port)
 
     def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> ProcessUsage:
         """Return what reads the measurements of the pod's shim."""
-        return ProcessUsage(PodDirectory.of(pod, root=self._root))
+        return ProcessUsage(self._directory(pod))
 
     def node_usage(self) -> NodeStats:
         """Return the usage of this machine, and of the file system of RUNTIME_DIRECTORY."""
@@ -268,8 +269,8 @@ class ProcessRuntime(Runtime):
         """Return whether the shim of a pod runs; else its last observations do not change any more."""
         return directory.has_shim
 
-    def _directory(self, pod: AcceptedPod) -> Path:
-        return PodDirectory.of(pod, root=self._root).path
+    def _directory(self, pod: AcceptedPod) -> PodDirectory:
+        return PodDirectory.of(pod, root=self._root)
 
     def _ensure_shim(self, directory: PodDirectory, pod: AcceptedPod, *, may_start: bool) -> bool:
         """Request a due stop and start a missing shim. Return whether a shim runs."""

@@ -4,13 +4,12 @@ from shlex import quote
 from typing import Any
 
 from app.kubernetes.redact import Redactor
-from app.web.ui.timeline import container_state
+from app.web.ui.timeline import container_state, container_statuses
 
 
 def containers(document: dict[str, Any], status: dict[str, Any], redact: Redactor) -> list[dict[str, Any]]:
     """Return a row of the table of containers for each container, from its spec and its status."""
-    kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
-    statuses = {container.get("name"): container for kind in kinds for container in status.get(kind) or ()}
+    statuses = {container.get("name"): container for container in container_statuses(status)}
     return [
         _container(container, kind, statuses.get(container.get("name"), {}), redact)
         for field, kind in (("initContainers", "init"), ("containers", ""), ("ephemeralContainers", "ephemeral"))
@@ -36,14 +35,14 @@ def _container(spec: dict[str, Any], kind: str, status: dict[str, Any], redact: 
 
 def ports(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the ports of the containers, each with the name of its container."""
-    containers = [*(document["spec"].get("initContainers") or ()), *document["spec"]["containers"]]
-    return [{**port, "container": one.get("name")} for one in containers for port in one.get("ports") or ()]
+    declared = _declared(document)
+    return [{**port, "container": one.get("name")} for one in declared for port in one.get("ports") or ()]
 
 
 def volumes(document: dict[str, Any]) -> list[dict[str, str]]:
     """Return name, type and source of each volume, and where containers mount it."""
-    containers = [*(document["spec"].get("initContainers") or ()), *document["spec"]["containers"]]
-    mounts = [(one.get("name"), mount) for one in containers for mount in one.get("volumeMounts") or ()]
+    declared = _declared(document)
+    mounts = [(one.get("name"), mount) for one in declared for mount in one.get("volumeMounts") or ()]
     found = []
     for volume in document["spec"].get("volumes") or ():
         kind = next((key for key in volume if key != "name"), "emptyDir")
@@ -58,6 +57,11 @@ def volumes(document: dict[str, Any]) -> list[dict[str, str]]:
             "mounts": ", ".join(places),
         })  # fmt: skip
     return found
+
+
+def _declared(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the init containers and the containers of a manifest."""
+    return [*(document["spec"].get("initContainers") or ()), *document["spec"]["containers"]]
 
 
 def commands(namespace: str, name: str, container: str) -> list[str]:

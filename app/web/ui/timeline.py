@@ -100,7 +100,7 @@ def lanes(entries: Sequence[TimelineEntry], *, at: datetime) -> list[Lane]:
         phase = str(entry.status.get("phase"))
         state = "degraded" if phase == "Running" and entry.reason else phase
         lanes[""].blocks.append(Block(x, width, state, entry.reason or phase, entry.when))
-        for container in _containers(entry.status):
+        for container in container_statuses(entry.status):
             name = str(container.get("name"))
             state, label = container_state(container)
             lanes.setdefault(name, Lane(name, [])).blocks.append(Block(x, width, state, label, entry.when))
@@ -176,8 +176,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     """
     if before and before.get("phase") != after.get("phase"):
         yield f"phase {before.get('phase')} → {after.get('phase')}"
-    known = {container.get("name"): container for container in _containers(before)}
-    for container in _containers(after):
+    known = {container.get("name"): container for container in container_statuses(before)}
+    for container in container_statuses(after):
         name = container.get("name")
         was = known.get(name)
         labels = [container_state(one)[1] for one in (was, container) if one is not None]
@@ -222,6 +222,7 @@ def container_state(container: dict[str, Any]) -> tuple[str, str]:
     return "waiting", "unknown"
 
 
-def _containers(status: dict[str, Any]) -> list[dict[str, Any]]:
+def container_statuses(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the statuses of all containers, of every kind."""
     kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
     return [container for kind in kinds for container in status.get(kind) or ()]
