@@ -68,8 +68,11 @@ def on_starting(server: Any) -> None:
         run_in_child(lambda: import_module("wsgi"))
 
 
-def pre_fork(_: object, __: object) -> None:
-    """Exclude what a worker inherits from its garbage collection, which writes to each object and so copies it."""
+def when_ready(_: object) -> None:
+    """Exclude what the start has created from garbage collection, which writes to each object.
+
+    A write by a worker copies the page that it shares.
+    """
     gc.freeze()
 
 

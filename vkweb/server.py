@@ -1,27 +1,74 @@
-"""The provider's gunicorn, configured by the `gunicorn.conf.py` of the product."""
+"""The provider's gunicorn, configured by the `gunicorn.conf.py` of the product.
+
+Gunicorn's master process starts the workers, replaces them on SIGHUP, and kills those that hang. A single worker
+does without: each page of memory that master and worker share is there twice as soon as one of them writes to it.
+"""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from threading import Timer
 from typing import Any
 
+from gunicorn import sock
+from gunicorn.app.base import BaseApplication
 from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 
 from vkweb import LIBRARY
 
 _USAGE, _PROGRAM = "%(prog)s [-- OPTIONS]", "vkweb provider"
 _CONFIGURATION = LIBRARY / "gunicorn.conf.py"
+_EXIT_SECONDS = 1.0
+"""For threads that handle a request after the grace period; gunicorn's master would kill their process."""
 
 
-class _Gunicorn(WSGIApplication):
+class _OneProcess(Arbiter):
+    """Gunicorn whose only worker runs in its own process, until SIGTERM or SIGINT. SIGHUP has no effect."""
+
+    def spawn_worker(self) -> None:
+        """Run the worker.
+
+        Raises:
+            StopIteration: it has stopped, and so does gunicorn.
+        """
+        worker = self.worker_class(1, self.pid, [], self.app, self.timeout / 2, self.cfg, self.log)
+        worker.pid = self.pid
+        worker.sockets = sock.create_sockets(self.cfg, self.log)
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            worker.SIGNALS.remove(number)  # a worker restores their default action, which ends the process
+            signal.signal(number, signal.SIG_IGN)
+        try:
+            worker.init_process()
+        finally:
+            deadline = Timer(_EXIT_SECONDS, os._exit, [0])
+            deadline.daemon = True
+            deadline.start()
+        raise StopIteration
+
+
+class _Server(BaseApplication):
+    """Starts the processes, when `WSGIApplication` has handled options such as --check-config."""
+
+    cfg: Any
+
+    def run(self) -> None:
+        """Serve. A user's runtime has a master in any case, which reaps orphans and replaces it on SIGHUP."""
+        settings = import_module("app.core.settings").Settings.from_environment()
+        if self.cfg.workers == 1 and settings.has_default_runtime:
+            _OneProcess(self).run()
+        super().run()
+
+
+class _Gunicorn(WSGIApplication, _Server):
     """Gunicorn in this process.
 
     Gunicorn parses its options from `sys.argv`. On SIGUSR2 it starts itself again with the `sys.argv` of the
     start. So `sys.argv` contains gunicorn's options only while they are parsed, and `vkweb provider …` otherwise.
     """
-
-    cfg: Any
 
     def __init__(self, options: Sequence[str]) -> None:
         self._options = options

@@ -116,8 +116,11 @@ class Worker(ThreadWorker):
             listener.close()
 
     def is_parent_alive(self) -> bool:
-        """Return whether gunicorn's master process runs; without it, stop as after SIGTERM."""
-        self.alive = self.alive and bool(super().is_parent_alive())
+        """Return whether gunicorn's master process runs; without it, stop as after SIGTERM.
+
+        A worker can be its own master.
+        """
+        self.alive = self.alive and (self.ppid == self.pid or bool(super().is_parent_alive()))
         return self.alive
 
     def accept(self, listener: socket.socket) -> None:

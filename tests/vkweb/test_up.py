@@ -144,11 +144,11 @@ async def test_no_process_has_libraries_of_others(api: ApiServer, start: Start) 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
 async def test_parts_end_when_the_command_is_killed(api: ApiServer, start: Start) -> None:
-    async with start() as up:
+    async with start(WORKERS="2") as up:
         await is_ready(api)
         children = up.children()
         workers = [pid for child in children for pid in children_of(child)]
-        assert (len(children), len(workers)) == (2, 1)
+        assert (len(children), len(workers)) == (2, 2)
         up.signal(signal.SIGKILL)
         await up.ended()
         assert await eventually(lambda: not any(is_alive(pid) for pid in [*children, *workers]), seconds=40)

@@ -352,7 +352,7 @@ from pathlib import Path
 
 config = runpy.run_path("gunicorn.conf.py")
 inherited = [{} for _ in range(100_000)]  # 6 MB
-config["pre_fork"](None, None)
+config["when_ready"](None)
 if os.fork() == 0:
     smaps = Path("/proc/self/smaps_rollup")
     before = smaps.read_text()
