@@ -6,11 +6,12 @@ at once, and those about other nodes in the time after it as one, with their num
     node not registered  node=spot-0 error=forbidden
     node not registered  nodes=999 names=spot-1, spot-2, spot-3, spot-4, spot-5, … error=forbidden
 
-Messages are of a kind if they differ in the name of the node alone, which many errors contain.
+Messages are of a kind if they differ in the name of the node and in UIDs alone, which many errors contain.
 """
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,7 +22,9 @@ _FIRST_WINDOW, _WINDOW = 1.0, 10.0
 _NAMED = 5
 
 _Kind = tuple[int, str, tuple[str, ...]]
-"""Level, message, and its causes without the name of the node."""
+"""Level, message, and its causes without the name of the node and UIDs."""
+
+_UID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _log = structlog.get_logger()
 
@@ -82,7 +85,7 @@ class NodeLog:
         cause: Mapping[str, str] | None = None,
     ) -> None:
         cause = cause or {}
-        kind = level, event, tuple(text.replace(node, "NODE") for text in cause.values())
+        kind = level, event, tuple(_UID.sub("UID", text.replace(node, "NODE")) for text in cause.values())
         if gathered := self._kinds.get(kind):
             gathered.cause = gathered.cause or cause
             gathered.nodes[node] = None

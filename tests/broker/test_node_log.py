@@ -1,5 +1,7 @@
 """Messages about many nodes."""
 
+from uuid import uuid4
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -41,6 +43,16 @@ async def test_another_cause_is_another_message() -> None:
         messages.error("node given up until it is free", "a-0", reason="held by b")
         messages.error("node given up until it is free", "a-1", reason="held by c")
     assert [(line["node"], line["reason"]) for line in logs] == [("a-0", "held by b"), ("a-1", "held by c")]
+
+
+async def test_causes_with_other_uids_are_the_same() -> None:
+    messages = NodeLog()
+    with capture_logs() as logs:
+        for number in range(4):
+            reason = f"another broker has taken over node a-{number}: a-{number}_{uuid4()}"
+            messages.error("node given up until it is free", f"a-{number}", reason=reason)
+        messages.flush()
+    assert [line.get("nodes", 1) for line in logs] == [1, 3]
 
 
 async def test_pods_of_several_nodes_are_added_up() -> None:
