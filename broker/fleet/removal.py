@@ -1,5 +1,8 @@
 """Removal of nodes: cordon and drain, as `kubectl drain` does, then delete the Node and its Lease.
 
+A pod that comes later than a few seconds after the cordon is not evicted: it tolerates the cordon, or names the
+node itself, and so would its replacement, without an end.
+
 The pods that are left on a deleted Node are deleted by Kubernetes' pod garbage collector; the broker then ends
 them at the provider.
 
@@ -25,6 +28,8 @@ _POLL = 1.0
 """Seconds between two reads of the pods of a node that is removed."""
 _EVICTION_RETRY = 5.0
 """Seconds after which a pod is evicted again that its disruption budget protects: those of kubectl."""
+_SETTLING = 5.0
+"""Seconds after the cordon in which a pod may arrive that was bound before."""
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
 
 log = structlog.get_logger()
@@ -40,10 +45,11 @@ class Removal:
 
     def __init__(self, dependencies: Dependencies, store: PodStore) -> None:
         self._client = dependencies.client
+        self._log = dependencies.node_log
         self._store = store
 
     async def drain(self, node: str, *, unless: Callable[[], bool], wanted: Callable[[], bool]) -> bool:
-        """Cordon a node and evict its pods, except those of DaemonSets; return when they have left.
+        """Cordon a node and evict its pods, except those of DaemonSets and those that come later.
 
         Args:
             node: name of the node.
@@ -51,17 +57,21 @@ class Removal:
             wanted: returns whether the pods are still to be evicted; otherwise the node counts as drained.
 
         Returns:
-            Whether the node is drained.
+            Whether the node is drained: the pods have left.
         """
-        log.info("node is drained", node=node, pods=len(self._to_evict(node)))
+        self._log.info("node is drained", node, pods=len(self._to_evict(node)))
         await self._patch(node, _cordon)
-        while wanted() and (pods := self._to_evict(node)):
+        time = asyncio.get_running_loop().time
+        pods, known, settled_at = self._to_evict(node), set[str](), time() + _SETTLING
+        while wanted() and pods:
+            known |= {pod.uid for pod in pods}
             if unless():
-                log.info("node is no longer drained", node=node)
+                self._log.info("node is no longer drained", node)
                 await self._patch(node, _uncordon)
                 return False
             refused = [pod for pod in pods if not pod.is_terminating and not await self._evict(pod)]
             await asyncio.sleep(_EVICTION_RETRY if refused else _POLL)
+            pods = [pod for pod in self._to_evict(node) if pod.uid in known or time() < settled_at]
         return True
 
     async def uncordon(self, node: Object) -> None:
@@ -117,10 +127,16 @@ class Removal:
     async def _evict(self, pod: StoredPod) -> bool:
         """Evict a pod; return whether it is going to leave."""
         metadata = {"name": pod.metadata.name, "namespace": pod.metadata.namespace}
-        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        options = {"preconditions": {"uid": pod.uid}}  # its replacement may have its name
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": metadata,
+            "deleteOptions": options,
+        }
         try:
             await self._client.create(f"{pod.path}/eviction", eviction)
-        except NotFound:
+        except (NotFound, Conflict):
             return True
         except ApiError as exc:
             log.info("pod not evicted", pod=pod.key, error=str(exc))

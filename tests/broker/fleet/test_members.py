@@ -104,6 +104,26 @@ async def test_a_drain_is_called_off(
     assert api.store.get("nodes", "a-0")["metadata"]["uid"] == uid
 
 
+async def test_pods_that_come_to_a_cordoned_node_stay(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "_SETTLING", 0.0)
+    path.write_text("pools: [{name: a, count: 1, drain: true}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0"))
+        api.store.create("pods", a_pod("first", nodeName="a-0"))
+        await api.until(lambda: phase(api, "first") == "Running")
+        with api.failing(429, reason="TooManyRequests", path="eviction"):
+            path.write_text("pools: []")
+            await api.until(lambda: api.requests_to("POST", "eviction"))
+            api.store.create("pods", a_pod("tolerant", nodeName="a-0"))
+            await api.until(lambda: phase(api, "tolerant") == "Running")
+        await api.until(lambda: names(api) == [])
+    evicted = {request.path.split("/")[-2] for request in api.requests_to("POST", "eviction")}
+    assert evicted == {"first"}
+    assert phase(api, "tolerant") == "Running"  # until the garbage collector deletes it
+
+
 @pytest.mark.parametrize("is_own", [True, False])
 async def test_a_cordon_by_an_earlier_broker_is_undone(
     api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, path: Path, is_own: bool
