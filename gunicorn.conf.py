@@ -16,8 +16,10 @@ from prometheus_client.multiprocess import mark_process_dead
 from app import SERVING_SINCE
 from app.core.errors import ConfigurationError
 from app.core.settings import Settings
-from app.web.gunicorn import Logger, check_database, check_port, log_start
-from app.web.worker import Worker, connection_limit
+from app.web.connection import connection_limit
+from app.web.gunicorn import Logger
+from app.web.start import check_database, check_port, log_start
+from app.web.worker import Worker
 from vkweb.child import run_in_child
 
 try:

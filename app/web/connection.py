@@ -2,6 +2,7 @@
 
 import errno
 import math
+import resource
 import select
 import socket
 import struct
@@ -18,6 +19,9 @@ from app.web.streams.server import Upgrade
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_MAX_CONNECTIONS = 4096
+_OTHER_FILES = 128
+"""Open files that are no connections: databases, logs, listening sockets."""
 _READ_BYTES = 256 * 1024
 _SLOWEST_BYTES_PER_SECOND = 64 * 1024
 """A request and a response may take a second more for each 64 KiB."""
@@ -198,3 +202,10 @@ def _wait(connection: socket.socket, event: int, milliseconds: float) -> bool:
     poll = select.poll()
     poll.register(connection, event)
     return bool(poll.poll(milliseconds))
+
+
+def connection_limit() -> int:
+    """Return the number of connections of a worker, for which the process may open enough files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MAX_CONNECTIONS if files == resource.RLIM_INFINITY else files - _OTHER_FILES
+    return max(_OTHER_FILES, min(_MAX_CONNECTIONS, most))

@@ -17,7 +17,6 @@ Example: 1,000 clients that send half a request occupy 1,000 sockets for REQUEST
 """
 
 import errno
-import resource
 import selectors
 import socket
 import time
@@ -26,7 +25,6 @@ from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 
-import orjson
 from gunicorn import http
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
@@ -34,12 +32,10 @@ from app.core.settings import HEALTH_THREADS
 from app.services import Services
 from app.web import long_poll
 from app.web.connection import Connection, Stage
+from app.web.early_responses import CONTINUE, TIMEOUT, malformed_request, raw_error
 from app.web.read_loop import ReadLoop
 from app.web.streams.server import StreamServer, Upgrade, keep_alive
 
-_MAX_CONNECTIONS = 4096
-_OTHER_FILES = 128
-"""Open files that are no connections: databases, logs, listening sockets."""
 _MAX_HELD_BYTES = 128 * 1024 * 1024
 _DISCARD_BYTES = 256 * 1024
 _CLOSE_SECONDS = 2.0
@@ -48,14 +44,6 @@ _READS_IN_A_ROW = 8
 """So many quick reads make a connection one of the read loop, where a write costs two passages between threads."""
 _STOP_SECONDS = 1.5
 """Before the end of the grace period, after which gunicorn kills the worker, streams end with a Failure."""
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-_MALFORMED = {
-    http.errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-    http.errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    http.errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-}
-"""The status codes of requests that gunicorn cannot parse; 400 for all others."""
 
 
 class Worker(ThreadWorker):
@@ -205,12 +193,11 @@ class Worker(ThreadWorker):
         Its bytes are not logged: they may be those of a body.
         """
         if isinstance(exc, http.errors.ParseException):
-            code = _MALFORMED.get(type(exc), HTTPStatus.BAD_REQUEST)
             self.log.warning("malformed request from %s: %s", addr[0], type(exc).__name__)
-            response = _error_response(code, f"malformed request: {exc}")
+            response = malformed_request(exc)
         else:
             self.log.error("connection closed after an error", exc_info=exc)
-            response = _error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+            response = raw_error(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
         with suppress(OSError):
             client.sendall(response)
 
@@ -239,7 +226,7 @@ class Worker(ThreadWorker):
             self._unpark(conn)
             if conn.stage is Stage.REQUEST and conn.incoming.size and not force:
                 with suppress(OSError):
-                    conn.sock.send(_TIMEOUT, socket.MSG_DONTWAIT)
+                    conn.sock.send(TIMEOUT, socket.MSG_DONTWAIT)
                 self._await_close(conn)
             else:
                 self._abort(conn)
@@ -270,7 +257,7 @@ class Worker(ThreadWorker):
         if conn.incoming.expects_continue:
             conn.incoming.expects_continue = False
             with suppress(OSError):
-                conn.sock.send(_CONTINUE, socket.MSG_DONTWAIT)
+                conn.sock.send(CONTINUE, socket.MSG_DONTWAIT)
 
     def _await_close(self, conn: Connection) -> None:
         """End the response, and wait for the client to close the connection, longer after a refused body."""
@@ -401,19 +388,3 @@ class Worker(ThreadWorker):
         self.nr_conns -= 1
         self._cancel_upgrade(conn)
         conn.close()
-
-
-def _error_response(code: HTTPStatus, message: str) -> bytes:
-    body = orjson.dumps({"error": {"code": code, "message": message}})
-    head = f"HTTP/1.1 {code} {code.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-
-
-_TIMEOUT = _error_response(HTTPStatus.REQUEST_TIMEOUT, "the request has not arrived in time")
-
-
-def connection_limit() -> int:
-    """Return the number of connections of a worker, for which the process may open enough files."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MAX_CONNECTIONS if files == resource.RLIM_INFINITY else files - _OTHER_FILES
-    return max(_OTHER_FILES, min(_MAX_CONNECTIONS, most))
