@@ -55,6 +55,7 @@ class Registration:
         self._labels = spec.labels
         self._may_patch = True
         self._observed = b""  # as JSON, without the status: see broker.node.status
+        self._changes = 0  # that the watch has delivered
 
     def update(self, spec: NodeSpec) -> None:
         """Change what the node is to be; labels and taints that it is no longer to have are removed."""
@@ -99,7 +100,13 @@ class Registration:
             NotOurs: somebody else has made it.
             ApiError: the Node was not read or not written.
         """
+        changes = self._changes
         node, is_new = await self._create_or_adopt()
+        if self._changes != changes:
+            if not self._observed:  # deleted
+                await self.register_once()
+                return
+            node = self._ours(self.observed)
         self.observe(node)
         self._status.adopt(node.get("status") or {}, is_new=is_new)
         self._log.info("node registered", self._node.name, own={"uid": self._node.uid})
@@ -113,8 +120,9 @@ class Registration:
             NotOurs: the Node was deleted, and somebody else has made another.
             ApiError: the Node was not read or not written.
         """
+        changes = self._changes
         try:
-            self.observe(self._ours(await self._client.get(self._path)))
+            self._record_answer(self._ours(await self._client.get(self._path)), changes)
         except NotFound:
             self.mark_deleted()
             await self.register_once()
@@ -133,8 +141,9 @@ class Registration:
             ApiError: they were not written.
         """
         if self._may_patch and self._observed:  # the Node may have been deleted meanwhile
+            changes = self._changes
             with suppress(Conflict):  # the watch delivers the newer Node
-                self.observe(await self._adopt(self.observed))
+                self._record_answer(await self._adopt(self.observed), changes)
 
     def is_ours(self, node: Object) -> bool:
         """Return whether a Node is this one: it is known, or was made for the fleet.
@@ -148,18 +157,30 @@ class Registration:
         return bool((metadata.get("labels") or {}).get(FLEET_LABEL) == fleet)
 
     def expect(self, node: Object) -> None:
-        """Record the Node in Kubernetes before it is registered: it is then not read again."""
+        """Record the Node of the watch before it is registered: it is then not read again."""
+        self._changes += 1
         self._observed = msgspec.json.encode({**drop_managed_fields(node), "status": None})
         self._status.observe(node.get("status") or {})
 
     def observe(self, node: Object) -> None:
-        """Record the Node in Kubernetes."""
+        """Record the Node of the watch."""
         self.expect(node)
         self._node.observe(node)
 
     def mark_deleted(self) -> None:
         """Record that the Node was deleted."""
+        self._changes += 1
         self._node.uid, self._observed = "", b""
+
+    def _record_answer(self, node: Object, changes: int) -> None:
+        """Record the Node of an answer, unless the watch has delivered a change since: that may be newer.
+
+        Args:
+            node: the Node.
+            changes: the number of changes before the request.
+        """
+        if self._changes == changes:
+            self.observe(node)
 
     async def _create_or_adopt(self) -> tuple[Object, bool]:
         """Return the Node, and whether it was created."""

@@ -132,11 +132,13 @@ class NodeStatus:
         """
         metrics_path = self.spec.annotations.get(METRICS_PATH)
         written = dict(zip(_RESOURCES, self._written, strict=True))
+        before = self._stored
         patch = status_patch(status, written=written, stored=self.stored, metrics_path=metrics_path)
         node = await self._client.patch(self._path, patch)
         self._written = _resources(status)
         self._set_due()
-        self.observe(node.get("status") or {})
+        if self._stored is before:  # the watch has delivered no other, which may be newer
+            self.observe(node.get("status") or {})
 
     def _set_due(self) -> None:
         """Set the time of the next heartbeat; those of nodes that were registered together are spread."""

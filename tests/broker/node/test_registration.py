@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -151,6 +151,75 @@ async def test_a_node_deleted_during_an_outage_is_recreated(api: ApiServer, part
         api.store.compact()
         await api.start()
         await api.until(lambda: api.store.find("nodes", "node"))
+
+
+def relabel(api: ApiServer, value: str) -> Object:
+    """Set a label of the Node, as another client; return what the watch delivers."""
+    api.store.update(
+        "nodes", {**stored(api), "metadata": {**stored(api)["metadata"], "labels": {"theirs": value}}}
+    )
+    return stored(api)
+
+
+def later(
+    request: Callable[..., Awaitable[Object]], change: Callable[[], None]
+) -> Callable[..., Awaitable[Object]]:
+    """Return a request whose answer arrives after a change that was made later."""
+
+    async def send(*args: Any) -> Object:
+        answer = await request(*args)
+        change()
+        return answer
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("method", "call"), [("create", "register_once"), ("patch", "restore"), ("get", "refresh")]
+)
+async def test_an_answer_replaces_no_newer_node_of_the_watch(
+    api: ApiServer,
+    client: Client,
+    parts: MakeParts,
+    info: NodeInfo,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    method: str,
+    call: str,
+) -> None:
+    registration = parts().registration
+    if method != "create":
+        await registration.register()
+        registration.observe(relabel(api, "old"))
+    changed = later(getattr(client, method), lambda: registration.observe(relabel(api, "new")))
+    monkeypatch.setattr(client, method, changed)
+    await getattr(registration, call)()
+    assert info.labels["theirs"] == registration.observed["metadata"]["labels"]["theirs"] == "new"
+
+
+async def test_a_node_deleted_before_an_answer_is_gone(
+    client: Client, make: MakeRegistration, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registration = make()
+    await registration.register()
+    monkeypatch.setattr(client, "get", later(client.get, registration.mark_deleted))
+    await registration.refresh()
+    assert (info.uid, registration.observed) == ("", {})
+
+
+async def test_a_node_deleted_before_the_answer_to_its_creation_is_created_again(
+    api: ApiServer, client: Client, make: MakeRegistration, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registration = make()
+
+    def delete() -> None:
+        monkeypatch.undo()
+        api.store.delete("nodes", "node")
+        registration.mark_deleted()
+
+    monkeypatch.setattr(client, "create", later(client.create, delete))
+    await registration.register()
+    assert info.uid == stored(api)["metadata"]["uid"]
 
 
 async def test_labels_and_taints_of_others_are_stored(api: ApiServer, parts: MakeParts) -> None:

@@ -65,6 +65,23 @@ async def test_the_status_of_the_provider_is_published(
     assert info.ready
 
 
+async def test_an_answer_replaces_no_newer_status_of_the_watch(
+    client: Client, parts: NodeParts, status: NodeStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await parts.poll_provider()
+    patch = client.patch
+
+    async def answered_late(path: str, body: Object) -> Object:
+        answer = await patch(path, body)
+        unknown = [{**condition, "status": "Unknown"} for condition in answer["status"]["conditions"]]
+        status.observe({**answer["status"], "conditions": unknown})  # the node controller was faster
+        return answer
+
+    monkeypatch.setattr(client, "patch", answered_late)
+    await status.write(status.current())
+    assert not status.is_current
+
+
 async def test_an_unreachable_provider_makes_the_node_not_ready(
     parts: NodeParts, status: NodeStatus, stub: StubProvider, info: NodeInfo
 ) -> None:
