@@ -264,6 +264,9 @@ class Members:
         self._dependencies.nodes.remove(name)
         self._controller.remove_node(name)
         self._log.info(f"node {done}", name)
+        node = member.registration.observed
+        if node and not member.spec.is_adopted and member.registration.is_ours(node):
+            self._handle(node)  # its creation was cancelled before the answer came
 
     def _leaving(self, spec: NodeSpec) -> NodeSpec:
         """Return a node that its pool no longer has; what the pool says now decides whether it is drained."""

@@ -1,5 +1,6 @@
 """Nodes of a fleet beside those of others, other brokers, and changes of the mind."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 
 from broker.fleet import removal, source
 from broker.fleet.removal import CORDON
+from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.node import lease as lease_module
+from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.fleet.stored import names, phase, ready
 from tests.broker.nodes import running_node, settings_of_a_node
@@ -51,6 +54,25 @@ async def test_nodes_of_others_with_pool_names_stay(
         path.write_text("pools: [{name: a, count: 0}]")
         await api.until(lambda: "a-8" not in names(api))
     assert [api.store.get("nodes", other["metadata"]["name"]) for other in others] == others
+
+
+async def test_a_node_whose_creation_is_unanswered_is_removed(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Client.create
+
+    async def unanswered(client: Client, path: str, body: Object) -> Object:
+        answer = await create(client, path, body)
+        if answer["kind"] == "Node" and answer["metadata"]["name"] == "a-1":
+            await asyncio.Event().wait()
+        return answer
+
+    monkeypatch.setattr(Client, "create", unanswered)
+    path.write_text("pools: [{name: a, count: 2}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0") and "a-1" in names(api))
+        path.write_text("pools: [{name: a, count: 1}]")
+        await api.until(lambda: names(api) == ["a-0"])
 
 
 async def test_a_lost_lease_gives_up_its_node_only(
@@ -144,11 +166,12 @@ async def test_drain_is_kept_true_on_the_node(
         labels: dict[str, str] = api.store.get("nodes", "a-0")["metadata"]["labels"]
         return labels.get("fleet.virtual-kubelet.io/drain")
 
-    for value, label in (("true", "true"), ("false", None)):
-        path.write_text(f"pools: [{{name: a, count: 1, drain: {value}}}]")
-        async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
-            await api.until(lambda: ready(api, "a-0"))
-            assert drain() == label
+    path.write_text("pools: [{name: a, count: 1, drain: true}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0") and drain() == "true")
+    path.write_text("pools: [{name: a, count: 1, drain: false}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        await api.until(lambda: ready(api, "a-0") and drain() is None)
 
 
 async def test_a_larger_capacity_grants_deferred_resizes(
