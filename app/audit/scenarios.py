@@ -2,15 +2,20 @@
 
 The report reads the record alone. A pod is affected by a fault if it was on a node of the fault and had not ended
 when the fault began. It was evicted if its deletion was requested or it failed after that, until a minute after
-the node recovered: during a partition, the deletion arrives with the recovery. Its replacement is the next pod of
-its controller that was created after the fault began and replaces no other pod. The time to Ready again is from
-the begin of the fault to the first Ready of the replacement, so it includes the time that the cluster takes to
-notice the fault.
+the node recovered: during a partition, the deletion arrives with the recovery. The time to Ready again is from the
+begin of the fault to the first Ready of the replacement, so it includes the time that the cluster takes to notice
+the fault.
+
+The replacement of a pod is the next pod of its controller that was created after the pod had left and replaces no
+other one. Pods that leave for other reasons are replaced too: those of a Job that complete, those of another
+fault. So all are matched in the order in which they left, and a new pod is not counted for a fault that had
+nothing to do with it. When a pod left during a partition is not on record: such pods get what is left over.
 """
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +30,9 @@ from app.db.engine import Database
 from app.db.models import AuditEvent, Pod, PodStatus, UtcDateTime
 
 _AFTER_RECOVERY = timedelta(minutes=1)
+_LAG = timedelta(seconds=5)
+"""The longest time between the deletion of a pod and the creation of its replacement on record, either way, where
+a node is free: the two requests are sent at the same time."""
 _OF_NEW_PODS = frozenset({"slow", "fail"})
 """Faults that change the pods that are created while they last."""
 
@@ -226,8 +234,7 @@ def report_faults(played: Sequence[PlayedEvent], pods: Sequence[PodTimes], *, no
         on_node[pod.node_name].append(pod)
         if pod.controller_uid:
             of_controller[pod.controller_uid].append(pod)
-    taken: set[int] = set()
-    reports = []
+    found: list[tuple[PlayedEvent, list[PodTimes], list[PodTimes]]] = []
     for index, event in enumerate(played):
         if event.entry.action not in _FAULTS or not event.entry.nodes:
             continue
@@ -236,19 +243,26 @@ def report_faults(played: Sequence[PlayedEvent], pods: Sequence[PodTimes], *, no
             affected = [
                 pod for node, end in ends.items() for pod in on_node[node] if event.at <= pod.created_at < end
             ]
-            seconds = [_seconds(pod.created_at, pod.ready_at) for pod in affected if pod.ready_at]
-            reports.append(_fault_report(event, affected, ready=seconds))
+            found.append((event, affected, []))
             continue
         affected, evicted = [], []
         for node, end in ends.items():
             there = [pod for pod in on_node[node] if _exists(pod, event.at)]
             affected += there
-            evicted += [pod for pod in there if _left(pod, event.at, end + _AFTER_RECOVERY)]
-        replacements = [found for pod in evicted if (found := _replacement(pod, event.at, of_controller, taken))]
-        seconds = [_seconds(event.at, pod.ready_at) for pod in replacements if pod.ready_at]
-        reports.append(
-            _fault_report(event, affected, evicted=len(evicted), rescheduled=len(replacements), ready=seconds)
-        )
+            is_cut_off = event.entry.action == "partition"
+            evicted += [pod for pod in there if _left(pod, event.at, end + _AFTER_RECOVERY, is_cut_off=is_cut_off)]
+        found.append((event, affected, evicted))
+    causes = {id(pod): event for event, _, evicted in reversed(found) for pod in evicted}
+    replacements = _replacements(of_controller.values(), causes)
+    reports = []
+    for event, affected, evicted in found:
+        if event.entry.action in _OF_NEW_PODS:
+            seconds = [_seconds(pod.created_at, pod.ready_at) for pod in affected if pod.ready_at]
+            reports.append(_fault_report(event, affected, ready=seconds))
+            continue
+        new = [replacements[id(pod)] for pod in evicted if id(pod) in replacements]
+        seconds = [_seconds(event.at, pod.ready_at) for pod in new if pod.ready_at]
+        reports.append(_fault_report(event, affected, evicted=len(evicted), rescheduled=len(new), ready=seconds))
     return reports
 
 
@@ -279,20 +293,71 @@ def _exists(pod: PodTimes, at: datetime) -> bool:
     return pod.created_at <= at and all(time is None or time > at for time in gone)
 
 
-def _left(pod: PodTimes, since: datetime, until: datetime) -> bool:
-    """Return whether a pod was deleted, or failed, in a period."""
-    return any(time and since < time <= until for time in (pod.deletion_requested_at, pod.failed_at))
+def _left(pod: PodTimes, since: datetime, until: datetime, *, is_cut_off: bool) -> bool:
+    """Return whether a pod was deleted, or failed, in a period.
+
+    A pod that had succeeded before it was deleted did not have to go, unless the cluster could not know that.
+    """
+    deleted, ended = pod.deletion_requested_at, pod.ended_at
+    if deleted and ended and ended < deleted and not is_cut_off:
+        deleted = None
+    return any(time and since < time <= until for time in (deleted, pod.failed_at))
 
 
-def _replacement(
-    pod: PodTimes, since: datetime, of_controller: dict[str, list[PodTimes]], taken: set[int]
-) -> PodTimes | None:
-    """Return the next pod of the controller that replaces no other, and take it."""
-    for other in of_controller.get(pod.controller_uid or "", ()):
-        if other.created_at > since and id(other) not in taken:
-            taken.add(id(other))
-            return other
-    return None
+class _NewPods:
+    """The pods of a controller, each of which replaces one at most.
+
+    Args:
+        pods: the pods in the order of their creation.
+    """
+
+    def __init__(self, pods: Sequence[PodTimes]) -> None:
+        self._pods = pods
+        self._created = [pod.created_at for pod in pods]
+        self._taken: set[int] = set()
+
+    def take(self, pod: PodTimes, *, since: datetime, until: datetime | None) -> PodTimes | None:
+        """Return the first pod that was created in a period, after a pod, and replaces no other; None without."""
+        for index in range(bisect_right(self._created, max(since, pod.created_at)), len(self._pods)):
+            if until and self._created[index] > until:
+                return None
+            if index not in self._taken:
+                self._taken.add(index)
+                return self._pods[index]
+        return None
+
+
+def _replacements(
+    controllers: Iterable[Sequence[PodTimes]], causes: Mapping[int, PlayedEvent]
+) -> dict[int, PodTimes]:
+    """Return the replacement of each pod that has one, by the `id` of the pod that left.
+
+    Args:
+        controllers: the pods of each controller, in the order of their creation.
+        causes: `id` of an evicted pod → the fault that evicted it.
+    """
+    found: dict[int, PodTimes | None] = {}
+    for pods in controllers:
+        new = _NewPods(pods)
+        late = []
+        for left, pod in sorted(_departures(pods), key=lambda departure: departure[0]):
+            cause = causes.get(id(pod))
+            if cause is None:
+                found[id(pod)] = new.take(pod, since=left - _LAG, until=left + _LAG)
+            elif cause.entry.action == "partition":
+                late.append((pod, cause.at, (pod.deletion_requested_at or left) + _LAG))
+            else:  # the pod that replaces it may wait for a node, and is on record when it is bound
+                found[id(pod)] = new.take(pod, since=max(left - _LAG, cause.at), until=None)
+        for pod, since, until in late:
+            found[id(pod)] = new.take(pod, since=since, until=until)
+    return {left: pod for left, pod in found.items() if pod}
+
+
+def _departures(pods: Iterable[PodTimes]) -> Iterator[tuple[datetime, PodTimes]]:
+    """Yield the pods that have left, each with the time."""
+    for pod in pods:
+        if times := [time for time in (pod.deletion_requested_at, pod.ended_at, pod.failed_at) if time]:
+            yield min(times), pod
 
 
 def _fault_report(

@@ -87,6 +87,51 @@ def test_a_pod_replaces_one_pod_only() -> None:
     assert [row[3] for row in found] == [1, 0]
 
 
+def test_replacements_are_those_of_the_fault() -> None:
+    pods = [
+        a_history("spot-0", 0, deletion_requested=230),  # deleted at 160, which the provider hears at the recovery
+        a_history("spot-1", 0, deletion_requested=120),
+        a_history("base-0", 120, ready=122),  # by the drain
+        a_history("base-0", 160, ready=165),  # by the partition
+    ]
+    events = [
+        played(100, "partition", "spot-0"),
+        played(119, "drain", "spot-1"),
+        played(230, "recover", "spot-0", "spot-1", groups=["node"]),
+    ]
+    assert reported(*events, pods=pods) == [
+        ("partition", 1, 1, 1, 1, 65.0, 65.0),
+        ("drain", 1, 1, 1, 1, 3.0, 3.0),
+    ]
+
+
+def test_the_next_pod_of_a_job_is_no_replacement() -> None:
+    pods = [
+        a_history("spot-0", 0, deletion_requested=230),
+        a_history("base-0", 0, ended=120),
+        a_history("base-0", 120, ready=121, ended=240),
+        a_history("base-0", 160, ready=162, ended=280),
+    ]
+    events = [played(100, "partition", "spot-0"), played(229, "recover", "spot-0", groups=["node"])]
+    assert reported(*events, pods=pods) == [("partition", 1, 1, 1, 1, 62.0, 62.0)]
+
+
+def test_a_pod_that_succeeded_was_not_evicted() -> None:
+    pods = [
+        a_history("spot-0", 0, ended=120, deletion_requested=230),
+        a_history("base-0", 160, ready=162),
+    ]
+    for action, evicted in (("vanish", 0), ("partition", 1)):  # the cluster hears nothing during a partition
+        events = [played(100, action, "spot-0"), played(229, "recover", "spot-0", groups=["node"])]
+        ((_, _, left, replaced, *_),) = reported(*events, pods=pods)
+        assert (left, replaced) == (evicted, evicted), action
+
+
+def test_a_replacement_may_wait_for_a_node() -> None:
+    pods = [a_history("spot-0", 0, deletion_requested=110), a_history("new-0", 400, ready=402)]
+    assert reported(played(100, "reclaim", "spot-0"), pods=pods) == [("reclaim", 1, 1, 1, 1, 302.0, 302.0)]
+
+
 def test_a_node_that_could_not_be_changed_is_left_out() -> None:
     pods = [a_history("spot-0", 0), a_history("spot-1", 0)]
     (found,) = report_faults([played(5, "drain", "spot-0", "spot-1", errors={"spot-1": "no"})], pods, now=at(9))
