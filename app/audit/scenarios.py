@@ -9,7 +9,7 @@ the fault.
 The replacement of a pod is the next pod of its controller that was created after the pod had left and replaces no
 other one. Pods that leave for other reasons are replaced too: those of a Job that complete, those of another
 fault. So all are matched in the order in which they left, and a new pod is not counted for a fault that had
-nothing to do with it. When a pod left during a partition is not on record: such pods get what is left over.
+nothing to do with it. When a pod left during a partition is not recorded: such pods get what is left over.
 """
 
 import math
@@ -346,7 +346,7 @@ def _replacements(
                 found[id(pod)] = new.take(pod, since=left - _LAG, until=left + _LAG)
             elif cause.entry.action == "partition":
                 late.append((pod, cause.at, (pod.deletion_requested_at or left) + _LAG))
-            else:  # the pod that replaces it may wait for a node, and is on record when it is bound
+            else:  # the pod that replaces it may wait for a node, and is recorded when it is bound
                 found[id(pod)] = new.take(pod, since=max(left - _LAG, cause.at), until=None)
         for pod, since, until in late:
             found[id(pod)] = new.take(pod, since=since, until=until)
