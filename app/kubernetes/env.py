@@ -6,7 +6,7 @@ not exist yet: the container cannot be created, and waits.
 Source: `makeEnvironmentVariables` of the kubelet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -37,13 +37,8 @@ class _EnvVar(ApiObject, frozen=True):
     value_from: _EnvVarSource | None = None
 
 
-class _Environment(ApiObject, frozen=True):
-    env: list[_EnvVar] | None = None
-    env_from: list[_EnvFromSource] | None = None
-
-
-# msgspec prepares a type on first use, and a process in which two threads do so at once crashes.
-msgspec.convert({}, _Environment)
+_VARIABLES = msgspec.json.Decoder(list[_EnvVar] | None)
+_SOURCES = msgspec.json.Decoder(list[_EnvFromSource] | None)
 
 
 def missing_object(container: Container) -> str | None:
@@ -51,23 +46,23 @@ def missing_object(container: Container) -> str | None:
 
     An optional reference that is left adds no variable, nor does an entry that is not one of a Pod.
     """
-    if not (container.env or container.env_from):
-        return None
     try:
-        environment = msgspec.convert({"env": container.env, "envFrom": container.env_from}, _Environment)
+        sources, variables = _SOURCES.decode(container.env_from), _VARIABLES.decode(container.env)
     except msgspec.ValidationError:
         return None
-    for kind, reference in _references(environment):
+    for kind, reference in _references(sources or (), variables or ()):
         if reference and not reference.optional:
             return f'{kind} "{reference.name}" not found'
     return None
 
 
-def _references(environment: _Environment) -> Iterator[tuple[str, _Reference | None]]:
-    for source in environment.env_from or ():
+def _references(
+    sources: Iterable[_EnvFromSource], variables: Iterable[_EnvVar]
+) -> Iterator[tuple[str, _Reference | None]]:
+    for source in sources:
         yield "configmap", source.config_map_ref
         yield "secret", source.secret_ref
-    for variable in environment.env or ():
+    for variable in variables:
         if variable.value_from:
             yield "configmap", variable.value_from.config_map_key_ref
             yield "secret", variable.value_from.secret_key_ref

@@ -5,19 +5,25 @@ returned as it was received.
 """
 
 import hashlib
-from typing import Any, Self, TypeVar
+from contextlib import suppress
+from operator import itemgetter
+from typing import Any, Self
 
 import msgspec
 import orjson
 
 from app.core.errors import InvalidRequest
-from app.kubernetes.pod import ApiObject, ObjectMeta, Pod, PodReference
+from app.kubernetes.pod import NULL, ApiObject, ObjectMeta, Pod, PodReference
 
 
 class _ReferencedPod(ApiObject, frozen=True):
     metadata: PodReference
     kind: str | None = None
-    spec: Any = None
+    spec: msgspec.Raw = NULL
+
+
+class _ScheduledSpec(ApiObject, frozen=True):
+    node_name: Any = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -42,10 +48,13 @@ class Manifest(msgspec.Struct, frozen=True):
                 the wrong type. The message names the field and never quotes a value.
         """
         document = _load(body)
-        pod = _convert(document, Pod)
-        _check(pod)
         try:
-            return cls(pod=pod, text=_text(body), digest=digest(document))
+            text = _text(body, document)
+            pod = _POD_DECODER.decode(text)
+            _check(pod)
+            return cls(pod=pod, text=text, digest=digest(document))
+        except msgspec.ValidationError as exc:
+            raise validation_error(exc) from exc
         except (RecursionError, orjson.JSONEncodeError) as exc:
             raise InvalidRequest("the body is nested too deeply") from exc
 
@@ -78,14 +87,23 @@ def parse_reference(body: bytes) -> PodReference:
     Raises:
         InvalidRequest: as :meth:`Manifest.parse`.
     """
-    pod = _convert(_load(body), _ReferencedPod)
+    try:
+        pod = _REFERENCE_DECODER.decode(body)
+    except msgspec.ValidationError as exc:
+        _load(body)
+        raise validation_error(exc) from exc
+    except (msgspec.DecodeError, RecursionError):
+        _load(body)
+        raise InvalidRequest("the body is not valid JSON, or is nested too deeply") from None
     check_metadata(pod.metadata, kind=pod.kind)
     return with_node(pod.metadata, pod.spec)
 
 
-def with_node(pod: PodReference, spec: Any) -> PodReference:
-    """Return the reference with the node of a spec, which may be anything; without one if it names none."""
-    name = spec.get("nodeName") if isinstance(spec, dict) else None
+def with_node(pod: PodReference, spec: msgspec.Raw) -> PodReference:
+    """Return the reference with the node of a spec, any JSON; without one if it names none."""
+    name = None
+    with suppress(msgspec.ValidationError):
+        name = _SPEC_DECODER.decode(spec).node_name
     is_name = isinstance(name, str) and 0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable()
     return msgspec.structs.replace(pod, node_name=name if is_name else None)
 
@@ -124,14 +142,13 @@ def digest(document: dict[str, Any]) -> str:
     return hashlib.sha256(canonical).hexdigest()
 
 
-_T = TypeVar("_T", Pod, _ReferencedPod)
 _VOLATILE_METADATA = frozenset({"managedFields", "resourceVersion", "uid"})
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 _POD_DECODER = msgspec.json.Decoder(Pod)
-for _type in (Pod, _ReferencedPod):
-    # msgspec prepares a type on first use, and a process in which two threads do so at once crashes.
-    msgspec.json.Decoder(_type)
+_REFERENCE_DECODER = msgspec.json.Decoder(_ReferencedPod)
+_SPEC_DECODER = msgspec.json.Decoder(_ScheduledSpec)
+_NAME = itemgetter("name")
 _MAX_NAME_LENGTH = 253
 """The length of the longest name in Kubernetes, a DNS subdomain."""
 
@@ -148,13 +165,6 @@ def _load(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidRequest("the body must be a Pod, a JSON object")
     return document
-
-
-def _convert(document: dict[str, Any], to: type[_T]) -> _T:
-    try:
-        return msgspec.convert(document, to)
-    except msgspec.ValidationError as exc:
-        raise validation_error(exc) from exc
 
 
 def validation_error(error: msgspec.ValidationError) -> InvalidRequest:
@@ -210,21 +220,30 @@ def _check_name(value: str, *, field: str) -> None:
         raise InvalidRequest("has characters that cannot be printed", field=field)
 
 
-def _text(body: bytes) -> str:
-    """Return a body as compact JSON without `status` and `managedFields`; everything else is kept."""
-    document = _DECODER.decode(body)
-    document.pop("status", None)
-    metadata = _DECODER.decode(document["metadata"])
-    if metadata.pop("managedFields", None) is not None:
-        document["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
-    return msgspec.json.format(msgspec.json.encode(document), indent=-1).decode()
+def _text(body: bytes, document: dict[str, Any]) -> str:
+    """Return a body as compact JSON without `status` and `managedFields`; everything else is kept.
+
+    Args:
+        document: the decoded body.
+    """
+    kept = _DECODER.decode(body)
+    kept.pop("status", None)
+    metadata = document.get("metadata")
+    if isinstance(metadata, dict) and "managedFields" in metadata:
+        kept_metadata = _DECODER.decode(kept["metadata"])
+        del kept_metadata["managedFields"]
+        kept["metadata"] = msgspec.Raw(msgspec.json.encode(kept_metadata))
+    return msgspec.json.format(msgspec.json.encode(kept), indent=-1).decode()
 
 
 def _with_sorted_env(container: dict[str, Any]) -> dict[str, Any]:
     env = container.get("env")
     if not isinstance(env, list):
         return container
-    return {**container, "env": sorted(env, key=_env_name)}
+    try:
+        return {**container, "env": sorted(env, key=_NAME)}
+    except (KeyError, TypeError):  # not the variables of a valid Pod
+        return {**container, "env": sorted(env, key=_env_name)}
 
 
 def _env_name(variable: object) -> str:

@@ -9,6 +9,8 @@ from app.core.timestamps import seconds
 
 Resources = dict[str, str | int | float]
 """Resource name → quantity. Kubernetes accepts numbers too."""
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""An `int64`; without bounds, the decoder takes integers of any size."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """A number of seconds or repetitions: a Kubernetes `int32` that is not negative."""
 
@@ -23,7 +25,7 @@ class ResourceRequirements(ApiObject, frozen=True):
 
 
 class ContainerPort(ApiObject, frozen=True):
-    container_port: int
+    container_port: Integer
     protocol: str | None = None
 
 
@@ -37,7 +39,7 @@ class Probe(ApiObject, frozen=True):
 
 class ContainerRestartRuleOnExitCodes(ApiObject, frozen=True):
     operator: str
-    values: list[int] | None = None
+    values: list[Integer] | None = None
 
 
 class ContainerRestartRule(ApiObject, frozen=True):
@@ -75,15 +77,21 @@ class Lifecycle(ApiObject, frozen=True):
     pre_stop: LifecycleHandler | None = None
 
 
+NULL = msgspec.Raw(b"null")
+
+
 class Container(ApiObject, frozen=True):
-    """`env` and `env_from` are not validated; :mod:`app.kubernetes.env` reads them."""
+    """`env` and `env_from` are neither decoded nor validated: they are most of a Pod, and few calls read them.
+
+    :mod:`app.kubernetes.env` does.
+    """
 
     name: str
     image: str | None = None
     command: list[str] | None = None
     args: list[str] | None = None
-    env: Any = None
-    env_from: Any = None
+    env: msgspec.Raw = NULL
+    env_from: msgspec.Raw = NULL
     ports: list[ContainerPort] | None = None
     resources: ResourceRequirements | None = None
     resize_policy: list[ContainerResizePolicy] | None = None
@@ -108,7 +116,7 @@ class PodSpec(ApiObject, frozen=True):
     resources: ResourceRequirements | None = None
     restart_policy: str | None = None
     overhead: Resources | None = None
-    termination_grace_period_seconds: int | None = None
+    termination_grace_period_seconds: Integer | None = None
     active_deadline_seconds: Count | None = None
     readiness_gates: list[PodReadinessGate] | None = None
 
@@ -135,7 +143,7 @@ class ObjectMeta(ApiObject, frozen=True):
     namespace: str
     name: str
     uid: str | None = None
-    generation: int | None = None
+    generation: Integer | None = None
     labels: dict[str, str | None] | None = None
     annotations: dict[str, str | None] | None = None
     owner_references: list[OwnerReference] | None = None
@@ -170,5 +178,5 @@ class PodReference(ApiObject, frozen=True):
     namespace: str
     name: str
     uid: str | None = None
-    deletion_grace_period_seconds: int | None = None
+    deletion_grace_period_seconds: Integer | None = None
     node_name: str | None = None

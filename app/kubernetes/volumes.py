@@ -3,13 +3,13 @@
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import msgspec
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.manifest import check_metadata, parse_reference, validation_error, with_node
-from app.kubernetes.pod import ApiObject, PodReference
+from app.kubernetes.pod import NULL, ApiObject, PodReference
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LONGEST_PATH = 4095
@@ -71,7 +71,7 @@ class _Body(ApiObject, frozen=True):
     metadata: PodReference
     volumes: list[Volume]
     kind: str | None = None
-    spec: Any = None
+    spec: msgspec.Raw = NULL
 
 
 _DECODER = msgspec.json.Decoder(_Body)

@@ -38,12 +38,16 @@ def accept(
     )
 
 
-def accepted_pod(runtime: Runtime, row: Row) -> AcceptedPod:
-    """Return the pod of a row. The row has `pod`, `digest`, `pod_ip` and the times."""
+def accepted_pod(runtime: Runtime, row: Row, manifest: Manifest | None = None) -> AcceptedPod:
+    """Return the pod of a row. The row has `pod`, `digest`, `pod_ip` and the times.
+
+    Args:
+        manifest: the pod's manifest, instead of the stored one.
+    """
     requested_at = row.deletion_requested_at
     return accept(
         runtime,
-        Manifest.stored(row.pod, digest=row.digest),
+        manifest or Manifest.stored(row.pod, digest=row.digest),
         pod_ip=row.pod_ip,
         accepted_at=row.created_at,
         starts_at=row.starts_at,

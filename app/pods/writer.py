@@ -119,7 +119,7 @@ class PodWriter:
         before = accepted_pod(self._runtime, row)
         if is_ending(row):
             manifest = _with_deletion_of(row, manifest)
-        after = accepted_pod(self._runtime, row._replace(pod=manifest.text, digest=manifest.digest))
+        after = accepted_pod(self._runtime, row, manifest)
         row_after = row._replace(
             pod=manifest.text,
             digest=manifest.digest,
@@ -164,7 +164,7 @@ class PodWriter:
         row = row._replace(
             pod=manifest.text, updated_at=now, deletion_requested_at=requested_at, grace_ends_at=grace_ends_at
         )
-        pod = accepted_pod(self._runtime, row)
+        pod = accepted_pod(self._runtime, row, manifest)
         if row.starts_at:
             self.touched.append(pod)
             timeline = self._runtime.delete(pod, current=current, grace=grace_ends_at - requested_at, now=now)

@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from app.core.timestamps import parse_duration
 from app.runtimes.streams import Files
 from app.runtimes.synthetic.annotations import Reply
@@ -61,10 +63,10 @@ class Shell(NamedTuple):
 
     def environment(self) -> dict[str, str]:
         """Return the container's environment, as a process in it has it."""
-        variables = self.container.spec.env if isinstance(self.container.spec.env, list) else []
+        variables = msgspec.json.decode(self.container.spec.env)
         own = {
             variable["name"]: str(variable.get("value") or "")
-            for variable in variables
+            for variable in (variables if isinstance(variables, list) else ())
             if isinstance(variable, dict) and isinstance(variable.get("name"), str) and "valueFrom" not in variable
         }
         return {"PATH": _PATH, "HOSTNAME": self.host_name(), "HOME": "/root", **own}

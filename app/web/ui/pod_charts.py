@@ -56,7 +56,7 @@ def charts_of(record: PodRecord, shown: ShownTime) -> list[ChartTable]:
     if not usage.has_past or end < start:
         return []
     times = usage_times(start, end)
-    spec = msgspec.convert(record.pod, Pod, strict=False).spec
+    spec = msgspec.json.decode(msgspec.json.encode(record.pod), type=Pod, strict=False).spec
     requested = pod_requests(spec)
     return usage_charts(
         times,
