@@ -31,7 +31,7 @@ from app.core.errors import DatabaseUnavailable, DatabaseUnusable
 from app.db.addresses import ipv4_number
 from app.db.changes import ChangeSignal, closed_after_writing, notified
 from app.db.driver_errors import is_missing_table, translate
-from app.db.kept_reader import KeptReader
+from app.db.kept_connection import KeptConnection, KeptReader
 from app.db.sqlite_file import wal_pragmas
 from app.db.statement import execute
 
@@ -69,6 +69,7 @@ class Database:
         options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": 0}
         self._pool_size = pool_size
         self._kept = KeptReader.for_threads(pool_size)
+        self._kept_writer = KeptConnection()
         options["pool_timeout"] = BUSY_TIMEOUT_SECONDS
         if self.is_sqlite:
             self.path = Path(url.database or "").absolute()
@@ -89,6 +90,7 @@ class Database:
         self._reader = (
             self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         )
+        self._writer = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         event.listen(self.engine, "connect", self._on_connect)
         if self.is_sqlite:
             event.listen(self.engine, "begin", _begin)
@@ -117,10 +119,8 @@ class Database:
         """
         self.before_write()
         measured = metrics.database("write").time()
-        with measured, self.translated(), self._write_lock(), self.engine.connect() as connection:
-            connection.execution_options(begin="BEGIN IMMEDIATE")
-            with connection.begin():
-                yield connection
+        with measured, self.translated(), self._write_lock() as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def changes(self, fleet: str) -> Iterator[ChangeSignal]:
@@ -186,6 +186,10 @@ class Database:
         if not self._kept.is_in_use:
             self._kept.close()
         self._kept = KeptReader.for_threads(self._pool_size)
+        if self._thread_lock.acquire(blocking=False):  # no other thread writes
+            self._kept_writer.close()
+            self._thread_lock.release()
+        self._kept_writer = KeptConnection()
         self.engine.dispose()
 
     def _connect(self, *, streaming: bool) -> AbstractContextManager[Connection]:
@@ -229,17 +233,24 @@ class Database:
             raise problem from None
 
     @contextmanager
-    def _write_lock(self) -> Iterator[None]:
-        """Hold SQLite's write lock. PostgreSQL has a fair queue of its own: the lock on the fleet's row."""
+    def _write_lock(self) -> Iterator[Connection]:
+        """Yield a connection, and hold SQLite's write lock.
+
+        PostgreSQL has a fair queue of its own: the lock on the fleet's row.
+        """
         if not self.is_sqlite:
-            yield
+            with self._writer.connect() as connection:
+                yield connection
             return
         deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
         if not self._thread_lock.acquire(timeout=BUSY_TIMEOUT_SECONDS):
             raise DatabaseUnavailable("the database is locked")
         try:
-            with self._lock_file(deadline):
-                yield
+            with (
+                self._lock_file(deadline),
+                self._kept_writer.connect(self._writer, inode=self._inode()) as connection,
+            ):
+                yield connection
         finally:
             self._thread_lock.release()
 

@@ -27,6 +27,8 @@ Clause = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]] | Insert | 
 Converter = Callable[[Any], Any]
 Row = Any
 """A named tuple of the selected columns."""
+_TIME_CONVERTERS: dict[str, Converter] = {}
+"""The conversion of times for each dialect. The statements of a transaction share most of their times."""
 
 
 def parameters(*columns: str) -> dict[str, BindParameter[Any]]:
@@ -150,7 +152,7 @@ def execute(connection: Connection, text: str) -> None:
 def _bind_processor(bind: BindParameter[Any], dialect: Dialect) -> Converter | None:
     convert: Converter | None = bind.type.dialect_impl(dialect).bind_processor(dialect)
     if convert and isinstance(bind.type, UtcDateTime):
-        return lru_cache(maxsize=64)(convert)  # the rows of a transaction share most of their times
+        return _TIME_CONVERTERS.setdefault(dialect.name, lru_cache(maxsize=256)(convert))
     return convert
 
 

@@ -1,4 +1,4 @@
-"""The connection that each thread keeps for its reads from SQLite."""
+"""The connections to SQLite that are kept: one of each thread for its reads, and one for all writes."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +31,24 @@ def test_a_thread_reads_on_one_connection(database: Database) -> None:
         other = pool.submit(lambda: database.read().__enter__()).result()
     assert first is second
     assert other is not first
+
+
+def test_all_threads_write_on_one_connection(database: Database) -> None:
+    def write() -> Connection:
+        with database.write() as connection:
+            return connection
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(write).result() is write()
+
+
+def test_a_write_that_fails_closes_its_connection(database: Database) -> None:
+    with suppress(ZeroDivisionError), database.write() as failed:
+        add_fleet(failed, "lost")
+        raise ZeroDivisionError
+    assert failed.closed
+    with database.write() as connection:
+        assert fleets(connection) == []
 
 
 def test_every_read_sees_the_latest_commit(database: Database) -> None:
