@@ -5,6 +5,7 @@ Source: `generateAPIPodStatus` of the kubelet.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 from app.core.timestamps import rfc3339
@@ -13,6 +14,7 @@ from app.kubernetes.pod import Pod
 from app.kubernetes.resources import QosClass
 from app.kubernetes.status import ContainerStatus, Phase, PodIP, PodStatus
 
+_NAME = attrgetter("name")
 DEADLINE_EXCEEDED_MESSAGE = "Pod was active on the node longer than the specified deadline"
 """The kubelet's message for a pod that fails with the reason `DeadlineExceeded`."""
 
@@ -97,4 +99,4 @@ def assemble_pod_status(
 
 
 def _by_name(statuses: Sequence[ContainerStatus]) -> tuple[ContainerStatus, ...]:
-    return tuple(statuses) if len(statuses) < 2 else tuple(sorted(statuses, key=lambda status: status.name))
+    return tuple(statuses) if len(statuses) < 2 else tuple(sorted(statuses, key=_NAME))

@@ -22,6 +22,7 @@ def accept(
     starts_at: datetime | None = None,
     deletion_requested_at: datetime | None = None,
     grace: timedelta | None = None,
+    continues_at: datetime | None = None,
 ) -> AcceptedPod:
     """Return a pod with the addresses of its node."""
     settings = runtime.settings
@@ -35,11 +36,12 @@ def accept(
         starts_at=starts_at,
         deletion_requested_at=deletion_requested_at,
         grace=grace,
+        continues_at=continues_at,
     )
 
 
 def accepted_pod(runtime: Runtime, row: Row, manifest: Manifest | None = None) -> AcceptedPod:
-    """Return the pod of a row. The row has `pod`, `digest`, `pod_ip` and the times.
+    """Return the pod of a row. The row has `pod`, `digest`, `pod_ip`, `continues_at` and the times.
 
     Args:
         manifest: the pod's manifest, instead of the stored one.
@@ -53,6 +55,7 @@ def accepted_pod(runtime: Runtime, row: Row, manifest: Manifest | None = None) -
         starts_at=row.starts_at,
         deletion_requested_at=requested_at,
         grace=row.grace_ends_at - requested_at if requested_at and row.grace_ends_at else None,
+        continues_at=row.continues_at,
     )
 
 

@@ -14,12 +14,13 @@ finds that `b` has changed: both are written, a savepoint is set, and `b` is rea
 inserts the second `b`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, union_all, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, not_, select, tuple_, union_all, update
 from sqlalchemy.orm import aliased
 
 from app import audit
@@ -53,14 +54,15 @@ _CHANGEABLE = (
 )  # fmt: skip
 
 
-_SELECT_KNOWN = Statement(
-    lambda dialect: union_all(
-        SELECT_POD_ROW.where(
-            Pod.deleted_at.is_(None), tuple_(Pod.namespace, Pod.name).in_(pairs("names", dialect))
-        ),
-        SELECT_POD_ROW.where(Pod.uid.in_(strings("uids", dialect))),
+def _select_known(dialect: str) -> Any:
+    is_named = and_(Pod.deleted_at.is_(None), tuple_(Pod.namespace, Pod.name).in_(pairs("names", dialect)))
+    return union_all(
+        SELECT_POD_ROW.where(is_named),
+        SELECT_POD_ROW.where(Pod.uid.in_(strings("uids", dialect)), not_(is_named)),
     )
-)
+
+
+_SELECT_KNOWN = Statement(_select_known)
 _SELECT_LAST = Statement(
     select(PodStatus.effective_at, PodStatus.status)
     .where(PodStatus.pod_id == bindparam("pod_id"), PodStatus.effective_at <= bindparam("until"))
@@ -148,15 +150,15 @@ class PodRows:
 
     def load(self, names: Iterable[Name], uids: Iterable[str]) -> None:
         """Read the pods with these names that are not gone, and all pods with these UIDs."""
-        found: dict[Name, dict[int, Row]] = {name: {} for name in names}
+        found: dict[Name, list[Row]] = {name: [] for name in names}
         of_uid: dict[str, Row | None] = dict.fromkeys(uids)
         key = {"fleet": self._fleet_name, "names": encode(list(found)), "uids": encode(list(of_uid))}
         for row in _SELECT_KNOWN.all(self.connection, **key):
             if row.deleted_at is None and (row.namespace, row.name) in found:
-                found[row.namespace, row.name][row.id] = row
+                found[row.namespace, row.name].append(row)
             if row.uid in of_uid:
                 of_uid[row.uid] = row
-        self._named |= {name: sorted(rows.values(), key=_age) for name, rows in found.items()}
+        self._named |= {name: sorted(rows, key=_age) for name, rows in found.items()}
         self._of_uid |= of_uid
 
     def load_statuses(self, *, until: datetime) -> None:
@@ -225,7 +227,6 @@ class PodRows:
             }
             self._add(_INSERT_STATUS, row)
             self._inserted.setdefault(uid, []).append(row)
-            metrics.transition(status.phase).inc()
 
     def insert_usage_change(self, pod_id: int, *, changed_at: datetime, usage: str) -> None:
         """Insert the usage that a pod had until a time."""
@@ -287,6 +288,8 @@ class PodRows:
     def _write(self, changes: _Changes) -> None:
         for statement, rows in changes.rows.items():
             statement.run_all(self.connection, rows)
+        for phase, count in Counter(row["phase"] for row in changes.rows[_INSERT_STATUS]).items():
+            metrics.transition(phase).inc(count)
         if changes.events:
             self._last_hash = audit.insert_events(self.connection, changes.events, after=self._last_hash)
 

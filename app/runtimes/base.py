@@ -59,6 +59,7 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
             name and had to end first. None while that pod has not ended.
         deletion_requested_at: the time of its first delete request; None while there is none.
         grace: the grace period of its deletion, from that request on; None while there is none.
+        continues_at: the time from which more is to be known than its stored statuses; None if they are complete.
     """
 
     manifest: Manifest
@@ -68,6 +69,7 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
     starts_at: datetime | None = None
     deletion_requested_at: datetime | None = None
     grace: timedelta | None = None
+    continues_at: datetime | None = None
 
 
 class LogLine(NamedTuple):

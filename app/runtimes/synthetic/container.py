@@ -154,7 +154,7 @@ def start_run(
 ) -> ContainerStatus:
     """Return the status of a container that starts at a time."""
     return container_status.running(
-        container.spec, pod_uid=pod.uid, at=rfc3339(at), before=before, resources=resize.resources(container.spec)
+        container.spec, pod_uid=pod.uid, at=rfc3339(at), before=before, resources=container.resources
     )
 
 
@@ -242,7 +242,7 @@ def _reconcile_running(
         started, ready = plan.is_started(elapsed), plan.is_started(elapsed) and plan.is_ready(elapsed)
         next_change = plan.next_change(elapsed)
         due = None if next_change is None else started_at + next_change * SECOND
-    if status.resources != (requested := resize.resources(container.spec)):
+    if status.resources != container.resources:
         status, is_pending = resize.allocate(container.spec, status, capacity=pod.capacity)
         resized_at = (resize_started_at or at.replace(microsecond=0)) + SECOND
         if is_pending and at < resized_at:
@@ -250,7 +250,7 @@ def _reconcile_running(
         elif is_pending and resize.needs_restart(container.spec, status):
             return _restart_changed(pod, container, status, at=at)
         elif is_pending:
-            status = replace(status, resources=requested)
+            status = replace(status, resources=container.resources)
     return ContainerUpdate(_with_probe_results(container, status, started=started, ready=ready), due)
 
 

@@ -13,7 +13,9 @@ import msgspec
 from app.kubernetes.pod import Container, ObjectMeta, Pod, PodSpec
 from app.kubernetes.pod_status import DEADLINE_EXCEEDED_MESSAGE
 from app.kubernetes.resources import QosClass, qos_class
+from app.kubernetes.status import ResourceStatus
 from app.runtimes.base import Placement
+from app.runtimes.synthetic import resize
 from app.runtimes.synthetic.annotations import (
     NO_OVERRIDES,
     ContainerOverrides,
@@ -48,12 +50,19 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimulatedContainer(msgspec.Struct, frozen=True):
-    """One container of a pod, the plan of each of its runs, and the overrides from the pod's annotations."""
+    """One container of a pod.
+
+    Attributes:
+        plan: the plan of each of its runs.
+        overrides: the overrides from the pod's annotations.
+        resources: the requests and limits of its spec.
+    """
 
     spec: Container
     kind: Kind
     plan: RunPlan
     overrides: ContainerOverrides
+    resources: ResourceStatus
 
     @property
     def pre_stop(self) -> int:
@@ -193,7 +202,7 @@ def _simulated_container(
         grace=grace,
         killed_at=killed_at(container, overrides, pod, defaults=defaults.usage),
     )
-    return SimulatedContainer(container, kind, plan, overrides)
+    return SimulatedContainer(container, kind, plan, overrides, resize.resources(container))
 
 
 def _is_of_job(pod: Pod) -> bool:

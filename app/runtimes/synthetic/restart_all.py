@@ -24,10 +24,13 @@ _NOT_SKIPPED = timedelta(hours=1)
 
 def restart_all_at(pod: SimulatedPod, status: PodStatus) -> datetime | None:
     """Return the time at which all containers are restarted; None unless a container ended that requests it."""
+    with_rules = [container for container in (*pod.init, *pod.regular) if container.spec.restart_policy_rules]
+    if not with_rules:
+        return None
     known = {entry.name: entry.state.terminated for entry in status.all_containers}
     ends = [
         parse_rfc3339(ended.finished_at)
-        for container in (*pod.init, *pod.regular)
+        for container in with_rules
         if (ended := known.get(container.spec.name))
         and ended.finished_at
         and restarts_all(container.spec, exit_code=ended.exit_code)

@@ -57,6 +57,7 @@ class SyntheticRuntime(Runtime):
             grace=grace,
             now=now,
             requested_at=None if requested_at == now else requested_at,
+            is_current=pod.continues_at is None or pod.continues_at > now,
         )
 
     def advance(self, pod: AcceptedPod, *, current: Transition, now: datetime) -> Timeline | None:

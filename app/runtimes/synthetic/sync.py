@@ -26,7 +26,7 @@ from app.kubernetes.container_status import running, terminated, without_restart
 from app.kubernetes.status import ContainerStatus, PodStatus
 from app.runtimes.synthetic.container import ContainerUpdate, has_ended_for_good, reconcile_container
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
-from app.runtimes.synthetic.resize import IN_PROGRESS, resources
+from app.runtimes.synthetic.resize import IN_PROGRESS
 from app.runtimes.synthetic.restart_all import reset_containers, restart_all_at
 from app.runtimes.synthetic.status import build_pod_status
 from app.runtimes.synthetic.stop_order import ContainersByKind, plan_stops
@@ -194,7 +194,7 @@ class _PodSync:
     def _completed(self, container: SimulatedContainer) -> ContainerUpdate:
         """Return a run that started and completed at this time."""
         at = rfc3339(self._at)
-        run = running(container.spec, pod_uid=self._pod.uid, at=at, resources=resources(container.spec))
+        run = running(container.spec, pod_uid=self._pod.uid, at=at, resources=container.resources)
         return ContainerUpdate(replace(terminated(run, at=at, exit_code=0), ready=True))
 
 

@@ -82,6 +82,7 @@ def delete(
     grace: timedelta,
     now: datetime,
     requested_at: datetime | None = None,
+    is_current: bool = False,
 ) -> Timeline:
     """Return the complete timeline of the termination of a pod whose deletion was requested.
 
@@ -91,12 +92,13 @@ def delete(
         grace: the grace period from SIGTERM on; it ends at a whole second.
         now: the time of the request.
         requested_at: the time of the first request, and of SIGTERM, if this one shortens its grace period.
+        is_current: whether no status was missed since then.
 
     Returns:
         Transitions from `now` on; none if the pod has already ended.
     """
     status = current.status
-    if requested_at is None:
+    if requested_at is None and not is_current:
         status = _catch_up(pod, current, now=now - datetime.resolution).result.status
     stopped_at = requested_at or now
     seconds = ((stopped_at + grace).replace(microsecond=0) - stopped_at.replace(microsecond=0)) // SECOND

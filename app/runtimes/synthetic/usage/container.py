@@ -63,12 +63,11 @@ def container_usage(
     container: Container, overrides: ContainerOverrides, pod: Pod, *, defaults: UsageDefaults
 ) -> ContainerUsage:
     """Return the usage of a container. A limit of the pod applies to each container without a limit of its own."""
-    limits = _limits(container, pod)
     return ContainerUsage(
         cpu=_load("cpu", overrides.usage_cpu, container, pod, defaults=defaults),
-        cpu_limit=limits.get("cpu"),
+        cpu_limit=_limit("cpu", container, pod),
         memory=_load("memory", overrides.usage_memory, container, pod, defaults=defaults).curve,
-        memory_limit=limits.get("memory"),
+        memory_limit=_limit("memory", container, pod),
     )
 
 
@@ -76,7 +75,7 @@ def killed_at(
     container: Container, overrides: ContainerOverrides, pod: Pod, *, defaults: UsageDefaults
 ) -> int | None:
     """Return the second at which the memory of a container is above its limit, at least 1; None if it never is."""
-    limit = _limits(container, pod).get("memory")
+    limit = _limit("memory", container, pod)
     if limit is None:
         return None
     found = _first_above(_load("memory", overrides.usage_memory, container, pod, defaults=defaults).curve, limit)
@@ -92,10 +91,10 @@ def _load(
     return load
 
 
-def _limits(container: Container, pod: Pod) -> dict[str, float]:
-    """Return the limits, resource → amount; one of zero is none, as in a kubelet."""
-    limits = {
-        **amounts(pod.spec.resources.limits if pod.spec.resources else None, field="spec.resources.limits"),
-        **amounts(container.resources.limits if container.resources else None, field="resources.limits"),
-    }
-    return {resource: float(amount) for resource, amount in limits.items() if amount}
+def _limit(resource: str, container: Container, pod: Pod) -> float | None:
+    """Return the limit of a container, else that of its pod; None for none, or one of zero, as in a kubelet."""
+    for resources in (container.resources, pod.spec.resources):
+        limits = amounts(resources.limits, field="resources.limits") if resources else {}
+        if resource in limits:
+            return float(limits[resource]) or None
+    return None

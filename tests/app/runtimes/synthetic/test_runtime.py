@@ -104,6 +104,17 @@ def test_a_deletion_returns_the_complete_timeline() -> None:
     assert runtime.advance(deleted, current=ended.transitions[-1], now=after(100)) is None
 
 
+@pytest.mark.parametrize(("continues_at", "restarts"), [(after(10), 1), (after(90), 0), (None, 0)])
+def test_a_deletion_computes_missed_statuses_first(continues_at: datetime | None, restarts: int) -> None:
+    pod = annotated(run_for="20s")
+    runtime = a_runtime()
+    first = runtime.create(accepted(pod), now=NOW).transitions[0]
+    deleted = accepted(pod, deletion_requested_at=after(30), continues_at=continues_at)
+    ended = runtime.delete(deleted, current=first, grace=timedelta(seconds=30), now=after(30))
+    (status,) = ended.transitions[-1].status.container_statuses
+    assert status.restart_count == restarts
+
+
 def test_a_log_is_lines_with_timestamps() -> None:
     pod = annotated(logs="grüezi\nwelt")
     runtime = a_runtime()
