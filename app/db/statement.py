@@ -6,6 +6,7 @@ work for each execution: measured, 72 µs of 80 µs for a row from SQLite. These
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -147,6 +148,18 @@ def execute(connection: Connection, text: str) -> None:
         cursor.execute(text)
     finally:
         cursor.close()
+
+
+def pipelined(connection: Connection) -> AbstractContextManager[Any]:
+    """Return a context in which statements without rows are sent without waiting for the answer to each.
+
+    An error of one is raised at the end at the latest. SQLite answers at once, so that there is nothing to gain.
+    """
+    if connection.dialect.name == "sqlite":
+        return nullcontext()
+    driver: Any = connection.connection.driver_connection
+    pipeline: AbstractContextManager[Any] = driver.pipeline()
+    return pipeline
 
 
 def _bind_processor(bind: BindParameter[Any], dialect: Dialect) -> Converter | None:

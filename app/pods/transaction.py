@@ -13,7 +13,7 @@ from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.fleets import lock_fleet
 from app.db.models import Fleet, Pod, PodStatus, UtcDateTime
-from app.db.statement import Row, Statement, parameters
+from app.db.statement import Row, Statement, parameters, pipelined
 from app.kubernetes.status import Transition
 from app.pods.fleet_clock import FleetClock
 from app.pods.ipam import FreeAddresses
@@ -134,9 +134,10 @@ class FleetTransaction:
             if transaction := self.connection.get_transaction():
                 transaction.rollback()
             return
-        self.rows.flush()
         key = {"fleet": self.fleet, "settled_at": self.now}
-        _UPDATE_FLEET.run(self.connection, revision=self._committed, **key)
+        with pipelined(self.connection):
+            self.rows.flush()
+            _UPDATE_FLEET.run(self.connection, revision=self._committed, **key)
 
     def next_timestamp(self, row: Row) -> tuple[datetime, Transition]:
         """Return the time of a change to a pod, and the status that holds until then.
