@@ -183,10 +183,17 @@ def effective_requests(resources: ResourceRequirements | None, *, field: str) ->
     """
     if resources is None:
         return {}
-    return {
-        **amounts(resources.limits, field=f"{field}.limits"),
-        **amounts(resources.requests, field=f"{field}.requests"),
-    }
+    limits, requests = resources.limits or {}, resources.requests or {}
+    return _effective_requests(
+        (limits.get("cpu"), limits.get("memory")), (requests.get("cpu"), requests.get("memory")), field
+    )
+
+
+@lru_cache(maxsize=1024)
+def _effective_requests(
+    limits: tuple[_Quantity, _Quantity], requests: tuple[_Quantity, _Quantity], field: str
+) -> _Amounts:
+    return {**_amounts(*limits, f"{field}.limits"), **_amounts(*requests, f"{field}.requests")}
 
 
 def _rounded(amount: Decimal) -> int:
