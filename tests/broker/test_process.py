@@ -103,7 +103,8 @@ def ready(api: ApiServer) -> tuple[str, str] | None:
 
 
 async def is_ready(api: ApiServer) -> None:
-    await api.until(lambda: (ready(api) or ("",))[0] == "True")
+    """Wait until the node is ready, and the broker knows: it has taken the lease."""
+    await api.until(lambda: (ready(api) or ("",))[0] == "True" and api.store.list("leases"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
