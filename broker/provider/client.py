@@ -104,7 +104,8 @@ class ProviderClient:
         if not await self.supports(_VOLUMES):
             return False
         metadata = {name: pod["metadata"][name] for name in ("namespace", "name", "uid")}
-        body = msgspec.json.encode({"metadata": metadata, "volumes": volumes})
+        spec = {"nodeName": pod["spec"]["nodeName"]}
+        body = msgspec.json.encode({"metadata": metadata, "spec": spec, "volumes": volumes})
         answer = await self._http.request("PUT", "/podVolumes", body=body)
         if answer.status in NO_SUCH_PATH:
             self._forget(_VOLUMES)

@@ -63,6 +63,7 @@ async def test_volumes_are_sent_before_the_pod(
     (sent,) = [request.body for request in wanting.requests_to("/podVolumes")]
     assert sent == {
         "metadata": {"namespace": "default", "name": "web-0", "uid": pod["metadata"]["uid"]},
+        "spec": {"nodeName": pod["spec"]["nodeName"]},  # the audit log has the event before the pod
         "volumes": [
             {
                 "name": "v",
