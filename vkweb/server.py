@@ -41,10 +41,14 @@ class _OneProcess(Arbiter):
         for number in (signal.SIGHUP, signal.SIGUSR2):
             worker.SIGNALS.remove(number)  # a worker restores their default action, which ends the process
             signal.signal(number, signal.SIG_IGN)
+        status = 0
         try:
             worker.init_process()
+        except Exception:
+            status = 1
+            raise
         finally:
-            deadline = Timer(_EXIT_SECONDS, os._exit, [0])
+            deadline = Timer(_EXIT_SECONDS, os._exit, [status])
             deadline.daemon = True
             deadline.start()
         raise StopIteration
