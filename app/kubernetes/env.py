@@ -47,13 +47,19 @@ def missing_object(container: Container) -> str | None:
     An optional reference that is left adds no variable, nor does an entry that is not one of a Pod.
     """
     try:
-        sources, variables = _SOURCES.decode(container.env_from), _VARIABLES.decode(container.env)
+        sources = _SOURCES.decode(container.env_from)
+        variables = _VARIABLES.decode(container.env) if _may_refer(bytes(container.env)) else None
     except msgspec.ValidationError:
         return None
     for kind, reference in _references(sources or (), variables or ()):
         if reference and not reference.optional:
             return f'{kind} "{reference.name}" not found'
     return None
+
+
+def _may_refer(env: bytes) -> bool:
+    """Return whether a JSON text may have the key `valueFrom`; one with escapes may."""
+    return b"valueFrom" in env or b"\\u" in env
 
 
 def _references(

@@ -1,10 +1,12 @@
 """References that a container's environment still has, and the message with which it waits."""
 
+import json
 from typing import Any
 
 import pytest
 
 from app.kubernetes.env import missing_object
+from app.kubernetes.manifest import Manifest
 from tests.app.simulation import SECRET, parse_pod
 from tests.pods import a_container, a_pod
 
@@ -39,3 +41,9 @@ FIELD = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 def test_the_first_mandatory_reference_is_named(fields: dict[str, Any], message: str | None) -> None:
     (container,) = parse_pod(a_pod(containers=[a_container(**fields)])).spec.containers
     assert missing_object(container) == message
+
+
+def test_a_reference_with_an_escaped_key_is_found() -> None:
+    text = json.dumps(a_pod(containers=[a_container(env=[key_of("secret", "a")])]))
+    manifest = Manifest.parse(text.replace("valueFrom", "value\\u0046rom").encode())
+    assert missing_object(manifest.pod.spec.containers[0]) == 'secret "a" not found'
