@@ -51,27 +51,26 @@ class StatsApi:
 
     async def resource(self) -> web.Response:
         """Return usage of node, pods and containers, as Prometheus metrics for metrics-server."""
-        reading, failed = await self._read()
-        return exposition(resource_metrics(*reading, failed=failed))
+        try:
+            metrics = resource_metrics(*await self._source.read())
+        except ProviderError:
+            metrics = resource_metrics(self._source.node_alone(), (), failed=True)
+        return exposition(metrics)
 
     async def cadvisor(self) -> web.Response:
         """Return the metrics of cAdvisor."""
-        reading, failed = await self._read()
+        try:
+            (reading, reported), failed = await self._source.read_reported(), False
+        except ProviderError:
+            reading, reported, failed = NodeReading(self._source.node_alone(), ()), [], True
         self._series = {raw: self._series.get(raw) or PodSeries(parse_pod(raw)) for raw in self._pods.all()}
         series = {of_pod.uid: of_pod for of_pod in self._series.values()}
-        metrics = cadvisor_metrics(*reading, series, now=self._clock(), failed=failed)
+        metrics = cadvisor_metrics(*reading, reported, series, now=self._clock(), failed=failed)
         return exposition(metrics + machine_metrics(self.node.capacity))
 
     async def probes(self) -> web.Response:
         """Return the metrics of the pods' probes."""
         return exposition(self._probes.metrics(self._parse(), now=self._clock()))
-
-    async def _read(self) -> tuple[NodeReading, bool]:
-        """Return the usage, and whether that of the pods could not be read."""
-        try:
-            return await self._source.read(), False
-        except ProviderError:
-            return NodeReading(self._source.node_alone(), ()), True
 
     def _parse(self) -> list[Pod]:
         """Parse the pods, each version once."""

@@ -12,15 +12,15 @@ from datetime import datetime
 from typing import NamedTuple
 
 from broker.kubelet.schema import ContainerStatus, Pod, Resources
-from broker.kubelet.stats.exposition import family, labels, milliseconds
-from broker.kubelet.stats.pods import RunningPod, Samples, node_samples
-from broker.kubelet.stats.schema import InterfaceStats, MemoryStats, NodeStats
+from broker.kubelet.stats.exposition import epoch_text, family, labels, milliseconds
+from broker.kubelet.stats.pods import RunningPod, Samples, node_samples, pod_memory
+from broker.kubelet.stats.schema import InterfaceStats, MemoryStats, NodeStats, ReportedPod
 from broker.kubernetes.quantity import parse_quantity
 
 _CPU_PERIOD = 100_000
 """Microseconds in which a container may use its quota."""
-_Group = tuple[str, Samples, MemoryStats]
-"""Labels and usage of the node, a pod or a container; cAdvisor measures control groups."""
+_Group = tuple[str, Samples, str, MemoryStats]
+"""Labels, usage, start and memory of the node, a pod or a container; cAdvisor measures control groups."""
 
 
 class _Container(NamedTuple):
@@ -78,9 +78,16 @@ class PodSeries:
         )
 
 
+class _Pod(NamedTuple):
+    usage: RunningPod
+    reported: ReportedPod
+    series: PodSeries
+
+
 def cadvisor_metrics(
     node: NodeStats,
     pods: Iterable[RunningPod],
+    reported: Iterable[ReportedPod],
     series: Mapping[str, PodSeries],
     *,
     now: datetime,
@@ -91,18 +98,23 @@ def cadvisor_metrics(
     Args:
         node: the usage of the node.
         pods: its pods. One without series is left out: it has just been removed.
+        reported: what was reported of the same pods.
         series: UID → what the series of a pod have.
         now: the current time.
         failed: whether the usage of the pods could not be read.
     """
-    known = [(pod, series[pod.reported.pod_ref.uid]) for pod in pods if pod.reported.pod_ref.uid in series]
-    groups: list[_Group] = [(_labels("/", labels(namespace="", pod="")), node_samples(node), node.memory)]
+    known = [
+        _Pod(pod, stats, series[pod.uid]) for pod, stats in zip(pods, reported, strict=True) if pod.uid in series
+    ]
+    groups: list[_Group] = [
+        (_labels("/", labels(namespace="", pod="")), node_samples(node), epoch_text(node.start_time), node.memory)
+    ]
     containers: list[_Container] = []
-    for pod, of_pod in known:
-        groups.append((of_pod.labels, pod, pod.memory_stats))
-        for name, container in pod.containers.items():
-            described = of_pod.container(name)
-            groups.append((described.labels, container, container.stats.memory))
+    for pod, stats, of_pod in known:
+        groups.append((of_pod.labels, pod, epoch_text(stats.start_time), pod_memory(stats)))
+        for container, part in zip(pod.containers, stats.containers, strict=True):
+            described = of_pod.container(container.name)
+            groups.append((described.labels, container, container.start, part.memory))
             containers.append(described)
     seen = int(now.timestamp() * 1000)
     parts = [
@@ -114,7 +126,7 @@ def cadvisor_metrics(
             "container_last_seen",
             "gauge",
             "Last time a container was seen by the exporter",
-            [f"{where}{seen // 1000} {seen}" for where, _, _ in groups],
+            [f"{where}{seen // 1000} {seen}" for where, *_ in groups],
         ),
         family(
             "container_scrape_error",
@@ -149,17 +161,17 @@ def _usage(groups: Iterable[_Group]) -> Iterator[str]:
     for name, kind, description, samples in (
         (
             "cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.",
-            [f'{{cpu="total",{where[1:]}{group.cpu}' for where, group, _ in groups],
+            [f'{{cpu="total",{where[1:]}{group.cpu}' for where, group, _, _ in groups],
         ),
         (
             "memory_working_set_bytes", "gauge", "Current working set in bytes.",
-            [where + group.memory for where, group, _ in groups],
+            [where + group.memory for where, group, _, _ in groups],
         ),
         (
             "memory_rss", "gauge", "Size of RSS in bytes.",
             [
                 f"{where}{memory.rss_bytes} {milliseconds(memory.time)}"
-                for where, _, memory in groups
+                for where, _, _, memory in groups
                 if memory.rss_bytes is not None
             ],
         ),
@@ -167,27 +179,27 @@ def _usage(groups: Iterable[_Group]) -> Iterator[str]:
             "memory_usage_bytes", "gauge", "Current memory usage in bytes, whenever it was accessed.",
             [
                 f"{where}{memory.usage_bytes} {milliseconds(memory.time)}"
-                for where, _, memory in groups
+                for where, _, _, memory in groups
                 if memory.usage_bytes is not None
             ],
         ),
         (
             "start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds.",
-            [where + group.start for where, group, _ in groups],
+            [where + start for where, _, start, _ in groups],
         ),
     ):  # fmt: skip
         yield family(f"container_{name}", kind, description, samples)
 
 
-def _cache(pods: Iterable[tuple[RunningPod, PodSeries]]) -> str:
+def _cache(pods: Iterable[_Pod]) -> str:
     """Return the page cache of containers: the memory that is charged to them, and not resident."""
     samples = []
-    for pod, series in pods:
-        for name, container in pod.containers.items():
-            memory = container.stats.memory
+    for _, stats, series in pods:
+        for container in stats.containers:
+            memory = container.memory
             if memory.usage_bytes is not None and memory.rss_bytes is not None:
                 cache = max(memory.usage_bytes - memory.rss_bytes, 0)
-                samples.append(f"{series.container(name).labels}{cache} {milliseconds(memory.time)}")
+                samples.append(f"{series.container(container.name).labels}{cache} {milliseconds(memory.time)}")
     return family("container_memory_cache", "gauge", "Number of bytes of page cache memory.", samples)
 
 
@@ -206,10 +218,10 @@ def _limits(containers: Collection[_Container]) -> Iterator[str]:
         yield family(f"container_spec_{name}", "gauge", description, samples)
 
 
-def _network(pods: Iterable[tuple[RunningPod, PodSeries]]) -> Iterator[str]:
+def _network(pods: Iterable[_Pod]) -> Iterator[str]:
     received, sent = [], []
-    for pod, series in pods:
-        network = pod.reported.network
+    for _, stats, series in pods:
+        network = stats.network
         if network is None:
             continue
         at = milliseconds(network.time)

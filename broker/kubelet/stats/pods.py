@@ -1,4 +1,4 @@
-"""The pods of a node with the usage of their containers, from one read of the provider to the next.
+"""The running pods of a provider, from one read of their usage to the next.
 
 Two rules make the values usable as counters:
 
@@ -7,14 +7,32 @@ Two rules make the values usable as counters:
 * The CPU time of a pod is what its containers have used since the first read, those that have ended included: the
   sum over the running ones falls when a container ends.
 
-What scrapes repeat is kept as text: labels and start time until a container restarts, values until the next read.
+A read goes through thousands of pods. Each is decoded, its values are taken over, and its objects are dropped
+before the next is decoded: they are made in the same memory each time, which the processor has in its cache. What
+stays is the text of the samples, the totals, and the JSON of all pods for those who ask for all of the usage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from sys import intern
+
+import msgspec
 
 from broker.kubelet.stats.exposition import epoch_seconds, epoch_text, labels, milliseconds
-from broker.kubelet.stats.schema import ContainerStats, CPUStats, MemoryStats, NodeStats, PodStats, ReportedPod
+from broker.kubelet.stats.schema import (
+    ContainerStats,
+    CPUStats,
+    MemoryStats,
+    NodeStats,
+    PodIdentity,
+    PodStats,
+    ReportedPod,
+)
 from broker.types import PodReference
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode = msgspec.json.Decoder(ReportedPod).decode
+_decode_identity = msgspec.json.Decoder(PodIdentity).decode
 
 
 class Timestamps(dict[str, str]):
@@ -31,24 +49,21 @@ class Timestamps(dict[str, str]):
 
 
 class Samples:
-    """Text of the samples of the node, a pod or a container.
+    """Usage of the node, a pod or a container as text, which scrapes repeat until the next read.
 
     Args:
         labels: labels in `/metrics/resource`, as in a sample; empty for none.
-        start_time: start time.
 
     Attributes:
         labels: the labels in braces, and a space.
-        start: start time.
         cpu: CPU time and its timestamp.
         memory: working set and its timestamp.
     """
 
-    __slots__ = ("cpu", "labels", "memory", "start")
+    __slots__ = ("cpu", "labels", "memory")
 
-    def __init__(self, labels: str, start_time: str) -> None:
+    def __init__(self, labels: str) -> None:
         self.labels = f"{{{labels}}} " if labels else " "
-        self.start = epoch_text(start_time)
         self.cpu = self.memory = ""
 
 
@@ -56,42 +71,53 @@ class RunningContainer(Samples):
     """A container since its start.
 
     Attributes:
-        stats: its usage at the last read.
+        name: its name.
+        start_time: its start.
+        start: the same as the value of a sample.
+        cpu_total: CPU time in core-nanoseconds.
     """
 
-    __slots__ = ("stats",)
+    __slots__ = ("cpu_total", "name", "start", "start_time")
 
     def __init__(self, stats: ContainerStats, pod: PodReference) -> None:
-        super().__init__(labels(container=stats.name, namespace=pod.namespace, pod=pod.name), stats.start_time)
-        self.stats = stats
+        super().__init__(labels(container=stats.name, namespace=pod.namespace, pod=pod.name))
+        # Many containers have the same; each read compares them.
+        self.name = intern(stats.name)
+        self.start_time = intern(stats.start_time)
+        self.start = epoch_text(stats.start_time)
+        self.cpu_total = 0
 
 
 class RunningPod(Samples):
     """A pod with running containers.
 
     Args:
-        reported: its usage at the first read.
+        pod: the pod.
 
     Attributes:
-        reported: its usage at the last read.
-        containers: name → container.
-        cores: CPU that its containers use, in billionths of a core.
+        uid: its UID.
+        containers: in the order of the provider.
         cpu_total: CPU time of its containers since the first read, in core-nanoseconds.
-        cpu_time: the time of the total.
-        memory_stats: memory of its containers together.
+        working_set: memory of its containers together, in bytes.
+        read_at: the time of the last read.
     """
 
-    __slots__ = ("containers", "cores", "cpu_time", "cpu_total", "memory_stats", "reported")
+    __slots__ = (
+        "_counted", "_ended", "_start_time", "containers", "cpu_total", "read_at", "uid", "working_set",
+    )  # fmt: skip
 
-    def __init__(self, reported: ReportedPod) -> None:
-        ref = reported.pod_ref
-        super().__init__(labels(namespace=ref.namespace, pod=ref.name), reported.start_time)
-        self.reported = reported
-        self.containers: dict[str, RunningContainer] = {}
-        self.cores = self.cpu_total = 0
+    def __init__(self, pod: PodReference) -> None:
+        super().__init__(labels(namespace=pod.namespace, pod=pod.name))
+        self.uid = pod.uid
+        self.containers: tuple[RunningContainer, ...] = ()
+        self.cpu_total = self.working_set = 0
+        self.read_at: datetime | None = None
+        self._start_time = ""
+        self._ended = 0  # CPU time of the containers that have ended
+        self._counted = 0  # CPU time that the node has, or that is older than the first read
 
-    def update(self, reported: ReportedPod, timestamps: Timestamps, *, since: float) -> int:
-        """Take over the usage that was read, and return the CPU time that is new for the node.
+    def update(self, reported: ReportedPod, timestamps: Timestamps, since: float) -> None:
+        """Take over the usage that was read.
 
         Args:
             reported: the usage. A total that has fallen is replaced by the last one.
@@ -102,50 +128,44 @@ class RunningPod(Samples):
         Raises:
             ValueError: a time is none.
         """
-        if reported.start_time != self.reported.start_time:
-            self.start = epoch_text(reported.start_time)
-        for part in (reported.network, reported.ephemeral_storage):
-            if part and part.time:
-                timestamps[part.time]
-        new = cores = 0
-        known, parts = self.containers, reported.containers
-        for stats in parts:
-            cpu, memory, container = stats.cpu, stats.memory, known.get(stats.name)
-            cpu_at, memory_at = timestamps[cpu.time], timestamps[memory.time]
-            grown = cpu.usage_core_nano_seconds
-            if container and container.stats.start_time == stats.start_time:
-                grown -= container.stats.cpu.usage_core_nano_seconds
-                if grown < 0:
-                    cpu.usage_core_nano_seconds -= grown
-                    grown = 0
-                container.stats = stats
-                new += grown
+        parts = reported.containers
+        if len(parts) != len(self.containers):
+            self._replace_containers(reported, since)
+        for container, stats in zip(self.containers, parts, strict=True):
+            if stats.start_time != container.start_time or stats.name != container.name:
+                self._replace_containers(reported, since)
+                self.update(reported, timestamps, since)
+                return
+            cpu, memory = stats.cpu, stats.memory
+            total, working_set = cpu.usage_core_nano_seconds, memory.working_set_bytes
+            if total > container.cpu_total:
+                container.cpu_total = total
             else:
-                container = known[stats.name] = RunningContainer(stats, reported.pod_ref)
-                if epoch_seconds(stats.start_time) >= since:
-                    new += grown
-            container.cpu = self.cpu = f"{cpu.usage_core_nano_seconds}e-9 {cpu_at}"
-            container.memory = self.memory = f"{memory.working_set_bytes} {memory_at}"
-            self.cpu_total += grown
-            cores += cpu.usage_nano_cores or 0
-        self.cores = cores
-        if len(known) > len(parts):  # some have ended
-            self.containers = {stats.name: known[stats.name] for stats in parts}
-        if len(parts) == 1:
-            self.cpu_time, self.memory_stats = cpu.time, memory
+                total = container.cpu_total
+            container.cpu = self.cpu = f"{total}e-9 {timestamps[cpu.time]}"
+            container.memory = self.memory = f"{working_set} {timestamps[memory.time]}"
+        if len(parts) == 1 and not self._ended:
+            self.cpu_total, self.working_set = total, working_set
         else:
-            self.cpu_time = _latest([stats.cpu.time for stats in parts])
-            self.memory_stats = memory = _sum_memory([stats.memory for stats in parts])
-            self.memory = f"{memory.working_set_bytes} {timestamps[memory.time]}"
-        if len(parts) > 1 or self.cpu_total != cpu.usage_core_nano_seconds:  # or one has ended
-            self.cpu = f"{self.cpu_total}e-9 {timestamps[self.cpu_time]}"
-        self.reported = reported
+            self._add_up(parts, timestamps)
+        if reported.start_time != self._start_time or reported.network or reported.ephemeral_storage:
+            self._check_times(reported)
+
+    def take_new_cpu(self) -> int:
+        """Return the CPU time that its containers have used since the last call, in core-nanoseconds."""
+        new = self.cpu_total - self._counted
+        self._counted = self.cpu_total
         return new
 
-    def stats(self) -> PodStats:
-        """Return its usage for `/stats/summary`."""
-        pod = self.reported
-        cores = _sum([container.cpu.usage_nano_cores for container in pod.containers])
+    def stats(self, pod: ReportedPod) -> PodStats:
+        """Return its usage for `/stats/summary`.
+
+        Args:
+            pod: what was reported at the last read.
+        """
+        for container, stats in zip(self.containers, pod.containers, strict=True):
+            stats.cpu.usage_core_nano_seconds = container.cpu_total
+        cpu = [stats.cpu for stats in pod.containers]
         return PodStats(
             pod.pod_ref,
             pod.start_time,
@@ -153,29 +173,114 @@ class RunningPod(Samples):
             pod.network,
             pod.ephemeral_storage,
             pod.process_stats,
-            cpu=CPUStats(self.cpu_time, self.cpu_total, cores),
-            memory=self.memory_stats,
+            cpu=CPUStats(
+                _latest([part.time for part in cpu]), self.cpu_total, _add([part.usage_nano_cores for part in cpu])
+            ),
+            memory=pod_memory(pod),
         )
+
+    def _replace_containers(self, reported: ReportedPod, since: float) -> None:
+        """Replace the containers that have ended by those that have started."""
+        known = {(container.name, container.start_time): container for container in self.containers}
+        containers, counted = [], self._counted
+        for stats in reported.containers:
+            container = known.pop((stats.name, stats.start_time), None)
+            if container is None:
+                container = RunningContainer(stats, reported.pod_ref)
+                if epoch_seconds(stats.start_time) < since:
+                    counted += stats.cpu.usage_core_nano_seconds
+            containers.append(container)
+        self._counted = counted
+        self._ended += sum([container.cpu_total for container in known.values()])
+        self.containers = tuple(containers)
+
+    def _add_up(self, parts: Sequence[ContainerStats], timestamps: Timestamps) -> None:
+        self.cpu_total = self._ended + sum([container.cpu_total for container in self.containers])
+        self.working_set = sum([stats.memory.working_set_bytes for stats in parts])
+        cpu_time = _latest([stats.cpu.time for stats in parts])
+        memory_time = _latest([stats.memory.time for stats in parts])
+        self.cpu = f"{self.cpu_total}e-9 {timestamps[cpu_time]}"
+        self.memory = f"{self.working_set} {timestamps[memory_time]}"
+
+    def _check_times(self, reported: ReportedPod) -> None:
+        epoch_seconds(reported.start_time)
+        for part in (reported.network, reported.ephemeral_storage):
+            if part and part.time:
+                epoch_seconds(part.time)
+        self._start_time = intern(reported.start_time)
+
+
+class RunningPods:
+    """The pods with running containers, from one read to the next."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, RunningPod] = {}
+        self._body = b"[]"
+        self._entries: dict[str, msgspec.Raw] | None = None
+        """UID → usage in JSON, of the last read."""
+        self._read_at: datetime | None = None
+
+    def update(self, body: bytes, at: datetime) -> None:
+        """Take over the usage that was read.
+
+        Args:
+            body: the usage of each pod, a JSON array.
+            at: the time of the read.
+
+        Raises:
+            msgspec.DecodeError: the body has another shape.
+            ValueError: a time is none.
+        """
+        pods, timestamps = self._pods, Timestamps()
+        since = (self._read_at or at).timestamp()
+        for entry in _split(body):
+            reported = _decode(entry)
+            if reported.containers:
+                uid = reported.pod_ref.uid
+                pod = pods.get(uid)
+                if pod is None:
+                    pod = pods[uid] = RunningPod(reported.pod_ref)
+                pod.update(reported, timestamps, since)
+                pod.read_at = at
+        for uid in [uid for uid, pod in pods.items() if pod.read_at is not at]:
+            del pods[uid]
+        self._body, self._entries, self._read_at = body, None, at
+
+    def find(self, uids: Iterable[str]) -> list[RunningPod]:
+        """Return the pods that have one of these UIDs."""
+        return [pod for uid in uids if (pod := self._pods.get(uid))]
+
+    def reported(self, pods: Iterable[RunningPod]) -> list[ReportedPod]:
+        """Return what was reported of these pods at the last read; it is decoded again."""
+        entries = self._entries
+        if entries is None:
+            entries = {_decode_identity(entry).pod_ref.uid: entry for entry in _split(self._body)}
+            self._entries = entries
+        return [_decode(entries[pod.uid]) for pod in pods]
 
 
 def node_samples(node: NodeStats) -> Samples:
     """Return the samples of the node, which has no labels."""
-    samples = Samples("", node.start_time)
+    samples = Samples("")
     samples.cpu = f"{node.cpu.usage_core_nano_seconds}e-9 {milliseconds(node.cpu.time)}"
     samples.memory = f"{node.memory.working_set_bytes} {milliseconds(node.memory.time)}"
     return samples
 
 
-def _sum_memory(parts: Sequence[MemoryStats]) -> MemoryStats:
+def pod_memory(pod: ReportedPod) -> MemoryStats:
+    """Return the memory of the containers of a pod together."""
+    parts = [container.memory for container in pod.containers]
+    if len(parts) == 1:
+        return parts[0]
     return MemoryStats(
         _latest([part.time for part in parts]),
         sum([part.working_set_bytes for part in parts]),
-        _sum([part.rss_bytes for part in parts]),
-        _sum([part.usage_bytes for part in parts]),
+        _add([part.rss_bytes for part in parts]),
+        _add([part.usage_bytes for part in parts]),
     )
 
 
-def _sum(amounts: Sequence[int | None]) -> int | None:
+def _add(amounts: Sequence[int | None]) -> int | None:
     """Return the sum; None where an amount is unknown."""
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if len(known) == len(amounts) else None

@@ -18,7 +18,7 @@ def resource_metrics(node: NodeStats, pods: Sequence[RunningPod], *, failed: boo
         pods: its pods.
         failed: whether the usage of the pods could not be read.
     """
-    containers = [container for pod in pods for container in pod.containers.values()]
+    containers = [container for pod in pods for container in pod.containers]
     parts = [
         *_usage("node", [node_samples(node)]),
         *_usage("pod", pods),

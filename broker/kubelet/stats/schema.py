@@ -84,10 +84,15 @@ class RlimitStats(_Schema):
     tasks: int | None = msgspec.field(name="curproc", default=None)
 
 
-class ReportedPod(_Schema):
-    """Usage of a pod as a provider reports it. Its sums follow from its containers, and are not read."""
+class PodIdentity(_Schema):
+    """The pod that the usage belongs to."""
 
     pod_ref: PodReference
+
+
+class ReportedPod(PodIdentity):
+    """Usage of a pod as a provider reports it. Its sums follow from its containers, and are not read."""
+
     start_time: str
     containers: tuple[ContainerStats, ...]
     network: NetworkStats | None = None

@@ -17,18 +17,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from broker.dependencies import Clock, Dependencies
 from broker.errors import ProviderUnavailable
-from broker.kubelet.schema import Pod, Pods, PodsOfNodes, parse_pod
+from broker.kubelet.schema import Pods, PodsOfNodes, parse_pod
 from broker.kubelet.stats.exposition import epoch_seconds
-from broker.kubelet.stats.pods import RunningPod, Timestamps
+from broker.kubelet.stats.pods import RunningPod, RunningPods
 from broker.kubelet.stats.schema import (
     ContainerStats,
     CPUStats,
     MemoryStats,
     NodeStats,
+    PodStats,
     ReportedPod,
     Summary,
 )
@@ -63,12 +65,12 @@ class Reading(NamedTuple):
 
     Attributes:
         at: time of the read.
-        pods: UID → usage; None where the provider reports none.
+        pods: the pods with their usage, until the next read; None where the provider reports none.
         machine: usage of the provider's machine; None where it reports none.
     """
 
     at: datetime
-    pods: dict[str, ReportedPod] | None
+    pods: RunningPods | None
     machine: NodeStats | None
 
 
@@ -91,6 +93,7 @@ class ProviderUsage:
         self._provider = provider
         self._clock = clock
         self._reading = SingleFlight(self._read)
+        self._pods = RunningPods()
         self._last: Reading | None = None
 
     async def read(self) -> Reading:
@@ -109,8 +112,9 @@ class ProviderUsage:
         machine = await self._read_machine()
         if body is None:
             return Reading(now, None, machine)
-        pods = decode(body, list[ReportedPod], "/podStats")
-        return Reading(now, _by_uid(pods), machine)
+        with _checked("/podStats"):
+            self._pods.update(body, now)
+        return Reading(now, self._pods, machine)
 
     async def _read_machine(self) -> NodeStats | None:
         body = await self._provider.node_stats()
@@ -120,7 +124,7 @@ class ProviderUsage:
         users: list[NodeStats | ContainerStats] = [machine, *machine.system_containers]
         times = [time for user in users for time in (user.start_time, user.cpu.time, user.memory.time)]
         times += [part.time for part in (machine.fs, machine.rlimit) if part and part.time]
-        with _checked_times("/nodeStats"):
+        with _checked("/nodeStats"):
             for text in times:
                 epoch_seconds(text)
         return machine
@@ -155,11 +159,9 @@ class UsageSource:
         self._clock = clock
         self._nodes = nodes
         self._started = to_time(clock())
-        self._read_at: datetime | None = None  # not the read itself: it has the pods of all nodes
-        self._running: dict[str, RunningPod] = {}
-        """UID → pod."""
+        self._without_usage = RunningPods()
         self._machine: NodeStats | None = None
-        self._cpu = self._cores = self._memory = 0
+        self._cpu = 0
         self.pods = pods
 
     async def read(self) -> NodeReading:
@@ -168,19 +170,29 @@ class UsageSource:
         Raises:
             ProviderError: the provider does not answer, or its answer is not usage.
         """
-        reading = await self._provider.read()
-        if reading.at != self._read_at:
-            self._update(reading)
-        return NodeReading(self._node(self._cores, self._memory), list(self._running.values()))
+        return (await self._read())[0]
 
-    async def summary(self) -> Summary:
-        """Return the same as `/stats/summary` has it.
+    async def read_reported(self) -> tuple[NodeReading, list[ReportedPod]]:
+        """Return the usage, and what was reported of the same pods.
 
         Raises:
             ProviderError: as :meth:`read`.
         """
-        node, pods = await self.read()
-        return Summary(node, [pod.stats() for pod in pods])
+        reading, known = await self._read()
+        return reading, known.reported(reading.pods)
+
+    async def summary(self) -> Summary:
+        """Return the usage as `/stats/summary` has it.
+
+        Raises:
+            ProviderError: as :meth:`read`.
+        """
+        (node, running), reported = await self.read_reported()
+        pods = [pod.stats(stats) for pod, stats in zip(running, reported, strict=True)]
+        if self._machine is None:
+            containers = [container for pod in pods for container in pod.containers]
+            node.cpu.usage_nano_cores = sum([part.cpu.usage_nano_cores or 0 for part in containers]) or None
+        return Summary(node, pods)
 
     async def for_eviction(self) -> NodeUsage:
         """Return the usage by which pods are evicted.
@@ -188,38 +200,30 @@ class UsageSource:
         Raises:
             ProviderError: as :meth:`read`.
         """
-        return _for_eviction(await self.read())
+        return _for_eviction(await self.summary())
 
     def node_alone(self) -> NodeStats:
         """Return the usage of the node without its pods, or the last of its machine, for when none can be read."""
         return self._node()
 
-    def _update(self, reading: Reading) -> None:
-        reported = reading.pods
-        if reported is None:
-            reported = _by_uid(_without_usage(map(parse_pod, self.pods.all()), reading.at))
-        since = (self._read_at or reading.at).timestamp()
-        running: dict[str, RunningPod] = {}
-        cores = memory = 0
-        timestamps = Timestamps()
-        with _checked_times("/podStats"):
-            for uid in self.pods.uids():
-                if found := reported.get(uid):
-                    pod = running[uid] = self._running.get(uid) or RunningPod(found)
-                    self._cpu += pod.update(found, timestamps, since=since)
-                    cores += pod.cores
-                    memory += pod.memory_stats.working_set_bytes
-        self._running, self._cores, self._memory = running, cores, memory
+    async def _read(self) -> tuple[NodeReading, RunningPods]:
+        reading = await self._provider.read()
+        known = reading.pods
+        if known is None:
+            known = self._without_usage
+            known.update(msgspec.json.encode([*_without_usage(self.pods.all(), reading.at)]), reading.at)
+        pods = known.find(self.pods.uids())
+        self._cpu += sum([pod.take_new_cpu() for pod in pods])
         self._machine = reading.machine if self._nodes() == 1 else None
-        self._read_at = reading.at
+        return NodeReading(self._node(sum([pod.working_set for pod in pods])), pods), known
 
-    def _node(self, cores: int = 0, memory: int = 0) -> NodeStats:
+    def _node(self, memory: int = 0) -> NodeStats:
         now, own = to_micro_time(self._clock()), Usage.of_this_process(self._nodes())
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         if self._machine:
             containers = [kubelet, *self._machine.system_containers]
             return replace(self._machine, node_name=self._node_name, system_containers=containers)
-        cpu = CPUStats(now, self._cpu + own.cpu, cores or None)
+        cpu = CPUStats(now, self._cpu + own.cpu)
         return NodeStats(self._node_name, self._started, cpu, MemoryStats(now, memory + own.memory), [kubelet])
 
 
@@ -251,22 +255,20 @@ class UsageSources:
         return self._by_node[name]
 
 
-def _by_uid(pods: Iterable[ReportedPod]) -> dict[str, ReportedPod]:
-    return {pod.pod_ref.uid: pod for pod in pods if pod.containers}
-
-
 @contextmanager
-def _checked_times(path: str) -> Iterator[None]:
-    """Raise ProviderUnavailable for a time of the provider that is none."""
+def _checked(path: str) -> Iterator[None]:
+    """Raise ProviderUnavailable for a value of the provider that is none."""
     try:
         yield
+    except msgspec.DecodeError as exc:
+        raise ProviderUnavailable(f"the provider's answer to {path} does not follow the contract: {exc}") from exc
     except ValueError as exc:
         raise ProviderUnavailable(f"the provider's answer to {path} has an invalid time: {exc}") from exc
 
 
-def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[ReportedPod]:
+def _without_usage(pods: Iterable[bytes], at: datetime) -> Iterator[ReportedPod]:
     now = to_micro_time(at)
-    for pod in pods:
+    for pod in map(parse_pod, pods):
         containers = tuple(
             ContainerStats(
                 status.name, to_time(status.state.running.started_at or at), CPUStats(now, 0), MemoryStats(now, 0)
@@ -280,18 +282,18 @@ def _without_usage(pods: Iterable[Pod], at: datetime) -> Iterator[ReportedPod]:
             yield ReportedPod(pod.metadata, to_time(started) if started else first, containers)
 
 
-def _for_eviction(reading: NodeReading) -> NodeUsage:
+def _for_eviction(usage: Summary) -> NodeUsage:
     return NodeUsage(
-        reading.node.memory.working_set_bytes,
-        {pod.reported.pod_ref.uid: _of_pod(pod.reported, pod.memory_stats) for pod in reading.pods},
-        dict(_of_machine(reading.node)),
+        usage.node.memory.working_set_bytes,
+        {pod.pod_ref.uid: _of_pod(pod) for pod in usage.pods},
+        dict(_of_machine(usage.node)),
     )
 
 
-def _of_pod(pod: ReportedPod, memory: MemoryStats) -> PodUsage:
+def _of_pod(pod: PodStats) -> PodUsage:
     return PodUsage(
         {
-            MEMORY: memory.working_set_bytes,
+            MEMORY: pod.memory.working_set_bytes,
             DISK: pod.ephemeral_storage.used_bytes if pod.ephemeral_storage else None,
             PIDS: pod.process_stats.process_count if pod.process_stats else None,
         },

@@ -16,7 +16,8 @@ async def found(node: UsageNode, *, limits: dict[str, Any] | None = None) -> dic
     pod["spec"]["containers"][0]["resources"] = limits or {}
     pod["status"]["containerStatuses"][0] |= {"image": "nginx:1.27", "containerID": "synthetic://abc"}
     series = PodSeries(parse_pod(json.dumps(pod).encode()))
-    text = cadvisor_metrics(*await node.source.read(), {series.uid: series}, now=NOW).decode()
+    reading, reported = await node.source.read_reported()
+    text = cadvisor_metrics(*reading, reported, {series.uid: series}, now=NOW).decode()
     return {
         sample.name + " " + sample.labels.get("container", ""): {"value": sample.value, **sample.labels}
         for family in text_string_to_metric_families(text)
@@ -44,7 +45,8 @@ async def test_the_pod_and_the_node_have_no_image(node: UsageNode) -> None:
     metrics = await found(node)
     assert metrics["container_cpu_usage_seconds_total "]["image"] == ""
     assert metrics["container_cpu_usage_seconds_total "]["value"] == 1.5
-    text = cadvisor_metrics(*await node.source.read(), {}, now=NOW)
+    reading, reported = await node.source.read_reported()
+    text = cadvisor_metrics(*reading, reported, {}, now=NOW)
     assert any(key[:3] == ("container_memory_working_set_bytes", "", "/") for key in samples(text))
 
 

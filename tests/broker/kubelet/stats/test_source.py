@@ -178,6 +178,59 @@ async def test_totals_of_a_running_container_never_fall(reports: list[float]) ->
         assert list(column) == sorted(column)
 
 
+STARTS = ("2026-11-22T08:46:40Z", "2026-11-22T08:59:59Z")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from(("nginx", "proxy", "log")), st.floats(0, 1e6), max_size=3),
+            st.sampled_from(STARTS),
+        ),
+        min_size=2,
+    )
+)
+async def test_the_total_of_a_pod_never_falls(reports: list[tuple[dict[str, float], str]]) -> None:
+    """Whichever of its containers end, start, restart or change places while one of them runs."""
+    node = UsageNode()
+    node.pods["web"] = pod("web", statuses={"nginx": RUNNING})
+    last_of_pod = last_of_node = 0
+    for seconds, started in reports:
+        node.report("web", seconds, started=started)
+        whole = await summary(node)
+        assert len(whole["pods"]) == bool(seconds)  # without a container it is not there, and begins again
+        of_pod = whole["pods"][0]["cpu"]["usageCoreNanoSeconds"] if seconds else 0
+        of_node = whole["node"]["cpu"]["usageCoreNanoSeconds"]
+        assert of_pod >= last_of_pod or not seconds
+        assert of_node >= last_of_node
+        last_of_pod, last_of_node = of_pod, of_node
+
+
+async def test_a_container_is_found_by_its_name(node: UsageNode) -> None:
+    node.put("web", {"nginx": 50, "proxy": 5})
+    await node.source.summary()
+    node.report("web", {"proxy": 4, "nginx": 60})  # in another order, and one has fallen
+    (entry,) = (await summary(node))["pods"]
+    totals = {part["name"]: part["cpu"]["usageCoreNanoSeconds"] for part in entry["containers"]}
+    assert totals == {"proxy": 5 * 10**9, "nginx": 60 * 10**9}
+    assert entry["cpu"]["usageCoreNanoSeconds"] == 65 * 10**9
+
+
+async def test_a_read_for_one_node_counts_for_the_others(node: UsageNode) -> None:
+    provider, other = ProviderUsage(node.provider, clock=lambda: node.now), UsageNode()
+    first, second = (UsageSource(provider, pods, node_name="n", clock=lambda: node.now) for pods in (node, other))
+    node.put("web", {"nginx": 50})
+    other.pods["db"] = pod("db", statuses={"pg": RUNNING})
+    node.report("db", {"pg": 7})
+    used = []
+    for seconds in (50, 60, 75):
+        node.report("web", {"nginx": seconds})
+        await (first if seconds != 60 else second).read()
+        used.append(first.node_alone().cpu.usage_core_nano_seconds - Usage.of_this_process().cpu)
+    assert round((used[2] - used[0]) / 1e9) == 25
+    assert {pod.cpu_total for pod in (await second.read()).pods} == {7 * 10**9}
+
+
 async def test_without_usage_each_running_container_has_zero(node: UsageNode) -> None:
     node.provider.reported = None
     node.pods["web"] = pod(
