@@ -50,7 +50,12 @@ async def test_a_node_takes_two_requests(
     api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
 ) -> None:
     def requests(name: str) -> list[tuple[str, str]]:
-        return sorted((r.method, r.path.rsplit("/", 1)[1]) for r in api.requests if name in f"{r.path} {r.body}")
+        found = []
+        for request in api.requests:
+            metadata = (request.body or {}).get("metadata") or {}
+            if name in (*request.path.split("/"), metadata.get("name")):
+                found.append((request.method, request.path.rsplit("/", 1)[1]))
+        return sorted(found)
 
     path = tmp_path / "fleet.yaml"
     path.write_text("adopt: {theirs: 'yes'}\npools: [{name: a, count: 1}]")
