@@ -92,7 +92,7 @@ def parse_reference(body: bytes) -> PodReference:
     except msgspec.ValidationError as exc:
         _load(body)
         raise validation_error(exc) from exc
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _load(body)
         raise InvalidRequest("the body is not valid JSON, or is nested too deeply") from None
     check_metadata(pod.metadata, kind=pod.kind)
@@ -102,7 +102,7 @@ def parse_reference(body: bytes) -> PodReference:
 def with_node(pod: PodReference, spec: msgspec.Raw) -> PodReference:
     """Return the reference with the node of a spec, any JSON; without one if it names none."""
     name = None
-    with suppress(msgspec.ValidationError):
+    with suppress(msgspec.ValidationError, UnicodeDecodeError):
         name = _SPEC_DECODER.decode(spec).node_name
     is_name = isinstance(name, str) and 0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable()
     return msgspec.structs.replace(pod, node_name=name if is_name else None)

@@ -95,7 +95,7 @@ class PodVolumes(msgspec.Struct, frozen=True):
             decoded = _DECODER.decode(body)
         except msgspec.ValidationError as exc:
             raise validation_error(exc) from exc
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             parse_reference(body)
             raise InvalidRequest("the body is not valid JSON, or is nested too deeply") from None
         check_metadata(decoded.metadata, kind=decoded.kind)

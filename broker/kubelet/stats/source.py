@@ -260,7 +260,7 @@ def _checked(path: str) -> Iterator[None]:
     """Raise ProviderUnavailable for a value of the provider that is none."""
     try:
         yield
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProviderUnavailable(f"the provider's answer to {path} does not follow the contract: {exc}") from exc
     except ValueError as exc:
         raise ProviderUnavailable(f"the provider's answer to {path} has an invalid time: {exc}") from exc

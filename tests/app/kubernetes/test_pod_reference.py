@@ -39,12 +39,18 @@ def test_a_reference_needs_only_namespace_and_name(body: Any, uid: str | None) -
         pytest.param(b'{"metadata":{"name":"a\\u0000","namespace":"b"}}', "metadata.name", id="NUL"),
         pytest.param(b'{"metadata":{"name":"a","namespace":"b","uid":5}}', "metadata.uid", id="uid"),
         pytest.param(b'{"kind":"Job","metadata":{"name":"a","namespace":"b"}}', "kind", id="kind"),
+        pytest.param(b'{"metadata":{"name":"\xff","namespace":"b"}}', None, id="no UTF-8"),
     ],
 )
 def test_an_invalid_reference_is_refused_by_field(body: bytes, field: str | None) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         parse_reference(body)
     assert refusal.value.field == field
+
+
+def test_a_node_that_is_no_text_is_none() -> None:
+    body = b'{"metadata":{"name":"a","namespace":"b"},"spec":{"nodeName":"\xff"}}'
+    assert parse_reference(body) == PodReference(namespace="b", name="a")
 
 
 @unhurried

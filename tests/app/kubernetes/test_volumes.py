@@ -72,7 +72,9 @@ def test_a_pod_without_a_uid_is_refused() -> None:
         parse(metadata={"namespace": "default", "name": "web"})
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"metadata": {}}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"metadata": {}}', b"\xff", b'{"metadata": {"name": "\xff"}}']
+)
 def test_a_body_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         PodVolumes.parse(body)

@@ -215,9 +215,10 @@ def test_a_strange_name_is_just_an_unknown_pod(client: FlaskClient, path: str) -
 
 def test_an_unusable_database_is_503(make_app: MakeApp, database: Database) -> None:
     pod = put_on(make_app().test_client(), a_pod())
+    before = tables(database)
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'another'"))
-    before, client = tables(database), make_app().test_client()
+    client = make_app().test_client()
 
     for method, path in [*WRITES, ("GET", "/getPod"), ("GET", "/getPods"), ("GET", "/readyz")]:
         body = {**pod, "extra": 1} if method != "GET" else None
