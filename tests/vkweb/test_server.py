@@ -76,26 +76,29 @@ def test_one_worker_is_the_only_process(
         assert eventually(lambda: len(children_of(process.pid)) == workers)
 
 
-def test_the_only_process_stops_while_a_request_is_held(provide: Provide) -> None:
+@contextmanager
+def held_request(provide: Provide) -> Iterator[tuple[Program, HTTPConnection]]:
+    """Yield a process that holds a long poll, and the connection of its client."""
     port = free_port()
     with provide(WORKERS="1", PORT=str(port)) as (process, client):
         revision = client.get("/podStatuses", since=0).json()["revision"]
         with closing(HTTPConnection("127.0.0.1", port, timeout=40)) as waiting:
             waiting.request("GET", f"/podStatuses?since={revision}&wait=60")
             assert client.get("/healthz").code == 200
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            yield process, waiting
+
+
+def test_the_only_process_stops_while_a_request_is_held(provide: Provide) -> None:
+    with held_request(provide) as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
 
 
 def test_the_only_process_answers_long_polls_when_it_stops(provide: Provide) -> None:
-    port = free_port()
-    with provide(WORKERS="1", PORT=str(port)) as (process, client):
-        revision = client.get("/podStatuses", since=0).json()["revision"]
-        with closing(HTTPConnection("127.0.0.1", port, timeout=40)) as waiting:
-            waiting.request("GET", f"/podStatuses?since={revision}&wait=60")
-            assert client.get("/healthz").code == 200
-            process.send_signal(signal.SIGTERM)
-            assert waiting.getresponse().status == 200
+    with held_request(provide) as (process, waiting):
+        process.send_signal(signal.SIGTERM)
+        assert waiting.getresponse().status == 200
+        waiting.close()
         assert process.wait(30) == 0
 
 
