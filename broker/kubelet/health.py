@@ -64,13 +64,13 @@ class HealthChecks:
             family(
                 "kubernetes_healthcheck",
                 "gauge",
-                "This metric records the result of a single healthcheck.",
+                "Whether a health check passes now: 1 or 0",
                 [f"{{{labels(name=name, type=type_)}}} {int(ok)}" for (name, type_), ok in checks.items()],
             ),
             family(
                 "kubernetes_healthchecks_total",
                 "counter",
-                "This metric records the results of all healthcheck.",
+                "Results of health checks so far",
                 [
                     f"{{{labels(name=name, status=status, type=type_)}}} {number}"
                     for (name, status, type_), number in self._counts.items()

@@ -55,7 +55,7 @@ class Registration:
         self._labels = spec.labels
         self._may_patch = True
         self._observed = b""  # as JSON, without the status: see broker.node.status
-        self._changes = 0  # that the watch has delivered
+        self._changes = 0  # of what is observed
 
     def update(self, spec: NodeSpec) -> None:
         """Change what the node is to be; labels and taints that it is no longer to have are removed."""
@@ -157,13 +157,13 @@ class Registration:
         return bool((metadata.get("labels") or {}).get(FLEET_LABEL) == fleet)
 
     def expect(self, node: Object) -> None:
-        """Record the Node of the watch before it is registered: it is then not read again."""
+        """Record the Node in Kubernetes before it is registered: it is then not read again."""
         self._changes += 1
         self._observed = msgspec.json.encode({**drop_managed_fields(node), "status": None})
         self._status.observe(node.get("status") or {})
 
     def observe(self, node: Object) -> None:
-        """Record the Node of the watch."""
+        """Record the Node in Kubernetes."""
         self.expect(node)
         self._node.observe(node)
 
@@ -173,7 +173,7 @@ class Registration:
         self._node.uid, self._observed = "", b""
 
     def _record_answer(self, node: Object, changes: int) -> None:
-        """Record the Node of an answer, unless the watch has delivered a change since: that may be newer.
+        """Record the Node of an answer, unless the watch has changed what is observed since: that may be newer.
 
         Args:
             node: the Node.

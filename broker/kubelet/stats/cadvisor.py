@@ -125,13 +125,13 @@ def cadvisor_metrics(
         family(
             "container_last_seen",
             "gauge",
-            "Last time a container was seen by the exporter",
+            "Time of this answer, in seconds since the Unix epoch",
             [f"{where}{seen // 1000} {seen}" for where, *_ in groups],
         ),
         family(
             "container_scrape_error",
             "gauge",
-            "1 if there was an error while getting container metrics, 0 otherwise",
+            "1 if the usage could not be read, 0 otherwise",
             [f" {int(failed)}"],
         ),
     ]
@@ -144,12 +144,10 @@ def machine_metrics(capacity: Mapping[str, str]) -> bytes:
     parts = []
     if "cpu" in capacity:
         cores = f"{where} {_amount(capacity['cpu'])}"
-        parts.append(family("machine_cpu_cores", "gauge", "Number of logical CPU cores.", [cores]))
+        parts.append(family("machine_cpu_cores", "gauge", "CPU cores of the node", [cores]))
     if "memory" in capacity:
         memory = f"{where} {_amount(capacity['memory'])}"
-        parts.append(
-            family("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.", [memory])
-        )
+        parts.append(family("machine_memory_bytes", "gauge", "Memory of the node, in bytes", [memory]))
     return "".join(parts).encode()
 
 
@@ -160,15 +158,15 @@ def _labels(id_: str, of_pod: str, *, container: str = "", image: str = "", name
 def _usage(groups: Iterable[_Group]) -> Iterator[str]:
     for name, kind, description, samples in (
         (
-            "cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.",
+            "cpu_usage_seconds_total", "counter", "CPU time so far, in core-seconds",
             [f'{{cpu="total",{where[1:]}{group.cpu}' for where, group, _, _ in groups],
         ),
         (
-            "memory_working_set_bytes", "gauge", "Current working set in bytes.",
+            "memory_working_set_bytes", "gauge", "Working set, in bytes",
             [where + group.memory for where, group, _, _ in groups],
         ),
         (
-            "memory_rss", "gauge", "Size of RSS in bytes.",
+            "memory_rss", "gauge", "Resident memory, in bytes",
             [
                 f"{where}{memory.rss_bytes} {milliseconds(memory.time)}"
                 for where, _, _, memory in groups
@@ -176,7 +174,7 @@ def _usage(groups: Iterable[_Group]) -> Iterator[str]:
             ],
         ),
         (
-            "memory_usage_bytes", "gauge", "Current memory usage in bytes, whenever it was accessed.",
+            "memory_usage_bytes", "gauge", "Memory in use, in bytes, with that which is not needed now",
             [
                 f"{where}{memory.usage_bytes} {milliseconds(memory.time)}"
                 for where, _, _, memory in groups
@@ -184,7 +182,7 @@ def _usage(groups: Iterable[_Group]) -> Iterator[str]:
             ],
         ),
         (
-            "start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds.",
+            "start_time_seconds", "gauge", "Start of the container, in seconds since the Unix epoch",
             [where + start for where, _, start, _ in groups],
         ),
     ):  # fmt: skip
@@ -200,18 +198,22 @@ def _cache(pods: Iterable[_Pod]) -> str:
             if memory.usage_bytes is not None and memory.rss_bytes is not None:
                 cache = max(memory.usage_bytes - memory.rss_bytes, 0)
                 samples.append(f"{series.container(container.name).labels}{cache} {milliseconds(memory.time)}")
-    return family("container_memory_cache", "gauge", "Number of bytes of page cache memory.", samples)
+    return family("container_memory_cache", "gauge", "Page cache, in bytes", samples)
 
 
 def _limits(containers: Collection[_Container]) -> Iterator[str]:
     limited = [(where, quota) for where, _, quota, _ in containers if quota is not None]
     for name, description, samples in (
-        ("cpu_shares", "CPU share of the container.", [f"{c.labels}{c.shares}" for c in containers]),
-        ("cpu_period", "CPU period of the container.", [f"{where}{_CPU_PERIOD}" for where, _ in limited]),
-        ("cpu_quota", "CPU quota of the container.", [f"{where}{quota}" for where, quota in limited]),
+        ("cpu_shares", "CPU shares, by the request", [f"{c.labels}{c.shares}" for c in containers]),
+        (
+            "cpu_period",
+            "Period of the CPU quota, in microseconds",
+            [f"{where}{_CPU_PERIOD}" for where, _ in limited],
+        ),
+        ("cpu_quota", "CPU time in each period, in microseconds", [f"{where}{quota}" for where, quota in limited]),
         (
             "memory_limit_bytes",
-            "Memory limit for the container.",
+            "Memory limit of the container, in bytes",
             [f"{c.labels}{c.memory}" for c in containers],
         ),
     ):
@@ -232,12 +234,8 @@ def _network(pods: Iterable[_Pod]) -> Iterator[str]:
                 received.append(f"{where}{interface.rx_bytes} {at}")
             if interface.tx_bytes is not None:
                 sent.append(f"{where}{interface.tx_bytes} {at}")
-    yield family(
-        "container_network_receive_bytes_total", "counter", "Cumulative count of bytes received", received
-    )
-    yield family(
-        "container_network_transmit_bytes_total", "counter", "Cumulative count of bytes transmitted", sent
-    )
+    yield family("container_network_receive_bytes_total", "counter", "Bytes received so far", received)
+    yield family("container_network_transmit_bytes_total", "counter", "Bytes sent so far", sent)
 
 
 def _amount(quantity: str | int) -> int | float:

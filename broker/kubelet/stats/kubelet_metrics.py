@@ -28,7 +28,7 @@ def kubelet_metrics(node: NodeInfo, pods: Iterable[Pod]) -> bytes:
         family(
             "kubelet_node_name",
             "gauge",
-            "The node's name. The count is always 1.",
+            "Name of the node, as a label",
             [f"{{{labels(node=node.name)}}} 1"],
         ),
         family("kubelet_running_pods", "gauge", "Number of pods that are running", [f" {running}"]),
@@ -41,7 +41,7 @@ def kubelet_metrics(node: NodeInfo, pods: Iterable[Pod]) -> bytes:
         family(
             "kubelet_evictions",
             "counter",
-            "Cumulative number of pod evictions by eviction signal",
+            "Pods evicted by the node so far, by eviction signal",
             [f"{{{labels(eviction_signal=signal)}}} {number}" for signal, number in node.evictions.items()],
         ),
     ]

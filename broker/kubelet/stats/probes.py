@@ -59,7 +59,7 @@ class ProbeCounter:
                         count.add(probe, "successful" if succeeds else "failed", now)
                     samples += _samples(pod, container.name, kind, count)
         self._counts = counts
-        text = "Cumulative number of a liveness, readiness or startup probe for a container by result."
+        text = "Probes of a container so far, by kind and result"
         return family("prober_probe_total", "counter", text, samples).encode()
 
 
