@@ -142,9 +142,9 @@ MakeApp = Callable[..., Flask]
 
 @pytest.fixture
 def make_app(database_url: str, clock: Clock) -> Iterator[MakeApp]:
-    """Yield a function that creates an application on the test's database and clock."""
+    """Yield a function that creates an application with settings, by default on the test's database and clock."""
     with ExitStack() as stack:
-        yield lambda **settings: _create_app(stack, database_url, clock, settings)
+        yield lambda *, clock=clock, **settings: _create_app(stack, database_url, clock, settings)
 
 
 @pytest.fixture
@@ -188,7 +188,9 @@ def shared_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield share
 
 
-def _create_app(stack: ExitStack, url: str, clock: Clock, settings: Mapping[str, object]) -> Flask:
+def _create_app(
+    stack: ExitStack, url: str, clock: Callable[[], datetime], settings: Mapping[str, object]
+) -> Flask:
     app = create_app(Settings.model_validate({"database_url": url, **settings}), clock=clock)
     app.jinja_env.bytecode_cache = _templates
     stack.callback(app.extensions["services"].database.dispose)

@@ -1,6 +1,7 @@
 """Helpers of tests of simulated pods: a time, pods, and functions that compute their transitions."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,14 @@ def json_values() -> st.SearchStrategy[Any]:
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=8,
     )
+
+
+NESTS: dict[str, Callable[[int], str]] = {
+    "lists": lambda depth: "[" * depth + "]" * depth,
+    "objects": lambda depth: '{"a":' * depth + "1" + "}" * depth,
+    "unfinished": lambda depth: "[" * depth,
+}
+"""JSON of a depth, by its kind."""
 
 
 def full_pod() -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The commands, on the recorded history."""
 
 from collections.abc import Callable
+from typing import Any
 
+import orjson
 import pytest
 from click.testing import Result
 from flask import Flask
@@ -30,3 +32,12 @@ def run(recorded: Flask) -> Run:
         return result
 
     return invoke
+
+
+def table(text: str) -> list[list[str]]:
+    """Split a table into its cells; columns are at least two spaces apart."""
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in text.splitlines()]

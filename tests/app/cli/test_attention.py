@@ -3,8 +3,7 @@
 from flask import Flask
 
 from tests.app.audit.recorded import at
-from tests.app.cli.conftest import Run
-from tests.app.cli.test_pods import objects, table
+from tests.app.cli.conftest import Run, objects, table
 
 WHILE_CRASHING = ("--at", at(30).isoformat())
 

@@ -17,8 +17,7 @@ from app.audit.reports import REPORTS
 from app.db.engine import Database
 from app.db.models import AuditEvent
 from tests.app.audit.recorded import at
-from tests.app.cli.conftest import Run
-from tests.app.cli.test_pods import objects, table
+from tests.app.cli.conftest import Run, objects, table
 from tests.app.web.conftest import put_on, rows
 from tests.conftest import MakeApp
 from tests.pods import a_pod

@@ -3,8 +3,7 @@
 import pytest
 
 from tests.app.audit.recorded import at
-from tests.app.cli.conftest import Run
-from tests.app.cli.test_pods import objects, table
+from tests.app.cli.conftest import Run, objects, table
 
 ALL = ["tool-0", "slow-0", "web-0-b", "worker-0"]
 

@@ -1,24 +1,12 @@
 """`flask pods` and `flask node`: text and JSON."""
 
-from typing import Any
-
-import orjson
 import pytest
 from flask import Flask
 
 from tests.app.audit.recorded import RUNTIME, SECRET, at
-from tests.app.cli.conftest import Run
+from tests.app.cli.conftest import Run, objects, table
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_pod
-
-
-def table(text: str) -> list[list[str]]:
-    """Split a table into its cells; columns are at least two spaces apart."""
-    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
-
-
-def objects(text: str) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in text.splitlines()]
 
 
 def test_the_pods_that_are_there_are_listed(run: Run) -> None:

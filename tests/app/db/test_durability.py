@@ -16,12 +16,13 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, make_url, select, text
+from sqlalchemy import make_url, select
 
 from app.db.engine import Database
 from app.db.migrate import upgrade
-from app.db.models import AuditEvent, Fleet, Pod, PodStatus
+from app.db.models import Pod
 from app.db.revision import head
+from tests.app.db.consistency import assert_nothing_is_half_written
 from tests.conftest import Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, find_binaries, free_port
@@ -156,44 +157,6 @@ def assert_every_promise_is_kept(writers: list[Writer], found: dict[str, Outcome
     assert broken == {}
     unasked = found.keys() - {name for writer in writers for name in {**writer.promised, **writer.open}}
     assert unasked == set()
-
-
-@contextmanager
-def one_moment(database: Database) -> Iterator[Connection]:
-    """Yield a connection on which all statements see one snapshot."""
-    with database.engine.connect() as connection:
-        if not database.is_sqlite:
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
-
-
-def assert_nothing_is_half_written(database: Database) -> None:
-    """Compare the tables with each other: every change is stored completely or not at all."""
-    with one_moment(database) as connection:
-        if database.is_sqlite:
-            assert connection.execute(text("PRAGMA integrity_check")).all() == [("ok",)]
-            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
-        fleets = {fleet.name: fleet.revision for fleet in connection.execute(select(Fleet.name, Fleet.revision))}
-        done = select(AuditEvent.revision).where(AuditEvent.code == 200).order_by(AuditEvent.revision)
-        for name, revision in fleets.items():
-            revisions = connection.scalars(done.where(AuditEvent.fleet == name)).all()
-            assert revisions == list(range(1, revision + 1))
-        without_status = select(Pod.name).where(~Pod.statuses.any(PodStatus.effective_at <= Pod.updated_at))
-        assert connection.scalars(without_status).all() == []
-        after_the_end = select(Pod.name).where(Pod.statuses.any(PodStatus.effective_at > Pod.deleted_at))
-        assert connection.scalars(after_the_end).all() == []
-        known = select(Pod.id).where(Pod.fleet == AuditEvent.fleet, Pod.uid == AuditEvent.uid)
-        orphans = select(AuditEvent.id).where(AuditEvent.code == 200, ~known.exists())
-        assert connection.scalars(orphans).all() == []
-        recorded = select(AuditEvent.id).where(AuditEvent.fleet == Pod.fleet, AuditEvent.revision == Pod.revision)
-        assert connection.scalars(select(Pod.name).where(~recorded.exists())).all() == []
-        nodes = connection.execute(select(Pod.fleet, Pod.node_name, Pod.pod)).all()
-        assert all(node == json.loads(pod)["spec"].get("nodeName", fleet) for fleet, node, pod in nodes)
-        elsewhere = known.where(Pod.node_name != AuditEvent.node())
-        assert connection.scalars(select(AuditEvent.id).where(elsewhere.exists())).all() == []
-        live = select(Pod.fleet, Pod.pod_ip).where(Pod.deleted_at.is_(None), Pod.pod_ip.is_not(None))
-        addresses = connection.execute(live).all()
-        assert len(set(addresses)) == len(addresses)
 
 
 def test_acknowledged_writes_survive_sigkill_of_all_processes(serve: Serve, database: Database) -> None:

@@ -6,10 +6,9 @@ import resource
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +18,15 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, event, make_url, text
 from werkzeug.test import TestResponse
 
-from app import create_app
-from app.core.clock import utc_now
-from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Base
-from tests.app.db.test_durability import assert_nothing_is_half_written
+from tests.app.db.consistency import assert_nothing_is_half_written
+from tests.app.db.damage import DAMAGES, NEWER_FORMAT, WAL_FORMAT, Damage, set_write_version
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
 from tests.waiting import write_under_way
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-
-
-@contextmanager
-def application(database_url: str, clock: Callable[[], datetime] = utc_now) -> Iterator[Flask]:
-    """Yield a second application; its connections are closed at the end of the block."""
-    app = create_app(Settings.model_validate({"database_url": database_url}), clock=clock)
-    try:
-        yield app
-    finally:
-        forget_connections(app)
 
 
 def forget_connections(app: Flask) -> None:
@@ -128,48 +115,43 @@ def public_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
-def test_a_read_only_file_is_503_until_writable(sqlite_template: Path, public_directory: Path) -> None:
+@ON_SQLITE
+def test_a_read_only_file_is_503_until_writable(
+    sqlite_template: Path, public_directory: Path, make_app: MakeApp
+) -> None:
     file = public_directory / "provider.db"
     shutil.copy(sqlite_template, file)
-    with application(f"sqlite:///{file}") as app:
-        client = app.test_client()
-        assert client.post("/createPod", json=a_pod()).status_code == 200
-        assert client.get("/getPods").status_code == 200  # a connection that is open remains
-        with rights(public_directory, 0o555):
-            assert message(client.post("/createPod", json=a_pod("web-1")))
-            assert client.get("/getPods").status_code == 200
-            forget_connections(app)
-            assert message(client.post("/createPod", json=a_pod("web-1")))
-            assert client.get("/getPods").status_code in {200, 503}
-            assert client.get("/capacity").status_code == 200
-        # A read-only connection stays read-only; the first failed write closes it.
-        again = [client.post("/createPod", json=a_pod("web-1", uid="web-1")).status_code for _ in range(2)]
-        assert again[-1] == 200
+    app = make_app(database_url=f"sqlite:///{file}")
+    client = app.test_client()
+    assert client.post("/createPod", json=a_pod()).status_code == 200
+    assert client.get("/getPods").status_code == 200  # a connection that is open remains
+    with rights(public_directory, 0o555):
+        assert message(client.post("/createPod", json=a_pod("web-1")))
+        assert client.get("/getPods").status_code == 200
+        forget_connections(app)
+        assert message(client.post("/createPod", json=a_pod("web-1")))
+        assert client.get("/getPods").status_code in {200, 503}
+        assert client.get("/capacity").status_code == 200
+    # A read-only connection stays read-only; the first failed write closes it.
+    again = [client.post("/createPod", json=a_pod("web-1", uid="web-1")).status_code for _ in range(2)]
+    assert again[-1] == 200
 
 
-def test_an_inaccessible_directory_is_503(sqlite_template: Path, public_directory: Path) -> None:
+@ON_SQLITE
+def test_an_inaccessible_directory_is_503(
+    sqlite_template: Path, public_directory: Path, make_app: MakeApp
+) -> None:
     directory = public_directory / "data"
     directory.mkdir()
     shutil.copy(sqlite_template, directory / "provider.db")
-    with application(f"sqlite:///{directory}/provider.db") as app:
-        client = app.test_client()
-        assert client.get("/getPods").status_code == 200
-        forget_connections(app)
-        with rights(directory, 0):
-            for answer in (client.get("/getPods"), client.get("/readyz"), client.post("/createPod", json=a_pod())):
-                assert message(answer)
-        assert client.get("/getPods").status_code == 200
-
-
-WAL_FORMAT = 2
-NEWER_FORMAT = 3
-
-
-def set_write_version(file: Path, version: int) -> None:
-    """Set the write version in the file header. SQLite opens a newer version read-only."""
-    with file.open("r+b") as stream:
-        stream.seek(18)
-        stream.write(bytes([version]))
+    app = make_app(database_url=f"sqlite:///{directory}/provider.db")
+    client = app.test_client()
+    assert client.get("/getPods").status_code == 200
+    forget_connections(app)
+    with rights(directory, 0):
+        for answer in (client.get("/getPods"), client.get("/readyz"), client.post("/createPod", json=a_pod())):
+            assert message(answer)
+    assert client.get("/getPods").status_code == 200
 
 
 @ON_SQLITE
@@ -288,31 +270,6 @@ def no_file_longer_than(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-Damage = Callable[[Path], None]
-
-
-def overwrite(file: Path) -> None:
-    file.write_bytes(b"Dear diary, " * 10_000)
-
-
-def truncate(file: Path) -> None:
-    os.truncate(file, file.stat().st_size // 2)
-
-
-def scramble(file: Path) -> None:
-    """Overwrite everything after the first page, which identifies the file."""
-    content = file.read_bytes()
-    file.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
-
-
-DAMAGES: dict[Damage, str] = {
-    overwrite: "the database file is not an SQLite database",
-    truncate: "the database file is damaged",
-    scramble: "the database file is damaged",
-}
-"""Damages of a file, with the expected message."""
 
 
 @ON_SQLITE

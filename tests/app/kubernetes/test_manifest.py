@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from app.core.errors import InvalidRequest
 from app.kubernetes.manifest import Manifest
 from tests.app.simulation import (
     LEAST,
+    NESTS,
     REMOVED,
     SECRET,
     full_pod,
@@ -293,13 +293,6 @@ secrets = st.sampled_from([SECRET, [SECRET], {"name": SECRET}, [{"name": SECRET,
 @example("spec.containers.0.resources.requests.cpu", 2**64)
 def test_no_error_quotes_a_value_of_the_pod(path: str, value: Any) -> None:
     assert SECRET not in refusal_of(json.dumps(with_field(path, value)).encode())
-
-
-NESTS: dict[str, Callable[[int], str]] = {
-    "lists": lambda depth: "[" * depth + "]" * depth,
-    "objects": lambda depth: '{"a":' * depth + "1" + "}" * depth,
-    "unfinished": lambda depth: "[" * depth,
-}
 
 
 @pytest.mark.parametrize("depth", [100, 253, 300, 1000, 1020, 1100, 100_000])

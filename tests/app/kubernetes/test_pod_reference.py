@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from app.core.errors import InvalidRequest
 from app.kubernetes.manifest import parse_reference
 from app.kubernetes.pod import PodReference
-from tests.app.kubernetes.test_manifest import NESTS
-from tests.app.simulation import json_values, unhurried
+from tests.app.simulation import NESTS, json_values, unhurried
 
 
 @pytest.mark.parametrize(

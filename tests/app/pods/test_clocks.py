@@ -9,8 +9,7 @@ from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339
 from app.db.engine import Database
-from tests.app.db.test_durability import assert_nothing_is_half_written
-from tests.app.db.test_faults import application
+from tests.app.db.consistency import assert_nothing_is_half_written
 from tests.app.pods.deletions import services
 from tests.conftest import Clock, MakeApp
 from tests.pods import a_container, a_pod
@@ -67,22 +66,21 @@ def status(client: FlaskClient, name: str) -> dict[str, Any]:
     return found
 
 
-def test_a_fast_writer_clock_hides_no_pods(client: FlaskClient, database_url: str, clock: Clock) -> None:
+def test_a_fast_writer_clock_hides_no_pods(client: FlaskClient, make_app: MakeApp, clock: Clock) -> None:
     def ahead() -> datetime:
         return clock() + timedelta(minutes=5)
 
-    with application(database_url, ahead) as other:
-        writer = other.test_client()
-        assert writer.post("/createPod", json=a_pod(uid="first")).status_code == 200
-        assert status(client, "web-0")["phase"] == "Running"
-        assert client.get("/getPod?namespace=default&name=web-0").get_json()["status"]["phase"] == "Running"
-        assert len(client.get("/getPods").get_json()) == 1
-        changes = a_pod(uid="first", containers=[a_container(image="nginx:1.28")])
-        assert client.put("/updatePod", json=changes).status_code == 200
-        assert status(client, "web-0") == status(writer, "web-0")
-        assert writer.delete("/deletePod", json=a_pod(uid="first")).status_code == 200
-        assert client.post("/createPod", json=a_pod(uid="first")).status_code == 200
-        assert status(client, "web-0") == status(writer, "web-0")
+    writer = make_app(clock=ahead).test_client()
+    assert writer.post("/createPod", json=a_pod(uid="first")).status_code == 200
+    assert status(client, "web-0")["phase"] == "Running"
+    assert client.get("/getPod?namespace=default&name=web-0").get_json()["status"]["phase"] == "Running"
+    assert len(client.get("/getPods").get_json()) == 1
+    changes = a_pod(uid="first", containers=[a_container(image="nginx:1.28")])
+    assert client.put("/updatePod", json=changes).status_code == 200
+    assert status(client, "web-0") == status(writer, "web-0")
+    assert writer.delete("/deletePod", json=a_pod(uid="first")).status_code == 200
+    assert client.post("/createPod", json=a_pod(uid="first")).status_code == 200
+    assert status(client, "web-0") == status(writer, "web-0")
 
 
 HOURS = pytest.mark.parametrize("hours", [2, -2], ids=["two_hours_ahead", "two_hours_behind"])

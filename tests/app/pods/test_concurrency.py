@@ -20,7 +20,7 @@ from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Fleet, Pod
 from app.db.revision import head
-from tests.app.db.test_durability import assert_nothing_is_half_written
+from tests.app.db.consistency import assert_nothing_is_half_written
 from tests.conftest import MakeApp
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, free_port

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, make_url, text
 
 from app.db.revision import head
-from tests.app.db.test_faults import NEWER_FORMAT, overwrite, set_write_version, truncate
+from tests.app.db.damage import NEWER_FORMAT, overwrite, set_write_version, truncate
 from tests.conftest import MakeApp, Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port

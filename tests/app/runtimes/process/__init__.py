@@ -79,6 +79,12 @@ class Driven:
         assert found
         return found
 
+    def ended(self, name: str = "web") -> tuple[int, str | None]:
+        """Return the exit code and the reason of a container that has ended."""
+        terminated = self.container(name).state.terminated
+        assert terminated
+        return terminated.exit_code, terminated.reason
+
     def sync(self) -> None:
         self.runtime.sync(self.pod)
 

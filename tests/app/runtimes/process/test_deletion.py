@@ -15,19 +15,13 @@ from tests.waiting import eventually
 FOR_EVER = "while :; do sleep 0.01; done"
 
 
-def exit_code(pod: Driven, name: str = "web") -> int:
-    terminated = pod.container(name).state.terminated
-    assert terminated
-    return terminated.exit_code
-
-
 def test_a_graceful_exit_keeps_its_exit_code(run: Run) -> None:
     pod = run(shell(f"trap 'echo bye; exit 7' TERM; echo ready; {FOR_EVER}"))
     pod.until_logged(b"ready")
     pod.read()
     pod.delete()
     assert pod.until_over().phase == "Failed"
-    assert exit_code(pod) == 7
+    assert pod.ended() == (7, "Error")
     assert pod.log()[-1] == b"bye"
 
 
@@ -36,7 +30,7 @@ def test_a_container_is_killed_after_its_grace_period(run: Run) -> None:
     pod.until_logged(b"ready")
     pod.delete(grace=0.1)
     pod.until_over()
-    assert exit_code(pod) == 137
+    assert pod.ended() == (137, "Error")
 
 
 def test_sigterm_comes_first_without_a_grace_period(run: Run) -> None:
@@ -44,7 +38,7 @@ def test_sigterm_comes_first_without_a_grace_period(run: Run) -> None:
     pod.until_logged(b"ready")
     pod.delete(grace=0)
     pod.until_over()
-    assert exit_code(pod) == 7
+    assert pod.ended() == (7, "Error")
 
 
 def test_a_deleted_pod_restarts_no_container(run: Run, tmp_path: Path) -> None:
@@ -126,9 +120,7 @@ def test_a_pod_deleted_before_its_start_never_runs(runtime: ProcessRuntime, tmp_
     live = pod.pod
     pod.delete()
     assert pod.until_over().phase == "Failed"
-    terminated = pod.container().state.terminated
-    assert terminated
-    assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
+    assert pod.ended() == (137, "ContainerStatusUnknown")
     runtime.sync(live)  # of the create, which is late
     eventually(lambda: not pod.directory.has_shim)
     assert not (tmp_path / "ran").exists()
@@ -139,7 +131,7 @@ def test_a_lost_deletion_is_repeated_by_advance(run: Run) -> None:
     pod.until_running()
     pod.delete(sync=False)
     pod.until_over()
-    assert exit_code(pod) == 143
+    assert pod.ended() == (143, "Error")
 
 
 def test_deleting_a_finished_pod_changes_nothing(run: Run) -> None:

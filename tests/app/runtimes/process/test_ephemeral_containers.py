@@ -24,9 +24,7 @@ def pod(run: Run) -> Driven:
 def ended(pod: Driven) -> tuple[int, str | None]:
     """Return the exit code and the reason of the ephemeral container, once it has ended."""
     pod.until(lambda _: pod.container("debug").state.terminated)
-    terminated = pod.container("debug").state.terminated
-    assert terminated
-    return terminated.exit_code, terminated.reason
+    return pod.ended("debug")
 
 
 def test_an_added_container_runs_once(pod: Driven) -> None:

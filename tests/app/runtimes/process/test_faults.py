@@ -39,9 +39,7 @@ def test_a_killed_shim_fails_a_pod_without_restarts(run: Run, tmp_path: Path) ->
     pod.until(lambda _: len(processes(pod.directory.mark)) == 2)
     kill_shim(pod)
     assert pod.until_over().phase == "Failed"
-    terminated = pod.container().state.terminated
-    assert terminated
-    assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
+    assert pod.ended() == (137, "ContainerStatusUnknown")
     assert processes(pod.directory.mark) == []  # including the one that called setsid
     assert runs(tmp_path) == 1
 
@@ -152,9 +150,7 @@ def test_a_pod_without_state_file_has_failed(run: Run, tmp_path: Path) -> None:
     kill_shim(pod)
     shutil.rmtree(pod.directory.path)
     assert pod.until_over().phase == "Failed"
-    terminated = pod.container().state.terminated
-    assert terminated
-    assert (terminated.exit_code, terminated.reason) == (137, "ContainerStatusUnknown")
+    assert pod.ended() == (137, "ContainerStatusUnknown")
     assert runs(tmp_path) == 1
 
 

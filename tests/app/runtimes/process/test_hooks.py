@@ -22,12 +22,6 @@ def waiting(pod: Driven) -> str | None:
     return state.reason if state else None
 
 
-def exit_code(pod: Driven) -> int:
-    terminated = pod.container().state.terminated
-    assert terminated
-    return terminated.exit_code
-
-
 def test_a_container_waits_until_its_hook_has_ended(run: Run, tmp_path: Path) -> None:
     post_start = hook(f"echo $GREETING > {tmp_path}/greeting; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done")
     env = [{"name": "GREETING", "value": "hello"}]
@@ -55,7 +49,7 @@ def test_a_failed_hook_restarts_the_container(run: Run, handler: dict[str, Any])
 def test_a_failed_hook_without_restart_fails_the_pod(run: Run) -> None:
     pod = run(shell("exec sleep 60", lifecycle={"postStart": hook("exit 1")}), restartPolicy="Never")
     assert pod.until_over().phase == "Failed"
-    assert exit_code(pod) == 143
+    assert pod.ended() == (143, "Error")
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -66,7 +60,7 @@ def test_a_pre_stop_hook_runs_before_sigterm(run: Run, tmp_path: Path, code: int
     pod.delete()
     pod.until_over()
     assert (tmp_path / "steps").read_text().split() == ["hook", "term"]
-    assert exit_code(pod) == 7
+    assert pod.ended() == (7, "Error")
 
 
 def test_an_endless_pre_stop_hook_ends_with_the_grace(run: Run) -> None:
@@ -76,7 +70,7 @@ def test_an_endless_pre_stop_hook_ends_with_the_grace(run: Run) -> None:
     pod.until_logged(b"ready")
     pod.delete(grace=0.2)
     pod.until_over()
-    assert exit_code(pod) == 7
+    assert pod.ended() == (7, "Error")
 
 
 def test_an_http_hook_sends_its_request(run: Run) -> None:

@@ -9,7 +9,7 @@ import pytest
 from app.kubernetes.status import PodStatus, encode_status
 from tests.app.runtimes.process import shell
 from tests.app.runtimes.process.conftest import Run
-from tests.app.runtimes.synthetic.test_status_shape import check_shape
+from tests.app.runtimes.status_shape import check_shape
 from tests.waiting import eventually
 
 
@@ -27,9 +27,7 @@ def test_a_pod_goes_from_pending_to_succeeded(run: Run, tmp_path: Path) -> None:
     assert ready(pod.status)["Ready"] == ("True", None)
     (tmp_path / "go").touch()
     assert pod.until_over().phase == "Succeeded"
-    terminated = pod.container().state.terminated
-    assert terminated
-    assert (terminated.exit_code, terminated.reason) == (0, "Completed")
+    assert pod.ended() == (0, "Completed")
     assert ready(pod.status)["Ready"] == ("False", "PodCompleted")
     assert [status.phase for _, status in pod.timeline] == ["Pending", "Pending", "Running", "Succeeded"]
     assert pod.continues_at is None
@@ -58,9 +56,7 @@ def test_every_status_has_the_reference_shape(run: Run) -> None:
 def test_exit_codes_and_signals_are_reported(run: Run, script: str, code: int) -> None:
     pod = run(shell(script), restartPolicy="Never")
     pod.until_over()
-    terminated = pod.container().state.terminated
-    assert terminated
-    assert (pod.status.phase, terminated.exit_code, terminated.reason) == ("Failed", code, "Error")
+    assert (pod.status.phase, pod.ended()) == ("Failed", (code, "Error"))
     assert ready(pod.status)["ContainersReady"] == ("False", "PodFailed")
 
 
@@ -134,10 +130,9 @@ def test_init_containers_run_in_order_before_main_containers(run: Run, tmp_path:
 def test_a_final_init_failure_fails_the_pod(run: Run, tmp_path: Path) -> None:
     pod = run(shell(f"touch {tmp_path}/ran"), initContainers=[shell("exit 4", "first")], restartPolicy="Never")
     assert pod.until_over().phase == "Failed"
-    terminated, waiting = pod.container("first").state.terminated, pod.container().state.waiting
-    assert terminated
+    waiting = pod.container().state.waiting
     assert waiting
-    assert (terminated.exit_code, waiting.reason) == (4, "PodInitializing")
+    assert (pod.ended("first"), waiting.reason) == ((4, "Error"), "PodInitializing")
     assert {ready(status)["Initialized"] for _, status in pod.timeline} == {("False", "ContainersNotInitialized")}
     assert not (tmp_path / "ran").exists()
 
@@ -203,9 +198,7 @@ def test_a_pod_fails_at_its_active_deadline(run: Run) -> None:
     pod.until_running()
     status = pod.until_over()
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
-    terminated = pod.container().state.terminated
-    assert terminated
-    assert terminated.exit_code == 143
+    assert pod.ended() == (143, "Error")
 
 
 def test_a_deadline_that_is_brought_forward_holds(run: Run) -> None:

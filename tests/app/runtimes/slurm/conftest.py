@@ -2,13 +2,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.runtimes.slurm import SlurmRuntime
+from app.runtimes.slurm.job_options import PREFIX
 from tests.app.runtimes.process import Driven, QuickRuntime, settings
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 
@@ -92,3 +93,27 @@ def run(runtime: SlurmRuntime) -> Run:
         return driven
 
     return run
+
+
+def annotated(**annotations: str) -> dict[str, str]:
+    """Return annotations of the runtime."""
+    return {f"{PREFIX}{name}": value for name, value in annotations.items()}
+
+
+def ready(runtime: SlurmRuntime) -> dict[str, str]:
+    """Return the condition `Ready` of the node."""
+    now = datetime.now(UTC)
+    return next(c for c in runtime.conditions(now=now, since=now) if c["type"] == "Ready")
+
+
+def output(fd: int | None) -> bytes:
+    """Read a descriptor to its end."""
+    assert fd is not None
+    found = b""
+    try:
+        while data := os.read(fd, 65536):
+            found += data
+    except OSError:  # the end of a terminal
+        pass
+    os.close(fd)
+    return found

@@ -15,7 +15,6 @@ from app.runtimes.slurm.job_queue import Job, JobKey
 from tests.app.runtimes.process import Driven, shell, the_shim
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import Run
-from tests.app.runtimes.slurm.test_runtime import terminated
 from tests.waiting import eventually
 
 KEY = JobKey("uid", 5, 1001)
@@ -169,13 +168,13 @@ def its_line(cluster: SlurmCluster, state: str, code: str) -> str:
 def test_the_accounting_tells_why_a_pod_ended(lost: Driven, cluster: SlurmCluster, fake: Fake) -> None:
     fake("sacct", prints=its_line(cluster, "TIMEOUT", "0:0"))
     assert lost.until_over().reason == "DeadlineExceeded"
-    assert terminated(lost) == (137, "Error")
+    assert lost.ended() == (137, "Error")
 
 
 def test_the_accounting_tells_the_exit_code(lost: Driven, cluster: SlurmCluster, fake: Fake) -> None:
     fake("sacct", prints=its_line(cluster, "FAILED", "0:6"))
     assert lost.until_over().phase == "Failed"
-    assert terminated(lost) == (134, "Error")
+    assert lost.ended() == (134, "Error")
 
 
 def test_the_accounting_tells_why_slurm_ended_a_pod(run: Run, cluster: SlurmCluster, fake: Fake) -> None:
@@ -184,7 +183,7 @@ def test_the_accounting_tells_why_slurm_ended_a_pod(run: Run, cluster: SlurmClus
     fake("squeue")
     fake("sacct", prints=its_line(cluster, "TIMEOUT", "0:0"))
     assert pod.until_over().reason == "DeadlineExceeded"
-    assert terminated(pod) == (7, "Error")
+    assert pod.ended() == (7, "Error")
 
 
 def test_a_deleted_pod_does_not_wait(lost: Driven, fake: Fake) -> None:
@@ -201,4 +200,4 @@ def test_a_real_sacct_without_accounting_settles_all() -> None:
 
 def test_a_cluster_without_accounting_tells_nothing(lost: Driven) -> None:
     assert lost.until_over().phase == "Failed"
-    assert terminated(lost) == (137, "ContainerStatusUnknown")
+    assert lost.ended() == (137, "ContainerStatusUnknown")

@@ -1,6 +1,5 @@
 """The capacity of a cluster, from what sinfo prints, and its health."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from app.runtimes.slurm import SlurmRuntime
 from app.runtimes.slurm.cluster import parse_nodes
 from tests.app.runtimes.process import settings
 from tests.app.runtimes.slurm.cluster import SlurmCluster
-from tests.app.runtimes.slurm.conftest import MakeRuntime
+from tests.app.runtimes.slurm.conftest import MakeRuntime, ready
 from tests.waiting import eventually
 
 
@@ -31,11 +30,6 @@ def test_unavailable_nodes_are_subtracted(state: str) -> None:
 def test_generic_resources_count_with_and_without_type() -> None:
     found = parse_nodes("n1|idle|64|1000|gpu:a100:4(S:0-1),nic:2\nn2|idle~|64|1000|gpu:h100:2,shard:8\n")
     assert found.generic == {"gpu": 6, "gpu:a100": 4, "gpu:h100": 2, "nic": 2, "shard": 8}
-
-
-def ready(runtime: SlurmRuntime) -> dict[str, str]:
-    now = datetime.now(UTC)
-    return next(c for c in runtime.conditions(now=now, since=now) if c["type"] == "Ready")
 
 
 def test_the_node_has_the_capacity_of_the_cluster(runtime: SlurmRuntime) -> None:

@@ -13,9 +13,7 @@ import pytest
 from app.runtimes.slurm import SlurmRuntime
 from tests.app.runtimes.process import Driven, settings, shell, the_shim
 from tests.app.runtimes.slurm.cluster import SlurmCluster
-from tests.app.runtimes.slurm.conftest import MakeRuntime, Run
-from tests.app.runtimes.slurm.test_cluster import ready
-from tests.app.runtimes.slurm.test_runtime import annotated, terminated
+from tests.app.runtimes.slurm.conftest import MakeRuntime, Run, annotated, ready
 from tests.waiting import eventually
 
 KILL = "${SBATCH_FAULT:-false} && kill -9 $PPID"
@@ -157,7 +155,7 @@ def test_a_killed_shim_fails_its_pod(run: Run, tmp_path: Path) -> None:
     pod.until_running()
     os.kill(the_shim(pod.directory.path), signal.SIGKILL)
     assert pod.until_over().phase == "Failed"
-    assert terminated(pod) == (137, "ContainerStatusUnknown")
+    assert pod.ended() == (137, "ContainerStatusUnknown")
 
 
 def test_a_shim_that_does_not_start_fails_its_pod(make_runtime: MakeRuntime) -> None:

@@ -13,20 +13,8 @@ from app.runtimes.usage import RunningContainer
 from tests.app.runtimes.process import SECRET, Driven, settings, shell
 from tests.app.runtimes.process.volumes import files
 from tests.app.runtimes.slurm.cluster import SlurmCluster
-from tests.app.runtimes.slurm.conftest import Run
+from tests.app.runtimes.slurm.conftest import Run, annotated
 from tests.waiting import eventually
-
-PREFIX = "slurm.virtual-kubelet.io/"
-
-
-def annotated(**annotations: str) -> dict[str, str]:
-    return {f"{PREFIX}{name}": value for name, value in annotations.items()}
-
-
-def terminated(pod: Driven, name: str = "web") -> tuple[int, str]:
-    found = pod.container(name).state.terminated
-    assert found
-    return found.exit_code, found.reason
 
 
 def until_job(cluster: SlurmCluster, state: str) -> None:
@@ -45,7 +33,7 @@ def test_a_pod_is_one_job(run: Run, cluster: SlurmCluster) -> None:
 def test_an_exit_code_is_that_of_the_container(run: Run, cluster: SlurmCluster) -> None:
     pod = run(shell("exit 7"), restartPolicy="Never")
     assert pod.until_over().phase == "Failed"
-    assert terminated(pod) == (7, "Error")
+    assert pod.ended() == (7, "Error")
     until_job(cluster, "FAILED")
 
 
@@ -117,7 +105,7 @@ def test_a_deaf_pod_is_killed_after_its_grace(run: Run) -> None:
     pod.until_logged(b"up")
     pod.delete(grace=0)
     assert pod.until_over().phase == "Failed"
-    assert terminated(pod) == (137, "Error")
+    assert pod.ended() == (137, "Error")
 
 
 def test_a_deadline_ends_a_running_pod(run: Run) -> None:
@@ -141,7 +129,7 @@ def test_a_job_that_slurm_cancels_has_failed(run: Run, cluster: SlurmCluster) ->
     pod.until_running()
     cluster.run("scancel", cluster.jobs("%i")[0][0])
     assert pod.until_over().reason == "JobCancelled"
-    assert terminated(pod) == (143, "Error")
+    assert pod.ended() == (143, "Error")
 
 
 def test_a_node_that_fails_disrupts_its_pods(run: Run, cluster: SlurmCluster) -> None:

@@ -7,22 +7,9 @@ import pytest
 
 from app.core.errors import NotFound
 from tests.app.runtimes.process import shell
-from tests.app.runtimes.slurm.conftest import Run
+from tests.app.runtimes.slurm.conftest import Run, output
 from tests.postgres import free_port
 from tests.waiting import eventually, is_alive
-
-
-def output(fd: int | None) -> bytes:
-    """Read a descriptor to its end."""
-    assert fd is not None
-    found = b""
-    try:
-        while data := os.read(fd, 65536):
-            found += data
-    except OSError:  # the end of a terminal
-        pass
-    os.close(fd)
-    return found
 
 
 def test_a_command_has_the_environment_of_its_container(run: Run) -> None:

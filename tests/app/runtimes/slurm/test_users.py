@@ -19,9 +19,7 @@ from app.runtimes.slurm.users import as_owner_of, as_provider
 from tests.app.runtimes.process import Driven, settings, shell
 from tests.app.runtimes.process.volumes import files
 from tests.app.runtimes.slurm.cluster import SlurmCluster
-from tests.app.runtimes.slurm.conftest import QuickSlurmRuntime
-from tests.app.runtimes.slurm.test_runtime import annotated
-from tests.app.runtimes.slurm.test_streams import output
+from tests.app.runtimes.slurm.conftest import QuickSlurmRuntime, annotated, output
 from tests.waiting import eventually
 
 NAME = "nobody"

@@ -14,33 +14,11 @@ from app.db.models import AuditEvent, Pod
 from conformance.wire import Connection
 from tests.app.web.conftest import change, on_sqlite_alone, put_on, rows
 from tests.conftest import MakeApp, Serve
-from tests.pods import a_container, a_pod
+from tests.pods import SECRET, a_pod, a_secret_pod
 from tests.server import Answer, Client, Server
 from tests.waiting import eventually
 
-SECRET = "c0rrect-h0rse-battery-staple"
 OTHER = f"{SECRET}-rotated"
-
-
-def a_secret_pod(secret: str = SECRET) -> dict[str, Any]:
-    """Return a pod with a secret in each place where they are common."""
-    env = [{"name": "PASSWORD", "value": secret}, {"name": "URL", "value": f"postgresql://u:{secret}@db/x"}]
-    container = a_container(
-        env=env,
-        command=["sh", "-c", f"login {secret}"],
-        args=[f"--password={secret}"],
-        livenessProbe={"httpGet": {"port": 80, "httpHeaders": [{"name": "Authorization", "value": secret}]}},
-    )
-    applied = json.dumps({"spec": {"containers": [container]}})
-    pod = a_pod(
-        "vault-0",
-        uid="uid-of-vault",
-        metadata={"annotations": {"kubectl.kubernetes.io/last-applied-configuration": applied}},
-        containers=[container],
-        initContainers=[{**container, "name": "setup"}],
-    )
-    # PostgreSQL quotes the first 64 characters of each column of a row that it refuses.
-    return {"aFieldOfTomorrow": secret, **pod}
 
 
 def misplaced(pod: dict[str, Any], **container: Any) -> dict[str, Any]:

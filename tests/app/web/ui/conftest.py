@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect, sync_playwright
 
-from tests.app.web.api.test_secrets import a_secret_pod
-from tests.pods import a_container, a_pod
+from tests.pods import a_container, a_pod, a_secret_pod
 from tests.server import Server
 
 expect.set_options(timeout=30_000)  # milliseconds; 5 s by default, which a busy machine exceeds

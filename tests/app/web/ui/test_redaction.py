@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from app.kubernetes.redact import redact_pod
-from tests.app.web.api.test_secrets import SECRET, a_secret_pod
-from tests.pods import a_container, a_pod
+from tests.pods import SECRET, a_container, a_pod, a_secret_pod
 
 
 def test_no_environment_value_remains() -> None:

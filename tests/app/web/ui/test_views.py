@@ -17,11 +17,10 @@ from app.audit import Verb
 from app.core.timestamps import rfc3339_micro
 from app.web.ui import pods
 from tests.app.runtimes.scripted import ScriptedRuntime
-from tests.app.web.api.test_secrets import SECRET, a_secret_pod
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
 from tests.app.web.ui.pages import get, uid
 from tests.conftest import Clock, MakeApp
-from tests.pods import a_container, a_pod
+from tests.pods import SECRET, a_container, a_pod, a_secret_pod
 from tests.postgres import free_port
 
 pytestmark = on_sqlite_alone
