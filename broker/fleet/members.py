@@ -238,9 +238,10 @@ class Members:
             del self._removing[name]
             member.update(self._wanted[name])
             return
-        tasks = [task for task in (self._runs.pop(name), self._evictions.pop(name, None)) if task]
-        for task in tasks:
-            task.cancel()
+        async with member.lease.creating:  # the lease would come after its deletion
+            tasks = [task for task in (self._runs.pop(name), self._evictions.pop(name, None)) if task]
+            for task in tasks:
+                task.cancel()
         await asyncio.wait(tasks)
         if member.spec.is_adopted:
             await _release(member)  # the Node stays, and another broker may adopt it

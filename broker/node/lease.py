@@ -56,6 +56,7 @@ class Lease:
     Attributes:
         identity: `holderIdentity` of this process.
         other: identity of the process that holds it, and that this one waits for; None where there is none.
+        creating: is held while the lease is created. The API server may carry out a request that is cancelled.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Lease:
         self._is_absent = False
         self.identity = f"{self._node.name}_{dependencies.settings.lease_identity or uuid4()}"
         self.other: str | None = None
+        self.creating = asyncio.Lock()
 
     async def wait_until_free(self) -> None:
         """Return when no other process holds the lease, or has not renewed it for 40 seconds."""
@@ -181,7 +183,8 @@ class Lease:
                 return
         if (found := await self._find()) is None:
             try:
-                self._keep(await self._client.create(LEASES, self._renewed({})))
+                async with self.creating:
+                    self._keep(await self._client.create(LEASES, self._renewed({})))
             except AlreadyExists:
                 found = await self._client.get(self._path)
             else:

@@ -75,6 +75,33 @@ async def test_a_node_whose_creation_is_unanswered_is_removed(
         await api.until(lambda: names(api) == ["a-0"])
 
 
+async def test_a_lease_that_is_being_created_is_removed(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, resume, creations = Client.create, asyncio.Event(), list[asyncio.Task[Object]]()
+
+    async def late(client: Client, path: str, body: Object) -> Object:
+        await resume.wait()
+        return await create(client, path, body)
+
+    async def carried_out(client: Client, path: str, body: Object) -> Object:
+        if (body["kind"], body["metadata"]["name"]) != ("Lease", "a-0"):
+            return await create(client, path, body)
+        creations.append(asyncio.create_task(late(client, path, body)))
+        return await asyncio.shield(creations[0])  # the API server does not notice that the client has gone
+
+    monkeypatch.setattr(Client, "create", carried_out)
+    path.write_text("pools: [{name: a, count: 1}, {name: b, count: 1}]")
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+        await eventually(lambda: creations and "b-0" in broker.nodes and broker.nodes["b-0"].holds_lease)
+        path.write_text("pools: []")
+        await eventually(lambda: "b-0" not in broker.nodes)  # a-0 is no later, unless it waits
+        resume.set()
+        await creations[0]
+        await eventually(lambda: not broker.nodes)
+    assert (api.store.list("leases"), names(api)) == ([], [])
+
+
 async def test_a_lost_lease_gives_up_its_node_only(
     api: ApiServer, cluster: ClusterConfig, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
