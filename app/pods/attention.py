@@ -87,25 +87,12 @@ PROBLEMS = {
 """Every problem by the key that links use, the worst first."""
 
 
-class Moment(NamedTuple):
-    """A time, and the times before which something has lasted for long."""
-
-    at: datetime
-    long_ago: datetime
-    unready_since: datetime
-
-    @classmethod
-    def of(cls, at: datetime) -> "Moment":
-        """Return the times for a time."""
-        return cls(at, at - _LONG, at - _LONG_NOT_READY)
-
-
-def problem(source: Source, moment: Moment) -> ColumnElement[str | None]:
+def problem(source: Source, at: datetime) -> ColumnElement[str | None]:
     """Return the key of what is wrong with a pod at a time, or NULL: an expression of SQL."""
-    is_deleted = _is_deleted(moment)
+    is_deleted = _is_deleted(at)
     is_crashing = source.reason.in_(_with_init(["CrashLoopBackOff"]))
     return case(
-        (and_(is_deleted, Pod.deletion_requested_at <= moment.long_ago), literal("terminating")),
+        (and_(is_deleted, Pod.deletion_requested_at <= at - _LONG), literal("terminating")),
         (is_deleted, null()),
         (source.phase == "Succeeded", null()),
         (and_(is_crashing, source.termination_reason == "OOMKilled"), literal("oom-killed")),
@@ -115,18 +102,18 @@ def problem(source: Source, moment: Moment) -> ColumnElement[str | None]:
             if problem.statuses
         ),
         (source.phase == "Failed", literal("failed")),
-        (and_(source.phase == "Pending", Pod.created_at <= moment.long_ago), literal("pending")),
-        (and_(_is_unready(source), _since(source) <= moment.unready_since), literal("not-ready")),
+        (and_(source.phase == "Pending", Pod.created_at <= at - _LONG), literal("pending")),
+        (and_(_is_unready(source), _since(source) <= at - _LONG_NOT_READY), literal("not-ready")),
         else_=null(),
     )
 
 
-def health(source: Source, moment: Moment) -> ColumnElement[Health]:
+def health(source: Source, at: datetime) -> ColumnElement[Health]:
     """Return the health of a pod at a time: an expression of SQL over the columns of `Part.health_groups`."""
     failing = [status for problem in PROBLEMS.values() for status in problem.statuses]
     return case(
         (source.phase == "Succeeded", literal("completed")),
-        (_is_deleted(moment), literal("progressing")),
+        (_is_deleted(at), literal("progressing")),
         (or_(source.phase == "Failed", source.reason.in_(_with_init(failing))), literal("failing")),
         (or_(source.phase == "Pending", _is_unready(source)), literal("progressing")),
         (source.phase == "Running", literal("healthy")),
@@ -223,13 +210,12 @@ class Attention:
     def _pods(self, at: datetime | None, node: str | None) -> CTE:
         """Return the pods at a time, of one node or of all, that are not simply running, each with its problem."""
         now = self._fleet.clock()
-        moment = Moment.of(at or now)
         parts = [
             part.select(
                 Pod.id,
                 func.coalesce(part.source.restarts, 0).label("restarts"),
                 _since(part.source).label("since"),
-                problem(part.source, moment).label("problem"),
+                problem(part.source, at or now).label("problem"),
             ).where(
                 Pod.node_name == node if node else true(),
                 or_(
@@ -280,5 +266,5 @@ def _is_unready(source: Source) -> ColumnElement[bool]:
     return and_(source.phase == "Running", source.ready_containers < source.containers)
 
 
-def _is_deleted(moment: Moment) -> ColumnElement[bool]:
-    return and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= moment.at)
+def _is_deleted(at: datetime) -> ColumnElement[bool]:
+    return and_(Pod.deletion_requested_at.is_not(None), Pod.deletion_requested_at <= at)

@@ -13,7 +13,7 @@ from app.core.errors import NotFound
 from app.db.models import Fleet, Pod, PodStatus
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.redact import Redactor, redact_pod
-from app.pods.attention import Health, Moment, health
+from app.pods.attention import Health, health
 from app.pods.context import FleetContext
 from app.pods.explain import PodHistory, explain, summary
 from app.pods.pod_filter import BY_NAME, EVERY_POD, PodFilter, Sort, narrow
@@ -147,7 +147,7 @@ class History:
             at, Pod.namespace, Pod.name, Pod.uid, Pod.node_name, PodStatus.phase, PodStatus.reason,
             PodStatus.effective_at.label("since"), Pod.created_at,
             func.coalesce(PodStatus.left_at, Pod.deleted_at).label("deleted_at"), PodStatus.status, Pod.pod,
-            Pod.deletion_requested_at, health(PodStatus, Moment.of(at or self._fleet.clock())).label("health"),
+            Pod.deletion_requested_at, health(PodStatus, at or self._fleet.clock()).label("health"),
             include_deleted=deleted,
         )  # fmt: skip
         query = narrow(query, wanted, sort, source=PodStatus, at=at, now=at or self._fleet.clock())

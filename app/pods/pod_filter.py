@@ -10,7 +10,7 @@ from app.db.addresses import IPv4Number
 from app.db.models import Pod
 from app.db.text_search import Contains
 from app.kubernetes.label_selector import LabelSelector
-from app.pods.attention import Health, Moment, health, problem
+from app.pods.attention import Health, health, problem
 from app.pods.label_filter import has_labels
 from app.pods.list_parts import Source
 from app.pods.queries import ENDED
@@ -98,7 +98,7 @@ class PodFilter(NamedTuple):
     problem: str | None = None
 
     def conditions(
-        self, source: Source, status: ColumnElement[str], *, moment: Moment
+        self, source: Source, status: ColumnElement[str], *, at: datetime
     ) -> Sequence[ColumnElement[bool]]:
         """Return the conditions on pods, without that on the column STATUS."""
         found: list[ColumnElement[bool]] = []
@@ -125,9 +125,9 @@ class PodFilter(NamedTuple):
         if self.node:
             found.append(Pod.node_name == self.node)
         if self.health:
-            found.append(health(source, moment) == self.health)
+            found.append(health(source, at) == self.health)
         if self.problem:
-            found.append(problem(source, moment) == self.problem)
+            found.append(problem(source, at) == self.problem)
         return found
 
 
@@ -157,7 +157,7 @@ def narrow(
         now: the time for which `health` and `problem` are computed.
     """
     status = printed(source, at)
-    matching = list(wanted.conditions(source, status, moment=Moment.of(now)))
+    matching = list(wanted.conditions(source, status, at=now))
     if wanted.status:
         matching.append(status.in_(wanted.status))
     return query.where(*matching).order_by(*sort.ordered(sort.columns(source, status)))

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from app.core.errors import InvalidRequest
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row
-from app.pods.attention import Moment, health
+from app.pods.attention import health
 from app.pods.context import FleetContext
 from app.pods.list_parts import Part, Source, pods_in_parts
 from app.pods.pod_filter import BY_NAME, PodFilter, Sort, printed
@@ -117,7 +117,7 @@ class PodList:
         parts = []
         for part in pods_in_parts(self._fleet.name, at, now=now):
             status = printed(part.source, at)
-            conditions = wanted.conditions(part.source, status, moment=Moment.of(at or now))
+            conditions = wanted.conditions(part.source, status, at=at or now)
             parts.append(_Matching(part, status, conditions))
         return parts
 
@@ -133,7 +133,7 @@ class PodList:
             Pod.id, Pod.namespace, Pod.name, Pod.uid, Pod.pod_ip, Pod.created_at, Pod.deletion_requested_at,
             Pod.node_name, Pod.owner, Pod.pod, PodStatus.effective_at, PodStatus.phase, PodStatus.reason,
             PodStatus.status, PodStatus.cpu_millicores, PodStatus.memory_bytes,
-            health(PodStatus, Moment.of(at or self._fleet.clock())).label("health"),
+            health(PodStatus, at or self._fleet.clock()).label("health"),
         )  # fmt: skip
         is_current = status_at(at or self._fleet.clock(), or_written=at is None)
         return select(*columns).join(PodStatus).where(Pod.id.in_(ids), is_current)

@@ -74,28 +74,26 @@ class KeptSamples:
         """
         settled_until = self._clock() - _SETTLED
         with self._lock:
-            found = {moment: self._kept[moment] for moment in times if moment in self._kept}
+            found = {time: self._kept[time] for time in times if time in self._kept}
         missing = [
-            moment
-            for moment in times
-            if moment not in found or (not found[moment].is_settled and moment <= settled_until)
+            time for time in times if time not in found or (not found[time].is_settled and time <= settled_until)
         ]
         if pods <= _FEW:
-            found |= {moment: self._make(moment) for moment in missing}
+            found |= {time: self._make(time) for time in missing}
         elif missing:
             self._make_later(missing)
-        return {moment: kept.sample for moment, kept in found.items()}
+        return {time: kept.sample for time, kept in found.items()}
 
     def wait(self) -> None:
         """Wait until the samples of the last chart are counted."""
         if thread := self._thread:
             thread.join()
 
-    def _make(self, moment: datetime) -> _Kept:
-        is_settled = moment <= self._clock() - _SETTLED
-        kept = _Kept(self._count(moment), is_settled)
+    def _make(self, time: datetime) -> _Kept:
+        is_settled = time <= self._clock() - _SETTLED
+        kept = _Kept(self._count(time), is_settled)
         with self._lock:
-            self._kept[moment] = kept
+            self._kept[time] = kept
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return kept
@@ -109,9 +107,9 @@ class KeptSamples:
                 self._thread.start()
 
     def _make_wanted(self) -> None:
-        while moment := self._next():
+        while time := self._next():
             try:
-                self._make(moment)
+                self._make(time)
             except DatabaseUnavailable:
                 self._wanted = []  # the next chart asks again
 

@@ -22,7 +22,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.db.lists import encode_intervals, intervals
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
-from app.pods.attention import Moment, health
+from app.pods.attention import health
 from app.pods.context import FleetContext
 from app.pods.list_parts import Part, pods_in_parts
 from app.pods.queries import ENDED
@@ -158,13 +158,13 @@ class PodSeries:
             )
         ready = self._ready(start, times, created=sum(created.values()))
         points = []
-        for moment in times:
-            seconds = sorted(ready.get(moment, ()))
+        for time in times:
+            seconds = sorted(ready.get(time, ()))
             points.append(
                 Point(
-                    moment,
-                    samples.get(moment),
-                    Churn(created[moment], deleted[moment], _percentile(seconds, 0.5), _percentile(seconds, 0.99)),
+                    time,
+                    samples.get(time),
+                    Churn(created[time], deleted[time], _percentile(seconds, 0.5), _percentile(seconds, 0.99)),
                 )
             )
         return Series(points, step)
@@ -176,7 +176,7 @@ class PodSeries:
         """
         now = self._fleet.clock()
         parts = pods_in_parts(self._fleet.name, at, now=now)
-        of_groups = union_all(*(_counts(part, Moment.of(at or now), by_node=nodes > 0) for part in parts))
+        of_groups = union_all(*(_counts(part, at or now, by_node=nodes > 0) for part in parts))
         counted = of_groups.cte("counted").prefix_with("MATERIALIZED").c
         sums = [cast(func.sum(counted[name]), BigInteger).label(name) for name in _SUMS]
         namespace = counted.namespace if by_namespace else null()
@@ -202,7 +202,7 @@ class PodSeries:
         return found
 
 
-def _counts(part: Part, moment: Moment, *, by_node: bool) -> Select[Any]:
+def _counts(part: Part, at: datetime, *, by_node: bool) -> Select[Any]:
     """Return the query that counts pods by namespace, health and node, in many groups."""
     is_active = part.source.phase.not_in(ENDED)  # the same for all pods of a group
     of: Any = part.source
@@ -215,7 +215,7 @@ def _counts(part: Part, moment: Moment, *, by_node: bool) -> Select[Any]:
     return part.select(
         Pod.namespace,
         *node,
-        health(part.source, moment).label("health"),
+        health(part.source, at).label("health"),
         func.count().label("pods"),
         *(func.coalesce(case((is_active, count)), 0).label(name) for name, count in counts.items()),
     ).group_by(*part.health_groups, *node)
@@ -230,15 +230,15 @@ def _step(span: timedelta) -> timedelta:
 def _times(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
     """Yield the multiples of the step between two times, then the end."""
     seconds = int(step.total_seconds())
-    moment = (_bucket(start, step) + 1) * seconds
-    while moment < end.timestamp():
-        yield datetime.fromtimestamp(moment, UTC)
-        moment += seconds
+    timestamp = (_bucket(start, step) + 1) * seconds
+    while timestamp < end.timestamp():
+        yield datetime.fromtimestamp(timestamp, UTC)
+        timestamp += seconds
     yield end
 
 
-def _bucket(moment: datetime, step: timedelta) -> int:
-    return int(moment.timestamp() // step.total_seconds())
+def _bucket(time: datetime, step: timedelta) -> int:
+    return int(time.timestamp() // step.total_seconds())
 
 
 def _percentile(values: Sequence[float], share: float) -> float | None:

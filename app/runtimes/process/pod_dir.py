@@ -31,6 +31,7 @@ from app.core.errors import Unavailable
 from app.runtimes.base import AcceptedPod
 from app.runtimes.observed import Observation
 from app.runtimes.process.shim.record import (
+    OBSERVATIONS,
     STATE,
     STOP,
     WAKE_FIFO,
@@ -57,7 +58,7 @@ class ShimError(Unavailable):
 class _State(msgspec.Struct, frozen=True):
     """The content of `state.json`."""
 
-    moments: tuple[Observation, ...]
+    observations: tuple[Observation, ...] = msgspec.field(name=OBSERVATIONS)
 
 
 _DECODER = msgspec.json.Decoder(_State)
@@ -99,7 +100,7 @@ class PodDirectory:
         """
         path = self.path / STATE
         try:
-            return _DECODER.decode(path.read_bytes()).moments
+            return _DECODER.decode(path.read_bytes()).observations
         except FileNotFoundError:
             return ()
         except OSError as exc:

@@ -64,7 +64,7 @@ class ExportQuery(AuditQuery):
 def audit() -> Response:
     """List write requests, newest first: filtered, a page at a time."""
     query = AuditQuery.from_request()
-    events, after = events_page(query.wanted, query.moment, after=query.after, limit=EVENTS_PER_PAGE)
+    events, after = events_page(query.wanted, query.shown.at, after=query.after, limit=EVENTS_PER_PAGE)
     return render(
         "audit.html",
         query=query,
@@ -80,7 +80,7 @@ def audit() -> Response:
 def export() -> Response:
     """Return all matching write requests, newest first, as CSV or JSON Lines."""
     query = ExportQuery.from_request()
-    events = get_services().audit.events(query.wanted, at=query.moment, newest_first=True)
+    events = get_services().audit.events(query.wanted, at=query.shown.at, newest_first=True)
     if query.format == "csv":
         response = streaming_response(_csv(events), content_type="text/csv; charset=utf-8")
     else:

@@ -60,7 +60,7 @@ def logs() -> Response:
     record = get_services().history.pod(uid=query.uid, limit=1)
     tail = None if query.download or query.find else LINES
     options = LogOptions(tail=tail, follow=query.follow, previous=query.previous)
-    chunks = _read(record, query.container, options, at=query.moment)
+    chunks = _read(record, query.container, options, at=query.shown.at)
     if not query.download:
         chunks = print_log(chunks, find=query.find)
     response = streaming_response(chunks, content_type="text/plain; charset=utf-8")

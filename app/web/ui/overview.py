@@ -46,7 +46,7 @@ class Namespace(NamedTuple):
 def overview() -> Response:
     """Show the node: what needs attention, its pods over time, capacity, namespaces, the latest requests."""
     query = PageQuery.from_request()
-    services, at = get_services(), query.moment
+    services, at = get_services(), query.shown.at
     start, end = query.shown.window
     is_fleet = services.queries.has_several_nodes()
     counts = services.series.counts(at, nodes=_MAX_NODES + 1 if is_fleet else 0)

@@ -39,7 +39,7 @@ def render(template: str, *, code: int = 200, **context: Any) -> Response:
         now=shown.now,
         shown=shown,
         shown_at=shown.end,
-        at=shown.moment,
+        at=shown.at,
         node_name=get_services().settings.node_name,
         **context,
     )
@@ -84,7 +84,7 @@ def same_page(**query: object) -> str:
 
 @blueprint.app_template_global()
 def page_at(time: datetime | None) -> str:
-    """Return the URL of this page at a moment; live where the time is None."""
+    """Return the URL of this page at a point in time; live where the time is None."""
     return same_page(**{**dict.fromkeys(PARAMETERS), "at": time and iso(time)})
 
 

@@ -33,7 +33,7 @@ class PodQuery(PageQuery):
 def pod() -> Response:
     """Show a pod: an explanation of its state, its timeline, containers, conditions, requests and log."""
     query = PodQuery.from_request()
-    services, at, shown_at = get_services(), query.moment, query.shown.end
+    services, at, shown_at = get_services(), query.shown.at, query.shown.end
     record = services.history.pod(uid=query.uid, limit=MAX_STATUSES)
     history, redact = record.history, record.redact
     entries = timeline_entries(history.statuses, at=shown_at, deleted_at=record.deleted_at)

@@ -159,7 +159,7 @@ def _page(query: PodsQuery) -> tuple[PodPage, dict[str, PodStats]]:
 
     CPU and memory are sorted by usage, as far as there are at most `_MAX_BY_USAGE` pods; else by requests.
     """
-    page = partial(get_services().pod_list.page, query.wanted, at=query.moment, sort=query.sort)
+    page = partial(get_services().pod_list.page, query.wanted, at=query.shown.at, sort=query.sort)
     found = page(after=query.after, limit=_PODS_PER_PAGE)
     if not _is_by_usage(query, found):
         return found, _usage(found.rows, query)
@@ -182,13 +182,13 @@ def _usage(rows: Sequence[Row], query: PodsQuery) -> dict[str, PodStats]:
     """Return the usage of pods at the shown time by their UIDs, as far as it is known."""
     if not rows or not _has_usage(query):
         return {}
-    found = get_services().usage.pods(query.moment, uids=[row.uid for row in rows])
+    found = get_services().usage.pods(query.shown.at, uids=[row.uid for row in rows])
     return {stats.pod_ref.uid: stats for stats in found}
 
 
 def _has_usage(query: PodsQuery) -> bool:
     usage = get_services().usage
-    return usage.has_past if query.moment else usage.is_available
+    return usage.has_past if query.shown.at else usage.is_available
 
 
 def _is_by_usage(query: PodsQuery, found: PodPage) -> bool:

@@ -1,9 +1,9 @@
-"""The time that a page shows: now, a moment, or a range.
+"""The time that a page shows: now, a point in time, or a range.
 
-The parameters of every page: `at` is a moment; `from` and `to` are a range. `from` is a time, or a duration before
-the end of the range: `from=6h`, `from=7d`. Without `to`, the range ends now, and the page is live. The state of
-the node is shown at the moment, else at the end of the range. See
-docs/decisions/0071-times-in-the-urls-of-the-dashboard.md.
+The parameters of every page: `at` is a point in time; `from` and `to` are a range. `from` is a time, or a duration
+before the end of the range: `from=6h`, `from=7d`. Without `to`, the range ends now, and the page is live. The node
+is shown at that point, else at the end of the range.
+See docs/decisions/0071-times-in-the-urls-of-the-dashboard.md.
 """
 
 import re
@@ -46,20 +46,20 @@ class ShownTime(NamedTuple):
 
     Attributes:
         now: the time of the node.
-        moment: the time of the shown state; None while the page is live.
+        at: the time of the shown state; None while the page is live.
         start: the begin of the range; None without one.
         span: the length of a range whose begin moves with its end; None without one.
     """
 
     now: datetime
-    moment: datetime | None
+    at: datetime | None
     start: datetime | None
     span: timedelta | None = None
 
     @property
     def end(self) -> datetime:
-        """The time of the shown state: the moment, or now."""
-        return self.moment or self.now
+        """The time of the shown state, which is now while the page is live."""
+        return self.at or self.now
 
     @property
     def window(self) -> tuple[datetime, datetime]:
@@ -71,14 +71,14 @@ class ShownTime(NamedTuple):
         """The parameters of a URL that turn the window into a range; none where it is one."""
         if self.start:
             return {}
-        return {"at": None, "from": span(DEFAULT_WINDOW), "to": iso(self.moment) if self.moment else None}
+        return {"at": None, "from": span(DEFAULT_WINDOW), "to": iso(self.at) if self.at else None}
 
 
 class PageQuery(Query):
     """The parameters of every page.
 
     Attributes:
-        at: the moment to show.
+        at: the point in time to show.
         start: the begin of the range: `from` in the URL.
         end: the end of the range: `to` in the URL.
     """
@@ -103,11 +103,6 @@ class PageQuery(Query):
         """The time that the page shows."""
         found: ShownTime = g.shown
         return found
-
-    @property
-    def moment(self) -> datetime | None:
-        """The time of the shown state; None while the page is live."""
-        return self.shown.moment
 
     def _shown(self, now: datetime) -> ShownTime:
         for field, time in (("at", self.at), ("from", self.start), ("to", self.end)):

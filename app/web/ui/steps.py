@@ -28,6 +28,6 @@ def step(direction: Direction, page: str) -> Response:
     if direction == "next":
         time = changes.after(shown.end, until=shown.now, uid=query.uid)
     else:
-        time = changes.before(shown.end, uid=query.uid) or shown.moment
+        time = changes.before(shown.end, uid=query.uid) or shown.at
     others = dict.fromkeys((*PARAMETERS, "after"))
     return redirect(make_url(page, {**request.args.to_dict(), **others, "at": time and iso(time)}))

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from app.db.models import Pod, PodStatus
-from app.pods.attention import PROBLEMS, Moment, ProblemGroup, health, problem
+from app.pods.attention import PROBLEMS, ProblemGroup, health, problem
 from app.services import Services
 from tests.app.pods.deletions import delete, slow_pod
 from tests.app.web.conftest import put_on
@@ -97,16 +97,15 @@ def test_health_and_problem_agree(client: FlaskClient, clock: Clock, services: S
     clock.advance(60)
     now = clock()
     services.attention.groups()
-    moment = Moment.of(now)
 
     with services.database.read() as connection:
         present = connection.execute(
-            select(Pod.name, health(Pod, moment), problem(Pod, moment)).order_by(Pod.name)
+            select(Pod.name, health(Pod, now), problem(Pod, now)).order_by(Pod.name)
         ).all()
         past = connection.execute(
-            services.queries.pods_at(
-                now, Pod.name, health(PodStatus, moment), problem(PodStatus, moment)
-            ).order_by(Pod.name)
+            services.queries.pods_at(now, Pod.name, health(PodStatus, now), problem(PodStatus, now)).order_by(
+                Pod.name
+            )
         ).all()
 
     assert [tuple(row) for row in present] == [

@@ -70,8 +70,8 @@ def test_a_course_that_goes_on_says_when() -> None:
 
 
 def test_many_steps_to_come_are_counted() -> None:
-    moments = [StatusInterval(NOW + step * MINUTE, None, {"phase": "Running"}, POD) for step in range(9)]
-    found = list(explain(PodHistory(moments, None, None), now=NOW))
+    intervals = [StatusInterval(NOW + step * MINUTE, None, {"phase": "Running"}, POD) for step in range(9)]
+    found = list(explain(PodHistory(intervals, None, None), now=NOW))
     assert found[1] == "At 2026-11-22T08:47:38Z, in 60s, it becomes Running."
     assert found[-2] == "3 more changes follow, the last at 2026-11-22T08:54:38Z."
 

@@ -25,6 +25,8 @@ USAGE = "usage.json"
 WAKE_FIFO = "stop.fifo"
 WANTS_STOP, WANTS_USAGE = b"\n", b"u"
 """What the provider writes to the pipe: that `stop.json` was written, or that it wants `usage.json`."""
+OBSERVATIONS = "moments"
+"""The key of the observations in `state.json`: as in earlier versions, whose shims may outlive an upgrade."""
 PLAN_SOCKET = "plan.socket"
 STREAMS_SOCKET = "streams.socket"
 
@@ -73,7 +75,7 @@ class Record:
         sockets = sockets or directory
         self._observations: list[dict[str, Any]] = []
         with contextlib.suppress(FileNotFoundError), open(self._path(STATE), "rb") as file:
-            self._observations = json.load(file)["moments"]
+            self._observations = json.load(file)[OBSERVATIONS]
         self._is_stored = True
         self._at = 0
         with contextlib.suppress(FileExistsError):
@@ -118,7 +120,7 @@ class Record:
         elif self._is_stored:
             return
         self._is_stored = False
-        replace(self._path(STATE), {"moments": self._observations})
+        replace(self._path(STATE), {OBSERVATIONS: self._observations})
         self._is_stored = True
 
     def empty_pipe(self) -> bool:

@@ -1,4 +1,4 @@
-"""The time that a page shows: live, a moment, a range, and steps from change to change."""
+"""The time that a page shows: live, a point in time, a range, and steps from change to change."""
 
 from html import unescape
 from urllib.parse import parse_qs, urlsplit

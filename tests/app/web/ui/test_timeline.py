@@ -26,7 +26,7 @@ def waiting(reason: str, restarts: int = 0) -> dict[str, Any]:
     return a_status("Pending", ready=False, restarts=restarts, waiting={"reason": reason})
 
 
-def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[StatusInterval]:
+def intervals_of(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[StatusInterval]:
     times = [NOW + number * every for number in range(len(statuses))]
     return [
         StatusInterval(since, until, status, POD)
@@ -48,7 +48,7 @@ def moments(*statuses: dict[str, Any], every: timedelta = 10 * SECOND) -> list[S
 )
 def test_statuses_are_past_current_or_scheduled(seconds: float, whens: list[str]) -> None:
     entries = timeline_entries(
-        moments(waiting("ContainerCreating"), a_status(), a_status(restarts=1)),
+        intervals_of(waiting("ContainerCreating"), a_status(), a_status(restarts=1)),
         at=NOW + seconds * SECOND,
         deleted_at=NOW + 30 * SECOND,
     )
@@ -82,7 +82,9 @@ def test_a_step_says_what_it_changed(before: dict[str, Any], after: dict[str, An
 
 @pytest.mark.parametrize("count", [1, 2, MAX_BLOCKS, MAX_BLOCKS + 50])
 def test_blocks_fill_the_lane(count: int) -> None:
-    statuses = moments(*[a_status(restarts=number) for number in range(count)], every=timedelta(milliseconds=1))
+    statuses = intervals_of(
+        *[a_status(restarts=number) for number in range(count)], every=timedelta(milliseconds=1)
+    )
     entries = timeline_entries(statuses, at=NOW + timedelta(days=100), deleted_at=None)
 
     for lane in lanes(entries, at=NOW + timedelta(days=100)):
@@ -96,7 +98,7 @@ def test_blocks_fill_the_lane(count: int) -> None:
 
 def test_every_container_has_a_lane() -> None:
     late = {"name": "debugger", "state": RUNNING, "ready": False}
-    statuses = moments(a_status(), {**a_status(), "ephemeralContainerStatuses": [late]})
+    statuses = intervals_of(a_status(), {**a_status(), "ephemeralContainerStatuses": [late]})
 
     pod, web, debugger = lanes(
         timeline_entries(statuses, at=NOW + 15 * SECOND, deleted_at=None), at=NOW + 15 * SECOND
@@ -108,7 +110,7 @@ def test_every_container_has_a_lane() -> None:
 
 
 def test_a_failing_running_pod_is_degraded() -> None:
-    statuses = moments({**waiting("CrashLoopBackOff", restarts=3), "phase": "Running"})
+    statuses = intervals_of({**waiting("CrashLoopBackOff", restarts=3), "phase": "Running"})
 
     [step] = timeline_entries(statuses, at=NOW, deleted_at=None)
     pod, _ = lanes([step], at=NOW)
@@ -122,7 +124,7 @@ def test_a_failing_running_pod_is_degraded() -> None:
     [(1, 0, MAX_BLOCKS - 1), (8, 7, MAX_BLOCKS - 8), (40, MAX_BLOCKS - MAX_SCHEDULED - 1, MAX_SCHEDULED)],
 )
 def test_a_long_timeline_is_cut_around_now(started: int, past: int, upcoming: int) -> None:
-    statuses = moments(*[a_status(restarts=number) for number in range(80)])
+    statuses = intervals_of(*[a_status(restarts=number) for number in range(80)])
     at = NOW + (10 * started - 5) * SECOND
 
     (pod, _) = lanes(timeline_entries(statuses, at=at, deleted_at=None), at=at)
@@ -158,9 +160,9 @@ def test_the_axis_has_times_that_fit() -> None:
 
 
 def test_the_axis_tells_times_of_a_second_apart() -> None:
-    quick = moments(*[a_status(restarts=number) for number in range(9)], every=timedelta(milliseconds=120))
+    quick = intervals_of(*[a_status(restarts=number) for number in range(9)], every=timedelta(milliseconds=120))
     entries = timeline_entries(quick, at=NOW + 5 * SECOND, deleted_at=None)
-    alike = timeline_entries(moments(a_status(), a_status(), every=timedelta(0)), at=NOW, deleted_at=None)
+    alike = timeline_entries(intervals_of(a_status(), a_status(), every=timedelta(0)), at=NOW, deleted_at=None)
 
     labels = [tick.label for tick in axis(entries, lanes(entries, at=NOW + 5 * SECOND)[0])]
 
