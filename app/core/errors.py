@@ -21,6 +21,10 @@ class NotFound(ProviderError):
     """The pod, the container in the pod, or the node does not exist."""
 
 
+class Outdated(ProviderError):
+    """The request is older than one that was served; the client has sent it long ago."""
+
+
 class NotSupported(ProviderError):
     """The runtime, or this server, cannot do what the request asks for; no retry helps."""
 

@@ -5,6 +5,9 @@ The files go to the runtime. The database and the audit log have names, sizes an
 nothing from which a content could be guessed: a repetition is recognized by the version, the sources, and the
 names, sizes and modes of the files, and changes no row. The runtime takes it again: it may have lost its files.
 
+A request can be late: the client has stopped waiting for it and has sent a newer version, which another worker has
+handled. It is refused if its objects are older than those of the stored version, by their `resourceVersion`.
+
 An example: ConfigMap `app` changes from version 41 to 42. The client sends the volume `config` of each pod that
 mounts it; each pod has an audit event with the verb `mount`, the volume, and version 42.
 """
@@ -20,7 +23,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from app import audit
 from app.audit import Caller, Event
 from app.audit.hash_chain import FIRST
-from app.core.errors import InvalidRequest, NotFound
+from app.core.errors import InvalidRequest, NotFound, Outdated
 from app.core.timestamps import rfc3339
 from app.db.fleets import lock_fleet
 from app.db.models import Pod, PodVolume
@@ -32,6 +35,8 @@ from app.pods.context import FleetContext
 KEPT = timedelta(minutes=10)
 """How long volumes are kept for a UID that was not created."""
 _SWEEP = timedelta(minutes=1)
+_LATE = timedelta(minutes=10)
+"""How late a request may be. An older version that comes later is meant: etcd was restored from a backup."""
 
 _COLUMNS = ("namespace", "name", "received_at", "resource_version", "sources", "files")
 _OF_POD = (PodVolume.fleet == bindparam("fleet"), PodVolume.uid == bindparam("uid"))
@@ -72,6 +77,7 @@ class VolumeService:
         Raises:
             NotFound: the runtime of the fleet takes no volumes.
             InvalidRequest: the UID belongs to a pod with another name.
+            Outdated: a newer version of a volume was sent.
             Unavailable: the disk has no room for them.
         """
         runtime = self._fleet.runtime
@@ -109,9 +115,21 @@ class VolumeService:
             raise InvalidRequest(f"belongs to {row.namespace}/{row.name}", field="metadata.uid")
 
     def _changed(self, sent: PodVolumes, connection: Connection) -> list[Volume]:
-        rows = _SELECT.all(connection, fleet=self._fleet.name, uid=sent.pod.uid)
-        stored = {row.volume: (row.resource_version, row.sources, row.files) for row in rows}
-        return [volume for volume in sent.volumes if stored.get(volume.name) != _version(volume)]
+        """Return the volumes that differ from what is stored.
+
+        Raises:
+            Outdated: a newer version of one of them was sent.
+        """
+        rows = {row.volume: row for row in _SELECT.all(connection, fleet=self._fleet.name, uid=sent.pod.uid)}
+        changed = []
+        for volume in sent.volumes:
+            row = rows.get(volume.name)
+            if row and (row.resource_version, row.sources, row.files) == _version(volume):
+                continue
+            if row and row.received_at > self._fleet.clock() - _LATE and _is_older(volume, row.sources):
+                raise Outdated(f"volume {volume.name} was given a newer version at {rfc3339(row.received_at)}")
+            changed.append(volume)
+        return changed
 
     def _record(self, sent: PodVolumes, caller: Caller) -> None:
         """Store the volumes that differ from what is stored, with one audit event."""
@@ -161,6 +179,21 @@ def _version(volume: Volume) -> tuple[str | None, str, str]:
     files = sorted((file.path, file.mode, len(file.data)) for file in volume.files)
     described = [{"path": path, "mode": mode, "bytes": size} for path, mode, size in files]
     return volume.resource_version, _json(_sources(volume)), _json(described)
+
+
+def _is_older(volume: Volume, than: str) -> bool:
+    """Return whether an object of a volume is older than in the stored sources, and none is newer.
+
+    A `resourceVersion` is a decimal number that grows with each change. Source: KEP-5504.
+    """
+    versions, before = _numbers(_sources(volume)), _numbers(orjson.loads(than))
+    changes = {versions[source] - before[source] for source in versions.keys() & before.keys()}
+    return bool(changes) and min(changes) < 0 and max(changes) <= 0
+
+
+def _numbers(sources: Sequence[dict[str, Any]]) -> dict[tuple[str, str | None], int]:
+    versions = {(source["kind"], source.get("name")): source.get("resourceVersion", "") for source in sources}
+    return {source: int(version) for source, version in versions.items() if version.isdecimal()}
 
 
 def _described(volume: Volume) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import structlog
 from flask import Flask, g
 from werkzeug.exceptions import HTTPException
 
-from app.core.errors import InvalidRequest, NotFound, NotSupported, ProviderError, Unavailable
+from app.core.errors import InvalidRequest, NotFound, NotSupported, Outdated, ProviderError, Unavailable
 from app.web.responses import Response
 
 RETRY_AFTER_SECONDS = 1
@@ -15,6 +15,7 @@ RETRY_AFTER_SECONDS = 1
 STATUS_CODES: dict[type[ProviderError], int] = {
     InvalidRequest: 400,
     NotFound: 404,
+    Outdated: 409,
     NotSupported: 501,
     Unavailable: 503,
 }

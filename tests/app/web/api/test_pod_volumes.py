@@ -96,6 +96,37 @@ def test_only_a_changed_volume_is_recorded(client: FlaskClient, database: Databa
     assert [row["volume"] for row in rows(database, PodVolume)] == ["config", "other"]
 
 
+def test_a_late_version_is_refused(make_app: MakeApp, database: Database, clock: Clock) -> None:
+    client = make_app(runtime="tests.app.web.api.test_pod_volumes:TakingRuntime").test_client()
+    TakingRuntime.taken.clear()
+    pod = a_pod()
+    put(client, pod, a_volume(version="42"))
+    put(client, pod, a_volume(version="143"))
+    clock.advance(599)
+    answer = put(client, pod, a_volume(version="99"), a_volume("other"), code=409)
+    assert answer.get_json()["error"]["message"].startswith("volume config was given a newer version at 2026-")
+    assert [row["volume"] for row in rows(database, PodVolume)] == ["config"]
+    assert [event["code"] for event in events(database)] == [200, 200, 409]
+    assert len(TakingRuntime.taken) == 2
+    clock.advance(1)
+    put(client, pod, a_volume(version="42"))  # the cluster's state was restored
+    assert len(TakingRuntime.taken) == 3
+
+
+def test_a_version_with_a_newer_object_is_not_late(client: FlaskClient) -> None:
+    def volume(app: str, other: str) -> dict[str, Any]:
+        versions = {"app": app, "other": other}
+        sources = [{"kind": "ConfigMap", "name": name, "resourceVersion": v} for name, v in versions.items()]
+        return {**a_volume(), "sources": sources}
+
+    pod = a_pod()
+    put(client, pod, volume("42", "7"))
+    put(client, pod, volume("41", "8"))
+    put(client, pod, volume("40", "8"), code=409)
+    put(client, pod, volume("v40", "v8"))  # of a client that is no broker
+    put(client, pod, a_volume(version=None))
+
+
 def test_volumes_of_unknown_pods_are_forgotten(client: FlaskClient, database: Database, clock: Clock) -> None:
     created, never = a_pod("created"), a_pod("never")
     for pod in (created, never):
