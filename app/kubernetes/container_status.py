@@ -6,6 +6,7 @@ Source: `convertToAPIContainerStatuses` of the kubelet.
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -26,6 +27,14 @@ KILLED = 137
 LOST = "ContainerStatusUnknown"
 """The reason of a container whose end is unknown."""
 _NO_STATE = ContainerState()
+
+
+class ContainerStatuses(NamedTuple):
+    """The statuses of a pod's containers, each kind in the order of the spec."""
+
+    init: Sequence[ContainerStatus]
+    regular: Sequence[ContainerStatus]
+    ephemeral: Sequence[ContainerStatus] = ()
 
 
 def initial_waiting_reason(spec: PodSpec) -> str:
@@ -135,27 +144,20 @@ def without_restart(status: ContainerStatus) -> ContainerStatus:
     return replace(status, state=status.last_state, last_state=_NO_STATE)
 
 
-def with_lost_containers(
-    spec: PodSpec, init: Sequence[ContainerStatus], regular: Sequence[ContainerStatus]
-) -> tuple[tuple[ContainerStatus, ...], tuple[ContainerStatus, ...]]:
+def with_lost_containers(spec: PodSpec, statuses: ContainerStatuses) -> ContainerStatuses:
     """Return the statuses of a pod that has ended: each container that still waits is lost.
 
     Containers that were not reached, because an init container before them was not done, keep waiting.
     Source: `TerminatePod` of the kubelet.
-
-    Args:
-        spec: the pod's spec.
-        init: the statuses of its init containers, in the order of the spec.
-        regular: the statuses of its containers.
     """
-    init, regular = tuple(map(without_restart, init)), tuple(map(without_restart, regular))
+    init, regular = tuple(map(without_restart, statuses.init)), tuple(map(without_restart, statuses.regular))
     reached = max((index for index, status in enumerate(init) if not status.state.waiting), default=0)
     init = tuple(
         lost(status) if status.state.waiting and index <= reached else status for index, status in enumerate(init)
     )
     if _is_initialized(spec, init, regular):
         regular = tuple(lost(status) if status.state.waiting else status for status in regular)
-    return init, regular
+    return ContainerStatuses(init, regular, statuses.ephemeral)
 
 
 def _is_initialized(spec: PodSpec, init: Sequence[ContainerStatus], regular: Sequence[ContainerStatus]) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from app.core.timestamps import rfc3339
 from app.kubernetes.conditions import ReasonAndMessage, build_conditions
+from app.kubernetes.container_status import ContainerStatuses
 from app.kubernetes.pod import Pod
 from app.kubernetes.resources import QosClass
 from app.kubernetes.status import ContainerStatus, Phase, PodIP, PodStatus
@@ -33,14 +34,6 @@ class StatusBase(NamedTuple):
     host_ips: Sequence[str]
     accepted_at: datetime
     qos: QosClass
-
-
-class ContainerStatuses(NamedTuple):
-    """The statuses of a pod's containers, each kind in the order of the spec."""
-
-    init: Sequence[ContainerStatus]
-    regular: Sequence[ContainerStatus]
-    ephemeral: Sequence[ContainerStatus] = ()
 
 
 def assemble_pod_status(

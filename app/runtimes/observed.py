@@ -17,6 +17,7 @@ import msgspec
 from app.core.timestamps import rfc3339
 from app.kubernetes import restart
 from app.kubernetes.container_status import (
+    ContainerStatuses,
     initial_waiting_reason,
     lost,
     terminated_state,
@@ -24,7 +25,7 @@ from app.kubernetes.container_status import (
     with_lost_containers,
 )
 from app.kubernetes.pod import Container
-from app.kubernetes.pod_status import DEADLINE_EXCEEDED_MESSAGE, ContainerStatuses, StatusBase, assemble_pod_status
+from app.kubernetes.pod_status import DEADLINE_EXCEEDED_MESSAGE, StatusBase, assemble_pod_status
 from app.kubernetes.resources import qos_class
 from app.kubernetes.status import (
     ContainerState,
@@ -198,17 +199,17 @@ def build_lost_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus) ->
     def ended(status: ContainerStatus) -> ContainerStatus:
         return lost(status) if _has_run(status) and not status.state.terminated else status
 
-    init, regular = with_lost_containers(
-        pod.manifest.pod.spec,
+    statuses = ContainerStatuses(
         [ended(status) for status in previous.init_container_statuses],
         [ended(status) for status in _regular(pod, previous)],
+        [ended(status) for status in _ephemeral(pod, previous)],
     )
     return _pod_status(
         pod,
         phase="Failed",
         reason=None,
         sandbox=False,
-        containers=ContainerStatuses(init, regular, [ended(status) for status in _ephemeral(pod, previous)]),
+        containers=with_lost_containers(pod.manifest.pod.spec, statuses),
         at=at,
         previous=previous,
     )

@@ -7,25 +7,22 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from app.kubernetes.conditions import ReasonAndMessage
+from app.kubernetes.container_status import ContainerStatuses
 from app.kubernetes.phase import ContainerPair, pod_phase
-from app.kubernetes.pod_status import ContainerStatuses, StatusBase, assemble_pod_status
-from app.kubernetes.status import ContainerStatus, Phase, PodStatus
+from app.kubernetes.pod_status import StatusBase, assemble_pod_status
+from app.kubernetes.status import Phase, PodStatus
 from app.runtimes.synthetic.pod import SimulatedPod
 from app.runtimes.synthetic.resize import resize_conditions
-
-Statuses = tuple[ContainerStatus, ...]
 
 _TERMINAL = ("Succeeded", "Failed")
 
 
 def build_pod_status(
     pod: SimulatedPod,
+    containers: ContainerStatuses,
     *,
     before: PodStatus | None,
     at: datetime,
-    init: Statuses,
-    regular: Statuses,
-    ephemeral: Statuses,
     phase: Phase | None = None,
     why: ReasonAndMessage | None = None,
     also: Iterable[tuple[str, ReasonAndMessage | None]] = (),
@@ -34,15 +31,14 @@ def build_pod_status(
 
     Args:
         pod: the pod.
+        containers: the statuses of its containers.
         before: the previous status; None for a new pod. A condition that does not change keeps its time.
         at: the time from which this status holds.
-        init: the statuses of the init containers, in the order of the spec, as in the other two.
-        regular: the statuses of the containers.
-        ephemeral: the statuses of the ephemeral containers.
         phase: the phase, where it does not follow from the containers.
         why: the reason and message of the pod itself.
         also: types of additional conditions that are true, each with its reason and message.
     """
+    init, regular, ephemeral = containers
     init_pairs: list[ContainerPair] = list(zip([c.spec for c in pod.init], init, strict=True))
     pairs: list[ContainerPair] = list(zip([c.spec for c in pod.regular], regular, strict=True))
     phase = phase or pod_phase(pod.spec, init=init_pairs, regular=pairs)
@@ -57,7 +53,7 @@ def build_pod_status(
         also = [*also, *resize_conditions([*init_pairs, *pairs], pod.capacity)]
     return assemble_pod_status(
         StatusBase(pod.definition, pod.placement.host_ips, pod.accepted_at, pod.qos),
-        ContainerStatuses(init, regular, ephemeral),
+        containers,
         phase=phase,
         sandbox=sandbox,
         pod_ips=_pod_ips(pod, before, sandbox=sandbox, is_terminal=is_terminal),

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from app.core.timestamps import parse_rfc3339, rfc3339
-from app.kubernetes.container_status import running, terminated, without_restart
+from app.kubernetes.container_status import ContainerStatuses, running, terminated, without_restart
 from app.kubernetes.status import ContainerStatus, PodStatus
 from app.runtimes.synthetic.container import ContainerUpdate, has_ended_for_good, reconcile_container
 from app.runtimes.synthetic.pod import SECOND, SimulatedContainer, SimulatedPod
@@ -56,18 +56,12 @@ def sync_pod(pod: SimulatedPod, before: PodStatus | None, *, at: datetime) -> Sy
         return SyncResult(*apply_failure(pod, pod.failure, before, at=at))
     if before and (restart_at := restart_all_at(pod, before)) and at >= restart_at:
         before = reset_containers(before)
-    init, regular, ephemeral = _PodSync(pod, before, at).updates()
-    status = build_pod_status(
-        pod,
-        before=before,
-        at=at,
-        init=tuple([update.status for update in init]),
-        regular=tuple([update.status for update in regular]),
-        ephemeral=tuple([update.status for update in ephemeral]),
-    )
+    updates = _PodSync(pod, before, at).updates()
+    statuses = ContainerStatuses(*[[update.status for update in kind] for kind in updates])
+    status = build_pod_status(pod, statuses, before=before, at=at)
     if status.is_terminal:
         return SyncResult(status, None)
-    dues = [update.due for updates in (init, regular, ephemeral) for update in updates if update.due]
+    dues = [update.due for kind in updates for update in kind if update.due]
     dues += [time for time in (pod.sandbox_at, pod.starts_at) if time > at]
     if restart_at := restart_all_at(pod, status):
         dues.append(restart_at)

@@ -17,8 +17,14 @@ from msgspec.structs import replace
 
 from app.core.timestamps import rfc3339
 from app.kubernetes.conditions import ReasonAndMessage
-from app.kubernetes.container_status import lost, terminated, with_lost_containers, without_restart
-from app.kubernetes.status import ContainerStatus, PodStatus
+from app.kubernetes.container_status import (
+    ContainerStatuses,
+    lost,
+    terminated,
+    with_lost_containers,
+    without_restart,
+)
+from app.kubernetes.status import ContainerStatus, Phase, PodStatus
 from app.runtimes.synthetic.container import first_status, hook_started_at, start_run
 from app.runtimes.synthetic.pod import PodFailure, SimulatedContainer, SimulatedPod
 from app.runtimes.synthetic.status import build_pod_status
@@ -67,36 +73,21 @@ def stop_containers(
         return _failed(pod, before, at=at), None
     pairs = _with_hooks_as_running(pod, statuses_of(pod, before))
     stops = plan_stops(pairs, stopped_at=stopped_at.replace(microsecond=0), grace=grace)
-    init, regular, ephemeral = (
-        tuple([
-            stop_container(container, status, stops[status.name], at=at)
-            if status.name in stops and at >= stops[status.name].at
-            else status
-            for container, status in kind
-        ])
-        for kind in pairs
-    )  # fmt: skip
+
+    def stopped(container: SimulatedContainer, status: ContainerStatus) -> ContainerStatus:
+        stop = stops.get(status.name)
+        return stop_container(container, status, stop, at=at) if stop and at >= stop.at else status
+
+    statuses = ContainerStatuses(*[[stopped(*pair) for pair in kind] for kind in pairs])
     upcoming = [stop.at for stop in stops.values() if stop.at > at]
     if upcoming:
-        status = build_pod_status(
-            pod, before=before, at=at, init=init, regular=regular, ephemeral=ephemeral, phase=before.phase
-        )
-        return status, min(upcoming)
-    init, regular = with_lost_containers(pod.definition.spec, init, regular)
+        return build_pod_status(pod, statuses, before=before, at=at, phase=before.phase), min(upcoming)
+    statuses = with_lost_containers(pod.definition.spec, statuses)
     has_succeeded = why is None and all(
-        status.state.terminated and status.state.terminated.exit_code == 0 for status in regular
+        status.state.terminated and status.state.terminated.exit_code == 0 for status in statuses.regular
     )
-    status = build_pod_status(
-        pod,
-        before=before,
-        at=at,
-        init=init,
-        regular=regular,
-        ephemeral=ephemeral,
-        phase="Succeeded" if has_succeeded else "Failed",
-        why=why,
-    )
-    return status, None
+    phase: Phase = "Succeeded" if has_succeeded else "Failed"
+    return build_pod_status(pod, statuses, before=before, at=at, phase=phase, why=why), None
 
 
 def stop_container(
@@ -146,21 +137,10 @@ def _failed(
         status.name: status if status.state.terminated else lost(without_restart(status))
         for status in before.all_containers
     }
-    init, regular, ephemeral = (
-        tuple([known.get(container.spec.name, status) for container, status in pairs])
-        for pairs in statuses_of(pod, before)
+    statuses = ContainerStatuses(
+        *[[known.get(status.name, status) for _, status in kind] for kind in statuses_of(pod, before)]
     )
-    return build_pod_status(
-        pod,
-        before=before,
-        at=at,
-        init=init,
-        regular=regular,
-        ephemeral=ephemeral,
-        phase="Failed",
-        why=why,
-        also=also,
-    )
+    return build_pod_status(pod, statuses, before=before, at=at, phase="Failed", why=why, also=also)
 
 
 def _node_lost(failure: PodFailure, before: PodStatus, *, at: datetime) -> PodStatus:
