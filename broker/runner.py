@@ -10,6 +10,7 @@ import structlog
 
 from broker import __version__
 from broker.dependencies import Clock, Dependencies, utc_now
+from broker.fleet.controller import FleetController
 from broker.fleet.members import Members
 from broker.fleet.source import source_of
 from broker.kubelet.health import NodeHealth
@@ -126,7 +127,8 @@ class Broker:
                 provider=settings.web_endpoint_url,
                 kubelet_port=server.port,
             )
-            nodes = asyncio.create_task(members.run(fleet, source), name="nodes")
+            fleet_controller = FleetController(dependencies, members, only=only)
+            nodes = asyncio.create_task(fleet_controller.run(fleet, source), name="nodes")
             pods = asyncio.create_task(_run_pods(controller, members.active), name="pods")
             await self._wait_for_stop(stop, nodes, pods)
             controller.stop()

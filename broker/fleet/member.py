@@ -16,7 +16,7 @@ import structlog
 
 from broker.dependencies import Dependencies
 from broker.faults import NONE
-from broker.kubernetes.errors import NotFound
+from broker.kubernetes.errors import ApiError, NotFound
 from broker.node.lease import Lease
 from broker.node.leases import Leases
 from broker.node.manifest import NotReady, completed
@@ -25,6 +25,8 @@ from broker.node.report import NodeReporter
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
 from broker.node_spec import NodeSpec
+from broker.pods.controller import PodController
+from broker.pods.workqueue import WorkQueue
 from broker.types import Object
 
 PERIOD = 10.0
@@ -45,10 +47,9 @@ class Shared:
         leases: reads the leases.
         registering: limits the number of registrations at once.
         port: port of the kubelet API.
-        on_due: is called with the name of a node, and the seconds after which :meth:`Member.reconcile` is due.
-        on_active: is called with the name of a node when its pods may be reconciled from now on.
-        on_faults: is called with the name of a node after each change of its faults.
-        on_allocatable: is called with the name of a node after each change of what is available to its pods.
+        queue: names of nodes for which :meth:`Member.reconcile` is due.
+        controller: reconciles the pods; learns of changes of a node's faults and of what is available to its pods.
+        on_active: is called with a member when its pods may be reconciled from now on.
     """
 
     dependencies: Dependencies
@@ -56,10 +57,9 @@ class Shared:
     leases: Leases
     registering: asyncio.Semaphore
     port: int
-    on_due: Callable[[str, float], None]
-    on_active: Callable[[str], None]
-    on_faults: Callable[[str], None]
-    on_allocatable: Callable[[str], None]
+    queue: WorkQueue
+    controller: PodController
+    on_active: Callable[["Member"], None]
 
 
 class Member:
@@ -74,6 +74,8 @@ class Member:
         lease: its lease.
         spec: what the node is to be.
         is_registered: whether the Node is registered, and kept as it is to be.
+        removal: its removal in progress.
+        returns: whether it is adopted again after its removal.
     """
 
     def __init__(self, shared: Shared, spec: NodeSpec) -> None:
@@ -82,6 +84,8 @@ class Member:
         self._random = dependencies.random
         self._faults = NONE
         self.is_registered = False
+        self.removal: asyncio.Task[None] | None = None
+        self.returns = False
         self.spec = spec
         self.info = NodeInfo(spec.name, spec.operating_system, start_delay=spec.start_delay)
         self.status = NodeStatus(dependencies, self.info, spec, reporter=shared.reporter, port=shared.port)
@@ -108,7 +112,7 @@ class Member:
         await self._until_not_cut_off()
         await self.lease.acquire()
         self.info.holds_lease = True
-        self._shared.on_active(self.info.name)
+        self._shared.on_active(self)
         await self.lease.run()
 
     async def reconcile(self) -> float | None:
@@ -151,7 +155,7 @@ class Member:
         before = self.info.allocatable
         self.status.apply_report()
         if self.info.allocatable != before:
-            self._shared.on_allocatable(self.info.name)
+            self._shared.controller.retry_waiting(self.info.name)
         spec = completed(self.spec, self._shared.reporter.of(self.spec.name))
         is_changed = spec != self._completed
         if is_changed:
@@ -176,11 +180,6 @@ class Member:
         """Write nothing from now on: neither the Node, its lease nor its pods."""
         self.is_registered = self.info.holds_lease = False
 
-    def _read_again(self) -> None:
-        """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
-        self._is_stale = True
-        self._on_due(0)
-
     def mark_deleted(self) -> None:
         """Register the deleted Node again, unless a fault forbids it."""
         self.registration.mark_deleted()
@@ -188,26 +187,6 @@ class Member:
             again = "" if self.info.has_vanished else " and is registered again"
             self._shared.dependencies.node_log.warning(f"node was deleted from Kubernetes{again}", self.info.name)
             self._on_due(0)
-
-    def _apply_faults(self) -> None:
-        """Take a change of the node's faults into account at once."""
-        faults, before = self.info.faults, self._faults
-        if faults == before:
-            return
-        self._faults = faults
-        for problem in set(faults.problems) - set(before.problems):
-            log.warning("annotation of the node ignored", node=self.info.name, error=problem)
-        log.info("faults of the node changed", node=self.info.name, faults=faults.describe())
-        self._shared.on_faults(self.info.name)
-        self._on_due(0)
-
-    def _on_due(self, seconds: float) -> None:
-        self._shared.on_due(self.info.name, seconds)
-
-    async def _until_not_cut_off(self) -> None:
-        """Wait while a fault keeps the broker from taking the lease, as that of a node that is started again."""
-        while self.info.is_cut_off:
-            await asyncio.sleep(_CUT_OFF_POLL)
 
     async def hand_over(self) -> None:
         """Mark the node not ready, and release its lease; Kubernetes and another broker would notice after 40 s.
@@ -222,10 +201,37 @@ class Member:
             await self.lease.release()
 
     async def release_lease(self) -> None:
-        """Release the lease of a Node that stays, so that another broker does not wait for it.
-
-        Raises:
-            ApiError: it was not released.
-        """
+        """Release the lease of a Node that stays, so that another broker does not wait for it."""
         if self.info.holds_lease and self.info.uid and not self.info.is_cut_off:
-            await self.lease.release()
+            try:
+                await self.lease.release()
+            except ApiError as exc:
+                log.warning("lease of the node not released", node=self.info.name, error=str(exc))
+
+    async def _until_not_cut_off(self) -> None:
+        """Wait while a fault keeps the broker from taking the lease, as that of a node that is started again."""
+        while self.info.is_cut_off:
+            await asyncio.sleep(_CUT_OFF_POLL)
+
+    def _apply_faults(self) -> None:
+        """Take a change of the node's faults into account at once."""
+        faults, before = self.info.faults, self._faults
+        if faults == before:
+            return
+        self._faults = faults
+        for problem in set(faults.problems) - set(before.problems):
+            log.warning("annotation of the node ignored", node=self.info.name, error=problem)
+        log.info("faults of the node changed", node=self.info.name, faults=faults.describe())
+        self._shared.controller.apply_faults(self.info.name)
+        self._on_due(0)
+
+    def _read_again(self) -> None:
+        """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
+        self._is_stale = True
+        self._on_due(0)
+
+    def _on_due(self, seconds: float) -> None:
+        if seconds:
+            self._shared.queue.add_after(self.info.name, seconds)
+        else:
+            self._shared.queue.add(self.info.name)

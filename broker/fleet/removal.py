@@ -112,12 +112,11 @@ class Removal:
                     log.warning("node not deleted", path=path, error=str(exc))
                     await asyncio.sleep(backoff.after(exc))
 
-    def count_pods(self, node: str) -> int:
-        """Return the number of pods that Kubernetes has on a node."""
-        return len(self._store.stored_on(node))
-
-    async def wait_for_pods(self, node: str, *, unless: Callable[[], bool]) -> None:
-        """Return when Kubernetes has no pods on a node, or the node is to come back."""
+    async def wait_for_pods(self, node: str, done: str, *, unless: Callable[[], bool]) -> None:
+        """Return when Kubernetes has no pods on a node, or the node is to come back; `done` is for the log."""
+        if pods := self._store.stored_on(node):
+            event = f"node {done}; the broker waits until Kubernetes has deleted its pods"
+            self._log.info(event, node, pods=len(pods))
         while self._store.stored_on(node) and not unless():
             await asyncio.sleep(_POLL)
 

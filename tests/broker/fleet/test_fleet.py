@@ -18,7 +18,7 @@ from broker.pods import watch
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
 from tests.broker.fleet.stored import names, phase, ready
-from tests.broker.node.parts import members_of, running
+from tests.broker.node.parts import running
 from tests.broker.nodes import dependencies_of, running_node, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.conftest import Clock
@@ -32,8 +32,8 @@ async def test_a_thousand_nodes_are_registered_and_renewed(
     settings = settings_of_a_node(stub.url, node_name="fleet", nodes=1000)
     provider = ProviderClient(stub.url)
     dependencies = dependencies_of(client, NodeInfo("fleet"), provider=provider, settings=settings, clock=clock)
-    members = members_of(dependencies, NodeReporter(dependencies, own_ip="127.0.0.1"))
-    async with running(members, fleet_of_settings(settings)):
+    reporter = NodeReporter(dependencies, own_ip="127.0.0.1")
+    async with running(dependencies, fleet_of_settings(settings), reporter) as members:
         await eventually(lambda: len(members.holding) == 1000, seconds=240)
         assert len(names(api)) == 1000
         assert all(ready(api, name) for name in names(api))

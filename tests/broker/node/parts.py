@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from broker.dependencies import Dependencies
+from broker.fleet.controller import FleetController
 from broker.fleet.members import Members
 from broker.fleet.pools import Fleet
 from broker.node.leases import Leases
@@ -44,16 +45,18 @@ class NodeParts:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[NodeInfo]:
         """Run the node for the duration of the block, and yield what it knows of itself."""
-        members = members_of(self._dependencies, self.reporter, only=self._spec.name)
-        async with running(members, Fleet((self._spec,))):
+        async with running(self._dependencies, Fleet((self._spec,)), self.reporter, only=self._spec.name):
             await eventually(lambda: self._dependencies.nodes[self._spec.name].holds_lease)
             yield self._dependencies.nodes[self._spec.name]
 
 
-def members_of(dependencies: Dependencies, reporter: NodeReporter, *, only: str | None = None) -> Members:
-    """Return members whose pods are not reconciled."""
+@asynccontextmanager
+async def running(
+    dependencies: Dependencies, fleet: Fleet, reporter: NodeReporter, *, only: str | None = None
+) -> AsyncIterator[Members]:
+    """Run the nodes of a fleet for the duration of the block; their pods are not reconciled."""
     store = PodStore()
-    return Members(
+    members = Members(
         dependencies,
         controller=PodController(dependencies, store=store, node=only),
         store=store,
@@ -62,14 +65,10 @@ def members_of(dependencies: Dependencies, reporter: NodeReporter, *, only: str 
         port=10250,
         only=only,
     )
-
-
-@asynccontextmanager
-async def running(members: Members, fleet: Fleet) -> AsyncIterator[None]:
-    """Run members for the duration of the block."""
-    task = asyncio.create_task(members.run(fleet), name="the members under test")
+    controller = FleetController(dependencies, members, only=only)
+    task = asyncio.create_task(controller.run(fleet), name="the nodes under test")
     try:
-        yield
+        yield members
         assert not task.done(), task.result()
     finally:
         task.cancel()
