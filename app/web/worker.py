@@ -296,7 +296,9 @@ class Worker(ThreadWorker):
             conn.sock.upgrade = None
 
     def _proceed(self, conn: Connection, _: object) -> None:
-        """Do what a parked connection has waited for."""
+        """Do what a parked connection has waited for, unless it was closed for another one meanwhile."""
+        if conn not in self._parked:
+            return
         if conn.stage is Stage.REQUEST:
             self._receive(conn)
         elif conn.stage is Stage.RESPONSE:

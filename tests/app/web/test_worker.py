@@ -1,8 +1,10 @@
 """Gunicorn under clients that are slow or never finish: real workers, real sockets, small limits."""
 
 import json
+import os
 import re
 import select
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ from tests.conftest import Serve
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.server import Client, Server
-from tests.waiting import write_under_way
+from tests.waiting import booted, write_under_way
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
@@ -116,6 +118,23 @@ def test_connections_over_the_limit_replace_the_oldest(serve: Serve) -> None:
     ):
         assert code_of(server.port, "GET", "/getPods") == 200
         assert until_closed(half[0]) == b""
+
+
+@ON_SQLITE
+def test_a_replaced_connection_may_send_at_the_same_time(serve: Serve) -> None:
+    with (
+        serve(WORKERS="1", GUNICORN_CMD_ARGS="--worker-connections 20") as server,
+        clients(server.port, HALF_REQUESTS["half a head"], number=19) as half,
+        closing(server.client()) as client,
+    ):
+        assert client.get("/getPods").code == 200  # replaces the first
+        (worker,) = booted(server, 1)
+        os.kill(worker, signal.SIGSTOP)
+        with closing(opened(server.port, b"")):  # replaces the second, whose bytes arrive in the same wait
+            half[1].sendall(b"ider\r\n\r\n")
+            os.kill(worker, signal.SIGCONT)
+            assert until_closed(half[1]) == b""
+            assert client.get("/getPods").code == 200
 
 
 @ON_SQLITE
