@@ -139,7 +139,6 @@ class Connection(TConn):
         deadline: time, of the monotonic clock, at which it is closed.
         keep_alive: whether another request may follow the response.
         refused_body: whether the client may still be sending a body that is too large.
-        counted_bytes: memory that the worker has counted for this connection.
     """
 
     sock: ClientSocket
@@ -154,7 +153,6 @@ class Connection(TConn):
         self.deadline = 0.0
         self.keep_alive = True
         self.refused_body = False
-        self.counted_bytes = 0
         self._timeout = timeout
         self._began: float | None = None
 

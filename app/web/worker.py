@@ -63,8 +63,8 @@ class Worker(ThreadWorker):
         self._streams: StreamServer | None = None
         self._reads: ReadLoop | None = None
         self._upgraded = 0  # connections, counted in `nr_conns`, that are streams
-        self._parked: dict[Connection, None] = {}  # in the order of their parking
-        self._held_bytes = 0
+        self._parked: dict[Connection, int] = {}  # with the memory of each, in the order of their parking
+        self._held_bytes = 0  # the memory of all
         self._next_sweep = 0.0
         try:
             super().init_process()
@@ -223,13 +223,13 @@ class Worker(ThreadWorker):
             return
         self._next_sweep = now + _SWEEP_SECONDS
         for conn in [conn for conn in self._parked if force or conn.deadline <= now]:
-            self._unpark(conn)
             if conn.stage is Stage.REQUEST and conn.incoming.size and not force:
+                self._unpark(conn)
                 with suppress(OSError):
                     conn.sock.send(TIMEOUT, socket.MSG_DONTWAIT)
                 self._await_close(conn)
             else:
-                self._abort(conn)
+                self._close(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Close idle connections by a deadline, because the worker stops."""
@@ -289,12 +289,6 @@ class Worker(ThreadWorker):
         self._upgraded -= 1
         self.nr_conns -= 1
 
-    def _cancel_upgrade(self, conn: Connection) -> None:
-        """End the session of a connection that is closed instead."""
-        if conn.sock.upgrade:
-            conn.sock.upgrade.cancel()
-            conn.sock.upgrade = None
-
     def _proceed(self, conn: Connection, _: object) -> None:
         """Do what a parked connection has waited for, unless it was closed for another one meanwhile."""
         if conn not in self._parked:
@@ -313,7 +307,6 @@ class Worker(ThreadWorker):
             self.enqueue_req(conn)
             return
         if not is_open:
-            self._unpark(conn)
             self._close(conn)
             return
         self._continue(conn)
@@ -325,7 +318,6 @@ class Worker(ThreadWorker):
         try:
             is_sent = conn.sock.flush()
         except OSError:
-            self._unpark(conn)
             self._close(conn)
             return
         if is_sent:
@@ -343,7 +335,6 @@ class Worker(ThreadWorker):
         except OSError:
             is_open = False
         if not is_open:
-            self._unpark(conn)
             self._close(conn)
 
     def _park(self, conn: Connection, stage: Stage, deadline: float) -> None:
@@ -351,42 +342,35 @@ class Worker(ThreadWorker):
         conn.stage, conn.deadline = stage, deadline
         event = selectors.EVENT_WRITE if stage is Stage.RESPONSE else selectors.EVENT_READ
         self.poller.register(conn.sock, event, partial(self._proceed, conn))
-        self._parked[conn] = None
+        self._parked[conn] = 0
         self._count(conn)
 
     def _unpark(self, conn: Connection) -> None:
         self.poller.unregister(conn.sock)
-        del self._parked[conn]
-        self._held_bytes -= conn.counted_bytes
-        conn.counted_bytes = 0
+        self._held_bytes -= self._parked.pop(conn)
 
     def _count(self, conn: Connection) -> None:
         """Count the memory of a connection; close the largest one where all hold too much."""
-        self._held_bytes += conn.held_bytes - conn.counted_bytes
-        conn.counted_bytes = conn.held_bytes
+        self._held_bytes += conn.held_bytes - self._parked[conn]
+        self._parked[conn] = conn.held_bytes
         if self._held_bytes > self._max_held_bytes:
-            largest = max(self._parked, key=lambda parked: parked.counted_bytes)
             self.log.warning("connection closed: slow clients hold too much memory")
-            self._unpark(largest)
-            self._abort(largest)
+            self._close(max(self._parked, key=self._parked.__getitem__))
 
     def _close_oldest(self) -> None:
         """Make room for a connection: close the one that has waited longest."""
         if self._parked:
-            oldest = next(iter(self._parked))
-            self._unpark(oldest)
-            self._abort(oldest)
+            self._close(next(iter(self._parked)))
 
-    def _abort(self, conn: Connection) -> None:
-        """Close a connection that is not to be waited for."""
+    def _close(self, conn: Connection) -> None:
+        """Close a connection; what a slow client has not taken of its response is discarded."""
+        if conn in self._parked:
+            self._unpark(conn)
         self.nr_conns -= 1
-        self._cancel_upgrade(conn)
+        if conn.sock.upgrade:
+            conn.sock.upgrade.cancel()
+            conn.sock.upgrade = None
         if conn.sock.unsent:
             conn.sock.abort()
         else:
             conn.close()
-
-    def _close(self, conn: Connection) -> None:
-        self.nr_conns -= 1
-        self._cancel_upgrade(conn)
-        conn.close()
