@@ -60,6 +60,11 @@ def changing(path: str, change: Callable[[Reply], Reply]) -> Faulty:
     return answer
 
 
+def with_fields(path: str, **fields: object) -> Faulty:
+    """Change fields of the object that is returned on a path."""
+    return changing(path, lambda reply: json_reply({**reply.data, **fields}))
+
+
 def changing_errors(change: Callable[[Request, Reply], Reply]) -> Faulty:
     """Change the error responses."""
 

@@ -15,7 +15,7 @@ from broker.__main__ import allow_open_files
 from broker.kubelet import server
 from broker.streaming import sessions
 from tests.broker.kubelet.conftest import Kubelet, Node, Start
-from tests.broker.kubelet.test_streams import Client, Ws, everything
+from tests.broker.kubelet.websocket_client import Client, Ws, everything
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import Socket, StreamProvider, exit_status
 
