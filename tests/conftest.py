@@ -22,6 +22,7 @@ from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.db.revision import head
+from app.services import Services
 from tests.postgres import PostgresServer, find_binaries, free_port
 from tests.server import Server, serving
 
@@ -153,6 +154,18 @@ def app(make_app: MakeApp) -> Flask:
     return make_app()
 
 
+def services_of(app: Flask) -> Services:
+    """Return the services of an application."""
+    found: Services = app.extensions["services"]
+    return found
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    """Return the services of the application with the default settings."""
+    return services_of(app)
+
+
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     """Return a client of the application, without a socket."""
@@ -193,7 +206,7 @@ def _create_app(
 ) -> Flask:
     app = create_app(Settings.model_validate({"database_url": url, **settings}), clock=clock)
     app.jinja_env.bytecode_cache = _templates
-    stack.callback(app.extensions["services"].database.dispose)
+    stack.callback(services_of(app).database.dispose)
     return app
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from app import create_app
 from app.core.settings import Settings
 from tests.app.audit.recorded import END, RUNTIME, record_history
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 
 SETTINGS = {"runtime": RUNTIME, "audit_hash_chain": True}
 
@@ -23,7 +23,7 @@ def recorded_file(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactor
     clock = Clock()
     app = create_app(Settings.model_validate({"database_url": f"sqlite:///{path}", **SETTINGS}), clock=clock)
     record_history(app, clock)
-    app.extensions["services"].database.dispose()
+    services_of(app).database.dispose()
     assert [file.name for file in path.parent.iterdir() if file.stat().st_size] == [path.name]
     return path
 

@@ -15,7 +15,7 @@ from app.db.fleets import lock_fleet
 from app.db.models import AuditEvent, Fleet
 from tests.app.audit.recorded import RUNTIME, at, record_history
 from tests.app.web.conftest import put_on, rows
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 from tests.waiting import together
 
@@ -40,8 +40,7 @@ def tamper(database: Database) -> Tamper:
 
 
 def verify(app: Flask, **more: Any) -> Verification:
-    found: Verification = app.extensions["services"].audit.verify(**more)
-    return found
+    return services_of(app).audit.verify(**more)
 
 
 def test_an_unmodified_chain_holds_with_its_refusals(recorded: Flask, database: Database) -> None:

@@ -11,14 +11,13 @@ from sqlalchemy import inspect
 
 from app.audit.reports import REPORTS
 from app.db.engine import Database
-from app.services import Services
 from tests.app.audit.recorded import BROKER, CURL, RUNTIME, at, record_history
-from tests.conftest import SharedApp
+from tests.conftest import SharedApp, services_of
 from tests.pods import a_container, a_pod
 from tests.server import ROOT
 
 START, END = at(0), at(201)
-ALL = {"since": START, "until": END}
+ALL: dict[str, Any] = {"since": START, "until": END}
 MI = 2**20
 NODE = "virtual-kubelet-web"
 NOBODY = 'pod "nobody" is not in namespace "shop"'
@@ -110,7 +109,7 @@ def shared(shared_app: SharedApp, database_kind: str) -> Flask:
 def test_a_question_has_its_answer(
     shared: Flask, report: str, values: dict[str, Any], expected: list[tuple[Any, ...]]
 ) -> None:
-    services: Services = shared.extensions["services"]
+    services = services_of(shared)
 
     found = services.audit.run_report(report, **values)
 
@@ -121,7 +120,7 @@ def test_a_question_has_its_answer(
 
 
 def test_the_status_at_a_time_is_complete(shared: Flask) -> None:
-    services: Services = shared.extensions["services"]
+    services = services_of(shared)
 
     answer = services.audit.run_report("status", namespace="shop", name="worker-0", at=at(16))
 
@@ -161,7 +160,7 @@ def test_the_docs_say_what_every_column_means(database: Database) -> None:
 
 
 def test_a_resize_without_status_change_is_recorded(recorded: Flask) -> None:
-    client, services = recorded.test_client(), recorded.extensions["services"]
+    client, services = recorded.test_client(), services_of(recorded)
     [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
     tool["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
 
@@ -172,7 +171,7 @@ def test_a_resize_without_status_change_is_recorded(recorded: Flask) -> None:
 
 
 def test_a_nul_in_an_image_breaks_no_view(recorded: Flask) -> None:
-    client, services = recorded.test_client(), recorded.extensions["services"]
+    client, services = recorded.test_client(), services_of(recorded)
     strange = a_pod("strange", containers=[a_container(image="a\u0000b")])
     assert client.post("/createPod", json=strange).status_code == 200
     strange["spec"]["containers"][0]["image"] = "\\u0000"
@@ -185,7 +184,7 @@ def test_a_nul_in_an_image_breaks_no_view(recorded: Flask) -> None:
 
 
 def test_a_recreated_pod_is_absent_in_between(recorded: Flask, clock: Any) -> None:
-    client, services = recorded.test_client(), recorded.extensions["services"]
+    client, services = recorded.test_client(), services_of(recorded)
     [tool] = [pod for pod in client.get("/getPods").get_json() if pod["metadata"]["name"] == "tool-0"]
     clock.now = at(300)
     client.delete("/deletePod", json=tool)

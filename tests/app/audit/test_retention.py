@@ -20,10 +20,9 @@ from app.audit.retention import Pruned
 from app.core.errors import DatabaseFault, InvalidRequest
 from app.db.engine import Database
 from app.db.models import AuditEvent, Fleet, Pod, PodStatus, UsageChange
-from app.services import Services
 from tests.app.audit.recorded import RUNTIME, SECRET, at, record_history
 from tests.app.web.conftest import change, put_on, rows, tables
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 from tests.server import ROOT
 
@@ -31,7 +30,7 @@ BY_HAND = Caller(request_id="prune-1", address="localhost", user_agent="flask au
 
 
 def prune(app: Flask, before: datetime, path: Path) -> Pruned:
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     retention = services.audit.retention(before)
     return retention.carry_out(
         path, now=services.clock(), caller=BY_HAND, chained=services.settings.audit_hash_chain
@@ -69,19 +68,19 @@ def test_an_ended_pod_is_pruned_with_its_statuses(recorded: Flask, database: Dat
 def test_what_holds_is_told_as_before(recorded: Flask, tmp_path: Path) -> None:
     client = recorded.test_client()
     pods = client.get("/getPods").get_json()
-    answers = recorded.extensions["services"].audit.run_report("node", at=at(150)).rows
+    answers = services_of(recorded).audit.run_report("node", at=at(150)).rows
 
     prune(recorded, at(150), tmp_path / "pruned.jsonl")
 
     assert client.get("/getPods").get_json() == pods
-    assert recorded.extensions["services"].audit.run_report("node", at=at(150)).rows == answers
+    assert services_of(recorded).audit.run_report("node", at=at(150)).rows == answers
     assert client.put("/updatePod", json=a_pod("slow-0", namespace="shop", uid="slow-0")).status_code == 200
 
 
 def test_a_partly_pruned_pod_has_no_startup_time(recorded: Flask, tmp_path: Path) -> None:
     prune(recorded, at(150), tmp_path / "pruned.jsonl")
 
-    audit_log = recorded.extensions["services"].audit
+    audit_log = services_of(recorded).audit
     assert audit_log.run_report("time-to-ready", since=at(0), until=at(201)).rows == []
     assert [row[1] for row in audit_log.run_report("never-ready", at=at(201)).rows] == ["tool-0"]
 
@@ -132,7 +131,7 @@ def test_a_row_says_what_was_pruned_by_whom(recorded: Flask, database: Database,
 
 
 def test_the_chain_holds_after_repeated_pruning(recorded: Flask, clock: Clock, tmp_path: Path) -> None:
-    audit_log = recorded.extensions["services"].audit
+    audit_log = services_of(recorded).audit
     for number, seconds in enumerate((50, 201)):
         prune(recorded, at(seconds), tmp_path / f"{number}.jsonl")
         assert audit_log.verify().broken is None
@@ -210,14 +209,14 @@ def test_a_failed_fsync_deletes_nothing(
     after = tables(database)
     assert [event for event in after["audit_events"] if event["verb"] != "prune"] == before["audit_events"]
     assert (after["pods"], after["pod_statuses"]) == (before["pods"], before["pod_statuses"])
-    assert recorded.extensions["services"].audit.verify().broken is None
+    assert services_of(recorded).audit.verify().broken is None
 
 
 def test_the_next_pruning_finishes_an_interrupted_one(
     recorded: Flask, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.audit.retention._ROWS_AT_ONCE", 2)
-    audit_log = recorded.extensions["services"].audit
+    audit_log = services_of(recorded).audit
 
     def stop(_: int) -> None:
         raise KeyboardInterrupt
@@ -239,10 +238,10 @@ def test_more_rows_than_go_at_once_all_go(
 ) -> None:
     monkeypatch.setattr("app.audit.retention._ROWS_AT_ONCE", 2)
 
-    due = recorded.extensions["services"].audit.retention(at(201)).due
+    due = services_of(recorded).audit.retention(at(201)).due
 
     assert prune(recorded, at(201), tmp_path / "pruned.jsonl") == due
-    assert recorded.extensions["services"].audit.retention(at(201)).due == Pruned(0, 0, 0)
+    assert services_of(recorded).audit.retention(at(201)).due == Pruned(0, 0, 0)
 
 
 def test_changes_of_usage_are_exported(
@@ -265,7 +264,7 @@ def test_changes_of_usage_are_exported(
 
 def test_a_time_to_come_is_refused(recorded: Flask) -> None:
     with pytest.raises(InvalidRequest, match="before: must not be in the future"):
-        recorded.extensions["services"].audit.retention(at(202))
+        services_of(recorded).audit.retention(at(202))
 
 
 def test_without_a_chain_it_goes_as_well(
@@ -320,14 +319,14 @@ def test_a_limited_role_serves_without_changing_the_audit(
         for _ in range(2):
             client.delete("/deletePod", json=pod)
         assert [event["code"] for event in rows(database, AuditEvent)] == [200, 200, 200, 200, 404]
-        engine = app.extensions["services"].database.engine
+        engine = services_of(app).database.engine
         for view in inspect(engine).get_view_names():
             with engine.connect() as connection:
                 connection.execute(text(f"SELECT * FROM {view}"))
         for attack in ATTACKS:
             with pytest.raises(DBAPIError, match=r"denied|must be owner"), engine.begin() as connection:
                 connection.execute(text(attack))
-        assert app.extensions["services"].audit.verify().events == 5
+        assert services_of(app).audit.verify().events == 5
         engine.dispose()
     finally:
         with database.write() as connection:

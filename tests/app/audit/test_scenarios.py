@@ -18,9 +18,8 @@ from app.audit.scenarios import (
     report_faults,
 )
 from app.core.errors import NotFound
-from app.services import Services
 from tests.app.audit.recorded import START, at
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 CALLER = Caller(request_id="play-1", address="localhost", user_agent="vkweb scenario play")
@@ -166,13 +165,13 @@ def log(make_app: MakeApp) -> ScenarioLog:
 
 
 def log_of(app: Flask) -> ScenarioLog:
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     return ScenarioLog(services.database, services.settings, clock=services.clock)
 
 
 def test_each_entry_is_an_event_of_the_hash_chain(make_app: MakeApp) -> None:
     app = make_app(audit_hash_chain=True)
-    log, services = log_of(app), app.extensions["services"]
+    log, services = log_of(app), services_of(app)
     with pytest.raises(NotFound):
         log.last_play()
     log.record(CALLER, an_entry("partition", "spot-0"), code=200)

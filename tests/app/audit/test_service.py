@@ -8,7 +8,7 @@ from app.audit import service
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import InvalidRequest
 from tests.app.web.conftest import change, put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 
@@ -19,8 +19,7 @@ def app(make_app: MakeApp) -> Flask:
 
 @pytest.fixture
 def log(app: Flask) -> AuditLog:
-    found: AuditLog = app.extensions["services"].audit
-    return found
+    return services_of(app).audit
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from flask import Flask
 
 from tests.app.audit.recorded import at
 from tests.app.cli.conftest import Run, objects, table
+from tests.conftest import services_of
 
 WHILE_CRASHING = ("--at", at(30).isoformat())
 
@@ -43,6 +44,6 @@ def test_problems_are_coloured(run: Run) -> None:
 
 
 def test_a_missing_database_is_one_line(run: Run, recorded: Flask) -> None:
-    path = recorded.extensions["services"].database.path
+    path = services_of(recorded).database.path
     path.rename(path.with_suffix(".gone"))
     assert "there is no database" in run("attention", code=3).stderr

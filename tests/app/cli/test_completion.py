@@ -1,7 +1,5 @@
 """Shell completion of pods and namespaces."""
 
-from pathlib import Path
-
 import pytest
 from click.shell_completion import ShellComplete
 from flask import Flask
@@ -9,6 +7,7 @@ from flask.cli import ScriptInfo
 
 from app.cli.audit import audit
 from app.cli.pods import pods
+from tests.conftest import services_of
 
 CASES: list[tuple[list[str], str, list[str]]] = [
     (["explain"], "", ["lab/tool-0", "shop/slow-0", "shop/web-0", "shop/worker-0"]),
@@ -40,6 +39,6 @@ def test_namespaces_of_the_audit_log_are_completed(recorded: Flask) -> None:
 
 
 def test_nothing_is_completed_without_a_database(recorded: Flask) -> None:
-    path: Path = recorded.extensions["services"].database.path
+    path = services_of(recorded).database.path
     path.rename(path.with_suffix(".gone"))
     assert complete(recorded, ["explain"], "") == []

@@ -5,7 +5,7 @@ from flask import Flask
 
 from tests.app.audit.recorded import RUNTIME, SECRET, at
 from tests.app.cli.conftest import Run, objects, table
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 
@@ -192,7 +192,7 @@ def test_an_invalid_time_is_a_usage_error(run: Run) -> None:
 
 
 def test_an_unreachable_database_exits_with_3(run: Run, recorded: Flask) -> None:
-    database = recorded.extensions["services"].database
+    database = services_of(recorded).database
     database.path.rename(database.path.with_suffix(".gone"))
     for command in (["pods", "list"], ["node", "show"], ["audit", "tail"], ["audit", "verify"]):
         assert "there is no database" in run(*command, code=3).stderr

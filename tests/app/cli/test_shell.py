@@ -7,14 +7,13 @@ import pytest
 from flask import Flask
 
 from app.cli.shell import _context
-from app.services import Services
 from tests.app.audit.recorded import at
-from tests.conftest import MakeApp
+from tests.conftest import MakeApp, services_of
 
 
 def names(app: Flask) -> dict[str, Any]:
     """Return the names of a shell."""
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     return _context(services)
 
 

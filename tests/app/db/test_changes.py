@@ -13,7 +13,7 @@ from app.db.changes import ChangeSignal
 from app.db.engine import Database
 from app.db.fleets import add_fleet
 from app.db.revision import head
-from app.services import Services
+from tests.conftest import services_of
 
 NODE = "virtual-kubelet-web"
 SECONDS = 30
@@ -98,7 +98,7 @@ def test_without_inotify_there_is_no_descriptor(database: Database, monkeypatch:
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_waiting_readers_leave_connections_to_all_threads(app: Flask) -> None:
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     database, settings = services.database, services.settings
     with ExitStack() as stack:
         for _ in range(settings.held_requests):

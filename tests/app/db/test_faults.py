@@ -22,7 +22,7 @@ from app.db.engine import Database
 from app.db.models import Base
 from tests.app.db.consistency import assert_nothing_is_half_written
 from tests.app.db.damage import DAMAGES, NEWER_FORMAT, WAL_FORMAT, Damage, set_write_version
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 from tests.waiting import write_under_way
 
@@ -31,7 +31,7 @@ ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 def forget_connections(app: Flask) -> None:
     """Close the connections, so that the application reconnects, as a new worker or thread does."""
-    app.extensions["services"].database.dispose()
+    services_of(app).database.dispose()
 
 
 def message(answer: TestResponse) -> str:
@@ -187,7 +187,7 @@ def test_a_read_only_postgresql_serves_reads(app: Flask, client: FlaskClient, da
 def test_a_full_disk_is_503_until_space_returns(app: Flask, client: FlaskClient, database: Database) -> None:
     pages = 1  # fewer than exist
 
-    @event.listens_for(app.extensions["services"].database.engine, "connect")
+    @event.listens_for(services_of(app).database.engine, "connect")
     def limit(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA max_page_count = {pages}").close()
 
@@ -219,7 +219,7 @@ def test_reads_succeed_on_a_full_disk(app: Flask, client: FlaskClient, clock: Cl
         assert client.post("/createPod", json=pod).status_code == 200
     revision = client.get("/podStatuses?since=0").get_json()["revision"]
 
-    @event.listens_for(app.extensions["services"].database.engine, "connect")
+    @event.listens_for(services_of(app).database.engine, "connect")
     def limit(connection: sqlite3.Connection, _: object) -> None:
         connection.execute("PRAGMA max_page_count = 1").close()
 

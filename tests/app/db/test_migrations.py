@@ -21,7 +21,7 @@ from app.db.migrate import downgrade, upgrade
 from app.db.models import Base, Pod, exists_in
 from app.db.revision import MIGRATIONS, head
 from tests.app.web.conftest import rows
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 from tests.preloaded import run
 from tests.server import CLEAN, ROOT
@@ -242,7 +242,7 @@ def test_migration_0006_keeps_pods_and_deletions(
 def test_migration_0011_puts_pods_on_their_node(make_app: MakeApp, database: Database, database_url: str) -> None:
     """Pods of before are on the node of the setting; a downgrade makes one node of a fleet."""
     app = make_app(node_name="north", audit_hash_chain=True)
-    client, services = app.test_client(), app.extensions["services"]
+    client, services = app.test_client(), services_of(app)
     make_app(node_name="south").test_client().post("/createPod", json=a_pod("web-1"))
     for number in range(2):
         client.post("/createPod", json=a_pod(f"web-{number}"))

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from flask import Flask
 from flask.testing import FlaskClient
 
-from app.services import Services
 from tests.pods import a_pod
 
 STOP_AFTER = "synthetic.virtual-kubelet.io/stop-after"
@@ -52,8 +50,3 @@ def terminated(status: dict[str, Any]) -> tuple[str, int, str]:
     """Return the phase of a pod, and the exit code and end of its container."""
     state = status["containerStatuses"][0]["state"]["terminated"]
     return status["phase"], state["exitCode"], state["finishedAt"]
-
-
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found

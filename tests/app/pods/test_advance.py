@@ -14,7 +14,7 @@ from app.runtimes import AcceptedPod
 from app.runtimes.base import Timeline
 from app.runtimes.synthetic.runtime import SyntheticRuntime
 from tests.app.web.conftest import on_sqlite_alone, put_on
-from tests.conftest import Clock
+from tests.conftest import Clock, services_of
 from tests.pods import a_pod
 
 ANNOTATIONS = {
@@ -36,7 +36,7 @@ def restarts(client: FlaskClient) -> dict[str, int]:
 
 @on_sqlite_alone
 def test_many_pods_are_advanced_by_few_queries(app: Flask, client: FlaskClient, clock: Clock) -> None:
-    database: Database = app.extensions["services"].database
+    database = services_of(app).database
     pods = [f"web-{number}" for number in range(30)]
     put_restarting_pods(client, pods)
     clock.advance(86400)

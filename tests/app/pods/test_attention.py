@@ -24,12 +24,6 @@ def app(make_app: MakeApp) -> Flask:
     return make_app(start_delay="1s")
 
 
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
-
-
 def failing(name: str, failure: str, **options: Any) -> dict[str, Any]:
     return a_pod(name, metadata={"annotations": {f"{ANNOTATION}/fail": failure}}, **options)
 

@@ -8,14 +8,14 @@ from flask.testing import FlaskClient
 
 from app.pods.changes import Changes
 from tests.app.web.conftest import put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 
 @pytest.fixture
 def changes(make_app: MakeApp) -> tuple[FlaskClient, Changes]:
     app: Flask = make_app(start_delay="10s")
-    return app.test_client(), app.extensions["services"].changes
+    return app.test_client(), services_of(app).changes
 
 
 def test_each_status_and_request_is_a_change(clock: Clock, changes: tuple[FlaskClient, Changes]) -> None:

@@ -10,8 +10,7 @@ from flask.testing import FlaskClient
 from app.core.timestamps import rfc3339
 from app.db.engine import Database
 from tests.app.db.consistency import assert_nothing_is_half_written
-from tests.app.pods.deletions import services
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 
 
@@ -48,7 +47,7 @@ def test_a_clock_that_is_set_back_breaks_nothing(
     assert client.post("/createPod", json=a_pod("is-new")).status_code == 200
     names = {pod["metadata"]["name"]: pod["status"]["phase"] for pod in client.get("/getPods").get_json()}
     assert names.keys() == {"stays", "changes", "is-replaced", "comes-back", "is-new"}
-    database = client.application.extensions["services"].database
+    database = services_of(client.application).database
     assert_nothing_is_half_written(database)
 
     clock.advance(60 - jump)
@@ -131,7 +130,7 @@ def test_timelines_continue_after_a_wrong_clock(
     assert found["after"]["phase"] == "Running"
     assert found.get("wrong", found["after"])["phase"] == "Running"
     assert client.delete("/deletePod", json=a_pod("after", uid="after")).status_code == 200
-    verification = services(client.application).audit.verify()
+    verification = services_of(client.application).audit.verify()
     assert (verification.broken, verification.events) == (None, 6 if write == "advance" else 7)
     restarts = found["crashes"]["containerStatuses"][0]["restartCount"]
     clock.advance(1300)
@@ -160,7 +159,7 @@ def test_the_nodes_time_meets_the_clock_again(make_app: MakeApp, clock: Clock) -
     clock.advance(7200)
     client.post("/createPod", json=a_pod("wrong"))
     clock.now = right
-    fleet_clock = services(client.application).clock
+    fleet_clock = services_of(client.application).clock
 
     assert fleet_clock() == right + timedelta(hours=2)
     clock.advance(3600)

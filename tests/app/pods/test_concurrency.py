@@ -21,7 +21,7 @@ from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Fleet, Pod
 from app.db.revision import head
 from tests.app.db.consistency import assert_nothing_is_half_written
-from tests.conftest import MakeApp
+from tests.conftest import MakeApp, services_of
 from tests.pods import a_container, a_pod
 from tests.postgres import PostgresServer, free_port
 from tests.server import Client, Server, serving
@@ -191,7 +191,7 @@ WRITES = 480
 
 def write_until_all_is_written(writer: int, database_url: str, *, threads: int = 1) -> int:
     app = create_app(Settings.model_validate({"database_url": database_url}))
-    database: Database = app.extensions["services"].database
+    database = services_of(app).database
 
     def write(thread: int) -> int:
         client = app.test_client()

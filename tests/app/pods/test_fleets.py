@@ -12,9 +12,8 @@ from app.audit.service import AuditFilter
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod
 from app.pods.pod_filter import PodFilter
-from app.services import Services
 from tests.app.web.conftest import rows
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 
 
@@ -32,23 +31,18 @@ def fleet(make_app: MakeApp) -> Flask:
     return app
 
 
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
-
-
 def nodes(app: Flask) -> dict[str, str]:
-    return {row.name: row.node_name for row in services(app).pod_list.page(PodFilter()).rows}
+    return {row.name: row.node_name for row in services_of(app).pod_list.page(PodFilter()).rows}
 
 
 def test_a_pod_is_on_the_node_it_names(fleet: Flask) -> None:
     assert nodes(fleet) == {"a": "spot-0", "b": "spot-1", "c": "spot"}
-    assert [(pod.name, pod.node_name) for pod in services(fleet).history.pods(PodFilter(node="spot-1"))] == [
+    assert [(pod.name, pod.node_name) for pod in services_of(fleet).history.pods(PodFilter(node="spot-1"))] == [
         ("b", "spot-1")
     ]
-    assert [row.name for row in services(fleet).pod_list.page(PodFilter(node="spot")).rows] == ["c"]
-    assert services(fleet).history.find("default/a").node_name == "spot-0"
-    assert {row.node_name: row.pods for row in services(fleet).queries.nodes()} == {
+    assert [row.name for row in services_of(fleet).pod_list.page(PodFilter(node="spot")).rows] == ["c"]
+    assert services_of(fleet).history.find("default/a").node_name == "spot-0"
+    assert {row.node_name: row.pods for row in services_of(fleet).queries.nodes()} == {
         "spot": 1, "spot-0": 1, "spot-1": 1,
     }  # fmt: skip
 
@@ -86,7 +80,7 @@ def test_a_replacement_may_be_on_another_node(fleet: Flask) -> None:
 
 
 def services_rows(app: Flask) -> list[dict[str, Any]]:
-    return rows(services(app).database, Pod)
+    return rows(services_of(app).database, Pod)
 
 
 def test_events_have_the_node_of_their_pod(fleet: Flask, database: Database) -> None:
@@ -97,18 +91,20 @@ def test_events_have_the_node_of_their_pod(fleet: Flask, database: Database) -> 
     assert client.delete("/deletePod", json=a_pod("nobody", nodeName="spot-0")).status_code == 404
 
     def verbs(node: str) -> list[tuple[str, int]]:
-        return [(event["verb"], event["code"]) for event in services(fleet).audit.events(AuditFilter(node=node))]
+        return [
+            (event["verb"], event["code"]) for event in services_of(fleet).audit.events(AuditFilter(node=node))
+        ]
 
     assert verbs("spot-0") == [("create", 200), ("update", 200), ("delete", 200), ("delete", 404)]
     assert verbs("spot") == [("create", 200)]
-    assert len(services(fleet).audit.page(AuditFilter(node="spot-1")).events) == 1
+    assert len(services_of(fleet).audit.page(AuditFilter(node="spot-1")).events) == 1
     assert [event["node_name"] for event in rows(database, AuditEvent)] == [
         "spot-0",
         "spot-1",
         None,
         *["spot-0"] * 3,
     ]
-    assert services(fleet).audit.verify().broken is None
+    assert services_of(fleet).audit.verify().broken is None
 
 
 def test_commands_show_one_node_or_all(fleet: Flask) -> None:
@@ -145,7 +141,7 @@ def test_problems_are_those_of_one_node_or_all(fleet: Flask, clock: Clock) -> No
         assert client.delete("/deletePod", json=a_pod("nobody", nodeName=node)).status_code == 404
     start = clock()
     clock.advance(60)
-    attention = services(fleet).attention
+    attention = services_of(fleet).attention
 
     [everywhere], [here] = attention.groups(), attention.groups(node="spot-1")
 
@@ -159,14 +155,14 @@ def test_problems_are_those_of_one_node_or_all(fleet: Flask, clock: Clock) -> No
 
 
 def test_reports_name_the_node_of_each_pod(fleet: Flask) -> None:
-    now = services(fleet).clock()
+    now = services_of(fleet).clock()
     a_day = timedelta(days=1)
     values = {"at": now, "since": now - a_day, "until": now + a_day, "namespace": "default", "name": "a"}
     for name, report in REPORTS.items():
         given: dict[str, Any] = {parameter: values[parameter] for parameter in report.parameters}
-        columns = services(fleet).audit.run_report(name, **given).columns
+        columns = services_of(fleet).audit.run_report(name, **given).columns
         assert ("node_name" in columns) == (bool({"uid", "name", "request_id"} & {*columns}) or name == "promised")
-    assert [row[:2] for row in services(fleet).audit.run_report("promised", at=now).rows] == [
+    assert [row[:2] for row in services_of(fleet).audit.run_report("promised", at=now).rows] == [
         ("spot", 1), ("spot-0", 1), ("spot-1", 1),
     ]  # fmt: skip
 
@@ -195,7 +191,7 @@ def test_the_largest_nodes_are_those_of_a_time(fleet: Flask, clock: Clock) -> No
     assert client.delete("/deletePod", json=a_pod("a", uid="a", nodeName="spot-0")).status_code == 200
 
     def found(at: datetime | None) -> list[tuple[str, int]]:
-        return [(row.node_name, row.active) for row in services(fleet).series.counts(at, nodes=2).nodes]
+        return [(row.node_name, row.active) for row in services_of(fleet).series.counts(at, nodes=2).nodes]
 
     assert found(None) == [("spot-1", 2), ("spot", 1)]
     assert found(before) == [("spot", 1), ("spot-0", 1)]
@@ -223,10 +219,10 @@ def test_fleets_in_a_database_may_share_node_names(make_app: MakeApp) -> None:
         pod = a_pod(uid="the-same", nodeName="spot-0")
         assert app.test_client().post("/createPod", json=pod).status_code == 200
         assert nodes(app) == {"web-0": "spot-0"}
-        assert services(app).history.revision() == 1
+        assert services_of(app).history.revision() == 1
     assert north.test_client().delete("/deletePod", json=a_pod(uid="the-same")).status_code == 200
     assert (nodes(north), nodes(south)) == ({}, {"web-0": "spot-0"})
-    assert len(services(south).audit.page(AuditFilter(node="spot-0")).events) == 1
+    assert len(services_of(south).audit.page(AuditFilter(node="spot-0")).events) == 1
 
 
 def test_an_unknown_node_is_an_error_of_commands(fleet: Flask) -> None:

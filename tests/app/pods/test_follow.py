@@ -9,9 +9,8 @@ from flask.testing import FlaskClient
 from app.pods.follow import follow_pods
 from app.pods.history import PodSnapshot
 from app.pods.pod_filter import PodFilter, Sort
-from tests.app.pods.deletions import services
 from tests.app.web.conftest import change, put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 
@@ -38,7 +37,7 @@ def follow(app: Flask) -> Follow:
                 action()
             return action is not None
 
-        found = services(app)
+        found = services_of(app)
         batches = follow_pods(found.history, found.watch, wanted, sort=Sort.parse(sort), pause=pause)
         return [[(pod.name, _status(pod)) for pod in batch] for batch in batches if batch]
 

@@ -6,7 +6,6 @@ from threading import Event
 
 import orjson
 import pytest
-from flask import Flask
 from sqlalchemy import event
 
 from app.audit import Caller
@@ -20,17 +19,11 @@ from app.pods.service import PodService
 from app.pods.transaction import FleetTransaction
 from app.pods.writer import PodWriter
 from app.services import Services
-from tests.app.pods import deletions
 from tests.app.web.conftest import on_sqlite_alone, rows
 from tests.pods import a_pod
 from tests.waiting import eventually, write_under_way
 
 CALLER = Caller(request_id="req-1", address="127.0.0.1", user_agent="tests")
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    return deletions.services(app)
 
 
 @pytest.fixture

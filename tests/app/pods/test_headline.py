@@ -9,9 +9,8 @@ from flask.testing import FlaskClient
 
 from app.pods.explain import PodHistory
 from app.pods.headline import headline
-from app.services import Services
 from tests.app.web.conftest import on_sqlite_alone, put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 pytestmark = on_sqlite_alone
@@ -24,7 +23,7 @@ def app(make_app: MakeApp) -> Flask:
 
 
 def line(app: Flask, pod: dict[str, Any], *, clock: Clock) -> str:
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     record = services.history.pod(uid=pod["metadata"]["uid"])
     return ", ".join(headline(record.history, now=clock()))
 

@@ -15,7 +15,7 @@ from app.pods.pod_filter import PodFilter
 from app.services import Services
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import change, put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 
 SHOWN = ("phase", "reason", "ready_containers", "containers", "restarts", "termination_reason")
@@ -24,12 +24,6 @@ SHOWN = ("phase", "reason", "ready_containers", "containers", "restarts", "termi
 @pytest.fixture
 def app(make_app: MakeApp) -> Flask:
     return make_app(start_delay="10s")
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
 
 
 def listed(services: Services) -> tuple[Any, ...]:
@@ -69,11 +63,11 @@ def test_follow_a_runtime_that_observes(make_app: MakeApp, clock: Clock) -> None
     app = make_app(runtime="tests.app.runtimes.scripted:ScriptedRuntime")
     put_on(app.test_client(), a_pod("web"))
 
-    assert listed(app.extensions["services"])[0] == "Pending"
+    assert listed(services_of(app))[0] == "Pending"
     clock.advance(1)
-    assert listed(app.extensions["services"])[0] == "Running"
+    assert listed(services_of(app))[0] == "Running"
     clock.advance(1)
-    assert listed(app.extensions["services"])[0] == "Succeeded"
+    assert listed(services_of(app))[0] == "Succeeded"
 
 
 def test_follow_updates_and_recreations(client: FlaskClient, services: Services, clock: Clock) -> None:

@@ -12,7 +12,7 @@ from app.pods.logs import LogOptions, Logs
 from app.runtimes import LogLine
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import on_sqlite_alone, put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 pytestmark = on_sqlite_alone
@@ -26,8 +26,7 @@ def app(make_app: MakeApp) -> Flask:
 
 
 def logs_of(app: Flask) -> Logs:
-    logs: Logs = app.extensions["services"].logs
-    return logs
+    return services_of(app).logs
 
 
 def past(app: Flask, pod: dict[str, Any], **more: Any) -> str:

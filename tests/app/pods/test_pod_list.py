@@ -15,7 +15,7 @@ from app.pods.pod_filter import SORT_KEYS, PodFilter, Sort
 from app.pods.pod_list import PodList, PodPage
 from tests.app.pods.deletions import slow_pod
 from tests.app.web.conftest import put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 from tests.query_plans import query_plans
 
@@ -30,8 +30,7 @@ def app(make_app: MakeApp) -> Flask:
 
 @pytest.fixture
 def pod_list(app: Flask) -> PodList:
-    found: PodList = app.extensions["services"].pod_list
-    return found
+    return services_of(app).pod_list
 
 
 def names(page: PodPage) -> list[str]:
@@ -132,7 +131,7 @@ def test_addresses_are_sorted_by_number(make_app: MakeApp) -> None:
     for number in range(12):
         put_on(app.test_client(), a_pod(f"web-{number}", hostNetwork=not number))
 
-    pod_list: PodList = app.extensions["services"].pod_list
+    pod_list = services_of(app).pod_list
     addresses = [row.pod_ip for row in pod_list.page(PodFilter(), sort=Sort("ip"), limit=20).rows]
 
     assert addresses == [None, *(f"198.18.0.{number}" for number in range(3, 14))]
@@ -154,7 +153,7 @@ def test_the_present_is_read_from_an_index(app: Flask, pod_list: PodList, pods: 
     )
     # Few pods are on one node, which an index finds; the list reads the rows of these.
     filters = [wanted for wanted, _ in FILTERS if not wanted.node]
-    with query_plans(app.extensions["services"].database) as queries:
+    with query_plans(services_of(app).database) as queries:
         for wanted, sort in [*product([PodFilter(), every], SORTS), *product(filters, SORTS[:2])]:
             pod_list.page(wanted, sort=sort)
 

@@ -10,10 +10,9 @@ from flask.testing import FlaskClient
 
 from app.audit.service import AuditFilter
 from app.core.errors import NotFound
-from app.pods.history import History
 from app.pods.queries import PodQueries
 from tests.app.web.conftest import put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 from tests.query_plans import query_plans
 
@@ -25,8 +24,7 @@ def app(make_app: MakeApp) -> Flask:
 
 @pytest.fixture
 def inventory(app: Flask) -> PodQueries:
-    found: PodQueries = app.extensions["services"].queries
-    return found
+    return services_of(app).queries
 
 
 def phases(inventory: PodQueries, at: datetime | None = None) -> dict[str, int]:
@@ -71,7 +69,7 @@ def test_deleted_pod_is_found_by_uid(client: FlaskClient, app: Flask, inventory:
     clock.advance(20)
     second = put_on(client, a_pod("web"))  # replaces the first
 
-    history: History = app.extensions["services"].history
+    history = services_of(app).history
     record = history.pod(uid=first["metadata"]["uid"])
 
     assert record.deleted_at == clock()
@@ -93,10 +91,10 @@ def test_deleted_pod_is_found_by_uid(client: FlaskClient, app: Flask, inventory:
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_the_page_of_a_pod_reads_no_others(client: FlaskClient, app: Flask, inventory: PodQueries) -> None:
     pod = put_on(client, a_pod("web"))["metadata"]
-    with query_plans(app.extensions["services"].database) as queries:
-        app.extensions["services"].history.pod(uid=pod["uid"])
+    with query_plans(services_of(app).database) as queries:
+        services_of(app).history.pod(uid=pod["uid"])
         inventory.namesakes("default", "web", uid=pod["uid"])
-        app.extensions["services"].audit.page(AuditFilter(namespace="default", name="web", uid=pod["uid"]))
+        services_of(app).audit.page(AuditFilter(namespace="default", name="web", uid=pod["uid"]))
 
     plans = "\n".join(plan for _, plan in queries)
     assert "pods USING INDEX ix_pods_name (fleet=? AND namespace=? AND name=?)" in plans

@@ -25,13 +25,12 @@ from tests.app.pods.deletions import (
     create,
     delete,
     listed,
-    services,
     slow_pod,
     terminated,
 )
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import rows
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 
@@ -187,7 +186,7 @@ def test_another_worker_continues_a_deletion(make_app: MakeApp, clock: Clock) ->
 
 
 def test_an_advance_by_two_workers_is_stored_once(make_app: MakeApp, clock: Clock, database: Database) -> None:
-    one, other = (services(make_app()) for _ in range(2))
+    one, other = (services_of(make_app()) for _ in range(2))
     client = make_app().test_client()
     create(client, old := slow_pod())
     create(client, a_pod())
@@ -211,7 +210,7 @@ def test_a_wait_ends_when_a_pod_is_gone(client: FlaskClient, app: Flask, clock: 
         clock.advance(seconds)
         return True
 
-    found = orjson.loads("".join(services(app).watch.since(revision, wait=60, pause=pause)))
+    found = orjson.loads("".join(services_of(app).watch.since(revision, wait=60, pause=pause)))
     assert [entry["uid"] for entry in found["deleted"]] == [pod["metadata"]["uid"]]
 
 
@@ -222,7 +221,7 @@ def test_history_has_the_pod_until_its_end(client: FlaskClient, app: Flask, cloc
     delete(client, pod)
     clock.advance(30)
 
-    history = services(app).history
+    history = services_of(app).history
 
     def phases_after(seconds: int) -> list[str]:
         return [found.phase for found in history.pods(at=requested_at + timedelta(seconds=seconds))]
@@ -239,11 +238,11 @@ def test_history_has_the_pod_until_its_end(client: FlaskClient, app: Flask, cloc
 def test_resources_are_promised_until_the_end(client: FlaskClient, app: Flask, clock: Clock) -> None:
     pod = create(client, slow_pod())
     delete(client, pod)
-    assert services(app).history.node().pods == 1
+    assert services_of(app).history.node().pods == 1
     assert 'provider_pods{phase="Running"} 1.0' in client.get("/metrics").get_data(as_text=True)
 
     clock.advance(10)
-    assert services(app).history.node().pods == 0
+    assert services_of(app).history.node().pods == 0
     assert 'provider_pods{phase="Running"} 0.0' in client.get("/metrics").get_data(as_text=True)
 
 
@@ -302,4 +301,4 @@ def test_a_pod_is_listed_or_gone(
         ending = [entry for entry in found if "deletionTimestamp" in entry["metadata"]]
         assert all(entry["status"]["phase"] not in ("Succeeded", "Failed") for entry in ending)
         assert len({entry["metadata"]["uid"] for entry in found}) == len(found)
-    services(app).database.dispose()
+    services_of(app).database.dispose()

@@ -22,12 +22,6 @@ def app(make_app: MakeApp) -> Flask:
     return make_app(start_delay="10s")
 
 
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
-
-
 def chart(services: Services, start: datetime, end: datetime) -> Series:
     return services.series.between(start, end, last=services.series.counts(end).sample)
 

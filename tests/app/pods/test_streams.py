@@ -8,9 +8,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.runtimes.synthetic.runtime import SyntheticRuntime
-from app.services import Services
 from tests.app.web.conftest import on_sqlite_alone, put_on
-from tests.conftest import Clock
+from tests.conftest import Clock, services_of
 from tests.pods import a_pod
 
 
@@ -18,7 +17,7 @@ from tests.pods import a_pod
 def test_a_forward_that_fails_closes_its_connection(
     app: Flask, client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     put_on(client, a_pod())
     clock.advance(60)
     ours, theirs = socket.socketpair()

@@ -17,7 +17,7 @@ from app.db.models import Pod, PodStatus
 from app.pods.pod_filter import PodFilter
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
-from tests.conftest import Clock, MakeApp, SharedApp
+from tests.conftest import Clock, MakeApp, SharedApp, services_of
 from tests.pods import a_container, a_pod
 
 GRACE = 30
@@ -61,7 +61,7 @@ def recording(phase: str) -> Callable[[Flask, Clock], None]:
 
     def prepare(app: Flask, clock: Clock) -> None:
         record(app, clock)
-        end_runs(app.extensions["services"].database, phase)
+        end_runs(services_of(app).database, phase)
 
     return prepare
 
@@ -93,7 +93,7 @@ def dashboard(app: Flask, path: str, **query: str) -> str:
 
 @pytest.mark.parametrize("seconds", TIMES)
 def test_every_surface_lists_the_same_pods(recorded: Flask, seconds: float) -> None:
-    services: Services = recorded.extensions["services"]
+    services = services_of(recorded)
     shell, time = ShellHelpers(services), at(seconds)
     expected = {pod.uid: pod.phase for pod in services.history.pods(at=time)}
 
@@ -115,7 +115,7 @@ def test_every_surface_lists_the_same_pods(recorded: Flask, seconds: float) -> N
 @pytest.mark.parametrize("phase", ["Running", "Unknown", "Failed"])
 @pytest.mark.parametrize("seconds", [61, 190, 315, 500])
 def test_every_surface_counts_the_same_pods(recorded: Flask, seconds: float) -> None:
-    services: Services = recorded.extensions["services"]
+    services = services_of(recorded)
     time = at(seconds)
 
     node = services.history.node(at=time)
@@ -136,7 +136,7 @@ def test_every_surface_counts_the_same_pods(recorded: Flask, seconds: float) -> 
 
 @pytest.mark.parametrize("seconds", [300, 315, 399])
 def test_a_pod_is_deleted_until_its_return(recorded: Flask, seconds: float) -> None:
-    services: Services = recorded.extensions["services"]
+    services = services_of(recorded)
     time = at(seconds)
     sentence = f"It was deleted at {at(300):%Y-%m-%dT%H:%M:%SZ}."
 
@@ -155,7 +155,7 @@ def test_the_present_is_that_of_current_pods(
 ) -> None:
     recorded = record(make_app(runtime=runtime), clock)
     clock.now = utc_now()
-    services: Services = recorded.extensions["services"]
+    services = services_of(recorded)
 
     with database.read() as connection:
         view = connection.execute(text("SELECT uid, phase FROM current_pods")).all()

@@ -6,8 +6,8 @@ from flask import Flask
 from app.core.errors import DiskFull
 from app.db.statement import execute
 from app.pods.transaction import FleetTransaction
-from app.services import Services
 from tests.app.web.conftest import on_sqlite_alone
+from tests.conftest import services_of
 
 
 @on_sqlite_alone
@@ -18,7 +18,7 @@ def test_a_full_disk_within_a_savepoint_is_reported(app: Flask) -> None:
 
 
 def fill_the_disk(app: Flask) -> None:
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     begin = FleetTransaction.begin(services.database, services.settings, clock=services.clock)
     with begin as transaction, transaction.step():
         transaction.rows.flush()

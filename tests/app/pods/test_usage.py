@@ -13,9 +13,8 @@ from app.db.engine import Database
 from app.db.models import Pod, PodStatus
 from app.pods import usage
 from app.pods.readiness import read_histories
-from app.services import Services
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 
 USAGE_CPU = "synthetic.virtual-kubelet.io/usage-cpu"
@@ -127,7 +126,7 @@ def test_no_pod_is_missing_among_too_many(
     """More than a process keeps."""
     monkeypatch.setattr(usage, "_MAX_KEPT", 1)
     pods = [put_on(client, a_replica(name)) for name in ("one", "two", "three")]
-    services: Services = client.application.extensions["services"]
+    services = services_of(client.application)
     for pod in pods:
         clock.advance(10)
         pod["metadata"]["annotations"][USAGE_CPU] = "1"
@@ -182,7 +181,7 @@ def steps_of_a_history(database: Database, clock: Clock) -> int:
 
 
 def test_usage_of_the_past_is_what_it_was(client: FlaskClient, clock: Clock) -> None:
-    services: Services = client.application.extensions["services"]
+    services = services_of(client.application)
     at_a_second(clock)
     pod = put_on(client, a_replica("one"))
     put_on(client, a_replica("two"))
@@ -196,7 +195,7 @@ def test_usage_of_the_past_is_what_it_was(client: FlaskClient, clock: Clock) -> 
 
 
 def test_kills_because_of_memory_are_on_record(client: FlaskClient, clock: Clock) -> None:
-    services: Services = client.application.extensions["services"]
+    services = services_of(client.application)
     at_a_second(clock)
     started = clock.now
     metadata = {"annotations": {"synthetic.virtual-kubelet.io/usage-memory": "ramp(0,100Mi,100s)"}}

@@ -7,15 +7,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.app.pods.deletions import services
 from tests.app.web.conftest import put_on
+from tests.conftest import services_of
 from tests.pods import a_pod
 
 
 def test_a_wait_sleeps_until_a_write(client: FlaskClient, app: Flask) -> None:
     """The revision is read seldom; a write after the last read of it ends the wait."""
     put_on(client, a_pod("first"))
-    watch = services(app).watch
+    watch = services_of(app).watch
     revision = orjson.loads("".join(watch.since(0)))["revision"]
     waits: list[tuple[float, int | None]] = []
 
@@ -36,7 +36,7 @@ def test_a_wait_sleeps_until_a_write(client: FlaskClient, app: Flask) -> None:
 def test_a_burst_is_returned_together(client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.pods.watch._SPACING_SECONDS", 60)
     put_on(client, a_pod("first"))
-    watch = services(app).watch
+    watch = services_of(app).watch
     revision = orjson.loads("".join(watch.since(0)))["revision"]
     waits = iter(("second", "third"))
 

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from app.db.revision import head
 from tests.app.db.damage import NEWER_FORMAT, overwrite, set_write_version, truncate
-from tests.conftest import MakeApp, Serve
+from tests.conftest import MakeApp, Serve, services_of
 from tests.pods import a_container, a_pod
 from tests.postgres import free_port
 from tests.server import CLEAN, ROOT, Client, Server
@@ -141,7 +141,7 @@ def test_another_revision_stops_service(make_app: MakeApp, database_url: str) ->
 
     set_revision(database_url, "9999")
     assert client.get("/readyz").status_code == 503
-    app.extensions["services"].database.dispose()
+    services_of(app).database.dispose()
     assert "vkweb migrate" in client.get("/readyz").get_json()["error"]["message"]
     for answer in every_contract_path(client):
         assert answer == "503 Service Unavailable"

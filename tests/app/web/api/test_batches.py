@@ -12,7 +12,7 @@ from app.pods.disk_reserve import DiskReserve
 from app.pods.writer import PodWriter
 from app.web.body import LARGEST_BATCH
 from tests.app.web.conftest import named, on_sqlite_alone, put_on, rows
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 
 Outcomes = list[tuple[int, str]]
@@ -153,7 +153,7 @@ def test_a_batch_extends_the_hash_chain(make_app: MakeApp, database: Database) -
     send(client, "delete", pods)
 
     with database.read(streaming=True) as connection:
-        found = verify(connection, app.extensions["services"].settings.node_name)
+        found = verify(connection, services_of(app).settings.node_name)
     assert (found.broken, found.events) == (None, 8)
 
 

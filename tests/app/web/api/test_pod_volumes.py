@@ -4,8 +4,6 @@ import base64
 from typing import Any, ClassVar
 
 import orjson
-import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from app.db.engine import Database
@@ -29,12 +27,6 @@ class TakingRuntime(ScriptedRuntime):
 
     def put_volumes(self, pod: PodReference, volumes: Any) -> None:
         self.taken.append((pod, list(volumes)))
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found: Services = app.extensions["services"]
-    return found
 
 
 def a_volume(name: str = "config", *, version: str | None = "42", content: str = SECRET) -> dict[str, Any]:

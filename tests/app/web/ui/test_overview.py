@@ -11,10 +11,9 @@ from flask.testing import FlaskClient
 
 from app.core.timestamps import rfc3339_micro
 from app.pods import samples
-from app.services import Services
 from tests.app.web.conftest import on_sqlite_alone, put_on
 from tests.app.web.ui.pages import get
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_pod
 
 pytestmark = on_sqlite_alone
@@ -148,7 +147,7 @@ def test_charts_of_many_pods_grow(
     then = rfc3339_micro(clock() - timedelta(minutes=5))
 
     first = client.get("/ui/", query_string={"at": then}).text
-    services: Services = app.extensions["services"]
+    services = services_of(app)
     services.series.samples.wait()
     complete = client.get("/ui/", query_string={"at": then}).text
 
