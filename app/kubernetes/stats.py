@@ -73,15 +73,43 @@ class ContainerStats(_Stats, frozen=True):
 
 
 class PodStats(_Stats, frozen=True, kw_only=True):
-    """The usage of a pod. `cpu` and `memory` are the sums over `containers`."""
+    """The usage of a pod."""
 
     pod_ref: PodRef
     start_time: str
     containers: Sequence[ContainerStats]
-    cpu: CPUStats
-    memory: MemoryStats
     ephemeral_storage: FsStats | None = msgspec.field(name="ephemeral-storage", default=None)
     process_stats: ProcessStats | None = msgspec.field(name="process_stats", default=None)
+
+    @property
+    def cpu(self) -> CPUStats:
+        """The CPU of its containers together, at the latest of their times."""
+        parts = [container.cpu for container in self.containers]
+        if len(parts) == 1:
+            return parts[0]
+        return CPUStats(
+            max(part.time for part in parts),
+            sum(part.usage_nano_cores for part in parts),
+            sum(part.usage_core_nano_seconds for part in parts),
+        )
+
+    @property
+    def memory(self) -> MemoryStats:
+        """The memory of its containers together, at the latest of their times."""
+        parts = [container.memory for container in self.containers]
+        if len(parts) == 1:
+            return parts[0]
+        return MemoryStats(
+            max(part.time for part in parts),
+            sum(part.working_set_bytes for part in parts),
+            sum(part.rss_bytes for part in parts),
+            sum(part.usage_bytes for part in parts),
+        )
+
+
+class _Sums(_Stats, frozen=True):
+    cpu: CPUStats
+    memory: MemoryStats
 
 
 class NodeMemoryStats(MemoryStats, frozen=True):
@@ -101,32 +129,20 @@ class NodeStats(_Stats, frozen=True, kw_only=True):
     rlimit: RlimitStats
 
 
-def sum_cpu(containers: Sequence[ContainerStats]) -> CPUStats:
-    """Return the CPU of at least one container together, at the latest of their times."""
-    if len(containers) == 1:
-        return containers[0].cpu
-    return CPUStats(
-        max(container.cpu.time for container in containers),
-        sum(container.cpu.usage_nano_cores for container in containers),
-        sum(container.cpu.usage_core_nano_seconds for container in containers),
-    )
-
-
-def sum_memory(containers: Sequence[ContainerStats]) -> MemoryStats:
-    """Return the memory of at least one container together, at the latest of their times."""
-    if len(containers) == 1:
-        return containers[0].memory
-    return MemoryStats(
-        max(container.memory.time for container in containers),
-        sum(container.memory.working_set_bytes for container in containers),
-        sum(container.memory.rss_bytes for container in containers),
-        sum(container.memory.usage_bytes for container in containers),
-    )
-
-
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode_stats(stats: PodStats | NodeStats) -> bytes:
-    """Return usage as compact JSON."""
+def encode_pod_stats(stats: PodStats, *, sums: bool) -> bytes:
+    """Return the usage of a pod as compact JSON.
+
+    Args:
+        stats: the usage.
+        sums: whether with the `cpu` and `memory` of the pod.
+    """
+    encoded = _ENCODER.encode(stats)
+    return encoded[:-1] + b"," + _ENCODER.encode(_Sums(stats.cpu, stats.memory))[1:] if sums else encoded
+
+
+def encode_node_stats(stats: NodeStats) -> bytes:
+    """Return the usage of a machine as compact JSON."""
     return _ENCODER.encode(stats)

@@ -19,7 +19,7 @@ from app.core.quantity import format_usage
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row
 from app.kubernetes.label_selector import LabelSelector
-from app.kubernetes.stats import PodRef, PodStats, encode_stats, sum_cpu, sum_memory
+from app.kubernetes.stats import PodRef, PodStats, encode_pod_stats
 from app.kubernetes.status import decode_status
 from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
@@ -115,13 +115,17 @@ class UsageService:
         """Whether the runtime of the fleet reports usage."""
         return self._fleet.runtime.reports_usage
 
-    def encoded(self) -> Generator[str, None, None]:
+    def encoded(self, *, sums: bool = True) -> Generator[str, None, None]:
         """Yield the usage of every pod with a running container, as pieces of one JSON array of `PodStats`.
+
+        Args:
+            sums: whether each pod has the sums over its containers.
 
         Raises:
             NotFound: the runtime of the fleet does not report usage.
         """
-        yield from json_array((encode_stats(stats).decode() for stats in chunk) for chunk in self._chunks(None))
+        chunks = self._chunks(None)
+        yield from json_array((encode_pod_stats(stats, sums=sums).decode() for stats in chunk) for chunk in chunks)
 
     def pods(
         self,
@@ -245,8 +249,6 @@ class UsageService:
                     pod_ref=pod.pod_ref,
                     start_time=pod.start_time,
                     containers=containers,
-                    cpu=sum_cpu(containers),
-                    memory=sum_memory(containers),
                     ephemeral_storage=usage.ephemeral_storage(),
                 )
 

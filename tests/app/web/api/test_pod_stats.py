@@ -15,9 +15,9 @@ pytestmark = on_sqlite_alone
 Usage = dict[str, dict[str, Any]]
 
 
-def usage(client: FlaskClient) -> Usage:
+def usage(client: FlaskClient, query: str = "") -> Usage:
     """Return the entries of `/podStats` by the names of their pods."""
-    answer = client.get("/podStats")
+    answer = client.get(f"/podStats{query}")
     assert answer.status_code == 200, answer.text
     return {entry["podRef"]["name"]: entry for entry in answer.get_json()}
 
@@ -76,6 +76,20 @@ def test_a_pod_is_the_sum_of_its_containers(client: FlaskClient, clock: Clock) -
     assert [container["cpu"]["usageNanoCores"] for container in found["containers"]] == [10**8, 2 * 10**8]
     assert found["cpu"]["usageNanoCores"] == 3 * 10**8
     assert found["cpu"]["usageCoreNanoSeconds"] == 3 * 10**9
+
+
+def test_the_sums_are_left_out_on_request(client: FlaskClient, clock: Clock) -> None:
+    put_on(client, a_pod())
+    clock.advance(10)
+    with_sums = usage(client)["web-0"]
+    assert usage(client, "?sums=true")["web-0"] == with_sums
+    assert with_sums.keys() - usage(client, "?sums=false")["web-0"].keys() == {"cpu", "memory"}
+
+
+def test_sums_are_a_boolean(client: FlaskClient) -> None:
+    answer = client.get("/podStats?sums=no")
+    assert answer.status_code == 400
+    assert "sums: must be true or false" in answer.text
 
 
 def test_only_running_containers_have_usage(client: FlaskClient, clock: Clock) -> None:
