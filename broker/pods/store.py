@@ -6,7 +6,7 @@ controller takes one snapshot for each reconcile, and hands it to every function
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -102,7 +102,7 @@ class PodStore:
 
     def __init__(self) -> None:
         self._pods: dict[str, StoredPod] = {}
-        self._by_node: dict[str, dict[str, None]] = {}  # node → keys
+        self._by_node: dict[str, dict[str, str]] = {}  # node → key → UID
         self._mirrors: dict[str, Metadata] = {}
 
     def __len__(self) -> int:
@@ -148,6 +148,10 @@ class PodStore:
         """Return the node of a pod; None where Kubernetes has none of that name."""
         stored = self._pods.get(f"{namespace}/{name}")
         return stored.node if stored else None
+
+    def uids_on(self, node: str) -> Collection[str]:
+        """Return the UIDs of the pods that are bound to a node."""
+        return self._by_node.get(node, {}).values()
 
     def stored_on(self, node: str) -> list[StoredPod]:
         """Return the pods that are bound to a node."""
@@ -198,7 +202,7 @@ class PodStore:
         owner, node, before = controller(pod), sys.intern(node_name(pod)), self._pods.get(key)
         if before and before.node != node:  # another pod of the same name
             self._unbind(key, before.node)
-        self._by_node.setdefault(node, {})[key] = None
+        self._by_node.setdefault(node, {})[key] = metadata.uid
         stored = self._pods[key] = StoredPod(
             metadata,
             msgspec.json.encode(pod),
@@ -232,6 +236,6 @@ class NodePods:
         """Return every pod in JSON."""
         return [stored.raw for stored in self._store.stored_on(self._node)]
 
-    def uids(self) -> list[str]:
+    def uids(self) -> Collection[str]:
         """Return the UID of every pod."""
-        return [stored.metadata.uid for stored in self._store.stored_on(self._node)]
+        return self._store.uids_on(self._node)

@@ -128,10 +128,13 @@ class RunningPod(Samples):
         Raises:
             ValueError: a time is none.
         """
-        parts = reported.containers
-        if len(parts) != len(self.containers):
-            self._replace_containers(reported, since)
-        for container, stats in zip(self.containers, parts, strict=True):
+        parts, containers = reported.containers, self.containers
+        if len(parts) != len(containers):
+            containers = self._replace_containers(reported, since)
+        number = 0  # faster than `zip`
+        for stats in parts:
+            container = containers[number]
+            number += 1
             if stats.start_time != container.start_time or stats.name != container.name:
                 self._replace_containers(reported, since)
                 self.update(reported, timestamps, since)
@@ -142,9 +145,9 @@ class RunningPod(Samples):
                 container.cpu_total = total
             else:
                 total = container.cpu_total
-            container.cpu = self.cpu = f"{total}e-9 {timestamps[cpu.time]}"
-            container.memory = self.memory = f"{working_set} {timestamps[memory.time]}"
-        if len(parts) == 1 and not self._ended:
+            self.cpu = container.cpu = f"{total}e-9 {timestamps[cpu.time]}"
+            self.memory = container.memory = f"{working_set} {timestamps[memory.time]}"
+        if number == 1 and not self._ended:
             self.cpu_total, self.working_set = total, working_set
         else:
             self._add_up(parts, timestamps)
@@ -179,8 +182,8 @@ class RunningPod(Samples):
             memory=pod_memory(pod),
         )
 
-    def _replace_containers(self, reported: ReportedPod, since: float) -> None:
-        """Replace the containers that have ended by those that have started."""
+    def _replace_containers(self, reported: ReportedPod, since: float) -> tuple[RunningContainer, ...]:
+        """Replace the containers that have ended by those that have started, and return all."""
         known = {(container.name, container.start_time): container for container in self.containers}
         containers, counted = [], self._counted
         for stats in reported.containers:
@@ -193,6 +196,7 @@ class RunningPod(Samples):
         self._counted = counted
         self._ended += sum([container.cpu_total for container in known.values()])
         self.containers = tuple(containers)
+        return self.containers
 
     def _add_up(self, parts: Sequence[ContainerStats], timestamps: Timestamps) -> None:
         self.cpu_total = self._ended + sum([container.cpu_total for container in self.containers])
