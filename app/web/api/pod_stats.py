@@ -11,7 +11,7 @@ blueprint = Blueprint("pod_stats", __name__)
 
 
 class UsageQuery(Query):
-    """What the answer has."""
+    """Parameters of `/podStats`."""
 
     sums: Flag = True
 

@@ -35,19 +35,6 @@ _decode = msgspec.json.Decoder(ReportedPod).decode
 _decode_identity = msgspec.json.Decoder(PodIdentity).decode
 
 
-class Timestamps(dict[str, str]):
-    """Time → timestamp of a sample, of the times of one read: few, where many values are measured at one time."""
-
-    def __missing__(self, time: str) -> str:
-        """Convert a time.
-
-        Raises:
-            ValueError: it is none.
-        """
-        timestamp = self[time] = milliseconds(time)
-        return timestamp
-
-
 class Samples:
     """Usage of the node, a pod or a container as text, which scrapes repeat until the next read.
 
@@ -99,11 +86,13 @@ class RunningPod(Samples):
         containers: in the order of the provider.
         cpu_total: CPU time of its containers since the first read, in core-nanoseconds.
         working_set: memory of its containers together, in bytes.
+        ended: CPU time of the containers that have ended, in core-nanoseconds.
+        start_time: its start.
         read_at: the time of the last read.
     """
 
     __slots__ = (
-        "_counted", "_ended", "_start_time", "containers", "cpu_total", "read_at", "uid", "working_set",
+        "_counted", "containers", "cpu_total", "ended", "read_at", "start_time", "uid", "working_set",
     )  # fmt: skip
 
     def __init__(self, pod: PodReference) -> None:
@@ -112,47 +101,9 @@ class RunningPod(Samples):
         self.containers: tuple[RunningContainer, ...] = ()
         self.cpu_total = self.working_set = 0
         self.read_at: datetime | None = None
-        self._start_time = ""
-        self._ended = 0  # CPU time of the containers that have ended
+        self.start_time = ""
+        self.ended = 0
         self._counted = 0  # CPU time that the node has, or that is older than the first read
-
-    def update(self, reported: ReportedPod, timestamps: Timestamps, since: float) -> None:
-        """Take over the usage that was read.
-
-        Args:
-            reported: the usage. A total that has fallen is replaced by the last one.
-            timestamps: of the read.
-            since: the time of the last read; what a container that is new here has used before does not count for
-                the node, or its total would leap.
-
-        Raises:
-            ValueError: a time is none.
-        """
-        parts, containers = reported.containers, self.containers
-        if len(parts) != len(containers):
-            containers = self._replace_containers(reported, since)
-        number = 0  # faster than `zip`
-        for stats in parts:
-            container = containers[number]
-            number += 1
-            if stats.start_time != container.start_time or stats.name != container.name:
-                self._replace_containers(reported, since)
-                self.update(reported, timestamps, since)
-                return
-            cpu, memory = stats.cpu, stats.memory
-            total, working_set = cpu.usage_core_nano_seconds, memory.working_set_bytes
-            if total > container.cpu_total:
-                container.cpu_total = total
-            else:
-                total = container.cpu_total
-            self.cpu = container.cpu = f"{total}e-9 {timestamps[cpu.time]}"
-            self.memory = container.memory = f"{working_set} {timestamps[memory.time]}"
-        if number == 1 and not self._ended:
-            self.cpu_total, self.working_set = total, working_set
-        else:
-            self._add_up(parts, timestamps)
-        if reported.start_time != self._start_time or reported.network or reported.ephemeral_storage:
-            self._check_times(reported)
 
     def take_new_cpu(self) -> int:
         """Return the CPU time that its containers have used since the last call, in core-nanoseconds."""
@@ -182,8 +133,20 @@ class RunningPod(Samples):
             memory=pod_memory(pod),
         )
 
-    def _replace_containers(self, reported: ReportedPod, since: float) -> tuple[RunningContainer, ...]:
-        """Replace the containers that have ended by those that have started, and return all."""
+    def replace_containers(self, reported: ReportedPod, since: float) -> tuple[RunningContainer, ...]:
+        """Replace the containers that have ended by those that have started.
+
+        Args:
+            reported: the usage that was read.
+            since: the time of the last read; what a container that is new here has used before does not count for
+                the node, or its total would leap.
+
+        Returns:
+            The containers, in the order of the usage.
+
+        Raises:
+            ValueError: a time is none.
+        """
         known = {(container.name, container.start_time): container for container in self.containers}
         containers, counted = [], self._counted
         for stats in reported.containers:
@@ -194,24 +157,34 @@ class RunningPod(Samples):
                     counted += stats.cpu.usage_core_nano_seconds
             containers.append(container)
         self._counted = counted
-        self._ended += sum([container.cpu_total for container in known.values()])
+        self.ended += sum([container.cpu_total for container in known.values()])
         self.containers = tuple(containers)
         return self.containers
 
-    def _add_up(self, parts: Sequence[ContainerStats], timestamps: Timestamps) -> None:
-        self.cpu_total = self._ended + sum([container.cpu_total for container in self.containers])
+    def add_up(self, parts: Sequence[ContainerStats]) -> None:
+        """Take over the sums of its containers, whose own usage has been taken over.
+
+        Raises:
+            ValueError: a time is none.
+        """
+        self.cpu_total = self.ended + sum([container.cpu_total for container in self.containers])
         self.working_set = sum([stats.memory.working_set_bytes for stats in parts])
         cpu_time = _latest([stats.cpu.time for stats in parts])
         memory_time = _latest([stats.memory.time for stats in parts])
-        self.cpu = f"{self.cpu_total}e-9 {timestamps[cpu_time]}"
-        self.memory = f"{self.working_set} {timestamps[memory_time]}"
+        self.cpu = f"{self.cpu_total}e-9 {milliseconds(cpu_time)}"
+        self.memory = f"{self.working_set} {milliseconds(memory_time)}"
 
-    def _check_times(self, reported: ReportedPod) -> None:
+    def check_times(self, reported: ReportedPod) -> None:
+        """Check the times that no sample has.
+
+        Raises:
+            ValueError: a time is none.
+        """
         epoch_seconds(reported.start_time)
         for part in (reported.network, reported.ephemeral_storage):
             if part and part.time:
                 epoch_seconds(part.time)
-        self._start_time = intern(reported.start_time)
+        self.start_time = intern(reported.start_time)
 
 
 class RunningPods:
@@ -235,17 +208,45 @@ class RunningPods:
             msgspec.DecodeError: the body has another shape.
             ValueError: a time is none.
         """
-        pods, timestamps = self._pods, Timestamps()
-        since = (self._read_at or at).timestamp()
+        pods, since = self._pods, (self._read_at or at).timestamp()
+        time: str | None = None  # of the last value; most are measured at one time
+        timestamp = ""
         for entry in _split(body):
             reported = _decode(entry)
-            if reported.containers:
-                uid = reported.pod_ref.uid
-                pod = pods.get(uid)
-                if pod is None:
-                    pod = pods[uid] = RunningPod(reported.pod_ref)
-                pod.update(reported, timestamps, since)
-                pod.read_at = at
+            parts = reported.containers
+            if not parts:
+                continue
+            pod = pods.get(reported.pod_ref.uid) or self._add(reported.pod_ref)
+            pod.read_at = at
+            containers = pod.containers
+            if len(parts) != len(containers):
+                containers = pod.replace_containers(reported, since)
+            number = 0  # faster than `zip`
+            for stats in parts:
+                container = containers[number]
+                if stats.start_time != container.start_time or stats.name != container.name:
+                    containers = pod.replace_containers(reported, since)
+                    container = containers[number]
+                number += 1
+                cpu, memory = stats.cpu, stats.memory
+                total, working_set = cpu.usage_core_nano_seconds, memory.working_set_bytes
+                if total < container.cpu_total:  # noqa: PLR1730 - a call of `max` takes longer
+                    total = container.cpu_total
+                container.cpu_total = total
+                if cpu.time != time:
+                    time = cpu.time
+                    timestamp = milliseconds(time)
+                pod.cpu = container.cpu = f"{total}e-9 {timestamp}"
+                if memory.time != time:
+                    time = memory.time
+                    timestamp = milliseconds(time)
+                pod.memory = container.memory = f"{working_set} {timestamp}"
+            if number == 1 and not pod.ended:
+                pod.cpu_total, pod.working_set = total, working_set
+            else:
+                pod.add_up(parts)
+            if reported.start_time != pod.start_time or reported.network or reported.ephemeral_storage:
+                pod.check_times(reported)
         for uid in [uid for uid, pod in pods.items() if pod.read_at is not at]:
             del pods[uid]
         self._body, self._entries, self._read_at = body, None, at
@@ -261,6 +262,10 @@ class RunningPods:
             entries = {_decode_identity(entry).pod_ref.uid: entry for entry in _split(self._body)}
             self._entries = entries
         return [_decode(entries[pod.uid]) for pod in pods]
+
+    def _add(self, pod: PodReference) -> RunningPod:
+        added = self._pods[pod.uid] = RunningPod(pod)
+        return added
 
 
 def node_samples(node: NodeStats) -> Samples:

@@ -32,7 +32,14 @@ def pod(name: str, *, statuses: dict[str, dict[str, Any]], init: dict[str, dict[
     ).encode()
 
 
-def usage(name: str, seconds: dict[str, float], *, started: str = RUN_START, memory: int = 1000) -> dict[str, Any]:
+def usage(
+    name: str,
+    seconds: dict[str, float],
+    *,
+    started: str = RUN_START,
+    at: str = "2026-11-22T09:00:00Z",
+    memory: int = 1000,
+) -> dict[str, Any]:
     """Return a pod's entry of `/podStats`; `seconds` is container → CPU time."""
 
     def of(used: float, containers: int = 1) -> dict[str, Any]:
@@ -40,11 +47,11 @@ def usage(name: str, seconds: dict[str, float], *, started: str = RUN_START, mem
         values = {name: containers * value for name, value in values.items()}
         return {
             "cpu": {
-                "time": "2026-11-22T09:00:00Z",
+                "time": at,
                 "usageNanoCores": containers * 250_000_000,
                 "usageCoreNanoSeconds": int(used * 1e9),
             },
-            "memory": {"time": "2026-11-22T09:00:00Z", **values},
+            "memory": {"time": at, **values},
         }
 
     return {

@@ -5,6 +5,7 @@ with the time of its sample, and drops a pod with a container that lacks one of 
 them. It needs two scrapes with an advancing time.
 """
 
+import re
 from datetime import UTC, datetime
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -63,6 +64,20 @@ async def test_usage_samples_have_a_timestamp(node: UsageNode) -> None:
     assert measured == {family.name for family in families} - {
         "container_start_time_seconds", "resource_scrape_error",
     }  # fmt: skip
+
+
+async def test_each_value_has_the_timestamp_of_its_own_time(node: UsageNode) -> None:
+    node.put("web", {"nginx": 1, "proxy": 1})
+    node.put("db", {"postgres": 1})
+    assert node.provider.reported is not None
+    containers = [container for entry in node.provider.reported for container in entry["containers"]]
+    values = [(resource, container) for container in containers for resource in ("cpu", "memory")]
+    expected = {}
+    for second, (resource, container) in enumerate(values):
+        container[resource]["time"] = f"2026-11-22T09:00:0{second}Z"
+        expected[resource, container["name"]] = second
+    found = re.findall(r'(?m)^container_(cpu|memory)_.*container="(\w+)".* (\d+)$', (await metrics(node)).decode())
+    assert {(resource, name): int(ms) // 1000 % 60 for resource, name, ms in found} == expected
 
 
 async def test_labels_of_a_provider_are_escaped(node: UsageNode) -> None:

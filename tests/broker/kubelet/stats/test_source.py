@@ -268,6 +268,7 @@ async def test_usage_that_is_none_names_the_field(node: UsageNode) -> None:
 INVALID: dict[str, dict[str, object]] = {
     "Invalid isoformat string: 'soon'": {"startTime": "soon"},
     "invalid time": {"containers": usage("web", {"nginx": 1}, started="now")["containers"]},
+    "Invalid isoformat string: ''": {"containers": usage("web", {"nginx": 1}, at="")["containers"]},
     "has no time zone": {"network": {"time": "2026-11-22T09:00:00"}},
     "/podStats has an invalid time": {"ephemeral-storage": {"time": "now", "usedBytes": 5}},
     "usedBytes": {"ephemeral-storage": {"usedBytes": "5"}},
