@@ -3,13 +3,13 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from broker.dependencies import Dependencies
 from broker.kubelet.api import KubeletApi
@@ -35,6 +35,10 @@ BODY_TIMEOUT = 10.0
 """Seconds for the rest of a body that no handler reads."""
 MAX_REQUEST_LINE = 1 << 20
 """Bytes of a request line, which has the command of an exec. Go's servers, such as a kubelet, accept as many."""
+_PART = 16 * 1024
+"""Bytes of a response that are sent at once, as a TLS record. OpenSSL keeps a buffer of a third more."""
+_SHORT = 4 * 1024
+"""Bytes of a response that an idle connection may keep."""
 
 
 class KubeletServer:
@@ -102,7 +106,7 @@ async def serve(
         partial(read_pem, settings.client_ca_file) if settings.client_ca_file else lambda: authority.pem,
     )
     guards = [_guard(settings, client, paths)] if settings.authentication else []
-    app = web.Application(middlewares=[refuse_with_status, *guards])
+    app = web.Application(middlewares=[_send_in_parts, refuse_with_status, *guards])
     app.add_routes([*api.routes(), *api.open_routes()])
     runners = [await _listen(app, settings.kubelet_host, settings.kubelet_port, certificates.context)]
     if settings.metrics_addr:
@@ -126,6 +130,25 @@ def _serving(settings: Settings, addresses: Sequence[str], *, now: datetime) -> 
         return lambda: KeyPair(read_pem(certificate), read_pem(key))
     pair = self_signed(settings.node_name, addresses, now=now)
     return lambda: pair
+
+
+@web.middleware
+async def _send_in_parts(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send a long body in parts, and free it: aiohttp keeps a response until the next one of its connection.
+
+    A client such as metrics-server opens hundreds of connections to a fleet. An idle one takes 60 to 80 KB;
+    without this, 60 KB and more than twice its longest response.
+    """
+    response = await handler(request)
+    if isinstance(response, web.Response) and isinstance(body := response.body, bytes) and len(body) > _SHORT:
+        response.headers["Content-Length"] = str(len(body))
+        response.body = _parts(body)
+    return response
+
+
+async def _parts(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _PART):
+        yield body[start : start + _PART]
 
 
 def _guard(settings: Settings, client: Client, paths: NodePaths) -> Middleware:

@@ -4,6 +4,7 @@ import asyncio
 import select
 import socket
 import ssl
+import tracemalloc
 
 import pytest
 
@@ -73,6 +74,31 @@ async def test_half_handshakes_hold_up_nobody(start: Start) -> None:
     assert (await kubelet.get("/healthz")).status == 200
     for connection in half:
         connection.close()
+
+
+async def test_an_idle_connection_keeps_no_response(
+    start: Start, node: Node, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT", 30)
+    kubelet = await start(authentication=False, authorization=False)
+    size = len((await kubelet.get("/pods")).body)
+    node.by_name["shop", "web"]["metadata"]["annotations"] = {"large": "x" * (2 << 20)}
+    connections = [await connect(kubelet.server.port, trust) for _ in range(4)]
+    tracemalloc.start()
+    try:
+        for reader, writer in connections:
+            writer.write(b"GET /pods HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            left = (2 << 20) + size + len(', "annotations": {"large": ""}')
+            assert f"Content-Length: {left}\r\n".encode() in head
+            while left:
+                left -= len(await reader.read(left))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 << 20
+    for _, writer in connections:
+        writer.close()
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
