@@ -172,16 +172,14 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-SharedApp = Callable[..., Flask]
+MakeDatabaseUrl = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
-def shared_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedApp]:
-    """Yield a function that returns an application for tests that only read, one for each set of arguments.
-
-    It has a database of its own kind, and a clock of its own. The function `prepare` gets both the application and
-    the clock when it is created.
-    """
+def make_database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeDatabaseUrl]:
+    """Yield a function that returns the URL of a new migrated database, `sqlite` or `postgresql`, for a module."""
     with ExitStack() as stack:
 
         def url(kind: str) -> str:
@@ -191,10 +189,25 @@ def shared_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             database = contextmanager(_postgres_database)
             return stack.enter_context(database(request.getfixturevalue("postgres"), template="template"))
 
+        yield url
+
+
+SharedApp = Callable[..., Flask]
+
+
+@pytest.fixture(scope="module")
+def shared_app(make_database_url: MakeDatabaseUrl) -> Iterator[SharedApp]:
+    """Yield a function that returns an application for tests that only read, one for each set of arguments.
+
+    It has a database of its own kind, and a clock of its own. The function `prepare` gets both the application and
+    the clock when it is created.
+    """
+    with ExitStack() as stack:
+
         @cache
         def share(kind: str, prepare: Callable[[Flask, Clock], object], **settings: object) -> Flask:
             clock = Clock()
-            app = _create_app(stack, url(kind), clock, settings)
+            app = _create_app(stack, make_database_url(kind), clock, settings)
             prepare(app, clock)
             return app
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -11,14 +10,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
 from app.db.engine import Database
-from app.db.migrate import upgrade
 from app.db.models import Base, Fleet, Pod, UtcDateTime
 from app.db.revision import head
-from tests.conftest import Clock, MakeApp
+from tests.conftest import Clock, MakeApp, MakeDatabaseUrl
 from tests.pods import a_container, a_pod
-from tests.postgres import PostgresServer
 
-_numbers = count()
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 
@@ -68,18 +64,9 @@ def query(database: Database, statement: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def filled_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Database]:
+def filled_database(request: pytest.FixtureRequest, make_database_url: MakeDatabaseUrl) -> Iterator[Database]:
     """Return a database with a row in every table, for tests that do not change it."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('schema')}/provider.db"
-    if request.param == "postgresql":
-        postgres: PostgresServer = request.getfixturevalue("postgres")
-        name = f"schema_{next(_numbers)}"
-        postgres.execute(f"CREATE DATABASE {name} TEMPLATE template")
-        url = postgres.url(name)
-    upgrade(make_url(url))
-    database = Database(make_url(url), head=head())
+    database = Database(make_url(make_database_url(request.param)), head=head())
     for table, row in (("fleets", NODE), ("pods", POD), ("pod_statuses", STATUS), ("audit_events", EVENT)):
         add(database, table, row)
     yield database

@@ -17,13 +17,12 @@ from sqlalchemy import make_url, select
 from app import create_app
 from app.core.settings import Settings
 from app.db.engine import Database
-from app.db.migrate import upgrade
 from app.db.models import AuditEvent, Fleet, Pod
 from app.db.revision import head
 from tests.app.db.consistency import assert_nothing_is_half_written
-from tests.conftest import MakeApp, services_of
+from tests.conftest import MakeApp, MakeDatabaseUrl, services_of
 from tests.pods import a_container, a_pod
-from tests.postgres import PostgresServer, free_port
+from tests.postgres import free_port
 from tests.server import Client, Server, serving
 from tests.waiting import together, together_in_processes, write_under_way
 
@@ -51,17 +50,13 @@ class Provider:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def provider(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    directory = tmp_path_factory.mktemp("concurrency")
-    url = f"sqlite:///{directory}/data/provider.db"
-    if request.param == "postgresql":
-        postgres: PostgresServer = request.getfixturevalue("postgres")
-        name = f"concurrency_{next(_numbers)}"
-        postgres.execute(f"CREATE DATABASE {name} TEMPLATE template")
-        url = postgres.url(name)
-    upgrade(make_url(url))
+def provider(
+    request: pytest.FixtureRequest, make_database_url: MakeDatabaseUrl, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Provider]:
+    url = make_database_url(request.param)
     database = Database(make_url(url), head=head())
-    with serving(free_port(), {"DATABASE_URL": url, "WORKERS": "2"}, directory / "server.log") as server:
+    log = tmp_path_factory.mktemp("concurrency") / "server.log"
+    with serving(free_port(), {"DATABASE_URL": url, "WORKERS": "2"}, log) as server:
         yield Provider(server, database, url)
     assert_nothing_is_half_written(database)
     database.dispose()

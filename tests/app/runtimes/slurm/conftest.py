@@ -10,8 +10,11 @@ import pytest
 
 from app.runtimes.slurm import SlurmRuntime
 from app.runtimes.slurm.job_options import PREFIX
-from tests.app.runtimes.process import Driven, QuickRuntime, settings
+from tests.app.runtimes.process import QuickRuntime, settings
+from tests.app.runtimes.process.conftest import Run, run
 from tests.app.runtimes.slurm.cluster import SlurmCluster
+
+__all__ = ["Run", "run"]
 
 
 @contextmanager
@@ -78,21 +81,6 @@ def make_runtime(cluster: SlurmCluster, tmp_path: Path) -> MakeRuntime:
 @pytest.fixture
 def runtime(make_runtime: MakeRuntime) -> SlurmRuntime:
     return make_runtime()
-
-
-Run = Callable[..., Driven]
-
-
-@pytest.fixture
-def run(runtime: SlurmRuntime) -> Run:
-    """Return a function that creates and submits a pod."""
-
-    def run(*containers: dict[str, Any], **spec: Any) -> Driven:
-        driven = Driven(runtime, *containers, **spec)
-        driven.sync()
-        return driven
-
-    return run
 
 
 def annotated(**annotations: str) -> dict[str, str]:

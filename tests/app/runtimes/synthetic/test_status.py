@@ -14,6 +14,17 @@ ARRIVED, STARTED = "2026-11-22T08:46:38Z", "2026-11-22T08:46:40Z"
 every_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
 
 
+def condition(type_: str, status: str, since: str, **reason: str) -> dict[str, Any]:
+    return {
+        "type": type_,
+        "status": status,
+        "observedGeneration": 3,
+        "lastProbeTime": None,
+        "lastTransitionTime": since,
+        **reason,
+    }
+
+
 def test_a_pod_that_is_pending_in_full() -> None:
     waiting = {
         "state": {"waiting": {"reason": "PodInitializing"}},
@@ -23,6 +34,11 @@ def test_a_pod_that_is_pending_in_full() -> None:
         "imageID": "",
         "started": False,
     }
+    uninitialized = {
+        "reason": "ContainersNotInitialized",
+        "message": "containers with incomplete status: [fetch]",
+    }
+    unready = {"reason": "ContainersNotReady", "message": "containers with unready status: [web]"}
     pod = a_pod_with_a_sidecar()
     pod["spec"]["initContainers"].pop()
     pod["spec"]["containers"].pop()
@@ -30,47 +46,11 @@ def test_a_pod_that_is_pending_in_full() -> None:
         "observedGeneration": 3,
         "phase": "Pending",
         "conditions": [
-            {
-                "type": "PodReadyToStartContainers",
-                "status": "False",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": ARRIVED,
-            },
-            {
-                "type": "Initialized",
-                "status": "False",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": ARRIVED,
-                "reason": "ContainersNotInitialized",
-                "message": "containers with incomplete status: [fetch]",
-            },
-            {
-                "type": "Ready",
-                "status": "False",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": ARRIVED,
-                "reason": "ContainersNotReady",
-                "message": "containers with unready status: [web]",
-            },
-            {
-                "type": "ContainersReady",
-                "status": "False",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": ARRIVED,
-                "reason": "ContainersNotReady",
-                "message": "containers with unready status: [web]",
-            },
-            {
-                "type": "PodScheduled",
-                "status": "True",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": ARRIVED,
-            },
+            condition("PodReadyToStartContainers", "False", ARRIVED),
+            condition("Initialized", "False", ARRIVED, **uninitialized),
+            condition("Ready", "False", ARRIVED, **unready),
+            condition("ContainersReady", "False", ARRIVED, **unready),
+            condition("PodScheduled", "True", ARRIVED),
         ],
         "hostIP": "10.0.0.5",
         "hostIPs": [{"ip": "10.0.0.5"}],
@@ -87,41 +67,11 @@ def test_a_pod_that_runs_in_full() -> None:
         "observedGeneration": 3,
         "phase": "Running",
         "conditions": [
-            {
-                "type": "PodReadyToStartContainers",
-                "status": "True",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": "2026-11-22T08:46:39Z",
-            },
-            {
-                "type": "Initialized",
-                "status": "True",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": STARTED,
-            },
-            {
-                "type": "Ready",
-                "status": "True",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": STARTED,
-            },
-            {
-                "type": "ContainersReady",
-                "status": "True",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": STARTED,
-            },
-            {
-                "type": "PodScheduled",
-                "status": "True",
-                "observedGeneration": 3,
-                "lastProbeTime": None,
-                "lastTransitionTime": ARRIVED,
-            },
+            condition("PodReadyToStartContainers", "True", "2026-11-22T08:46:39Z"),
+            condition("Initialized", "True", STARTED),
+            condition("Ready", "True", STARTED),
+            condition("ContainersReady", "True", STARTED),
+            condition("PodScheduled", "True", ARRIVED),
         ],
         "hostIP": "10.0.0.5",
         "hostIPs": [{"ip": "10.0.0.5"}],

@@ -7,7 +7,7 @@ import pytest
 
 from app.runtimes import StreamOptions, start_command
 from app.web.streams import copier
-from app.web.streams.copier import Copier, Outcome
+from app.web.streams.copier import Copier, Ending, Outcome
 
 _CLOSE_FRAME = b"\x88\x80mask"
 
@@ -24,16 +24,22 @@ def connected() -> tuple[socket.socket, socket.socket]:
         return client, listener.accept()[0]
 
 
-async def test_a_client_may_pause_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pagers do so for minutes, after which the kernel discards what a closed connection has not sent."""
-    monkeypatch.setattr(copier, "_CLOSE_SECONDS", 0.01)
+async def held_up() -> tuple[socket.socket, asyncio.Task[Ending]]:
+    """Copy the output of a command until it waits for the client; return the client's end and the copying."""
     client, ours = connected()
     session = start_command(["head", "-c", "60000", "/dev/zero"], StreamOptions(stdout=True))
     copying = Copier(ours, session)
     running = asyncio.create_task(copying.run())
+    while not copying._waited:
+        await asyncio.wait([running], timeout=0.01)
+    return client, running
+
+
+async def test_a_client_may_pause_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pagers do so for minutes, after which the kernel discards what a closed connection has not sent."""
+    monkeypatch.setattr(copier, "_CLOSE_SECONDS", 0.01)
     async with asyncio.timeout(30):
-        while not copying._waited:
-            await asyncio.wait([running], timeout=0.01)
+        client, running = await held_up()
         assert not (await asyncio.wait([running], timeout=0.3))[0]
         reader, writer = await asyncio.open_connection(sock=client)
         writer.write(_CLOSE_FRAME)
@@ -44,12 +50,7 @@ async def test_a_client_may_pause_before_the_end(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_client_that_leaves_unread_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copier, "_WATCH_SECONDS", 0.01)
-    client, ours = connected()
-    session = start_command(["head", "-c", "60000", "/dev/zero"], StreamOptions(stdout=True))
-    copying = Copier(ours, session)
-    running = asyncio.create_task(copying.run())
     async with asyncio.timeout(30):
-        while not copying._waited:
-            await asyncio.wait([running], timeout=0.01)
+        client, running = await held_up()
         client.close()
         await running

@@ -35,13 +35,18 @@ def links(page: str, problem: str) -> list[str]:
     return re.findall(r'href="([^"]+)"', card)
 
 
-def test_problems_come_first_with_links_to_the_list(client: FlaskClient, clock: Clock) -> None:
+@pytest.fixture
+def six_pods(client: FlaskClient, clock: Clock) -> None:
+    """Create six pods, of which one is healthy."""
     for number in range(4):
         put_on(client, failing(f"crash-{number}", "CrashLoopBackOff"))
     put_on(client, failing("image", "ImagePullBackOff"))
     put_on(client, a_pod("well"))
     clock.advance(120)
 
+
+@pytest.mark.usefixtures("six_pods")
+def test_problems_come_first_with_links_to_the_list(client: FlaskClient) -> None:
     text, page = get(client, "/ui/"), client.get("/ui/").text
 
     assert "5 of 6 pods need attention Failing 5 Healthy 1" in text
@@ -96,13 +101,8 @@ def test_a_chart_is_a_table(client: FlaskClient, clock: Clock) -> None:
     assert set(values) == {("1", "1"), ("0", "1")}
 
 
+@pytest.mark.usefixtures("six_pods")
 def test_a_count_is_that_of_the_list(client: FlaskClient, clock: Clock) -> None:
-    for number in range(4):
-        put_on(client, failing(f"crash-{number}", "CrashLoopBackOff"))
-    put_on(client, failing("image", "ImagePullBackOff"))
-    put_on(client, a_pod("well"))
-    clock.advance(120)
-
     for query, count in (
         ("problem=crash-loop", 4),
         ("problem=image-pull", 1),
