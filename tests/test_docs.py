@@ -1,4 +1,4 @@
-"""The documents: examples print what they show, every setting is documented, every link resolves."""
+"""The documents: examples print what they show, settings are documented, links resolve, rules are kept."""
 
 import os
 import re
@@ -86,6 +86,12 @@ def test_contributing_names_existing_modules() -> None:
     assert len(names) > 30
     missing = [name for name in names if not (ROOT / name).exists()]
     assert not missing
+
+
+def test_no_module_of_tests_imports_another() -> None:
+    imports = re.compile(r"^\s*(?:from|import) tests\b.*\btest_", re.MULTILINE)
+    modules = [path for path in (ROOT / "tests").rglob("*.py") if imports.search(path.read_text())]
+    assert modules == []
 
 
 def test_every_setting_has_a_description() -> None:
