@@ -92,6 +92,23 @@ def test_a_limit_caps_a_part_of_a_load(client: FlaskClient, clock: Clock) -> Non
     assert totals(client) == {"one": 150 * SECOND, "two": 60 * SECOND, "wave": 180 * SECOND}
 
 
+@pytest.mark.parametrize(
+    "pod",
+    [
+        a_pod(containers=[a_container(resources={"requests": {"cpu": "1E", "memory": "1E"}})]),
+        a_replica("load", "share(500Ki) + 500Ki"),
+    ],
+    ids=["requests", "annotation"],
+)
+def test_usage_is_an_integer_of_64_bits(client: FlaskClient, clock: Clock, pod: dict[str, Any]) -> None:
+    put_on(client, pod)
+    clock.advance(365 * 24 * 3600)
+    (found,) = client.get("/podStats").get_json()
+    assert 10**15 < found["cpu"]["usageNanoCores"] < 2**64
+    assert found["cpu"]["usageCoreNanoSeconds"] < 2**64
+    assert found["memory"]["workingSetBytes"] <= 2**50
+
+
 def test_a_pod_without_a_controller_has_the_whole_load(client: FlaskClient, clock: Clock) -> None:
     put_on(client, a_replica("one", owner=None))
     put_on(client, a_replica("two", owner=None))

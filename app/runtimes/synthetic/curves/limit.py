@@ -3,10 +3,12 @@
 The problem: the integral of the smaller of a curve and a limit has no closed form, and a container may run for
 months.
 
-The rule: time is divided into pieces in which the curve is not above the limit, or not below it. A piece that is
-neither is halved, down to a second; in such a second the container gets at most the limit, as in an enforcement
-period of the kernel. The pieces of one period are computed once, and stand for all later ones. After
-`most_parts`, a piece is treated like such a second however long it is.
+The rule: time is divided into pieces in which the curve is not above the limit, or not below it. A piece that
+is neither is halved, down to half a second; in such a piece the container gets at most the limit, as in a
+period of enforcement of the kernel. Longer pieces begin and end at whole seconds, as steps and the values of
+noise do: no leap of the curve is within a shortest piece. The pieces of one period are computed once, and
+stand for all later ones; none begins before the curve is periodic and ends after it. After `most_parts`, a
+piece is treated like a shortest one however long it is.
 """
 
 from bisect import bisect_right
@@ -15,7 +17,7 @@ from threading import Lock
 
 from app.runtimes.synthetic.curves.curve import Sum
 
-_SHORTEST = 1.0
+_SHORTEST = 0.5
 _FIRST = 3600
 """The seconds that are divided first; then as many again, so that few pieces are computed that are not needed."""
 
@@ -71,7 +73,8 @@ class _Capped:
         if self._computed < time:
             with self._lock:
                 while self._computed < time:
-                    end = min(max(2 * self._computed, _FIRST), self._end)
+                    next_part = self._settled if self._computed < self._settled else self._end
+                    end = min(max(2 * self._computed, _FIRST), next_part)
                     self._divide(self._computed, end)
                     self._computed = end
         if time <= 0:
@@ -96,7 +99,7 @@ class _Capped:
             mean = (self._curve.integral(end) - self._curve.integral(start)) / (end - start)
             self._append(start, end, min(mean, self._limit))
         else:
-            middle = (start + end) / 2
+            middle = (start + end) / 2 if end - start <= 1 else (start + end) // 2
             self._divide(start, middle)
             self._divide(middle, end)
 

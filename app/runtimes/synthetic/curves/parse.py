@@ -25,7 +25,8 @@ from app.runtimes.synthetic.curves.curve import (
 _LONGEST_PERIOD = 86_400
 _MOST_TERMS = 16
 _MOST_STEPS = 100
-_MAX_AMOUNT = 2.0**60
+MAX_CORES, MAX_BYTES = 2.0**20, 2.0**50
+"""The most that a container uses. Clients read usage as integers of 64 bits, in billionths of a core."""
 _FUNCTION = re.compile(r"([a-z]+)\(([^()]*)\)")
 _EXAMPLES = "200m, sine(50m,400m,10m), ramp(0,1,5m), steps(0s:100m,5m:800m) or noise(200m,50m)"
 
@@ -61,6 +62,21 @@ def parse_cpu(text: str) -> Load:
     Raises:
         ValueError: the text is not a curve, or a value is not possible; the message does not contain it.
     """
+    return _parse(text, most=MAX_CORES)
+
+
+def parse_memory(text: str) -> Load:
+    """Parse a curve of memory. An OOM kill follows from it, so it does not depend on other pods.
+
+    Raises:
+        ValueError: as :func:`parse_cpu`; or the text contains `share`.
+    """
+    if "share(" in text:
+        raise ValueError("share is for usage-cpu")
+    return _parse(text, most=MAX_BYTES)
+
+
+def _parse(text: str, *, most: float) -> Load:
     terms: list[Term] = []
     share = 0.0
     parts = _parts(text)
@@ -75,19 +91,9 @@ def parse_cpu(text: str) -> Load:
     curve = Sum(tuple(terms))
     if curve.period > _LONGEST_PERIOD:
         raise ValueError("the periods have no common multiple up to a day")
+    if share + curve.bounds(0, curve.settles + curve.period).high > most:
+        raise ValueError("an amount is too large")
     return Load(curve, share)
-
-
-def parse_memory(text: str) -> Load:
-    """Parse a curve of memory. An OOM kill follows from it, so it does not depend on other pods.
-
-    Raises:
-        ValueError: as :func:`parse_cpu`; or the text contains `share`.
-    """
-    load = parse_cpu(text)
-    if load.share:
-        raise ValueError("share is for usage-cpu")
-    return load
 
 
 def _parts(text: str) -> list[str]:
@@ -160,7 +166,7 @@ def _amount(text: str) -> float:
         amount = float(parse_quantity(text))
     except ValueError:
         raise ValueError(f"not a usage such as {_EXAMPLES}") from None
-    if not 0 <= amount <= _MAX_AMOUNT:
+    if not 0 <= amount <= MAX_BYTES:
         raise ValueError("an amount must not be negative" if amount < 0 else "an amount is too large")
     return amount
 

@@ -136,8 +136,11 @@ class SyntheticUsage(PodUsage):
 
 
 def _nanoseconds(core_seconds: float) -> int:
-    """Return a total in nanoseconds, to the microsecond as from a cgroup: rounding errors cannot make it fall."""
-    return round(core_seconds * 1e6) * 1000
+    """Return a total in nanoseconds, to the microsecond as from a cgroup: rounding errors cannot make it fall.
+
+    Clients read it as an integer of 64 bits; it ends at half of that, after 292 years of a core.
+    """
+    return min(round(core_seconds * 1e6) * 1000, 2**63 - 1)
 
 
 def usage_of(pod: Pod, earlier: Sequence[EarlierUsage] = (), *, defaults: UsageDefaults) -> SyntheticUsage:

@@ -53,6 +53,27 @@ def test_the_integral_is_the_sum_of_small_steps(curve: Sum, limit: float | None,
     assert isclose(found, steps, rel_tol=0.02, abs_tol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("text", "limit", "values"),
+    [
+        ("steps(526s:1647m,718s:1012m)", 1.263, {526: 0, 718: 192 * 1.263, 719: 192 * 1.263 + 1.012}),
+        ("steps(526s:1647m,718s:1012m)", 1.263, {3600: 192 * 1.263 + 2882 * 1.012}),
+        ("steps(0s:2,7s:100m)", 0.5, {7: 3.5, 8: 3.6, 1007: 103.5}),
+        ("steps(0s:2,7s:100m) + sine(0,0,10s)", 0.5, {7: 3.5, 1007: 103.5}),
+        ("ramp(0,2,46s) + steps(100s:1)", 1.5, {1100: 0.75 * 34.5 + 1.5 * 65.5 + 1.5 * 1000}),
+    ],
+)
+def test_a_limit_counts_leaps_where_they_are(text: str, limit: float, values: dict[int, float]) -> None:
+    found = {time: capped_integral(curve(text), limit, time) for time in values}
+    assert found == pytest.approx(values, abs=0.02)
+
+
+def test_a_limited_noise_is_the_sum_of_its_values() -> None:
+    noise = curve("noise(1,1)")
+    total = sum(10 * min(noise.value(10 * cell), 1.0) for cell in range(5 * 360))
+    assert capped_integral(noise, 1.0, 5 * HOUR) == pytest.approx(total)
+
+
 @quick
 @given(CURVES, TIMES, TIMES, st.floats(0, 1))
 def test_values_are_within_the_bounds(curve: Sum, one: float, other: float, between: float) -> None:
@@ -153,6 +174,9 @@ def test_noise_of_two_pods_differs() -> None:
         ("sine(0,1,86399s) + noise(1,1)", "the periods have no common multiple up to a day"),
         (f"steps({'0s:1,' * 101})", "steps has at most 100 values"),
         ("+".join(["1"] * 17), "a sum has at most 16 terms"),
+        ("64Mi", "an amount is too large"),
+        ("share(1Mi) + 1", "an amount is too large"),
+        ("sine(0,1e400,10s)", "an amount is too large"),
     ],
 )
 def test_what_is_no_curve_is_a_problem(text: str, problem: str) -> None:
@@ -160,6 +184,13 @@ def test_what_is_no_curve_is_a_problem(text: str, problem: str) -> None:
         parse_cpu(text)
 
 
-def test_memory_is_not_divided_among_pods() -> None:
+@pytest.mark.parametrize("text", ["share(1Gi)", "1Mi + share(0)"])
+def test_memory_is_not_divided_among_pods(text: str) -> None:
     with pytest.raises(ValueError, match="share is for usage-cpu"):
-        parse_memory("share(1Gi)")
+        parse_memory(text)
+
+
+def test_memory_is_at_most_a_pebibyte() -> None:
+    assert parse_memory("1023Ti + noise(512Gi,512Gi)").curve.bounds(0, HOUR).high == 2.0**50
+    with pytest.raises(ValueError, match="an amount is too large"):
+        parse_memory("1Pi + 1")
