@@ -140,8 +140,11 @@ class ScenarioLog:
         with self._database.write() as connection:
             append_events(connection, [event], chained=self._settings.audit_hash_chain)
 
-    def last_play(self) -> str:
-        """Return the request ID of the scenario that was played last.
+    def find_play(self, play: str | None = None) -> str:
+        """Return the request ID of a play.
+
+        Args:
+            play: the request ID, to check that it is that of a play; by default that of the last play.
 
         Raises:
             NotFound: the audit log has none.
@@ -152,10 +155,13 @@ class ScenarioLog:
             .order_by(AuditEvent.id.desc())
             .limit(1)
         )
+        if play is not None:
+            query = query.where(AuditEvent.request_id == play)
         with self._database.read() as connection:
             found: str | None = connection.scalar(query)
         if found is None:
-            raise NotFound("the audit log has no scenario")
+            which = "" if play is None else f" with the request ID {play}"
+            raise NotFound(f"the audit log has no scenario{which}")
         return found
 
     def report(self, play: str) -> list[FaultReport]:

@@ -129,8 +129,7 @@ def play(
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
     if is_dry_run:
-        known: Mapping[str, KnownNode] = _pools(pools)
-        known = known or asyncio.run(_known(found, kubeconfig))
+        known = _pools(pools) if pools else asyncio.run(_known(found, kubeconfig))
         _warn(document, found, known)
         print_schedule(dry_run(found, known, recovers=not keep), as_json=as_json)
         return
@@ -155,7 +154,7 @@ def report(*, play_id: str | None, as_json: bool) -> None:
     PLAY is the request ID of its events in the audit log; by default that of the last one.
     """
     log = _open_log()
-    print_report(log.report(play_id or log.last_play()), as_json=as_json)
+    print_report(log.report(log.find_play(play_id)), as_json=as_json)
 
 
 def _warn(document: Document, found: Scenario, known: Mapping[str, KnownNode]) -> None:

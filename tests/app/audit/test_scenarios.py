@@ -173,11 +173,11 @@ def test_each_entry_is_an_event_of_the_hash_chain(make_app: MakeApp) -> None:
     app = make_app(audit_hash_chain=True)
     log, services = log_of(app), services_of(app)
     with pytest.raises(NotFound):
-        log.last_play()
+        log.find_play()
     log.record(CALLER, an_entry("partition", "spot-0"), code=200)
     log.record(CALLER, an_entry("recover", "spot-0", groups=["node"]), code=503)
     found = services.audit.verify()
-    assert (found.events, found.broken, log.last_play()) == (2, None, "play-1")
+    assert (found.events, found.broken, log.find_play()) == (2, None, "play-1")
 
 
 def test_the_report_reads_the_record(make_app: MakeApp, clock: Clock) -> None:

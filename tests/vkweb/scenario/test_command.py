@@ -95,6 +95,12 @@ def test_a_dry_run_needs_no_cluster(file: str) -> None:
     ]
 
 
+def test_a_pool_may_be_empty(file: str) -> None:
+    printed = run("play", file, "--dry-run", "--pool", "spot=0", env={"KUBECONFIG": "none"})
+    assert "steps[0].pool: no node is in the pool spot\n" in printed
+    assert "partition  no node" in printed
+
+
 def test_unknown_pools_and_nodes_are_warned_of(tmp_path: Path) -> None:
     steps = [
         "{at: 1s, action: partition, pool: spot, count: 1}",
@@ -137,6 +143,9 @@ async def test_a_play_is_recorded_and_reported(
     assert [tuple(row) for row in recorded] == [("scenario", 200)] * (len(plays) + 1)
     assert not faulty(api)
     assert json_lines(run("report", "--json", env=environment)) == reports
+    assert run("report", "nope", code=1, env=environment) == (
+        "Error: the audit log has no scenario with the request ID nope\n"
+    )
 
 
 async def test_an_interrupted_play_recovers_its_nodes(api: ApiServer, kubeconfig: str, tmp_path: Path) -> None:
