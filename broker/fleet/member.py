@@ -152,10 +152,7 @@ class Member:
 
     def apply_report(self) -> None:
         """Take a change of the provider's report into account."""
-        before = self.info.allocatable
-        self.status.apply_report()
-        if self.info.allocatable != before:
-            self._shared.controller.retry_waiting(self.info.name)
+        self._update_resources()
         spec = completed(self.spec, self._shared.reporter.of(self.spec.name))
         is_changed = spec != self._completed
         if is_changed:
@@ -173,8 +170,9 @@ class Member:
             return
         self.registration.observe(node)
         self._apply_faults()
+        is_changed = self.spec.is_adopted and self._update_resources()  # by the client that has made the Node
         if not (self.registration.is_current and self.status.is_current):
-            self._on_due(PERIOD)
+            self._on_due(0 if is_changed else PERIOD)
 
     def give_up(self) -> None:
         """Write nothing from now on: neither the Node, its lease nor its pods."""
@@ -212,6 +210,15 @@ class Member:
         """Wait while a fault keeps the broker from taking the lease, as that of a node that is started again."""
         while self.info.is_cut_off:
             await asyncio.sleep(_CUT_OFF_POLL)
+
+    def _update_resources(self) -> bool:
+        """Update the resources of the node, and return whether pods have more or less room than before."""
+        before = self.info.allocatable
+        self.status.apply_report()
+        is_changed = self.info.allocatable != before
+        if is_changed:
+            self._shared.controller.retry_waiting(self.info.name)
+        return is_changed
 
     def _apply_faults(self) -> None:
         """Take a change of the node's faults into account at once."""

@@ -155,7 +155,9 @@ def node_status(
     return {
         "capacity": dict(node.capacity),
         "allocatable": dict(node.allocatable),
-        "conditions": _conditions(node, conditions, not_ready, before={c["type"]: c for c in before}, now=now),
+        "conditions": _conditions(
+            spec, node, conditions, not_ready, before={c["type"]: c for c in before}, now=now
+        ),
         "addresses": node.addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "declaredFeatures": _DECLARED_FEATURES,
@@ -250,6 +252,7 @@ def latest_conditions(known: Iterable[Object], observed: Iterable[Object]) -> li
 
 
 def _conditions(
+    spec: NodeSpec,
     node: NodeInfo,
     reported: Iterable[Object],
     not_ready: NotReady | None,
@@ -270,7 +273,8 @@ def _conditions(
             found[type_] = _PRESSURE_CONDITIONS[type_][holds]
     missing = [name for name in _NEEDED if name not in node.capacity]
     if not_ready is None and missing:
-        not_ready = NotReady("ProviderCapacityIncomplete", f"the provider's /capacity has no {', '.join(missing)}")
+        what = "capacity of the adopted Node" if spec.is_adopted else "provider's /capacity"
+        not_ready = NotReady("ProviderCapacityIncomplete", f"the {what} has no {', '.join(missing)}")
     if not_ready is not None:
         found["Ready"] = ("False", *not_ready)
     heartbeat = to_time(now)

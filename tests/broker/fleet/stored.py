@@ -10,6 +10,12 @@ def ready(api: ApiServer, name: str) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
+def messages(api: ApiServer, name: str) -> list[str]:
+    """Return the messages of the conditions of a Node; none if it does not exist."""
+    node = api.store.find("nodes", name) or {}
+    return [c["message"] for c in node.get("status", {}).get("conditions") or []]
+
+
 def phase(api: ApiServer, name: str) -> str | None:
     """Return the phase of a pod; None if there is none, or it has none."""
     pod = api.store.find("pods", name, "default")

@@ -17,7 +17,7 @@ from broker.node_spec import METRICS_PATH
 from broker.pods import watch
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
-from tests.broker.fleet.stored import names, phase, ready
+from tests.broker.fleet.stored import messages, names, phase, ready
 from tests.broker.node.parts import running
 from tests.broker.nodes import dependencies_of, running_node, settings_of_a_node
 from tests.broker.waiting import eventually
@@ -176,6 +176,24 @@ async def test_nodes_of_others_are_adopted(
         api.store.delete("nodes", "theirs")
         await eventually(lambda: "theirs" not in broker.nodes)
     assert names(api) == ["other"]
+
+
+async def test_an_adopted_node_has_the_latest_capacity_of_its_client(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
+) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("adopt: {theirs: 'yes'}")
+    metadata = {"name": "theirs", "annotations": {"theirs": "yes"}}
+    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+        api.store.create("nodes", {"metadata": metadata, "spec": {}, "status": {"capacity": {"cpu": "3"}}})
+        await api.until(lambda: "the capacity of the adopted Node has no memory, pods" in messages(api, "theirs"))
+        node = api.store.get("nodes", "theirs")
+        node["status"] |= {"capacity": {"cpu": "8", "memory": "8Gi", "pods": "20"}, "allocatable": {"cpu": "7"}}
+        api.store.update("nodes", node, subresource="status")
+        await api.until(lambda: ready(api, "theirs"))
+        status = api.store.get("nodes", "theirs")["status"]
+        assert status["capacity"] == {"cpu": "8", "memory": "8Gi", "pods": "20"}
+        assert status["allocatable"] == {"cpu": "7", "memory": "8Gi", "pods": "20"}
 
 
 async def test_the_pods_of_a_removed_node_end(
