@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from app.cli.completion import complete_namespace, complete_pod
 from app.cli.group import Group
@@ -166,7 +167,7 @@ def top(
         of = attrgetter("cpu.usage_nano_cores" if sort == "cpu" else "memory.working_set_bytes")
         found.sort(key=of, reverse=True)
     if as_json:
-        lines(found)
+        lines({**msgspec.structs.asdict(stats), "cpu": stats.cpu, "memory": stats.memory} for stats in found)
         return
     nodes = get_services().queries.node_names() if wide else None
     names = ("NAMESPACE", "NAME", *(["CONTAINER"] if containers else []))

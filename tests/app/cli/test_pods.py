@@ -66,6 +66,8 @@ def test_top_shows_the_usage_of_running_pods(run: Run) -> None:
     assert row == ["shop", "web-0", "web", "50m", "25Mi"]
     [pod] = objects(run("pods", "top", "--json", "--at", "2026-11-22T08:46:45").stdout)
     assert pod["pod_ref"] == {"name": "web-0", "namespace": "shop", "uid": "web-0-a"}
+    assert (pod["cpu"], pod["memory"]) == (pod["containers"][0]["cpu"], pod["containers"][0]["memory"])
+    assert (pod["cpu"]["usage_nano_cores"], pod["memory"]["working_set_bytes"]) == (50_000_000, 26_843_546)
 
 
 def test_show_lists_names_of_environment_variables(run: Run) -> None:
