@@ -21,7 +21,8 @@ class VolumeSource(ApiObject, frozen=True):
 
     Attributes:
         kind: ConfigMap, Secret, ServiceAccountToken, DownwardAPI or ClusterTrustBundle.
-        resource_version: the version of the object; None for a token and the fields of the pod.
+        resource_version: the version of the object, of the pod for its fields; None for a token, and for fields
+            that never change.
     """
 
     kind: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]

@@ -192,8 +192,11 @@ def _is_older(volume: Volume, than: str) -> bool:
 
 
 def _numbers(sources: Sequence[dict[str, Any]]) -> dict[tuple[str, str | None], int]:
-    versions = {(source["kind"], source.get("name")): source.get("resourceVersion", "") for source in sources}
-    return {source: int(version) for source, version in versions.items() if version.isdecimal()}
+    return {
+        (source["kind"], source.get("name")): int(version)
+        for source in sources
+        if (version := source.get("resourceVersion", "")).isdecimal()
+    }
 
 
 def _described(volume: Volume) -> dict[str, Any]:

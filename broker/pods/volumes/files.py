@@ -23,6 +23,7 @@ from broker.types import Object
 
 DEFAULT_MODE = 0o644
 _SINGLE = ("configMap", "secret", "downwardAPI")
+_FIXED_FIELDS = {"metadata.name", "metadata.namespace", "metadata.uid"}
 
 
 class VolumeFile(msgspec.Struct, frozen=True):
@@ -34,7 +35,10 @@ class VolumeFile(msgspec.Struct, frozen=True):
 
 
 class VolumeSource(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """An object that a volume was made of; `resource_version` is empty for one without."""
+    """An object that a volume was made of; `resource_version` is empty for one without.
+
+    That of fields of the pod is the pod's, so that a provider can tell a late request from a newer one.
+    """
 
     kind: str
     name: str
@@ -184,7 +188,8 @@ class _Resolver:
 
     def _downward_api(self, projection: Object) -> None:
         pod, digest = self._context.pod, blake2b(digest_size=6)
-        for item in projection.get("items") or ():
+        items = projection.get("items") or ()
+        for item in items:
             value: str | None = ""
             if field := item.get("fieldRef"):
                 value = metadata_field(pod, field["fieldPath"])
@@ -202,7 +207,10 @@ class _Resolver:
                 digest.update(f"{len(value)} {value}".encode())
                 self._add(item["path"], _encode(value), item.get("mode"))
         self._versions.append(digest.hexdigest())
-        self._sources.append(VolumeSource("DownwardAPI", pod["metadata"]["name"]))
+        # Of fields that never change, the version of the pod would be another one at each start of the broker.
+        fields = {(item.get("fieldRef") or {}).get("fieldPath") for item in items}
+        version = "" if fields <= _FIXED_FIELDS else pod["metadata"].get("resourceVersion", "")
+        self._sources.append(VolumeSource("DownwardAPI", pod["metadata"]["name"], version))
 
     def _token(self, projection: Object) -> None:
         token = self._context.tokens[token_spec(projection)]

@@ -119,6 +119,21 @@ def test_a_version_with_a_newer_object_is_not_late(client: FlaskClient) -> None:
     put(client, pod, a_volume(version=None))
 
 
+def test_late_labels_of_a_pod_are_refused(client: FlaskClient) -> None:
+    def volume(pod: str) -> dict[str, Any]:
+        sources = [
+            {"kind": "ConfigMap", "name": "app", "resourceVersion": "42"},
+            {"kind": "DownwardAPI", "name": "web-0", "resourceVersion": pod},
+            {"kind": "DownwardAPI", "name": "web-0"},
+        ]
+        return {**a_volume(content=pod), "sources": sources}
+
+    pod = a_pod()
+    put(client, pod, volume("100"))
+    put(client, pod, volume("99"), code=409)
+    put(client, pod, volume("101"))
+
+
 def test_volumes_of_unknown_pods_are_forgotten(client: FlaskClient, database: Database, clock: Clock) -> None:
     created, never = a_pod("created"), a_pod("never")
     for pod in (created, never):

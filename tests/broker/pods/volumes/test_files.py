@@ -120,6 +120,20 @@ def test_fields_of_the_pod_are_files() -> None:
 
 
 @pytest.mark.parametrize(
+    ("items", "version"),
+    [
+        ([{"fieldPath": "metadata.namespace"}, {"fieldPath": "metadata.uid"}], ""),
+        ([{"fieldPath": "metadata.name"}, {"fieldPath": "metadata.labels['app']"}], "12"),
+    ],
+)
+def test_fields_that_change_have_the_version_of_the_pod(items: list[Object], version: str) -> None:
+    pod = a_pod("web-0", uid="uid-1", metadata={"resourceVersion": "12"})
+    fields = [{"path": str(number), "fieldRef": item} for number, item in enumerate(items)]
+    volume = resolved({"downwardAPI": {"items": fields}}, pod=pod)
+    assert volume.sources == [VolumeSource("DownwardAPI", "web-0", version)]
+
+
+@pytest.mark.parametrize(
     ("source", "expected"),
     [
         pytest.param({"configMap": {"name": "config", "optional": True}}, {}, id="ConfigMap"),
