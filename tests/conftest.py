@@ -1,5 +1,6 @@
 """Fixtures of all tests. A test with the fixture `database_url` runs on SQLite and on PostgreSQL."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -28,6 +29,9 @@ from tests.server import Server, serving
 
 # A shell that starts the tests in the background has SIGINT ignored, which every child process would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The plugin looptime reads the current event loop before an asynchronous test.
+# At the first such read, asyncio would create one that nobody closes: its ResourceWarning would fail a later test.
+asyncio.set_event_loop(None)
 
 _numbers = count()
 
