@@ -2,9 +2,9 @@
 
 The report reads the record alone. A pod is affected by a fault if it was on a node of the fault and had not ended
 when the fault began. It was evicted if its deletion was requested or it failed after that, until a minute after
-the node recovered: during a partition, the deletion arrives with the recovery. The time to Ready again is from the
-begin of the fault to the first Ready of the replacement, so it includes the time that the cluster takes to notice
-the fault.
+the node recovered: during a partition, the deletion arrives with the recovery. It counts for one fault, the last
+that began before. The time to Ready again is from the begin of the fault to the first Ready of the replacement, so
+it includes the time that the cluster takes to notice the fault.
 
 The replacement of a pod is the next pod of its controller that was created after the pod had left and replaces no
 other one. Pods that leave for other reasons are replaced too: those of a Job that complete, those of another
@@ -258,7 +258,9 @@ def report_faults(played: Sequence[PlayedEvent], pods: Sequence[PodTimes], *, no
             is_cut_off = event.entry.action == "partition"
             evicted += [pod for pod in there if _left(pod, event.at, end + _AFTER_RECOVERY, is_cut_off=is_cut_off)]
         found.append((event, affected, evicted))
-    causes = {id(pod): event for event, _, evicted in reversed(found) for pod in evicted}
+    # The last fault before a pod left is the cause; one of the whole node before one of a part of it.
+    by_weight = sorted(found, key=lambda fault: _FAULTS[fault[0].entry.action] == "node")
+    causes = {id(pod): event for event, _, evicted in by_weight for pod in evicted}
     replacements = _replacements(of_controller.values(), causes)
     reports = []
     for event, affected, evicted in found:
@@ -266,9 +268,10 @@ def report_faults(played: Sequence[PlayedEvent], pods: Sequence[PodTimes], *, no
             seconds = [_seconds(pod.created_at, pod.ready_at) for pod in affected if pod.ready_at]
             reports.append(_fault_report(event, affected, ready=seconds))
             continue
-        new = [replacements[id(pod)] for pod in evicted if id(pod) in replacements]
+        caused = [pod for pod in evicted if causes[id(pod)] is event]
+        new = [replacements[id(pod)] for pod in caused if id(pod) in replacements]
         seconds = [_seconds(event.at, pod.ready_at) for pod in new if pod.ready_at]
-        reports.append(_fault_report(event, affected, evicted=len(evicted), rescheduled=len(new), ready=seconds))
+        reports.append(_fault_report(event, affected, evicted=len(caused), rescheduled=len(new), ready=seconds))
     return reports
 
 

@@ -104,6 +104,36 @@ def test_replacements_are_those_of_the_fault() -> None:
     ]
 
 
+def test_a_pod_was_evicted_by_the_last_fault_before_it_left() -> None:
+    pods = [
+        a_history("spot-0", 0, deletion_requested=201),
+        a_history("base-0", 150, ready=152),  # of more replicas
+        a_history("base-0", 202, ready=205),
+    ]
+    events = [
+        played(100, "partition", "spot-0"),
+        played(180, "recover", "spot-0", groups=["node"]),
+        played(200, "drain", "spot-0"),
+    ]
+    assert reported(*events, pods=pods) == [
+        ("partition", 1, 0, 0, 0, None, None),
+        ("drain", 1, 1, 1, 1, 5.0, 5.0),
+    ]
+
+
+def test_a_pod_of_a_partitioned_node_was_not_evicted_by_pressure() -> None:
+    pods = [a_history("spot-0", 0, deletion_requested=231), a_history("base-0", 160, ready=165)]
+    events = [
+        played(100, "partition", "spot-0"),
+        played(170, "pressure", "spot-0"),
+        played(230, "recover", "spot-0", groups=["node"]),
+    ]
+    assert reported(*events, pods=pods) == [
+        ("partition", 1, 1, 1, 1, 65.0, 65.0),
+        ("pressure", 1, 0, 0, 0, None, None),
+    ]
+
+
 def test_the_next_pod_of_a_job_is_no_replacement() -> None:
     pods = [
         a_history("spot-0", 0, deletion_requested=230),
