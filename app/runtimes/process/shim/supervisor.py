@@ -231,10 +231,11 @@ class Supervisor:
         return min(container.stop(now, self._deadline, is_turn=container in turn) for container in alive)
 
     def _reap(self, now: float) -> None:
+        running = [container for container in self._containers if container.pid is not None]
         while ended := _ended_child():
             exited = ended.si_code == os.CLD_EXITED
             code = ended.si_status if exited else 128 + ended.si_status
-            owner = self._owner(ended.si_pid)
+            owner = self._owner(ended.si_pid, running)
             for container in self._containers:
                 if container.hook_pid == ended.si_pid:
                     container.end_hook(now, succeeded=exited and ended.si_status == 0)
@@ -245,12 +246,18 @@ class Supervisor:
             _, _, usage = os.wait4(ended.si_pid, 0)
             self._meter.reaped(ended.si_pid, usage, owner)
 
-    def _owner(self, pid: int) -> Container | None:
-        """Return the container of a child of the shim; None if its session is not that of a process on record."""
-        if len(self._containers) == 1:
-            return self._containers[0]
+    def _owner(self, pid: int, running: list[Container]) -> Container | None:
+        """Return the container of a child of the shim; None if its session is not that of a process on record.
+
+        Args:
+            pid: the child, a zombie.
+            running: the containers that ran before this child and others with it were reaped: the processes of a
+                container that ends are killed, and reaped with it.
+        """
+        if len(running) == 1:
+            return running[0]
         session = os.getsid(pid)
-        leads = [container for container in self._containers if session in (container.pid, container.hook_pid)]
+        leads = [container for container in running if session in (container.pid, container.hook_pid)]
         return leads[0] if leads else self._sessions.container_of(session)
 
     def _save_state(self, *, over: bool = False) -> None:

@@ -2,8 +2,9 @@
 
 The processes of the pod are the descendants of the shim. What a running process has used is in `/proc/PID/stat`,
 with the time of its children that have ended and that it has waited for. What a child of the shim has used until
-its end is what `wait4` returns. Together these are all processes of a container; only one whose parent ignores
-SIGCHLD is missing after its end, as the kernel keeps nothing of it.
+its end is what `wait4` returns. Together these are all processes of a container, with two exceptions after their
+end: one whose parent ignores SIGCHLD, as the kernel keeps nothing of it, and, where several containers run, a
+daemon that no measurement has found, as a zombie has neither environment nor a known session.
 
 The provider waits for the measurement it asks for.
 """

@@ -64,6 +64,18 @@ def test_all_processes_of_a_container_count(run: Run) -> None:
     assert measured(pod, "large").memory.working_set_bytes > 64_000_000 > busy.memory.working_set_bytes
 
 
+def test_a_daemon_that_has_ended_counts(run: Run, tmp_path: Path) -> None:
+    """It has a session of its own and has lost its parent; the only container that runs is its container."""
+    code = (
+        "import os, time\nread, write = os.pipe()\n"
+        f"if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        exec({BURN!r})\n    os._exit(0)\n"
+        f"os.close(write)\nos.read(read, 1)\nopen('{tmp_path}/ended', 'w')\ntime.sleep(60)"
+    )
+    pod = run(python("web", code), initContainers=[shell("exit 0", "setup")])
+    eventually((tmp_path / "ended").exists)
+    assert measured(pod, core_seconds=0.25).cpu.usage_core_nano_seconds < 2 * ONE_SECOND
+
+
 def test_an_ended_container_adds_to_no_other(run: Run) -> None:
     pod = run(python("busy", BURN), shell("exec sleep 60"), restartPolicy="Never")
     pod.until(lambda _: pod.container("busy").state.terminated)
