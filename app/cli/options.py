@@ -42,7 +42,8 @@ def parse_time(value: datetime | str, *, now: datetime) -> datetime:
             pass
         try:
             value = datetime.fromisoformat(value)
-        except ValueError:
+            value.astimezone(UTC)
+        except (ValueError, OverflowError):  # of a time in the year 1 that is in the year 0 in UTC
             raise ValueError("not a time such as 2026-11-22T08:46:38Z, nor a duration such as 90m") from None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 

@@ -132,9 +132,12 @@ def from_time(text: str) -> datetime:
     """Parse a `metav1.Time` or `metav1.MicroTime`.
 
     Raises:
-        ValueError: not a time, or without a time zone.
+        ValueError: not a time, without a time zone, or before the year 1 or after 9999 in UTC.
     """
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return time.astimezone(UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError(f"{text!r}: {exc}") from exc

@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from broker.kubelet.schema import Container, ContainerStatus, Pod, Probe
 from broker.kubelet.stats.exposition import family, labels
 
+_KINDS = "Startup", "Liveness", "Readiness"
+
 
 @dataclass
 class _Count:
@@ -22,10 +24,12 @@ class _Count:
 
     Attributes:
         counted_until: the time of the last probe that was counted.
+        started_at: the start of the run whose successful startup probe was counted.
         results: result → number.
     """
 
     counted_until: datetime
+    started_at: datetime | None = None
     results: dict[str, int] = field(default_factory=lambda: {"successful": 0, "failed": 0})
 
     def add(self, probe: Probe, result: str, now: datetime) -> None:
@@ -35,9 +39,19 @@ class _Count:
             self.results[result] += passed
             self.counted_until += passed * period
 
+    def succeed(self, started_at: datetime) -> None:
+        """Count the success of the startup probe, after which it does not run again, once for each run."""
+        if self.started_at != started_at:
+            self.started_at = started_at
+            self.results["successful"] += 1
+
 
 class ProbeCounter:
-    """Counts the probes of the pods on this node; a container that restarts is counted on."""
+    """Counts the probes of the pods on this node.
+
+    A container that restarts is counted on. While it waits for that, or its startup probe runs, the counters of
+    its other probes stay as they are: for a client, one that is missing at a scrape begins again at the next.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, str], _Count] = {}
@@ -47,31 +61,37 @@ class ProbeCounter:
         counts: dict[tuple[str, str, str], _Count] = {}
         samples: list[str] = []
         for pod in pods:
-            for container, status in _running(pod):
+            for container, status in _known(pod):
                 for kind, probe, succeeds in _probes(container, status):
                     key = (pod.metadata.uid, container.name, kind)
                     first = _first(probe, status, now)
                     count = counts[key] = self._counts.get(key) or _Count(first)
                     if kind == "Startup" and succeeds:
-                        count.results["successful"] = 1  # it does not run again
+                        count.succeed(first)
                     else:
                         count.counted_until = max(count.counted_until, first)
                         count.add(probe, "successful" if succeeds else "failed", now)
-                    samples += _samples(pod, container.name, kind, count)
+                for kind in _KINDS:
+                    key = (pod.metadata.uid, container.name, kind)
+                    if found := counts.get(key) or self._counts.get(key):
+                        counts[key] = found
+                        samples += _samples(pod, container.name, kind, found)
         self._counts = counts
         text = "Probes of a container so far, by kind and result"
         return family("prober_probe_total", "counter", text, samples).encode()
 
 
-def _running(pod: Pod) -> Iterator[tuple[Container, ContainerStatus]]:
+def _known(pod: Pod) -> Iterator[tuple[Container, ContainerStatus]]:
     containers = pod.containers()
     for status in pod.container_statuses():
-        if status.state.running and status.name in containers:
+        if status.name in containers:
             yield containers[status.name], status
 
 
 def _probes(container: Container, status: ContainerStatus) -> Iterator[tuple[str, Probe, bool]]:
     """Yield kind, probe and whether it succeeds; while a container starts, only the startup probe runs."""
+    if not status.state.running:
+        return
     is_started = status.started is not False
     if container.startup_probe and not is_started:
         yield "Startup", container.startup_probe, False

@@ -4,9 +4,14 @@ A provider with the extensions `podStats` and `nodeStats` reports its pods and i
 are kept as text, RFC 3339: thousands of them are passed on, and few differ.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from broker.types import PodReference
+
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Clients decode an amount as an unsigned integer of 64 bits, and read nothing at all if one value is none."""
 
 
 class _Schema(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
@@ -17,18 +22,18 @@ class CPUStats(_Schema):
     """CPU: the total up to `time` in core-nanoseconds, and the current usage in billionths of a core."""
 
     time: str
-    usage_core_nano_seconds: int
-    usage_nano_cores: int | None = None
+    usage_core_nano_seconds: Amount
+    usage_nano_cores: Amount | None = None
 
 
 class MemoryStats(_Schema):
     """Memory in use at `time`, in bytes; a limit is compared with the working set."""
 
     time: str
-    working_set_bytes: int
-    rss_bytes: int | None = None
-    usage_bytes: int | None = None
-    available_bytes: int | None = None
+    working_set_bytes: Amount
+    rss_bytes: Amount | None = None
+    usage_bytes: Amount | None = None
+    available_bytes: Amount | None = None
 
 
 class ContainerStats(_Schema):
@@ -44,8 +49,8 @@ class InterfaceStats(_Schema):
     """Bytes that a network interface has received and sent."""
 
     name: str
-    rx_bytes: int | None = None
-    tx_bytes: int | None = None
+    rx_bytes: Amount | None = None
+    tx_bytes: Amount | None = None
 
 
 class NetworkStats(_Schema):
@@ -53,35 +58,35 @@ class NetworkStats(_Schema):
 
     time: str
     name: str = ""
-    rx_bytes: int | None = None
-    tx_bytes: int | None = None
+    rx_bytes: Amount | None = None
+    tx_bytes: Amount | None = None
     interfaces: list[InterfaceStats] = []
 
 
 class ProcessStats(_Schema):
     """The number of processes."""
 
-    process_count: int | None = msgspec.field(name="process_count", default=None)
+    process_count: Amount | None = msgspec.field(name="process_count", default=None)
 
 
 class FsStats(_Schema):
     """Bytes and inodes of a file system."""
 
     time: str | None = None
-    available_bytes: int | None = None
-    capacity_bytes: int | None = None
-    used_bytes: int | None = None
-    inodes_free: int | None = None
-    inodes: int | None = None
-    inodes_used: int | None = None
+    available_bytes: Amount | None = None
+    capacity_bytes: Amount | None = None
+    used_bytes: Amount | None = None
+    inodes_free: Amount | None = None
+    inodes: Amount | None = None
+    inodes_used: Amount | None = None
 
 
 class RlimitStats(_Schema):
     """The greatest possible number of tasks of the machine (processes and threads), and the present one."""
 
     time: str
-    max_pid: int | None = msgspec.field(name="maxpid", default=None)
-    tasks: int | None = msgspec.field(name="curproc", default=None)
+    max_pid: Amount | None = msgspec.field(name="maxpid", default=None)
+    tasks: Amount | None = msgspec.field(name="curproc", default=None)
 
 
 class PodIdentity(_Schema):

@@ -1,8 +1,8 @@
 """Reads the usage of all pods from the provider, at most once a second, however many clients ask at the same time.
 
-The CPU time of the node is what its containers have used since the first read, with that of this process. A pod
-that leaves takes nothing away. Where the provider has the extension `nodeStats`, the usage of the node is that of
-the provider's machine instead.
+The CPU time of the node is what its containers have used since the first read, with its part of that of this
+process. A pod that leaves takes nothing away, and neither does a node that joins. Where the provider has the
+extension `nodeStats`, the usage of the node is that of the provider's machine instead.
 
 A provider without the extension `podStats` has no usage. Each running container then has an entry with its start
 time and a usage of 0. metrics-server omits pods without usage, so that `kubectl top node` shows the node, and
@@ -51,13 +51,13 @@ class Usage(NamedTuple):
     memory: int = 0
 
     @classmethod
-    def of_this_process(cls, nodes: int = 1) -> "Usage":
-        """Return a node's part of the usage of this process; memory is 0 where the system does not report it."""
+    def of_this_process(cls) -> "Usage":
+        """Return the usage of this process; memory is 0 where the system does not report it."""
         try:
             memory = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except OSError:
             memory = 0
-        return cls(time.process_time_ns() // nodes, memory // nodes)
+        return cls(time.process_time_ns(), memory)
 
 
 class Reading(NamedTuple):
@@ -162,6 +162,8 @@ class UsageSource:
         self._without_usage = RunningPods()
         self._machine: NodeStats | None = None
         self._cpu = 0
+        self._process = Usage.of_this_process()
+        self._own_cpu = self._process.cpu // nodes()
         self.pods = pods
 
     async def read(self) -> NodeReading:
@@ -217,8 +219,15 @@ class UsageSource:
         self._machine = reading.machine if self._nodes() == 1 else None
         return NodeReading(self._node(sum([pod.working_set for pod in pods])), pods), known
 
+    def _own(self) -> Usage:
+        """Return this node's part of the usage of this process; its CPU time does not fall when nodes join."""
+        process, nodes = Usage.of_this_process(), self._nodes()
+        self._own_cpu += (process.cpu - self._process.cpu) // nodes
+        self._process = process
+        return Usage(self._own_cpu, process.memory // nodes)
+
     def _node(self, memory: int = 0) -> NodeStats:
-        now, own = to_micro_time(self._clock()), Usage.of_this_process(self._nodes())
+        now, own = to_micro_time(self._clock()), self._own()
         kubelet = ContainerStats("kubelet", self._started, CPUStats(now, own.cpu), MemoryStats(now, own.memory))
         if self._machine:
             containers = [kubelet, *self._machine.system_containers]

@@ -47,6 +47,7 @@ def test_the_query_is_parsed_as_a_kubelet_does(query: dict[str, str], options: L
         (400, "sinceSeconds", {"sinceSeconds": "1h"}),
         (400, "sinceTime", {"sinceTime": "yesterday"}),
         (400, "sinceTime", {"sinceTime": "2026-11-22T08:46:38"}),
+        (400, "sinceTime", {"sinceTime": "0001-01-01T00:00:00+01:00"}),
         (400, "stream", {"stream": "Stderr"}),
         (422, "stream", {"stream": "stdin"}),
         (422, "tailLines", {"tailLines": "-1"}),

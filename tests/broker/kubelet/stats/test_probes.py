@@ -11,7 +11,7 @@ from tests.broker.kubelet.stats.conftest import NOW, samples
 STARTED_AT = "2026-11-22T08:59:00Z"  # a minute before NOW
 
 
-def probed(probes: dict[str, Any], **status: Any) -> Pod:
+def probed(probes: dict[str, Any], *, started_at: str = STARTED_AT, **status: Any) -> Pod:
     """Return a pod with a running container that has these probes."""
     return parse_pod(
         json.dumps(
@@ -20,7 +20,7 @@ def probed(probes: dict[str, Any], **status: Any) -> Pod:
                 "spec": {"containers": [{"name": "app", **probes}]},
                 "status": {
                     "containerStatuses": [
-                        {"name": "app", "state": {"running": {"startedAt": STARTED_AT}}, **status}
+                        {"name": "app", "state": {"running": {"startedAt": started_at}}, **status}
                     ]
                 },
             }
@@ -61,6 +61,26 @@ def test_only_the_startup_probe_runs_at_first() -> None:
     assert found["Liveness", "successful"] == 6
 
 
+WAITING = {"waiting": {"reason": "CrashLoopBackOff"}}
+
+
 def test_a_container_that_does_not_run_is_not_probed() -> None:
-    waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
-    assert counted(ProbeCounter(), probed(READINESS, **waiting)) == {}
+    assert counted(ProbeCounter(), probed(READINESS, state=WAITING)) == {}
+
+
+def test_a_container_that_restarts_is_counted_on() -> None:
+    """Also where it waits at a scrape, or its startup probe runs again."""
+    probes = {"startupProbe": {"periodSeconds": 20}, **READINESS}
+    counter = ProbeCounter()
+    first = counted(counter, probed(probes, started=True, ready=True))
+    assert first == {("Startup", "successful"): 1, ("Readiness", "successful"): 8}
+    assert counted(counter, probed(probes, state=WAITING), seconds=30) == first
+    again = "2026-11-22T09:01:00Z"
+    starts = probed(probes, started=False, started_at=again)
+    assert counted(counter, starts, seconds=85) == first | {("Startup", "failed"): 1}
+    runs = probed(probes, started=True, ready=True, started_at=again)
+    assert counted(counter, runs, seconds=90) == {
+        ("Startup", "successful"): 2,
+        ("Startup", "failed"): 1,
+        ("Readiness", "successful"): 10,
+    }

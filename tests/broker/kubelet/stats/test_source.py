@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from broker.errors import ProviderUnavailable
 from broker.kubelet.stats.source import ProviderUsage, Usage, UsageSource
 from broker.pods.pressure import DISK, MEMORY, PIDS
-from tests.broker.kubelet.stats.conftest import NOW, RUNNING, UsageNode, pod, usage
+from tests.broker.kubelet.stats.conftest import NOW, RUN_START, RUNNING, UsageNode, pod, usage
 
 WAITING = {"waiting": {"reason": "ContainerCreating"}}
 ENDED = {"terminated": {"exitCode": 0, "finishedAt": "2026-11-22T08:50:00Z"}}
@@ -231,6 +231,19 @@ async def test_a_read_for_one_node_counts_for_the_others(node: UsageNode) -> Non
     assert {pod.cpu_total for pod in (await second.read()).pods} == {7 * 10**9}
 
 
+async def test_nodes_that_join_take_nothing_from_the_others(node: UsageNode) -> None:
+    """Each has a part of what the broker uses; a counter that falls is one that has begun again."""
+    number = 1
+    provider = ProviderUsage(node.provider, clock=lambda: node.now)
+    source = UsageSource(provider, node, node_name="node-1", clock=lambda: node.now, nodes=lambda: number)
+    before = (await source.read()).node
+    number = 50
+    after = source.node_alone()
+    (old,), (new,) = before.system_containers, after.system_containers
+    assert before.cpu.usage_core_nano_seconds <= after.cpu.usage_core_nano_seconds
+    assert old.cpu.usage_core_nano_seconds <= new.cpu.usage_core_nano_seconds
+
+
 async def test_without_usage_each_running_container_has_zero(node: UsageNode) -> None:
     node.provider.reported = None
     node.pods["web"] = pod(
@@ -272,6 +285,11 @@ INVALID: dict[str, dict[str, object]] = {
     "has no time zone": {"network": {"time": "2026-11-22T09:00:00"}},
     "/podStats has an invalid time": {"ephemeral-storage": {"time": "now", "usedBytes": 5}},
     "usedBytes": {"ephemeral-storage": {"usedBytes": "5"}},
+    "date value out of range": {"startTime": "0001-01-01T00:00:00+23:59"},
+    ">= 0 - at `\\$.containers": {"containers": usage("web", {"nginx": 1}, memory=-5)["containers"]},
+    "<= 9223372036854775807": {"containers": usage("web", {"nginx": 1e10})["containers"]},
+    "process_count": {"process_stats": {"process_count": -1}},
+    "rxBytes": {"network": {"time": RUN_START, "rxBytes": 2**64}},
 }
 """Part of the error → what a provider reports of a pod."""
 
