@@ -14,6 +14,7 @@ from broker.faults import DOMAIN
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import AlreadyExists, ApiError, Conflict, NotFound
 from broker.kubernetes.objects import Object, to_time
+from broker.node.applied import APPLIED
 from broker.node_spec import FLEET_LABEL
 from vkweb.scenario.drain import Drained, drain
 from vkweb.scenario.file import AnyStep, Drain, Fail, Group, NotReady, Pressure, Reclaim, Slow, Vanish
@@ -90,8 +91,14 @@ class Nodes:
         return [node for node in nodes if _is_own(node) and self._is_of_fleet(node)]
 
     def _is_of_fleet(self, node: Object) -> bool:
-        """Return whether a node is not marked as one of another fleet; a single or an adopted one has no mark."""
-        fleet = (node["metadata"].get("labels") or {}).get(FLEET_LABEL)
+        """Return whether a node is not known to be of another fleet; of an adopted one, it is not known.
+
+        A single node has no label of a fleet. It is a fleet of one with its own name.
+        """
+        metadata = node["metadata"]
+        fleet = (metadata.get("labels") or {}).get(FLEET_LABEL)
+        if fleet is None and APPLIED in (metadata.get("annotations") or {}):
+            fleet = metadata["name"]
         return None in (fleet, self._fleet) or fleet == self._fleet
 
     def _known(self, node: Object) -> KnownNode:

@@ -9,6 +9,7 @@ import pytest
 from broker.faults import parse_faults
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import NotFound
+from broker.node.applied import APPLIED
 from tests.broker.apiserver import ApiServer
 from vkweb.scenario.actions import Nodes
 from vkweb.scenario.file import GROUPS, AnyStep, Scenario
@@ -63,6 +64,15 @@ async def test_only_nodes_of_this_project_are_known(nodes: Nodes, api: ApiServer
     await applied(nodes, "slow")
     await applied(nodes, "drain")
     assert (await nodes.known())["spot-0"].groups == {"slow", "node"}
+
+
+async def test_a_single_node_is_of_no_other_fleet(nodes: Nodes, api: ApiServer, client: Client) -> None:
+    for name in ("lab", "single"):
+        metadata = {"name": name, "labels": {"type": "virtual-kubelet"}, "annotations": {APPLIED: "{}"}}
+        api.store.create("nodes", {"metadata": metadata, "spec": {}})
+    assert {"lab", "single"} <= (await nodes.known()).keys()
+    lab = Nodes(client, clock=lambda: NOW, seed=7, pool_label=POOL, fleet="lab")
+    assert sorted(await lab.known()) == ["lab", "spot-0", "spot-1"]
 
 
 async def test_nodes_of_another_fleet_are_not_known(nodes: Nodes, api: ApiServer, client: Client) -> None:
