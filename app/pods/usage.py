@@ -19,7 +19,7 @@ from app.core.quantity import format_usage
 from app.db.models import Pod, PodStatus, UsageChange
 from app.db.statement import Row
 from app.kubernetes.label_selector import LabelSelector
-from app.kubernetes.stats import PodRef, PodStats, encode_pod_stats
+from app.kubernetes.stats import PodRef, PodStats, ProcessStats, encode_pod_stats
 from app.kubernetes.status import decode_status
 from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
@@ -250,6 +250,7 @@ class UsageService:
                     start_time=pod.start_time,
                     containers=containers,
                     ephemeral_storage=usage.ephemeral_storage(),
+                    process_stats=None if (count := usage.process_count()) is None else ProcessStats(count),
                 )
 
     def _running_pod(self, row: _StatusRow) -> _RunningPod:

@@ -138,6 +138,10 @@ class PodUsage(ABC):
         """Return the disk space that the pod uses; None if it is unknown. A runtime that measures may keep it."""
         return None
 
+    def process_count(self) -> int | None:
+        """Return the number of processes, as of the last call of :meth:`containers`; None if it is unknown."""
+        return None
+
     def levels(
         self, running: Sequence[RunningContainer], times: Sequence[datetime], *, history: ReadyHistory | None
     ) -> Sequence[UsageLevel]:

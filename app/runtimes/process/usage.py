@@ -25,12 +25,16 @@ _WAIT_SECONDS, _PAUSE_SECONDS = 1.0, 0.005
 
 
 class _Container(msgspec.Struct, frozen=True):
-    """A container in `usage.json`: CPU time in microseconds, current CPU in billionths of a core, bytes."""
+    """A container in `usage.json`: CPU time in microseconds, current CPU in billionths of a core, bytes.
+
+    A shim that an earlier version has started does not count the processes.
+    """
 
     started: str
     cpu: int
     rate: int
     memory: int
+    processes: int | None = None
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ class ProcessUsage(PodUsage):
         self._asked_at = 0.0
         self._deadline = 0.0
         """The monotonic time until which the shim is waited for."""
+        self._processes: int | None = None
         self._storage: FsStats | None = None
         self._next_read_at = 0.0
 
@@ -82,7 +87,14 @@ class ProcessUsage(PodUsage):
                 break
             time.sleep(_PAUSE_SECONDS)
         is_recent = usage is not None and abs(at.timestamp() - usage.at) <= _OLDEST_SECONDS
-        return found if is_recent else []
+        if not usage or not is_recent:
+            return []
+        self._processes = _processes(usage)
+        return found
+
+    def process_count(self) -> int | None:
+        """Return the number of processes of the containers, as of the last measurement."""
+        return self._processes
 
     def _read(self) -> Measurement | None:
         try:
@@ -104,6 +116,11 @@ class ProcessUsage(PodUsage):
             return msgspec.structs.replace(filesystem(path, time=now), used_bytes=size, inodes_used=inodes)
         except OSError:
             return None
+
+
+def _processes(usage: Measurement) -> int | None:
+    counts = [container.processes for container in usage.containers.values()]
+    return None if None in counts else sum(count or 0 for count in counts)
 
 
 def _stats(running: Sequence[RunningContainer], usage: Measurement) -> Iterator[ContainerStats]:

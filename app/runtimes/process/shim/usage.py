@@ -108,6 +108,7 @@ class UsageMeter:
             "cpu": cpu,
             "rate": int((cpu - last.cpu) * 1000 / max(at - last.at, _SHORTEST_SECONDS)),
             "memory": sum(process.memory for process in processes),
+            "processes": sum(process.is_alive for process in processes),
         }
 
     def _processes(self, running: dict[str, Container]) -> dict[str, list[Stat]]:

@@ -235,3 +235,14 @@ def test_pods_of_processes_are_lost_to_the_synthetic_runtime(
         lost = status(client)
         assert lost["phase"] == "Failed"
         assert lost["containerStatuses"][0]["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+@ON_SQLITE
+def test_usage_has_the_processes_and_the_disk_space_of_a_pod(client: Client) -> None:
+    created(client, shell("sleep 60 & sleep 60 & wait"), shell("exec sleep 60", "other"))
+
+    def measured() -> dict[str, Any] | None:
+        entries = client.get("/podStats").json()
+        return entries[0] if entries and entries[0]["process_stats"]["process_count"] == 4 else None
+
+    assert eventually(measured)["ephemeral-storage"]["usedBytes"] > 0

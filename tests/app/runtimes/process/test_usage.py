@@ -155,3 +155,18 @@ def test_the_directory_of_a_pod_is_its_storage(run: Run, monkeypatch: pytest.Mon
     assert later
     assert later.used_bytes >= found.used_bytes + 500_000
     pod.delete(grace=0)
+
+
+def test_the_processes_of_a_pod_are_unknown_with_a_shim_of_an_earlier_version(run: Run) -> None:
+    """Such a shim writes no number of processes; the rest of its measurement counts."""
+    pod = run(shell("exec sleep 60"))
+    pod.until_running()
+    measured(pod)
+    reader, path = pod.runtime.usage(pod.pod), pod.directory.path / "usage.json"
+    running, at = RunningContainer.of(pod.read()), datetime.now(UTC)
+    reader.prepare()
+    assert reader.containers(running, at=at, history=None)
+    assert reader.process_count() == 1
+    path.write_bytes(path.read_bytes().replace(b"processes", b"unknown"))
+    assert reader.containers(running, at=at, history=None)
+    assert reader.process_count() is None
