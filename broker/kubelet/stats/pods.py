@@ -12,7 +12,7 @@ before the next is decoded: they are made in the same memory each time, which th
 stays is the text of the samples, the totals, and the JSON of all pods for those who ask for all of the usage.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from sys import intern
 
@@ -75,6 +75,10 @@ class RunningContainer(Samples):
         self.cpu_total = 0
 
 
+_NONE: Mapping[str, RunningContainer] = {}
+"""Of most pods no container has ended; they have this one in common."""
+
+
 class RunningPod(Samples):
     """A pod with running containers.
 
@@ -92,7 +96,7 @@ class RunningPod(Samples):
     """
 
     __slots__ = (
-        "_counted", "containers", "cpu_total", "ended", "read_at", "start_time", "uid", "working_set",
+        "_counted", "_gone", "containers", "cpu_total", "ended", "read_at", "start_time", "uid", "working_set",
     )  # fmt: skip
 
     def __init__(self, pod: PodReference) -> None:
@@ -103,6 +107,7 @@ class RunningPod(Samples):
         self.read_at: datetime | None = None
         self.start_time = ""
         self.ended = 0
+        self._gone = _NONE  # name → the last container that is no longer reported
         self._counted = 0  # CPU time that the node has, or that is older than the first read
 
     def take_new_cpu(self) -> int:
@@ -136,6 +141,8 @@ class RunningPod(Samples):
     def replace_containers(self, reported: ReportedPod, since: float) -> tuple[RunningContainer, ...]:
         """Replace the containers that have ended by those that have started.
 
+        One that was missing in an answer, and is there again with the same start, continues.
+
         Args:
             reported: the usage that was read.
             since: the time of the last read; what a container that is new here has used before does not count for
@@ -148,16 +155,21 @@ class RunningPod(Samples):
             ValueError: a time is none.
         """
         known = {(container.name, container.start_time): container for container in self.containers}
-        containers, counted = [], self._counted
+        containers, counted, ended, gone = [], self._counted, self.ended, dict(self._gone)
         for stats in reported.containers:
             container = known.pop((stats.name, stats.start_time), None)
-            if container is None:
+            last = gone.get(stats.name)
+            if container is None and last and last.start_time == stats.start_time:
+                container = gone.pop(stats.name)
+                ended -= container.cpu_total
+            elif container is None:
                 container = RunningContainer(stats, reported.pod_ref)
                 if epoch_seconds(stats.start_time) < since:
                     counted += stats.cpu.usage_core_nano_seconds
             containers.append(container)
         self._counted = counted
-        self.ended += sum([container.cpu_total for container in known.values()])
+        self.ended = ended + sum([container.cpu_total for container in known.values()])
+        self._gone = {**gone, **{container.name: container for container in known.values()}} or _NONE
         self.containers = tuple(containers)
         return self.containers
 

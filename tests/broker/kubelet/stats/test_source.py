@@ -216,6 +216,18 @@ async def test_a_container_is_found_by_its_name(node: UsageNode) -> None:
     assert entry["cpu"]["usageCoreNanoSeconds"] == 65 * 10**9
 
 
+async def test_a_container_that_was_missing_in_an_answer_continues(node: UsageNode) -> None:
+    """With the same start it is the same container: its CPU time is not that of an ended one beside it."""
+    totals = []
+    for proxy, nginx in enumerate((50.0, None, 49.0, 52.0), 5):
+        node.put("web", {"proxy": proxy} if nginx is None else {"nginx": nginx, "proxy": proxy})
+        whole = await summary(node)
+        own = whole["node"]["systemContainers"][0]["cpu"]["usageCoreNanoSeconds"]
+        of_pod, of_node = (user["cpu"]["usageCoreNanoSeconds"] for user in (whole["pods"][0], whole["node"]))
+        totals.append((of_pod // 10**9, (of_node - own) // 10**9))
+    assert totals == [(55, 0), (56, 1), (57, 2), (60, 5)]
+
+
 async def test_a_read_for_one_node_counts_for_the_others(node: UsageNode) -> None:
     provider, other = ProviderUsage(node.provider, clock=lambda: node.now), UsageNode()
     first, second = (UsageSource(provider, pods, node_name="n", clock=lambda: node.now) for pods in (node, other))
