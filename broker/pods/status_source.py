@@ -6,22 +6,33 @@ from which the next request continues; revision 0 asks for the status of every p
 * after a failure, since the provider may have restarted without its pods, and
 * where the provider's revision is lower than the last one: it has lost its pods.
 
+The status of a single pod may be read meanwhile, and the two answers overtake each other: the one that arrives
+last may be the older one, with a pod that is not ready yet. Therefore
+
+* a change by long poll is not recorded where the pod was read while the long poll was open: the pod is read once
+  more, before the next long poll;
+* the status of a single pod is not recorded where the long poll answered while it was read: the next answer has
+  what is newer.
+
+A terminal status is always recorded.
+
 A pod that Kubernetes has and a complete answer has not is lost, and created again. If it was to end, it has left:
 its last status is read among the latest changes, which a request from an earlier position returns.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import structlog
 
 from broker.backoff import Backoff
 from broker.errors import ProviderError
+from broker.pods.phase import is_terminal
 from broker.pods.provider_state import ProviderStates
 from broker.pods.workqueue import WorkQueue
 from broker.provider import ProviderClient
-from broker.provider.answer import Changes
+from broker.provider.answer import Changes, StatusChange
 from broker.types import PodReference
 
 _WAIT = 50.0
@@ -68,6 +79,8 @@ class StatusSource:
         self._revision: int | str = 0
         self._has_answered = False
         self._has_read_deletions = False
+        self._answers = 0
+        self._read_singly: set[str] = set()  # UIDs, since the long poll in progress was sent
 
     async def run(self) -> None:
         """Follow statuses, until cancelled."""
@@ -102,9 +115,13 @@ class StatusSource:
             ProviderError: the status could not be read.
         """
         namespace, _, name = key.partition("/")
+        answers = self._answers
         status = await self._provider.status(namespace, name)
         if status is None:
             return Poll(None, self._states.record_missing(key, uid))
+        if self._answers != answers and not is_terminal(status) and self._states.get(key).status(uid):
+            return Poll(status, changed=False)
+        self._read_singly.add(uid)
         return Poll(status, self._states.record_status(key, uid, status))
 
     async def _follow(self) -> float:
@@ -113,12 +130,13 @@ class StatusSource:
         started, had_answered = asyncio.get_running_loop().time(), self._has_answered
         # A provider that had no pods at the last answer, and restarts without those that it got since, would wait.
         wait = _WAIT if had_answered and not expected else 0
+        self._read_singly.clear()
         changes = await self._provider.statuses_since(self._revision, wait=wait)
         self._has_answered = changes is not None
         if changes is None:
             self._revision = 0
             self._has_read_deletions = True
-            await self._poll_all()
+            await self._poll_all(self._states.active())
             return self._interval
         if _has_restarted(changes, self._revision):
             self._revision, self._has_answered = 0, False
@@ -127,7 +145,8 @@ class StatusSource:
         if self._revision == 0:
             await self._read_deletions(changes.revision, reported)
         has_advanced, self._revision = changes.revision != self._revision, changes.revision
-        self._record(changes)
+        self._answers += 1
+        await self._poll_all(self._record(changes))
         for key, uid in expected:
             if uid not in reported and self._states.record_missing(key, uid, certain=True):
                 self._queue.add(key)
@@ -139,23 +158,35 @@ class StatusSource:
         if isinstance(revision, int) and revision > 1 and self._states.any_left_unseen(reported):
             changes = await self._provider.statuses_since(max(revision - _RECENT_REVISIONS, 1), wait=0)
             if changes:
-                self._record(changes)
+                await self._poll_all(self._record(changes))
         self._has_read_deletions = True
 
-    def _record(self, changes: Changes) -> None:
+    def _record(self, changes: Changes) -> list[tuple[str, str]]:
+        """Record an answer; return key and UID of each pod that is to be read once more instead."""
+        uncertain = []
         for change in changes.statuses:
-            if self._states.record_status(_key(change), change.uid, bytes(change.status)):
+            if self._may_be_outdated(change):
+                uncertain.append((_key(change), change.uid))
+            elif self._states.record_status(_key(change), change.uid, bytes(change.status)):
                 self._queue.add(_key(change))
         for deleted in changes.deleted:
             status = bytes(deleted.status) if bytes(deleted.status) not in (b"", b"null") else None
             if self._states.record_left(_key(deleted), deleted.uid, status):
                 self._queue.add(_key(deleted))
+        return uncertain
 
-    async def _poll_all(self) -> None:
-        pods = iter(self._states.active())
+    def _may_be_outdated(self, change: StatusChange) -> bool:
+        """Return whether a change differs from a status that was read while the long poll was open."""
+        status = bytes(change.status)
+        if change.uid not in self._read_singly or is_terminal(status):
+            return False
+        return self._states.get(_key(change)).status(change.uid) != status
+
+    async def _poll_all(self, pods: Iterable[tuple[str, str]]) -> None:
+        remaining = iter(pods)
 
         async def poll_next() -> None:
-            for key, uid in pods:
+            for key, uid in remaining:
                 if (await self.poll(key, uid)).changed:
                     self._queue.add(key)
 

@@ -189,3 +189,63 @@ async def test_an_outage_during_polling_is_backed_off() -> None:
     async with followed.running(0.5):
         assert [time for time, *_ in provider.requests] == [0, 0.1, 0.3]
         assert followed.provider_pod() == TAKEN_ON
+
+
+class Overtaken(Scripted):
+    """A provider whose long poll after the complete answer ends when the test says so."""
+
+    def __init__(self, *, status: bytes) -> None:
+        super().__init__(changes(1), status=status)
+        self.long_poll: asyncio.Future[Changes] = asyncio.get_running_loop().create_future()
+        self.single: asyncio.Future[bytes] | None = None
+
+    async def statuses_since(self, revision: int | str, *, wait: float) -> Changes | None:
+        if revision == 1 and not self.answers:
+            self.requests.append((round(asyncio.get_running_loop().time(), 3), revision, wait))
+            return await self.long_poll
+        return await super().statuses_since(revision, wait=wait)
+
+    async def status(self, namespace: str, name: str) -> bytes | None:
+        return await self.single if self.single else await super().status(namespace, name)
+
+
+READY, NOT_READY = b'{"phase":"Running","ready":true}', b'{"phase":"Running","ready":false}'
+FAILED = b'{"phase":"Failed"}'
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected", "reads"), [(NOT_READY, READY, 2), (READY, READY, 1), (FAILED, FAILED, 1)]
+)
+async def test_a_status_read_during_a_long_poll_is_not_replaced_by_an_older_one(
+    reported: bytes, expected: bytes, reads: int
+) -> None:
+    provider = Overtaken(status=READY)
+    followed = Followed(provider)
+    followed.states.get(KEY).mark_absent()  # the complete answer is without the pod, which is created afterwards
+    async with followed.running(1):
+        followed.states.get(KEY).record_written(TAKEN_ON)
+        await followed.statuses.poll(KEY, UID)
+        provider.long_poll.set_result(changes(2, reported.decode()))
+        await asyncio.sleep(1)
+        assert followed.states.get(KEY).status(UID) == expected
+        assert len(provider.asked_for_one) == reads
+        assert provider.requests[-1][1:] == (2, 50)
+
+
+@pytest.mark.parametrize(("single", "expected"), [(NOT_READY, READY), (FAILED, FAILED)])
+async def test_a_long_poll_answered_meanwhile_is_not_replaced_by_an_older_single_status(
+    single: bytes, expected: bytes
+) -> None:
+    provider = Overtaken(status=b"")
+    followed = Followed(provider)
+    followed.states.get(KEY).mark_absent()
+    async with followed.running(1):
+        followed.states.get(KEY).record_written(TAKEN_ON)
+        provider.single = asyncio.get_running_loop().create_future()
+        poll = asyncio.create_task(followed.statuses.poll(KEY, UID))
+        await asyncio.sleep(0)
+        provider.long_poll.set_result(changes(2, READY.decode()))
+        await asyncio.sleep(1)
+        provider.single.set_result(single)
+        assert (await poll).changed is (single is FAILED)
+        assert followed.states.get(KEY).status(UID) == expected
