@@ -56,7 +56,7 @@ class StatusWriter:
         stored, pod = snapshot.stored, snapshot.pod
         is_acknowledged = state.acknowledged == stored.version
         if is_observed:
-            reported = {**reported, "observedGeneration": None}
+            reported = _without_generations(reported)
         status = merge_status(
             pod,
             reported,
@@ -79,3 +79,17 @@ class StatusWriter:
             state.acknowledge(written["metadata"]["resourceVersion"])
         self._store.put_written(stored, written)
         log.debug("status written", pod=stored.key, phase=status["phase"])
+
+
+def _without_generations(status: Object) -> Object:
+    """Return a status whose generations, also those of its conditions, are left to the broker."""
+    conditions = status.get("conditions")
+    if not isinstance(conditions, list):
+        return {**status, "observedGeneration": None}
+    plain = [
+        {name: value for name, value in condition.items() if name != "observedGeneration"}
+        if isinstance(condition, dict)
+        else condition
+        for condition in conditions
+    ]
+    return {**status, "observedGeneration": None, "conditions": plain}

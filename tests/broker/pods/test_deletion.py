@@ -72,6 +72,18 @@ async def test_a_deleted_pod_stays_until_it_ends(
     assert len(graceful.requests_to("/createPod")) == 1
 
 
+async def test_the_conditions_of_a_pod_that_ends_have_its_generation(
+    api: ApiServer, graceful: StubProvider, controlling: Controlling
+) -> None:
+    initialized = {"type": "Initialized", "status": "True", "observedGeneration": 1}
+    async with controlling(graceful):
+        await delete_running(api, graceful)
+        stopping = {**running(graceful.pods[POD]), "message": "stopping", "observedGeneration": 1}
+        graceful.report(POD, {**stopping, "conditions": [initialized]})
+        await api.until(lambda: status(api).get("message") == "stopping")
+        assert {condition["observedGeneration"] for condition in status(api)["conditions"]} == {2}
+
+
 async def test_a_pod_that_ends_at_once_leaves_at_once(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(extensions=("gracefulDelete",))) as stub, controlling(stub):
         api.store.create("pods", bound())
