@@ -48,7 +48,7 @@ class ContainerLogs:
             except LogsError as exc:
                 return web.Response(status=exc.status, text=f"{exc}\n")
             except ProviderError as exc:
-                return _refusal(exc, where)
+                return self._refusal(exc, *where)
             response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
             await response.prepare(request)
             try:
@@ -85,6 +85,21 @@ class ContainerLogs:
         raw = self._pods.find(namespace, name)
         return run_of(parse_pod(raw), container) if raw else None
 
+    def _refusal(self, error: ProviderError, namespace: str, name: str, container: str) -> web.Response:
+        if not isinstance(error, ProviderRefused):
+            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"{error}\n")
+        if error.code == HTTPStatus.NOT_FOUND:
+            # A pod that is bound to this node is about to be created at the provider. One that has ended was
+            # rejected, or ended by the broker: by its deadline, or by an eviction.
+            raw = self._pods.find(namespace, name)
+            missing = "the provider does not have the pod"
+            if not raw or parse_pod(raw).status.phase not in TERMINAL:
+                missing += " yet"
+            text = f'container "{container}" in pod "{name}" has no logs: {missing}\n'
+        else:
+            text = f"{error.message or error}\n"
+        return web.Response(status=HTTPStatus.BAD_REQUEST, text=text)
+
 
 def run_of(pod: Pod, container: str) -> tuple[str, int] | None:
     """Return UID of the pod and restart count, which identify a run of a container; None where it has ended."""
@@ -118,15 +133,3 @@ async def limited(chunks: AsyncIterator[bytes], limit: int | None) -> AsyncItera
             return
         yield chunk
         left = left - len(chunk) if left is not None else None
-
-
-def _refusal(error: ProviderError, where: tuple[str, str, str]) -> web.Response:
-    if not isinstance(error, ProviderRefused):
-        return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=f"{error}\n")
-    if error.code == HTTPStatus.NOT_FOUND:
-        # The pod is bound to this node, so it is about to be created at the provider.
-        _, pod, container = where
-        text = f'container "{container}" in pod "{pod}" has no logs: the provider does not have the pod yet\n'
-    else:
-        text = f"{error.message or error}\n"
-    return web.Response(status=HTTPStatus.BAD_REQUEST, text=text)

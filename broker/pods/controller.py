@@ -371,11 +371,14 @@ def _uid_to_run(snapshot: PodSnapshot | None, state: ProviderState) -> str | Non
 
 
 def _status(snapshot: PodSnapshot, state: ProviderState, problem: BrokerError | None) -> Object | None:
-    """Return the status to write: as the provider reports it, or that of a pod that waits; None without either."""
+    """Return the status to write: as the provider reports it, or that of a pod that waits; None without either.
+
+    After a restart, a pod that waits may be at the provider, which has not reported its status yet.
+    """
     stored = snapshot.stored
     waiting = state.waiting(stored.uid)
     if reported := state.status(stored.uid):
         return with_messages(msgspec.json.decode(reported), waiting)
-    if isinstance(problem, PodWaits) and stored.phase == "Pending":
+    if isinstance(problem, PodWaits) and stored.phase == "Pending" and not state.has(stored.uid):
         return waiting_status(snapshot.pod, waiting)
     return None

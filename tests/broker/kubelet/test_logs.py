@@ -268,6 +268,15 @@ async def test_an_error_of_the_provider_is_reported(
     assert "stack trace" not in body.decode()
 
 
+async def test_a_pod_that_has_ended_is_not_expected_at_the_provider(
+    kubelet: Kubelet, node: Node, stub: LogProvider
+) -> None:
+    node.by_name["shop", "web"]["status"] = {"phase": "Failed", "reason": "DeadlineExceeded"}
+    stub.answer = 404, "no such pod"
+    answer = await kubelet.logs()
+    assert (answer.status, answer.body.decode().strip()[-34:]) == (400, "the provider does not have the pod")
+
+
 async def test_an_unreachable_provider_returns_503(start: Start) -> None:
     kubelet = await start(
         authentication=False, authorization=False, web_endpoint_url=f"http://127.0.0.1:{free_port()}"

@@ -75,6 +75,23 @@ async def test_a_started_container_keeps_its_environment(api: ApiServer, control
     assert variables(updated, 1) == [{"name": "P", "value": "hunter2"}]
 
 
+async def test_a_restarted_broker_does_not_report_running_containers_as_waiting(
+    api: ApiServer, controlling: Controlling
+) -> None:
+    api.store.create("configmaps", CONFIG)
+    api.store.create("pods", bound(containers=[with_config("good"), with_secret("bad")]))
+    async with providing(EXTENDED) as stub:
+        async with controlling(stub):
+            await api.until(lambda: "running" in container_status(api, "good").get("state", {}))
+            await api.until(lambda: waiting(api, "bad").get("message") == 'secret "password" not found')
+        patches = len(api.requests_to("PATCH", "/pods"))
+        reads = len(stub.requests_to("/podStatuses"))
+        with stub.failing("/podStatuses", 503):
+            async with controlling(stub):
+                await stub.until(lambda: len(stub.requests_to("/podStatuses")) > reads + 2)
+        assert len(api.requests_to("PATCH", "/pods")) == patches
+
+
 async def test_a_deadline_counts_while_a_container_waits(api: ApiServer, controlling: Controlling) -> None:
     api.store.create("pods", bound(activeDeadlineSeconds=1, containers=[with_secret()]))
     async with providing(EXTENDED) as stub, controlling(stub):
