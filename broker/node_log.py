@@ -85,7 +85,7 @@ class NodeLog:
         cause: Mapping[str, str] | None = None,
     ) -> None:
         cause = cause or {}
-        kind = level, event, tuple(_UID.sub("UID", text.replace(node, "NODE")) for text in cause.values())
+        kind = level, event, tuple(_UID.sub("UID", text).replace(node, "NODE") for text in cause.values())
         if gathered := self._kinds.get(kind):
             gathered.cause = gathered.cause or cause
             gathered.nodes[node] = None

@@ -1,7 +1,5 @@
 """Messages about many nodes."""
 
-from uuid import uuid4
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -49,7 +47,8 @@ async def test_causes_with_other_uids_are_the_same() -> None:
     messages = NodeLog()
     with capture_logs() as logs:
         for number in range(4):
-            reason = f"another broker has taken over node a-{number}: a-{number}_{uuid4()}"
+            uid = f"6f1c9f0a-1d8b-4a3c-9a44-0b8c5d1e7f2{number}"  # that of a-1 contains its name
+            reason = f"another broker has taken over node a-{number}: a-{number}_{uid}"
             messages.error("node given up until it is free", f"a-{number}", reason=reason)
         messages.flush()
     assert [line.get("nodes", 1) for line in logs] == [1, 3]
