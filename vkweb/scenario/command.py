@@ -12,7 +12,8 @@ import click
 import orjson
 
 from app.audit import Caller
-from app.audit.scenarios import ScenarioEvent, ScenarioLog
+from app.audit.fault_report import ScenarioEvent
+from app.audit.scenarios import ScenarioLog
 from app.cli.group import DatabaseError, unknown_node
 from app.core.clock import utc_now
 from app.core.errors import ConfigurationError as SettingsError

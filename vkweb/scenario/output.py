@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import click
 
-from app.audit.scenarios import FaultReport, ScenarioEvent
+from app.audit.fault_report import FaultReport, ScenarioEvent
 from app.cli.output import lines, table
 from vkweb.scenario.schedule import Entry
 

@@ -8,15 +8,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.audit import Caller
-from app.audit.scenarios import (
-    FaultReport,
-    PlayedEvent,
-    PodTimes,
-    ScenarioEvent,
-    ScenarioLog,
-    percentile,
-    report_faults,
-)
+from app.audit.fault_report import FaultReport, PlayedEvent, PodTimes, ScenarioEvent, percentile, report_faults
+from app.audit.scenarios import ScenarioLog
 from app.core.errors import NotFound
 from tests.app.audit.recorded import START, at
 from tests.conftest import Clock, MakeApp, services_of
