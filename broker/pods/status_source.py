@@ -157,8 +157,8 @@ class StatusSource:
         """Read the last statuses of pods that have left: a complete answer has no such pods."""
         if isinstance(revision, int) and revision > 1 and self._states.any_left_unseen(reported):
             changes = await self._provider.statuses_since(max(revision - _RECENT_REVISIONS, 1), wait=0)
-            if changes:
-                await self._poll_all(self._record(changes))
+            if changes:  # its other statuses are newer than those of the complete answer, which are recorded next
+                self._record_deletions(changes)
         self._has_read_deletions = True
 
     def _record(self, changes: Changes) -> list[tuple[str, str]]:
@@ -169,11 +169,14 @@ class StatusSource:
                 uncertain.append((_key(change), change.uid))
             elif self._states.record_status(_key(change), change.uid, bytes(change.status)):
                 self._queue.add(_key(change))
+        self._record_deletions(changes)
+        return uncertain
+
+    def _record_deletions(self, changes: Changes) -> None:
         for deleted in changes.deleted:
             status = bytes(deleted.status) if bytes(deleted.status) not in (b"", b"null") else None
             if self._states.record_left(_key(deleted), deleted.uid, status):
                 self._queue.add(_key(deleted))
-        return uncertain
 
     def _may_be_outdated(self, change: StatusChange) -> bool:
         """Return whether a change differs from a status that was read while the long poll was open."""

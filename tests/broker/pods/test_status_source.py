@@ -58,9 +58,9 @@ class Followed:
     """A pod of a provider, with its source of statuses."""
 
     def __init__(self, provider: Scripted) -> None:
-        store = PodStore()
-        store.put(RawObject.parse(json.dumps(a_pod(uid=UID)).encode()))
-        self.states = ProviderStates(store)
+        self.store = PodStore()
+        self.store.put(RawObject.parse(json.dumps(a_pod(uid=UID)).encode()))
+        self.states = ProviderStates(self.store)
         self.states.get(KEY).record_written(TAKEN_ON)
         self.queue = WorkQueue()
         self.statuses = StatusSource(provider, self.states, self.queue, interval=5)
@@ -150,6 +150,19 @@ async def test_the_last_status_of_an_absent_pod_is_read() -> None:
         assert [request[1:] for request in provider.requests] == [(0, 0), (0, 0), (1, 0), (3, 50)]
         assert followed.provider_pod() is None
         assert followed.states.get(KEY).status(UID) == b'{"phase":"Failed"}'
+
+
+async def test_reading_the_last_statuses_of_absent_pods_records_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Changes(7, [*changes(7, '{"phase":"Running"}').statuses], [DeletedPod("default", "web-1", "uid-2")])
+    provider = Scripted(changes(6, '{"phase":"Pending"}'), both)  # the pod starts between the two answers
+    followed = Followed(provider)
+    followed.states.get("default/web-1").begin_termination(Termination("uid-2", 30))
+    followed.store.put(RawObject.parse(json.dumps(a_pod("web-1", uid="uid-2")).encode()))
+    recorded: list[bytes] = []
+    monkeypatch.setattr(followed.states, "record_status", lambda key, uid, status: recorded.append(status))
+    async with followed.running(2):
+        assert [request[1:] for request in provider.requests] == [(0, 0), (1, 0), (6, 50)]
+        assert recorded == [b'{"phase":"Pending"}']
 
 
 async def test_a_lower_revision_causes_a_full_list() -> None:
