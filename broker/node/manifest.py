@@ -38,8 +38,15 @@ _PRESSURE_CONDITIONS = {
 }
 """Status, reason and message without and with the pressure, from `pkg/kubelet/nodestatus/setters.go`. The node
 controller adds these conditions as Unknown to a Node without them when its lease expires."""
-_DECLARED_FEATURES = ["ExtendWebSocketsToKubelet"]
-"""Sorted. The API server sends a WebSocket of exec, attach and port-forward on as it is, instead of as SPDY."""
+_DECLARED_FEATURES = [
+    "ExtendWebSocketsToKubelet",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+]
+"""What a kubelet of Kubernetes 1.36 declares by default, sorted. With the first, the API server sends a WebSocket
+of exec, attach and port-forward on as it is, instead of as SPDY; without the others, it refuses to resize the
+resources of pods and of init containers, and the scheduler places no pod with RestartAllContainers."""
 _TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _ADDRESS_TYPES = ("InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS", "Hostname")
 

@@ -84,7 +84,12 @@ def test_capacity_and_allocatable_come_from_the_provider() -> None:
     assert found["capacity"] == found["allocatable"] == CAPACITY
     assert found["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
     assert found["features"] == {"supplementalGroupsPolicy": False}
-    assert found["declaredFeatures"] == ["ExtendWebSocketsToKubelet"]
+    assert found["declaredFeatures"] == [
+        "ExtendWebSocketsToKubelet",
+        "InPlacePodLevelResourcesVerticalScaling",
+        "InPlacePodVerticalScalingInitContainers",
+        "RestartAllContainersOnContainerExits",
+    ]
     assert condition(found, "Ready")["status"] == "True"
     assert condition(found, "NetworkUnavailable")["status"] == "False"
 
