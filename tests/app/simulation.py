@@ -135,11 +135,22 @@ def parse_pod(pod: dict[str, Any]) -> Pod:
 
 
 def simulated_pod(
-    pod: dict[str, Any], *, placement: Placement = PLACEMENT, accepted_at: datetime = NOW, **defaults: Any
+    pod: dict[str, Any],
+    *,
+    placement: Placement = PLACEMENT,
+    accepted_at: datetime = NOW,
+    starts_from: datetime | None = None,
+    **defaults: Any,
 ) -> SimulatedPod:
     """Return the simulation of a pod, by default one accepted at `NOW`; `start_delay` is in seconds."""
     defaults["start_delay"] = timedelta(seconds=defaults.get("start_delay", 0))
-    return simulate(parse_pod(pod), placement=placement, accepted_at=accepted_at, defaults=Defaults(**defaults))
+    return simulate(
+        parse_pod(pod),
+        placement=placement,
+        accepted_at=accepted_at,
+        starts_from=starts_from,
+        defaults=Defaults(**defaults),
+    )
 
 
 def transitions_of(pod: dict[str, Any], **circumstances: Any) -> list[Transition]:

@@ -52,13 +52,16 @@ def sync_pod(pod: SimulatedPod, before: PodStatus | None, *, at: datetime) -> Sy
     """
     if before and (before.is_terminal or before.phase == "Unknown"):
         return SyncResult(before, None)
-    if before and pod.failure and at >= pod.failure.at:
-        return SyncResult(*apply_failure(pod, pod.failure, before, at=at))
+    failure = pod.failure if pod.failure and at >= pod.failure.at else None
+    if before and failure:
+        return SyncResult(*apply_failure(pod, failure, before, at=at))
     if before and (restart_at := restart_all_at(pod, before)) and at >= restart_at:
         before = reset_containers(before)
-    updates = _PodSync(pod, before, at).updates()
+    updates = _PodSync(pod, before, at, may_start=failure is None).updates()
     statuses = ContainerStatuses(*[[update.status for update in kind] for kind in updates])
     status = build_pod_status(pod, statuses, before=before, at=at)
+    if failure:  # its deadline has passed while it waited for another pod of its name: no container starts
+        return SyncResult(*apply_failure(pod, failure, status, at=at))
     if status.is_terminal:
         return SyncResult(status, None)
     dues = [update.due for kind in updates for update in kind if update.due]
@@ -71,14 +74,21 @@ def sync_pod(pod: SimulatedPod, before: PodStatus | None, *, at: datetime) -> Sy
 
 
 class _PodSync:
-    """One sync: the previous statuses, and the time from which the next container may start."""
+    """One sync: the previous statuses, and the time from which the next container may start.
 
-    def __init__(self, pod: SimulatedPod, before: PodStatus | None, at: datetime) -> None:
+    Args:
+        may_start: whether containers of a new pod start.
+    """
+
+    def __init__(
+        self, pod: SimulatedPod, before: PodStatus | None, at: datetime, *, may_start: bool = True
+    ) -> None:
         self._pod, self._at = pod, at
         self._known: dict[str, ContainerStatus] = {}
         self._resize_started_at: datetime | None = None
         self._has_run = False
-        self._may_start_at: datetime | None = pod.start_second if at >= pod.starts_at else None
+        self._start: datetime | None = pod.start_second if may_start and at >= pod.starts_at else None
+        self._may_start_at = self._start
         if before:
             self._known = {status.name: status for status in before.all_containers}
             self._has_run = any(status.container_id for status in before.container_statuses)
@@ -87,14 +97,14 @@ class _PodSync:
 
     def updates(self) -> tuple[Updates, Updates, Updates]:
         """Return the updates of the init, regular and ephemeral containers, each in the order of the spec."""
-        pod, at = self._pod, self._at
+        pod = self._pod
         if self._has_run:
             regular = self._reconcile_all(pod.regular, since=pod.start_second)
             init = self._reconcile_init()
         else:
             init = self._reconcile_init()
             regular = self._reconcile_all(pod.regular, since=self._may_start_at)
-        ephemeral = self._reconcile_all(pod.ephemeral, since=pod.start_second if at >= pod.starts_at else None)
+        ephemeral = self._reconcile_all(pod.ephemeral, since=self._start)
         ended_at = self._ended_at(init, regular)
         if ended_at is not None:
             init, ephemeral = self._stop_rest(init, regular, ephemeral, ended_at)

@@ -214,6 +214,23 @@ def test_a_wait_ends_when_a_pod_is_gone(client: FlaskClient, app: Flask, clock: 
     assert [entry["uid"] for entry in found["deleted"]] == [pod["metadata"]["uid"]]
 
 
+def test_a_deadline_can_pass_before_the_start(client: FlaskClient, clock: Clock) -> None:
+    old = create(client, slow_pod())
+    delete(client, old)
+    new = create(client, a_pod(activeDeadlineSeconds=4))
+    other = create(client, a_pod("other"))
+    clock.advance(10)
+
+    found = listed(client)
+    assert found.keys() == {new["metadata"]["uid"], other["metadata"]["uid"]}
+    status = found[new["metadata"]["uid"]]
+    assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
+    assert (
+        "waiting" in status["containerStatuses"][0]["state"]
+        or "terminated" in status["containerStatuses"][0]["state"]
+    )
+
+
 def test_history_has_the_pod_until_its_end(client: FlaskClient, app: Flask, clock: Clock) -> None:
     pod = create(client, slow_pod())
     clock.advance(5)

@@ -84,6 +84,15 @@ def test_every_timeline_is_valid_for_a_kubelet(pod: dict[str, Any], delay: float
 
 
 @bounded
+@given(pods(), delays, pauses)
+def test_every_timeline_after_a_wait_is_valid(pod: dict[str, Any], delay: float, wait: timedelta) -> None:
+    starts_from = NOW + wait
+    timeline = create(simulated_pod(pod, start_delay=delay, starts_from=starts_from), now=starts_from)
+    assert timeline.transitions[0].effective_at == starts_from
+    check(parse_pod(pod), timeline.transitions)
+
+
+@bounded
 @given(pods(), delays, st.lists(pauses, max_size=4), st.data())
 def test_every_updated_timeline_is_valid_for_a_kubelet(
     pod: dict[str, Any], delay: float, waits: list[timedelta], data: st.DataObject
