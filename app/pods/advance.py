@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Select, bindparam, select
 
-from app.core.errors import DiskFull
+from app.core.errors import DiskFull, Unavailable
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import Fleet, Pod, PodStatus
@@ -32,6 +32,7 @@ from app.runtimes.base import Timeline
 log = structlog.get_logger("app")
 
 _PODS_PER_BATCH = 200
+_MAX_FAILURES = 1000
 _PodAndLast = tuple[Row, Transition]
 _Advanced = tuple[Row, Manifest, Transition, Timeline]
 
@@ -92,6 +93,8 @@ class TimelineAdvancer:
         self._fleet_name = settings.node_name
         self._clock = clock
         self._takeover = Takeover(database, runtime, settings, clock=clock)
+        self._failures: dict[int, str] = {}
+        """The failures of the runtime that were logged last, by the ID of the pod."""
 
     def take_over(self) -> None:
         """Take over the pods of another runtime, once in each process."""
@@ -166,11 +169,34 @@ class TimelineAdvancer:
                 continue  # it is started when the other pod of its name is removed
             pod = accepted_pod(self._runtime, row)
             has_ended = is_ending(row) and last.status.is_terminal
-            timeline = Timeline([]) if has_ended else self._runtime.advance(pod, current=last, now=now)
+            timeline = Timeline([]) if has_ended else self._continuation(row.id, pod, current=last, now=now)
             if timeline:
                 advanced.append((row, pod.manifest, last, timeline))
         if advanced:
             self._store_if_possible(advanced)
+
+    def _continuation(
+        self, pod_id: int, pod: AcceptedPod, *, current: Transition, now: datetime
+    ) -> Timeline | None:
+        """Return the continuation of a timeline; None if nothing has changed, or the runtime fails for this pod.
+
+        Raises:
+            Unavailable: the runtime can advance no pod at present.
+        """
+        try:
+            timeline = self._runtime.advance(pod, current=current, now=now)
+            if timeline:
+                timeline.check_order(after=current.effective_at)
+        except Unavailable:
+            raise
+        except Exception as exc:
+            if self._failures.get(pod_id) != (failure := repr(exc)):
+                self._failures = {**self._failures, pod_id: failure} if len(self._failures) < _MAX_FAILURES else {}
+                log.exception("the runtime failed to advance a pod", uid=pod.manifest.pod.metadata.uid)
+            return None
+        if pod_id in self._failures:
+            self._failures = {key: failure for key, failure in self._failures.items() if key != pod_id}
+        return timeline
 
     def _store_if_possible(self, advanced: list[_Advanced]) -> int | None:
         """Store as :meth:`_store`; return None where the disk is full: readers then get the stored statuses."""

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import structlog
+
 from app.core.errors import InvalidRequest
 from app.db.statement import Row
 from app.kubernetes.status import PodStatus, Transition
@@ -24,6 +26,8 @@ from app.pods.transaction import TICK, FleetTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 from app.runtimes.observed import Observation, build_observed_status, build_problem_status
+
+log = structlog.get_logger("app")
 
 
 class Ended(NamedTuple):
@@ -89,9 +93,15 @@ def _start(transaction: FleetTransaction, runtime: Runtime, row: Row, *, at: dat
     pod = accepted_pod(runtime, row._replace(starts_at=at))
     try:
         timeline = runtime.create(pod, now=at)
-    except InvalidRequest as exc:  # valid when it was created; the settings of the runtime have changed
-        problem = build_problem_status(pod, str(exc), at=at, previous=last.status)
-        timeline = Timeline([Transition(at, problem)])
+        timeline.check_order()
+    except Exception as exc:  # it must not hold up the transaction, which may be that of a read of all pods
+        problem = "the runtime failed to start the pod"
+        if isinstance(exc, InvalidRequest):  # valid when it was created; the settings of the runtime have changed
+            problem = str(exc)
+        else:
+            log.exception(problem, uid=row.uid)
+        status = build_problem_status(pod, problem, at=at, previous=last.status)
+        timeline = Timeline([Transition(at, status)])
     transaction.rows.insert_statuses(row.uid, pod.manifest, timeline.transitions)
     transaction.update_pod(
         row, updated_at=max(row.updated_at, at), starts_at=at, continues_at=timeline.continues_at

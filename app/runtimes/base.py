@@ -4,6 +4,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -91,6 +92,16 @@ class Timeline(NamedTuple):
     transitions: list[Transition]
     continues_at: datetime | None = None
     problems: tuple[str, ...] = ()
+
+    def check_order(self, *, after: datetime | None = None) -> None:
+        """Check that the times of the transitions increase strictly, from `after` on.
+
+        Raises:
+            ValueError: they do not.
+        """
+        times = [time for time, _ in self.transitions]
+        if any(later <= earlier for earlier, later in pairwise([after, *times] if after else times)):
+            raise ValueError("the times of the transitions do not increase")
 
 
 class Runtime(ABC):
@@ -189,6 +200,10 @@ class Runtime(ABC):
 
         Returns:
             Transitions later than `current`; missed ones are in the past. None if nothing has changed.
+
+        Raises:
+            Unavailable: no pod can be advanced now; reads are answered with 503. After any other exception, which
+                is logged, this pod keeps its status until the next call.
         """
 
     def sync(self, pod: AcceptedPod) -> None:  # noqa: B027 - optional: not every runtime does work

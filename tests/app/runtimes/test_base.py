@@ -1,18 +1,22 @@
 """The calls that the services make to a runtime."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.core.errors import ConfigurationError
+from app.core.errors import ConfigurationError, Unavailable
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod, PodStatus
+from app.kubernetes.status import Transition
+from app.runtimes import AcceptedPod
+from app.runtimes.base import Timeline
 from app.runtimes.synthetic.annotations import PER_CONTAINER
 from tests.app.runtimes.scripted import ScriptedRuntime
 from tests.app.web.conftest import change, named, put_on, rows
@@ -183,3 +187,72 @@ def test_what_another_runtime_accepted_can_be_mended(client: FlaskClient, make_a
     assert [other.get(path).status_code for path in ("/getPods", "/podStats")] == [200, 200]
     change(other, pod)
     assert phase(other, pod) == "Running"
+
+
+def unreadable(current: Transition) -> Timeline:
+    raise ValueError("invalid literal for int()")
+
+
+def out_of_order(current: Transition) -> Timeline:
+    return Timeline([current])
+
+
+@pytest.mark.parametrize("answer", [unreadable, out_of_order])
+def test_a_failure_for_one_pod_leaves_the_others(
+    client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch, answer: Callable[[Transition], Timeline]
+) -> None:
+    ScriptedRuntime.play("Running")
+    bad, good = put_on(client, a_pod("bad")), put_on(client, a_pod("good"))
+    advance = ScriptedRuntime.advance
+
+    def fail_for_bad(
+        self: ScriptedRuntime, pod: AcceptedPod, *, current: Transition, now: datetime
+    ) -> Timeline | None:
+        if pod.manifest.pod.metadata.name == "bad":
+            return answer(current)
+        return advance(self, pod, current=current, now=now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedRuntime, "advance", fail_for_bad)
+        clock.advance(1)
+        listed = client.get("/getPods").get_json()
+        assert [pod["status"]["phase"] for pod in listed] == ["Pending", "Running"]
+        assert [phase(client, pod) for pod in (bad, good)] == ["Pending", "Running"]
+        changed = client.get("/podStatuses", query_string={"since": 0}).get_json()["statuses"]
+        assert sorted(entry["name"] for entry in changed) == ["bad", "good"]
+    assert phase(client, bad) == "Running"
+
+
+def test_no_pod_can_be_advanced_without_the_batch_system(
+    client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Timeline:
+        raise Unavailable("the batch system does not answer")
+
+    ScriptedRuntime.play("Running")
+    put_on(client, a_pod())
+    monkeypatch.setattr(ScriptedRuntime, "advance", fail)
+    clock.advance(1)
+    assert client.get("/getPods").status_code == 503
+
+
+def test_a_failed_start_after_a_wait_leaves_the_others(
+    client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_later(*_: object, now: datetime, current: Transition, **__: object) -> Timeline:
+        status = msgspec.structs.replace(current.status, phase="Failed")
+        return Timeline([Transition(now + timedelta(seconds=1), status)])
+
+    def fail(*_: object, **__: object) -> Timeline:
+        raise KeyError("queue")
+
+    monkeypatch.setattr(ScriptedRuntime, "delete", end_later)
+    put_on(client, a_pod())
+    put_on(client, new := a_pod())
+    put_on(client, a_pod("other"))
+    monkeypatch.setattr(ScriptedRuntime, "create", fail)
+    clock.advance(2)
+    listed = {pod["metadata"]["uid"]: pod["status"] for pod in client.get("/getPods").get_json()}
+    assert len(listed) == 2
+    waiting = listed[new["metadata"]["uid"]]["containerStatuses"][0]["state"]["waiting"]
+    assert waiting == {"reason": "CreateContainerError", "message": "the runtime failed to start the pod"}
