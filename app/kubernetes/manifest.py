@@ -14,6 +14,7 @@ import orjson
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.pod import NULL, ApiObject, ObjectMeta, Pod, PodReference
+from app.kubernetes.resources import pod_requests
 
 
 class _ReferencedPod(ApiObject, frozen=True):
@@ -195,6 +196,10 @@ def _check(pod: Pod) -> None:
             if container.name in seen:
                 raise InvalidRequest("another container of this pod has the same name", field=field)
             seen.add(container.name)
+    if (
+        pod.spec.ephemeral_containers
+    ):  # rare; a runtime reads their quantities first, and does not know their place
+        pod_requests(pod.spec)
 
 
 def check_metadata(metadata: ObjectMeta | PodReference, *, kind: str | None) -> None:

@@ -173,6 +173,8 @@ def test_a_pod_is_accepted(pod: dict[str, Any]) -> None:
          "spec.containers[0].restartPolicyRules[0].exitCodes.values[0]"),
         ("spec.containers.0.resizePolicy", [{"resourceName": "cpu"}],
          "spec.containers[0].resizePolicy[0].restartPolicy"),
+        ("spec.ephemeralContainers.0.resources", {"limits": {"memory": "1m30s"}},
+         "spec.ephemeralContainers[0].resources.limits.memory"),
     ],
 )  # fmt: skip
 def test_an_invalid_pod_is_refused_by_field(path: str, value: Any, field: str) -> None:
