@@ -1,8 +1,8 @@
 """`flask node`: capacity, requested resources and conditions of a node; the nodes of a fleet."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from itertools import groupby, starmap
-from operator import attrgetter
+from itertools import starmap
 from typing import Any, get_args
 
 import click
@@ -13,9 +13,8 @@ from app.cli.output import lines, table
 from app.core.errors import NotFound
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import rfc3339
-from app.db.statement import Row
 from app.kubernetes.status import Phase
-from app.pods.queries import ENDED
+from app.pods.queries import NodePods
 from app.services import get_services
 
 
@@ -32,36 +31,26 @@ def list_nodes(*, at: datetime | None, as_json: bool) -> None:
 
     The broker knows the others, and the capacity of each: `kubectl get nodes`.
     """
-    _list_nodes(at, as_json=as_json)
+    _list_nodes(get_services().queries.nodes(at), as_json=as_json)
 
 
-def _list_nodes(at: datetime | None, *, as_json: bool) -> None:
-    nodes = {name: list(rows) for name, rows in groupby(get_services().queries.nodes(at), attrgetter("node_name"))}
+def _list_nodes(nodes: Mapping[str, NodePods], *, as_json: bool) -> None:
     if as_json:
-        lines(
-            {"name": name, "pods": {row.phase: row.pods for row in rows}, "requested": _requested(rows)}
-            for name, rows in nodes.items()
-        )
+        lines({"name": name, "pods": pods.by_phase, "requested": _requested(pods)} for name, pods in nodes.items())
         return
     phases = get_args(Phase)
     requested = "CPU(requested)", "MEMORY(requested)"
     table(("NODE", "PODS", *requested, *map(str.upper, phases)), starmap(_node_row, nodes.items()))
 
 
-def _requested(rows: list[Row]) -> dict[str, int]:
-    """Return what the pods of a node request that have not ended."""
-    left = [row for row in rows if row.phase not in ENDED]
-    return {
-        "cpu_millicores": int(sum(row.cpu_millicores or 0 for row in left)),
-        "memory_bytes": int(sum(row.memory_bytes or 0 for row in left)),
-    }
+def _requested(pods: NodePods) -> dict[str, int]:
+    return {"cpu_millicores": pods.cpu_millicores, "memory_bytes": pods.memory_bytes}
 
 
-def _node_row(name: str, rows: list[Row]) -> tuple[object, ...]:
-    requested, pods = _requested(rows), {row.phase: row.pods for row in rows}
-    cpu, memory = requested["cpu_millicores"] / 1000, float(requested["memory_bytes"])
-    amounts = format_amount(cpu, "cpu"), format_amount(memory, "memory")
-    return name, sum(pods.values()), *amounts, *(pods.get(phase, 0) for phase in get_args(Phase))
+def _node_row(name: str, pods: NodePods) -> tuple[object, ...]:
+    amounts = format_amount(pods.cpu_millicores / 1000, "cpu"), format_amount(float(pods.memory_bytes), "memory")
+    count_by_phase = (pods.by_phase.get(phase, 0) for phase in get_args(Phase))
+    return name, sum(pods.by_phase.values()), *amounts, *count_by_phase
 
 
 @node.command()
@@ -75,25 +64,22 @@ def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
     a node of a fleet is that of NODE_OVERRIDES; otherwise it is not known here, since its pool may have another.
     """
     services = get_services()
-    if name is None and any(row.node_name != services.settings.node_name for row in services.queries.nodes(at)):
-        _list_nodes(at, as_json=as_json)
+    nodes = services.queries.nodes(at)
+    if name is None and nodes.keys() - {services.settings.node_name}:
+        _list_nodes(nodes, as_json=as_json)
         return
-    if name is not None and not services.node.is_known(name):
+    name = name or services.settings.node_name
+    if not services.node.is_known(name):
         raise NotFound(f'no pod was ever on a node "{name}"; kubectl get nodes lists the nodes without pods too')
-    time = at or services.clock()
-    snapshot = services.history.node(name, at=at)
-    requested = {
-        "cpu": f"{snapshot.cpu_millicores}m",
-        "memory": str(snapshot.memory_bytes),
-        "pods": str(snapshot.pods),
-    }
+    pods = nodes.get(name, NodePods.of([]))
+    requested = {"cpu": f"{pods.cpu_millicores}m", "memory": str(pods.memory_bytes), "pods": str(pods.active)}
     document: dict[str, Any] = {
-        "name": name or services.settings.node_name,
-        "at": rfc3339(time),
-        "revision": services.history.revision(),
-        "capacity": services.node.known_capacity(name or services.settings.node_name) or None,
+        "name": name,
+        "at": rfc3339(at or services.clock()),
+        "revision": services.watch.revision(),
+        "capacity": services.node.known_capacity(name) or None,
         "requested": requested,
-        "pods": snapshot.pods_by_phase,
+        "pods": pods.by_phase,
         "conditions": services.node.conditions(),
         "addresses": services.node.addresses(name),
     }
@@ -102,7 +88,7 @@ def show(*, name: str | None, at: datetime | None, as_json: bool) -> None:
         return
     click.echo(f"{document['name']} at {document['at']}, revision {document['revision']}")
     click.echo(", ".join(f"{a['type']} {a['address']}" for a in document["addresses"]))
-    click.echo(", ".join(f"{count} {phase}" for phase, count in snapshot.pods_by_phase.items()) or "no pods")
+    click.echo(", ".join(f"{count} {phase}" for phase, count in pods.by_phase.items()) or "no pods")
     click.echo()
     capacity = document["capacity"] or {}
     resources = dict.fromkeys((*capacity, *requested))

@@ -25,7 +25,7 @@ def follow_pods(
         sort: the order of the first list.
         pause: waits for a change.
     """
-    revision = history.revision()
+    revision = watch.revision()
     pods = list(history.pods(wanted, sort=sort))
     shown = {pod.uid: _shown(pod) for pod in pods}
     yield pods

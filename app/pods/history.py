@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, select
 
 from app.audit.service import AuditFilter, AuditLog
 from app.core.errors import NotFound
-from app.db.models import Fleet, Pod, PodStatus
+from app.db.models import Pod, PodStatus
 from app.kubernetes.printer import PodColumns, PodOutline, StatusOutline, print_pod
 from app.kubernetes.redact import Redactor, redact_pod
 from app.pods.attention import Health, health
@@ -75,22 +75,6 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
     def deleted_at(self) -> datetime | None:
         """When the pod was deleted; None while it is live."""
         return self.history.deleted_at
-
-
-class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The pods of a node, or of all nodes of the fleet, at a time.
-
-    Attributes:
-        pods_by_phase: the number of pods in each phase that occurs.
-        pods: the number of pods that have not ended.
-        cpu_millicores: the CPU that those request, in thousandths.
-        memory_bytes: the memory that those request.
-    """
-
-    pods_by_phase: dict[str, int]
-    pods: int
-    cpu_millicores: int
-    memory_bytes: int
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,18 +234,6 @@ class History:
             return None
         requests = [entry for entry in self._requests(pod) if entry.is_end and entry.at <= pod.deleted_at]
         return requests[-1] if requests else None
-
-    def node(self, node: str | None = None, *, at: datetime | None = None) -> NodeSnapshot:
-        """Return the number of pods of a node and the sum of their requests at a time; of all nodes where None."""
-        pods_by_phase: dict[str, int] = {}
-        for row in sorted(self._queries.phases(at, node=node), key=lambda row: str(row.phase)):
-            pods_by_phase[row.phase] = pods_by_phase.get(row.phase, 0) + row.pods
-        return NodeSnapshot(pods_by_phase=pods_by_phase, **self._queries.usage(at, node=node)._asdict())
-
-    def revision(self) -> int:
-        """Return the fleet's revision; 0 before the first write."""
-        with self._fleet.database.read() as connection:
-            return connection.scalar(select(Fleet.revision).where(Fleet.name == self._fleet.name)) or 0
 
     def _requests(self, pod: PodRecord) -> Iterator[HistoryEntry]:
         """Yield the requests that created, changed, replaced and deleted a pod, or gave it files to mount."""

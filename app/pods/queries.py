@@ -15,8 +15,9 @@ A time of None means the present in every method.
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import pairwise
-from typing import Any, NamedTuple
+from itertools import groupby, pairwise
+from operator import attrgetter
+from typing import Any, NamedTuple, Self
 
 import orjson
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, func, or_, select, type_coerce
@@ -59,12 +60,31 @@ def existed_at(at: datetime) -> ColumnElement[bool]:
     )
 
 
-class NodeUsage(NamedTuple):
-    """The number of pods that have not ended (neither Succeeded nor Failed), and the sum of their requests."""
+class NodePods(NamedTuple):
+    """The pods of a node at a time.
 
-    pods: int
+    Attributes:
+        by_phase: the number of pods in each phase that occurs.
+        active: the number of pods that have not ended: neither Succeeded nor Failed.
+        cpu_millicores: the CPU that those request, in thousandths.
+        memory_bytes: the memory that those request.
+    """
+
+    by_phase: dict[str, int]
+    active: int
     cpu_millicores: int
     memory_bytes: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Self:
+        """Sum up rows of `phase`, `pods`, `cpu_millicores`, `memory_bytes`."""
+        active = [row for row in rows if row.phase not in ENDED]
+        return cls(
+            by_phase={row.phase: row.pods for row in rows},
+            active=sum(row.pods for row in active),
+            cpu_millicores=int(sum(row.cpu_millicores or 0 for row in active)),
+            memory_bytes=int(sum(row.memory_bytes or 0 for row in active)),
+        )
 
 
 class PodQueries:
@@ -73,13 +93,10 @@ class PodQueries:
     def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
 
-    def pods_at(
-        self, at: datetime | None, *columns: Any, node: str | None = None, include_deleted: bool = False
-    ) -> Select[Any]:
+    def pods_at(self, at: datetime | None, *columns: Any, include_deleted: bool = False) -> Select[Any]:
         """Return a query over the pods that existed at a time, each joined with its status at that time.
 
         Args:
-            node: only the pods of this node; of all nodes of the fleet where None.
             include_deleted: also pods deleted by then, joined with their last status.
         """
         query = (
@@ -91,8 +108,6 @@ class PodQueries:
                 status_at(at or self._fleet.clock(), or_written=at is None),
             )
         )
-        if node:
-            query = query.where(Pod.node_name == node)
         if include_deleted:
             return query
         return query.where(existed_at(at) if at else Pod.deleted_at.is_(None))
@@ -129,36 +144,24 @@ class PodQueries:
         with self._fleet.database.read() as connection:
             return connection.execute(select(Pod.id).where(*is_there).limit(1)).first() is not None
 
-    def phases(self, at: datetime | None = None, *, node: str | None = None) -> Sequence[Row]:
-        """Count pods: rows of `namespace`, `phase`, `pods`. Measured: 0.2 s with 50,000 pods."""
-        return self._count(at, Pod.namespace, PodStatus.phase, node=node)
+    def phases(self) -> dict[str, int]:
+        """Count the live pods in each phase that occurs."""
+        return {row.phase: row.pods for row in self._count(None, PodStatus.phase)}
 
-    def nodes(self, at: datetime | None = None) -> Sequence[Row]:
-        """Count the pods of each node that has any, and sum their requests.
+    def nodes(self, at: datetime | None = None) -> dict[str, NodePods]:
+        """Return the pods of each node that has any, by the name of the node, in order."""
+        rows = self._count(at, Pod.node_name, PodStatus.phase)
+        return {node: NodePods.of(list(pods)) for node, pods in groupby(rows, attrgetter("node_name"))}
 
-        Returns:
-            Rows of `node_name`, `phase`, `pods`, `cpu_millicores`, `memory_bytes`, by name and phase.
-        """
-        return self._count(at, Pod.node_name, PodStatus.phase)
-
-    def _count(self, at: datetime | None, *groups: Any, node: str | None = None) -> Sequence[Row]:
+    def _count(self, at: datetime | None, *groups: Any) -> Sequence[Row]:
         sums = [
             func.sum(column).label(column.key) for column in (PodStatus.cpu_millicores, PodStatus.memory_bytes)
         ]
-        query = self.pods_at(at, *groups, func.count().label("pods"), *sums, node=node)
+        query = self.pods_at(at, *groups, func.count().label("pods"), *sums)
         query = query.group_by(*groups).order_by(*groups)
         self._fleet.timelines.advance_all()
         with self._fleet.database.read() as connection:
             return connection.execute(query).all()
-
-    def usage(self, at: datetime | None = None, *, node: str | None = None) -> NodeUsage:
-        """Sum the requests of the pods that have not ended, as a scheduler does; of all nodes where None."""
-        sums = (func.count(), func.sum(PodStatus.cpu_millicores), func.sum(PodStatus.memory_bytes))
-        query = self.pods_at(at, *sums, node=node).where(PodStatus.phase.not_in(ENDED))
-        self._fleet.timelines.advance_all()
-        with self._fleet.database.read() as connection:
-            pods, cpu, memory = connection.execute(query).one()
-        return NodeUsage(pods=pods, cpu_millicores=int(cpu or 0), memory_bytes=int(memory or 0))
 
     def statuses(self, pod: Row, *, limit: int | None = None) -> list[StatusInterval]:
         """Return the statuses of a pod in order, upcoming ones included.

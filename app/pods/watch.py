@@ -65,6 +65,10 @@ class StatusWatch:
     def __init__(self, fleet: FleetContext) -> None:
         self._fleet = fleet
 
+    def revision(self) -> int:
+        """Return the fleet's revision, from which a watch can continue; 0 before the first write."""
+        return self._fleet.timelines.revision()
+
     def since(self, revision: int, *, wait: float = 0, pause: Waiter = never_wait) -> Generator[str, None, None]:
         """Yield the status of every pod that changed since a revision, as pieces of one JSON object.
 

@@ -1,6 +1,5 @@
 """Metrics for Prometheus. They name no pod, and are therefore served on HEALTH_PORT as well, without a token."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
@@ -42,12 +41,9 @@ class _NodeCollector(Collector):
             "provider_pods", "Live pods; absent while the database cannot be reached.", labels=["phase"]
         )
         try:
-            rows = self._services.queries.phases()
+            by_phase = self._services.queries.phases()
         except DatabaseUnavailable:
             return
-        count_by_phase: Counter[str] = Counter()
-        for row in rows:
-            count_by_phase[row.phase] += row.pods
         for phase in get_args(Phase):
-            pods.add_metric([phase], count_by_phase[phase])
+            pods.add_metric([phase], by_phase.get(phase, 0))
         yield pods

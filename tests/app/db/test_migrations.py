@@ -254,9 +254,9 @@ def test_migration_0011_puts_pods_on_their_node(make_app: MakeApp, database: Dat
         ("south", "south"), ("north", "north"), ("north", "north"),
     ]  # fmt: skip
     assert services.audit.verify().broken is None
-    assert services.history.revision() == 2
+    assert services.watch.revision() == 2
     assert client.post("/createPod", json=a_pod("web-2", nodeName="spot-0")).status_code == 200
-    assert [row.node_name for row in services.queries.nodes()] == ["north", "spot-0"]
+    assert list(services.queries.nodes()) == ["north", "spot-0"]
     assert services.audit.verify().events == 3
     database.dispose()
 

@@ -1,7 +1,5 @@
 """Queries of the present and of past times: numbers of pods, and the rows of one."""
 
-from collections import Counter
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,11 +8,13 @@ from flask.testing import FlaskClient
 
 from app.audit.service import AuditFilter
 from app.core.errors import NotFound
-from app.pods.queries import PodQueries
+from app.pods.queries import NodePods, PodQueries
 from tests.app.web.conftest import put_on
 from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
 from tests.query_plans import query_plans
+
+MEBIBYTE = 2**20
 
 
 @pytest.fixture
@@ -25,13 +25,6 @@ def app(make_app: MakeApp) -> Flask:
 @pytest.fixture
 def inventory(app: Flask) -> PodQueries:
     return services_of(app).queries
-
-
-def phases(inventory: PodQueries, at: datetime | None = None) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    for row in inventory.phases(at):
-        found[row.phase] += row.pods
-    return dict(found)
 
 
 def a_pod_that_requests(cpu: str, memory: str, **fields: Any) -> dict[str, Any]:
@@ -51,17 +44,13 @@ def test_node_at_a_past_time(client: FlaskClient, inventory: PodQueries, clock: 
     gone = clock()
     clock.advance(3600)
 
-    assert [phases(inventory, at) for at in (before, came, both, gone, None)] == [
-        {},
-        {"Pending": 1},
-        {"Pending": 1, "Running": 1},
-        {"Pending": 1},
-        {"Running": 1},
+    assert [list(inventory.nodes(at).values()) for at in (before, came, both, gone, None)] == [
+        [],
+        [NodePods({"Pending": 1}, active=1, cpu_millicores=250, memory_bytes=64 * MEBIBYTE)],
+        [NodePods({"Pending": 1, "Running": 1}, active=2, cpu_millicores=1250, memory_bytes=1088 * MEBIBYTE)],
+        [NodePods({"Pending": 1}, active=1, cpu_millicores=1000, memory_bytes=1024 * MEBIBYTE)],
+        [NodePods({"Running": 1}, active=1, cpu_millicores=1000, memory_bytes=1024 * MEBIBYTE)],
     ]
-    assert [inventory.usage(at).cpu_millicores for at in (before, came, both, gone, None)] == [
-        0, 250, 1250, 1000, 1000,
-    ]  # fmt: skip
-    assert inventory.usage(both).memory_bytes == 2**30 + 64 * 2**20
 
 
 def test_deleted_pod_is_found_by_uid(client: FlaskClient, app: Flask, inventory: PodQueries, clock: Clock) -> None:

@@ -255,11 +255,12 @@ def test_history_has_the_pod_until_its_end(client: FlaskClient, app: Flask, cloc
 def test_resources_are_promised_until_the_end(client: FlaskClient, app: Flask, clock: Clock) -> None:
     pod = create(client, slow_pod())
     delete(client, pod)
-    assert services_of(app).history.node().pods == 1
+    [pods] = services_of(app).queries.nodes().values()
+    assert pods.active == 1
     assert 'provider_pods{phase="Running"} 1.0' in client.get("/metrics").get_data(as_text=True)
 
     clock.advance(10)
-    assert services_of(app).history.node().pods == 0
+    assert services_of(app).queries.nodes() == {}
     assert 'provider_pods{phase="Running"} 0.0' in client.get("/metrics").get_data(as_text=True)
 
 

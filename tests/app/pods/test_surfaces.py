@@ -15,6 +15,7 @@ from app.core.clock import utc_now
 from app.db.engine import Database
 from app.db.models import Pod, PodStatus
 from app.pods.pod_filter import PodFilter
+from app.pods.queries import NodePods
 from app.services import Services
 from tests.app.audit.recorded import RUNTIME, at, record_history
 from tests.conftest import Clock, MakeApp, SharedApp, services_of
@@ -118,20 +119,18 @@ def test_every_surface_counts_the_same_pods(recorded: Flask, seconds: float) -> 
     services = services_of(recorded)
     time = at(seconds)
 
-    node = services.history.node(at=time)
-    usage = services.queries.usage(time)
+    pods = services.queries.nodes(time).get(services.settings.node_name, NodePods.of([]))
     promised = [row[1:] for row in services.audit.run_report("promised", at=time).rows]
     [shown] = command(recorded, "node", "show", "--at", time.isoformat())
 
-    assert (node.pods, node.cpu_millicores, node.memory_bytes) == usage
-    assert (promised or [(0, 0, 0)]) == [usage]
+    assert (promised or [(0, 0, 0)]) == [(pods.active, pods.cpu_millicores, pods.memory_bytes)]
     assert shown["requested"] == {
-        "cpu": f"{usage.cpu_millicores}m", "memory": str(usage.memory_bytes), "pods": str(usage.pods)
+        "cpu": f"{pods.cpu_millicores}m", "memory": str(pods.memory_bytes), "pods": str(pods.active)
     }  # fmt: skip
-    assert shown["pods"] == node.pods_by_phase
-    ended = sum(count for name, count in node.pods_by_phase.items() if name in ("Succeeded", "Failed"))
-    assert node.pods == sum(node.pods_by_phase.values()) - ended
-    assert requested_pods(dashboard(recorded, "/ui/", at=time.isoformat())) == usage.pods
+    assert shown["pods"] == pods.by_phase
+    ended = sum(count for phase, count in pods.by_phase.items() if phase in ("Succeeded", "Failed"))
+    assert pods.active == sum(pods.by_phase.values()) - ended
+    assert requested_pods(dashboard(recorded, "/ui/", at=time.isoformat())) == pods.active
 
 
 @pytest.mark.parametrize("seconds", [300, 315, 399])
