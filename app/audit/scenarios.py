@@ -9,7 +9,8 @@ import orjson
 from sqlalchemy import bindparam, func, or_, select, text, type_coerce
 
 from app.audit.fault_report import FaultReport, PlayedEvent, PodTimes, ScenarioEvent, report_faults
-from app.audit.writer import Caller, Event, append_events
+from app.audit.service import AuditLog
+from app.audit.writer import Caller, Outcome
 from app.core.errors import NotFound
 from app.core.settings import Settings
 from app.db.engine import Database
@@ -27,8 +28,9 @@ class ScenarioLog:
 
     def __init__(self, database: Database, settings: Settings, *, clock: Callable[[], datetime]) -> None:
         self._database = database
-        self._settings = settings
+        self._fleet_name = settings.node_name
         self._clock = clock
+        self._audit = AuditLog(database, settings, clock=clock)
 
     def record(self, caller: Caller, entry: ScenarioEvent, *, code: int) -> None:
         """Insert the event of an entry.
@@ -39,12 +41,7 @@ class ScenarioLog:
             code: 200, or the status of the API server's error.
         """
         change = orjson.loads(orjson.dumps(msgspec.to_builtins(entry)))
-        fleet = self._settings.node_name
-        event = Event(
-            at=self._clock(), fleet=fleet, caller=caller, verb="scenario", pod=None, code=code, change=change
-        )
-        with self._database.write() as connection:
-            append_events(connection, [event], chained=self._settings.audit_hash_chain)
+        self._audit.record(caller, "scenario", [Outcome(None, code, change)])
 
     def find_play(self, play: str | None = None) -> str:
         """Return the request ID of a play.
@@ -57,7 +54,7 @@ class ScenarioLog:
         """
         query = (
             select(AuditEvent.request_id)
-            .where(AuditEvent.fleet == self._settings.node_name, AuditEvent.verb == "scenario")
+            .where(AuditEvent.fleet == self._fleet_name, AuditEvent.verb == "scenario")
             .order_by(AuditEvent.id.desc())
             .limit(1)
         )
@@ -85,7 +82,7 @@ class ScenarioLog:
         query = (
             select(AuditEvent.at, AuditEvent.change)
             .where(
-                AuditEvent.fleet == self._settings.node_name,
+                AuditEvent.fleet == self._fleet_name,
                 AuditEvent.verb == "scenario",
                 AuditEvent.request_id == play,
             )
@@ -128,5 +125,5 @@ class ScenarioLog:
             .order_by(Pod.created_at, Pod.id)
         )
         with self._database.read() as connection:
-            rows = connection.execute(query, {"fleet": self._settings.node_name})
+            rows = connection.execute(query, {"fleet": self._fleet_name})
             return [PodTimes(**row._mapping) for row in rows]

@@ -1,6 +1,6 @@
-"""The audit log of a fleet: read events, run reports, verify the hash chain, prune old rows."""
+"""The audit log of a fleet: record and read events, run reports, verify the hash chain, prune old rows."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from app.audit import hash_chain as chain
 from app.audit.hash_chain import Verification
 from app.audit.reports import REPORTS, ReportResult, run_report
 from app.audit.retention import Retention
+from app.audit.writer import Caller, Event, Outcome, Verb, append_events
 from app.core.errors import InvalidRequest
 from app.core.settings import Settings
 from app.db.engine import Database
@@ -75,7 +76,18 @@ class AuditLog:
     def __init__(self, database: Database, settings: Settings, *, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._fleet_name = settings.node_name
+        self._chained = settings.audit_hash_chain
         self._clock = clock
+
+    def record(self, caller: Caller, verb: Verb, outcomes: Iterable[Outcome]) -> None:
+        """Insert the events of requests that change no pod: refused ones, streams, entries of a scenario."""
+        now = self._clock()
+        events = [
+            Event(at=now, fleet=self._fleet_name, caller=caller, verb=verb, **outcome._asdict())
+            for outcome in outcomes
+        ]
+        with self._database.write() as connection:
+            append_events(connection, events, chained=self._chained)
 
     def events(
         self, which: AuditFilter, *, at: datetime | None = None, newest_first: bool = False

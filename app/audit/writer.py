@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import orjson
@@ -29,6 +29,20 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     address: str
     user_agent: str
+
+
+class Outcome(NamedTuple):
+    """The end of a request that changes no pod.
+
+    Attributes:
+        pod: the pod of the request; None where it names none.
+        code: the HTTP status code of the response.
+        change: as that of an :class:`Event`.
+    """
+
+    pod: PodReference | None
+    code: int
+    change: dict[str, Any]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,14 +5,12 @@ hold. A read is therefore one query for the last status whose time has come. Onl
 as a container that crashes again and again, is computed in parts: a read advances it first where it is overdue.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
 
-from app import audit
-from app.audit import Caller, Event, Verb
+from app.audit import Caller
 from app.core.errors import DatabaseUnavailable
 from app.core.json_array import json_array
 from app.db.models import Pod, PodStatus
@@ -62,20 +60,6 @@ _SELECT_PODS = (
     .where(Pod.fleet == bindparam("fleet"), Pod.deleted_at.is_(None), _HOLDS_NOW)
     .order_by(Pod.namespace, Pod.name, Pod.id)
 )
-
-
-class Refusal(NamedTuple):
-    """A write request that was refused.
-
-    Attributes:
-        pod: the pod that it names; None where it names none.
-        code: the status code of the response.
-        message: the reason.
-    """
-
-    pod: PodReference | None
-    code: int
-    message: str
 
 
 class PodService:
@@ -181,24 +165,6 @@ class PodService:
         with self._fleet.database.read(streaming=True) as connection:
             rows = connection.execute(_SELECT_PODS, parameters, execution_options={"yield_per": _ROWS_PER_CHUNK})
             yield from json_array((_with_status(*row) for row in chunk) for chunk in rows.partitions())
-
-    def record_refusals(self, caller: Caller, verb: Verb, refusals: Iterable[Refusal]) -> None:
-        """Insert the audit events of write requests that were refused."""
-        now = self._fleet.clock()
-        events = [
-            Event(
-                at=now,
-                fleet=self._fleet.name,
-                caller=caller,
-                verb=verb,
-                pod=refusal.pod,
-                code=refusal.code,
-                change={"refused": refusal.message},
-            )
-            for refusal in refusals
-        ]
-        with self._fleet.database.write() as connection:
-            audit.append_events(connection, events, chained=self._fleet.settings.audit_hash_chain)
 
     def _read(self, query: Statement, namespace: str, name: str) -> Row:
         """Return the row of a live pod, after its timeline was advanced where that is overdue."""

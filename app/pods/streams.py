@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from app import audit
-from app.audit import Caller, Event, Verb
 from app.core.errors import NotFound
 from app.kubernetes import status as statuses
 from app.kubernetes.pod import PodReference
@@ -67,21 +65,6 @@ class Streams:
             stdout = connection.detach()
         session = Session(stdin=stdin, stdout=stdout, wait=lambda: 0, hang_up=lambda: None)
         return Stream(_reference(pod), session)
-
-    def record(self, caller: Caller, verb: Verb, pod: PodReference, stream: dict[str, Any]) -> None:
-        """Insert the audit event of a stream that has ended."""
-        event = Event(
-            at=self._fleet.clock(),
-            fleet=self._fleet.name,
-            caller=caller,
-            verb=verb,
-            pod=pod,
-            code=101,
-            change={"stream": stream},
-        )
-        chained = self._fleet.settings.audit_hash_chain
-        with self._fleet.database.write() as connection:
-            audit.append_events(connection, [event], chained=chained)
 
     def _find(self, namespace: str, name: str, container: str) -> AcceptedPod:
         pod, text = self._pods.find(namespace, name)

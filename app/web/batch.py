@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from app.audit import Caller
+from app.audit import Caller, Outcome
 from app.core.errors import InvalidRequest
 from app.kubernetes.manifest import parse_reference
 from app.kubernetes.pod import PodReference
-from app.pods.service import Refusal
 from app.web.body import read_items
 from app.web.errors import describe
 from app.web.middleware import caller, record_refusals
@@ -38,7 +37,7 @@ def answer_batch(
     errors = iter(carry_out([one for one in parsed if not isinstance(one, InvalidRequest)], caller()))
     outcomes = [_outcome(one if isinstance(one, InvalidRequest) else next(errors)) for one in parsed]
     record_refusals(
-        Refusal(_reference(item), code, message)
+        Outcome(_reference(item), code, {"refused": message})
         for item, (code, message) in zip(items, outcomes, strict=True)
         if code >= 400
     )

@@ -14,11 +14,10 @@ from flask import Flask, abort, current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from app.audit import Caller, Verb
+from app.audit import Caller, Outcome, Verb
 from app.core import metrics
 from app.core.errors import ProviderError
 from app.kubernetes.pod import PodReference
-from app.pods.service import Refusal
 from app.services import get_services
 from app.web.body import discard_body, requested_pod
 
@@ -131,7 +130,7 @@ def _after_request(response: "Response") -> "Response":
     if response.status_code >= 400:
         if audit_verb(request.endpoint):
             pod = _queried_pod() if request.blueprint == "streams" else requested_pod()
-            record_refusals([Refusal(pod, response.status_code, g.error_message)])
+            record_refusals([Outcome(pod, response.status_code, {"refused": g.error_message})])
         discard_body()
     sender = caller()
     response.headers["X-Request-ID"] = sender.request_id
@@ -146,14 +145,14 @@ def _queried_pod() -> PodReference | None:
     return PodReference(namespace, name) if namespace and name and "\0" not in namespace + name else None
 
 
-def record_refusals(refusals: Iterable[Refusal]) -> None:
+def record_refusals(refusals: Iterable[Outcome]) -> None:
     """Insert the audit rows of a refused write or stream; those that succeed insert their own."""
     verb = audit_verb(request.endpoint)
     recorded = [refusal for refusal in refusals if refusal.code not in _UNRECORDED]
     if not verb or not recorded:
         return
     try:
-        get_services().pods.record_refusals(caller(), verb, recorded)
+        get_services().audit.record(caller(), verb, recorded)
     except ProviderError as exc:
         log.warning("refusal not recorded", problem=str(exc), request_id=caller().request_id)
 

@@ -13,7 +13,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from werkzeug.exceptions import BadRequest, HTTPException
 
-from app.audit import Caller, Verb
+from app.audit import Caller, Outcome, Verb
+from app.audit.service import AuditLog
 from app.core.errors import InvalidRequest, NotSupported, ProviderError
 from app.kubernetes.pod import PodReference
 from app.pods.streams import Stream, Streams
@@ -156,15 +157,13 @@ def _upgrade(verb: Verb, details: dict[str, Any], start: Callable[[Streams], Str
     except BaseException:
         server.release()
         raise
-    record = partial(
-        _record, streams=services.streams, client=caller(), verb=verb, pod=stream.pod, details=details
-    )
+    record = partial(_record, audit=services.audit, client=caller(), verb=verb, pod=stream.pod, details=details)
     connection.upgrade = Upgrade(server, stream.session, record, half_close=verb == "port-forward")
     return response
 
 
 def _record(
-    ending: Ending, *, streams: Streams, client: Caller, verb: Verb, pod: PodReference, details: dict[str, Any]
+    ending: Ending, *, audit: AuditLog, client: Caller, verb: Verb, pod: PodReference, details: dict[str, Any]
 ) -> None:
     """Insert the audit event of a stream and log its end. Called in a thread, outside of a request."""
     end = {
@@ -176,7 +175,7 @@ def _record(
     }
     log.info("stream", verb=verb, namespace=pod.namespace, name=pod.name, request_id=client.request_id, **end)
     try:
-        streams.record(client, verb, pod, {**details, **end})
+        audit.record(client, verb, [Outcome(pod, 101, {"stream": {**details, **end}})])
     except ProviderError as exc:
         log.warning("stream not recorded", problem=str(exc), request_id=client.request_id)
 
