@@ -9,7 +9,7 @@ from random import Random
 import structlog
 
 from broker import __version__
-from broker.dependencies import Clock, Dependencies, utc_now
+from broker.dependencies import Dependencies, utc_now
 from broker.fleet.controller import FleetController
 from broker.fleet.members import Members
 from broker.fleet.source import source_of
@@ -40,7 +40,6 @@ class Broker:
     Args:
         settings: settings of the broker.
         cluster: the API server.
-        clock: returns the current time.
         random: source of jitter.
 
     Attributes:
@@ -48,17 +47,9 @@ class Broker:
         port: port of the kubelet API; None before it listens.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        cluster: ClusterConfig,
-        *,
-        clock: Clock = utc_now,
-        random: Random | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, cluster: ClusterConfig, *, random: Random | None = None) -> None:
         self._settings = settings
         self._cluster = cluster
-        self._clock = clock
         self._random = random or Random()  # noqa: S311 - jitter is no secret
         self._last_sync: datetime | None = None
         self._members: Members | None = None
@@ -94,11 +85,9 @@ class Broker:
             stack.push_async_callback(server.close)
             self.port = server.port
             reporter = self._reporter = NodeReporter(dependencies, own_ip=ip)
-            only = None if settings.is_fleet else settings.node_name
             controller = PodController(
                 dependencies,
                 store=store,
-                node=only,
                 on_sync=self._record_sync,
                 on_event_dropped=metrics.event_dropped,
             )
@@ -109,7 +98,6 @@ class Broker:
                 reporter=reporter,
                 leases=leases,
                 port=server.port,
-                only=only,
                 usage=(lambda name: usage.of(name).for_eviction) if settings.eviction_hard else None,
             )
             metrics.register_nodes(
@@ -127,7 +115,7 @@ class Broker:
                 provider=settings.web_endpoint_url,
                 kubelet_port=server.port,
             )
-            fleet_controller = FleetController(dependencies, members, only=only)
+            fleet_controller = FleetController(dependencies, members)
             nodes = asyncio.create_task(fleet_controller.run(fleet, source), name="nodes")
             pods = asyncio.create_task(_run_pods(controller, members.active), name="pods")
             await self._wait_for_stop(stop, nodes, pods)
@@ -161,7 +149,7 @@ class Broker:
                 observe=metrics.provider_request,
             )
             stack.push_async_callback(provider.close)
-            dependencies = Dependencies(settings, client, provider, self.nodes, self._clock, self._random)
+            dependencies = Dependencies(settings, client, provider, self.nodes, utc_now, self._random)
             yield dependencies, Leases(renewing, are_many=settings.is_fleet)
 
     @property

@@ -209,6 +209,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         """Whether there may be several nodes; NODE_NAME is then the name of the fleet."""
         return self.nodes is not None or self.fleet is not None
 
+    @property
+    def only_node(self) -> str | None:
+        """Name of the only node; None where there may be several."""
+        return None if self.is_fleet else self.node_name
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):

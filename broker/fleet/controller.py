@@ -29,13 +29,12 @@ class FleetController:
     Args:
         dependencies: of the broker.
         members: the nodes.
-        only: name of the only node; None where there may be several.
     """
 
-    def __init__(self, dependencies: Dependencies, members: Members, *, only: str | None) -> None:
+    def __init__(self, dependencies: Dependencies, members: Members) -> None:
         self._dependencies = dependencies
         self._members = members
-        self._only = only
+        self._only = dependencies.settings.only_node
         self._adopt: Mapping[str, str] = {}
         self._drains: Mapping[str, bool] = {}
         self._group = asyncio.TaskGroup()

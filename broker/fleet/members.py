@@ -53,7 +53,6 @@ class Members:
         reporter: the provider's report.
         leases: reads the leases.
         port: port of the kubelet API.
-        only: name of the only node; None where there may be several.
         usage: returns the reader of a node's usage, where pods are evicted under pressure.
 
     Attributes:
@@ -72,7 +71,6 @@ class Members:
         reporter: NodeReporter,
         leases: Leases,
         port: int,
-        only: str | None,
         usage: Callable[[str], UsageReader] | None = None,
     ) -> None:
         self._dependencies = dependencies
@@ -84,7 +82,7 @@ class Members:
         self._shared = Shared(
             dependencies, reporter, leases, registering, port, self._queue, controller, on_active=self._activate
         )
-        self._only = only
+        self._only = dependencies.settings.only_node
         self._usage = usage
         self._runs: dict[str, asyncio.Task[None]] = {}  # of the members that wait or are active
         self._evictions: dict[str, asyncio.Task[None]] = {}  # of the active ones, where pods are evicted by usage

@@ -96,7 +96,7 @@ async def serve(
     sessions = Sessions(
         limit=settings.stream_sessions, idle_timeout=settings.stream_idle_timeout, counters=metrics
     )
-    paths = NodePaths(dependencies.nodes, pods, only=None if settings.is_fleet else settings.node_name)
+    paths = NodePaths(dependencies.nodes, pods, only=settings.only_node)
     api = KubeletApi(
         dependencies, pods, paths, sessions=sessions, health=health, registry=metrics.registry, usage=usage
     )

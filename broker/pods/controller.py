@@ -57,7 +57,6 @@ class PodController:
     Args:
         dependencies: of the broker.
         store: gets the pods of the nodes.
-        node: name of the only node; None where there may be several.
         on_sync: is called with the current time whenever the store is known to be complete.
         on_event_dropped: is called with the type of each event that is not written because too many wait.
 
@@ -70,7 +69,6 @@ class PodController:
         dependencies: Dependencies,
         *,
         store: PodStore,
-        node: str | None = None,
         on_sync: Callable[[datetime], None] = lambda _: None,
         on_event_dropped: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -79,7 +77,7 @@ class PodController:
         self._nodes = dependencies.nodes
         self._clock = dependencies.clock
         self._store = store
-        self._watch = PodWatch(dependencies, node=node, on_sync=on_sync, on_event=self._handle)
+        self._watch = PodWatch(dependencies, on_sync=on_sync, on_event=self._handle)
         self.listed = self._watch.listed
         self._queue = WorkQueue()
         self._writer = StatusWriter(dependencies, store)

@@ -24,7 +24,6 @@ class PodWatch:
 
     Args:
         dependencies: of the broker.
-        node: name of the only node; None where there may be several.
         on_sync: is called with the current time whenever the events so far are known to be complete.
         on_event: is called with each event.
 
@@ -36,15 +35,14 @@ class PodWatch:
         self,
         dependencies: Dependencies,
         *,
-        node: str | None,
         on_sync: Callable[[datetime], None],
         on_event: Callable[[Event], None],
     ) -> None:
         self._dependencies = dependencies
-        self._node = node
+        self._only = dependencies.settings.only_node
         self._on_sync = on_sync
         self._on_event = on_event
-        self._known = KnownObjects(None if node else self._is_on_a_node)
+        self._known = KnownObjects(None if self._only else self._is_on_a_node)
         self._added = asyncio.Event()
         self.listed = asyncio.Event()
         self._dropped: set[str] = set()  # the nodes of dropped pods
@@ -76,7 +74,7 @@ class PodWatch:
         events = list_and_watch(
             self._dependencies.client,
             "/api/v1/pods",
-            field_selector=f"spec.nodeName={self._node}" if self._node else _BOUND,
+            field_selector=f"spec.nodeName={self._only}" if self._only else _BOUND,
             known=self._known,
             clock=self._dependencies.clock,
             random=self._dependencies.random,

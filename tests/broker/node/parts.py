@@ -45,27 +45,24 @@ class NodeParts:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[NodeInfo]:
         """Run the node for the duration of the block, and yield what it knows of itself."""
-        async with running(self._dependencies, Fleet((self._spec,)), self.reporter, only=self._spec.name):
+        async with running(self._dependencies, Fleet((self._spec,)), self.reporter):
             await eventually(lambda: self._dependencies.nodes[self._spec.name].holds_lease)
             yield self._dependencies.nodes[self._spec.name]
 
 
 @asynccontextmanager
-async def running(
-    dependencies: Dependencies, fleet: Fleet, reporter: NodeReporter, *, only: str | None = None
-) -> AsyncIterator[Members]:
+async def running(dependencies: Dependencies, fleet: Fleet, reporter: NodeReporter) -> AsyncIterator[Members]:
     """Run the nodes of a fleet for the duration of the block; their pods are not reconciled."""
     store = PodStore()
     members = Members(
         dependencies,
-        controller=PodController(dependencies, store=store, node=only),
+        controller=PodController(dependencies, store=store),
         store=store,
         reporter=reporter,
-        leases=Leases(dependencies.client, are_many=only is None),
+        leases=Leases(dependencies.client, are_many=dependencies.settings.is_fleet),
         port=10250,
-        only=only,
     )
-    controller = FleetController(dependencies, members, only=only)
+    controller = FleetController(dependencies, members)
     task = asyncio.create_task(controller.run(fleet), name="the nodes under test")
     try:
         yield members

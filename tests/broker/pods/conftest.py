@@ -48,12 +48,11 @@ def controlling(client: Client, info: NodeInfo) -> Controlling:
     async def run(
         stub: StubProvider, *, usage: UsageReader | None = None, **options: Any
     ) -> AsyncIterator[PodController]:
-        settings = Settings.model_validate(
-            {"web_endpoint_url": stub.url, "status_interval": 0.1, "provider_timeout": 30, **options}
-        )
+        given = {"node_name": info.name, "status_interval": 0.1, "provider_timeout": 30, **options}
+        settings = Settings.model_validate({"web_endpoint_url": stub.url, **given})
         provider = ProviderClient(settings.web_endpoint_url, timeout=settings.provider_timeout)
         dependencies = dependencies_of(client, info, provider=provider, settings=settings)
-        controller = PodController(dependencies, store=PodStore(), node=info.name)
+        controller = PodController(dependencies, store=PodStore())
         task = asyncio.create_task(controller.run(), name="pods")
         evicting = asyncio.create_task(controller.evict(info.name, usage), name="evict") if usage else None
         try:
