@@ -170,7 +170,7 @@ class Member:
             return
         self.registration.observe(node)
         self._apply_faults()
-        is_changed = self.spec.is_adopted and self._update_resources()  # by the client that has made the Node
+        is_changed = self._update_resources()  # by another client
         if not (self.registration.is_current and self.status.is_current):
             self._on_due(0 if is_changed else PERIOD)
 

@@ -59,6 +59,11 @@ def check_quantity(text: str) -> None:
         raise ValueError("is too large")
 
 
+def is_extended(resource: str) -> bool:
+    """Return whether a resource is none of Kubernetes, such as `example.com/gpu`."""
+    return "/" in resource and "kubernetes.io/" not in resource
+
+
 def check_resource(name: str, text: str) -> None:
     """Check the quantity of a resource of a Node: of pods and extended resources, there are integers.
 
@@ -66,9 +71,8 @@ def check_resource(name: str, text: str) -> None:
         ValueError: it is invalid; the API server would refuse the Node, which it checks in thousandths.
     """
     check_quantity(text)
-    is_extended = "/" in name and "kubernetes.io/" not in name
     amount = parse_quantity(text)
-    if (name == "pods" or is_extended) and (amount % 1 or amount * 1000 > _LARGEST):
+    if (name == "pods" or is_extended(name)) and (amount % 1 or amount * 1000 > _LARGEST):
         raise ValueError(f"must be an integer, at most {_LARGEST // 1000}")
 
 

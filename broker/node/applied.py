@@ -1,6 +1,7 @@
-"""The labels and taints that the broker has set on a Node, in an annotation of the Node, as `kubectl apply` does.
+"""What the broker has set on a Node, in an annotation of the Node, as `kubectl apply` does.
 
-Labels and taints that the node is no longer to have are removed, although the broker was started again meanwhile.
+What the node is no longer to have is removed, although the broker was started again meanwhile: labels, taints and
+extended resources. Other resources are the broker's, whoever has set them.
 Those that other clients have set are not in the annotation, and stay.
 """
 
@@ -8,22 +9,30 @@ from collections.abc import Iterable
 
 import msgspec
 
+from broker.kubernetes.quantity import is_extended
 from broker.types import Object
 
 APPLIED = "virtual-kubelet.io/applied"
-"""Annotation with the names of the labels and the keys of the taints, in JSON."""
+"""Annotation with the names of the labels and resources and the keys of the taints, in JSON."""
 
 
-class Applied(msgspec.Struct, frozen=True):
-    """Names of labels, and keys of taints."""
+class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Names of labels, keys of taints, and names of extended resources."""
 
     labels: frozenset[str] = frozenset()
     taints: frozenset[str] = frozenset()
+    resources: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, labels: Iterable[str], taints: Iterable[Object]) -> "Applied":
-        """Return the names and the keys of labels and taints."""
-        return cls(frozenset(labels), frozenset(taint["key"] for taint in taints))
+    def of(cls, labels: Iterable[str], taints: Iterable[Object], resources: Iterable[str]) -> "Applied":
+        """Return the names and the keys of labels, taints and extended resources."""
+        keys = frozenset(taint["key"] for taint in taints)
+        return cls(frozenset(labels), keys, frozenset(filter(is_extended, resources)))
+
+    @classmethod
+    def is_on(cls, node: Object) -> bool:
+        """Return whether a Node has the annotation."""
+        return APPLIED in (node["metadata"].get("annotations") or {})
 
     @classmethod
     def read(cls, node: Object) -> "Applied":
@@ -34,10 +43,10 @@ class Applied(msgspec.Struct, frozen=True):
             return cls()
 
     def __or__(self, other: "Applied") -> "Applied":
-        return Applied(self.labels | other.labels, self.taints | other.taints)
+        return Applied(self.labels | other.labels, self.taints | other.taints, self.resources | other.resources)
 
     def __sub__(self, other: "Applied") -> "Applied":
-        return Applied(self.labels - other.labels, self.taints - other.taints)
+        return Applied(self.labels - other.labels, self.taints - other.taints, self.resources - other.resources)
 
     @property
     def annotation(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from broker import __version__
 from broker.kubernetes.objects import to_time
-from broker.kubernetes.quantity import check_resource, parse_quantity, whole
+from broker.kubernetes.quantity import check_resource, is_extended, parse_quantity, whole
 from broker.names import LABEL_NAME, LABEL_VALUE
 from broker.node.applied import Applied
 from broker.node_info import NodeInfo
@@ -97,7 +97,7 @@ def completed(spec: NodeSpec, report: NodeReport) -> NodeSpec:
 
 def new_node(spec: NodeSpec, labels: Mapping[str, str], status: Object) -> Object:
     """Return the Node to create."""
-    applied = Applied.of(labels, spec.taints).annotation
+    applied = Applied.of(labels, spec.taints, status.get("capacity") or ()).annotation
     metadata = {"name": spec.name, "labels": dict(labels), "annotations": {**spec.annotations, **applied}}
     return {
         "apiVersion": "v1",
@@ -199,7 +199,8 @@ def status_patch(
     Args:
         status: the status to write.
         written: the names of the resources that were written last, of `capacity` and `allocatable`: those that are
-            no longer reported are removed.
+            no longer reported are removed, and so is what is allocatable of a resource that another client has
+            removed from the capacity.
         stored: the status in Kubernetes.
         metrics_path: value of METRICS_PATH; None for a node with a port of its own.
     """
@@ -213,7 +214,10 @@ def status_patch(
         **({"metadata": {"annotations": {METRICS_PATH: metrics_path}}} if metrics_path else {}),
         "status": {
             **status,
-            **{name: _replacing(status[name], written.get(name) or ()) for name in ("capacity", "allocatable")},
+            "capacity": _replacing(status["capacity"], written.get("capacity") or ()),
+            "allocatable": _replacing(
+                status["allocatable"], [*(written.get("allocatable") or ()), *_without_capacity(status, stored)]
+            ),
             "conditions": [*status["conditions"], *unreported],
             # Without the directive, addresses are merged by type, and two of one type become one.
             "addresses": [*status["addresses"], {"$patch": "replace"}],
@@ -238,6 +242,7 @@ def is_stored(status: Object, stored: Object) -> bool:
             _same_condition(condition, conditions.get(condition["type"])) for condition in status["conditions"]
         )
         and all(_has_resources(stored.get(name), status[name]) for name in ("capacity", "allocatable"))
+        and not _without_capacity(status, stored)
         and status["declaredFeatures"] == stored.get("declaredFeatures", status["declaredFeatures"])
         and status["addresses"] == (stored.get("addresses") or [])
         and status["daemonEndpoints"] == stored.get("daemonEndpoints")
@@ -321,6 +326,12 @@ def _has_resources(stored: Mapping[str, str] | None, wanted: Mapping[str, str]) 
     """Return whether quantities are stored; the API server writes another notation, and thousandths."""
     there = stored or {}
     return all(name in there and _is_same_quantity(there[name], quantity) for name, quantity in wanted.items())
+
+
+def _without_capacity(status: Object, stored: Object) -> list[str]:
+    """Return the extended resources of which Kubernetes has an allocatable amount, but no capacity any more."""
+    known = {**(stored.get("capacity") or {}), **status["allocatable"]}
+    return [name for name in stored.get("allocatable") or () if is_extended(name) and name not in known]
 
 
 def _is_same_quantity(one: str, other: str) -> bool:

@@ -108,7 +108,7 @@ class Registration:
                 return
             node = self._ours(self.observed)
         self.observe(node)
-        self._status.adopt(node.get("status") or {}, is_new=is_new)
+        self._status.adopt(node, is_new=is_new)
         self._log.info("node registered", self._node.name, own={"uid": self._node.uid})
 
     async def refresh(self) -> None:
@@ -248,7 +248,10 @@ class Registration:
         if self._spec.is_adopted or self._spec.is_leaving:
             return None
         metadata, taints = node["metadata"], node["spec"].get("taints") or []
-        own, before = Applied.of(self._labels, self._spec.taints), Applied.read(node)
+        own = Applied.of(self._labels, self._spec.taints, self._node.capacity)
+        before = Applied.read(node)
+        capacity = (node.get("status") or {}).get("capacity") or {}
+        own |= Applied(resources=before.resources & capacity.keys())  # until the status has been written
         if not self._status.is_reported:
             own |= before
         gone = before - own

@@ -10,10 +10,12 @@ Five minutes are the kubelet's: https://kubernetes.io/docs/reference/node/node-s
 
 import asyncio
 import socket
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from broker.dependencies import Dependencies
-from broker.kubernetes.quantity import limited
+from broker.kubernetes.quantity import is_extended, limited
+from broker.node.applied import Applied
 from broker.node.manifest import NotReady, is_stored, latest_conditions, node_status, status_patch
 from broker.node.report import NodeReporter
 from broker.node.status_json import StatusJson
@@ -60,7 +62,9 @@ class NodeStatus:
         """Update the node from the provider's report; resources of its spec or an adopted Node take precedence.
 
         The capacity of an adopted Node is that which the other client has set. Of any other node, no more is
-        allocatable than the capacity.
+        allocatable than the capacity, and an extended resource that another client has added to the capacity is
+        allocatable, as with a kubelet:
+        https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/
         """
         spec, report = self.spec, self._reporter.of(self._node.name)
         capacity, allocatable = dict(report.capacity), dict(report.allocatable)
@@ -68,10 +72,18 @@ class NodeStatus:
             capacity, allocatable = stored["capacity"], stored.get("allocatable") or {}
         capacity |= spec.capacity
         self._node.capacity = shared_mapping(capacity)
+        if not spec.is_adopted:
+            capacity = {**self._added_by_others(capacity), **capacity}
         wanted = {**capacity, **allocatable, **spec.capacity, **spec.allocatable}
         self._node.allocatable = shared_mapping(wanted if spec.is_adopted else limited(wanted, capacity))
         self._node.addresses = list(report.addresses)
         self._node.ready = self._reporter.ready
+
+    def _added_by_others(self, own: Mapping[str, str]) -> dict[str, str]:
+        """Return the extended resources in the capacity in Kubernetes that the broker has not written."""
+        known = {*own, *self._written[0]}
+        stored: Mapping[str, str] = self.stored.get("capacity") or {}
+        return {name: amount for name, amount in stored.items() if is_extended(name) and name not in known}
 
     def current(self, not_ready: NotReady | None = None) -> Object:
         """Compute the current status.
@@ -95,16 +107,17 @@ class NodeStatus:
         self._conditions = StatusJson.encode({"conditions": status["conditions"]})
         return status
 
-    def adopt(self, status: Object, *, is_new: bool) -> None:
+    def adopt(self, node: Object, *, is_new: bool) -> None:
         """Continue from the status in Kubernetes.
 
         Args:
-            status: the status, written by the registration or by an earlier process.
+            node: the Node, with a status that the registration or an earlier process has written.
             is_new: whether the registration has written it now.
         """
         if is_new:
             self._set_due()
-        self._written = _resources(status)
+        status: Object = node.get("status") or {}
+        self._written = _resources(status, Applied.read(node).resources if Applied.is_on(node) else None)
         self._conditions = _NO_STATUS  # computed for a Node that was not created
         self.observe(status)
         self.apply_report()
@@ -170,9 +183,18 @@ class NodeStatus:
             await self.write(status)
 
 
-def _resources(status: Object) -> tuple[tuple[str, ...], ...]:
-    """Return the names of the resources in the capacity of a status, and in its allocatable ones."""
-    return shared(tuple(tuple(status.get(name) or ()) for name in _RESOURCES))
+def _resources(status: Object, own: Collection[str] | None = None) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the resources in the capacity of a status, and in its allocatable ones.
+
+    Args:
+        status: the status.
+        own: the extended resources that count; None for all.
+    """
+    names = (
+        tuple(r for r in status.get(name) or () if own is None or r in own or not is_extended(r))
+        for name in _RESOURCES
+    )
+    return shared(tuple(names))
 
 
 def own_ip(server: str) -> str:

@@ -22,6 +22,7 @@ from tests.broker.nodes import dependencies_of, settings_of_a_node
 from tests.broker.waiting import eventually
 from tests.conftest import Clock
 from tests.stub_provider import StubProvider
+from tests.stub_provider.provider import NODE_STATE
 
 OURS = {"key": "virtual-kubelet.io/provider", "value": "web", "effect": "NoSchedule"}
 THEIRS = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
@@ -250,6 +251,39 @@ async def test_labels_and_taints_that_a_pool_has_lost(api: ApiServer, parts: Mak
     second.registration.update(NodeSpec("node", labels={"type": "other"}))
     await second.registration.restore()
     assert stored(api)["metadata"]["labels"] == {"type": "other", "kubernetes.io/role": "agent", "theirs": "yes"}
+
+
+async def test_extended_resources_of_others_are_allocatable(
+    api: ApiServer, parts: MakeParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, dongle, reported = "example.com/gpu", "example.com/dongle", NODE_STATE["/capacity"]
+    monkeypatch.setitem(NODE_STATE, "/capacity", {**reported, gpu: "2"})
+
+    def resources(name: str) -> dict[str, str | None]:
+        """Return capacity and allocatable amount of a resource."""
+        return {field: stored(api)["status"][field].get(name) for field in ("capacity", "allocatable")}
+
+    def change(amount: str | None) -> None:
+        node = stored(api)
+        capacity = {name: value for name, value in node["status"]["capacity"].items() if name != dongle}
+        capacity |= {dongle: amount} if amount else {}
+        changed = {**node, "status": {**node["status"], "capacity": capacity}}
+        api.store.update("nodes", changed, subresource="status")
+
+    async with parts(lease_identity="x").running() as info:
+        await api.until(lambda: api.watchers)
+        change("4")
+        await api.until(lambda: resources(dongle)["allocatable"] == "4")
+        assert info.allocatable[dongle] == "4"
+        assert resources(gpu) == {"capacity": "2", "allocatable": "2"}
+    monkeypatch.setitem(NODE_STATE, "/capacity", reported)
+    async with parts(lease_identity="x").running() as info:  # the provider has lost a resource
+        await api.until(lambda: resources(gpu) == {"capacity": None, "allocatable": None})
+        assert resources(dongle) == {"capacity": "4", "allocatable": "4"}
+        await api.until(lambda: api.watchers)
+        change(None)
+        await api.until(lambda: resources(dongle) == {"capacity": None, "allocatable": None})
+        assert dongle not in info.allocatable
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"labels": 1}'])
