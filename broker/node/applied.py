@@ -1,8 +1,8 @@
-"""What the broker has set on a Node, in an annotation of the Node, as `kubectl apply` does.
+"""The labels, taints and extended resources that the broker has set on a Node, in an annotation of the Node.
 
-What the node is no longer to have is removed, although the broker was started again meanwhile: labels, taints and
-extended resources. Other resources are the broker's, whoever has set them.
-Those that other clients have set are not in the annotation, and stay.
+As with `kubectl apply`, those that the node is no longer to have are removed, although the broker was started again
+meanwhile. Those that other clients have set are not in the annotation, and stay. Other resources, such as `cpu`, are
+always the broker's.
 """
 
 from collections.abc import Iterable
