@@ -1,8 +1,8 @@
 """The labels, taints and extended resources that the broker has set on a Node, in an annotation of the Node.
 
-As with `kubectl apply`, those that the node is no longer to have are removed, although the broker was started again
-meanwhile. Those that other clients have set are not in the annotation, and stay. Other resources, such as `cpu`, are
-always the broker's.
+As with `kubectl apply`, those that the node is no longer to have are removed, although the broker was started
+again meanwhile. Those that other clients have set are not in the annotation, and stay. Other resources, such as
+`cpu`, are always the broker's.
 """
 
 from collections.abc import Iterable
