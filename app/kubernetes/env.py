@@ -3,10 +3,14 @@
 The broker replaces them by the objects' values. A reference that is left is one to an object or a key that does
 not exist yet: the container cannot be created, and waits.
 
+It also passes on the address of the pod, which the provider knows, and leaves references to that variable in the
+values of later ones: :func:`put_in`.
+
 Source: `makeEnvironmentVariables` of the kubelet.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -72,3 +76,53 @@ def _references(
         if variable.value_from:
             yield "configmap", variable.value_from.config_map_key_ref
             yield "secret", variable.value_from.secret_key_ref
+
+
+def known_variables(container: Container) -> Iterator[tuple[str, str | None, str | None]]:
+    """Yield name, value and `fieldPath` of each variable; None where it has none. Other entries are left out."""
+    variables = msgspec.json.decode(container.env)
+    for variable in variables if isinstance(variables, list) else ():
+        if not isinstance(variable, dict) or not isinstance(variable.get("name"), str):
+            continue
+        source = variable.get("valueFrom")
+        field = source.get("fieldRef") if isinstance(source, dict) else None
+        path = field.get("fieldPath") if isinstance(field, dict) else None
+        yield variable["name"], None if source else str(variable.get("value") or ""), path
+
+
+def with_addresses(
+    variables: Iterable[tuple[str, str | None, str | None]], addresses: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables that have a value; those that are an address are put into the values of later ones.
+
+    Args:
+        variables: name, value and `fieldPath` of each; one without a value and a known `fieldPath` is left out.
+        addresses: `fieldPath` → value.
+    """
+    env: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for name, value, path in variables:
+        if value is not None:
+            env[name] = put_in(value, own)
+            own.pop(name, None)
+        elif path in addresses:
+            env[name] = own[name] = addresses[path]
+    return env
+
+
+def put_in(text: str, values: Mapping[str, str]) -> str:
+    """Put the values of variables that the broker has passed on into the value of a later variable.
+
+    Dollars before such a reference are doubled where they stand for themselves; all others are as they are.
+
+    >>> put_in("http://$(IP):80/$(PATH) $$(IP) $$$(IP) $$", {"IP": "10.0.0.1"})
+    'http://10.0.0.1:80/$(PATH) $(IP) $10.0.0.1 $$'
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        dollars, is_reference = divmod(len(match[1]), 2)
+        return "$" * dollars + (values[match[2]] if is_reference else f"({match[2]})")
+
+    if not values or "$" not in text:
+        return text
+    return re.sub(rf"(\$+)\(({'|'.join(map(re.escape, values))})\)", replaced, text)

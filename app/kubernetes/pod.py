@@ -11,6 +11,7 @@ Resources = dict[str, str | int | float]
 """Resource name → quantity. Kubernetes accepts numbers too."""
 Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """An `int64`; without bounds, the decoder takes integers of any size."""
+_HOST_NAME_LENGTH = 63
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """A number of seconds or repetitions: a Kubernetes `int32` that is not negative."""
 
@@ -119,6 +120,8 @@ class PodSpec(ApiObject, frozen=True):
     termination_grace_period_seconds: Integer | None = None
     active_deadline_seconds: Count | None = None
     readiness_gates: list[PodReadinessGate] | None = None
+    hostname: str | None = None
+    hostname_override: str | None = None
 
     @property
     def grace(self) -> timedelta:
@@ -170,6 +173,12 @@ class Pod(ApiObject, frozen=True):
     metadata: ObjectMeta
     spec: PodSpec
     kind: str | None = None
+
+    @property
+    def host_name(self) -> str:
+        """The host name, cut to what a host name can be. Source: `GeneratePodHostNameAndDomain` of the kubelet."""
+        name = self.spec.hostname_override or self.spec.hostname or self.metadata.name
+        return name if len(name) <= _HOST_NAME_LENGTH else name[:_HOST_NAME_LENGTH].rstrip("-.")
 
 
 class PodReference(ApiObject, frozen=True):

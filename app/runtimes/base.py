@@ -47,6 +47,16 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         """The addresses of the pod; the first is `podIP`."""
         return self.host_ips if self.pod_ip is None else (self.pod_ip,)
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The addresses by the `fieldPath` of a variable."""
+        return {
+            "status.hostIP": self.host_ips[0],
+            "status.hostIPs": ",".join(self.host_ips),
+            "status.podIP": self.pod_ips[0],
+            "status.podIPs": ",".join(self.pod_ips),
+        }
+
 
 class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
     """A pod that this node has accepted.

@@ -1,7 +1,8 @@
 """Environment variables of a pod's containers, with references to the cluster's objects resolved.
 
 A provider cannot read ConfigMaps and Secrets, so the broker sends their values. Sources that are unknown here,
-such as the IP address of the pod, are passed on unchanged.
+such as the IP address of the pod, are passed on unchanged, and so are references to such a variable in the values
+of later ones: see :mod:`broker.pods.env_text`.
 
 Source: `makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`, "Dependent environment variables" in the
 documentation of Kubernetes.
@@ -14,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from broker.node_info import NodeInfo
 from broker.pods.downward_api import container_resource, default_limits, metadata_field
+from broker.pods.env_text import Late, Text, encode, expand
 from broker.types import Object
 
 CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
@@ -23,7 +25,6 @@ Variables = list[Object]
 
 _VALID_NAME = re.compile(r"[ -<>-~]+")
 """Printable ASCII characters except `=`: Kubernetes ≥ 1.34, `IsRelaxedEnvVarName` in `apimachinery`."""
-_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 
 class Reference(NamedTuple):
@@ -162,26 +163,42 @@ class _Resolver:
     def environment(self, container: Object) -> ContainerEnvironment:
         """Resolve a container's variables: from `envFrom`, from `env` in its order, then from services."""
         self._missing = []
-        found: dict[str, str | Object] = {}
+        found: dict[str, Text | Object] = {}
+        late: list[str] = []
+        env: dict[str, str | Object] = {}
         env_from = []
         for source in container.get("envFrom") or ():
             variables = self._from_object(source)
             if variables is None:
                 env_from.append(source)
             found |= variables or {}
+            env |= variables or {}
+
+        def value_of(name: str) -> Text | None:
+            value = found.get(name)
+            if isinstance(value, dict):
+                return (Late(name),)
+            return self._services.get(name) if value is None else value
+
         for variable in container.get("env") or ():
             name, value = variable["name"], variable.get("value") or ""
+            resolved: Text | Object | None
             if not value and variable.get("valueFrom"):
                 resolved = self._from_source(variable, container)
-                if resolved is not None:
-                    found[name] = resolved
             else:
-                found[name] = _expand(value, found, self._services)
-        found |= {name: value for name, value in self._services.items() if name not in found}
-        env = [
-            value if isinstance(value, dict) else {"name": name, "value": value} for name, value in found.items()
+                resolved = expand(value, value_of)
+            if resolved is None:
+                continue
+            found[name] = resolved
+            if late:  # a reference is to a variable before it
+                env.pop(name, None)
+            env[name] = resolved if isinstance(resolved, dict) else encode(resolved, late)
+            late = [*(other for other in late if other != name), *([name] if isinstance(resolved, dict) else ())]
+        env |= {name: encode(value, late) for name, value in self._services.items() if name not in found}
+        variables_sent = [
+            value if isinstance(value, dict) else {"name": name, "value": value} for name, value in env.items()
         ]
-        return ContainerEnvironment(env, env_from, self._missing[0] if self._missing else "")
+        return ContainerEnvironment(variables_sent, env_from, self._missing[0] if self._missing else "")
 
     def _from_object(self, source: Object) -> dict[str, str] | None:
         """Resolve an entry of `envFrom`; None where its mandatory object is missing."""
@@ -258,19 +275,3 @@ class _Resolver:
         name = reference.get("containerName") or container["name"]
         of = next((c for c in containers(self._pod) if c["name"] == name), container)
         return container_resource(reference, of, default_limits(self._pod, self._node))
-
-
-def _expand(text: str, *known: Mapping[str, str | Object]) -> str:
-    """Expand `$(NAME)` where NAME is known, and `$$` to a single dollar.
-
-    >>> _expand("$(A) $(B) $$(A) $A", {"A": "1"})
-    '1 $(B) $(A) $A'
-    """
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        values = (variables.get(match[1]) for variables in known)
-        return next((value for value in values if isinstance(value, str)), match[0])
-
-    return _REFERENCE.sub(replaced, text)

@@ -14,7 +14,7 @@ import msgspec
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.container_status import initial_waiting_reason
-from app.kubernetes.env import missing_object
+from app.kubernetes.env import missing_object, with_addresses
 from app.kubernetes.manifest import Manifest
 from app.kubernetes.pod import ApiObject, ContainerRestartRule
 from app.runtimes.base import Placement
@@ -52,6 +52,16 @@ class _EnvVar(ApiObject, frozen=True):
     name: str
     value: str | None = None
     value_from: _ValueFrom | None = None
+
+    @property
+    def own_value(self) -> str | None:
+        """Its value; None if it has a source."""
+        return (self.value or "") if self.value_from is None else None
+
+    @property
+    def field_path(self) -> str | None:
+        """The field of the pod that is its source; None without one."""
+        return self.value_from.field_ref.field_path if self.value_from and self.value_from.field_ref else None
 
 
 class ContainerSpec(ApiObject, frozen=True):
@@ -235,7 +245,7 @@ def plan(
                 "stdin": container.stdin,
                 "stdin_once": container.stdin_once,
                 "tty": container.tty,
-                **_command(container, placement, inherited={**inherited, "HOSTNAME": manifest.pod.metadata.name}),
+                **_command(container, placement, inherited={**inherited, "HOSTNAME": manifest.pod.host_name}),
                 "mounts": describe_mounts(container.mounts, _env(container, placement)),
             }
             for container, kind, _ in ordered_containers(spec)
@@ -278,8 +288,8 @@ def _command(container: ContainerSpec, placement: Placement, *, inherited: Mappi
 
 
 def _env(container: ContainerSpec, placement: Placement) -> dict[str, str]:
-    values = ((variable.name, _value(variable, placement)) for variable in container.env or ())
-    return {name: value for name, value in values if value is not None}
+    variables = [(variable.name, variable.own_value, variable.field_path) for variable in container.env or ()]
+    return with_addresses(variables, placement.fields)
 
 
 def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
@@ -288,19 +298,6 @@ def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
         "post_start": hook_command(lifecycle.post_start, ports, placement),
         "pre_stop": hook_command(lifecycle.pre_stop, ports, placement),
     }
-
-
-def _value(variable: _EnvVar, placement: Placement) -> str | None:
-    """Return the value of a variable; None if its source is not known to the provider."""
-    if variable.value_from is None:
-        return variable.value or ""
-    addresses = {
-        "status.hostIP": placement.host_ips[0],
-        "status.hostIPs": ",".join(placement.host_ips),
-        "status.podIP": placement.pod_ips[0],
-        "status.podIPs": ",".join(placement.pod_ips),
-    }
-    return addresses.get(variable.value_from.field_ref.field_path) if variable.value_from.field_ref else None
 
 
 _ANY_PLACEMENT = Placement(host_ips=("",), pod_ip=None)
@@ -315,8 +312,8 @@ def _check_container(container: ContainerSpec, field: str) -> None:
         within = f"{field}.env[{index}]"
         if not variable.name or "=" in variable.name:
             raise InvalidRequest("cannot name a variable", field=f"{within}.name")
-        is_for_broker = variable.value_from is not None and variable.value_from.is_for_broker
-        if _value(variable, _ANY_PLACEMENT) is None and not is_for_broker:
+        is_resolved = variable.value_from is None or variable.value_from.is_for_broker
+        if not is_resolved and variable.field_path not in _ANY_PLACEMENT.fields:
             raise InvalidRequest("must be resolved before the pod comes here", field=f"{within}.valueFrom")
     if container.volume_devices:
         raise InvalidRequest("cannot be given to a process", field=f"{field}.volumeDevices")

@@ -9,9 +9,8 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from app.core.timestamps import parse_duration
+from app.kubernetes.env import known_variables, with_addresses
 from app.runtimes.streams import Files
 from app.runtimes.synthetic.annotations import Reply
 from app.runtimes.synthetic.pod import SimulatedContainer, SimulatedPod
@@ -21,7 +20,6 @@ _SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 _OPERATORS = frozenset({";", "&&", "||"})
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DIRECTORIES = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "var")
-_HOST_NAME_LENGTH = 63
 _DIGITS = 9
 """Of an exit code that a shell accepts."""
 
@@ -58,17 +56,12 @@ class Shell(NamedTuple):
         (self.files.stderr if error else self.files.stdout).write(text.encode(errors="surrogateescape"))
 
     def host_name(self) -> str:
-        """Return the pod's name, cut as at a kubelet."""
-        return self.pod.metadata.name[:_HOST_NAME_LENGTH].rstrip("-.")
+        """Return the pod's host name."""
+        return self.pod.definition.host_name
 
     def environment(self) -> dict[str, str]:
         """Return the container's environment, as a process in it has it."""
-        variables = msgspec.json.decode(self.container.spec.env)
-        own = {
-            variable["name"]: str(variable.get("value") or "")
-            for variable in (variables if isinstance(variables, list) else ())
-            if isinstance(variable, dict) and isinstance(variable.get("name"), str) and "valueFrom" not in variable
-        }
+        own = with_addresses(known_variables(self.container.spec), self.pod.placement.fields)
         return {"PATH": _PATH, "HOSTNAME": self.host_name(), "HOME": "/root", **own}
 
     def _execute(self, words: list[str]) -> int:

@@ -143,6 +143,49 @@ def test_unresolvable_sources_are_forwarded_in_order(source: Object) -> None:
     ]
 
 
+POD_IP = variable("IP", "fieldRef", fieldPath="status.podIP")
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        pytest.param("http://$(IP):80", "http://$(IP):80", id="a reference"),
+        pytest.param("$(IP) $$(IP)", "$(IP) $$(IP)", id="an escaped one"),
+        pytest.param("$$$(IP) $$$$(IP)", "$$$(IP) $$$$(IP)", id="after dollars"),
+        pytest.param("$$ $(A) $$(A)", "$ 1 $(A)", id="of other variables"),
+        pytest.param("$(PASSWORD)$(IP)", "$$(IP)$$$(IP)", id="after a value that looks like one"),
+        pytest.param("$(BEFORE)", "$$(IP)", id="of a variable before the address"),
+        pytest.param("$(URL)/$(IP)", "tcp://$(IP)$$(IP)/$(IP)", id="in the value of another"),
+    ],
+)
+def test_references_to_the_address_of_the_pod_are_passed_on(text: str, sent: str) -> None:
+    resolution = resolved(
+        variable("A", value="1"),
+        variable("BEFORE", value="$(IP)"),
+        POD_IP,
+        variable("PASSWORD", "secretKeyRef", name="password", key="p"),
+        variable("URL", value="tcp://$(IP)$$(IP)"),
+        variable("B", value=text),
+        sources={SECRET: {"p": "$(IP)$"}},
+    )
+    assert (values(resolution)["B"], values(resolution)["BEFORE"]) == (sent, "$(IP)")
+
+
+def test_a_variable_follows_the_address_to_which_it_refers() -> None:
+    resolution = resolved(
+        POD_IP,
+        variable("B", value="$(IP)"),
+        env_from=[{"configMapRef": {"name": "config"}}],
+        sources={CONFIG: {"A": "1", "B": "2"}},
+    )
+    assert [v["name"] for v in resolution.environments["web"].env] == ["A", "IP", "B"]
+
+
+def test_a_variable_that_hides_the_address_is_known() -> None:
+    resolution = resolved(POD_IP, variable("IP", value="1"), variable("B", value="$(IP) $$(IP)"))
+    assert values(resolution) == {"IP": "1", "B": "1 $(IP)"}
+
+
 RESOURCES = {"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"memory": "100M"}}
 
 

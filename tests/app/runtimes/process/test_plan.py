@@ -43,6 +43,36 @@ def test_a_process_gets_its_environment_and_directory(
     assert (directory, umask) == (str(tmp_path), "0022")
 
 
+def test_a_variable_may_have_the_address_of_the_pod(run: Run) -> None:
+    env = [
+        {"name": "EARLY", "value": "$(IP)"},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "URL", "value": "http://$(IP):80/$(NOBODY)"},
+        {"name": "TEXT", "value": "$$(IP) $$$(IP) $$ $(EARLY)"},
+        {"name": "IP", "value": "hidden"},
+        {"name": "LAST", "value": "$(IP)"},
+    ]
+    pod = run(shell('printf "%s\\n" "$EARLY" "$URL" "$TEXT" "$IP" "$LAST"', env=env), restartPolicy="Never")
+    pod.until_over()
+    assert [line.decode() for line in pod.log()] == [
+        *("$(IP)", "http://127.0.0.1:80/$(NOBODY)", "$(IP) $127.0.0.1 $$ $(EARLY)", "hidden", "$(IP)")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ({"hostname": "job-0"}, "job-0"),
+        ({"hostname": "job-0", "hostnameOverride": "job.example.com"}, "job.example.com"),
+        ({"hostnameOverride": f"{'a' * 60}.-.b"}, "a" * 60),
+    ],
+)
+def test_the_host_name_is_in_the_environment(run: Run, spec: dict[str, Any], name: str) -> None:
+    pod = run(shell("echo $HOSTNAME"), restartPolicy="Never", **spec)
+    pod.until_over()
+    assert pod.log() == [name.encode()]
+
+
 def test_variables_are_put_into_command_and_args(run: Run) -> None:
     pod = run(
         {

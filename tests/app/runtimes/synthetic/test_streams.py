@@ -74,6 +74,16 @@ def test_env_shows_the_environment_of_the_container() -> None:
     assert {"COLOUR=blue", f"KEY={SECRET}", "HOSTNAME=web-0"} <= set(lines)
 
 
+def test_env_has_the_address_of_the_pod() -> None:
+    env = [
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "URL", "value": "http://$(IP)"},
+    ]
+    pod = a_pod(containers=[a_container(env=env)], hostname="job-0")
+    lines = execute(pod, "env")[0].splitlines()
+    assert {"IP=198.18.0.7", "URL=http://198.18.0.7", "HOSTNAME=job-0"} <= set(lines)
+
+
 def test_cat_copies_standard_input() -> None:
     assert execute(POD, "cat", typed=b"typed") == ("typed", "", 0)
 
