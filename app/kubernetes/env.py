@@ -105,7 +105,7 @@ def with_addresses(
         if value is not None:
             env[name] = put_in(value, own)
             own.pop(name, None)
-        elif path in addresses:
+        elif path is not None and path in addresses:
             env[name] = own[name] = addresses[path]
     return env
 

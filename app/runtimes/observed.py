@@ -47,7 +47,7 @@ class ContainerRun(msgspec.Struct, frozen=True):
         finished: the time at which it ended; None while it is running.
         code: its exit code; None while it is running.
         reason: the reason of its termination, such as Completed, Error or OOMKilled.
-        message: details of the termination, without any value from inside the pod.
+        message: details of the termination without any value from inside the pod, or its termination message.
     """
 
     started: datetime

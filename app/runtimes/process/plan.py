@@ -25,6 +25,8 @@ _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
 """The variables of the provider's own environment that a container inherits unless the pod sets them."""
 _SHELL = "/bin/sh"
 """The command of an ephemeral container without one: images for debugging have a shell as their entry point."""
+_MESSAGES_LIMIT = 12 * 1024
+"""The size of a pod's termination messages, in bytes. Source: `MaxPodTerminationMessageLogLength` of a kubelet."""
 
 
 class _SecurityContext(ApiObject, frozen=True):
@@ -82,6 +84,14 @@ class ContainerSpec(ApiObject, frozen=True):
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    termination_message_path: str | None = None
+    termination_message_policy: str | None = None
+
+    @property
+    def message_path(self) -> str | None:
+        """Where it writes its termination message, absolute; None without a path."""
+        path = self.termination_message_path
+        return os.path.join("/", os.path.normpath(path)) if path else None
 
     @property
     def mounts(self) -> list[VolumeMount]:
@@ -245,6 +255,9 @@ def plan(
                 "stdin": container.stdin,
                 "stdin_once": container.stdin_once,
                 "tty": container.tty,
+                "message_path": container.message_path,
+                "message_from_log": container.termination_message_policy == "FallbackToLogsOnError",
+                "message_limit": _MESSAGES_LIMIT // len(manifest.pod.spec.all_containers),
                 **_command(container, placement, inherited={**inherited, "HOSTNAME": manifest.pod.host_name}),
                 "mounts": describe_mounts(container.mounts, _env(container, placement)),
             }
@@ -318,13 +331,14 @@ def _check_container(container: ContainerSpec, field: str) -> None:
     if container.volume_devices:
         raise InvalidRequest("cannot be given to a process", field=f"{field}.volumeDevices")
     if "\0" in "".join(_words(container)):
-        raise InvalidRequest("has a NUL character in a command or an environment", field=field)
+        raise InvalidRequest("has a NUL character in a command, a path or an environment", field=field)
 
 
 def _words(container: ContainerSpec) -> Iterator[str]:
     yield from container.command or ()
     yield from container.args or ()
     yield container.working_dir or ""
+    yield container.termination_message_path or ""
     for variable in container.env or ():
         yield variable.name
         yield variable.value or ""

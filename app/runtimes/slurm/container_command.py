@@ -37,7 +37,9 @@ def with_images(plan: dict[str, Any], manifest: Manifest, template: str) -> dict
         words = prefix(container, manifest, template)
         hooks = {name: _in_image(container[name], words) for name in ("post_start", "pre_stop")}
         cwd = "/" if "{workdir}" in template else container["cwd"]
-        containers.append({**container, **hooks, "argv": [*words, *container["argv"]], "cwd": cwd})
+        argv = [*words, *container["argv"]]
+        # A container does not see the file of its termination message.
+        containers.append({**container, **hooks, "argv": argv, "cwd": cwd, "message_path": None})
     return {**plan, "containers": containers}
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+from . import message
 from .hook import start_hook
 from .log import Log
 from .output import Output
@@ -67,7 +68,7 @@ class Container:
         spec: from the plan: `name`, `kind` (init, sidecar, main or ephemeral), `policy`, `argv`, `env`, `cwd`;
             `stdin`, `stdin_once` and `tty` as in a Container; `missing` is the message of a container that waits
             for an object to which its environment refers; `post_start` and `pre_stop` are its hooks, None without
-            one.
+            one; `message_from_log` and `message_limit` as in :func:`.message.take`.
         directory: the directory of the pod instance.
         mark: the mark of its processes.
         back_off: the delay before its restarts.
@@ -341,7 +342,8 @@ class Container:
             output.release()
         self.outputs = []
         self.close_stdin()
-        self._finish(code, now, reason="Error" if code else "Completed")
+        text = message.take(self._directory, self.running, run=self._runs - 1, code=code)
+        self._finish(code, now, reason="Error" if code else "Completed", message=text)
 
     def _release(self) -> None:
         if self.prepared.namespace:

@@ -17,6 +17,8 @@ ENTRY_LIMIT = 16 * 1024
 _SEGMENT_BYTES = 10 * 1024 * 1024
 _SEGMENTS = 5
 """A kubelet's defaults for `containerLogMaxSize` and `containerLogMaxFiles`."""
+_END_BYTES = 4 * ENTRY_LIMIT
+"""How much of a log is read for the end of it."""
 
 
 class Log:
@@ -105,6 +107,43 @@ class Lines:
         return [(rest, True)] if rest else []
 
 
+def last_lines(directory: str, run: int, *, lines: int, limit: int) -> bytes:
+    """Return the end of the log of a run: its text alone, with line feeds.
+
+    Args:
+        directory: the container's directory.
+        lines: the greatest number of lines.
+        limit: the greatest number of bytes.
+    """
+    segments = sorted((name for name in _names(directory) if _number(name) == run), key=_segment_number)
+    data = b""
+    for name in reversed(segments):
+        data = _end_of(os.path.join(directory, name), _END_BYTES - len(data)) + data
+        if len(data) >= _END_BYTES:
+            data = data.partition(b"\n")[2]  # it begins within an entry
+            break
+    text = b""
+    for entry in data.splitlines(keepends=True):
+        _, _, rest = entry.partition(b" ")
+        _, _, rest = rest.partition(b" ")
+        tag, space, part = rest.partition(b" ")
+        if space and tag in (b"F", b"P"):
+            text += part if tag == b"F" else part[:-1]
+    whole = text.split(b"\n")
+    kept = whole[-lines - 1 :] if text.endswith(b"\n") else whole[-lines:]
+    return b"\n".join(kept)[-limit:]
+
+
+def _end_of(path: str, size: int) -> bytes:
+    """Return the last bytes of a file; none if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read(size)
+    except OSError:
+        return b""
+
+
 def _split(line: bytes) -> list[tuple[bytes, bool]]:
     parts = [line[start : start + ENTRY_LIMIT] for start in range(0, len(line), ENTRY_LIMIT)] or [b""]
     return [*((part, False) for part in parts[:-1]), (parts[-1], True)]
@@ -124,6 +163,10 @@ def _names(directory: str) -> list[str]:
 
 def _number(name: str) -> int:
     return int(name.partition(".")[0])
+
+
+def _segment_number(name: str) -> int:
+    return int(name.split(".")[1])
 
 
 def _remove(directory: str, name: str) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from . import message
 from .namespaces import Memory, Mount, Namespace, container_namespace, pod_namespace
 
 _EMPTY = ".empty"
@@ -108,11 +109,15 @@ class Volumes:
         found = [mount for mount in mounts if self._is_there(mount)]
         bound = [self._mount(mount) for mount in found]
         self._measured_at = float("-inf")
-        if all(mount.source == mount.path and not mount.read_only for mount in bound):
+        is_bare = all(mount.source == mount.path and not mount.read_only for mount in bound)
+        message_path = self._message_path(container, is_bare=is_bare)
+        if is_bare and not message_path:
             return Prepared()
         if self._mode == "environment":
             return self._in_environment(found, "MOUNTS=environment")
         self._enter_namespace()
+        if self._namespace is None and is_bare:
+            return Prepared()
         if self._namespace is None:
             refusal = self._refusal or ""
             if self._mode == "namespace":
@@ -121,6 +126,9 @@ class Volumes:
         scratch = os.path.join(self._directory, _SCRATCH)
         os.makedirs(scratch, exist_ok=True)
         try:
+            if message_path:
+                file = message.create(os.path.join(self._directory, container["name"]))
+                bound.append(Mount(file, "", message_path, read_only=False, has_points=False))
             return Prepared(container_namespace(self._namespace, bound, scratch=scratch, cwd=container["cwd"]))
         except OSError as exc:
             for mount in found:
@@ -132,6 +140,17 @@ class Volumes:
             if exc.filename == container["cwd"]:
                 raise VolumeProblem("CreateContainerError", f"workingDir: {exc.strerror}") from exc
             raise VolumeProblem("CreateContainerError", f"the volumes cannot be mounted: {problem}") from exc
+
+    def _message_path(self, container: dict[str, Any], *, is_bare: bool) -> str | None:
+        """Return where the file of the termination message is mounted; None where it is not.
+
+        A container that needs no namespace else gets one for the default path only if that takes no user
+        namespace, in which programs such as sudo do not work.
+        """
+        path: str | None = container.get("message_path")
+        if self._mode == "environment" or (is_bare and path == message.DEFAULT_PATH and os.geteuid()):
+            return None
+        return path
 
     def exceeded(self, now: float) -> str | None:
         """Return why the pod is evicted: an emptyDir is larger than its limit; None if none is known to be."""

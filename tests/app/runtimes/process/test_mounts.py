@@ -9,9 +9,8 @@ import pytest
 
 from app.runtimes import Volume
 from app.runtimes.process import ProcessRuntime
-from app.runtimes.process.shim import namespaces
 from tests.app.runtimes.process import Driven, QuickRuntime, settings, shell
-from tests.app.runtimes.process.volumes import UID, directory, files, put
+from tests.app.runtimes.process.volumes import UID, directory, files, needs_namespaces, put
 from tests.sessions import finish
 from tests.waiting import eventually
 
@@ -19,17 +18,6 @@ SLEEP = "exec sleep 3600"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 CONFIG = {"name": "config", "configMap": {"name": "app"}}
 EMPTY = {"name": "cache", "emptyDir": {}}
-
-
-def can_mount() -> bool:
-    try:
-        namespaces.pod_namespace([]).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_namespaces = pytest.mark.skipif(not can_mount(), reason="this machine allows no mount namespaces")
 
 
 def mount(path: str, name: str = "config", **more: Any) -> dict[str, Any]:

@@ -1,12 +1,26 @@
-"""Volumes that are sent to a runtime."""
+"""Volumes that are sent to a runtime, and whether this machine can mount them."""
 
 from pathlib import Path
+
+import pytest
 
 from app.kubernetes.pod import PodReference
 from app.runtimes import Volume, VolumeFile
 from app.runtimes.process import ProcessRuntime
+from app.runtimes.process.shim import namespaces
 
 UID = "0b0e4e0c-4f0e-4d3a-8f6e-0d8b0f3b7a11"
+
+
+def can_mount() -> bool:
+    try:
+        namespaces.pod_namespace([]).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_namespaces = pytest.mark.skipif(not can_mount(), reason="this machine allows no mount namespaces")
 
 
 def files(name: str = "config", /, **contents: str) -> Volume:

@@ -57,6 +57,21 @@ def test_a_command_of_exec_runs_in_the_image(make_runtime: MakeRuntime, template
     assert not any(word.startswith("--bind") for word in words(tmp_path))
 
 
+def test_the_message_of_an_image_is_the_log(make_runtime: MakeRuntime, template: str) -> None:
+    path = "/run/of-the-test"
+    container = shell(
+        f"echo failed; test -e {path} || exit 3",
+        terminationMessagePath=path,
+        terminationMessagePolicy="FallbackToLogsOnError",
+    )
+    pod = Driven(make_runtime(container_command=template), container, restartPolicy="Never")
+    pod.sync()
+    pod.until_over()
+    ended = pod.container().state.terminated
+    assert ended
+    assert (ended.exit_code, ended.message) == (3, "failed\n")
+
+
 def test_an_image_that_is_an_option_is_refused(make_runtime: MakeRuntime, template: str) -> None:
     with pytest.raises(InvalidRequest, match="image that CONTAINER_COMMAND"):
         Driven(make_runtime(container_command=template), shell("true", image="--writable"))
