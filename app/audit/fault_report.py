@@ -12,7 +12,6 @@ fault. So all are matched in the order in which they left, and a new pod is not 
 nothing to do with it. When a pod left during a partition is not recorded: such pods get what is left over.
 """
 
-import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+
+from app.core.quantity import percentile
 
 _AFTER_RECOVERY = timedelta(minutes=1)
 _LAG = timedelta(seconds=5)
@@ -265,15 +266,6 @@ def _fault_report(
         p50=percentile(ready, 0.5),
         p99=percentile(ready, 0.99),
     )
-
-
-def percentile(values: Sequence[float], part: float) -> float | None:
-    """Return the least value that at least this part of the values does not exceed; None without values.
-
-    >>> percentile([3.0, 1.0, 2.0], 0.5)
-    2.0
-    """
-    return sorted(values)[max(math.ceil(len(values) * part) - 1, 0)] if values else None
 
 
 def _seconds(since: datetime, until: datetime) -> float:

@@ -3,7 +3,9 @@
 Source: `k8s.io/apimachinery/pkg/api/resource`, the serialization format in the comment of `Quantity`.
 """
 
+import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 
@@ -87,3 +89,12 @@ def format_usage(nano_cores: int, memory_bytes: int) -> tuple[str, str]:
 def percentage(part: float, whole: float) -> float:
     """Return a part of a whole in percent, at most 100; 0 where the whole is 0."""
     return round(min(100 * part / whole, 100), 2) if whole > 0 else 0
+
+
+def percentile(values: Sequence[float], part: float) -> float | None:
+    """Return the least value that at least this part of the values does not exceed; None without values.
+
+    >>> percentile([3.0, 1.0, 2.0], 0.5)
+    2.0
+    """
+    return sorted(values)[max(math.ceil(len(values) * part) - 1, 0)] if values else None

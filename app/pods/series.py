@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Select, and_, bindparam, case, cast, func, null, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
+from app.core.quantity import percentile
 from app.db.lists import encode_intervals, intervals
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
@@ -159,12 +160,12 @@ class PodSeries:
         ready = self._ready(start, times, created=sum(created.values()))
         points = []
         for time in times:
-            seconds = sorted(ready.get(time, ()))
+            seconds = ready.get(time, [])
             points.append(
                 Point(
                     time,
                     samples.get(time),
-                    Churn(created[time], deleted[time], _percentile(seconds, 0.5), _percentile(seconds, 0.99)),
+                    Churn(created[time], deleted[time], percentile(seconds, 0.5), percentile(seconds, 0.99)),
                 )
             )
         return Series(points, step)
@@ -239,8 +240,3 @@ def _times(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime
 
 def _bucket(time: datetime, step: timedelta) -> int:
     return int(time.timestamp() // step.total_seconds())
-
-
-def _percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the nearest-rank percentile of sorted values; None without any."""
-    return values[max(math.ceil(share * len(values)) - 1, 0)] if values else None

@@ -17,6 +17,7 @@ import structlog
 from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import ApiError, Conflict, NotFound
+from broker.kubernetes.pods import eviction
 from broker.node.leases import LEASES
 from broker.pods.store import PodStore, StoredPod
 from broker.types import Object
@@ -125,16 +126,8 @@ class Removal:
 
     async def _evict(self, pod: StoredPod) -> bool:
         """Evict a pod; return whether it is going to leave."""
-        metadata = {"name": pod.metadata.name, "namespace": pod.metadata.namespace}
-        options = {"preconditions": {"uid": pod.uid}}  # its replacement may have its name
-        eviction = {
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": metadata,
-            "deleteOptions": options,
-        }
         try:
-            await self._client.create(f"{pod.path}/eviction", eviction)
+            await self._client.create(f"{pod.path}/eviction", eviction(pod.metadata))
         except (NotFound, Conflict):
             return True
         except ApiError as exc:

@@ -19,6 +19,7 @@ from broker.backoff import Backoff
 from broker.dependencies import Dependencies
 from broker.errors import BrokerError, ProviderError
 from broker.kubernetes.objects import RawObject
+from broker.kubernetes.pods import pod_path
 from broker.kubernetes.watch import Event
 from broker.nodes import node_name
 from broker.pods.actions import Action, PodVersion, decide, grace_period
@@ -36,7 +37,7 @@ from broker.pods.provider_sync import PodRefused, ProviderSync
 from broker.pods.service_watcher import ServiceWatcher
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
-from broker.pods.store import PodSnapshot, PodStore, pod_path
+from broker.pods.store import PodSnapshot, PodStore
 from broker.pods.termination import PodTermination
 from broker.pods.waiting_status import waiting_status, with_messages
 from broker.pods.watch import PodWatch

@@ -10,15 +10,15 @@ documentation of Kubernetes.
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from broker.kubernetes.pods import containers
 from broker.node_info import NodeInfo
 from broker.pods.downward_api import container_resource, default_limits, metadata_field
 from broker.pods.env_text import Late, Text, encode, expand
 from broker.types import Object
 
-CONTAINER_KINDS = ("initContainers", "containers", "ephemeralContainers")
 Kind = Literal["ConfigMap", "Secret"]
 Variables = list[Object]
 """`env` of a container: objects with `name` and `value`, or with `valueFrom` where passed on."""
@@ -81,12 +81,6 @@ class ResolvedEnvironments(NamedTuple):
 
     environments: Environments
     problems: tuple[EnvironmentProblem, ...]
-
-
-def containers(pod: Object) -> Iterator[Object]:
-    """Return the containers of a pod of every kind."""
-    for kind in CONTAINER_KINDS:
-        yield from (pod.get("spec") or {}).get(kind) or ()
 
 
 def is_resolved(container: Object) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from broker.dependencies import Dependencies
 from broker.errors import ProviderRefused
 from broker.kubernetes.objects import key
-from broker.pods.env import ContainerEnvironment, Environments, containers, data_of, references, resolve
+from broker.kubernetes.pods import containers
+from broker.pods.env import ContainerEnvironment, Environments, data_of, references, resolve
 from broker.pods.events import EventRecorder
 from broker.pods.object_cache import ObjectCache, ObjectId, Reader
 from broker.pods.provider_state import ProviderState

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from broker.pods.env import CONTAINER_KINDS, ContainerEnvironment, Environments, Variables, containers, is_resolved
+from broker.kubernetes.pods import CONTAINER_STATUSES, containers
+from broker.pods.env import ContainerEnvironment, Environments, Variables, is_resolved
 from broker.types import Object
 
 _BOOKKEEPING = ("managedFields", "resourceVersion")
@@ -27,7 +28,7 @@ def payload(
     if annotations:
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
     spec = dict(pod["spec"])
-    for kind in CONTAINER_KINDS:
+    for kind in CONTAINER_STATUSES:
         if of_kind := spec.get(kind):
             spec[kind] = [_with_environment(container, environments[container["name"]]) for container in of_kind]
     return {"metadata": metadata, "spec": spec, "status": pod.get("status") or {}}

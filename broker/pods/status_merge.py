@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from broker.kubernetes.objects import to_time
+from broker.kubernetes.pods import CONTAINER_STATUSES
 from broker.pods.conditions import merge_conditions
 from broker.pods.phase import TERMINAL, merge_phase
 from broker.types import Object
@@ -24,11 +25,6 @@ _KUBELET_FIELDS = (
     "extendedResourceClaimStatus",
 )
 _ADDRESSES = (("podIP", "podIPs"), ("hostIP", "hostIPs"))
-_CONTAINERS = (
-    ("initContainerStatuses", "initContainers"),
-    ("containerStatuses", "containers"),
-    ("ephemeralContainerStatuses", "ephemeralContainers"),
-)
 
 
 def merge_status(
@@ -69,7 +65,7 @@ def merge_status(
         given.get("observedGeneration") or generation or current.get("observedGeneration")
     )
     _merge_addresses(merged, current, given, host_ips)
-    for statuses, containers in _CONTAINERS:
+    for containers, statuses in CONTAINER_STATUSES.items():
         if statuses in given:
             merged[statuses] = _container_statuses(
                 given[statuses], current.get(statuses) or (), pod["spec"], containers
@@ -124,7 +120,8 @@ def terminal_status(
     """
     current: Object = pod.get("status") or {}
     status: Object = {**(reported or {}), "reason": reason, "message": message}
-    listed = {name: _objects(status.get(name) or current.get(name), "name") for name, _ in _CONTAINERS}
+    kinds = CONTAINER_STATUSES.values()
+    listed = {kind: _objects(status.get(kind) or current.get(kind), "name") for kind in kinds}
     unreached = _unreached(pod["spec"], listed["initContainerStatuses"], listed["containerStatuses"])
     for name, containers in listed.items():
         if containers or name in status:

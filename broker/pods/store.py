@@ -12,18 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.kubernetes.objects import Metadata, RawObject, controller, drop_managed_fields
+from broker.kubernetes.objects import Metadata, RawObject, drop_managed_fields
+from broker.kubernetes.pods import is_mirror, is_of_daemon_set, pod_path
 from broker.nodes import node_name
 from broker.pods.actions import active_deadline
 from broker.pods.phase import TERMINAL
 from broker.types import Object
-
-_MIRROR = "kubernetes.io/config.mirror"
-
-
-def pod_path(metadata: Metadata) -> str:
-    """Return the path of a pod at the API server."""
-    return f"/api/v1/namespaces/{metadata.namespace}/pods/{metadata.name}"
 
 
 class StoredPod(NamedTuple):
@@ -172,7 +166,7 @@ class PodStore:
         if before and before.uid == obj.metadata.uid and before.version == obj.metadata.resource_version:
             return None
         pod = obj.decode()
-        if _MIRROR in (pod["metadata"].get("annotations") or {}):
+        if is_mirror(pod):
             self._mirrors[obj.key] = obj.metadata
             return None
         return self._put(obj.key, obj.metadata, pod)
@@ -199,7 +193,7 @@ class PodStore:
 
     def _put(self, key: str, metadata: Metadata, pod: Object) -> PodSnapshot:
         drop_managed_fields(pod)
-        owner, node, before = controller(pod), sys.intern(node_name(pod)), self._pods.get(key)
+        node, before = sys.intern(node_name(pod)), self._pods.get(key)
         if before and before.node != node:  # another pod of the same name
             self._unbind(key, before.node)
         self._by_node.setdefault(node, {})[key] = metadata.uid
@@ -207,7 +201,7 @@ class PodStore:
             metadata,
             msgspec.json.encode(pod),
             phase=(pod.get("status") or {}).get("phase") or "Pending",
-            of_daemon_set=owner is not None and owner.get("kind") == "DaemonSet",
+            of_daemon_set=is_of_daemon_set(pod),
             deadline=active_deadline(pod),
             node=node,
         )

@@ -5,14 +5,10 @@ Source: `convertToAPIContainerStatuses` in `pkg/kubelet/kubelet_pods.go`.
 
 from collections.abc import Mapping
 
+from broker.kubernetes.pods import CONTAINER_STATUSES
 from broker.types import Object
 
 _CONFIG_ERROR = "CreateContainerConfigError"
-_STATUSES = {
-    "initContainers": "initContainerStatuses",
-    "containers": "containerStatuses",
-    "ephemeralContainers": "ephemeralContainerStatuses",
-}
 
 
 def waiting_status(pod: Object, waiting: Mapping[str, str]) -> Object:
@@ -26,7 +22,7 @@ def waiting_status(pod: Object, waiting: Mapping[str, str]) -> Object:
     init = [container["name"] for container in spec.get("initContainers") or ()]
     others = {"reason": "PodInitializing" if init else "ContainerCreating"}
     status: Object = {"phase": "Pending", "observedGeneration": pod["metadata"].get("generation")}
-    for kind, statuses in _STATUSES.items():
+    for kind, statuses in CONTAINER_STATUSES.items():
         if containers := spec.get(kind):
             status[statuses] = [
                 _waiting(container, _config_error(waiting.get(container["name"])) or others)
@@ -50,7 +46,7 @@ def with_messages(reported: Object, waiting: Mapping[str, str]) -> Object:
         return reported
     changed = {
         statuses: [_with_message(status, waiting.get(status.get("name"))) for status in reported[statuses]]
-        for statuses in _STATUSES.values()
+        for statuses in CONTAINER_STATUSES.values()
         if isinstance(reported.get(statuses), list)
     }
     return {**reported, **changed}

@@ -7,17 +7,15 @@ five seconds, or when the server asks for it.
 import asyncio
 from typing import NamedTuple
 
-import msgspec
-
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Conflict, NotFound, TooManyRequests
-from broker.kubernetes.objects import Object, controller, key
+from broker.kubernetes.objects import Metadata, Object, RawObject
+from broker.kubernetes.pods import eviction, is_mirror, is_of_daemon_set, pod_path
 
 RETRY = 5.0
 """Seconds between two evictions of a pod that a budget protects; kubectl's."""
 _POLL = 1.0
 _UNENDED = "the pod has not ended in time"
-_MIRROR = "kubernetes.io/config.mirror"
 
 
 class Drained(NamedTuple):
@@ -44,44 +42,40 @@ async def drain(client: Client, node: str, *, grace_period: int | None, timeout:
     Raises:
         ApiError: the pods could not be listed.
     """
-    pods = [pod for pod in await _pods_of(client, node) if _is_evicted(pod)]
-    left = {pod["metadata"]["uid"]: _UNENDED for pod in pods}
+    pods = [pod for pod in await _pods_of(client, node) if _is_evicted(pod.decode())]
+    left = {pod.metadata.uid: _UNENDED for pod in pods}
     try:
         async with asyncio.timeout(timeout):
-            await asyncio.gather(*(_evict(client, pod, grace_period, left) for pod in pods))
+            await asyncio.gather(*(_evict(client, pod.metadata, grace_period, left) for pod in pods))
             evicted = {uid for uid, why in left.items() if why == _UNENDED}
             while evicted & await _uids_of(client, node):
                 await asyncio.sleep(_POLL)
     except TimeoutError:
         pass
     remaining = await _uids_of(client, node)
-    found = {key(pod): left[uid] for pod in pods if (uid := pod["metadata"]["uid"]) in remaining}
+    found = {pod.key: left[uid] for pod in pods if (uid := pod.metadata.uid) in remaining}
     return Drained(len(pods) - len(found), found)
 
 
-async def _pods_of(client: Client, node: str) -> list[Object]:
+async def _pods_of(client: Client, node: str) -> list[RawObject]:
     items, _ = await client.list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")
-    return [msgspec.json.decode(item.raw) for item in items]
+    return items
 
 
 async def _uids_of(client: Client, node: str) -> set[str]:
-    items, _ = await client.list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")
-    return {item.metadata.uid for item in items}
+    return {pod.metadata.uid for pod in await _pods_of(client, node)}
 
 
 def _is_evicted(pod: Object) -> bool:
-    owner = controller(pod)
-    return not (owner and owner["kind"] == "DaemonSet") and _MIRROR not in (
-        pod["metadata"].get("annotations") or {}
-    )
+    return not is_of_daemon_set(pod) and not is_mirror(pod)
 
 
-async def _evict(client: Client, pod: Object, grace_period: int | None, left: dict[str, str]) -> None:
+async def _evict(client: Client, pod: Metadata, grace_period: int | None, left: dict[str, str]) -> None:
     """Evict a pod, again while a budget refuses it; record in `left` why it still exists."""
-    uid = pod["metadata"]["uid"]
+    uid = pod.uid
     while True:
         try:
-            await client.create(f"{_path(pod)}/eviction", _eviction(pod, grace_period))
+            await client.create(f"{pod_path(pod)}/eviction", eviction(pod, grace_period=grace_period))
         except TooManyRequests as exc:
             left[uid], delay = exc.message, max(RETRY, exc.retry_after or 0)
         except ApiError as exc:
@@ -93,20 +87,3 @@ async def _evict(client: Client, pod: Object, grace_period: int | None, left: di
             left[uid] = _UNENDED
             return
         await asyncio.sleep(delay)
-
-
-def _eviction(pod: Object, grace_period: int | None) -> Object:
-    metadata = pod["metadata"]
-    options: Object = {"preconditions": {"uid": metadata["uid"]}}
-    if grace_period is not None:
-        options["gracePeriodSeconds"] = grace_period
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "deleteOptions": options,
-    }
-
-
-def _path(pod: Object) -> str:
-    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"

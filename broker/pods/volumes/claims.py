@@ -13,7 +13,8 @@ import structlog
 from broker.kubernetes.client import Client
 from broker.kubernetes.errors import ApiError, Forbidden, NotFound
 from broker.kubernetes.objects import controller, key
-from broker.pods.env import Unreadable, containers
+from broker.kubernetes.pods import containers
+from broker.pods.env import Unreadable
 from broker.types import Object
 
 _PROTECTION = "kubernetes.io/pvc-protection"

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from broker.kubernetes.pods import containers
 from broker.node_info import NodeInfo
 from broker.pods.downward_api import container_resource, metadata_field
-from broker.pods.env import Unreadable, containers
+from broker.pods.env import Unreadable
 from broker.pods.object_cache import Found, ObjectId
 from broker.pods.volumes.paths import InvalidPath, check_directories, clean_path
 from broker.pods.volumes.tokens import Token, TokenSpec, token_spec

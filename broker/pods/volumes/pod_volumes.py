@@ -19,7 +19,7 @@ from broker.dependencies import Dependencies
 from broker.errors import ProviderError
 from broker.kubernetes.errors import ApiError, Forbidden
 from broker.kubernetes.objects import key
-from broker.pods.env import containers
+from broker.kubernetes.pods import containers
 from broker.pods.object_cache import ObjectCache, ObjectId, Reader
 from broker.pods.volumes.files import Context, Problem, Volume, object_ids, resolve, sources_of, token_specs
 from broker.pods.volumes.tokens import Token, TokenSpec, request_token

@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.audit import Caller
-from app.audit.fault_report import FaultReport, PlayedEvent, PodTimes, ScenarioEvent, percentile, report_faults
+from app.audit.fault_report import FaultReport, PlayedEvent, PodTimes, ScenarioEvent, report_faults
 from app.audit.scenarios import ScenarioLog
 from app.core.errors import NotFound
 from tests.app.audit.recorded import START, at
@@ -173,12 +173,6 @@ def test_slow_and_failing_pods_are_new_ones() -> None:
         played(180, "recover", "spot-0", groups=["slow"]),
     ]
     assert reported(*events, pods=pods) == [("slow", 2, 0, 0, 1, 20.0, 20.0)]
-
-
-@pytest.mark.parametrize(("part", "expected"), [(0.5, 50.0), (0.99, 99.0), (1.0, 100.0)])
-def test_percentiles_are_values_that_occur(part: float, expected: float) -> None:
-    assert percentile([float(value) for value in range(100, 0, -1)], part) == expected
-    assert percentile([], part) is None
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.quantity import parse_quantity
+from app.core.quantity import parse_quantity, percentile
 from tests.app.simulation import unhurried
 
 SUFFIXES = {
@@ -126,3 +126,9 @@ def test_any_text_is_a_quantity_or_refused(text: str) -> None:
     except ValueError:
         return
     assert amount.is_finite()
+
+
+@pytest.mark.parametrize(("part", "expected"), [(0.5, 50.0), (0.99, 99.0), (1.0, 100.0)])
+def test_percentiles_are_values_that_occur(part: float, expected: float) -> None:
+    assert percentile([float(value) for value in range(100, 0, -1)], part) == expected
+    assert percentile([], part) is None

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from broker.kubernetes.pods import containers
 from broker.node_info import NodeInfo
 from broker.pods.env import (
     ContainerEnvironment,
@@ -12,7 +13,6 @@ from broker.pods.env import (
     ResolvedEnvironments,
     Sources,
     Unreadable,
-    containers,
     is_resolved,
     references,
     resolve,
