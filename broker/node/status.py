@@ -105,7 +105,12 @@ class NodeStatus:
             now=self._clock(),
         )
         self._conditions = StatusJson.encode({"conditions": status["conditions"]})
-        return status
+        return status if self.is_reported else self._with_known_resources(status)
+
+    def _with_known_resources(self, status: Object) -> Object:
+        """Return a status with the resources in Kubernetes: the provider may start after the broker."""
+        stored = self.stored
+        return {**status, **{name: {**(stored.get(name) or {}), **status[name]} for name in _RESOURCES}}
 
     def adopt(self, node: Object, *, is_new: bool) -> None:
         """Continue from the status in Kubernetes.
@@ -148,7 +153,8 @@ class NodeStatus:
         before = self._stored
         patch = status_patch(status, written=written, stored=self.stored, metrics_path=metrics_path)
         node = await self._client.patch(self._path, patch)
-        self._written = _resources(status)
+        if self.is_reported:
+            self._written = _resources(status)
         self._set_due()
         if self._stored is before:  # the watch has delivered no other, which may be newer
             self.observe(node.get("status") or {})

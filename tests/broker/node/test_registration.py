@@ -253,6 +253,20 @@ async def test_labels_and_taints_that_a_pool_has_lost(api: ApiServer, parts: Mak
     assert stored(api)["metadata"]["labels"] == {"type": "other", "kubernetes.io/role": "agent", "theirs": "yes"}
 
 
+async def test_a_node_keeps_its_resources_until_the_provider_answers(
+    api: ApiServer, parts: MakeParts, stub: StubProvider
+) -> None:
+    for _ in range(2):
+        started = parts()
+        await started.poll_provider()
+        await started.registration.register()
+        await started.status.write(started.status.current())
+        await stub.stop()  # before the broker is started again
+    status = stored(api)["status"]
+    assert status["capacity"] == status["allocatable"] == NODE_STATE["/capacity"]
+    assert next(c["status"] for c in status["conditions"] if c["type"] == "Ready") == "False"
+
+
 async def test_extended_resources_of_others_are_allocatable(
     api: ApiServer, parts: MakeParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
