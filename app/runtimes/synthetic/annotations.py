@@ -53,7 +53,7 @@ class ContainerOverrides(msgspec.Struct, frozen=True, kw_only=True):
         run_for: the time from its start to its end, at least 1.
         exit_code: 0 to 255.
         fail: the failure.
-        fail_after: the time from its start to the failure, at least 1.
+        fail_after: the time from its start to the failure; a run or a pod that ends by it lasts at least 1.
         stop_after: the time from SIGTERM to its end.
         logs: the text of its log.
         exec: the replies to commands; the first that matches is used.
@@ -273,7 +273,7 @@ PER_CONTAINER: dict[str, Callable[[str], Any]] = {
     "run-for": lambda text: _seconds(text, least=1),
     "exit-code": _exit_code,
     "fail": _fail,
-    "fail-after": lambda text: _seconds(text, least=1),
+    "fail-after": lambda text: _seconds(text, least=0),
     "stop-after": lambda text: _seconds(text, least=0),
     "logs": str,
     "exec": _replies,

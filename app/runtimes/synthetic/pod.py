@@ -23,7 +23,7 @@ from app.runtimes.synthetic.annotations import (
     jitter,
     parse_annotations,
 )
-from app.runtimes.synthetic.probes import FAIL_AFTER, RunPlan, plan_run
+from app.runtimes.synthetic.probes import RunPlan, plan_run, run_time
 from app.runtimes.synthetic.usage.container import killed_at
 from app.runtimes.synthetic.usage.defaults import UsageDefaults
 
@@ -224,6 +224,6 @@ def _first_failure(pod: Pod, overrides: PodOverrides, *, accepted: datetime, sta
             if overrides.fail == "Evicted"
             else "Node which was running the pod is unresponsive"
         )
-        at = start + (overrides.fail_after or FAIL_AFTER) * SECOND
+        at = start + run_time(overrides.fail_after) * SECOND
         failures.append(PodFailure(at, overrides.fail, message))
     return min(failures, key=lambda failure: failure.at, default=None)

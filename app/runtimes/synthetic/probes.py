@@ -97,7 +97,7 @@ def plan_run(
         return RunPlan(
             started=hook_ends, ready=hook_ends, ends=ends, exit_code=code, reason=reason, hook_ends=hook_ends
         )
-    fails_after = overrides.fail_after or FAIL_AFTER
+    fails_after = FAIL_AFTER if overrides.fail_after is None else overrides.fail_after
     failed_probe = None
     kill_at = None
     started: int | None = max(hook_ends, _delay(startup))
@@ -149,13 +149,18 @@ def _planned_end(overrides: ContainerOverrides, duration: int | None) -> tuple[i
     """Return when a container ends whose probes succeed (None for never), its exit code and its reason."""
     code = overrides.exit_code or 0
     if overrides.fail == "OOMKilled":
-        return overrides.fail_after or FAIL_AFTER, KILLED, "OOMKilled"
+        return run_time(overrides.fail_after), KILLED, "OOMKilled"
     if overrides.fail == "CrashLoopBackOff":
-        duration = overrides.fail_after or overrides.run_for or FAIL_AFTER
+        duration = run_time(overrides.run_for if overrides.fail_after is None else overrides.fail_after)
         code = 1 if overrides.exit_code is None else overrides.exit_code
     if duration == 0 and code:
         duration = 1  # a failing container is restarted; without a duration the restarts would never end
     return duration, code, "Error" if code else "Completed"
+
+
+def run_time(fail_after: int | None) -> int:
+    """Return the seconds after which a run or a pod ends that is to fail after so many; None: the default."""
+    return FAIL_AFTER if fail_after is None else max(1, fail_after)
 
 
 def _next_probe(probe: Probe, *, first: int, after: int) -> int:

@@ -33,6 +33,7 @@ PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_cont
         pytest.param({"exit_code": " 255 "}, Overrides(exit_code=255), Overrides(exit_code=255), id="exit-code"),
         pytest.param({"fail": "OOMKilled"}, Overrides(fail="OOMKilled"), Overrides(fail="OOMKilled"), id="fail"),
         pytest.param({"fail_after": "7"}, Overrides(fail_after=7), Overrides(fail_after=7), id="fail-after"),
+        pytest.param({"fail_after": "0s"}, Overrides(fail_after=0), Overrides(fail_after=0), id="from the start"),
         pytest.param({"stop_after": "0s"}, Overrides(stop_after=0), Overrides(stop_after=0), id="stop-after"),
         pytest.param({"logs": "a\n b"}, Overrides(logs="a\n b"), Overrides(logs="a\n b"), id="logs"),
         pytest.param({"exit_code__log": "1"}, Overrides(), Overrides(exit_code=1), id="of one container"),

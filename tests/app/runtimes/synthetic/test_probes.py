@@ -83,6 +83,11 @@ def test_a_probe_that_fails_shapes_the_run(
         assert (found.exit_code, found.reason) == (137, "Error")
 
 
+def test_a_readiness_probe_may_never_succeed() -> None:
+    found = run_of({"readinessProbe": {}}, ContainerOverrides(fail="ReadinessProbe", fail_after=0))
+    assert (found.started, found.ready, found.ends) == (0, None, None)
+
+
 def test_a_container_may_end_before_its_probe_fails() -> None:
     found = run_of({"livenessProbe": {}}, ContainerOverrides(fail="LivenessProbe", run_for=7))
     assert (found.ends, found.exit_code, found.failed_probe) == (7, 0, None)
@@ -104,6 +109,9 @@ def test_a_container_may_end_before_its_probe_fails() -> None:
             9,
             (2, 1, "Error"),
             id="crashes after a time",
+        ),
+        pytest.param(
+            ContainerOverrides(fail="CrashLoopBackOff", fail_after=0), None, (1, 1, "Error"), id="crashes at once"
         ),
         pytest.param(
             ContainerOverrides(fail="CrashLoopBackOff", exit_code=0), 9, (5, 0, "Completed"), id="crashes well"
