@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -13,7 +14,6 @@ from app.core.errors import InvalidRequest, NotFound
 from app.core.timestamps import format_age, rfc3339, rfc3339_micro, seconds
 from app.db.models import Pod
 from app.db.statement import Row
-from app.kubernetes import status as statuses
 from app.kubernetes.status import PodStatus
 from app.pods.accepted import accepted_pod
 from app.pods.context import FleetContext
@@ -67,11 +67,10 @@ class Logs:
             NotFound: the pod, or the container in it, does not exist.
             InvalidRequest: the container has not started, or has no previous run.
         """
-        pod, text = self._pods.find(namespace, name)
-        previous = _is_previous(statuses.decode_status(text), pod, container, wanted=options.previous)
-        lines = self._fleet.runtime.logs(
-            pod, container, previous=previous, status=lambda: self._status(namespace, name)
-        )
+        pod, status = self._pods.find(namespace, name)
+        previous = _is_previous(status, pod, container, wanted=options.previous)
+        read_status = partial(self._pods.current_status, namespace, name)
+        lines = self._fleet.runtime.logs(pod, container, previous=previous, status=read_status)
         wanted = _since(lines, self._oldest(options))
         return _limited(_chunks(_tail(wanted, options.tail), options, pause), options.limit_bytes)
 
@@ -128,9 +127,6 @@ class Logs:
                 yield line
             if found:
                 return
-
-    def _status(self, namespace: str, name: str) -> PodStatus:
-        return statuses.decode_status(self._pods.status(namespace, name))
 
     def _oldest(self, options: LogOptions) -> datetime | None:
         if options.since_seconds is not None:

@@ -15,6 +15,7 @@ from app.core.errors import DatabaseUnavailable
 from app.core.json_array import json_array
 from app.db.models import Pod, PodStatus
 from app.db.statement import Row, Statement
+from app.kubernetes import status as statuses
 from app.kubernetes.manifest import Manifest
 from app.kubernetes.pod import PodReference
 from app.pods.accepted import accepted_pod
@@ -145,14 +146,18 @@ class PodService:
         status: str = self._read(_SELECT_STATUS, namespace, name).status
         return status
 
-    def find(self, namespace: str, name: str) -> tuple[AcceptedPod, str]:
-        """Return a pod as runtimes take it, and its status as JSON.
+    def current_status(self, namespace: str, name: str) -> statuses.PodStatus:
+        """Return a pod's status; raises as :meth:`status`."""
+        return statuses.decode_status(self.status(namespace, name))
+
+    def find(self, namespace: str, name: str) -> tuple[AcceptedPod, statuses.PodStatus]:
+        """Return a pod as runtimes take it, and its status.
 
         Raises:
             NotFound: no live pod has the name.
         """
         row = self._read(_SELECT_POD, namespace, name)
-        return accepted_pod(self._fleet.runtime, row), row.status
+        return accepted_pod(self._fleet.runtime, row), statuses.decode_status(row.status)
 
     def list(self) -> Generator[str, None, None]:
         """Yield every pod that is not gone with its status, by namespace and name, as pieces of one JSON array.

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from app.core.errors import NotFound
-from app.kubernetes import status as statuses
 from app.kubernetes.pod import PodReference
-from app.kubernetes.status import PodStatus
 from app.pods.context import FleetContext
 from app.pods.service import PodService
 from app.runtimes import AcceptedPod, Session, StreamOptions
@@ -48,7 +47,8 @@ class Streams:
             NotFound: as :meth:`exec`.
         """
         pod = self._find(namespace, name, container)
-        session = self._fleet.runtime.attach(pod, container, options, status=lambda: self._status(namespace, name))
+        read_status = partial(self._pods.current_status, namespace, name)
+        session = self._fleet.runtime.attach(pod, container, options, status=read_status)
         return Stream(_reference(pod), session)
 
     def port_forward(self, namespace: str, name: str, port: int) -> Stream:
@@ -57,8 +57,8 @@ class Streams:
         Raises:
             NotFound: the pod does not exist, or has ended.
         """
-        pod, text = self._pods.find(namespace, name)
-        if statuses.decode_status(text).is_terminal:
+        pod, status = self._pods.find(namespace, name)
+        if status.is_terminal:
             raise NotFound(f'pod "{name}" of namespace "{namespace}" has ended')
         with self._fleet.runtime.port_forward(pod, port) as connection:
             stdin = os.dup(connection.fileno())
@@ -67,16 +67,13 @@ class Streams:
         return Stream(_reference(pod), session)
 
     def _find(self, namespace: str, name: str, container: str) -> AcceptedPod:
-        pod, text = self._pods.find(namespace, name)
-        status = statuses.decode_status(text).container(container)
+        pod, pod_status = self._pods.find(namespace, name)
+        status = pod_status.container(container)
         if status is None:
             raise NotFound(f'container "{container}" is not in pod "{name}" of namespace "{namespace}"')
         if status.state.running is None:
             raise NotFound(f'container "{container}" in pod "{name}" is not running')
         return pod
-
-    def _status(self, namespace: str, name: str) -> PodStatus:
-        return statuses.decode_status(self._pods.status(namespace, name))
 
 
 def _reference(pod: AcceptedPod) -> PodReference:

@@ -84,6 +84,12 @@ def phase(api: ApiServer, name: str = "web-0", namespace: str = "default") -> st
     return pod["status"]["phase"] if pod else None
 
 
+async def run(api: ApiServer, pod: Object) -> None:
+    """Create a pod, and wait until it runs."""
+    metadata = api.store.create("pods", pod)["metadata"]
+    await api.until(lambda: phase(api, metadata["name"], metadata["namespace"]) == "Running")
+
+
 def container_status(api: ApiServer, container: str, name: str = "web-0") -> Object:
     """Return the status of a container; empty before it is written."""
     pod = api.store.find("pods", name, "default") or {"status": {}}

@@ -6,7 +6,7 @@ import pytest
 
 from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, bound, condition, events, phase
+from tests.broker.pods.conftest import Controlling, bound, condition, events, phase, run
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, Ways, providing
 
@@ -25,12 +25,6 @@ def node(api: ApiServer, info: NodeInfo) -> None:
 def requesting(cpu: str, name: str = "web-0", **spec: Any) -> Object:
     """A pod that requests cpu."""
     return bound(name, containers=[a_container(resources={"requests": {"cpu": cpu}})], **spec)
-
-
-async def run(api: ApiServer, cpu: str, name: str = "web-0") -> None:
-    """Create a pod and wait until it runs."""
-    api.store.create("pods", requesting(cpu, name))
-    await api.until(lambda: phase(api, name) == "Running")
 
 
 def status(api: ApiServer, name: str) -> Object:
@@ -57,24 +51,21 @@ async def test_a_host_port_is_used_once(api: ApiServer, stub: StubProvider, cont
         return bound(name, containers=[a_container(ports=[{"containerPort": 80, "hostPort": 9999}])])
 
     async with controlling(stub):
-        api.store.create("pods", listening("a"))
-        await api.until(lambda: phase(api, "a") == "Running")
+        await run(api, listening("a"))
         api.store.create("pods", listening("b"))
         await api.until(lambda: phase(api, "b") == "Failed")
         assert status(api, "b")["reason"] == "NodePorts"
         api.store.delete("pods", "a", "default")
-        api.store.create("pods", listening("c"))
-        await api.until(lambda: phase(api, "c") == "Running")
+        await run(api, listening("c"))
 
 
 async def test_a_critical_pod_preempts_another(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        await run(api, "1", "small")
-        await run(api, "3", "large")
-        api.store.create("pods", requesting("2", "critical", priority=CRITICAL))
-        await api.until(lambda: phase(api, "critical") == "Running")
+        await run(api, requesting("1", "small"))
+        await run(api, requesting("3", "large"))
+        await run(api, requesting("2", "critical", priority=CRITICAL))
         (event,) = await api.until(lambda: events(api, "Preempting"))
     assert phase(api, "small") == "Running"
     ended = status(api, "large")
@@ -93,7 +84,7 @@ async def test_a_critical_pod_waits_for_the_end_of_preempted_pods(
 ) -> None:
     ways = Ways(extensions=("gracefulDelete",), reports_changes=reports_changes)
     async with providing(ways) as stub, controlling(stub):
-        await run(api, "3", "other")
+        await run(api, requesting("3", "other"))
         api.store.create("pods", requesting("2", "critical", priority=CRITICAL))
         await stub.until(lambda: stub.requests_to("/deletePod"))
         assert phase(api, "other") == "Running"
@@ -111,7 +102,7 @@ async def test_a_critical_pod_beyond_all_pods_fails(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        await run(api, "1", "other")
+        await run(api, requesting("1", "other"))
         api.store.create("pods", requesting("5", "critical", priority=CRITICAL))
         await api.until(lambda: phase(api, "critical") == "Failed")
     assert status(api, "critical")["reason"] == "UnexpectedAdmissionError"
@@ -122,7 +113,7 @@ async def test_a_critical_pod_preempts_only_where_it_fits(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        await run(api, "4", "other")
+        await run(api, requesting("4", "other"))
         api.store.create("pods", requesting("1", "critical", priority=CRITICAL, nodeSelector={"zone": "b"}))
         await api.until(lambda: phase(api, "critical") == "Failed")
     assert status(api, "critical")["reason"] == "NodeAffinity"
@@ -131,8 +122,8 @@ async def test_a_critical_pod_preempts_only_where_it_fits(
 
 async def test_a_resize_waits_for_room(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
     async with controlling(stub):
-        await run(api, "2", "big")
-        await run(api, "1", "grow")
+        await run(api, requesting("2", "big"))
+        await run(api, requesting("1", "grow"))
         resize(api, "grow", "3")
         pending = await api.until(lambda: condition(api, "PodResizePending", "grow"))
         assert pending["reason"] == "Deferred"
@@ -143,7 +134,7 @@ async def test_a_resize_waits_for_room(api: ApiServer, stub: StubProvider, contr
         (event,) = await api.until(lambda: events(api, "ResizeDeferred"))
         assert event["message"].startswith('Pod resize Deferred: {"containers":[{"name":"web",')
         assert cpu_at(stub, "grow") == "1"
-        await run(api, "1", "fits")
+        await run(api, requesting("1", "fits"))
         api.store.delete("pods", "big", "default")
         await stub.until(lambda: cpu_at(stub, "grow") == "3")
         await api.until(lambda: condition(api, "PodResizePending", "grow") is None)
@@ -156,9 +147,8 @@ async def test_a_resized_critical_pod_preempts_another(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        await run(api, "3", "other")
-        api.store.create("pods", requesting("1", "critical", priority=CRITICAL))
-        await api.until(lambda: phase(api, "critical") == "Running")
+        await run(api, requesting("3", "other"))
+        await run(api, requesting("1", "critical", priority=CRITICAL))
         resize(api, "critical", "2")
         await stub.until(lambda: cpu_at(stub, "critical") == "2")
         await api.until(lambda: phase(api, "other") == "Failed")
@@ -169,7 +159,7 @@ async def test_a_resize_beyond_the_node_is_infeasible(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        await run(api, "1")
+        await run(api, requesting("1"))
         resize(api, "web-0", "5")
         pending = await api.until(lambda: condition(api, "PodResizePending"))
         assert pending["reason"] == "Infeasible"
@@ -186,8 +176,8 @@ async def test_a_smaller_pod_makes_room_for_a_resize(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        await run(api, "2", "a")
-        await run(api, "2", "b")
+        await run(api, requesting("2", "a"))
+        await run(api, requesting("2", "b"))
         resize(api, "a", "3")
         await api.until(lambda: condition(api, "PodResizePending", "a"))
         resize(api, "b", "1")
@@ -198,13 +188,13 @@ async def test_a_deferred_resize_survives_a_restart(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        await run(api, "2", "big")
-        await run(api, "1", "grow")
+        await run(api, requesting("2", "big"))
+        await run(api, requesting("1", "grow"))
         resize(api, "grow", "3")
         before = await api.until(lambda: condition(api, "PodResizePending", "grow"))
         await api.until(lambda: events(api, "ResizeDeferred"))
     async with controlling(stub):
-        await run(api, "1", "fits")
+        await run(api, requesting("1", "fits"))
         pending = condition(api, "PodResizePending", "grow")
         assert pending
         assert pending == {**before, "message": pending["message"]}  # of what is used
@@ -219,8 +209,8 @@ async def test_nothing_is_decided_before_the_provider_answers(
     api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo, of: str
 ) -> None:
     async with controlling(stub):
-        await run(api, "2", "big")
-        await run(api, "1", "grow")
+        await run(api, requesting("2", "big"))
+        await run(api, requesting("1", "grow"))
         if of == "a pending resize":
             resize(api, "grow", "3")
             await api.until(lambda: condition(api, "PodResizePending", "grow"))
@@ -242,7 +232,7 @@ async def test_a_resize_in_progress_is_the_providers(
 ) -> None:
     in_progress = {"type": "PodResizeInProgress", "status": "True", "lastTransitionTime": "2026-11-22T08:46:38Z"}
     async with controlling(stub):
-        await run(api, "1")
+        await run(api, requesting("1"))
         resize(api, "web-0", "2")
         await stub.until(lambda: cpu_at(stub, "web-0") == "2")
         running = stub.statuses["default/web-0"]

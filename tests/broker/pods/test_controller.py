@@ -8,7 +8,7 @@ import pytest
 from broker.kubernetes.objects import to_time
 from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase
+from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase, run
 from tests.pods import a_container
 from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
 
@@ -23,8 +23,7 @@ def bodies(stub: StubProvider, path: str) -> list[Any]:
 @pytest.mark.parametrize("ways", [pytest.param(ways, id=name) for name, ways in WAYS.items()])
 async def test_a_pod_runs_and_ends_with_any_provider(api: ApiServer, controlling: Controlling, ways: Ways) -> None:
     async with providing(ways) as stub, controlling(stub):
-        api.store.create("pods", bound())
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         ready = condition(api, "Ready")
         assert ready
         assert ready["status"] == "True"
@@ -168,8 +167,7 @@ async def test_a_deleted_pod_has_a_terminal_status_first(
 
 async def test_deletion_waits_until_the_pod_has_ended(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(reports_changes=True, deletes_slowly=True)) as stub, controlling(stub):
-        api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(metadata={"finalizers": ["example.com/watched"]}))
         api.store.delete("pods", "web-0", "default")
         await stub.until(lambda: len(stub.requests_to("/getPodStatus")) > 0)
         assert phase(api) == "Running"
@@ -182,8 +180,7 @@ async def test_deletion_waits_until_the_pod_has_ended(api: ApiServer, controllin
 
 async def test_a_shortened_grace_period_is_sent_and_observed(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(deletes_slowly=True)) as stub, controlling(stub):
-        api.store.create("pods", bound(terminationGracePeriodSeconds=3600))
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(terminationGracePeriodSeconds=3600))
         api.store.delete("pods", "web-0", "default")
         await stub.until(lambda: stub.requests_to("/deletePod"))
         api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 1})
@@ -286,8 +283,7 @@ async def test_a_pod_beyond_capacity_is_rejected(
 ) -> None:
     info.allocatable = {"pods": "1"}
     async with controlling(stub):
-        api.store.create("pods", bound("web-0"))
-        await api.until(lambda: phase(api, "web-0") == "Running")
+        await run(api, bound("web-0"))
         api.store.create("pods", bound("web-1"))
         await api.until(lambda: phase(api, "web-1") == "Failed")
         status = api.store.get("pods", "web-1", "default")["status"]
@@ -296,8 +292,7 @@ async def test_a_pod_beyond_capacity_is_rejected(
         await api.until(lambda: events(api, "OutOfpods"))
         api.store.delete("pods", "web-0", "default")
         await api.until(lambda: phase(api, "web-0") is None)
-        api.store.create("pods", bound("web-2"))
-        await api.until(lambda: phase(api, "web-2") == "Running")
+        await run(api, bound("web-2"))
     assert {body["metadata"]["name"] for body in bodies(stub, "/createPod")} == {"web-0", "web-2"}
 
 

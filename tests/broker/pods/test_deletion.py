@@ -8,7 +8,7 @@ import pytest
 
 from broker.pods import termination
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, Object, bound, events, phase
+from tests.broker.pods.conftest import Controlling, Object, bound, events, phase, run
 from tests.stub_provider import StubProvider, Ways, ended, providing, running
 
 POD = "default/web-0"
@@ -50,8 +50,7 @@ def exit_code(api: ApiServer) -> int | None:
 
 async def delete_running(api: ApiServer, stub: StubProvider) -> None:
     """Create a pod with a finalizer, and delete it when it runs; wait until the provider has the request."""
-    api.store.create("pods", bound(metadata=WATCHED))
-    await api.until(lambda: phase(api) == "Running")
+    await run(api, bound(metadata=WATCHED))
     api.store.delete("pods", "web-0", "default")
     await stub.until(lambda: stub.requests_to("/deletePod"))
 
@@ -86,8 +85,7 @@ async def test_the_conditions_of_a_pod_that_ends_have_its_generation(
 
 async def test_a_pod_that_ends_at_once_leaves_at_once(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(extensions=("gracefulDelete",))) as stub, controlling(stub):
-        api.store.create("pods", bound())
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         stub.report(POD, ended(stub.statuses[POD], 0))
         await api.until(lambda: phase(api) == "Succeeded")
         api.store.delete("pods", "web-0", "default")
@@ -118,15 +116,13 @@ async def test_an_ended_pod_is_not_deleted_again(
         await api.until(
             lambda: api.store.get("pods", "web-0", "default")["metadata"]["deletionGracePeriodSeconds"] == 0
         )
-        api.store.create("pods", bound("web-1"))
-        await api.until(lambda: phase(api, "web-1") == "Running")
+        await run(api, bound("web-1"))
     assert deletes(graceful) == [30]
 
 
 async def test_a_pod_is_polled_without_pod_statuses(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(extensions=("gracefulDelete",))) as stub, controlling(stub):
-        api.store.create("pods", bound(metadata=WATCHED))
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(metadata=WATCHED))
         api.store.delete("pods", "web-0", "default")
         await stub.until(lambda: stub.requests_to("/deletePod"))
         stub.report(POD, ended(stub.statuses[POD], 7))

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, bound, events, phase
+from tests.broker.pods.conftest import Controlling, bound, events, phase, run
 from tests.pods import a_container
 from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
 
@@ -221,8 +221,7 @@ def was_updated(stub: StubProvider, times: int) -> bool:
 
 async def test_a_provider_without_updates_keeps_its_pods(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(takes_updates=False)) as stub, controlling(stub):
-        api.store.create("pods", bound())
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         for number in (1, 2):
             pod = api.store.get("pods", "web-0", "default")
             pod["metadata"]["labels"] = {"new": str(number)}
@@ -308,8 +307,7 @@ async def test_pods_and_statuses_survive_an_api_server_restart(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        api.store.create("pods", bound())
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         await api.stop()
         stub.report(POD, {**running(stub.pods[POD]), "message": "meanwhile"})
         api.store.create("pods", bound("web-1"))
@@ -322,8 +320,7 @@ async def test_a_pod_deleted_during_an_outage_is_deleted(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     async with controlling(stub):
-        api.store.create("pods", bound())
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         with api.failing(500, method="GET", path="^/api/v1/pods$"):
             api.cut_watches()
             api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 0})

@@ -2,13 +2,21 @@
 
 from typing import Any
 
+import pytest
+
 from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, Object, bound, phase
+from tests.broker.pods.conftest import Controlling, Object, bound, phase, run
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, Ways, providing
 
 CORES = 4
+
+
+@pytest.fixture(autouse=True)
+def node(info: NodeInfo) -> None:
+    """A node of four cores."""
+    info.allocatable = {"cpu": str(CORES), "pods": "10"}
 
 
 def needing(name: str, cores: int = CORES, **spec: Any) -> Object:
@@ -18,39 +26,29 @@ def needing(name: str, cores: int = CORES, **spec: Any) -> Object:
 
 
 async def test_a_completed_pod_gives_its_room_back(
-    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+    api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    info.allocatable = {"cpu": str(CORES), "pods": "10"}
     async with controlling(stub):
-        api.store.create("pods", needing("first"))
-        await api.until(lambda: phase(api, "first") == "Running")
+        await run(api, needing("first"))
         stub.report("default/first", {"phase": "Succeeded"})
         await api.until(lambda: phase(api, "first") == "Succeeded")
-        api.store.create("pods", needing("second"))
-        await api.until(lambda: phase(api, "second") != "Pending")
-        assert phase(api, "second") == "Running"
+        await run(api, needing("second"))
 
 
 async def test_room_is_free_before_the_status_is_written(
-    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+    api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    info.allocatable = {"cpu": str(CORES), "pods": "10"}
     async with controlling(stub):
-        api.store.create("pods", needing("first"))
-        await api.until(lambda: phase(api, "first") == "Running")
+        await run(api, needing("first"))
         with api.failing(500, method="PATCH", path="/first/status"):
             stub.report("default/first", {"phase": "Succeeded"})
             await api.until(lambda: len(api.requests_to("PATCH", "/first/status")) > 1)
-            api.store.create("pods", needing("second"))
-            await api.until(lambda: phase(api, "second") != "Pending")
-            assert phase(api, "second") == "Running"
+            await run(api, needing("second"))
 
 
-async def test_a_pod_waits_for_a_terminating_pod(api: ApiServer, controlling: Controlling, info: NodeInfo) -> None:
-    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+async def test_a_pod_waits_for_a_terminating_pod(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(deletes_slowly=True, reports_changes=True)) as stub, controlling(stub):
-        api.store.create("pods", needing("victim"))
-        await api.until(lambda: phase(api, "victim") == "Running")
+        await run(api, needing("victim"))
         api.store.delete("pods", "victim", "default")
         api.store.create("pods", needing("preemptor"))
         api.store.create("pods", needing("excess", CORES + 1))
@@ -63,12 +61,10 @@ async def test_a_pod_waits_for_a_terminating_pod(api: ApiServer, controlling: Co
 
 
 async def test_a_pod_waits_for_a_force_deleted_pod(
-    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
+    api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    info.allocatable = {"cpu": str(CORES), "pods": "10"}
     async with controlling(stub):
-        api.store.create("pods", needing("victim"))
-        await api.until(lambda: phase(api, "victim") == "Running")
+        await run(api, needing("victim"))
         with stub.failing("/deletePod", 503):
             api.store.delete("pods", "victim", "default", {"gracePeriodSeconds": 0})
             api.store.create("pods", needing("preemptor"))
@@ -77,25 +73,18 @@ async def test_a_pod_waits_for_a_force_deleted_pod(
         await api.until(lambda: phase(api, "preemptor") == "Running")
 
 
-async def test_a_finalizer_holds_no_room(
-    api: ApiServer, stub: StubProvider, controlling: Controlling, info: NodeInfo
-) -> None:
-    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+async def test_a_finalizer_holds_no_room(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
     async with controlling(stub):
-        api.store.create("pods", needing("first", metadata={"finalizers": ["batch.kubernetes.io/job-tracking"]}))
-        await api.until(lambda: phase(api, "first") == "Running")
+        await run(api, needing("first", metadata={"finalizers": ["batch.kubernetes.io/job-tracking"]}))
         api.store.delete("pods", "first", "default")
         await api.until(lambda: phase(api, "first") == "Failed")
-        api.store.create("pods", needing("second"))
-        await api.until(lambda: phase(api, "second") == "Running")
+        await run(api, needing("second"))
         assert phase(api, "first") == "Failed"
 
 
-async def test_a_late_event_counts_no_ended_pod(api: ApiServer, controlling: Controlling, info: NodeInfo) -> None:
-    info.allocatable = {"cpu": str(CORES), "pods": "10"}
+async def test_a_late_event_counts_no_ended_pod(api: ApiServer, controlling: Controlling) -> None:
     async with providing(Ways(reports_changes=True)) as stub, controlling(stub):
-        api.store.create("pods", needing("first"))
-        await api.until(lambda: phase(api, "first") == "Running")
+        await run(api, needing("first"))
         with api.failing(500, method="PATCH", path="/first/status"):
             stub.report("default/first", {"phase": "Succeeded"})
             await api.until(lambda: len(api.requests_to("PATCH", "/first/status")) > 1)
@@ -105,6 +94,4 @@ async def test_a_late_event_counts_no_ended_pod(api: ApiServer, controlling: Con
             patches = len(api.requests_to("PATCH", "/first/status"))
             await api.until(lambda: len(api.requests_to("PATCH", "/first/status")) > patches)
         await api.until(lambda: phase(api, "first") == "Succeeded")
-        api.store.create("pods", needing("second"))
-        await api.until(lambda: phase(api, "second") != "Pending")
-        assert phase(api, "second") == "Running"
+        await run(api, needing("second"))
