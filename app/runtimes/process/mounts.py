@@ -90,9 +90,15 @@ def check_mount(mount: VolumeMount, volume: VolumeSpec | None, field: str) -> No
             raise InvalidRequest(str(exc), field="spec.volumes.emptyDir.sizeLimit") from None
 
 
-def describe_volumes(volumes: Iterable[VolumeSpec], mounts: Iterable[VolumeMount]) -> list[dict[str, Any]]:
-    """Return the volumes that a container mounts, for the plan."""
-    paths: dict[str, set[str]] = {}
+def describe_volumes(
+    volumes: Iterable[VolumeSpec], mounts: Iterable[VolumeMount], *, read: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the volumes that a container mounts, for the plan.
+
+    Args:
+        read: names of volumes that are needed without a mount.
+    """
+    paths: dict[str, set[str]] = {name: set() for name in read}
     for mount in mounts:
         paths.setdefault(mount.name, set()).add(mount.path)
     return [_describe(volume, paths[volume.name]) for volume in volumes if volume.name in paths]

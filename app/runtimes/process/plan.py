@@ -20,6 +20,7 @@ from app.kubernetes.pod import ApiObject, ContainerRestartRule
 from app.runtimes.base import Placement
 from app.runtimes.process.hooks import Hooks, Port, hook_command
 from app.runtimes.process.mounts import VolumeMount, VolumeSpec, check_mount, describe_mounts, describe_volumes
+from app.runtimes.process.shim.env_files import marker
 
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ")
 """The variables of the provider's own environment that a container inherits unless the pod sets them."""
@@ -39,8 +40,16 @@ class _FieldRef(ApiObject, frozen=True):
     field_path: str
 
 
+class _FileKeyRef(ApiObject, frozen=True):
+    volume_name: str
+    path: str
+    key: str
+    optional: bool | None = None
+
+
 class _ValueFrom(ApiObject, frozen=True):
     field_ref: _FieldRef | None = None
+    file_key_ref: _FileKeyRef | None = None
     config_map_key_ref: Any = None
     secret_key_ref: Any = None
 
@@ -64,6 +73,11 @@ class _EnvVar(ApiObject, frozen=True):
     def field_path(self) -> str | None:
         """The field of the pod that is its source; None without one."""
         return self.value_from.field_ref.field_path if self.value_from and self.value_from.field_ref else None
+
+    @property
+    def file(self) -> _FileKeyRef | None:
+        """The key of a file that is its source; None without one."""
+        return self.value_from.file_key_ref if self.value_from else None
 
 
 class ContainerSpec(ApiObject, frozen=True):
@@ -97,6 +111,11 @@ class ContainerSpec(ApiObject, frozen=True):
     def mounts(self) -> list[VolumeMount]:
         """The volumes that are mounted."""
         return self.volume_mounts or []
+
+    @property
+    def env_files(self) -> dict[int, tuple[str, _FileKeyRef]]:
+        """The number in `env`, the name and the source of each variable whose value is in a file."""
+        return {index: (v.name, v.file) for index, v in enumerate(self.env or ()) if v.file}
 
 
 class Spec(ApiObject, frozen=True):
@@ -187,7 +206,7 @@ def validate_spec(manifest: Manifest, *, user: int) -> Spec:
     check_uid(manifest.pod.metadata.uid)
     volumes = {volume.name: volume for volume in spec.volumes or ()}
     for container, _, field in ordered_containers(spec):
-        _check_container(container, field)
+        _check_container(container, field, volumes)
         _check_user(container.security_context or spec.security_context, user=user, field=field)
         for index, mount in enumerate(container.volume_mounts or ()):
             check_mount(mount, volumes.get(mount.name), f"{field}.volumeMounts[{index}]")
@@ -227,6 +246,7 @@ def plan(
     """
     spec = decode_spec(manifest)
     missing = missing_objects(manifest)
+    containers = [entry.container for entry in ordered_containers(spec)]
     return {
         "mark": mark,
         "grace": manifest.pod.spec.grace.total_seconds(),
@@ -235,7 +255,9 @@ def plan(
         "mounts": mounts,
         "fs_group": spec.security_context.fs_group if spec.security_context else None,
         "volumes": describe_volumes(
-            spec.volumes or (), [mount for entry in ordered_containers(spec) for mount in entry.container.mounts]
+            spec.volumes or (),
+            [mount for container in containers for mount in container.mounts],
+            read=[file.volume_name for container in containers for _, file in container.env_files.values()],
         ),
         "containers": [
             {
@@ -260,6 +282,16 @@ def plan(
                 "message_limit": _MESSAGES_LIMIT // len(manifest.pod.spec.all_containers),
                 **_command(container, placement, inherited={**inherited, "HOSTNAME": manifest.pod.host_name}),
                 "mounts": describe_mounts(container.mounts, _env(container, placement)),
+                "env_files": {
+                    str(index): {
+                        "name": name,
+                        "volume": file.volume_name,
+                        "path": file.path,
+                        "key": file.key,
+                        "optional": bool(file.optional),
+                    }
+                    for index, (name, file) in container.env_files.items()
+                },
             }
             for container, kind, _ in ordered_containers(spec)
         ],
@@ -301,8 +333,12 @@ def _command(container: ContainerSpec, placement: Placement, *, inherited: Mappi
 
 
 def _env(container: ContainerSpec, placement: Placement) -> dict[str, str]:
-    variables = [(variable.name, variable.own_value, variable.field_path) for variable in container.env or ()]
-    return with_addresses(variables, placement.fields)
+    markers = {index: marker(index) for index in container.env_files}
+    variables = [
+        (variable.name, variable.own_value, markers.get(index) or variable.field_path)
+        for index, variable in enumerate(container.env or ())
+    ]
+    return with_addresses(variables, {**placement.fields, **{text: text for text in markers.values()}})
 
 
 def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
@@ -316,7 +352,7 @@ def _hooks(container: ContainerSpec, placement: Placement) -> dict[str, Any]:
 _ANY_PLACEMENT = Placement(host_ips=("",), pod_ip=None)
 
 
-def _check_container(container: ContainerSpec, field: str) -> None:
+def _check_container(container: ContainerSpec, field: str, volumes: Mapping[str, VolumeSpec]) -> None:
     if not _FILE_NAME.fullmatch(container.name):
         raise InvalidRequest("must have letters, digits and hyphens only", field=f"{field}.name")
     if not container.command:
@@ -325,13 +361,23 @@ def _check_container(container: ContainerSpec, field: str) -> None:
         within = f"{field}.env[{index}]"
         if not variable.name or "=" in variable.name:
             raise InvalidRequest("cannot name a variable", field=f"{within}.name")
-        is_resolved = variable.value_from is None or variable.value_from.is_for_broker
+        if variable.file:
+            _check_file(variable.file, volumes, f"{within}.valueFrom.fileKeyRef")
+        is_resolved = variable.value_from is None or variable.value_from.is_for_broker or variable.file
         if not is_resolved and variable.field_path not in _ANY_PLACEMENT.fields:
             raise InvalidRequest("must be resolved before the pod comes here", field=f"{within}.valueFrom")
     if container.volume_devices:
         raise InvalidRequest("cannot be given to a process", field=f"{field}.volumeDevices")
     if "\0" in "".join(_words(container)):
         raise InvalidRequest("has a NUL character in a command, a path or an environment", field=field)
+
+
+def _check_file(file: _FileKeyRef, volumes: Mapping[str, VolumeSpec], field: str) -> None:
+    volume = volumes.get(file.volume_name)
+    if volume is None or volume.empty_dir is None:
+        raise InvalidRequest("must be an emptyDir", field=f"{field}.volumeName")
+    if os.path.isabs(file.path) or ".." in file.path.split("/") or "\0" in file.path:
+        raise InvalidRequest("must be a path in the volume", field=f"{field}.path")
 
 
 def _words(container: ContainerSpec) -> Iterator[str]:

@@ -233,7 +233,8 @@ class Container:
         self.terminated_at = self.stop_by = self._hook = None
         self._hook_failed = False
         self._log = Log(self._directory, self._runs - 1)
-        self.running = {**self.spec, "env": {**self.spec["env"], **self.prepared.env}}
+        spec = self.prepared.spec
+        self.running = {**spec, "env": {**spec["env"], **self.prepared.env}}
         names = [STDIN, STDOUT, STDERR] if self.spec.get(STDIN) else [STDOUT, STDERR]
         try:
             with open_streams(names, tty=self.spec.get("tty", False)) as streams:

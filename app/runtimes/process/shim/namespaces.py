@@ -40,6 +40,7 @@ _KEPT_FLAGS = 2 | 4 | 8 | 1024 | 2048
 """nosuid, nodev, noexec, noatime and nodiratime, which a user namespace may not clear; as in `statvfs`."""
 _ST_RELATIME = 4096
 _ANSWER_LIMIT = 64 * 1024
+_FILE_LIMIT = 1024 * 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -173,6 +174,51 @@ def container_namespace(pod: Namespace, mounts: Iterable[Mount], *, scratch: str
         os.chdir(cwd)
 
     return _made(build)
+
+
+def read_file(volume: str, path: str, *, namespace: Namespace | None) -> bytes:
+    """Return a file of a volume, of at most 1 MiB.
+
+    Args:
+        volume: the directory of the volume.
+        path: the path of the file in it.
+        namespace: the one in which the volume is, if it is in memory.
+
+    Raises:
+        OSError: it cannot be read, or a link leads out of the volume.
+    """
+    if namespace is None:
+        return _read(volume, path)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            namespace.enter()
+            with open(writing, "wb") as pipe:
+                pipe.write(b"+" + _read(volume, path))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    if not answer:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+    return answer[1:]
+
+
+def _read(volume: str, path: str) -> bytes:
+    found = os.path.realpath(os.path.join(volume, path))
+    if os.path.commonpath([found, os.path.realpath(volume)]) != os.path.realpath(volume):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    # A pipe would hold up the pod.
+    with open(os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        data = file.read(_FILE_LIMIT + 1)
+    if len(data) > _FILE_LIMIT:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return data
 
 
 class _Tree:

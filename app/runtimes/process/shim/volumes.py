@@ -19,7 +19,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from . import message
-from .namespaces import Memory, Mount, Namespace, container_namespace, pod_namespace
+from .env_files import EnvFileError, with_values
+from .namespaces import Memory, Mount, Namespace, container_namespace, pod_namespace, read_file
 
 _EMPTY = ".empty"
 _SCRATCH = ".scratch"
@@ -50,10 +51,12 @@ class Prepared(NamedTuple):
     Attributes:
         namespace: that its processes enter; None if nothing is mounted.
         env: added to its environment.
+        spec: the container of the plan, with the values of variables that are in files.
     """
 
     namespace: Namespace | None = None
     env: Mapping[str, str] = MappingProxyType({})
+    spec: Mapping[str, Any] = MappingProxyType({})
 
 
 class VolumeProblem(Exception):
@@ -103,9 +106,16 @@ class Volumes:
         Raises:
             VolumeProblem: a volume is not ready, or cannot be mounted.
         """
-        mounts = container.get("mounts") or []
         with _umask(0o022):
             self._set_up()
+        try:
+            container = with_values(container, self._read_file)
+        except EnvFileError as exc:
+            raise VolumeProblem("CreateContainerConfigError", str(exc)) from exc
+        return self._prepare_mounts(container)._replace(spec=container)
+
+    def _prepare_mounts(self, container: dict[str, Any]) -> Prepared:
+        mounts = container.get("mounts") or []
         found = [mount for mount in mounts if self._is_there(mount)]
         bound = [self._mount(mount) for mount in found]
         self._measured_at = float("-inf")
@@ -140,6 +150,15 @@ class Volumes:
             if exc.filename == container["cwd"]:
                 raise VolumeProblem("CreateContainerError", f"workingDir: {exc.strerror}") from exc
             raise VolumeProblem("CreateContainerError", f"the volumes cannot be mounted: {problem}") from exc
+
+    def _read_file(self, volume: str, path: str) -> bytes:
+        """Return a file of an emptyDir.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        namespace = self._namespace if volume in self._mounted else None
+        return read_file(os.path.join(self._directory, _EMPTY, volume), path, namespace=namespace)
 
     def _message_path(self, container: dict[str, Any], *, is_bare: bool) -> str | None:
         """Return where the file of the termination message is mounted; None where it is not.
