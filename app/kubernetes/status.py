@@ -100,20 +100,6 @@ class PodStatus(_Status, frozen=True, kw_only=True):
     ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
 
     @property
-    def summary(self) -> str | None:
-        """The reason that the database stores beside the phase, for queries; None for a pod that is running.
-
-        The pod's own reason has precedence, then the reason of a waiting container, then that of a failed one.
-        """
-        if self.reason:
-            return self.reason
-        states = [status.state for status in (*self.init_container_statuses, *self.container_statuses)]
-        waiting = [state.waiting.reason for state in states if state.waiting]
-        failed = [state.terminated.reason for state in states if state.terminated and state.terminated.exit_code]
-        completed = ["Completed"] if self.phase == "Succeeded" else []
-        return next(iter(waiting + failed + completed), None)
-
-    @property
     def is_terminal(self) -> bool:
         """Whether the pod has ended."""
         return self.phase in ("Succeeded", "Failed")

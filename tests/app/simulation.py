@@ -199,6 +199,13 @@ def container(status: PodStatus, name: str = "web") -> ContainerStatus:
     return found
 
 
+def reason_of(status: PodStatus) -> str | None:
+    """Return the reason of a pod, else that of its first container that waits or has ended."""
+    states = [found.state for found in (*status.init_container_statuses, *status.container_statuses)]
+    reasons = [state.waiting or state.terminated for state in states]
+    return status.reason or next((found.reason for found in reasons if found), None)
+
+
 def after(seconds: float) -> datetime:
     """Return the time a number of seconds after the whole second in which pods are created."""
     return NOW.replace(microsecond=0) + timedelta(seconds=seconds)

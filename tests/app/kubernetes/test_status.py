@@ -61,25 +61,6 @@ def test_polled_fields_are_always_present() -> None:
         assert {"name", "image", "ready", "restartCount", "state"} <= container.keys()
 
 
-def test_a_waiting_pod_is_summarized_by_its_reason() -> None:
-    assert PENDING.summary == "ContainerCreating"
-
-
-def test_a_pod_that_runs_needs_no_summary() -> None:
-    assert RUNNING.summary is None
-
-
-def test_the_pod_reason_comes_first() -> None:
-    assert msgspec.structs.replace(PENDING, reason="Evicted").summary == "Evicted"
-
-
-def test_a_waiting_init_container_decides_the_summary() -> None:
-    waiting = ContainerState(waiting=ContainerStateWaiting(reason="ImagePullBackOff"))
-    init = msgspec.structs.replace(PENDING.container_statuses[0], name="fetch", state=waiting)
-    status = msgspec.structs.replace(PENDING, init_container_statuses=(init,))
-    assert status.summary == "ImagePullBackOff"
-
-
 def test_containers_of_any_kind_are_found_by_name() -> None:
     pod = a_pod(
         containers=[a_container("web"), a_container("log")],

@@ -15,6 +15,7 @@ from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.pod_dir import _SHIM
 from tests.app.runtimes.process import Driven, QuickRuntime, processes, settings, shell, shims, the_shim
 from tests.app.runtimes.process.conftest import Run
+from tests.app.simulation import reason_of
 from tests.waiting import eventually, together, together_in_processes
 
 
@@ -160,7 +161,7 @@ def test_a_missing_directory_is_reported_and_retried(runtime: ProcessRuntime, ro
     in_the_way.touch()
     for _ in range(2):
         pod.read()
-    assert [status.summary for _, status in pod.timeline] == ["ContainerCreating", "CreateContainerError"]
+    assert [reason_of(status) for _, status in pod.timeline] == ["ContainerCreating", "CreateContainerError"]
     waiting = pod.container().state.waiting
     assert waiting
     assert waiting.message == f"{pod.directory.path}/state.json: Not a directory"
@@ -173,7 +174,7 @@ def test_a_shim_that_cannot_start_reports_why(runtime: ProcessRuntime, tmp_path:
     bell = pod.directory.path / "stop.fifo"
     bell.mkdir(parents=True)
     waiting = (
-        pod.until(lambda status: status.summary == "CreateContainerError").container_statuses[0].state.waiting
+        pod.until(lambda status: reason_of(status) == "CreateContainerError").container_statuses[0].state.waiting
     )
     assert waiting
     assert waiting.message == f"{pod.directory.path}: Is a directory"

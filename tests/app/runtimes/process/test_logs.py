@@ -13,7 +13,7 @@ from app.runtimes.process.logs import read_log
 from app.runtimes.process.shim.log import ENTRY_LIMIT, Lines, Log
 from tests.app.runtimes.process import shell
 from tests.app.runtimes.process.conftest import Run
-from tests.app.simulation import unhurried
+from tests.app.simulation import reason_of, unhurried
 
 
 def over() -> bool:
@@ -87,7 +87,7 @@ def test_a_followed_log_ends_with_its_run(run: Run, tmp_path: Path) -> None:
 
 def test_during_back_off_the_last_run_is_read(run: Run) -> None:
     pod = run(shell("echo hello; exit 1"))
-    pod.until(lambda status: status.summary == "CrashLoopBackOff")
+    pod.until(lambda status: reason_of(status) == "CrashLoopBackOff")
     assert pod.log(previous=True) == [b"hello"]
 
 

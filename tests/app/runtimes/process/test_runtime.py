@@ -10,6 +10,7 @@ from app.kubernetes.status import PodStatus, encode_status
 from tests.app.runtimes.process import shell
 from tests.app.runtimes.process.conftest import Run
 from tests.app.runtimes.status_shape import check_shape
+from tests.app.simulation import reason_of
 from tests.waiting import eventually
 
 
@@ -88,7 +89,7 @@ def test_policy_always_reruns_after_back_off(run: Run, code: int) -> None:
     pod = run(shell(f"exit {code}"), restartPolicy="Always")
     pod.until(lambda _: pod.container().restart_count >= 4)
     assert pod.status.phase == "Running"
-    resting = [status.container("web") for _, status in pod.timeline if status.summary == "CrashLoopBackOff"]
+    resting = [status.container("web") for _, status in pod.timeline if reason_of(status) == "CrashLoopBackOff"]
     assert resting
     for container in resting:
         assert container

@@ -16,6 +16,7 @@ from tests.app.simulation import (
     container,
     decoded,
     parse_pod,
+    reason_of,
     simulated_pod,
     transitions_of,
     transitions_until,
@@ -54,7 +55,7 @@ def test_a_job_pod_completes_after_its_run_time(policy: str) -> None:
         "PodScheduled": ("True", None),
     }
     assert last.pod_ip == "198.18.0.7"
-    assert last.summary == "Completed"
+    assert reason_of(last) == "Completed"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_only_job_pods_and_annotated_pods_complete(policy: str, owner: dict[str,
 )
 def test_with_policy_never_exit_codes_set_the_phase(overrides: dict[str, str], phase: str, summary: str) -> None:
     status = transitions_of(annotated(a_pod(restartPolicy="Never"), **overrides))[-1].status
-    assert (status.phase, status.summary) == (phase, summary)
+    assert (status.phase, reason_of(status)) == (phase, summary)
 
 
 def test_a_pod_restarts_on_failure_until_it_succeeds() -> None:
@@ -255,7 +256,7 @@ def test_an_evicted_pod_fails_with_unknown_container_states() -> None:
     assert ended(status) == (137, "ContainerStatusUnknown")
     assert ended(status, "fetch") == (0, "Completed")
     assert conditions(status)["DisruptionTarget"] == ("True", "TerminationByKubelet")
-    assert status.summary == "Evicted"
+    assert reason_of(status) == "Evicted"
 
 
 def test_a_lost_node_leaves_the_phase_unknown() -> None:
@@ -299,7 +300,7 @@ def test_a_container_with_config_error_waits_forever() -> None:
     assert decoded(container(status).state) == {
         "waiting": {"reason": "CreateContainerConfigError", "message": 'configmap "web" not found'}
     }
-    assert (status.phase, status.summary) == ("Pending", "CreateContainerConfigError")
+    assert (status.phase, reason_of(status)) == ("Pending", "CreateContainerConfigError")
 
 
 def test_one_container_that_cannot_start_keeps_it_pending() -> None:

@@ -25,6 +25,7 @@ from tests.app.simulation import (
     decoded,
     parse_manifest,
     parse_pod,
+    reason_of,
     simulated_pod,
     status_at,
     transitions_of,
@@ -69,8 +70,8 @@ def test_a_pod_runs_exactly_when_its_delay_ends() -> None:
 
 
 def test_a_waiting_pod_is_summarized_by_its_reason() -> None:
-    assert transitions_of(a_pod(), start_delay=DELAY)[0].status.summary == "ContainerCreating"
-    assert transitions_of(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status.summary == "PodInitializing"
+    assert reason_of(transitions_of(a_pod(), start_delay=DELAY)[0].status) == "ContainerCreating"
+    assert reason_of(transitions_of(a_pod_with_a_sidecar(), start_delay=DELAY)[0].status) == "PodInitializing"
 
 
 def test_init_containers_run_in_order_past_sidecars() -> None:
@@ -271,7 +272,7 @@ def test_a_new_image_restarts_only_its_container() -> None:
 def test_a_new_image_ends_the_back_off() -> None:
     pod = crashing()
     before = transitions_of(pod)
-    waiting = next(t for t in before if t.status.summary == "CrashLoopBackOff")
+    waiting = next(t for t in before if reason_of(t.status) == "CrashLoopBackOff")
     new = crashing(containers=[a_container(image="nginx:1.28")])
     timeline = transitions_on_update(new, pod, before, waiting.effective_at + timedelta(seconds=3))
     assert container(timeline[0].status).state.running
