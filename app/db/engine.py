@@ -37,6 +37,8 @@ from app.db.statement import execute
 
 BUSY_TIMEOUT_SECONDS = 5
 """Seconds that a statement waits for a lock, on both databases."""
+_DEAD_AFTER_SECONDS = 15
+"""Seconds without an answer of TCP after which a connection to PostgreSQL is given up."""
 
 _LOCK_POLL_SECONDS = 0.0002  # between two attempts to lock the file; a write takes about three times as long
 
@@ -80,11 +82,7 @@ class Database:
             options["pool_size"] = 2 * pool_size  # a thread that keeps one may need another
         else:
             options["pool_pre_ping"] = True
-            options["connect_args"] = {
-                "connect_timeout": BUSY_TIMEOUT_SECONDS,
-                "application_name": "virtual-kubelet-web",
-                "options": f"-c lock_timeout={BUSY_TIMEOUT_SECONDS}s -c timezone=UTC",
-            }
+            options["connect_args"] = _connect_args(url)
         self.engine = create_engine(url, **options)
         self._driver = self.engine.dialect.loaded_dbapi
         self._reader = (
@@ -339,6 +337,27 @@ def _try_lock(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _connect_args(url: URL) -> dict[str, object]:
+    """Return the parameters of connections to PostgreSQL; those in the URL have precedence.
+
+    Without the limits, a thread waits for a quarter of an hour for a machine that does not exist any more.
+    """
+    args = {
+        "connect_timeout": BUSY_TIMEOUT_SECONDS,
+        "application_name": "virtual-kubelet-web",
+        "tcp_user_timeout": _DEAD_AFTER_SECONDS * 1000,
+        "keepalives_idle": _DEAD_AFTER_SECONDS,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+    given = url.query.get("options", "")
+    options = given if isinstance(given, str) else " ".join(given)
+    return {
+        **{name: value for name, value in args.items() if name not in url.query},
+        "options": f"-c lock_timeout={BUSY_TIMEOUT_SECONDS}s {options} -c timezone=UTC",
+    }
 
 
 def _begin(connection: Connection) -> None:
