@@ -121,8 +121,9 @@ class RequestBuffer:
             self.complete = True  # the length of the body is not known: gunicorn answers 400 or 501
         elif lengths:
             text = lengths.pop()
-            valid = text.isdigit() and len(text) <= _MAX_DIGITS and not lengths
-            self._content_length = int(text) if valid else 0
+            if text.isdigit() and not lengths:
+                digits = text.lstrip(b"0") or b"0"
+                self._content_length = int(digits) if len(digits) <= _MAX_DIGITS else self._max_body_bytes + 1
         self._check_size(self._content_length)
         # Gunicorn would ask for the body when it is here.
         without, found = _EXPECT_CONTINUE.subn(b"", self._head)

@@ -90,6 +90,8 @@ def test_a_malformed_request_is_not_waited_for(head: bytes) -> None:
     [
         b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3E9\r\n",
     ],
 )
@@ -103,6 +105,12 @@ def test_a_body_over_the_limit_is_not_collected(request_: bytes) -> None:
     assert b"x" not in taken
     assert b"\r\nConnection: close\r\n" in taken
     assert buffer.size == 0
+
+
+def test_a_length_can_begin_with_zeros() -> None:
+    buffer = fed(b"POST / HTTP/1.1\r\nContent-Length: " + b"0" * 30 + b"2\r\n\r\n{}GET / HTTP/1.1\r\n\r\n")
+    assert b"".join(buffer.take()).endswith(b"\r\n\r\n{}")
+    assert b"".join(buffer.take()).startswith(b"GET / ")
 
 
 def test_an_expectation_is_answered_once() -> None:
