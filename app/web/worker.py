@@ -62,6 +62,7 @@ class Worker(ThreadWorker):
         self._health_pool = ThreadPoolExecutor(HEALTH_THREADS)
         self._streams: StreamServer | None = None
         self._reads: ReadLoop | None = None
+        self._is_hurried = False
         self._upgraded = 0  # connections, counted in `nr_conns`, that are streams
         self._parked: dict[Connection, int] = {}  # with the memory of each, in the order of their parking
         self._held_bytes = 0  # the memory of all
@@ -95,13 +96,23 @@ class Worker(ThreadWorker):
             return
         long_poll.release_all(self.wsgi)
         if self._streams:
-            self._streams.stop(after=max(0, self.cfg.graceful_timeout - _STOP_SECONDS))
+            seconds = 0 if self._is_hurried else self.cfg.graceful_timeout - _STOP_SECONDS
+            self._streams.stop(after=max(0, seconds))
         for listener in self.sockets:
             accepted = -1
             while self.nr_conns != accepted:
                 accepted = self.nr_conns
                 self.accept(listener)
             listener.close()
+
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """Stop as after SIGTERM, and end streams at once, on Ctrl-C.
+
+        Gunicorn exits here. The process would not end: it waits for the threads of held requests, which nobody
+        tells to answer.
+        """
+        self._is_hurried = True
+        self.handle_exit(sig, frame)
 
     def is_parent_alive(self) -> bool:
         """Return whether gunicorn's master process runs; without it, stop as after SIGTERM.

@@ -334,6 +334,19 @@ def test_a_stop_does_not_wait_for_half_requests(serve: Serve) -> None:
         assert server.stop() == 0
 
 
+@ON_SQLITE
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_answers_held_requests(serve: Serve, workers: str) -> None:
+    with serve(**SETTINGS | {"WORKERS": workers}) as server, closing(server.client()) as client:
+        assert client.request("POST", "/createPod", a_pod()).code == 200
+        logs = b"/getContainerLogs?namespace=default&podName=web-0&containerName=web&follow=true"
+        with closing(opened(server.port, b"GET %b HTTP/1.1\r\nHost: provider\r\n\r\n" % logs)) as follower:
+            received = follower.recv(1 << 16)
+            os.killpg(server.process.pid, signal.SIGINT)
+            assert server.process.wait(15) == 0
+            assert (received + until_closed(follower)).endswith(b"\r\n0\r\n\r\n")
+
+
 GET = b"GET /getPods HTTP/1.1\r\nHost: provider\r\n"
 MALFORMED = {
     400: GET + b"No colon\r\n\r\n",

@@ -89,9 +89,11 @@ def test_a_stop_without_streams_does_not_wait(brief: Server) -> None:
     assert brief.stop() == 0
 
 
-def test_a_command_ends_with_its_worker(brief: Server) -> None:
-    stream = open_exec(brief, "sh", "-c", "echo $$; exec sleep 60")
-    pid = int(stream.read_until(b"\n"))
-    brief.signal(signal.SIGQUIT)
-    eventually(lambda: not is_alive(pid))
-    stream.abort()
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGQUIT])
+def test_ctrl_c_ends_streams_without_a_grace(brief: Server, signal_: signal.Signals) -> None:
+    with open_exec(brief, "sh", "-c", "echo $$; exec sleep 60") as stream:
+        pid = int(stream.read_until(b"\n"))
+        brief.signal(signal_)
+        status = json.loads(stream.read_all()[STATUS])
+        assert (status["status"], status["message"]) == ("Failure", "the provider stops")
+        eventually(lambda: not is_alive(pid))
