@@ -142,6 +142,10 @@ class Runtime(ABC):
     reports_node_usage: ClassVar[bool] = False
     """Whether :meth:`node_usage` is implemented. Otherwise the provider lacks the extension `nodeStats`."""
 
+    keeps_deadlines: ClassVar[bool] = False
+    """Whether it ends a pod that exceeds its `activeDeadlineSeconds`, counted from the start time of its status.
+    Otherwise the provider does not have the extension `activeDeadline`, and the broker deletes such a pod."""
+
     takes_volumes: ClassVar[bool] = False
     """Whether it wants the files of volumes. Otherwise the provider does not have the extension `podVolumes`."""
 

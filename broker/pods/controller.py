@@ -10,7 +10,7 @@ written for it until :meth:`PodController.resume`.
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -47,6 +47,8 @@ from broker.types import Object
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
 _STUBBORN_DELAY = 1.0
 """Seconds between two attempts to end a pod that outlives its grace period."""
+DEADLINE_MARGIN = 10.0
+"""Seconds after the grace period in which a provider with `activeDeadline` ends a pod."""
 _DEADLINE_EXCEEDED = Rejection("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 log = structlog.get_logger()
@@ -218,14 +220,21 @@ class PodController:
             problem = exc
         # The status is written even where the pod could not be created or updated.
         if (latest := self._store.snapshot(key, snapshot)) and (status := _status(latest, state, problem)):
-            pending = self._allocators.of(latest.stored.node).pending_resize(latest.stored.uid)
-            await self._writer.write(latest, state, status, pending_resize=pending)
+            await self._write(latest, state, status)
         again = self._seconds_to_next(key)
         if problem:
             if again is not None and again > 0:
                 problem.at_most = min(again, problem.at_most or again)
             raise problem
         return again if delay is None else delay
+
+    async def _write(self, snapshot: PodSnapshot, state: ProviderState, status: Object) -> None:
+        """Write a status; record an event where the provider has ended the pod at its deadline."""
+        stored = snapshot.stored
+        pending = self._allocators.of(stored.node).pending_resize(stored.uid)
+        await self._writer.write(snapshot, state, status, pending_resize=pending)
+        if status.get("reason") == _DEADLINE_EXCEEDED.reason and not stored.has_ended:
+            self._events.record(snapshot.pod, "Warning", *_DEADLINE_EXCEEDED)
 
     def _hold(self, key: str, snapshot: PodSnapshot | None, state: ProviderState) -> bool:
         """Return whether a pod is held; where Kubernetes has none, the node is that of the last one."""
@@ -247,12 +256,28 @@ class PodController:
             return await self._ensure_ended(snapshot, state)
         if state.has_ended(stored.uid) and not state.is_terminating(stored.uid):
             return None
-        if stored.deadline and stored.deadline <= self._clock():
+        if (
+            stored.deadline
+            and stored.deadline <= self._clock()
+            and not await self._provider_ends(snapshot, state, stored.deadline)
+        ):
             return await self._failure.advance(snapshot, state, _DEADLINE_EXCEEDED)
         if disruption := self._allocators.of(stored.node).disruption(stored.uid):
             return await self._failure.advance(snapshot, state, disruption.why, disruption)
         await self._ensure_running(snapshot, state)
         return None
+
+    async def _provider_ends(self, snapshot: PodSnapshot, state: ProviderState, deadline: datetime) -> bool:
+        """Return whether the provider ends a pod at its deadline: unlike a deleted pod, it then keeps its logs.
+
+        The provider counts from the `startTime` that it reports. A pod that it has not ended in time is deleted.
+        """
+        stored, reported = snapshot.stored, state.status(snapshot.stored.uid)
+        if reported is None or state.is_terminating(stored.uid) or self._clock() >= _last_end(deadline, snapshot):
+            return False
+        started: object = msgspec.json.decode(reported).get("startTime")
+        is_same = started == (snapshot.pod.get("status") or {}).get("startTime")
+        return is_same and await self._dependencies.provider.supports("activeDeadline")
 
     async def _ensure_ended(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
         """Terminate a pod that another client has ended; return the seconds until the next reconcile.
@@ -293,12 +318,13 @@ class PodController:
 
         None: there is neither.
         """
-        stored = self._store.get(key)
-        if stored is None or stored.has_ended:
+        snapshot = self._store.snapshot(key)
+        if snapshot is None or snapshot.stored.has_ended:
             return None
-        delays = []
+        stored, delays = snapshot.stored, []
         if stored.deadline:
-            delays.append((stored.deadline - self._clock()).total_seconds())
+            next_ = stored.deadline if stored.deadline > self._clock() else _last_end(stored.deadline, snapshot)
+            delays.append((next_ - self._clock()).total_seconds())
         if self._allocators.of(stored.node).pending_resize(stored.uid):
             delays.append(RESIZE_RETRY)
         if renewal := self._prerequisites.volumes.seconds_to_renewal(key):
@@ -360,6 +386,11 @@ class PodController:
                     self._allocators.of(snapshot.stored.node).recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
+
+
+def _last_end(deadline: datetime, snapshot: PodSnapshot) -> datetime:
+    """Return when a pod with a deadline is deleted, if the provider has not ended it by then."""
+    return deadline + timedelta(seconds=grace_period(snapshot.pod) + DEADLINE_MARGIN)
 
 
 def _uid_to_run(snapshot: PodSnapshot | None, state: ProviderState) -> str | None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from conformance.check import Failed, at, expect, recommended, required
-from conformance.client import ProviderClient, wait_a_second, wait_until
+from conformance.check import Failed, at, code, expect, extension, recommended, required
+from conformance.checks.extensions import require
+from conformance.client import ProviderClient, named, wait_a_second, wait_until
 from conformance.pods import conditions, created, started, status
 from conformance.times import instant, is_rfc3339, times_in
 
@@ -94,6 +95,27 @@ def running_pod_has_a_pod_ip(provider: ProviderClient) -> None:
     Without it, no Service has the pod as an endpoint.
     """
     at(_started(provider), "podIP", str)
+
+
+@extension
+def exceeded_deadline_ends_the_pod(provider: ProviderClient) -> None:
+    """A pod that exceeds its `activeDeadlineSeconds` fails with the reason `DeadlineExceeded`, and keeps its log.
+
+    The broker deletes such a pod at a provider without this extension; `kubectl logs` then has nothing.
+    """
+    require(provider, "activeDeadline")
+    pod = created(provider, provider.pod(activeDeadlineSeconds=1, terminationGracePeriodSeconds=1))
+    started(provider, pod)
+
+    def has_failed() -> bool:
+        return at(status(provider, pod), "phase", str) == "Failed"
+
+    expect(wait_until(has_failed), "the pod runs after its deadline")
+    reason = status(provider, pod).get("reason")
+    expect(reason == "DeadlineExceeded", f"the reason is {reason}")
+    where = named(pod)
+    query = {"namespace": where["namespace"], "podName": where["name"], "containerName": "web", "tail": "1"}
+    code(provider.get("/getContainerLogs", **query), 200)
 
 
 def _started(provider: ProviderClient) -> dict[str, Any]:

@@ -168,6 +168,9 @@ FAULTS = {
         "restartCount is missing",
         changing_status(lambda status: status["containerStatuses"][0].pop("restartCount")),
     ),
+    "statuses.exceeded-deadline-ends-the-pod": Fault(
+        "the pod runs after its deadline", with_status(phase="Running")
+    ),
     "statuses.running-pod-has-a-pod-ip": Fault("podIP is missing", with_status(podIP=None)),
     "logs.log-is-plain-text": Fault("the body is JSON", changing_log(json.dumps, "tail")),
     "logs.log-content-type-is-plain-text": Fault(

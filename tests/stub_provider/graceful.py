@@ -1,4 +1,4 @@
-"""Stub provider with the extension `gracefulDelete`."""
+"""Stub provider with the extensions `gracefulDelete` and `activeDeadline`."""
 
 import json
 import time
@@ -25,6 +25,7 @@ class GracefulProvider(StubProvider):
 
     Attributes:
         ending: UID → pod that is being deleted.
+        deadlines: namespace/name → monotonic time at which a pod exceeds its `activeDeadlineSeconds`.
         starts_at_once: whether a pod starts although another UID of its name is ending: a fault.
         cancels: whether a create cancels a deletion: a fault.
     """
@@ -32,6 +33,7 @@ class GracefulProvider(StubProvider):
     def __init__(self, ways: Ways) -> None:
         super().__init__(ways)
         self.ending: dict[str, Ending] = {}
+        self.deadlines: dict[str, float] = {}
         self.starts_at_once = False
         self.cancels = False
 
@@ -40,6 +42,11 @@ class GracefulProvider(StubProvider):
         for uid, ending in list(self.ending.items()):
             if ending.ends_at <= time.monotonic():
                 self._end(uid)
+        for key, deadline in list(self.deadlines.items()):
+            if deadline <= time.monotonic():
+                del self.deadlines[key]
+                if key in self.pods and self.statuses[key]["phase"] == "Running":
+                    self.report(key, {**_ended(self.statuses[key]), "reason": "DeadlineExceeded"})
         if request.path == "/deletePod" and (uid := request.pod.get("metadata", {}).get("uid")) in self.ending:
             self._shorten(uid, request.pod)
             return Reply(200)
@@ -59,6 +66,9 @@ class GracefulProvider(StubProvider):
         reply = super()._create(request)
         metadata = request.pod["metadata"]
         key = f"{metadata['namespace']}/{metadata['name']}"
+        seconds = request.pod["spec"].get("activeDeadlineSeconds")
+        if seconds and "activeDeadline" in self.ways.extensions:
+            self.deadlines[key] = time.monotonic() + seconds
         if self._has_ending(key) and not self.starts_at_once:
             self.statuses[key] = {**self.statuses[key], "phase": "Pending", "containerStatuses": []}
         return reply

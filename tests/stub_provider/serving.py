@@ -18,7 +18,8 @@ LOG = "".join(f"line {number}\n" for number in range(1, 6))
 def complete_provider(*, without: str | None = None) -> GracefulProvider:
     """Return a provider that implements the contract and every extension but one, and requires `TOKEN`."""
     names = (
-        "batch containerEnvironments gracefulDelete logs nodeStats nodes podStats podStatuses podVolumes streams"
+        "activeDeadline batch containerEnvironments gracefulDelete logs nodeStats nodes podStats podStatuses "
+        "podVolumes streams"
     )
     extensions = tuple(name for name in names.split() if name != without)
     ways = Ways(reports_changes=True, log_options=True, token=TOKEN, extensions=extensions)

@@ -73,6 +73,7 @@ class ProcessRuntime(Runtime):
     computes_ahead = False
     keeps_logs = _KEPT
     reports_usage = True
+    keeps_deadlines = True
     reports_node_usage = True
     scheme: ClassVar[str] = "process"
     """The prefix of container IDs, before `://`."""

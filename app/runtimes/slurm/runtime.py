@@ -47,6 +47,7 @@ class SlurmRuntime(ProcessRuntime):
     """Runs each pod as a job of Slurm. Files in a shared file system, and Slurm, hold all state."""
 
     reports_node_usage = False
+    keeps_deadlines = False  # a job that waits in the queue has not started
     scheme = SCHEME
     queue_age: ClassVar[timedelta] = timedelta(seconds=2)
     """How long an answer of squeue is used, by all pods, and how often sacct is asked at most."""

@@ -26,6 +26,7 @@ class SyntheticRuntime(Runtime):
     """Simulates pods from their manifest, the time of their acceptance and their current status."""
 
     reports_usage = True
+    keeps_deadlines = True
     reports_past_usage = True
     keeps_logs = None
     takes_volumes = True  # and drops them: nothing reads a file of a simulated pod

@@ -6,6 +6,7 @@ from app.services import get_services
 from app.web.responses import Response, json_response
 
 EXTENSIONS = {
+    "activeDeadline": 1,
     "batch": 1,
     "containerEnvironments": 1,
     "gracefulDelete": 1,
@@ -27,6 +28,8 @@ def extensions() -> Response:
     """Return a map of extension → version. It does not need the database."""
     services = get_services()
     offered = dict(EXTENSIONS)
+    if not services.runtime.keeps_deadlines:
+        del offered["activeDeadline"]
     if not services.usage.is_available:
         del offered["podStats"]
     if not services.volumes.is_available:

@@ -1,16 +1,19 @@
 """A pod between Kubernetes and a provider, without failures."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from broker.kubernetes.objects import to_time
+from broker.kubernetes.objects import from_time, to_time
 from broker.node_info import NodeInfo
+from broker.pods import controller as module
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase, run
 from tests.pods import a_container
 from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
+from tests.stub_provider.statuses import NOW, ended
 
 POD = "default/web-0"
 
@@ -340,6 +343,43 @@ async def test_a_deadline_is_enforced_without_other_events(
 ) -> None:
     api.store.create("pods", bound(activeDeadlineSeconds=1))
     async with controlling(stub):
+        await api.until(lambda: phase(api) == "Failed")
+    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+
+
+@pytest.fixture
+async def ends_by_itself() -> AsyncIterator[StubProvider]:
+    """A provider that is to end pods at their deadline."""
+    async with providing(Ways(reports_changes=True, extensions=("activeDeadline", "gracefulDelete"))) as stub:
+        yield stub
+
+
+async def test_a_provider_may_end_pods_at_their_deadline(
+    api: ApiServer, ends_by_itself: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = ends_by_itself
+    monkeypatch.setattr(module, "DEADLINE_MARGIN", 1e9)  # the pods of the stub started long ago
+    api.store.create("pods", bound(activeDeadlineSeconds=60))
+    async with controlling(stub):
+        await api.until(lambda: phase(api) == "Running")
+        stub.report(POD, {**ended(stub.statuses[POD], 143), "reason": "DeadlineExceeded"})
+        await api.until(lambda: phase(api) == "Failed")
+        await api.until(lambda: events(api, "DeadlineExceeded"))
+    assert POD in stub.pods, "with its logs"
+    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_a_pod_that_the_provider_does_not_end_is_deleted(
+    api: ApiServer, ends_by_itself: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = ends_by_itself
+    seconds = (datetime.now(UTC) - from_time(NOW)).total_seconds()
+    monkeypatch.setattr(module, "DEADLINE_MARGIN", seconds - 61 + 0.5)
+    api.store.create("pods", bound(activeDeadlineSeconds=60, terminationGracePeriodSeconds=1))
+    async with controlling(stub):
+        await stub.until(lambda: stub.requests_to("/deletePod"))
+        assert phase(api) == "Running"
+        stub.end(POD)
         await api.until(lambda: phase(api) == "Failed")
     assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
 
