@@ -12,7 +12,7 @@ from app.core.timestamps import rfc3339
 from app.kubernetes.conditions import ReasonAndMessage, build_conditions
 from app.kubernetes.container_status import ContainerStatuses
 from app.kubernetes.pod import Pod
-from app.kubernetes.resources import QosClass
+from app.kubernetes.resources import QosClass, resource_status
 from app.kubernetes.status import ContainerStatus, Phase, PodIP, PodStatus
 
 _NAME = attrgetter("name")
@@ -62,6 +62,7 @@ def assemble_pod_status(
         also: types of additional conditions that are true, each with its reason and message.
     """
     spec, generation = base.pod.spec, base.pod.metadata.generation
+    resources = resource_status(spec.resources)
     return PodStatus(
         observed_generation=generation,
         phase=phase,
@@ -88,6 +89,8 @@ def assemble_pod_status(
         container_statuses=_by_name(containers.regular),
         qos_class=base.qos,
         ephemeral_container_statuses=_by_name(containers.ephemeral),
+        allocated_resources=resources.requests if resources else None,
+        resources=resources,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from app.core.errors import InvalidRequest
 from app.core.quantity import parse_quantity
 from app.kubernetes.pod import PodSpec, ResourceRequirements, Resources
+from app.kubernetes.status import ResourceStatus
 
 QosClass = Literal["Guaranteed", "Burstable", "BestEffort"]
 
@@ -98,6 +99,17 @@ def _amounts(cpu: _Quantity, memory: _Quantity, field: str) -> Mapping[str, Deci
 
 
 _Amounts = Mapping[str, Decimal]
+
+
+def resource_status(resources: ResourceRequirements | None) -> ResourceStatus | None:
+    """Return the requests and limits of a container or a pod for its status; None if it has none."""
+    if resources is None or not (resources.requests or resources.limits):
+        return None
+    return ResourceStatus(limits=_as_text(resources.limits), requests=_as_text(resources.requests))
+
+
+def _as_text(amounts: Resources | None) -> dict[str, str] | None:
+    return {name: str(quantity) for name, quantity in amounts.items()} if amounts else None
 
 
 class ResourceRequests(NamedTuple):

@@ -84,6 +84,8 @@ class PodIP(_Status, frozen=True):
 
 
 class PodStatus(_Status, frozen=True, kw_only=True):
+    """`allocated_resources` and `resources` are those of the pod as a whole; None if its spec has none."""
+
     observed_generation: int | None = None
     phase: Phase
     conditions: tuple[PodCondition, ...]
@@ -98,6 +100,8 @@ class PodStatus(_Status, frozen=True, kw_only=True):
     container_statuses: tuple[ContainerStatus, ...]
     qos_class: Literal["Guaranteed", "Burstable", "BestEffort"]
     ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
+    allocated_resources: dict[str, str] | None = None
+    resources: ResourceStatus | None = None
 
     @property
     def is_terminal(self) -> bool:

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from app.core.quantity import parse_quantity
 from app.kubernetes.conditions import ReasonAndMessage
 from app.kubernetes.phase import ContainerPair
-from app.kubernetes.pod import Container, Resources
+from app.kubernetes.pod import Container
+from app.kubernetes.resources import resource_status
 from app.kubernetes.status import ContainerStatus, ResourceStatus
 
 IN_PROGRESS = "PodResizeInProgress"
@@ -24,10 +25,7 @@ _RESIZABLE = ("cpu", "memory")
 
 def resources(container: Container) -> ResourceStatus:
     """Return the requests and limits of a container's spec."""
-    requested = container.resources
-    if requested is None or not (requested.requests or requested.limits):
-        return _NO_RESOURCES
-    return ResourceStatus(limits=_as_text(requested.limits), requests=_as_text(requested.requests))
+    return resource_status(container.resources) or _NO_RESOURCES
 
 
 def allocate(
@@ -79,7 +77,3 @@ def resize_conditions(
         break
     if None in pending:
         yield IN_PROGRESS, None
-
-
-def _as_text(amounts: Resources | None) -> dict[str, str] | None:
-    return {name: str(quantity) for name, quantity in amounts.items()} if amounts else None

@@ -45,6 +45,13 @@ def test_a_running_container_reports_its_resources() -> None:
     assert web["resources"] == {"requests": {"cpu": "1", "memory": "1024"}, "limits": {"cpu": "8"}}
 
 
+def test_a_pod_reports_its_own_resources() -> None:
+    own = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}}
+    status = decoded(transitions_of(a_pod(uid=UID, resources=own))[-1].status)
+    assert (status["allocatedResources"], status["resources"]) == (own["requests"], own)
+    assert "resources" not in decoded(transitions_of(a_sized_pod("1"))[-1].status)
+
+
 def test_a_resize_is_applied_after_one_second() -> None:
     first, second = resized("2", now=after(60.5))
     assert (first.effective_at, of(first.status), conditions(first.status)) == (
