@@ -80,6 +80,11 @@ class _EnvVar(ApiObject, frozen=True):
         return self.value_from.file_key_ref if self.value_from else None
 
 
+class _HostAlias(ApiObject, frozen=True):
+    ip: str
+    hostnames: list[str] | None = None
+
+
 class ContainerSpec(ApiObject, frozen=True):
     """The fields of a Container that a process needs."""
 
@@ -128,6 +133,7 @@ class Spec(ApiObject, frozen=True):
     active_deadline_seconds: int | None = None
     volumes: list[VolumeSpec] | None = None
     security_context: _SecurityContext | None = None
+    host_aliases: list[_HostAlias] | None = None
 
     @property
     def policy(self) -> str:
@@ -141,7 +147,7 @@ class Spec(ApiObject, frozen=True):
         environment with which it was started until it is started again.
         """
         containers = [_without_env(group) for group in (self.containers, self.init_containers or ())]
-        return *containers, self.policy, self.volumes or [], self.security_context
+        return *containers, self.policy, self.volumes or [], self.security_context, self.host_aliases or []
 
     def extends(self, before: "Spec") -> bool:
         """Return whether it differs from an earlier one by environments and added ephemeral containers only."""
@@ -253,6 +259,7 @@ def plan(
         "back_off": [pause.total_seconds() for pause in back_off],
         "files": str(files),
         "mounts": mounts,
+        "host_aliases": [[alias.ip, *(alias.hostnames or ())] for alias in spec.host_aliases or ()],
         "fs_group": spec.security_context.fs_group if spec.security_context else None,
         "volumes": describe_volumes(
             spec.volumes or (),

@@ -24,7 +24,9 @@ from .namespaces import Memory, Mount, Namespace, container_namespace, pod_names
 
 _EMPTY = ".empty"
 _SCRATCH = ".scratch"
+_HOSTS = ".hosts"
 """No container has such a name."""
+_HOSTS_PATH = "/etc/hosts"
 _MEASURE_SECONDS = 10.0
 """How often the size of an emptyDir is compared with its limit, as in a kubelet; also when a container starts."""
 _CREATED = {"DirectoryOrCreate": "Directory", "FileOrCreate": "File"}
@@ -72,7 +74,8 @@ class Volumes:
 
     Args:
         plan: `volumes`, each with `name`, `kind` and, by its kind, `path` and `type`, or `memory`, `limit` and
-            `limit_text`; `files`, the directory of `files` volumes; `mounts` (the setting MOUNTS); `fs_group`.
+            `limit_text`; `files`, the directory of `files` volumes; `mounts` (the setting MOUNTS); `fs_group`;
+            `host_aliases`, each an address and its names, which are added to `/etc/hosts`.
         directory: the directory of the pod instance.
     """
 
@@ -85,6 +88,7 @@ class Volumes:
         self._files: str = plan.get("files", "")
         self._mode: str = plan.get("mounts", "auto")
         self._group: int | None = plan.get("fs_group")
+        self._aliases: list[list[str]] = plan.get("host_aliases") or []
         self._directory = directory
         self._namespace: Namespace | None = None
         self._refusal: str | None = None
@@ -121,7 +125,8 @@ class Volumes:
         self._measured_at = float("-inf")
         is_bare = all(mount.source == mount.path and not mount.read_only for mount in bound)
         message_path = self._message_path(container, is_bare=is_bare)
-        if is_bare and not message_path:
+        has_hosts = bool(self._aliases) and not any(mount.path == _HOSTS_PATH for mount in bound)
+        if is_bare and not message_path and (not has_hosts or self._mode == "environment"):
             return Prepared()
         if self._mode == "environment":
             return self._in_environment(found, "MOUNTS=environment")
@@ -139,6 +144,8 @@ class Volumes:
             if message_path:
                 file = message.create(os.path.join(self._directory, container["name"]))
                 bound.append(Mount(file, "", message_path, read_only=False, has_points=False))
+            if has_hosts:
+                bound.append(Mount(self._hosts_file(), "", _HOSTS_PATH, read_only=False, has_points=False))
             return Prepared(container_namespace(self._namespace, bound, scratch=scratch, cwd=container["cwd"]))
         except OSError as exc:
             for mount in found:
@@ -169,6 +176,26 @@ class Volumes:
         path: str | None = container.get("message_path")
         if self._mode == "environment" or (is_bare and path == message.DEFAULT_PATH and os.geteuid()):
             return None
+        return path
+
+    def _hosts_file(self) -> str:
+        """Return the path of the pod's hosts file, made once. Source: `nodeHostsFileContent` of the kubelet.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = os.path.join(self._directory, _HOSTS)
+        if os.path.exists(path):
+            return path
+        of_machine = ""
+        with contextlib.suppress(FileNotFoundError), open(_HOSTS_PATH, encoding="utf-8", errors="replace") as file:
+            of_machine = file.read()
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(f"# Kubernetes-managed hosts file (host network).\n{of_machine}")
+            file.write("\n# Entries added by HostAliases.\n")
+            file.writelines("\t".join(alias) + "\n" for alias in self._aliases)
+        os.chmod(f"{path}.new", 0o644)
+        os.replace(f"{path}.new", path)
         return path
 
     def exceeded(self, now: float) -> str | None:

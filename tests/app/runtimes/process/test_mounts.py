@@ -314,3 +314,34 @@ def test_files_belong_to_the_group_of_the_pod(runtime: ProcessRuntime, root: Pat
 def _message(pod: Driven) -> str | None:
     waiting = pod.container().state.waiting
     return waiting.message if waiting else None
+
+
+ALIASES = {"hostAliases": [{"ip": "192.0.2.7", "hostnames": ["db.of-the-test", "db"]}, {"ip": "192.0.2.8"}]}
+
+
+@needs_namespaces
+def test_host_aliases_are_in_the_hosts_file(runtime: ProcessRuntime) -> None:
+    before = Path("/etc/hosts").read_bytes()
+    pod = Pod(runtime, volumes=[], spec=ALIASES)
+    pod.driven.until_running()
+    lines = pod.sh("cat /etc/hosts; stat -c %a /etc/hosts").splitlines()
+    aliases = ["# Entries added by HostAliases.", "192.0.2.7\tdb.of-the-test\tdb", "192.0.2.8"]
+    assert lines[0] == "# Kubernetes-managed hosts file (host network)."
+    assert lines[1:-5] == before.decode().splitlines()
+    assert lines[-5:] == ["", *aliases, "644"]
+    assert pod.sh("getent hosts db.of-the-test").split() == ["192.0.2.7", "db.of-the-test", "db"]
+    assert Path("/etc/hosts").read_bytes() == before
+
+
+@needs_namespaces
+def test_a_volume_may_hide_the_hosts_file(runtime: ProcessRuntime) -> None:
+    mounts = [mount("/etc/hosts", subPath="key")]
+    pod = Pod(runtime, volumes=[CONFIG], sent=[files(key="own")], volumeMounts=mounts, spec=ALIASES)
+    pod.driven.until_running()
+    assert pod.sh("cat /etc/hosts") == "own"
+
+
+def test_without_mounts_host_aliases_have_no_effect(root: Path) -> None:
+    pod = Pod(QuickRuntime(settings(root, mounts="environment")), volumes=[], spec=ALIASES)
+    pod.driven.until_running()
+    assert pod.sh("cat /etc/hosts") == Path("/etc/hosts").read_text()
