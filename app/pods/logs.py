@@ -174,6 +174,7 @@ def _tail(lines: Iterator[LogLine | None], count: int | None) -> Iterator[LogLin
 def _chunks(lines: Iterable[LogLine | None], options: LogOptions, pause: Waiter) -> Generator[bytes, None, None]:
     """Join lines to chunks; send every line that exists before waiting for more."""
     chunk = bytearray()
+    is_start = True  # of a line
     for line in _until_gone(lines):
         if line is None:
             yield bytes(chunk)
@@ -181,9 +182,10 @@ def _chunks(lines: Iterable[LogLine | None], options: LogOptions, pause: Waiter)
             if not options.follow or not pause(_POLL_SECONDS):
                 return
             continue
-        if options.timestamps:
+        if options.timestamps and is_start:
             chunk += rfc3339_micro(line.time).encode() + b" "
-        chunk += line.text + b"\n"
+        is_start = line.ends
+        chunk += line.text + b"\n" if is_start else line.text
         if len(chunk) >= _CHUNK_BYTES:
             yield bytes(chunk)
             chunk.clear()

@@ -84,10 +84,14 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogLine(NamedTuple):
-    """A line of a container's log, without its line feed, and the time at which it was written."""
+    """A line of a container's log, without its line feed, and the time at which it was written.
+
+    A very long line may be returned in parts; `ends` is whether the line ends with this part.
+    """
 
     time: datetime
     text: bytes
+    ends: bool = True
 
 
 class Timeline(NamedTuple):

@@ -9,7 +9,7 @@ from app.runtimes.base import LogLine
 
 _CHUNK = 64 * 1024
 _LINE_LIMIT = 1024 * 1024
-"""A line with more bytes is returned as several."""
+"""A line with more bytes is returned in parts."""
 
 
 def read_log(directory: Path, run: int, *, is_over: Callable[[], bool]) -> Iterator[LogLine | None]:
@@ -67,7 +67,7 @@ class _Entries:
                 self._times[stream] = datetime.fromisoformat(time.decode())
             parts.append(text)
             if tag == b"F" or sum(map(len, parts)) >= _LINE_LIMIT:
-                yield self._line(stream)
+                yield self._line(stream, ends=tag == b"F")
 
     def drop_incomplete(self) -> None:
         """Drop an incomplete entry at the end of a segment: no entry continues in the next one."""
@@ -77,10 +77,10 @@ class _Entries:
         """Yield the lines without a line feed at the end of the log."""
         for stream, parts in self._parts.items():
             if parts:
-                yield self._line(stream)
+                yield self._line(stream, ends=True)
 
-    def _line(self, stream: bytes) -> LogLine:
-        line = LogLine(self._times[stream], b"".join(self._parts[stream]))
+    def _line(self, stream: bytes, *, ends: bool) -> LogLine:
+        line = LogLine(self._times[stream], b"".join(self._parts[stream]), ends)
         self._parts[stream] = []
         return line
 

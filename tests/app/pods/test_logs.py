@@ -69,6 +69,21 @@ def test_lines_after_the_time_are_left_out(make_app: MakeApp, clock: Clock) -> N
         past(app, pod, at=start - timedelta(seconds=1))
 
 
+def test_parts_of_a_line_are_one_line(make_app: MakeApp, clock: Clock) -> None:
+    ScriptedRuntime.play()
+    texts = [("one ", False), ("line", True), ("another", True)]
+    ScriptedRuntime.lines = [LogLine(clock(), text.encode(), ends) for text, ends in texts]
+    app = make_app(runtime=SCRIPTED)
+    put_on(app.test_client(), a_pod())
+    clock.advance(60)
+
+    def read(**options: Any) -> str:
+        return b"".join(logs_of(app).read("default", "web-0", "web", LogOptions(**options))).decode()
+
+    assert read() == "one line\nanother\n"
+    assert [line.partition(" ")[2] for line in read(timestamps=True).splitlines()] == ["one line", "another"]
+
+
 @pytest.mark.parametrize(
     ("kept", "message"),
     [

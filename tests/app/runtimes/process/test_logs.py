@@ -154,6 +154,15 @@ def test_half_an_entry_is_no_line(tmp_path: Path, half: bytes) -> None:
     assert first == second == LogLine(datetime(2026, 11, 22, 8, 46, 38, 123456, tzinfo=UTC), b"whole")
 
 
+def test_a_very_long_line_is_read_in_parts(tmp_path: Path) -> None:
+    log, lines = Log(str(tmp_path), 0), Lines()
+    log.write("stdout", lines.feed(b"x" * 2_500_000 + b"\nend\n"))
+    log.close()
+    parts = [line for line in read_log(tmp_path, 0, is_over=over) if line]
+    assert [line.ends for line in parts] == [False, False, True, True]
+    assert b"".join(line.text for line in parts) == b"x" * 2_500_000 + b"end"
+
+
 @unhurried
 @given(st.lists(st.binary() | st.integers(1, 3).map(lambda n: b"x" * ENTRY_LIMIT * n), max_size=8))
 def test_lines_do_not_depend_on_chunk_boundaries(chunks: list[bytes]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.errors import InvalidRequest
 from app.core.settings import Settings
-from app.runtimes import AcceptedPod, Runtime
+from app.runtimes import AcceptedPod, LogLine, Runtime
 from app.runtimes.synthetic.annotations import DOMAIN
 from app.runtimes.synthetic.runtime import SyntheticRuntime
 from tests.app.simulation import NOW, PLACEMENT, UID, after, annotated, container, parse_manifest
@@ -120,5 +120,9 @@ def test_a_log_is_lines_with_timestamps() -> None:
     runtime = a_runtime()
     status = runtime.create(accepted(pod), now=NOW).transitions[-1].status
     log = runtime.logs(accepted(pod), "web", previous=False, status=lambda: status)
-    assert [next(log) for _ in range(3)] == [(after(0), "grüezi".encode()), (after(0), b"welt"), None]
+    assert [next(log) for _ in range(3)] == [
+        LogLine(after(0), "grüezi".encode()),
+        LogLine(after(0), b"welt"),
+        None,
+    ]
     assert container(status).ready
