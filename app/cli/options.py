@@ -13,6 +13,9 @@ from app.core.errors import DatabaseFault, Unavailable
 from app.core.timestamps import parse_duration
 from app.services import get_services
 
+_MARGIN = timedelta(days=1)
+"""A time is later than the first one by more than what is subtracted from it, such as an age of minutes."""
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -42,8 +45,8 @@ def parse_time(value: datetime | str, *, now: datetime) -> datetime:
             pass
         try:
             value = datetime.fromisoformat(value)
-            value.astimezone(UTC)
-        except (ValueError, OverflowError):  # of a time in the year 1 that is in the year 0 in UTC
+            value.astimezone(UTC) - _MARGIN
+        except (ValueError, OverflowError):  # the second of a time that is, or would be, in the year 0 in UTC
             raise ValueError("not a time such as 2026-11-22T08:46:38Z, nor a duration such as 90m") from None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 

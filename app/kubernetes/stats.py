@@ -3,7 +3,7 @@
 Source of the names and units: `k8s.io/kubelet/pkg/apis/stats/v1alpha1`. A total belongs to the time beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -89,8 +89,8 @@ class PodStats(_Stats, frozen=True, kw_only=True):
             return parts[0]
         return CPUStats(
             max(part.time for part in parts),
-            sum(part.usage_nano_cores for part in parts),
-            sum(part.usage_core_nano_seconds for part in parts),
+            _total(part.usage_nano_cores for part in parts),
+            _total(part.usage_core_nano_seconds for part in parts),
         )
 
     @property
@@ -101,10 +101,15 @@ class PodStats(_Stats, frozen=True, kw_only=True):
             return parts[0]
         return MemoryStats(
             max(part.time for part in parts),
-            sum(part.working_set_bytes for part in parts),
-            sum(part.rss_bytes for part in parts),
-            sum(part.usage_bytes for part in parts),
+            _total(part.working_set_bytes for part in parts),
+            _total(part.rss_bytes for part in parts),
+            _total(part.usage_bytes for part in parts),
         )
+
+
+def _total(amounts: Iterable[int]) -> int:
+    """Return a sum, at most what clients can read: an integer of 64 bits with a sign."""
+    return min(sum(amounts), 2**63 - 1)
 
 
 class _Sums(_Stats, frozen=True):

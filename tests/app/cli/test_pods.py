@@ -189,9 +189,10 @@ def test_an_unknown_pod_is_an_error(run: Run, command: str, pod: str) -> None:
     assert pod.partition("/")[2] or pod in result.stderr
 
 
-@pytest.mark.parametrize("time", ["yesterday", "0001-01-01T00:00:00+01:00"])
-def test_an_invalid_time_is_a_usage_error(run: Run, time: str) -> None:
-    assert "not a time such as" in run("pods", "list", "--at", time, code=2).stderr
+@pytest.mark.parametrize("command", [["pods", "list"], ["attention"]], ids=" ".join)
+@pytest.mark.parametrize("time", ["yesterday", "0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00Z"])
+def test_an_invalid_time_is_a_usage_error(run: Run, command: list[str], time: str) -> None:
+    assert "not a time such as" in run(*command, "--at", time, code=2).stderr
 
 
 def test_an_unreachable_database_exits_with_3(run: Run, recorded: Flask) -> None:

@@ -97,15 +97,16 @@ def test_a_limit_caps_a_part_of_a_load(client: FlaskClient, clock: Clock) -> Non
     [
         a_pod(containers=[a_container(resources={"requests": {"cpu": "1E", "memory": "1E"}})]),
         a_replica("load", "share(500Ki) + 500Ki"),
+        a_pod(containers=[a_container(name, resources={"requests": {"cpu": "1E"}}) for name in "ab"]),
     ],
-    ids=["requests", "annotation"],
+    ids=["requests", "annotation", "sum"],
 )
 def test_usage_is_an_integer_of_64_bits(client: FlaskClient, clock: Clock, pod: dict[str, Any]) -> None:
     put_on(client, pod)
     clock.advance(365 * 24 * 3600)
     (found,) = client.get("/podStats").get_json()
-    assert 10**15 < found["cpu"]["usageNanoCores"] < 2**64
-    assert found["cpu"]["usageCoreNanoSeconds"] < 2**64
+    assert 10**14 < found["cpu"]["usageNanoCores"] < 2**63
+    assert found["cpu"]["usageCoreNanoSeconds"] < 2**63
     assert found["memory"]["workingSetBytes"] <= 2**50
 
 
