@@ -13,7 +13,8 @@ _CONDITIONS = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "R
 """The conditions that a kubelet owns; others belong to other clients."""
 _SHARED_CONDITION = "DisruptionTarget"
 RESIZE_PENDING = "PodResizePending"
-_RESIZE_CONDITIONS = (RESIZE_PENDING, "PodResizeInProgress")
+RESIZE_IN_PROGRESS = "PodResizeInProgress"
+_RESIZE_CONDITIONS = (RESIZE_PENDING, RESIZE_IN_PROGRESS)
 """Conditions that a kubelet owns and that exist only while they are true."""
 
 
@@ -61,6 +62,13 @@ def _own_conditions(
         "PodScheduled": {"status": "True"},
         **{type_: given[type_] for type_ in _RESIZE_CONDITIONS if not ended and _is_true(given.get(type_) or {})},
     }
+
+
+def is_resizing(status: Object | None) -> bool:
+    """Return whether a status has the condition of a resize in progress."""
+    conditions = (status or {}).get("conditions")
+    listed = conditions if isinstance(conditions, list) else []
+    return any(isinstance(found, dict) and found.get("type") == RESIZE_IN_PROGRESS for found in listed)
 
 
 def _condition(reason: str | None = None, message: str | None = None) -> Object:

@@ -26,6 +26,7 @@ from broker.pods.actions import Action, PodVersion, decide, grace_period
 from broker.pods.admission import Rejection
 from broker.pods.allocation import RESIZE_RETRY
 from broker.pods.allocators import Allocators
+from broker.pods.conditions import is_resizing
 from broker.pods.deletion import PodDeletion, delete_now
 from broker.pods.events import EventRecorder
 from broker.pods.eviction import EvictionManager, UsageReader
@@ -34,6 +35,7 @@ from broker.pods.object_cache import ObjectCache
 from broker.pods.prerequisites import PodWaits, Prerequisites, waits_for
 from broker.pods.provider_state import ProviderState, ProviderStates
 from broker.pods.provider_sync import PodRefused, ProviderSync
+from broker.pods.resize import summary
 from broker.pods.service_watcher import ServiceWatcher
 from broker.pods.status_source import StatusSource
 from broker.pods.status_writer import StatusWriter
@@ -229,12 +231,19 @@ class PodController:
         return again if delay is None else delay
 
     async def _write(self, snapshot: PodSnapshot, state: ProviderState, status: Object) -> None:
-        """Write a status; record an event where the provider has ended the pod at its deadline."""
+        """Write a status; record an event where the provider has resized the pod, or ended it at its deadline."""
         stored = snapshot.stored
         pending = self._allocators.of(stored.node).pending_resize(stored.uid)
         await self._writer.write(snapshot, state, status, pending_resize=pending)
         if status.get("reason") == _DEADLINE_EXCEEDED.reason and not stored.has_ended:
             self._events.record(snapshot.pod, "Warning", *_DEADLINE_EXCEEDED)
+        if (
+            status.get("phase") == "Running"
+            and not is_resizing(status)
+            and is_resizing(snapshot.pod.get("status"))
+        ):
+            message = f"Pod resize completed: {summary(snapshot.pod)}"
+            self._events.record(snapshot.pod, "Normal", "ResizeCompleted", message)
 
     def _hold(self, key: str, snapshot: PodSnapshot | None, state: ProviderState) -> bool:
         """Return whether a pod is held; where Kubernetes has none, the node is that of the last one."""

@@ -143,6 +143,22 @@ async def test_a_resize_waits_for_room(api: ApiServer, stub: StubProvider, contr
         await api.until(lambda: phase(api, "beyond") == "Failed")
 
 
+async def test_a_completed_resize_is_an_event(
+    api: ApiServer, stub: StubProvider, controlling: Controlling
+) -> None:
+    async with controlling(stub):
+        await run(api, requesting("1"))
+        before = stub.statuses["default/web-0"]
+        progress = {"type": "PodResizeInProgress", "status": "True"}
+        stub.report("default/web-0", {**before, "conditions": [*before["conditions"], progress]})
+        await api.until(lambda: condition(api, "PodResizeInProgress"))
+        assert not events(api, "ResizeCompleted")
+        stub.report("default/web-0", before)
+        (event,) = await api.until(lambda: events(api, "ResizeCompleted"))
+        assert event["message"].startswith('Pod resize completed: {"containers":[{"name":"web",')
+        assert condition(api, "PodResizeInProgress") is None
+
+
 async def test_a_resized_critical_pod_preempts_another(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
