@@ -167,6 +167,11 @@ class Container:
         return policy == "Always" or (policy == "OnFailure" and not self.succeeded)
 
     @property
+    def is_starting(self) -> bool:
+        """Whether it runs and its postStart hook has not succeeded: the hook runs, or the container is stopped."""
+        return self.pid is not None and not self.has_started
+
+    @property
     def done(self) -> bool:
         """Whether it has ended and does not restart."""
         return self._run is not None and self.pid is None and not self.restarts

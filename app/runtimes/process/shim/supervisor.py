@@ -1,14 +1,16 @@
 """The order in which the containers of a pod start and end.
 
 Init containers run one after another, each until it succeeds. Sidecars (init containers with
-`restartPolicy: Always`) start in the same order and keep running. Then all main containers start at once. The pod
-ends when no main container runs again, when an init container fails without a restart, or when a stop is
-requested. Then the main containers are ended, and after them the sidecars in reverse order, in one grace period.
+`restartPolicy: Always`) start in the same order and keep running. Then the main containers start in their order. They
+do not wait for each other, except that none starts while the postStart hook of another one runs: a proxy uses such a
+hook to be ready before the application. The pod ends when no main container runs again, when an init container fails
+without a restart, or when a stop is requested. Then the main containers are ended, and after them the sidecars in
+reverse order, in one grace period.
 
 Ephemeral containers are added while the pod runs. They start at once, run once, and end with the main containers.
 
 Source: "Init Containers", "Sidecar Containers", "Ephemeral Containers" and "Pod Lifecycle" in the Kubernetes
-documentation.
+documentation; of the hooks `SyncPod` in `kuberuntime_manager.go`.
 """
 
 import os
@@ -150,11 +152,12 @@ class Supervisor:
         wakes = [now + max(0, self._stop.at / 1e6 - time.time())] if self._stop else []
         for container in sorted(self._containers, key=lambda container: container.kind != "ephemeral"):
             due = container.due()
-            if due is not None and due <= now:
+            is_held = container.kind != "ephemeral" and any(other.is_starting for other in self._containers)
+            if due is not None and due <= now and not is_held:
                 if not self._start(container, now):
                     return now + _RETRY_SECONDS
                 due = container.due()
-            if due is not None:
+            if due is not None and not is_held:
                 wakes.append(due)
             if container.stop_by is not None:
                 wakes.append(container.stop(now, container.stop_by, is_turn=True))

@@ -34,6 +34,26 @@ def test_a_container_waits_until_its_hook_has_ended(run: Run, tmp_path: Path) ->
     assert pod.container().restart_count == 0
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_later_containers_wait_for_a_hook(run: Run, tmp_path: Path, code: int) -> None:
+    post_start = hook(
+        f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo hook >> {tmp_path}/steps; exit {code}"
+    )
+    pod = run(
+        shell(f"echo web >> {tmp_path}/steps; exec sleep 60", lifecycle={"postStart": post_start}),
+        shell(f"echo app >> {tmp_path}/steps; exec sleep 60", name="app"),
+        shell("exec sleep 60", name="last"),
+        restartPolicy="Never",
+    )
+    pod.until(lambda _: (tmp_path / "steps").exists())
+    pod.change(ephemeralContainers=[shell(f"echo debug >> {tmp_path}/steps", name="debug")])
+    pod.until(lambda _: pod.container("debug").state.terminated)
+    assert [pod.container(name).state.running for name in ("app", "last")] == [None, None]
+    (tmp_path / "go").touch()
+    pod.until(lambda _: pod.container("app").state.running and pod.container("last").state.running)
+    assert (tmp_path / "steps").read_text().split()[:3] == ["web", "debug", "hook"]
+
+
 @pytest.mark.parametrize(
     "handler", [hook("exit 1"), {"exec": {"command": ["/no/such"]}}, {"tcpSocket": {"port": 1}}]
 )
