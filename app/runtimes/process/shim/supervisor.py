@@ -1,11 +1,11 @@
 """The order in which the containers of a pod start and end.
 
-Init containers run one after another, each until it succeeds. Sidecars (init containers with
-`restartPolicy: Always`) start in the same order and keep running. Then the main containers start in their order. They
-do not wait for each other, except that none starts while the postStart hook of another one runs: a proxy uses such a
-hook to be ready before the application. The pod ends when no main container runs again, when an init container fails
-without a restart, or when a stop is requested. Then the main containers are ended, and after them the sidecars in
-reverse order, in one grace period.
+Init containers run one after another, each until it succeeds. Sidecars (init containers with `restartPolicy:
+Always`) start in the same order and keep running. Then the main containers start in their order. They do not
+wait for each other, except that none starts while the postStart hook of another one runs: a proxy uses such a
+hook to be ready before the application. The pod ends when no main container runs again, when an init container
+fails without a restart, or when a stop is requested. Then the main containers are ended, and after them the
+sidecars in reverse order, in one grace period.
 
 Ephemeral containers are added while the pod runs. They start at once, run once, and end with the main containers.
 
