@@ -64,6 +64,11 @@ def _own_conditions(
     }
 
 
+def latest_generation(*known: object) -> int | None:
+    """Return the highest of some generations: what has been observed stays so. None where there is none."""
+    return max((generation for generation in known if isinstance(generation, int)), default=None)
+
+
 def is_resizing(status: Object | None) -> bool:
     """Return whether a status has the condition of a resize in progress."""
     conditions = (status or {}).get("conditions")
@@ -140,5 +145,7 @@ def _dated(type_: str, condition: Object, before: Object | None, now: str) -> Ob
         "lastTransitionTime": since,
         "reason": condition.get("reason"),
         "message": condition.get("message"),
-        "observedGeneration": condition["observedGeneration"],
+        "observedGeneration": latest_generation(
+            condition["observedGeneration"], (before or {}).get("observedGeneration")
+        ),
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.kubernetes.objects import to_time
 from broker.kubernetes.pods import CONTAINER_STATUSES
-from broker.pods.conditions import merge_conditions
+from broker.pods.conditions import latest_generation, merge_conditions
 from broker.pods.phase import TERMINAL, merge_phase
 from broker.types import Object
 
@@ -61,8 +61,8 @@ def merge_status(
     for field in ("reason", "message"):  # of the present state, never of an earlier one
         merged[field] = current.get(field) if ended else given.get(field)
     merged["startTime"] = current.get("startTime") or reported.get("startTime") or to_time(now)
-    merged["observedGeneration"] = (
-        given.get("observedGeneration") or generation or current.get("observedGeneration")
+    merged["observedGeneration"] = latest_generation(
+        given.get("observedGeneration") or generation, current.get("observedGeneration")
     )
     _merge_addresses(merged, current, given, host_ips)
     for containers, statuses in CONTAINER_STATUSES.items():

@@ -94,6 +94,15 @@ def test_observed_generation_is_that_of_the_provider(
     assert status["observedGeneration"] == expected
 
 
+def test_an_observed_generation_does_not_go_back() -> None:
+    conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": BEFORE, "observedGeneration": 2}]
+    of = pod({"observedGeneration": 2, "conditions": conditions})
+    status = merge_status(of, {**RUNNING, "observedGeneration": 1}, now=NOW)
+    assert status
+    assert status["observedGeneration"] == 2
+    assert {condition["observedGeneration"] for condition in status["conditions"]} == {2}
+
+
 @pytest.mark.parametrize(
     ("current", "reported", "phase"),
     [
