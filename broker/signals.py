@@ -5,7 +5,10 @@ import signal
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """Set an event on SIGTERM or SIGINT; the same signal once more ends the process."""
+    """Set an event on SIGTERM or SIGINT; the same signal once more ends the process.
+
+    A signal that is ignored, as SIGINT by a command in the background of a script, stays ignored.
+    """
     loop = asyncio.get_running_loop()
 
     def handle(number: signal.Signals) -> None:
@@ -13,4 +16,5 @@ def stop_on_signals(stop: asyncio.Event) -> None:
         loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, handle, number)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, handle, number)

@@ -73,6 +73,12 @@ def exit_on_signals() -> None:
     _handle_signals(_exit)
 
 
+def stop_on_hangup() -> None:
+    """Stop on SIGHUP, when the terminal is closed, as on SIGTERM; unless it is ignored, as with nohup."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
 def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
     for each in _FORWARDED:
         if signal.getsignal(each) is not signal.SIG_IGN:

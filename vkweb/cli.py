@@ -5,6 +5,7 @@ A subcommand imports its program when it is invoked, so that `vkweb --help` and 
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -125,23 +126,27 @@ def broker(options: tuple[str, ...]) -> None:
     from vkweb.child import end_with_parent
 
     end_with_parent()
-    module = import_module("broker.__main__")
-    sys.argv[1:] = options
-    sys.exit(module.main())
+    sys.exit(_run_broker(options))
 
 
 @cli.command(context_settings=_PASS_ON, short_help="Run provider and broker together.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- BROKER OPTIONS]")
-def up(options: tuple[str, ...]) -> None:
+@click.pass_context
+def up(ctx: click.Context, options: tuple[str, ...]) -> None:
     """Run provider and broker together, as a node of the cluster in the kubeconfig.
 
     The broker starts when the provider is ready. Ctrl-C or SIGTERM stops both; if one of them exits, the other is
     stopped, and the exit status is that of the first. Both log to standard error, each line with the name of its
-    part.
+    part. With WORKERS=1 they are one process, which takes the least memory.
     """
-    from vkweb.up import run
+    from vkweb.up import read_settings, run
 
-    sys.exit(run(options))
+    variables, is_one_process = read_settings()
+    if is_one_process:
+        os.environ.update(variables)
+        _run_in_one_process(ctx, options)
+    else:
+        sys.exit(run(options, variables))
 
 
 @cli.command()
@@ -173,6 +178,34 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     if found is not None:
         click.echo(found(cli, {}, "vkweb", "_VKWEB_COMPLETE").source(), nl=False)
+
+
+def _run_broker(options: Sequence[str]) -> int:
+    """Run the broker; return the exit status."""
+    main: Callable[[], int] = import_module("broker.__main__").main
+    sys.argv[1:] = options
+    return main()
+
+
+def _run_in_one_process(ctx: click.Context, options: Sequence[str]) -> None:
+    """Run provider and broker in this process; exit with the status of the broker, or 1 if the provider fails."""
+    from vkweb.child import exit_on_signals, stop_on_hangup
+    from vkweb.log import PART, tag_output
+    from vkweb.server import serve
+
+    def broker() -> int:
+        part = PART.set("broker")
+        try:
+            return _run_broker(options)
+        finally:
+            PART.reset(part)
+
+    exit_on_signals()
+    stop_on_hangup()
+    tag_output()
+    import_module("app")
+    _migrate(ctx)
+    serve([], program=broker)
 
 
 def _migrate(ctx: click.Context) -> None:

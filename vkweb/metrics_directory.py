@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,10 +18,10 @@ def memory_directory() -> str | None:
 def create_metrics_directory() -> None:
     """Create the directory and set the variable that names it; do nothing if the variable is set.
 
-    It is empty at the start, kept by a reload and removed when this process ends. Call this before
-    prometheus-client is imported, which reads the variable then.
+    It is empty at the start, kept by a reload and removed when this process ends. prometheus-client reads the
+    variable when it is imported; after that, this function does nothing.
     """
-    if _VARIABLE in os.environ:
+    if _VARIABLE in os.environ or "prometheus_client" in sys.modules:
         return
     master = os.getpid()
     directory = Path(memory_directory() or tempfile.gettempdir()) / f"virtual-kubelet-web-{master}"

@@ -1,4 +1,4 @@
-"""`vkweb up`: provider and broker as child processes with one log."""
+"""`vkweb up`: provider and broker with one log, in one process or as child processes of this one."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 from vkweb.child import PARENT, run_in_child
 from vkweb.log import copy_lines
@@ -72,49 +73,58 @@ class _Part:
         return 128 - code if code < 0 else code
 
 
-def run(options: Sequence[str]) -> int:
-    """Run provider and broker until SIGINT, SIGTERM or SIGHUP, or until one of them exits.
+class Settings(NamedTuple):
+    """What the settings of the provider say about both parts.
 
-    Args:
-        options: command-line options of the broker.
+    Attributes:
+        variables: environment variables of both that differ from those of this process. WEB_ENDPOINT_URL is the
+            provider's address.
+        is_one_process: whether the provider has no master process, so that the broker can run in its process.
+    """
 
-    Returns:
-        The exit status of the part that exited first; after a signal, 0 if both stopped without an error.
+    variables: Mapping[str, str]
+    is_one_process: bool
+
+
+def read_settings() -> Settings:
+    """Read the settings in a child process.
+
+    This process may run as long as its parts, and the provider's libraries would take 40 MB of it.
 
     Raises:
         SystemExit: a setting of the provider is wrong.
     """
-    return asyncio.run(_run(options, _environment()))
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of both parts: WEB_ENDPOINT_URL is the provider's address.
-
-    A child process reads the settings. This process runs as long as its parts, and the provider's libraries would
-    take 40 MB of it.
-    """
     reader, writer = os.pipe()
     with os.fdopen(reader) as settings:
-        run_in_child(lambda: os.write(writer, json.dumps(_changed_variables()).encode()))
+        run_in_child(lambda: os.write(writer, json.dumps(_read_settings()).encode()))
         os.close(writer)
-        return {**os.environ, **json.load(settings)}
+        return Settings(*json.load(settings))
 
 
-def _changed_variables() -> dict[str, str]:
-    """Read the settings of the provider; return the variables that differ from those of this process.
-
-    Raises:
-        SystemExit: a setting is wrong.
-    """
+def _read_settings() -> Settings:
     from app.core.errors import ConfigurationError
-    from app.core.settings import Settings
+    from app.core.settings import Settings as ProviderSettings
 
     try:
-        settings = Settings.from_environment()
+        settings = ProviderSettings.from_environment()
     except ConfigurationError as exc:
         raise SystemExit(str(exc)) from None
-    console = settings.log_format == "auto" and sys.stderr.isatty()  # the parts write to a pipe
-    return {"WEB_ENDPOINT_URL": settings.url, **({"LOG_FORMAT": "console"} if console else {})}
+    console = settings.log_format == "auto" and sys.stderr.isatty()  # the parts write to another stream
+    variables = {"WEB_ENDPOINT_URL": settings.url, **({"LOG_FORMAT": "console"} if console else {})}
+    return Settings(variables, settings.workers == 1 and settings.has_default_runtime)
+
+
+def run(options: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Run provider and broker as child processes until SIGINT, SIGTERM or SIGHUP, or until one of them exits.
+
+    Args:
+        options: command-line options of the broker.
+        variables: environment variables of both, added to those of this process.
+
+    Returns:
+        The exit status of the part that exited first; after a signal, 0 if both stopped without an error.
+    """
+    return asyncio.run(_run(options, {**os.environ, **variables}))
 
 
 async def _run(options: Sequence[str], environment: Mapping[str, str]) -> int:

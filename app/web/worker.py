@@ -19,6 +19,7 @@ Example: 1,000 clients that send half a request occupy 1,000 sockets for REQUEST
 import errno
 import selectors
 import socket
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -74,6 +75,11 @@ class Worker(ThreadWorker):
                 self._streams.close()
             if self._reads:
                 self._reads.stop()
+
+    def init_signals(self) -> None:
+        """Handle signals; in a thread, leave them to the program of the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            super().init_signals()
 
     def load_wsgi(self) -> None:
         """Load the application, and the limits from its settings."""

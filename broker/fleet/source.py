@@ -70,7 +70,8 @@ class FleetFileSource(FleetSource):
         A change is applied once the file is the same at the next read: a file that is being written may be valid,
         and have fewer pools.
         """
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hangup.set)
+        if not callable(signal.getsignal(signal.SIGHUP)):  # `vkweb up` may stop on SIGHUP, in the same process
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hangup.set)
         seen = handled = self._text
         while True:
             is_asked = await self._wait()

@@ -29,6 +29,26 @@ class Runtime(SyntheticRuntime):
     pass
 """
 
+_BOTH = """
+import signal, sys, threading
+sys.path.insert(0, {root!r})
+from vkweb.server import serve
+from app.web.worker import Worker
+
+run_, stopped = Worker.run, threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+
+def run(worker):
+    {run}
+
+def program():
+    stopped.wait()
+    return {status}
+
+Worker.run = run
+serve([], program=program)
+"""
+
 
 @pytest.fixture
 def provide(tmp_path: Path) -> Provide:
@@ -100,6 +120,26 @@ def test_the_only_process_answers_long_polls_when_it_stops(provide: Provide) -> 
         assert waiting.getresponse().status == 200
         waiting.close()
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(("failure", "status"), [("", 3), ("raise OSError('no more files')", 1)])
+def test_a_program_beside_the_only_worker_ends_with_it(tmp_path: Path, failure: str, status: int) -> None:
+    port = free_port()
+    environment = {**CLEAN, "LOG_FORMAT": "json", "PORT": str(port), "WORKERS": "1"}
+    script = tmp_path / "both.py"
+    run = failure or "run_(worker)"
+    script.write_text(_BOTH.format(root=str(ROOT), run=run, status=0 if failure else status))
+    with open(os.devnull, "rb") as nothing, (tmp_path / "log").open("w+b") as log:
+        streams = (nothing.fileno(), log.fileno(), log.fileno())
+        for program, arguments in ((str(ROOT / "vkweb"), ["migrate"]), (str(script), [])):
+            process = Program(program, *arguments, cwd=tmp_path, environment=environment, streams=streams)
+            if arguments:
+                assert process.wait(60) == 0
+        if not failure:
+            assert eventually(lambda: is_ready(port), seconds=60)
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == status
+    assert ("no more files" in (tmp_path / "log").read_text()) == bool(failure)
 
 
 def test_the_only_process_stays_at_sighup(provide: Provide) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from tests.broker.kubeconfig import write_kubeconfig
 from tests.broker.waiting import eventually
 from tests.pods import a_pod
 from tests.postgres import free_port
-from tests.server import CLEAN, ROOT
+from tests.server import CLEAN, ROOT, Client
 from tests.waiting import is_alive
 
 __all__ = ["api", "authority"]  # fixtures
@@ -100,14 +100,17 @@ async def is_ready(api: ApiServer) -> None:
     await api.until(ready, seconds=60)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_a_pod_runs_and_a_signal_ends_both(api: ApiServer, start: Start, number: signal.Signals) -> None:
-    async with start(PROVIDER_TOKEN="secret-token") as up:
+async def test_a_pod_runs_and_a_signal_ends_both(
+    api: ApiServer, start: Start, number: signal.Signals, workers: int
+) -> None:
+    async with start(PROVIDER_TOKEN="secret-token", WORKERS=str(workers)) as up:
         await is_ready(api)
         api.store.create("pods", a_pod("web", nodeName="node"))
         await api.until(lambda: api.store.get("pods", "web", "default")["status"]["phase"] == "Running")
         children = up.children()
-        assert len(children) == 2
+        assert len(children) == (2 if workers > 1 else 0)
         up.signal(number)
         assert await up.ended() == 0
     assert not any(is_alive(pid) for pid in children)
@@ -121,8 +124,8 @@ async def test_a_pod_runs_and_a_signal_ends_both(api: ApiServer, start: Start, n
 
 
 @pytest.mark.parametrize("part", [0, 1])
-async def test_the_end_of_one_ends_the_other(api: ApiServer, start: Start, part: int) -> None:
-    async with start() as up:
+async def test_the_end_of_one_process_ends_the_other(api: ApiServer, start: Start, part: int) -> None:
+    async with start(WORKERS="2") as up:
         await is_ready(api)
         children = up.children()
         os.kill(children[part], signal.SIGKILL)
@@ -132,7 +135,7 @@ async def test_the_end_of_one_ends_the_other(api: ApiServer, start: Start, part:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 async def test_no_process_has_libraries_of_others(api: ApiServer, start: Start) -> None:
-    async with start() as up:
+    async with start(WORKERS="2") as up:
         await is_ready(api)
         command, provider, broker = (
             Path(f"/proc/{pid}/maps").read_text() for pid in (up.process.pid, *up.children())
@@ -154,22 +157,48 @@ async def test_parts_end_when_the_command_is_killed(api: ApiServer, start: Start
         assert await eventually(lambda: not any(is_alive(pid) for pid in [*children, *workers]), seconds=40)
 
 
-async def test_a_broker_that_cannot_start_ends_the_provider(start: Start) -> None:
-    async with start(KUBECONFIG="/no/such/file") as up:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_broker_that_cannot_start_ends_the_provider(start: Start, workers: str) -> None:
+    async with start(KUBECONFIG="/no/such/file", WORKERS=workers) as up:
         assert await up.ended() == 2
     assert "kubeconfig /no/such/file" in up.log.read_text()
 
 
-async def test_a_provider_that_cannot_start_is_alone(api: ApiServer, start: Start) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_provider_that_cannot_start_is_alone(api: ApiServer, start: Start, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        async with start(PORT=str(taken.getsockname()[1])) as up:
+        async with start(PORT=str(taken.getsockname()[1]), WORKERS=workers) as up:
             assert await up.ended() == 1
     assert not api.requests
 
 
-async def test_a_signal_before_the_provider_is_ready(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_signal_before_the_provider_is_ready(start: Start, tmp_path: Path, workers: str) -> None:
     os.mkfifo(tmp_path / "provider.db")  # opening it blocks
-    async with start(DATABASE_URL=f"sqlite:///{tmp_path}/provider.db") as up:
+    async with start(DATABASE_URL=f"sqlite:///{tmp_path}/provider.db", WORKERS=workers) as up:
         await eventually(up.children)
         up.signal(signal.SIGINT)
         assert await up.ended() in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_metrics_of_the_provider_are_its_own(api: ApiServer, start: Start, workers: str) -> None:
+    port = free_port()
+    async with start(PORT=str(port), WORKERS=workers):
+        await is_ready(api)
+        with closing(Client(port)) as client:
+            text = client.get("/metrics").body.decode()
+    assert 'provider_http_request_duration_seconds_count{code="200",path="/capacity"}' in text
+    assert "kubernetes_request" not in text
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_terminal_that_closes_ends_a_fleet(
+    api: ApiServer, start: Start, tmp_path: Path, workers: str
+) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text("pools:\n- {name: pool, count: 1}\n")
+    async with start(FLEET=str(fleet), WORKERS=workers) as up:
+        await api.until(lambda: api.store.find("nodes", "pool-0") is not None, seconds=60)
+        up.signal(signal.SIGHUP)
+        assert await up.ended() == 0
