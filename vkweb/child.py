@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 PARENT = "_VKWEB_PARENT"
@@ -57,7 +58,8 @@ def _wait(child: int) -> int:
 
     def forward(number: int, _: FrameType | None) -> None:
         received.append(number)
-        os.kill(child, number)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(child, number)
 
     _handle_signals(forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)

@@ -66,7 +66,7 @@ class TaggedOutput(io.BufferedIOBase):
 
 
 def tag_output() -> None:
-    """Let all output of this process go to standard error, each line with the name of its part."""
+    """Write all output of this process to standard error, each line with the name of its part."""
     sys.stdout = sys.stderr = io.TextIOWrapper(TaggedOutput(sys.stderr.buffer), "utf-8", line_buffering=True)
 
 

@@ -74,7 +74,7 @@ class _Part:
 
 
 class Settings(NamedTuple):
-    """What the settings of the provider say about both parts.
+    """The settings of the provider that concern both parts.
 
     Attributes:
         variables: environment variables of both that differ from those of this process. WEB_ENDPOINT_URL is the
