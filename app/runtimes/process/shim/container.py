@@ -238,7 +238,7 @@ class Container:
         self.terminated_at = self.stop_by = self._hook = None
         self._hook_failed = False
         self._log = Log(self._directory, self._runs - 1)
-        spec = self.prepared.spec
+        spec = self.prepared.spec or self.spec
         self.running = {**spec, "env": {**spec["env"], **self.prepared.env}}
         names = [STDIN, STDOUT, STDERR] if self.spec.get(STDIN) else [STDOUT, STDERR]
         try:

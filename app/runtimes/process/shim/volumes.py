@@ -53,7 +53,7 @@ class Prepared(NamedTuple):
     Attributes:
         namespace: that its processes enter; None if nothing is mounted.
         env: added to its environment.
-        spec: the container of the plan, with the values of variables that are in files.
+        spec: the container of the plan, with the values of variables that are in files; empty for the plan's.
     """
 
     namespace: Namespace | None = None
