@@ -3,9 +3,11 @@
 A subcommand imports its program when it is invoked, so that `vkweb --help` and shell completion load none of them.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 """Options of another program are passed on without interpretation."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class _FlaskCommand(NamedTuple):
@@ -218,4 +222,11 @@ def _migrate(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line. The current folder is on the import path, for the RUNTIME of a user."""
     sys.path.append(os.getcwd())
-    cli(prog_name="vkweb")
+    try:
+        cli(prog_name="vkweb")
+    except OSError as exc:
+        if exc.filename or exc.errno not in _FULL:
+            raise
+        with suppress(OSError):
+            sys.stdout.close()  # what is left in its buffer would fail again at the exit
+        sys.exit(f"Error: standard output: {exc.strerror}")

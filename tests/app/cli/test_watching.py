@@ -91,6 +91,15 @@ def test_a_closed_pipe_ends_it_quietly(start: Start, command: list[str]) -> None
     assert watch.stderr.read() == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device of Linux")
+@pytest.mark.parametrize("command", [["pods", "list", "--json"], ["audit", "export"], ["config"]], ids=" ".join)
+def test_a_full_disk_is_an_error_of_one_line(start: Start, command: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        process = start(*command, stdout=full.fileno())
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, "Error: standard output: No space left on device\n")
+
+
 def test_a_terminal_has_colours(start: Start) -> None:
     terminal, inner = pty.openpty()
     command = start("pods", "list", stdout=inner)
