@@ -7,6 +7,7 @@ The setting `RUNTIME=package.module:Class` selects the class. Authors of runtime
 from importlib import import_module
 
 from app.core.errors import ConfigurationError, InvalidRequest, NotFound, NotSupported, Unavailable
+from app.core.nodes import NodeAddress, NodeOverride, Taint
 from app.core.settings import Settings
 from app.kubernetes.volumes import Volume, VolumeFile, VolumeSource
 from app.runtimes.base import AcceptedPod, LogLine, Placement, Runtime, Timeline
@@ -21,7 +22,7 @@ from app.runtimes.observed import (
     observed_transitions,
 )
 from app.runtimes.streams import Files, Session, StreamOptions, set_window_size, start_command, start_function
-from app.runtimes.usage import EarlierUsage, PodUsage, ReadyHistory, RunningContainer, UsageLevel
+from app.runtimes.usage import EarlierUsage, Interval, PodUsage, ReadyHistory, RunningContainer, UsageLevel
 
 __all__ = [
     "AcceptedPod",
@@ -29,8 +30,11 @@ __all__ = [
     "ContainerRun",
     "EarlierUsage",
     "Files",
+    "Interval",
     "InvalidRequest",
     "LogLine",
+    "NodeAddress",
+    "NodeOverride",
     "NotFound",
     "NotSupported",
     "Observation",
@@ -43,6 +47,7 @@ __all__ = [
     "Session",
     "Settings",
     "StreamOptions",
+    "Taint",
     "Timeline",
     "Unavailable",
     "UsageLevel",

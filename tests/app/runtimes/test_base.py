@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import orjson
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
+from app import create_app, kubernetes, runtimes
 from app.core.errors import ConfigurationError, Unavailable
 from app.core.settings import Settings
 from app.db.engine import Database
 from app.db.models import AuditEvent, Pod, PodStatus
 from app.kubernetes.status import Transition
-from app.runtimes import AcceptedPod
+from app.runtimes import AcceptedPod, PodUsage, Runtime
 from app.runtimes.base import Timeline
 from app.runtimes.synthetic.annotations import PER_CONTAINER
 from tests.app.runtimes.scripted import ScriptedRuntime
@@ -256,3 +256,31 @@ def test_a_failed_start_after_a_wait_leaves_the_others(
     assert len(listed) == 2
     waiting = listed[new["metadata"]["uid"]]["containerStatuses"][0]["state"]["waiting"]
     assert waiting == {"reason": "CreateContainerError", "message": "the runtime failed to start the pod"}
+
+
+def named_types(hint: Any) -> Iterator[type]:
+    """Yield the classes of this product in an annotation, and in the annotations of their own fields."""
+    pending, seen = [hint], set()
+    while pending:
+        hint = pending.pop()
+        if isinstance(hint, list):
+            pending += hint
+            continue
+        pending += get_args(hint)
+        if isinstance(hint, type) and hint.__module__.startswith("app.") and hint not in seen:
+            seen.add(hint)
+            pending += get_type_hints(hint).values()
+            yield hint
+
+
+@pytest.mark.parametrize("interface", [Runtime, PodUsage])
+def test_authors_can_import_every_type_of_the_interface(interface: type) -> None:
+    methods = [getattr(member, "fget", member) for name, member in vars(interface).items() if name[0] != "_"]
+    hints = [hint for method in methods if callable(method) for hint in get_type_hints(method).values()]
+    found = {type_ for hint in hints for type_ in named_types(hint)}
+    assert found
+    assert not [
+        type_.__name__
+        for type_ in found
+        if type_ not in [getattr(package, type_.__name__, None) for package in (runtimes, kubernetes)]
+    ]
