@@ -5,15 +5,15 @@ status does: a request decodes only what has changed since the one before.
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
+import structlog
 from sqlalchemy import ColumnElement, Connection, bindparam, select, type_coerce
 from sqlalchemy.types import NullType
 
-from app.core.errors import InvalidRequest, NotFound
+from app.core.errors import InvalidRequest, NotFound, Unavailable
 from app.core.json_array import json_array
 from app.core.quantity import format_usage
 from app.db.models import Pod, PodStatus, UsageChange
@@ -29,6 +29,8 @@ from app.pods.readiness import read_histories
 from app.pods.rows import SELECT_POD_ROW
 from app.pods.usage_levels import RUNNING_PHASES, VERSION, LevelSums, count_between, statuses_between
 from app.runtimes import EarlierUsage, PodUsage, ReadyHistory, RunningContainer, UsageLevel
+
+log = structlog.get_logger("app")
 
 _ROWS_PER_CHUNK = 200
 _STREAMING = {"yield_per": _ROWS_PER_CHUNK}
@@ -244,14 +246,15 @@ class UsageService:
                 continue
             pod = self._running_pod(row)
             history = histories.get(usage.controller or "")
-            if pod.containers and (containers := usage.containers(pod.containers, at=at, history=history)):
-                yield PodStats(
-                    pod_ref=pod.pod_ref,
-                    start_time=pod.start_time,
-                    containers=containers,
-                    ephemeral_storage=usage.ephemeral_storage(),
-                    process_stats=None if (count := usage.process_count()) is None else ProcessStats(count),
-                )
+            try:
+                stats = _measure(usage, pod, history, at=at)
+            except Unavailable:
+                raise
+            except Exception:  # the usage of the others is known
+                log.exception("the runtime failed to read the usage of a pod", uid=row.uid)
+                continue
+            if stats:
+                yield stats
 
     def _running_pod(self, row: _StatusRow) -> _RunningPod:
         known = self._running.get(row.id)
@@ -297,7 +300,25 @@ class UsageService:
         for row in connection.execute(_SELECT_PODS, {"fleet": self._fleet.name, "ids": pod_ids}).all():
             pod = accepted_pod(self._fleet.runtime, row)
             usage: PodUsage | None = None
-            with suppress(InvalidRequest):  # another runtime has accepted the pod
+            try:
                 usage = self._fleet.runtime.usage(pod, earlier=earlier.get(row.id, ()))
+            except InvalidRequest:  # another runtime has accepted the pod
+                pass
+            except Exception:  # the usage of this pod is unknown, until the next request
+                log.exception("the runtime failed to read the usage of a pod", uid=row.uid)
+                continue
             loaded[row.id] = versions[row.id], usage
         return loaded
+
+
+def _measure(usage: PodUsage, pod: _RunningPod, history: ReadyHistory | None, *, at: datetime) -> PodStats | None:
+    """Return the usage of a pod; None where no container runs whose usage is known."""
+    if not pod.containers or not (containers := usage.containers(pod.containers, at=at, history=history)):
+        return None
+    return PodStats(
+        pod_ref=pod.pod_ref,
+        start_time=pod.start_time,
+        containers=containers,
+        ephemeral_storage=usage.ephemeral_storage(),
+        process_stats=None if (count := usage.process_count()) is None else ProcessStats(count),
+    )

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+import structlog
 
 from app.audit import Caller, Event, Verb
 from app.audit.diff import pod_changes
@@ -24,6 +25,8 @@ from app.pods.transaction import FleetTransaction
 from app.runtimes import AcceptedPod
 from app.runtimes.base import Timeline
 from app.runtimes.observed import build_lost_status
+
+log = structlog.get_logger("app")
 
 
 class PodWriter:
@@ -204,7 +207,13 @@ class PodWriter:
 
     def _keep_usage(self, pod_id: int, before: AcceptedPod, after: AcceptedPod, *, now: datetime) -> None:
         """Insert the usage that a pod had until now, if an update changed it."""
-        usages = [self._runtime.usage(pod) for pod in (before, after)]
+        try:
+            usages = [self._runtime.usage(pod) for pod in (before, after)]
+        except InvalidRequest:
+            raise
+        except Exception:  # the update is worth more than the record
+            log.exception("the runtime failed to read the usage of a pod", uid=after.manifest.pod.metadata.uid)
+            return
         records = [usage.record() if usage else None for usage in usages]
         if records[0] and records[0] != records[1]:
             self._rows.insert_usage_change(pod_id, changed_at=now, usage=records[0])

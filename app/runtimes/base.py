@@ -267,7 +267,8 @@ class Runtime(ABC):
     def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> PodUsage | None:
         """Return what reads the usage of a pod; None if the usage of this pod is unknown.
 
-        Called once in each process for each version of a pod, and by an update for both versions.
+        Called once in each process for each version of a pod, and by an update for both versions. After an
+        exception here or in what is returned, which is logged, the usage of this pod alone is unknown.
 
         Args:
             pod: the pod.

@@ -13,6 +13,9 @@ from app.db.engine import Database
 from app.db.models import Pod, PodStatus
 from app.pods import usage
 from app.pods.readiness import read_histories
+from app.runtimes import AcceptedPod
+from app.runtimes.synthetic.runtime import SyntheticRuntime
+from app.runtimes.synthetic.usage.measure import SyntheticUsage
 from tests.app.web.conftest import change, on_sqlite_alone, put_on
 from tests.conftest import Clock, MakeApp, services_of
 from tests.pods import a_container, a_pod
@@ -248,3 +251,33 @@ def test_an_autoscaler_converges_and_stays(client: FlaskClient, clock: Clock) ->
             wanted = ceil(len(pods) * ratio)
         seen.append(wanted)
     assert seen == [20] * 8
+
+
+@pytest.mark.parametrize("reads", ["usage", "containers"])
+def test_a_failure_for_one_pod_leaves_the_usage_of_others(
+    client: FlaskClient, clock: Clock, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    read, containers = SyntheticRuntime.usage, SyntheticUsage.containers
+    broken: list[SyntheticUsage] = []
+
+    def fail_for_bad(self: SyntheticRuntime, pod: AcceptedPod, **more: Any) -> SyntheticUsage:
+        found = read(self, pod, **more)
+        if pod.manifest.pod.metadata.name == "bad":
+            broken.append(found)
+            if reads == "usage":
+                raise OSError("no such file")
+        return found
+
+    def fail_for_broken(self: SyntheticUsage, *running: Any, **more: Any) -> Any:
+        if any(self is one for one in broken):
+            raise OSError("no such file")
+        return containers(self, *running, **more)
+
+    monkeypatch.setattr(SyntheticRuntime, "usage", fail_for_bad)
+    monkeypatch.setattr(SyntheticUsage, "containers", fail_for_broken)
+    put_on(client, bad := a_pod("bad"))
+    put_on(client, a_pod("good"))
+    clock.advance(2)
+    assert [stats["podRef"]["name"] for stats in client.get("/podStats").get_json()] == ["good"]
+    bad["metadata"]["labels"] = {"app": "other"}
+    assert client.put("/updatePod", json=bad).status_code == 200
