@@ -78,6 +78,7 @@ class StatusSource:
         self._interval = interval
         self._revision: int | str = 0
         self._has_answered = False
+        self._has_no_changes = False
         self._has_read_deletions = False
         self._answers = 0
         self._read_singly: set[str] = set()  # UIDs, since the long poll in progress was sent
@@ -100,8 +101,13 @@ class StatusSource:
 
     @property
     def supports_push(self) -> bool:
-        """Whether the provider reports changes by long poll."""
+        """Whether the provider reports changes by long poll at present."""
         return self._has_answered
+
+    @property
+    def may_support_push(self) -> bool:
+        """Whether the provider may report changes by long poll, if not at present: it may be out of order."""
+        return not self._has_no_changes
 
     @property
     def has_read_deletions(self) -> bool:
@@ -132,7 +138,7 @@ class StatusSource:
         wait = _WAIT if had_answered and not expected else 0
         self._read_singly.clear()
         changes = await self._provider.statuses_since(self._revision, wait=wait)
-        self._has_answered = changes is not None
+        self._has_answered, self._has_no_changes = changes is not None, changes is None
         if changes is None:
             self._revision = 0
             self._has_read_deletions = True

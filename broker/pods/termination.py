@@ -7,7 +7,7 @@ forget the pod in the same request.
 
 A pod has ended when the provider reports a terminal phase or has no such pod. Where the provider reports changes
 by long poll, a 404 may be read before the last status arrives; the termination then waits a moment for it, since
-it has the exit codes.
+it has the exit codes. So it does while the changes cannot be read, such as after a restart of the provider.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ _FIRST_POLL_WITH_PUSH, _POLL_INTERVAL_WITH_PUSH = 1.0, 10.0
 _SHORTEST_DELAY = 0.01
 _MARGIN = 10.0
 """Seconds after the grace period in which a provider with `gracefulDelete` kills the last container."""
-_LAST_STATUS_TIMEOUT = 5.0
-"""Seconds for which the last status of a pod that has left is awaited."""
+_LAST_STATUS_TIMEOUT = 8.0
+"""Seconds for which the last status of a pod that has left is awaited: more than between two reads of changes."""
 
 log = structlog.get_logger()
 
@@ -106,7 +106,7 @@ class PodTermination:
 
     def _seconds_to_last_status(self, state: ProviderState, termination: Termination, now: float) -> float | None:
         """Return how long to wait for the last status of a pod that has left; None where it is known or late."""
-        if state.has_ended(termination.uid) or termination.has_left or not self._statuses.supports_push:
+        if state.has_ended(termination.uid) or termination.has_left or not self._statuses.may_support_push:
             return None
         termination.give_up_at = termination.give_up_at or now + _LAST_STATUS_TIMEOUT
         return termination.give_up_at - now if now < termination.give_up_at else None

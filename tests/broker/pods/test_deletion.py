@@ -218,6 +218,23 @@ async def test_an_end_during_an_outage_is_known(
     assert len(graceful.requests_to("/createPod")) == 1
 
 
+async def test_an_end_while_changes_are_not_read_is_known(
+    api: ApiServer, graceful: StubProvider, controlling: Controlling
+) -> None:
+    async with controlling(graceful):
+        await run(api, bound(metadata=WATCHED))
+        with graceful.failing("/podStatuses", 500) as failing:
+            graceful.report(POD, {**graceful.statuses[POD], "message": "the last change that is read"})
+            await graceful.until(lambda: failing.met)
+            graceful.statuses[POD] = ended(graceful.statuses[POD], 0)
+            polls = len(graceful.requests_to("/getPodStatus"))
+            api.store.delete("pods", "web-0", "default")
+            await graceful.until(lambda: len(graceful.requests_to("/getPodStatus")) > polls)
+            await graceful.until(lambda: graceful.pods == {})
+        await api.until(lambda: exit_code(api) is not None)
+        assert (phase(api), exit_code(api)) == ("Succeeded", 0)
+
+
 async def test_errors_of_the_provider_delay_a_deletion(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
