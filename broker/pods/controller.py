@@ -10,7 +10,7 @@ written for it until :meth:`PodController.resume`.
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -23,6 +23,7 @@ from broker.kubernetes.pods import pod_path
 from broker.kubernetes.watch import Event
 from broker.nodes import node_name
 from broker.pods.actions import Action, PodVersion, decide, grace_period
+from broker.pods.active_deadline import DEADLINE_EXCEEDED, ActiveDeadline
 from broker.pods.admission import Rejection
 from broker.pods.allocation import RESIZE_RETRY
 from broker.pods.allocators import Allocators
@@ -49,9 +50,6 @@ from broker.types import Object
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.2, 30.0
 _STUBBORN_DELAY = 1.0
 """Seconds between two attempts to end a pod that outlives its grace period."""
-DEADLINE_MARGIN = 10.0
-"""Seconds after the grace period in which a provider with `activeDeadline` ends a pod."""
-_DEADLINE_EXCEEDED = Rejection("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 log = structlog.get_logger()
 
@@ -80,11 +78,11 @@ class PodController:
         self._dependencies = dependencies
         self._settings = dependencies.settings
         self._nodes = dependencies.nodes
-        self._clock = dependencies.clock
         self._store = store
         self._watch = PodWatch(dependencies, on_sync=on_sync, on_event=self._handle)
         self.listed = self._watch.listed
         self._queue = WorkQueue()
+        self._deadline = ActiveDeadline(dependencies)
         self._writer = StatusWriter(dependencies, store)
         self._events = EventRecorder(
             dependencies,
@@ -235,8 +233,8 @@ class PodController:
         stored = snapshot.stored
         pending = self._allocators.of(stored.node).pending_resize(stored.uid)
         await self._writer.write(snapshot, state, status, pending_resize=pending)
-        if status.get("reason") == _DEADLINE_EXCEEDED.reason and not stored.has_ended:
-            self._events.record(snapshot.pod, "Warning", *_DEADLINE_EXCEEDED)
+        if status.get("reason") == DEADLINE_EXCEEDED.reason and not stored.has_ended:
+            self._events.record(snapshot.pod, "Warning", *DEADLINE_EXCEEDED)
         if (
             status.get("phase") == "Running"
             and not is_resizing(status)
@@ -265,28 +263,12 @@ class PodController:
             return await self._ensure_ended(snapshot, state)
         if state.has_ended(stored.uid) and not state.is_terminating(stored.uid):
             return None
-        if (
-            stored.deadline
-            and stored.deadline <= self._clock()
-            and not await self._provider_ends(snapshot, state, stored.deadline)
-        ):
-            return await self._failure.advance(snapshot, state, _DEADLINE_EXCEEDED)
+        if await self._deadline.ends(snapshot, state):
+            return await self._failure.advance(snapshot, state, DEADLINE_EXCEEDED)
         if disruption := self._allocators.of(stored.node).disruption(stored.uid):
             return await self._failure.advance(snapshot, state, disruption.why, disruption)
         await self._ensure_running(snapshot, state)
         return None
-
-    async def _provider_ends(self, snapshot: PodSnapshot, state: ProviderState, deadline: datetime) -> bool:
-        """Return whether the provider ends a pod at its deadline: unlike a deleted pod, it then keeps its logs.
-
-        The provider counts from the `startTime` that it reports. A pod that it has not ended in time is deleted.
-        """
-        stored, reported = snapshot.stored, state.status(snapshot.stored.uid)
-        if reported is None or state.is_terminating(stored.uid) or self._clock() >= _last_end(deadline, snapshot):
-            return False
-        started: object = msgspec.json.decode(reported).get("startTime")
-        is_same = started == (snapshot.pod.get("status") or {}).get("startTime")
-        return is_same and await self._dependencies.provider.supports("activeDeadline")
 
     async def _ensure_ended(self, snapshot: PodSnapshot, state: ProviderState) -> float | None:
         """Terminate a pod that another client has ended; return the seconds until the next reconcile.
@@ -331,9 +313,8 @@ class PodController:
         if snapshot is None or snapshot.stored.has_ended:
             return None
         stored, delays = snapshot.stored, []
-        if stored.deadline:
-            next_ = stored.deadline if stored.deadline > self._clock() else _last_end(stored.deadline, snapshot)
-            delays.append((next_ - self._clock()).total_seconds())
+        if (seconds := self._deadline.seconds_to_next(snapshot)) is not None:
+            delays.append(seconds)
         if self._allocators.of(stored.node).pending_resize(stored.uid):
             delays.append(RESIZE_RETRY)
         if renewal := self._prerequisites.volumes.seconds_to_renewal(key):
@@ -395,11 +376,6 @@ class PodController:
                     self._allocators.of(snapshot.stored.node).recount(snapshot, self._states.get(key))
                 self._queue.add(key)
             self._ready.set()
-
-
-def _last_end(deadline: datetime, snapshot: PodSnapshot) -> datetime:
-    """Return when a pod with a deadline is deleted, if the provider has not ended it by then."""
-    return deadline + timedelta(seconds=grace_period(snapshot.pod) + DEADLINE_MARGIN)
 
 
 def _uid_to_run(snapshot: PodSnapshot | None, state: ProviderState) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 
 from broker.kubernetes.objects import from_time, to_time
 from broker.node_info import NodeInfo
-from broker.pods import controller as module
+from broker.pods import active_deadline
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase, run
 from tests.pods import a_container
@@ -358,7 +358,7 @@ async def test_a_provider_may_end_pods_at_their_deadline(
     api: ApiServer, ends_by_itself: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub = ends_by_itself
-    monkeypatch.setattr(module, "DEADLINE_MARGIN", 1e9)  # the pods of the stub started long ago
+    monkeypatch.setattr(active_deadline, "MARGIN", 1e9)  # the pods of the stub started long ago
     api.store.create("pods", bound(activeDeadlineSeconds=60))
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
@@ -374,7 +374,7 @@ async def test_a_pod_that_the_provider_does_not_end_is_deleted(
 ) -> None:
     stub = ends_by_itself
     seconds = (datetime.now(UTC) - from_time(NOW)).total_seconds()
-    monkeypatch.setattr(module, "DEADLINE_MARGIN", seconds - 61 + 0.5)
+    monkeypatch.setattr(active_deadline, "MARGIN", seconds - 61 + 0.5)
     api.store.create("pods", bound(activeDeadlineSeconds=60, terminationGracePeriodSeconds=1))
     async with controlling(stub):
         await stub.until(lambda: stub.requests_to("/deletePod"))
