@@ -1,7 +1,7 @@
 """The `activeDeadlineSeconds` of pods: when a pod exceeds them, and who ends it then.
 
-A provider with the extension `activeDeadline` ends such a pod itself. The pod then keeps its logs, as with a kubelet;
-a pod that is deleted at the provider does not.
+A provider with the extension `activeDeadline` ends such a pod itself. The pod then keeps its logs, as with a
+kubelet; a pod that is deleted at the provider does not.
 
 Source: `pkg/kubelet/active_deadline.go`.
 """
