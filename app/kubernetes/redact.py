@@ -49,11 +49,15 @@ def _containers(containers: Any) -> Any:
     if not isinstance(containers, list):
         return containers
     return [
-        {**container, "env": [_variable(variable) for variable in container["env"]]}
-        if isinstance(container, dict) and isinstance(container.get("env"), list)
+        {**container, "env": _environment(container["env"])}
+        if isinstance(container, dict) and container.get("env") is not None
         else container
         for container in containers
     ]
+
+
+def _environment(env: Any) -> Any:
+    return [_variable(variable) for variable in env] if isinstance(env, list) else _REDACTED
 
 
 def _variable(variable: Any) -> Any:
@@ -70,7 +74,8 @@ def _values(pod: dict[str, Any]) -> Iterator[str]:
         return
     for kind in _CONTAINERS:
         for container in spec.get(kind) or ():
-            for variable in (container.get("env") if isinstance(container, dict) else None) or ():
+            env = container.get("env") if isinstance(container, dict) else None
+            for variable in env if isinstance(env, list) else ():
                 if isinstance(variable, dict) and isinstance(variable.get("value"), str):
                     yield variable["value"]
 

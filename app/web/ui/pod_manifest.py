@@ -1,4 +1,8 @@
-"""Containers, ports and volumes of a manifest for the page of a pod, and commands of kubectl."""
+"""Containers, ports and volumes of a manifest for the page of a pod, and commands of kubectl.
+
+Fields that the provider does not read are stored as they were received: `env`, `volumes` and `volumeMounts` can be
+any JSON.
+"""
 
 from shlex import quote
 from typing import Any
@@ -23,7 +27,7 @@ def _container(spec: dict[str, Any], kind: str, status: dict[str, Any], redact: 
         "name": spec.get("name"),
         "kind": kind,
         "image": spec.get("image") or "",
-        "variables": [variable.get("name") for variable in spec.get("env") or ()],
+        "variables": [variable.get("name") for variable in _objects(spec.get("env"))],
         "requests": resources.get("requests") or {},
         "limits": resources.get("limits") or {},
         "state": container_state(status),
@@ -42,21 +46,25 @@ def ports(document: dict[str, Any]) -> list[dict[str, Any]]:
 def volumes(document: dict[str, Any]) -> list[dict[str, str]]:
     """Return name, type and source of each volume, and where containers mount it."""
     declared = _declared(document)
-    mounts = [(one.get("name"), mount) for one in declared for mount in one.get("volumeMounts") or ()]
+    mounts = [(one.get("name"), mount) for one in declared for mount in _objects(one.get("volumeMounts"))]
     found = []
-    for volume in document["spec"].get("volumes") or ():
+    for volume in _objects(document["spec"].get("volumes")):
         kind = next((key for key in volume if key != "name"), "emptyDir")
-        source = volume.get(kind) or {}
-        places = [
-            f"{name}:{mount.get('mountPath')}" for name, mount in mounts if mount.get("name") == volume["name"]
-        ]
+        (source,) = _objects([volume.get(kind)]) or [{}]
+        volume_name = volume.get("name")
+        places = [f"{name}:{mount.get('mountPath')}" for name, mount in mounts if mount.get("name") == volume_name]
         found.append({
-            "name": volume["name"],
+            "name": str(volume_name or ""),
             "kind": kind,
             "source": str(source.get("name") or source.get("secretName") or source.get("claimName") or ""),
             "mounts": ", ".join(places),
         })  # fmt: skip
     return found
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of an array; none if the value is not an array."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _declared(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -208,3 +208,32 @@ class TestALog:
         ]
 
         assert ["exited with code 0" in log.text for log in logs] == [True, False]
+
+
+ANY_JSON = [
+    5,
+    1.5,
+    True,
+    "text",
+    {"name": 5},
+    [],
+    ["text"],
+    [None, 5],
+    [[]],
+    [{}],
+    [{"name": {}}],
+    [{"name": "a", "b": 5}],
+]
+
+
+@pytest.mark.parametrize("field", ["env", "envFrom", "volumeMounts", "volumes", "tolerations", "imagePullSecrets"])
+@pytest.mark.parametrize("value", ANY_JSON, ids=repr)
+def test_a_field_that_nothing_reads_can_be_any_json(client: FlaskClient, field: str, value: object) -> None:
+    in_container = field in {"env", "envFrom", "volumeMounts"}
+    volumes = {"volumes": [{"name": "a", "emptyDir": {}}]}
+    pod = a_pod(containers=[a_container(**{field: value})], **volumes) if in_container else a_pod(**{field: value})
+    put_on(client, pod)
+    assert client.get("/ui/pod", query_string={"uid": uid(pod)}).status_code == 200
+    change(client, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "other"}}})
+    for path in ("/ui/", "/ui/pods", "/ui/audit", "/podStats", "/getPods"):
+        assert client.get(path).status_code == 200
