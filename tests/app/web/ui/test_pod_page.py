@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -228,9 +229,9 @@ ANY_JSON = [
 
 @pytest.mark.parametrize("field", ["env", "envFrom", "volumeMounts", "volumes", "tolerations", "imagePullSecrets"])
 @pytest.mark.parametrize("value", ANY_JSON, ids=repr)
-def test_a_field_that_nothing_reads_can_be_any_json(client: FlaskClient, field: str, value: object) -> None:
+def test_a_field_that_nothing_reads_can_be_any_json(client: FlaskClient, field: str, value: Any) -> None:
     in_container = field in {"env", "envFrom", "volumeMounts"}
-    volumes = {"volumes": [{"name": "a", "emptyDir": {}}]}
+    volumes: dict[str, Any] = {"volumes": [{"name": "a", "emptyDir": {}}]}
     pod = a_pod(containers=[a_container(**{field: value})], **volumes) if in_container else a_pod(**{field: value})
     put_on(client, pod)
     assert client.get("/ui/pod", query_string={"uid": uid(pod)}).status_code == 200
