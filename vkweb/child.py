@@ -76,9 +76,35 @@ def exit_on_signals() -> None:
 
 
 def stop_on_hangup() -> None:
-    """Stop on SIGHUP, when the terminal is closed, as on SIGTERM; unless it is ignored, as with nohup."""
+    """Stop on SIGHUP, when the terminal is closed, as on SIGTERM; unless it is ignored, as with nohup.
+
+    The shell and the kernel both send one, and a second SIGTERM would end the process at once.
+    """
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # else it has arrived, and the process stops
+            signal.raise_signal(signal.SIGTERM)
+
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+        signal.signal(signal.SIGHUP, stop)
+
+
+def open_standard_streams() -> None:
+    """Open the null device in place of standard streams that are closed, as by `2>&-`.
+
+    Otherwise the next file or socket would get the number of the stream, and a message of a library would be
+    written there.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(number, True)
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:

@@ -5,6 +5,7 @@ A subcommand imports its program when it is invoked, so that `vkweb --help` and 
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import click
 
 from vkweb import __version__
+from vkweb.child import open_standard_streams
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -195,6 +197,7 @@ def _run_in_one_process(ctx: click.Context, options: Sequence[str]) -> None:
     """Run provider and broker in this process; exit with the status of the broker, or 1 if the provider fails."""
     from vkweb.child import exit_on_signals, stop_on_hangup
     from vkweb.log import PART, tag_output
+    from vkweb.metrics_directory import disable_metrics_directory
     from vkweb.server import serve
 
     def broker() -> int:
@@ -203,10 +206,13 @@ def _run_in_one_process(ctx: click.Context, options: Sequence[str]) -> None:
             return _run_broker(options)
         finally:
             PART.reset(part)
+            exit_on_signals()  # while the provider stops; the broker's handlers are gone
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     exit_on_signals()
     stop_on_hangup()
     tag_output()
+    disable_metrics_directory()
     import_module("app")
     _migrate(ctx)
     serve([], program=broker)
@@ -221,6 +227,7 @@ def _migrate(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command line. The current folder is on the import path, for the RUNTIME of a user."""
+    open_standard_streams()
     sys.path.append(os.getcwd())
     try:
         cli(prog_name="vkweb")

@@ -1,11 +1,13 @@
 """One log for provider and broker: each line with the name of the part that wrote it."""
 
 import asyncio
+import atexit
 import io
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
-from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -44,12 +46,16 @@ def tag(line: bytes, part: str) -> bytes:
 
 
 class TaggedOutput(io.BufferedIOBase):
-    """A stream that writes each line to another stream, with the name of the part that has written it."""
+    """A stream that writes each line to another stream, with the name of the part that has written it.
 
-    def __init__(self, output: BinaryIO) -> None:
-        self._output = output
+    A line can arrive in several writes, and others meanwhile. So each thread has the line that it has begun.
+    """
+
+    def __init__(self, output: TextIO) -> None:
+        self._text = output  # is closed when nothing refers to it
+        self._output = output.buffer
         self._lock = Lock()
-        self._incomplete: dict[str, bytes] = {}  # the line that each part has begun
+        self._incomplete: dict[tuple[str, int], bytes] = {}  # by part and thread
 
     def writable(self) -> bool:
         """Return whether the stream can be written."""
@@ -57,19 +63,45 @@ class TaggedOutput(io.BufferedIOBase):
 
     def write(self, data: "ReadableBuffer", /) -> int:
         """Write the lines that are complete; return the number of bytes."""
-        part, chunk = PART.get(), bytes(data)
+        chunk = bytes(data)
+        part = PART.get()
+        writer = part, get_ident()
         with self._lock:
-            *lines, self._incomplete[part] = (self._incomplete.get(part, b"") + chunk).split(b"\n")
+            *lines, rest = (self._incomplete.pop(writer, b"") + chunk).split(b"\n")
+            if rest:
+                self._incomplete[writer] = rest
             if lines:
                 _write(self._output, lines, part)
         return len(chunk)
 
+    def write_rest(self) -> None:
+        """Write the lines that were not completed, before the process ends."""
+        with self._lock:
+            for (part, _), rest in self._incomplete.items():
+                _write(self._output, [rest], part)
+            self._incomplete.clear()
+
 
 def tag_output() -> None:
-    """Write all output of this process to standard error, each line with the name of its part."""
-    sys.stdout = sys.stderr = io.TextIOWrapper(TaggedOutput(sys.stderr.buffer), "utf-8", line_buffering=True)
+    """Write all output of this process to standard error, each line with the name of its part.
+
+    Characters that are not Unicode, as in names of files, are escaped, as Python does on standard error.
+    """
+    output = TaggedOutput(sys.stderr)
+    # Without `write_through`, the stream would keep the begun line of one thread and complete it with another's.
+    sys.stdout = sys.stderr = io.TextIOWrapper(
+        output, "utf-8", errors="backslashreplace", line_buffering=True, write_through=True
+    )
+    atexit.register(output.write_rest)
 
 
 def _write(output: BinaryIO, lines: list[bytes], part: str) -> None:
-    output.write(b"".join(tag(line, part) + b"\n" for line in lines))
-    output.flush()
+    """Write lines. They are lost if the disk is full or the reader of a pipe has ended: the nodes go on.
+
+    Nothing is buffered, which would fail again at the next line, and at the end of the process.
+    """
+    rest = memoryview(b"".join(tag(line, part) + b"\n" for line in lines))
+    stream = getattr(output, "raw", output)
+    with suppress(OSError):
+        while rest and (count := stream.write(rest)):
+            rest = rest[count:]

@@ -34,3 +34,13 @@ def create_metrics_directory() -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
     atexit.register(remove)
+
+
+def disable_metrics_directory() -> None:
+    """Remove a user's directory from the environment, before prometheus-client is imported.
+
+    A process that is both provider and broker would write the metrics of both there, and each part would report
+    those of the other.
+    """
+    for variable in (_VARIABLE, _VARIABLE.lower()):
+        os.environ.pop(variable, None)

@@ -74,6 +74,7 @@ class _WithProgram(_OneProcess):
     def __init__(self, app: BaseApplication, program: Callable[[], int]) -> None:
         super().__init__(app)
         self._program = program
+        self._is_stopping = self._has_failed = False
 
     def init_signals(self) -> None:
         """Leave the signals to the program."""
@@ -82,19 +83,29 @@ class _WithProgram(_OneProcess):
         """Run both; the worker stops after the program. Return 1 if the worker has failed."""
         thread = Thread(target=self._serve, args=[worker], name="provider", daemon=True)
         thread.start()
-        status = self._program()
-        has_failed = not thread.is_alive()
+        status = 0
+        try:
+            status = self._program()
+        except SystemExit:  # by a signal that arrived before the program handles them
+            if not self._has_failed:
+                raise
+        self._is_stopping = True
         worker.handle_exit(signal.SIGTERM, None)
         thread.join(self.cfg.graceful_timeout + _EXIT_SECONDS)
-        return status or int(has_failed)
+        return status or int(self._has_failed)
 
     def _serve(self, worker: Worker) -> None:
+        """Run the worker. Where it ends by itself, as with --max-requests, the program is stopped."""
+        log = logging.getLogger("gunicorn.error")
         try:
             worker.init_process()
         except Exception:
-            logging.getLogger("gunicorn.error").exception("the provider has failed")
-        if worker.alive:
-            os.kill(self.pid, signal.SIGTERM)
+            log.exception("the provider has failed")
+        finally:
+            if not self._is_stopping:
+                self._has_failed = True
+                log.error("the provider has ended")
+                os.kill(self.pid, signal.SIGTERM)
 
 
 class _Server(BaseApplication):

@@ -147,17 +147,20 @@ async def _run(options: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _handle_signals(stop: asyncio.Event, parts: Sequence[_Part]) -> None:
-    """Set `stop` on the first SIGINT, SIGTERM or SIGHUP; kill the parts on the second."""
+    """Set `stop` on the first SIGINT, SIGTERM or SIGHUP; kill the parts on the second SIGINT or SIGTERM.
 
-    def handle() -> None:
-        if stop.is_set():
+    When a terminal is closed, the shell and the kernel both send a SIGHUP.
+    """
+
+    def handle(number: signal.Signals) -> None:
+        if stop.is_set() and number != signal.SIGHUP:
             for part in parts:
                 part.signal(signal.SIGKILL)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            asyncio.get_running_loop().add_signal_handler(number, handle)
+            asyncio.get_running_loop().add_signal_handler(number, handle, number)
 
 
 async def _until_ready(url: str) -> None:

@@ -2,9 +2,15 @@
 
 import asyncio
 import doctest
+import io
+import subprocess
+import sys
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from tests.server import CLEAN, ROOT
 from vkweb import log
 
 
@@ -19,3 +25,32 @@ async def test_a_last_line_without_an_end_is_copied(capfdbinary: pytest.CaptureF
     stream.feed_eof()
     await log.copy_lines(stream, "broker")
     assert capfdbinary.readouterr().err == b"broker   | first\nbroker   | second\n"
+
+
+def test_a_line_in_two_writes_is_not_mixed_with_that_of_another_thread() -> None:
+    written = io.BytesIO()
+    output = log.TaggedOutput(io.TextIOWrapper(written))
+    output.write(b"fir")
+    other = Thread(target=output.write, args=[b"second\n"])
+    other.start()
+    other.join()
+    output.write(b"st\nthird")
+    output.write_rest()
+    assert written.getvalue() == b"provider | second\nprovider | first\nprovider | third\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+async def test_a_full_disk_does_not_end_the_copy() -> None:
+    stream = asyncio.StreamReader()
+    stream.feed_data(b"line\n")
+    stream.feed_eof()
+    with open("/dev/full", "w") as full, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        await log.copy_lines(stream, "broker")
+        assert log.TaggedOutput(full).write(b"line\n") == 5
+
+
+def test_the_output_of_a_process_is_complete() -> None:
+    code = r"from vkweb.log import tag_output; tag_output(); print('\udcff'); print('rest', end='')"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=CLEAN, stderr=subprocess.PIPE, check=True)
+    assert ended.stderr == b"provider | \\udcff\nprovider | rest\n"

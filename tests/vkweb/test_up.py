@@ -67,8 +67,7 @@ def start(api: ApiServer, authority: Authority, tmp_path: Path) -> Start:
     }
 
     @asynccontextmanager
-    async def run(**environment: str) -> AsyncIterator[Up]:
-        log = tmp_path / "log"
+    async def run(*, log: Path = tmp_path / "log", **environment: str) -> AsyncIterator[Up]:
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, str(ROOT / "vkweb"), "up", "--kubelet-port=0"],
@@ -182,9 +181,48 @@ async def test_a_signal_before_the_provider_is_ready(start: Start, tmp_path: Pat
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_the_metrics_of_the_provider_are_its_own(api: ApiServer, start: Start, workers: str) -> None:
+@pytest.mark.parametrize("signals", [[signal.SIGHUP] * 2, [signal.SIGTERM, signal.SIGHUP]])
+async def test_a_hangup_does_not_interrupt_the_stop(
+    api: ApiServer, start: Start, signals: list[signal.Signals], workers: str
+) -> None:
+    async with start(WORKERS=workers) as up:
+        await is_ready(api)
+        for number in signals:
+            up.signal(number)
+            await asyncio.sleep(0.02)
+        assert await up.ended() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+async def test_a_full_disk_stops_nothing(api: ApiServer, start: Start, workers: str) -> None:
+    async with start(log=Path("/dev/full"), WORKERS=workers) as up:
+        await is_ready(api)
+        up.signal(signal.SIGTERM)
+        assert await up.ended() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_standard_error_may_be_closed(tmp_path: Path, workers: str) -> None:
+    command = f"exec {sys.executable} {ROOT / 'vkweb'} up 2>&-"
+    given = {"KUBECONFIG": "/no/such/file", "PORT": str(free_port()), "WORKERS": workers}
+    process = await asyncio.create_subprocess_shell(command, cwd=tmp_path, env={**CLEAN, **given})
+    async with asyncio.timeout(60):
+        assert await process.wait() == 2
+
+
+async def test_a_worker_that_ends_by_itself_ends_the_broker(start: Start) -> None:
+    async with start(GUNICORN_CMD_ARGS="--max-requests=3") as up:
+        assert await up.ended() == 1
+    assert "the provider has ended" in up.log.read_text()
+
+
+@pytest.mark.parametrize(("workers", "variable"), [("1", "NO"), ("1", "PROMETHEUS_MULTIPROC_DIR"), ("2", "NO")])
+async def test_the_metrics_of_the_provider_are_its_own(
+    api: ApiServer, start: Start, tmp_path: Path, workers: str, variable: str
+) -> None:
     port = free_port()
-    async with start(PORT=str(port), WORKERS=workers):
+    async with start(PORT=str(port), WORKERS=workers, **{variable: str(tmp_path)}):
         await is_ready(api)
         with closing(Client(port)) as client:
             text = client.get("/metrics").body.decode()
