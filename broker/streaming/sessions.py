@@ -103,7 +103,7 @@ class Session:
                 "session ended",
                 kind=self.target.kind,
                 pod=f"{self.target.namespace}/{self.target.pod}",
-                part=self.target.part,
+                target=self.target.part,
                 outcome=outcome,
                 exit_code=code,
                 seconds=round(time.monotonic() - began, 3),

@@ -1,5 +1,6 @@
 """The one log of `vkweb up`."""
 
+import ast
 import asyncio
 import doctest
 import io
@@ -54,3 +55,11 @@ def test_the_output_of_a_process_is_complete() -> None:
     code = r"from vkweb.log import tag_output; tag_output(); print('\udcff'); print('rest', end='')"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=CLEAN, stderr=subprocess.PIPE, check=True)
     assert ended.stderr == b"provider | \\udcff\nprovider | rest\n"
+
+
+def test_no_event_has_the_key_that_names_the_part() -> None:
+    levels = {"debug", "info", "warning", "error", "exception"}
+    for path in [file for folder in ("app", "broker") for file in (ROOT / folder).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in levels:
+                assert "part" not in [keyword.arg for keyword in node.keywords], f"{path}:{node.lineno}"
