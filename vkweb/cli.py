@@ -109,11 +109,13 @@ def provider(ctx: click.Context, options: tuple[str, ...], *, no_migrate: bool) 
     on.
     """
     from vkweb.child import end_with_parent, exit_on_signals
+    from vkweb.log import ignore_full_disk
     from vkweb.metrics_directory import create_metrics_directory
     from vkweb.server import check_options, serve
 
     end_with_parent()
     check_options(options)
+    ignore_full_disk()
     exit_on_signals()
     create_metrics_directory()
     import_module("app")  # once, for the migration's process and for the server
@@ -130,8 +132,10 @@ def provider(ctx: click.Context, options: tuple[str, ...], *, no_migrate: bool) 
 def broker(options: tuple[str, ...]) -> None:
     """Run a node of the cluster in the kubeconfig; all options are those of the broker."""
     from vkweb.child import end_with_parent
+    from vkweb.log import ignore_full_disk
 
     end_with_parent()
+    ignore_full_disk()
     sys.exit(_run_broker(options))
 
 

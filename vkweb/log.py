@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -23,12 +23,13 @@ async def copy_lines(stream: asyncio.StreamReader | None, part: str) -> None:
 
     A line of JSON gets the key `part` and stays JSON; any other line gets the name in front.
     """
+    output = LossyOutput(sys.stderr)
     rest = b""
     while stream is not None and (chunk := await stream.read(_CHUNK)):
         *lines, rest = (rest + chunk).split(b"\n")
-        _write(sys.stderr.buffer, lines, part)
+        output.write(_tagged(lines, part))
     if rest:
-        _write(sys.stderr.buffer, [rest], part)
+        output.write(_tagged([rest], part))
 
 
 def tag(line: bytes, part: str) -> bytes:
@@ -45,63 +46,107 @@ def tag(line: bytes, part: str) -> bytes:
     return name.ljust(len("provider")) + b" | " + line
 
 
-class TaggedOutput(io.BufferedIOBase):
-    """A stream that writes each line to another stream, with the name of the part that has written it.
+class LossyOutput(io.BufferedIOBase):
+    """A stream that writes to another stream at once. Where the disk is full or nobody reads, the text is lost.
 
-    A line can arrive in several writes, and others meanwhile. So each thread has the line that it has begun.
+    Nothing is buffered, which would fail again at the next line, and at the end of the process.
     """
 
     def __init__(self, output: TextIO) -> None:
         self._text = output  # is closed when nothing refers to it
-        self._output = output.buffer
+        self._raw = getattr(output.buffer, "raw", output.buffer)
         self._lock = Lock()
-        self._incomplete: dict[tuple[str, int], bytes] = {}  # by part and thread
+
+    @property
+    def name(self) -> str:
+        """The name of the other stream, such as `<stderr>`."""
+        return self._text.name
 
     def writable(self) -> bool:
         """Return whether the stream can be written."""
         return True
 
+    def isatty(self) -> bool:
+        """Return whether the other stream is a terminal."""
+        return self._text.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the other stream."""
+        return self._text.fileno()
+
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write the lines that are complete; return the number of bytes."""
+        """Write data; return the number of bytes."""
         chunk = bytes(data)
+        with self._lock:
+            self.write_chunk(chunk)
+        return len(chunk)
+
+    def write_chunk(self, chunk: bytes) -> None:
+        """Write data, under the lock."""
+        _write(self._raw, chunk)
+
+
+class TaggedOutput(LossyOutput):
+    """Writes each line with the name of the part that has written it.
+
+    A line can arrive in several writes, and others meanwhile. So each thread has the line that it has begun.
+    """
+
+    def __init__(self, output: TextIO) -> None:
+        super().__init__(output)
+        self._incomplete: dict[tuple[str, int], bytes] = {}  # by part and thread
+
+    def isatty(self) -> bool:
+        """Return False: both parts write without colours."""
+        return False
+
+    def write_chunk(self, chunk: bytes) -> None:
+        """Write the lines that are complete."""
         part = PART.get()
         writer = part, get_ident()
-        with self._lock:
-            *lines, rest = (self._incomplete.pop(writer, b"") + chunk).split(b"\n")
-            if rest:
-                self._incomplete[writer] = rest
-            if lines:
-                _write(self._output, lines, part)
-        return len(chunk)
+        *lines, rest = (self._incomplete.pop(writer, b"") + chunk).split(b"\n")
+        if rest:
+            self._incomplete[writer] = rest
+        if lines:
+            _write(self._raw, _tagged(lines, part))
 
     def write_rest(self) -> None:
         """Write the lines that were not completed, before the process ends."""
         with self._lock:
             for (part, _), rest in self._incomplete.items():
-                _write(self._output, [rest], part)
+                _write(self._raw, _tagged([rest], part))
             self._incomplete.clear()
+
+
+def ignore_full_disk() -> None:
+    """Lose output of this process that cannot be written, where it would end a server, or fail its requests."""
+    sys.stdout, sys.stderr = _text(LossyOutput(sys.stdout)), _text(LossyOutput(sys.stderr))
 
 
 def tag_output() -> None:
     """Write all output of this process to standard error, each line with the name of its part.
 
-    Characters that are not Unicode, as in names of files, are escaped, as Python does on standard error.
+    What cannot be written is lost.
     """
     output = TaggedOutput(sys.stderr)
-    # Without `write_through`, the stream would keep the begun line of one thread and complete it with another's.
-    sys.stdout = sys.stderr = io.TextIOWrapper(
-        output, "utf-8", errors="backslashreplace", line_buffering=True, write_through=True
-    )
+    sys.stdout = sys.stderr = _text(output)
     atexit.register(output.write_rest)
 
 
-def _write(output: BinaryIO, lines: list[bytes], part: str) -> None:
-    """Write lines. They are lost if the disk is full or the reader of a pipe has ended: the nodes go on.
+def _text(output: LossyOutput) -> TextIO:
+    """Return a stream of text. Characters that are not Unicode, as in names of files, are escaped.
 
-    Nothing is buffered, which would fail again at the next line, and at the end of the process.
+    Without `write_through`, it would keep the begun line of one thread and complete it with another's.
     """
-    rest = memoryview(b"".join(tag(line, part) + b"\n" for line in lines))
-    stream = getattr(output, "raw", output)
+    return io.TextIOWrapper(output, "utf-8", errors="backslashreplace", line_buffering=True, write_through=True)
+
+
+def _tagged(lines: list[bytes], part: str) -> bytes:
+    return b"".join(tag(line, part) + b"\n" for line in lines)
+
+
+def _write(stream: IO[bytes], data: bytes) -> None:
+    rest = memoryview(data)
     with suppress(OSError):
         while rest and (count := stream.write(rest)):
             rest = rest[count:]

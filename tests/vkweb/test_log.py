@@ -51,6 +51,18 @@ async def test_a_full_disk_does_not_end_the_copy() -> None:
         assert log.TaggedOutput(full).write(b"line\n") == 5
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["broker", "--kubeconfig=/no/such/file"], 2), (["provider", "--", "--check-config"], 0)],
+)
+def test_a_full_disk_does_not_change_an_exit_status(tmp_path: Path, arguments: list[str], status: int) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, str(ROOT / "vkweb"), *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, env=CLEAN, stdout=full, stderr=full, check=False)
+    assert ended.returncode == status
+
+
 def test_the_output_of_a_process_is_complete() -> None:
     code = r"from vkweb.log import tag_output; tag_output(); print('\udcff'); print('rest', end='')"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=CLEAN, stderr=subprocess.PIPE, check=True)

@@ -96,6 +96,15 @@ def test_one_worker_is_the_only_process(
         assert eventually(lambda: len(children_of(process.pid)) == workers)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_of_the_log_fails_no_request(provide: Provide, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "log").symlink_to("/dev/full")
+    with provide(WORKERS=str(workers)) as (process, client):
+        assert client.request("POST", "/createPod", a_pod("web")).code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+
+
 @contextmanager
 def held_request(provide: Provide) -> Iterator[tuple[Program, HTTPConnection]]:
     """Yield a process that holds a long poll, and the connection of its client."""
