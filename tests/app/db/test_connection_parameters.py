@@ -18,7 +18,8 @@ pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=T
 def connection(url: str) -> Iterator[Connection]:
     database = Database(make_url(url), head=None)
     with database.read() as found:
-        driver: Connection = found.connection.driver_connection  # type: ignore[assignment]
+        driver = found.connection.driver_connection
+        assert isinstance(driver, Connection)
         yield driver
     database.dispose()
 
