@@ -5,10 +5,10 @@ A subcommand imports its program when it is invoked, so that `vkweb --help` and 
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -149,14 +149,9 @@ def up(ctx: click.Context, options: tuple[str, ...]) -> None:
     stopped, and the exit status is that of the first. Both log to standard error, each line with the name of its
     part. With WORKERS=1 they are one process, which takes the least memory.
     """
-    from vkweb.up import read_settings, run
+    from vkweb.up import run
 
-    variables, is_one_process = read_settings()
-    if is_one_process:
-        os.environ.update(variables)
-        _run_in_one_process(ctx, options)
-    else:
-        sys.exit(run(options, variables))
+    sys.exit(run(options, migrate=partial(_migrate, ctx), broker=partial(_run_broker, options)))
 
 
 @cli.command()
@@ -195,31 +190,6 @@ def _run_broker(options: Sequence[str]) -> int:
     main: Callable[[], int] = import_module("broker.__main__").main
     sys.argv[1:] = options
     return main()
-
-
-def _run_in_one_process(ctx: click.Context, options: Sequence[str]) -> None:
-    """Run provider and broker in this process; exit with the status of the broker, or 1 if the provider fails."""
-    from vkweb.child import exit_on_signals, stop_on_hangup
-    from vkweb.log import PART, tag_output
-    from vkweb.metrics_directory import disable_metrics_directory
-    from vkweb.server import serve
-
-    def broker() -> int:
-        part = PART.set("broker")
-        try:
-            return _run_broker(options)
-        finally:
-            PART.reset(part)
-            exit_on_signals()  # while the provider stops; the broker's handlers are gone
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    exit_on_signals()
-    stop_on_hangup()
-    tag_output()
-    disable_metrics_directory()
-    import_module("app")
-    _migrate(ctx)
-    serve([], program=broker)
 
 
 def _migrate(ctx: click.Context) -> None:

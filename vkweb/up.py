@@ -5,13 +5,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from vkweb.child import PARENT, run_in_child
-from vkweb.log import copy_lines
+from vkweb.child import PARENT, exit_on_signals, run_in_child, stop_on_hangup
+from vkweb.log import PART, copy_lines, tag_output
+from vkweb.metrics_directory import disable_metrics_directory
 
 _MAIN = Path(__file__).with_name("__main__.py")
 _READY_INTERVAL = 0.1
@@ -73,7 +75,50 @@ class _Part:
         return 128 - code if code < 0 else code
 
 
-class Settings(NamedTuple):
+def run(options: Sequence[str], *, migrate: Callable[[], None], broker: Callable[[], int]) -> int:
+    """Run provider and broker until SIGINT, SIGTERM or SIGHUP, or until one of them exits.
+
+    Args:
+        options: command-line options of the broker.
+        migrate: migrates the database in a child process.
+        broker: runs the broker in this process, and returns its exit status.
+
+    Returns:
+        The exit status of the part that exited first; after a signal, 0 if both stopped without an error.
+
+    Raises:
+        SystemExit: a setting of the provider is wrong; or the end of a process that is both parts.
+    """
+    variables, is_one_process = _read_settings()
+    os.environ.update(variables)
+    if is_one_process:
+        _run_in_this_process(migrate, broker)
+    return asyncio.run(_run(options, os.environ))
+
+
+def _run_in_this_process(migrate: Callable[[], None], broker: Callable[[], int]) -> None:
+    """Run both; does not return, but exits with the status of the broker, or 1 if the provider fails."""
+    from vkweb.server import serve
+
+    def run_broker() -> int:
+        part = PART.set("broker")
+        try:
+            return broker()
+        finally:
+            PART.reset(part)
+            exit_on_signals()  # while the provider stops; the broker's handlers are gone
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    exit_on_signals()
+    stop_on_hangup()
+    tag_output()
+    disable_metrics_directory()
+    import_module("app")  # once, for the migration's process and for this one
+    migrate()
+    serve([], program=run_broker)
+
+
+class _Settings(NamedTuple):
     """The settings of the provider that concern both parts.
 
     Attributes:
@@ -86,7 +131,7 @@ class Settings(NamedTuple):
     is_one_process: bool
 
 
-def read_settings() -> Settings:
+def _read_settings() -> _Settings:
     """Read the settings in a child process.
 
     This process may run as long as its parts, and the provider's libraries would take 40 MB of it.
@@ -96,12 +141,12 @@ def read_settings() -> Settings:
     """
     reader, writer = os.pipe()
     with os.fdopen(reader) as settings:
-        run_in_child(lambda: os.write(writer, json.dumps(_read_settings()).encode()))
+        run_in_child(lambda: os.write(writer, json.dumps(_settings()).encode()))
         os.close(writer)
-        return Settings(*json.load(settings))
+        return _Settings(*json.load(settings))
 
 
-def _read_settings() -> Settings:
+def _settings() -> _Settings:
     from app.core.errors import ConfigurationError
     from app.core.settings import Settings as ProviderSettings
 
@@ -111,20 +156,7 @@ def _read_settings() -> Settings:
         raise SystemExit(str(exc)) from None
     console = settings.log_format == "auto" and sys.stderr.isatty()  # the parts write to another stream
     variables = {"WEB_ENDPOINT_URL": settings.url, **({"LOG_FORMAT": "console"} if console else {})}
-    return Settings(variables, settings.workers == 1 and settings.has_default_runtime)
-
-
-def run(options: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Run provider and broker as child processes until SIGINT, SIGTERM or SIGHUP, or until one of them exits.
-
-    Args:
-        options: command-line options of the broker.
-        variables: environment variables of both, added to those of this process.
-
-    Returns:
-        The exit status of the part that exited first; after a signal, 0 if both stopped without an error.
-    """
-    return asyncio.run(_run(options, {**os.environ, **variables}))
+    return _Settings(variables, settings.workers == 1 and settings.has_default_runtime)
 
 
 async def _run(options: Sequence[str], environment: Mapping[str, str]) -> int:

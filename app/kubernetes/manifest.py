@@ -196,9 +196,8 @@ def _check(pod: Pod) -> None:
             if container.name in seen:
                 raise InvalidRequest("another container of this pod has the same name", field=field)
             seen.add(container.name)
-    if (
-        pod.spec.ephemeral_containers
-    ):  # rare; a runtime reads their quantities first, and does not know their place
+    if pod.spec.ephemeral_containers:
+        # A runtime reads their quantities first, and does not know their place. All pods would take longer.
         pod_requests(pod.spec)
 
 
