@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.runtimes.slurm import SlurmRuntime
+from app.runtimes.slurm.commands import SlurmError
+from app.runtimes.slurm.job_queue import JobQueue
 from tests.app.runtimes.process import Driven, settings, shell, the_shim
 from tests.app.runtimes.slurm.cluster import SlurmCluster
 from tests.app.runtimes.slurm.conftest import MakeRuntime, Run, annotated, ready
@@ -142,7 +144,9 @@ def test_pods_keep_their_statuses_without_a_controller(
     pod = run(shell(f"until [ -e {tmp_path}/go ]; do sleep 0.02; done"), restartPolicy="Never")
     running = pod.until_running()
     cluster.kill_controller()
-    eventually(lambda: ready(runtime)["status"] == "False")
+    assert ready(runtime)["status"] == "False"
+    with pytest.raises(SlurmError):  # the answer from before, which all readers share, is replaced
+        JobQueue(runtime.settings.runtime_directory, max_age=0, users=(os.getuid(),)).read()
     (tmp_path / "go").touch()
     eventually(lambda: "true" in (pod.directory.path / "state.json").read_text())
     assert pod.read() == running
