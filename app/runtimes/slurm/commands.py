@@ -70,4 +70,12 @@ def is_unreachable(error: SlurmError) -> bool:
     return any(sign in text for sign in _UNREACHABLE)
 
 
-_UNREACHABLE = ("no answer", "unable to contact", "connection refused", "connect failure", "timed out", "timeout")
+_UNREACHABLE = (
+    "no answer",
+    "unable to contact",
+    "connection refused",
+    "connect failure",
+    "timed out",
+    "timeout",
+    "zero bytes",  # of a controller that ends before it has answered
+)

@@ -192,8 +192,9 @@ def write_until_all_is_written(writer: int, database_url: str, *, threads: int =
         client = app.test_client()
         written = 0
         while revision(database) < WRITES:
-            assert client.post("/createPod", json=a_pod(f"pod-{writer}-{thread}-{written}")).status_code == 200
-            written += 1
+            code = client.post("/createPod", json=a_pod(f"pod-{writer}-{thread}-{written}")).status_code
+            assert code in (200, 503)  # 503: no process has written for seconds, as while the disk does not write
+            written += code == 200
         return written
 
     with ThreadPoolExecutor(threads) as pool:

@@ -38,7 +38,7 @@ async def test_a_thousand_nodes_are_registered_and_renewed(
         assert len(names(api)) == 1000
         assert all(ready(api, name) for name in names(api))
         assert len(api.requests_to("GET", "leases$")) < 20
-        assert api.requests_to("GET", "leases/") == []  # no request for each node
+        assert len(api.requests_to("GET", "leases/")) < 20  # not one for each node
         clock.advance(10)
         await asyncio.gather(*(member.lease.renew() for member in members.holding))
         assert min(lease["spec"]["renewTime"] for lease in api.store.list("leases")) >= to_micro_time(clock())

@@ -96,6 +96,17 @@ def test_a_submit_under_way_is_waited_for(
     assert len(cluster.jobs("%T")) == 1
 
 
+def test_a_submit_whose_answer_is_lost_is_made_again_at_once(
+    fake_sbatch: FakeSbatch, run: Run, cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    error = "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received"
+    fake_sbatch(f'mkdir {tmp_path}/lost && echo "{error}" >&2 && exit 1; exec /usr/bin/sbatch "$@"')
+    pod = run(shell(once(tmp_path / "runs")), restartPolicy="Never")
+    assert pod.until_over().phase == "Succeeded"
+    assert [status.message for _, status in pod.timeline if "refuses" in (status.message or "")] == []
+    assert len(cluster.jobs("%T")) == 1
+
+
 def test_a_second_job_of_a_pod_runs_nothing(run: Run, cluster: SlurmCluster, tmp_path: Path) -> None:
     pod = run(shell(f"{once(tmp_path / 'runs')}; exec sleep 3600"), restartPolicy="Never")
     pod.until_running()
@@ -113,12 +124,15 @@ def test_a_controller_killed_amid_submits(runtime: SlurmRuntime, cluster: SlurmC
     pods = [
         Driven(runtime, shell(f"echo {number} >> {tmp_path}/runs"), restartPolicy="Never") for number in range(12)
     ]
+    # Slurm gives the ID of a job that it has lost to another one, and cancels that if the first has been started.
+    cluster.run("scontrol", "update", "NodeName=n[1-2]", "State=DRAIN", "Reason=test")
     for number, pod in enumerate(pods):
         if number == 6:
             cluster.kill_controller()
         if number < 8:  # two of them are not answered
             pod.sync()
     cluster.start_controller()
+    cluster.run("scontrol", "update", "NodeName=n[1-2]", "State=RESUME", check=False)
     eventually(lambda: [pod.read().phase for pod in pods] == ["Succeeded"] * len(pods))
     assert sorted(map(int, (tmp_path / "runs").read_text().split())) == list(range(12))
 
