@@ -5,7 +5,7 @@ from typing import Any
 from conformance.check import Failed, NotOffered, at, code, document, expect, extension, success
 from conformance.checks.http import ENDPOINTS
 from conformance.client import PodJSON, ProviderClient, wait_until
-from conformance.pods import created, is_deleted
+from conformance.pods import created, is_deleted, started
 from conformance.wire import Answer
 
 _WAIT_SECONDS = 20
@@ -30,6 +30,7 @@ def since_returns_only_later_changes(provider: ProviderClient) -> None:
     Otherwise, a broker misses a change forever, or writes unchanged statuses repeatedly.
     """
     kept, deleted = (created(provider, provider.pod(name)) for name in ("kept", "deleted"))
+    started(provider, kept)
     seen = _stable_revision(provider, kept)
     success(provider.delete(deleted))
     expect(is_deleted(provider, deleted), "/getPods still lists the deleted pod")

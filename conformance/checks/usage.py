@@ -3,6 +3,7 @@
 from typing import Any
 
 from conformance.check import Failed, NotOffered, at, document, expect, extension, success
+from conformance.checks.extensions import require
 from conformance.client import PodJSON, ProviderClient, wait_until
 from conformance.pods import created, is_deleted, started, status
 from conformance.times import instant, is_rfc3339
@@ -14,7 +15,7 @@ def usage_lists_the_running_containers(provider: ProviderClient) -> None:
 
     The node drops a pod of which a container is missing, so that `kubectl top` and autoscalers do not see it.
     """
-    pod = created(provider, provider.pod())
+    pod = _measured(provider)
     started(provider, pod)
     found = _wait_for(provider, pod)
     at(found, "startTime", str)
@@ -33,7 +34,7 @@ def usage_has_times_and_numbers(provider: ProviderClient) -> None:
 
     The node computes rates from the values and their times.
     """
-    found = _wait_for(provider, created(provider, provider.pod()))
+    found = _wait_for(provider, _measured(provider))
     for owner in (found, *at(found, "containers", list)):
         _are_amounts(owner, *_AMOUNTS)
         _have_times(owner, "cpu.time", "memory.time")
@@ -49,7 +50,7 @@ def pod_usage_is_the_sum_of_its_containers(provider: ProviderClient) -> None:
     """
     pod = provider.pod()
     pod["spec"]["containers"].append({**pod["spec"]["containers"][0], "name": "second"})
-    found = _wait_for(provider, created(provider, pod))
+    found = _wait_for(provider, _measured(provider, pod))
     for path in _AMOUNTS:
         total = sum(at(container, path, int) for container in at(found, "containers", list))
         expect(at(found, path, int) == total, f"{path} of the pod is not the sum over its containers")
@@ -61,7 +62,7 @@ def total_usage_never_falls(provider: ProviderClient) -> None:
 
     A counter that falls is read as a restart, and the rate is wrong.
     """
-    pod = created(provider, provider.pod())
+    pod = _measured(provider)
     first = _wait_for(provider, pod)
 
     def later() -> dict[str, Any] | None:
@@ -81,7 +82,7 @@ def deleted_pod_has_no_usage(provider: ProviderClient) -> None:
 
     The node would report usage of a pod that Kubernetes does not know.
     """
-    pod = created(provider, provider.pod())
+    pod = _measured(provider)
     _wait_for(provider, pod)
     success(provider.delete(pod))
     expect(is_deleted(provider, pod), "/getPods still lists the deleted pod")
@@ -137,12 +138,20 @@ def _is_file_system(owner: dict[str, Any], path: str, *amounts: str) -> None:
 def _usage(provider: ProviderClient, pod: PodJSON) -> dict[str, Any] | None:
     """Return the entry of a pod; None if there is none."""
     answer = provider.get("/podStats")
-    if answer.code in (404, 405, 501):
-        raise NotOffered("/podStats does not exist")
     wanted = pod["metadata"]["uid"]
     entries = [entry for entry in document(answer, list) if at(entry, "podRef.uid", str) == wanted]
     expect(len(entries) < 2, f"/podStats has {len(entries)} entries for one pod")
     return entries[0] if entries else None
+
+
+def _measured(provider: ProviderClient, pod: PodJSON | None = None) -> PodJSON:
+    """Create a pod, by default one of one container, at a provider that reports usage; return the pod.
+
+    Raises:
+        NotOffered: it does not report usage. No pod was created, which the provider may refuse.
+    """
+    require(provider, "podStats")
+    return created(provider, pod or provider.pod())
 
 
 def _wait_for(provider: ProviderClient, pod: PodJSON) -> dict[str, Any]:

@@ -186,6 +186,38 @@ async def without_extensions(stub: StubProvider, request: Request) -> Reply:
     return await stub.answer(request._replace(query=query))
 
 
+async def without_extensions_and_second_containers(stub: StubProvider, request: Request) -> Reply:
+    """Implement the ten endpoints, and refuse a pod of two containers, as a queue of jobs may."""
+    if request.path == "/createPod" and len(json.loads(request.content)["spec"]["containers"]) > 1:
+        return json_reply({"error": {"code": 400, "message": "a job has one container"}}, 400)
+    return await without_extensions(stub, request)
+
+
+def starting_when_read() -> Faulty:
+    """Start each pod at the second read of its status; all start when a pod `new` is created."""
+    ready: dict[str, Object] = {}
+    reads: list[str] = []
+
+    async def answer(stub: StubProvider, request: Request) -> Reply:
+        key = f"{request.query.get('namespace')}/{request.query.get('name')}"
+        if request.path == "/getPodStatus":
+            reads.append(key)
+            if reads.count(key) == 2 and key in ready:
+                stub.report(key, ready.pop(key))
+        reply = await stub.answer(request)
+        if request.path == "/createPod":
+            metadata = json.loads(request.content)["metadata"]
+            if metadata["name"] == "new":
+                for other in stub.pods.keys() & ready.keys():
+                    stub.report(other, ready.pop(other))
+            key = f"{metadata['namespace']}/{metadata['name']}"
+            ready[key] = stub.statuses[key]
+            stub.statuses[key] = {"phase": "Pending", "startTime": ready[key]["startTime"]}
+        return reply
+
+    return answer
+
+
 async def below_a_path(stub: StubProvider, request: Request) -> Reply:
     """Serve the endpoints below `/provider`."""
     return await stub.answer(request._replace(path=request.path.removeprefix("/provider")))

@@ -10,7 +10,12 @@ from conformance.checks import ALL
 from conformance.client import Target
 from conformance.run import Outcome, attempt
 from tests.conformance.faults import FAULTS
-from tests.conformance.faulty import without_extensions
+from tests.conformance.faulty import (
+    Faulty,
+    starting_when_read,
+    without_extensions,
+    without_extensions_and_second_containers,
+)
 from tests.stub_provider.serving import complete_provider, serving
 
 CHECKS = {check.name: check for check in ALL}
@@ -45,12 +50,20 @@ def test_fault_fails_its_check_and_leaves_no_pods(name: str, monkeypatch: pytest
     assert stub.pods == {}
 
 
+@pytest.mark.parametrize("answer", [without_extensions, without_extensions_and_second_containers])
 @pytest.mark.parametrize("check", [check for check in ALL if check.level is Level.EXTENSION], ids=lambda c: c.name)
-def test_missing_extension_is_not_a_failure(check: Check) -> None:
-    with serving(complete_provider(), without_extensions) as target:
+def test_missing_extension_is_not_a_failure(check: Check, answer: Faulty) -> None:
+    with serving(complete_provider(), answer) as target:
         outcome = attempt(check, target).outcome
 
     assert outcome is (Outcome.PASSED if check.name.startswith("access.") else Outcome.NOT_OFFERED)
+
+
+def test_a_pod_may_start_late() -> None:
+    with serving(complete_provider(), starting_when_read()) as target:
+        result = attempt(CHECKS["changes.since-returns-only-later-changes"], target)
+
+    assert (result.outcome, result.problem) == (Outcome.PASSED, "")
 
 
 def test_every_check_has_a_fault() -> None:
