@@ -4,6 +4,7 @@ Every function here is pure: it does no I/O and does not read the clock; a time 
 below are the ones that authors of runtimes need; the rest is for this provider.
 """
 
+from app.kubernetes.env import missing_object
 from app.kubernetes.manifest import Manifest
 from app.kubernetes.pod import (
     Container,
@@ -82,4 +83,5 @@ __all__ = [
     "RlimitStats",
     "SleepAction",
     "Transition",
+    "missing_object",
 ]

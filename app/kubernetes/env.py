@@ -41,6 +41,7 @@ class _EnvVar(ApiObject, frozen=True):
     value_from: _EnvVarSource | None = None
 
 
+_REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
 _VARIABLES = msgspec.json.Decoder(list[_EnvVar] | None)
 _SOURCES = msgspec.json.Decoder(list[_EnvFromSource] | None)
 
@@ -126,3 +127,14 @@ def put_in(text: str, values: Mapping[str, str]) -> str:
     if not values or "$" not in text:
         return text
     return re.sub(rf"(\$+)\(({'|'.join(map(re.escape, values))})\)", replaced, text)
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Expand `$(VAR)` in one argument of a command, as Kubernetes does.
+
+    A variable that is not there is left as it stands. Source: `command` and `args` in the API reference.
+
+    >>> expand("$(GREETING), $(NOBODY), $$(GREETING)", {"GREETING": "hello"})
+    'hello, $(NOBODY), $(GREETING)'
+    """
+    return _REFERENCE.sub(lambda match: "$" if match[1] == "$" else env.get(match[2], match[0]), text)

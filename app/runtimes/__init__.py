@@ -11,6 +11,7 @@ from app.core.nodes import NodeAddress, NodeOverride, Taint
 from app.core.settings import Settings
 from app.kubernetes.volumes import Volume, VolumeFile, VolumeSource
 from app.runtimes.base import AcceptedPod, LogLine, Placement, Runtime, Timeline
+from app.runtimes.commands import ContainerCommand, container_command
 from app.runtimes.observed import (
     ContainerRun,
     Observation,
@@ -27,6 +28,7 @@ from app.runtimes.usage import EarlierUsage, Interval, PodUsage, ReadyHistory, R
 __all__ = [
     "AcceptedPod",
     "ConfigurationError",
+    "ContainerCommand",
     "ContainerRun",
     "EarlierUsage",
     "Files",
@@ -57,6 +59,7 @@ __all__ = [
     "build_lost_status",
     "build_observed_status",
     "build_problem_status",
+    "container_command",
     "has_started",
     "load_runtime",
     "observed_transitions",
@@ -70,7 +73,7 @@ def load_runtime(settings: Settings) -> Runtime:
     """Return an instance of the class that `RUNTIME` names.
 
     Raises:
-        ConfigurationError: the class does not exist, or it is not a subclass of :class:`Runtime`.
+        ConfigurationError: the class does not exist, is not a subclass of :class:`Runtime`, or lacks methods.
     """
     module, _, name = settings.runtime.partition(":")
     try:
@@ -80,4 +83,6 @@ def load_runtime(settings: Settings) -> Runtime:
         raise ConfigurationError(f"RUNTIME: {exc}{hint}") from exc
     if not (isinstance(found, type) and issubclass(found, Runtime)):
         raise ConfigurationError(f"RUNTIME: {settings.runtime} is not a subclass of app.runtimes.Runtime")
+    if missing := sorted(found.__abstractmethods__):
+        raise ConfigurationError(f"RUNTIME: {settings.runtime} does not define {', '.join(missing)}")
     return found(settings)

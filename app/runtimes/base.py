@@ -150,6 +150,11 @@ class Runtime(ABC):
     """Whether it ends a pod that exceeds its `activeDeadlineSeconds`, counted from the start time of its status.
     Otherwise the provider does not have the extension `activeDeadline`, and the broker deletes such a pod."""
 
+    waits_for_environments: ClassVar[bool] = False
+    """Whether a container waits whose `env` or `envFrom` refers to a ConfigMap or Secret that does not exist yet,
+    and starts when an update resolves it. Otherwise the provider does not have the extension
+    `containerEnvironments`, and the broker sends a pod when all of its environments are resolved."""
+
     takes_volumes: ClassVar[bool] = False
     """Whether it wants the files of volumes. Otherwise the provider does not have the extension `podVolumes`."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from app.core.errors import InvalidRequest
 from app.kubernetes.container_status import initial_waiting_reason
-from app.kubernetes.env import missing_object, with_addresses
+from app.kubernetes.env import expand, missing_object, with_addresses
 from app.kubernetes.manifest import Manifest
 from app.kubernetes.pod import ApiObject, ContainerRestartRule
 from app.runtimes.base import Placement
@@ -171,7 +171,6 @@ class Entry(NamedTuple):
 
 
 _DECODER = msgspec.json.Decoder(_Pod)
-_VARIABLE = re.compile(r"\$(\$|\(([^)]*)\))")
 _FILE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?")
 
 
@@ -317,17 +316,6 @@ def _without_env(containers: Iterable[ContainerSpec]) -> list[ContainerSpec]:
 def missing_objects(manifest: Manifest) -> dict[str, str | None]:
     """Return container → the message for an object that its environment refers to and that does not exist yet."""
     return {container.name: missing_object(container) for container in manifest.pod.spec.all_containers}
-
-
-def expand(text: str, env: Mapping[str, str]) -> str:
-    """Expand `$(VAR)` in one argument of a command, as Kubernetes does.
-
-    A variable that is not there is left as it stands. Source: `command` and `args` in the API reference.
-
-    >>> expand("$(GREETING), $(NOBODY), $$(GREETING)", {"GREETING": "hello"})
-    'hello, $(NOBODY), $(GREETING)'
-    """
-    return _VARIABLE.sub(lambda match: "$" if match[1] == "$" else env.get(match[2], match[0]), text)
 
 
 def _command(container: ContainerSpec, placement: Placement, *, inherited: Mapping[str, str]) -> dict[str, Any]:

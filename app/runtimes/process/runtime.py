@@ -74,6 +74,7 @@ class ProcessRuntime(Runtime):
     keeps_logs = _KEPT
     reports_usage = True
     keeps_deadlines = True
+    waits_for_environments = True
     reports_node_usage = True
     scheme: ClassVar[str] = "process"
     """The prefix of container IDs, before `://`."""

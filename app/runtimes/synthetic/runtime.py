@@ -27,6 +27,7 @@ class SyntheticRuntime(Runtime):
 
     reports_usage = True
     keeps_deadlines = True
+    waits_for_environments = True
     reports_past_usage = True
     keeps_logs = None
     takes_volumes = True  # and drops them: nothing reads a file of a simulated pod

@@ -30,6 +30,8 @@ def extensions() -> Response:
     offered = dict(EXTENSIONS)
     if not services.runtime.keeps_deadlines:
         del offered["activeDeadline"]
+    if not services.runtime.waits_for_environments:
+        del offered["containerEnvironments"]
     if not services.usage.is_available:
         del offered["podStats"]
     if not services.volumes.is_available:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -57,12 +58,32 @@ def phase(client: FlaskClient, pod: dict[str, Any]) -> str:
             "app.core.settings:Settings",
             "RUNTIME: app.core.settings:Settings is not a subclass of app.runtimes.Runtime",
         ),
+        (
+            "app.runtimes:Runtime",
+            "RUNTIME: app.runtimes:Runtime does not define advance, create, delete, logs, update",
+        ),
     ],
 )
 def test_a_runtime_that_is_none_stops_the_start(runtime: str, problem: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         create_app(Settings.model_validate({"runtime": runtime}))
     assert str(error.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("runtime", "is_offered"),
+    [
+        ("app.runtimes.synthetic:SyntheticRuntime", True),
+        ("app.runtimes.process:ProcessRuntime", True),
+        (SCRIPTED, False),
+    ],
+)
+def test_only_a_runtime_that_waits_offers_container_environments(
+    make_app: MakeApp, tmp_path: Path, runtime: str, *, is_offered: bool
+) -> None:
+    app = make_app(runtime=runtime, runtime_directory=tmp_path / "runtime")
+    offered = app.test_client().get("/extensions").json
+    assert ("containerEnvironments" in (offered or {})) is is_offered
 
 
 def test_a_read_advances_a_due_timeline(client: FlaskClient, clock: Clock, script: type[ScriptedRuntime]) -> None:

@@ -1,6 +1,7 @@
 """The runtime and the commands of `docs/writing-a-runtime.md` work as described."""
 
 import dataclasses
+import json
 import os
 import re
 import socket
@@ -76,6 +77,15 @@ def test_a_running_job_keeps_its_own_exit(
         client.close()
 
 
+def test_a_job_has_its_words_and_its_environment(serve: Serve, settings: dict[str, str], tmp_path: Path) -> None:
+    container = {"name": "web", "command": ["greet"], "args": ["$(WHO)"], "env": [{"name": "WHO", "value": "all"}]}
+    with serve(**settings) as server, closing(server.client()) as client:
+        client.request("POST", "/createPod", a_pod(containers=[container]))
+        written = json.loads((job(tmp_path) / "job.json").read_text())
+    assert written["argv"] == ["greet", "all"]
+    assert written["env"] == {"PATH": os.defpath, "HOSTNAME": "web-0", "WHO": "all"}
+
+
 def test_a_pod_that_is_no_job_is_refused(serve: Serve, settings: dict[str, str]) -> None:
     two = a_pod(containers=[{"name": "one"}, {"name": "two"}])
     with serve(**settings) as server:
@@ -96,8 +106,9 @@ def test_a_command_runs_in_the_directory_of_its_job(
             client.request("POST", "/createPod", a_pod())
         (job(tmp_path) / "started").touch()
         names = [("namespace", "default"), ("podName", "web-0"), ("containerName", "web")]
-        with Stream(server.port, "/exec", [*names, ("command", "pwd"), ("stdout", "true")]) as stream:
-            assert stream.finish() == (f"{job(tmp_path)}\n".encode(), b"", 0)
+        command = [("command", word) for word in ("sh", "-c", "pwd; echo $HOSTNAME")]
+        with Stream(server.port, "/exec", [*names, *command, ("stdout", "true")]) as stream:
+            assert stream.finish() == (f"{job(tmp_path)}\nweb-0\n".encode(), b"", 0)
 
 
 def test_the_streams_of_another_runtime_work(database_kind: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from app.core.errors import InvalidRequest
+from app.kubernetes.env import expand
 from app.runtimes.process import ProcessRuntime
-from app.runtimes.process.plan import expand
 from app.runtimes.process.shim.container import BackOff
 from tests.app.runtimes.process import SECRET, Driven, settings, shell, the_shim
 from tests.app.runtimes.process.conftest import Run
