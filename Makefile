@@ -7,7 +7,7 @@ VENV = PYTHON='$(PYTHON)' PYTHON_IS_GIVEN='$(filter environment command,$(origin
 
 .PHONY: help
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 27
 
 .PHONY: run
 run: .venv/run ## Run the provider on http://127.0.0.1:3000, with its database in data/provider.db

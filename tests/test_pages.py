@@ -37,7 +37,7 @@ def test_the_reference_lists_the_settings() -> None:
 def test_every_command_is_tested_or_marked(path: str) -> None:
     """Or it is a target of the Makefile, or an example that is marked as such."""
     targets = set(re.findall(r"^\.PHONY: (\S+)", page("Makefile"), re.MULTILINE))
-    for mark, commands in re.findall(r"^(.*)\n```sh\n((?:.*\n)*?)```$", page(path), re.MULTILINE):
+    for mark, commands in re.findall(r"^(.*)\n```(?:sh|console|bash)\n((?:.*\n)*?)```$", page(path), re.MULTILINE):
         if re.fullmatch(r"<!-- (test|cluster|example)(: [a-z ]+)? -->", mark):
             continue
         for line in commands.splitlines():

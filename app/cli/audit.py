@@ -1,4 +1,4 @@
-"""`flask audit`: follow, query, export, verify and prune the audit log."""
+"""`vkweb audit`: follow, query, export, verify and prune the audit log."""
 
 import os
 import time
@@ -157,7 +157,8 @@ def verify(*, noted: str | None, as_json: bool) -> None:
         lines([{**found._asdict(), "broken": broken and broken._asdict()}])
     else:
         older = f", {found.before} events before it" if found.before else ""
-        click.echo(f"{found.events} events in the chain{older}; the last hash is {found.last_hash}")
+        last = f"; the last hash is {found.last_hash}" if found.last_hash else ""
+        click.echo(f"{found.events} events in the chain{older}{last}")
         if broken:
             click.echo(f"broken: {f'event {broken.id} {broken.why}' if broken.id else broken.why}", err=True)
     if broken:
@@ -193,7 +194,7 @@ def prune(*, before: datetime, path: Path | None, as_json: bool) -> None:
         return
     path = path or Path(f"audit-{settings.node_name}-{now:%Y%m%dT%H%M%SZ}.jsonl")
     caller = Caller(
-        request_id=os.urandom(16).hex(), address="localhost", user_agent=f"flask audit prune, uid {os.getuid()}"
+        request_id=os.urandom(16).hex(), address="localhost", user_agent=f"vkweb audit prune, uid {os.getuid()}"
     )
     with bar(sum(retention.due), "pruning") as step:
         pruned = retention.carry_out(

@@ -1,4 +1,4 @@
-"""`flask node`: capacity, requested resources and conditions of a node; the nodes of a fleet."""
+"""`vkweb node`: capacity, requested resources and conditions of a node; the nodes of a fleet."""
 
 from collections.abc import Mapping
 from datetime import datetime

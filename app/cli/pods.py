@@ -1,4 +1,4 @@
-"""`flask pods`: pods, their history, and an explanation of their state."""
+"""`vkweb pods`: pods, their history, and an explanation of their state."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime

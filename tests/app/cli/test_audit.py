@@ -1,4 +1,4 @@
-"""`flask audit`: the audit log on the command line."""
+"""`vkweb audit`: the audit log on the command line."""
 
 import os
 import pty
@@ -120,12 +120,20 @@ def test_without_a_chain_there_is_nothing_to_verify(make_app: MakeApp) -> None:
     )
 
 
+def test_a_noted_hash_is_missing_where_there_is_no_chain(make_app: MakeApp) -> None:
+    result = make_app().test_cli_runner().invoke(args=["audit", "verify", "--noted", "a hash"])
+    assert (result.exit_code, result.output) == (
+        1,
+        "0 events in the chain\nbroken: the noted hash is not in the chain\n",
+    )
+
+
 def test_prune_reports_counts_and_file(run: Run, database: Database, tmp_path: Path) -> None:
     path = tmp_path / "pruned.jsonl"
     result = run("audit", "prune", "--before", at(181).isoformat(), "--export", path)
     assert result.output == f"moved 9 events, 2 pods and 7 other statuses to {path}\n"
     assert run("audit", "verify").exit_code == 0
-    assert rows(database, AuditEvent)[-1]["user_agent"] == f"flask audit prune, uid {os.getuid()}"
+    assert rows(database, AuditEvent)[-1]["user_agent"] == f"vkweb audit prune, uid {os.getuid()}"
     again = run("audit", "prune", "--before", at(181).isoformat(), "--export", tmp_path / "again.jsonl")
     assert (again.stdout, again.stderr) == ("", "nothing to prune\n")
     assert not (tmp_path / "again.jsonl").exists()

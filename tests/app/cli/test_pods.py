@@ -1,4 +1,4 @@
-"""`flask pods` and `flask node`: text and JSON."""
+"""`vkweb pods` and `flask node`: text and JSON."""
 
 import pytest
 from flask import Flask
