@@ -41,9 +41,10 @@ POSTGRESQL_CATALOG = {
              LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'p', 'm')
               AND a.attnum > 0 AND NOT a.attisdropped""",
+    # Without NOT NULL, which columns have: PostgreSQL 18 names these, and keeps the names if columns are renamed.
     "constraint": """
         SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
-        FROM pg_constraint WHERE connamespace = 'public'::regnamespace""",
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'""",
     "index": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     "sequence": "SELECT sequencename, data_type::text FROM pg_sequences WHERE schemaname = 'public'",
     "view": "SELECT viewname, pg_get_viewdef(viewname::regclass) FROM pg_views WHERE schemaname = 'public'",
