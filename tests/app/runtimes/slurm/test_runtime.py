@@ -215,7 +215,8 @@ def test_extended_resources_are_reserved(run: Run, cluster: SlurmCluster) -> Non
     run(shell("exec sleep 3600", resources=limits)).until_running()
     other = run(shell("exec sleep 3600", resources=limits))
     other.until(lambda status: "Resources" in (status.message or ""))
-    assert ["gres:gpu:2", "n1"] in cluster.jobs("%b", "%B")
+    jobs = cluster.jobs("%b", "%B")
+    assert ["gres:gpu:2", "n1"] in jobs or ["gres/gpu:2", "n1"] in jobs  # as written since Slurm 23.11
 
 
 def test_an_ephemeral_container_joins_a_running_job(run: Run) -> None:
