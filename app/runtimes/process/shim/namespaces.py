@@ -99,11 +99,27 @@ class Mount(NamedTuple):
         if self.sub_path:
             self._check_within(os.path.realpath(self.source))
             with contextlib.suppress(FileExistsError):  # a file
-                os.makedirs(self.source, exist_ok=True)
+                self._make_directories()
         fd = os.open(self.source, os.O_PATH | os.O_CLOEXEC)
         if self.sub_path:  # a container that runs may have replaced a directory by a link
             self._check_within(os.readlink(f"/proc/self/fd/{fd}"))
         return fd
+
+    def _make_directories(self) -> None:
+        """Make the directories of `sub_path` that are missing, with the mode of the volume. Source: `doSafeMakeDir`.
+
+        Raises:
+            OSError: a directory cannot be made, or it is a file.
+        """
+        missing = []
+        path = os.path.normpath(self.source)
+        while not os.path.exists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        mode = stat.S_IMODE(os.stat(self.volume).st_mode)
+        for path in reversed(missing):
+            os.mkdir(path)
+            os.chmod(path, mode)  # whatever the umask is
 
     def _check_within(self, path: str) -> None:
         inside = os.path.realpath(self.volume)

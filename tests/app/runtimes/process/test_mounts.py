@@ -117,6 +117,14 @@ def test_a_sub_path_may_be_in_memory(runtime: ProcessRuntime) -> None:
 
 
 @needs_namespaces
+def test_directories_of_a_sub_path_have_the_volumes_mode(runtime: ProcessRuntime) -> None:
+    mounts = [mount("/of-the-test", "cache", subPath="a/b"), mount("/all-of-the-test", "cache")]
+    pod = Pod(runtime, volumes=[EMPTY], volumeMounts=mounts, spec={"securityContext": {"fsGroup": os.getegid()}})
+    pod.driven.until_running()
+    assert pod.sh("cd /all-of-the-test; stat -c %a . a a/b") == "2777\n" * 3
+
+
+@needs_namespaces
 def test_a_mount_hides_neither_files_nor_mounts(runtime: ProcessRuntime, root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("of the machine")
     host = {"name": "host", "hostPath": {"path": f"{tmp_path}/file"}}
