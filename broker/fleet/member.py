@@ -48,7 +48,8 @@ class Shared:
         registering: limits the number of registrations at once.
         port: port of the kubelet API.
         queue: names of nodes for which :meth:`Member.reconcile` is due.
-        controller: reconciles the pods; learns of changes of a node's faults and of what is available to its pods.
+        controller: reconciles the pods; learns of changes of a node's faults and of what is available to its pods, and
+            that the API server can be written to again.
         on_active: is called with a member when its pods may be reconciled from now on.
     """
 
@@ -92,7 +93,7 @@ class Member:
         self.registration = Registration(dependencies, self.info, spec, self.status)
         self._completed = spec
         self._is_stale = False
-        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self._read_again)
+        self.lease = Lease(dependencies, self.info, leases=shared.leases, on_recovery=self._recover)
 
     async def run(self) -> None:
         """Register the node and renew its lease, until cancelled.
@@ -232,10 +233,15 @@ class Member:
         self._shared.controller.apply_faults(self.info.name)
         self._on_due(0)
 
-    def _read_again(self) -> None:
-        """Read the Node soon: after an interruption of the lease, the watch may be broken without a sign."""
+    def _recover(self) -> None:
+        """Catch up after an interruption of the lease: the API server could not be written to.
+
+        The Node is read again, since the watch may be broken without a sign. Statuses that could not be written are
+        written now: their backoff may be minutes long.
+        """
         self._is_stale = True
         self._on_due(0)
+        self._shared.controller.retry_failed()
 
     def _on_due(self, seconds: float) -> None:
         if seconds:

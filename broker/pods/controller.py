@@ -155,6 +155,10 @@ class PodController:
             self._queue.add(stored.key)
         self.resume(node)
 
+    def retry_failed(self) -> None:
+        """Reconcile the pods whose last reconcile has failed: an outage is over."""
+        self._queue.retry_failed()
+
     def retry_waiting(self, node: str) -> None:
         """Reconcile the pods of a node that wait for room: its allocatable resources have changed."""
         self._allocators.retry_waiting(node)

@@ -11,6 +11,7 @@ from broker.fleet.removal import CORDON
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.node import lease as lease_module
+from broker.pods import workqueue
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
 from tests.broker.fleet.stored import names, phase, ready
@@ -119,6 +120,24 @@ async def test_a_lost_lease_gives_up_its_node_only(
         assert lease["spec"]["holderIdentity"] == "other"
         api.store.update("leases", {**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
         await eventually(lambda: broker.nodes["fleet-0"].holds_lease)
+
+
+async def test_statuses_are_written_when_an_outage_ends(
+    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workqueue, "_SHORTEST_DELAY", 300.0)  # after an outage of some minutes
+    monkeypatch.setattr(lease_module, "PERIOD", 0.2)
+    monkeypatch.setattr(lease_module, "_RETRY_LIMIT", 0.2)
+    monkeypatch.setattr(lease_module, "LATE", 0.0)
+    async with running_node(settings_of_a_node(stub.url), cluster):
+        await api.until(lambda: ready(api, "node"))
+        with (
+            api.failing(503, reason="ServiceUnavailable", path="/pods/web/status") as outage,
+            api.failing(503, reason="ServiceUnavailable", path="/leases/"),
+        ):
+            api.store.create("pods", a_pod("web", nodeName="node"))
+            await eventually(lambda: outage.met)
+        await api.until(lambda: phase(api, "web") == "Running")
 
 
 async def test_an_adopted_node_comes_back_under_its_pods(
