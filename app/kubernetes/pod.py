@@ -12,8 +12,14 @@ Resources = dict[str, str | int | float]
 Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """An `int64`; without bounds, the decoder takes integers of any size."""
 _HOST_NAME_LENGTH = 63
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_LARGEST_COUNT = 2**31 - 1
+Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_COUNT)]
 """A number of seconds or repetitions: a Kubernetes `int32` that is not negative."""
+
+
+def _as_count(seconds: int) -> int:
+    """Return an `int64` number of seconds as one of at most 68 years."""
+    return max(0, min(seconds, _LARGEST_COUNT))
 
 
 class ApiObject(msgspec.Struct, rename="camel", frozen=True):
@@ -35,7 +41,13 @@ class Probe(ApiObject, frozen=True):
     period_seconds: Count | None = None
     success_threshold: Count | None = None
     failure_threshold: Count | None = None
-    termination_grace_period_seconds: Count | None = None
+    termination_grace_period_seconds: Integer | None = None
+
+    @property
+    def grace(self) -> int | None:
+        """Its own grace period, in seconds; None for that of the pod."""
+        own = self.termination_grace_period_seconds
+        return None if own is None else _as_count(own)
 
 
 class ContainerRestartRuleOnExitCodes(ApiObject, frozen=True):
@@ -54,7 +66,7 @@ class ContainerResizePolicy(ApiObject, frozen=True):
 
 
 class SleepAction(ApiObject, frozen=True):
-    seconds: Count
+    seconds: Integer
 
 
 class LifecycleHandler(ApiObject, frozen=True):
@@ -70,7 +82,7 @@ class LifecycleHandler(ApiObject, frozen=True):
     @property
     def seconds(self) -> int:
         """How long the hook takes, as far as its definition says so: 0 for a command or a request."""
-        return self.sleep.seconds if self.sleep else 0
+        return _as_count(self.sleep.seconds) if self.sleep else 0
 
 
 class Lifecycle(ApiObject, frozen=True):

@@ -48,8 +48,8 @@ class Shared:
         registering: limits the number of registrations at once.
         port: port of the kubelet API.
         queue: names of nodes for which :meth:`Member.reconcile` is due.
-        controller: reconciles the pods; learns of changes of a node's faults and of what is available to its pods, and
-            that the API server can be written to again.
+        controller: reconciles the pods; learns of changes of a node's faults, of what is available to its pods,
+            and of the end of an outage.
         on_active: is called with a member when its pods may be reconciled from now on.
     """
 
@@ -236,8 +236,8 @@ class Member:
     def _recover(self) -> None:
         """Catch up after an interruption of the lease: the API server could not be written to.
 
-        The Node is read again, since the watch may be broken without a sign. Statuses that could not be written are
-        written now: their backoff may be minutes long.
+        The Node is read again, since the watch may be broken without a sign. Statuses of pods that could not be
+        written are written now: their backoff may be minutes long.
         """
         self._is_stale = True
         self._on_due(0)

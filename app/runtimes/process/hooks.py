@@ -64,7 +64,7 @@ def hook_command(hook: Hook | None, ports: list[Port], placement: Placement) -> 
         argv = [*_PYTHON, str(Path(http_get.__file__))]
         env = {http_get.REQUEST: json.dumps(_request(hook.http_get, ports, placement))}
     elif hook.sleep:
-        argv = [*_PYTHON, "-c", f"import time; time.sleep({hook.sleep.seconds})"]
+        argv = [*_PYTHON, "-c", f"import time; time.sleep({hook.seconds})"]
     return {"argv": argv, "env": env, "is_of_host": hook.exec is None}
 
 

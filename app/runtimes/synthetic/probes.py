@@ -170,7 +170,7 @@ def _next_probe(probe: Probe, *, first: int, after: int) -> int:
 
 def _killed_at(probe: Probe, *, first_failure: int, grace: int) -> int:
     """Return when a container is killed whose probe fails: after the threshold and the whole grace period."""
-    own = probe.termination_grace_period_seconds
+    own = probe.grace
     reached = first_failure + (_times(probe, "failure_threshold", 3) - 1) * _period(probe)
     return reached + (grace if own is None else own)
 

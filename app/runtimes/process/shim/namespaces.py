@@ -106,7 +106,9 @@ class Mount(NamedTuple):
         return fd
 
     def _make_directories(self) -> None:
-        """Make the directories of `sub_path` that are missing, with the mode of the volume. Source: `doSafeMakeDir`.
+        """Make the directories of `sub_path` that are missing, with the mode of the volume.
+
+        Source: `doSafeMakeDir` in `pkg/volume/util/subpath` of Kubernetes.
 
         Raises:
             OSError: a directory cannot be made, or it is a file.
@@ -119,7 +121,7 @@ class Mount(NamedTuple):
         mode = stat.S_IMODE(os.stat(self.volume).st_mode)
         for path in reversed(missing):
             os.mkdir(path)
-            os.chmod(path, mode)  # whatever the umask is
+            os.chmod(path, mode)  # whatever the umask
 
     def _check_within(self, path: str) -> None:
         inside = os.path.realpath(self.volume)

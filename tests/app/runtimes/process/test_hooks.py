@@ -83,10 +83,10 @@ def test_a_pre_stop_hook_runs_before_sigterm(run: Run, tmp_path: Path, code: int
     assert pod.ended() == (7, "Error")
 
 
-def test_an_endless_pre_stop_hook_ends_with_the_grace(run: Run) -> None:
-    pod = run(
-        shell(f"trap 'exit 7' TERM; echo ready; {FOR_EVER}", lifecycle={"preStop": {"sleep": {"seconds": 99}}})
-    )
+@pytest.mark.parametrize("seconds", [99, 2**63 - 1])
+def test_an_endless_pre_stop_hook_ends_with_the_grace(run: Run, seconds: int) -> None:
+    hook = {"sleep": {"seconds": seconds}}
+    pod = run(shell(f"trap 'exit 7' TERM; echo ready; {FOR_EVER}", lifecycle={"preStop": hook}))
     pod.until_logged(b"ready")
     pod.delete(grace=0.2)
     pod.until_over()

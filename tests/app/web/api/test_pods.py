@@ -121,6 +121,18 @@ class TestCreate:
         assert answer.get_json()["error"]["field"] == "metadata.uid"
         assert [pod["metadata"]["name"] for pod in client.get("/getPods").get_json()] == ["web-0"]
 
+    @pytest.mark.parametrize("seconds", [0, 10**14, 2**63 - 1])
+    def test_takes_hooks_and_grace_periods_of_any_length(self, client: FlaskClient, seconds: int) -> None:
+        hook = {"sleep": {"seconds": seconds}}
+        probe = {"exec": {"command": ["true"]}, "terminationGracePeriodSeconds": seconds}
+        fails = {"annotations": {"synthetic.virtual-kubelet.io/fail": "LivenessProbe"}}
+        for number, hooks in enumerate((["preStop"], ["postStart", "preStop"])):
+            web = a_container(lifecycle=dict.fromkeys(hooks, hook), livenessProbe=probe)
+            pod = put_on(client, a_pod(f"web-{number}", containers=[web], metadata=fails))
+
+            assert client.get(f"/getPodStatus?namespace=default&name=web-{number}").status_code == 200
+            assert client.delete("/deletePod", json=pod).status_code == 200
+
 
 @pytest.mark.parametrize("write", [("POST", "/createPod"), ("PUT", "/updatePod")], ids=["create", "update"])
 def test_another_uid_replaces_the_pod(
