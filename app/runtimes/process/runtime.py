@@ -196,11 +196,13 @@ class ProcessRuntime(Runtime):
 
         Raises:
             InvalidRequest: the UID cannot name a directory.
-            ShimError: the files cannot be written.
+            ShimError: the files cannot be written, or another request writes them.
         """
         check_uid(pod.uid)
         try:
             put_volumes(self._root / (pod.uid or ""), volumes)
+        except BlockingIOError as exc:
+            raise ShimError("the volumes are being written by another request") from exc
         except OSError as exc:
             raise ShimError(f"cannot write the files of the volumes: {exc.strerror}") from exc
 

@@ -27,6 +27,9 @@ KEPT = timedelta(minutes=10)
 _DATA = "..data"
 _NEW_DATA = "..data_tmp"
 _DIRECTORY = "volumes"
+_LOCK_SECONDS, _LOCK_POLL = 5.0, 0.05
+"""How long a request waits while another one writes volumes of the same UID. A client repeats a request that takes
+longer than its timeout, with thousands of files on a slow disk: each repetition would take one more thread."""
 
 
 def volumes_of(pod_directory: Path) -> Path:
@@ -38,6 +41,7 @@ def put_volumes(pod_directory: Path, volumes: Sequence[Volume]) -> None:
     """Write volumes of a UID. Volumes that are not among them stay as they are.
 
     Raises:
+        BlockingIOError: another request writes volumes of the UID.
         OSError: they cannot be written; each volume has either its old or its new files.
     """
     with _locked(pod_directory) as directory:
@@ -67,8 +71,11 @@ def _is_stale(pod_directory: Path) -> bool:
 def _locked(pod_directory: Path, *, blocking: bool = True) -> Iterator[Path]:
     """Yield the directory of a UID's volumes while no other process writes or removes it.
 
+    Args:
+        blocking: whether to wait for a moment, and to make a directory that does not exist.
+
     Raises:
-        BlockingIOError: another process does, and `blocking` is False.
+        BlockingIOError: another process does so for longer.
     """
     directory = volumes_of(pod_directory)
     while True:
@@ -77,7 +84,7 @@ def _locked(pod_directory: Path, *, blocking: bool = True) -> Iterator[Path]:
             directory.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            _lock(lock, seconds=_LOCK_SECONDS if blocking else 0)
             # It may have been removed after `open`: then this lock protects nothing.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(directory), os.fstat(lock)):
@@ -89,6 +96,24 @@ def _locked(pod_directory: Path, *, blocking: bool = True) -> Iterator[Path]:
                 raise BlockingIOError
         finally:
             os.close(lock)
+
+
+def _lock(fd: int, *, seconds: float) -> None:
+    """Lock a file.
+
+    Raises:
+        BlockingIOError: it is locked by another process for so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOCK_POLL)
+        else:
+            return
 
 
 def _put_volume(directory: Path, files: Sequence[VolumeFile]) -> None:

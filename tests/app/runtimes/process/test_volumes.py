@@ -1,5 +1,6 @@
 """Files of volumes, as a kubelet writes them."""
 
+import fcntl
 import os
 import stat
 import time
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.core.errors import InvalidRequest
+from app.core.errors import InvalidRequest, Unavailable
 from app.runtimes import Volume, VolumeFile
 from app.runtimes.process import ProcessRuntime
+from app.runtimes.process import volumes as module
 from app.runtimes.process.shim.volumes import remove_tree
 from tests.app.runtimes.process import QuickRuntime, settings
 from tests.app.runtimes.process.volumes import UID, directory, files, put
@@ -80,6 +82,20 @@ def test_many_writers_leave_one_version(runtime: ProcessRuntime, root: Path) -> 
     found = contents(directory(root))
     assert found["a"] == found["b"]
     assert len(os.listdir(directory(root))) == 4
+
+
+def test_a_long_write_holds_up_no_other_request(
+    runtime: ProcessRuntime, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.1)
+    put(runtime, files(key="value"))
+    writer = os.open(module.volumes_of(root / UID), os.O_RDONLY)
+    fcntl.flock(writer, fcntl.LOCK_EX)
+    with pytest.raises(Unavailable, match="are being written by another request"):
+        put(runtime, files(key="changed"))
+    os.close(writer)
+    put(runtime, files(key="changed"))
+    assert (directory(root) / "key").read_text() == "changed"
 
 
 def test_a_file_that_nobody_may_read_is_replaced(runtime: ProcessRuntime, root: Path) -> None:
