@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from app.core.quantity import format_amount, parse_quantity, percentage
 from app.core.timestamps import format_age, format_wait
 from app.pods.attention import PROBLEMS
+from app.web.ui.changes import described
 from app.web.ui.chart import format_rounded
 
 _BREAK = re.compile(r"(?<=[./:@_\]])(?=\S)")
@@ -25,6 +26,7 @@ def init_app(app: Flask) -> None:
         wait=format_wait,
         span=span,
         breakable=breakable,
+        described=described,
         clock=clock,
         iso=iso,
         parsed_time=parsed_time,

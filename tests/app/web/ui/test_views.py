@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.audit import Verb
+from app.audit import Caller, Outcome, Verb
 from app.core.timestamps import rfc3339_micro
 from app.web.ui import pods
 from tests.app.runtimes.scripted import ScriptedRuntime
@@ -198,6 +198,39 @@ class TestTheAudit:
         assert "spec.containers[web].image nginx:1.27 nginx:1.28" in page
         assert "metadata.labels.app web shop" in page
         assert "metadata.annotations changed; the value is not recorded" in page
+
+    @pytest.mark.parametrize(
+        ("verb", "recorded", "shown"),
+        [
+            (
+                "scenario",
+                {"action": "partition", "nodes": ["a-1", "a-2"], "skipped": {"a-3": "it is down"}, "missing": 1},
+                "day, step 2: partition a-1 a-2; not a-3: it is down; 1 fewer than the step wants",
+            ),
+            (
+                "scenario",
+                {"action": "drained", "nodes": [], "details": {"evicted": 3, "left": {"shop/web": "budget"}}},
+                "day, step 2: drained no node; 3 evicted; shop/web: budget",
+            ),
+            (
+                "port-forward",
+                {"stream": {"port": 80, "ended": "failed", "seconds": 0.5}},
+                "port 80, failed, 0.5s",
+            ),
+        ],
+    )
+    def test_shows_what_is_no_field_of_a_pod(
+        self, app: Flask, verb: Verb, recorded: dict[str, Any], shown: str
+    ) -> None:
+        if verb == "scenario":
+            recorded = {"scenario": "day", "seed": 0, "step": 2, **recorded}
+        caller = Caller(request_id="1", address="localhost", user_agent="test")
+        app.extensions["services"].audit.record(caller, verb, [Outcome(None, 200, recorded)])
+
+        page = get(app.test_client(), "/ui/audit", verb=verb)
+
+        assert shown in page
+        assert ("no pod named" in page) is (verb == "port-forward")
 
     def test_filters_by_every_verb(self, client: FlaskClient) -> None:
         page = client.get("/ui/audit").text
