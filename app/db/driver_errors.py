@@ -1,5 +1,6 @@
 """Errors of the database drivers as errors of the application, without values of the rows."""
 
+import re
 import sqlite3
 from typing import Any
 
@@ -21,6 +22,9 @@ _POSTGRESQL_PROBLEMS: dict[str, tuple[type[DatabaseUnavailable], str]] = {
     "53100": (DiskFull, "the disk of the database is full"),
     "55P03": (DatabaseUnavailable, "the database is locked by another process"),
 }
+_REASON = re.compile(r"(?:FATAL:|port \d+ failed:(?! FATAL:)|(?=failed to resolve host))(.*)")
+"""The reason in a message of libpq or psycopg, without the address before it and the advice below."""
+_INVALID_PARAMETER = re.compile(r"invalid connection option .*")
 _UNDEFINED_TABLE = "42P01"
 
 
@@ -38,9 +42,9 @@ def translate(exc: BaseException | None, driver: Any) -> DatabaseUnavailable | D
     if error:
         return error(message)
     if not isinstance(exc, sqlite3.Error) and isinstance(exc, (driver.OperationalError, driver.InterfaceError)):
-        # Keep the reason, such as a missing role or database: it shows what is wrong with DATABASE_URL.
-        _, fatal, reason = str(exc).partition("FATAL:")
-        return DatabaseUnavailable("the database does not answer" + (f": {reason.strip()}" if fatal else ""))
+        # Keep the reason, such as a missing role or an unknown host: it shows what is wrong with DATABASE_URL.
+        found = _REASON.search(str(exc))
+        return DatabaseUnavailable("the database does not answer" + (f": {found[1].strip()}" if found else ""))
     return DatabaseFault(f"the database refused a statement: {_describe(exc)}")
 
 
@@ -57,4 +61,7 @@ def _sqlstate(exc: BaseException | None) -> str | None:
 def _describe(exc: BaseException | None) -> str:
     """Return the message of an exception; PostgreSQL's without its details, which have values of the row."""
     diagnosis = getattr(exc, "diag", None)
-    return f"{type(exc).__name__}: {exc if diagnosis is None else diagnosis.message_primary}"
+    message = exc if diagnosis is None else diagnosis.message_primary
+    if message is None and (found := _INVALID_PARAMETER.search(str(exc))):  # by libpq, in DATABASE_URL
+        message = found[0]
+    return f"{type(exc).__name__}: {message}"

@@ -261,4 +261,4 @@ def assert_only_what_needs_the_database_is_unavailable(server: Server) -> None:
         assert answer.status_line == "503 Service Unavailable", path
         assert int(answer.headers["Retry-After"]) > 0
         assert answer.json()["error"]["code"] == 503
-        assert answer.json()["error"]["message"] == "the database does not answer"
+        assert answer.json()["error"]["message"].startswith("the database does not answer")
