@@ -128,6 +128,10 @@ class Transition(NamedTuple):
     effective_at: datetime
     status: PodStatus
 
+    def next_timestamp(self, now: datetime) -> datetime:
+        """Return the time of a status that follows this one: now, but later than this one."""
+        return max(now, self.effective_at + datetime.resolution)
+
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(PodStatus)

@@ -22,7 +22,7 @@ from app.db.statement import Row
 from app.kubernetes.status import PodStatus, Transition
 from app.pods.accepted import accepted_pod
 from app.pods.rows import FOREVER, last_transition
-from app.pods.transaction import TICK, FleetTransaction
+from app.pods.transaction import FleetTransaction
 from app.runtimes import AcceptedPod, Runtime
 from app.runtimes.base import Timeline
 from app.runtimes.observed import Observation, build_observed_status, build_problem_status
@@ -89,7 +89,7 @@ def waiting_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus | None
 def _start(transaction: FleetTransaction, runtime: Runtime, row: Row, *, at: datetime) -> AcceptedPod:
     """Start a pod that has waited for its name until a time; return it."""
     last = last_transition(transaction.connection, row.id, until=FOREVER)
-    at = max(at, last.effective_at + TICK)
+    at = last.next_timestamp(at)
     pod = accepted_pod(runtime, row._replace(starts_at=at))
     try:
         timeline = runtime.create(pod, now=at)

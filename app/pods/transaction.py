@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 from sqlalchemy import BindParameter, Connection, bindparam, case, func, select, update
@@ -20,7 +20,6 @@ from app.pods.ipam import FreeAddresses
 from app.pods.list_columns import OF_STATUS
 from app.pods.rows import PodRows
 
-TICK = timedelta(microseconds=1)
 NEWEST_FIRST = (Pod.deletion_requested_at.is_(None).desc(), Pod.created_at.desc())
 """The order of the pods of one name: the one that is not being deleted is first."""
 
@@ -146,7 +145,7 @@ class FleetTransaction:
         """
         now = max(self.now, row.updated_at)
         current = self.rows.transition_at(row.id, until=now)
-        return max(now, current.effective_at + TICK), current
+        return current.next_timestamp(now), current
 
     def mark_left(self, pod_id: int, *, left_at: datetime) -> None:
         """Set `left_at` of the statuses from a deletion on, for a pod that is created again with the same UID.

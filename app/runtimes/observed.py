@@ -9,7 +9,7 @@ Source of the phases: `getPhase` in `pkg/kubelet/kubelet_pods.go`; of the final 
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -94,7 +94,6 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 _MESSAGES = {"DeadlineExceeded": DEADLINE_EXCEEDED_MESSAGE}
-_TICK = timedelta(microseconds=1)
 _NO_STATE = ContainerState()
 _NOT_RUN = ObservedContainer()
 _Kind = Literal["init", "regular", "ephemeral"]
@@ -115,11 +114,9 @@ def observed_transitions(
         scheme: the prefix of container IDs, before `://`.
     """
     for observation in observations:
-        at = observation.at
-        if at <= current.effective_at:
-            if observation is not observations[-1]:
-                continue
-            at = current.effective_at + _TICK
+        if observation.at <= current.effective_at and observation is not observations[-1]:
+            continue
+        at = current.next_timestamp(observation.at)
         status = build_observed_status(pod, observation, at=at, previous=current.status, scheme=scheme)
         if status != current.status:
             current = Transition(at, status)

@@ -56,7 +56,6 @@ _KEPT = timedelta(minutes=10)
 """How long the files of a deleted pod are kept."""
 _SWEEP_SECONDS = 60.0
 """The shortest time between two searches for files of UIDs that were not created."""
-_TICK = timedelta(microseconds=1)
 _PODS = 110
 """The default of a kubelet's `maxPods`."""
 
@@ -149,7 +148,7 @@ class ProcessRuntime(Runtime):
             return self._advance(pod, current=current, now=now)
         except ShimError as exc:
             log.warning("cannot reconcile a pod", uid=pod.manifest.pod.metadata.uid, problem=str(exc))
-            at = max(now, current.effective_at + _TICK)
+            at = current.next_timestamp(now)
             status = build_problem_status(pod, str(exc), at=at, previous=current.status)
             if pod.deletion_requested_at or has_started(current.status) or status == current.status:
                 return None
@@ -173,7 +172,7 @@ class ProcessRuntime(Runtime):
                 directory.send_plan(self._plan(pod, directory))
         transitions = list(observed_transitions(pod, observations, current=current, scheme=self.scheme))
         if not observations:
-            at = max(now, current.effective_at + _TICK)
+            at = current.next_timestamp(now)
             lost = build_lost_status(pod, at=at, previous=current.status)
             transitions = [Transition(at, lost)] if lost != current.status else []
         if observations and not _is_final(observations):

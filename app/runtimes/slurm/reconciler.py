@@ -41,7 +41,6 @@ from app.runtimes.slurm.shared_answer import Answer
 from app.runtimes.slurm.users import Users
 
 SCHEME = "slurm"
-_TICK = timedelta(microseconds=1)
 _SIGNAL_SECONDS = 5.0
 """How often a job is signalled until it has reacted."""
 _RETRY_SECONDS = 30.0
@@ -283,7 +282,7 @@ class Reconciler:
     @property
     def _at(self) -> datetime:
         """The time of a status that follows now."""
-        return max(self._now, self._current.effective_at + _TICK)
+        return self._current.next_timestamp(self._now)
 
     def _report(self, observations: Sequence[Observation]) -> ReconcileResult:
         return ReconcileResult(list(self._transitions(observations)))

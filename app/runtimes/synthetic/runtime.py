@@ -67,7 +67,7 @@ class SyntheticRuntime(Runtime):
         # The timeline of a deletion is complete, unless another runtime began it.
         is_left = pod.deletion_requested_at is not None and not current.status.is_terminal
         if is_left or _is_of_another_runtime(current.status):
-            at = max(now, current.effective_at + datetime.resolution)
+            at = current.next_timestamp(now)
             return Timeline([Transition(at, build_lost_status(pod, at=at, previous=current.status))])
         if pod.deletion_requested_at:
             return None
