@@ -45,6 +45,11 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     stderr: bool = False
     tty: bool = False
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the streams."""
+        return [name for name in ("stdin", "stdout", "stderr") if getattr(self, name)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:

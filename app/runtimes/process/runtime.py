@@ -33,7 +33,6 @@ from app.runtimes.observed import (
     observed_transitions,
     with_new_containers,
 )
-from app.runtimes.process import streams as shim_streams
 from app.runtimes.process.logs import read_log
 from app.runtimes.process.machine import Machine
 from app.runtimes.process.plan import (
@@ -47,6 +46,7 @@ from app.runtimes.process.plan import (
 )
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import StopRequest
+from app.runtimes.process.streams import PodStreams, ShimStreams
 from app.runtimes.process.usage import ProcessUsage
 from app.runtimes.process.volumes import put_volumes, sweep
 from app.runtimes.streams import Session, StreamOptions
@@ -223,8 +223,8 @@ class ProcessRuntime(Runtime):
         return read_log(directory.path / container, run, is_over=is_over)
 
     def exec(self, pod: AcceptedPod, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
-        """Start a command as a child of the pod's shim; see :func:`app.runtimes.process.streams.start_command`."""
-        return shim_streams.start_command(self._directory(pod).path, container, command, streams)
+        """Start a command as a child of the pod's shim."""
+        return self._streams(pod).run(container, command, streams)
 
     def attach(
         self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
@@ -234,12 +234,14 @@ class ProcessRuntime(Runtime):
         The end of the client's input detaches it, unless the container has `stdinOnce` and no terminal. Source:
         `ContainerIO.Attach` of containerd.
         """
-        path = self._directory(pod).path
-        return shim_streams.attach(path, container, streams, ends_input=ends_input(pod, container))
+        return self._streams(pod).attach(container, streams, ends_input=_ends_input(pod, container))
 
     def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
         """Connect to a port on which a process of the pod listens."""
-        return shim_streams.connect(self._directory(pod).path, port)
+        return self._streams(pod).connect(port)
+
+    def _streams(self, pod: AcceptedPod) -> PodStreams:
+        return ShimStreams(self._directory(pod).path)
 
     def usage(self, pod: AcceptedPod, *, earlier: Sequence[EarlierUsage] = ()) -> ProcessUsage:
         """Return what reads the measurements of the pod's shim."""
@@ -319,7 +321,7 @@ class ProcessRuntime(Runtime):
         return inherited_variables()
 
 
-def ends_input(pod: AcceptedPod, container: str) -> bool:
+def _ends_input(pod: AcceptedPod, container: str) -> bool:
     """Return whether the end of an attached client's input is that of a container's."""
     containers = ordered_containers(decode_spec(pod.manifest))
     return any(c.name == container and c.stdin_once and not c.tty for c, _, _ in containers)

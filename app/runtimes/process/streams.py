@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,55 +28,71 @@ _NO_SHIM = "no container of the pod is running"
 _OLD_SHIM = "the pod was started by an earlier version of the provider: delete and create it again"
 
 
-def start_command(directory: Path, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
-    """Start a command in a container.
+class PodStreams(ABC):
+    """Opens sessions with the shim of a pod.
+
+    Each method may raise NotFound, if the container does not run, and Unavailable, if its shim cannot be reached.
+    """
+
+    def run(self, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
+        """Run a command in a container.
+
+        Raises:
+            InvalidRequest: the command cannot be started.
+        """
+        return self._open({"type": "exec", "container": container, "command": list(command)}, streams)
+
+    def attach(self, container: str, streams: StreamOptions, *, ends_input: bool) -> Session:
+        """Attach to the streams of a container.
+
+        A container without standard input takes none, as with containerd. The window size is that of the
+        container's terminal, if it has one.
+
+        Args:
+            ends_input: whether the end of the client's input is that of the container's; otherwise it detaches.
+        """
+        session = self._open({"type": "attach", "container": container}, streams)
+        return session if ends_input else replace(session, input_ended=session.hang_up)
+
+    @abstractmethod
+    def connect(self, port: int) -> socket.socket:
+        """Return a connection to a port on which a process of the pod listens."""
+
+    @abstractmethod
+    def _open(self, request: dict[str, Any], streams: StreamOptions) -> Session: ...
+
+
+class ShimStreams(PodStreams):
+    """Opens sessions with a shim on this machine.
+
+    Each method may raise NotSupported, if the shim is of an earlier version.
 
     Args:
         directory: the directory of the pod instance.
-
-    Raises:
-        InvalidRequest: the command cannot be started.
-        NotFound: the container does not run.
-        NotSupported: the shim is of an earlier version.
-        Unavailable: the shim does not answer, or it or this process has no descriptors left.
     """
-    request = {"type": "exec", "container": container, "command": list(command), **_requested(streams)}
-    link, fds = _open(directory, request)
-    return _session(link, fds)
 
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
 
-def attach(directory: Path, container: str, streams: StreamOptions, *, ends_input: bool) -> Session:
-    """Attach to the streams of a container; raises as :func:`start_command`.
+    def connect(self, port: int) -> socket.socket:
+        """Return a connection to a port on which a process of the pod listens."""
+        link, fds = _open(self._directory, {"type": "portForward", "port": port})
+        link.close()
+        return socket.socket(fileno=fds["connection"])
 
-    A container without standard input takes none, as with containerd. The window size is that of the container's
-    terminal, if it has one.
-
-    Args:
-        ends_input: whether the end of the client's input is that of the container's; otherwise it detaches.
-    """
-    link, fds = _open(directory, {"type": "attach", "container": container, **_requested(streams)})
-    link.terminal = fds.pop("terminal", None)
-    session = _session(link, fds)
-    return session if ends_input else replace(session, input_ended=link.hang_up)
-
-
-def connect(directory: Path, port: int) -> socket.socket:
-    """Return a connection to a port on which a process of the pod listens; raises as :func:`start_command`."""
-    link, fds = _open(directory, {"type": "portForward", "port": port})
-    link.close()
-    return socket.socket(fileno=fds["connection"])
-
-
-def _session(link: "_Link", fds: dict[str, int]) -> Session:
-    return Session(
-        wait=link.wait,
-        hang_up=link.hang_up,
-        stdin=fds.get("stdin"),
-        stdout=fds.get("stdout"),
-        stderr=fds.get("stderr"),
-        terminal=fds.get("terminal"),
-        resize=None if "terminal" in fds else link.resize,
-    )
+    def _open(self, request: dict[str, Any], streams: StreamOptions) -> Session:
+        link, fds = _open(self._directory, {**request, "streams": streams.names, "tty": streams.tty})
+        if request["type"] == "attach":
+            link.terminal = fds.pop("terminal", None)
+        return Session(
+            wait=link.wait,
+            hang_up=link.hang_up,
+            stdin=fds.get("stdin"),
+            stdout=fds.get("stdout"),
+            stderr=fds.get("stderr"),
+            terminal=fds.get("terminal"),
+            resize=None if "terminal" in fds else link.resize,
+        )
 
 
 class _Link:
@@ -124,11 +141,6 @@ class _Link:
             if self.terminal is not None:
                 os.close(self.terminal)
                 self.terminal = None
-
-
-def _requested(streams: StreamOptions) -> dict[str, Any]:
-    names = [name for name in ("stdin", "stdout", "stderr") if getattr(streams, name)]
-    return {"streams": names, "tty": streams.tty}
 
 
 def _open(directory: Path, request: dict[str, Any]) -> tuple[_Link, dict[str, int]]:

@@ -4,7 +4,6 @@ The shim is that of :mod:`app.runtimes.process`: it runs the containers and writ
 a directory that the cluster shares. Slurm is the authority for whether the job waits, runs or has ended.
 """
 
-import socket
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -24,7 +23,7 @@ from app.kubernetes.volumes import Volume
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
 from app.runtimes.process.plan import check_uid, missing_objects
 from app.runtimes.process.pod_dir import PodDirectory
-from app.runtimes.process.runtime import ProcessRuntime, ends_input
+from app.runtimes.process.runtime import ProcessRuntime
 from app.runtimes.slurm.accounting import Accounting
 from app.runtimes.slurm.cluster import ClusterReader
 from app.runtimes.slurm.commands import SlurmError
@@ -170,17 +169,7 @@ class SlurmRuntime(ProcessRuntime):
         plan, template = self._plan(pod, self._job_directory(pod)), self.settings.container_command
         described = next(found for found in plan["containers"] if found["name"] == container)
         words = prefix(described, pod.manifest, template) if template else []
-        return self._streams(pod).run(container, [*words, *command], streams)
-
-    def attach(
-        self, pod: AcceptedPod, container: str, streams: StreamOptions, *, status: Callable[[], PodStatus]
-    ) -> Session:
-        """Attach to the streams that the pod's shim holds, as :meth:`ProcessRuntime.attach`."""
-        return self._streams(pod).attach(container, streams, ends_input=ends_input(pod, container))
-
-    def port_forward(self, pod: AcceptedPod, port: int) -> socket.socket:
-        """Connect to a port on which a process of the pod listens on the first node of its job."""
-        return self._streams(pod).connect(port)
+        return super().exec(pod, container, [*words, *command], streams)
 
     def _streams(self, pod: AcceptedPod) -> JobStreams:
         directory = self._job_directory(pod)

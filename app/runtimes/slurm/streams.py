@@ -4,9 +4,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from signal import SIGTERM
 from threading import Thread
@@ -14,6 +12,7 @@ from typing import Any
 
 from app.core.errors import NotFound, Unavailable
 from app.runtimes.process.shim.relay import REQUEST
+from app.runtimes.process.streams import PodStreams
 from app.runtimes.slurm.commands import environment
 from app.runtimes.slurm.job_dir import RunningJob
 from app.runtimes.slurm.users import User
@@ -22,7 +21,7 @@ from app.runtimes.streams import Session, StreamOptions, start_command
 _CHUNK = 64 * 1024
 
 
-class JobStreams:
+class JobStreams(PodStreams):
     """Opens sessions with the shim of a job.
 
     Args:
@@ -42,16 +41,6 @@ class JobStreams:
         self._shim = shim
         self._python = python
         self._user = user
-
-    def run(self, container: str, command: Sequence[str], streams: StreamOptions) -> Session:
-        """Run a command in a container."""
-        request = {"type": "exec", "container": container, "command": list(command)}
-        return self._open(request, streams)
-
-    def attach(self, container: str, streams: StreamOptions, *, ends_input: bool) -> Session:
-        """Attach to a container; see :func:`app.runtimes.process.streams.attach`."""
-        session = self._open({"type": "attach", "container": container}, streams)
-        return session if ends_input else replace(session, input_ended=session.hang_up)
 
     def connect(self, port: int) -> socket.socket:
         """Return a connection to a port of the pod; it is closed at once if nothing listens there.
@@ -77,8 +66,7 @@ class JobStreams:
         return ours
 
     def _open(self, request: dict[str, Any], streams: StreamOptions) -> Session:
-        names = [name for name in ("stdin", "stdout", "stderr") if getattr(streams, name)]
-        env = self._environment({**request, "streams": names, "tty": streams.tty})
+        env = self._environment({**request, "streams": streams.names, "tty": streams.tty})
         return start_command(self._srun(is_terminal=streams.tty), streams, env=env, hang_up=SIGTERM)
 
     def _environment(self, request: dict[str, Any]) -> dict[str, str]:

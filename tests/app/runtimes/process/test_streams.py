@@ -11,7 +11,7 @@ import pytest
 from app.core.errors import Unavailable
 from app.runtimes import StreamOptions
 from app.runtimes.process.shim.record import STREAMS_SOCKET
-from app.runtimes.process.streams import start_command
+from app.runtimes.process.streams import ShimStreams
 
 
 def test_missing_descriptors_are_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_missing_descriptors_are_a_refusal(tmp_path: Path, monkeypatch: pytest.M
         shim = Thread(target=answer)
         shim.start()
         with pytest.raises(Unavailable, match="Too many open files"):
-            start_command(tmp_path, "web", ["cat"], StreamOptions(stdin=True, stdout=True))
+            ShimStreams(tmp_path).run("web", ["cat"], StreamOptions(stdin=True, stdout=True))
         shim.join()
     assert (ends, os.read(reader, 1)) == ([b""], b"")  # the provider has closed both
     os.close(reader)
