@@ -138,3 +138,8 @@ def expand(text: str, env: Mapping[str, str]) -> str:
     'hello, $(NOBODY), $(GREETING)'
     """
     return _REFERENCE.sub(lambda match: "$" if match[1] == "$" else env.get(match[2], match[0]), text)
+
+
+def references(text: str) -> list[str]:
+    """Return the names of the variables that :func:`expand` looks up."""
+    return [match[2] for match in _REFERENCE.finditer(text) if match[1] != "$"]

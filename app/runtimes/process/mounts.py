@@ -1,7 +1,6 @@
 """The volumes of a manifest for the plan of a shim: which can be given to processes, and at which paths."""
 
 import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any, Literal
@@ -10,11 +9,11 @@ import msgspec
 
 from app.core.errors import InvalidRequest
 from app.core.quantity import parse_quantity
+from app.kubernetes.env import expand, references
 from app.kubernetes.pod import ApiObject
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """In every pod, whether it wants it or not; a client that resolves no volumes does not send it."""
-_VARIABLE = re.compile(r"\$(\$|\(([^)]*)\))")
 
 HostPathType = Literal[
     "", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"
@@ -115,14 +114,13 @@ def describe_mounts(mounts: Iterable[VolumeMount], env: Mapping[str, str]) -> li
 
 def _describe_mount(mount: VolumeMount, env: Mapping[str, str]) -> dict[str, Any]:
     """Return a mount for the plan. `missing` is a variable of its `subPathExpr` that is not there, else None."""
-    names = [match[2] for match in _VARIABLE.finditer(mount.sub_path_expr or "") if match[1] != "$"]
-    expanded = _VARIABLE.sub(lambda m: "$" if m[1] == "$" else env.get(m[2], ""), mount.sub_path_expr or "")
+    expression = mount.sub_path_expr or ""
     return {
         "volume": mount.name,
         "path": mount.path,
         "read_only": bool(mount.read_only),
-        "sub_path": expanded or mount.sub_path,
-        "missing": next((name for name in names if name not in env), None),
+        "sub_path": expand(expression, env) or mount.sub_path,
+        "missing": next((name for name in references(expression) if name not in env), None),
     }
 
 

@@ -35,17 +35,10 @@ from app.runtimes.observed import (
 )
 from app.runtimes.process.logs import read_log
 from app.runtimes.process.machine import Machine
-from app.runtimes.process.plan import (
-    check_uid,
-    decode_spec,
-    inherited_variables,
-    missing_objects,
-    ordered_containers,
-    plan,
-    validate_spec,
-)
+from app.runtimes.process.plan import inherited_variables, plan
 from app.runtimes.process.pod_dir import PodDirectory, ShimError, microseconds
 from app.runtimes.process.shim.record import StopRequest
+from app.runtimes.process.spec import check_uid, decode_spec, missing_objects, ordered_containers, validate_spec
 from app.runtimes.process.streams import PodStreams, ShimStreams
 from app.runtimes.process.usage import ProcessUsage
 from app.runtimes.process.volumes import put_volumes, sweep

@@ -22,8 +22,8 @@ from app.runtimes.observed import (
     has_started,
     observed_transitions,
 )
-from app.runtimes.process.plan import missing_objects
 from app.runtimes.process.runtime import missed_update
+from app.runtimes.process.spec import missing_objects
 from app.runtimes.slurm.accounting import Accounting, AnswerPending
 from app.runtimes.slurm.commands import SlurmError
 from app.runtimes.slurm.job_dir import JobDirectory, Submission

@@ -21,9 +21,9 @@ from app.kubernetes.stats import NodeStats
 from app.kubernetes.status import PodStatus, Transition
 from app.kubernetes.volumes import Volume
 from app.runtimes.base import AcceptedPod, LogLine, Runtime, Timeline
-from app.runtimes.process.plan import check_uid, missing_objects
 from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.runtime import ProcessRuntime
+from app.runtimes.process.spec import check_uid, missing_objects
 from app.runtimes.slurm.accounting import Accounting
 from app.runtimes.slurm.cluster import ClusterReader
 from app.runtimes.slurm.commands import SlurmError

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.kubernetes.env import missing_object
+from app.kubernetes.env import expand, missing_object
 from app.kubernetes.manifest import Manifest
 from tests.app.simulation import SECRET, parse_pod
 from tests.pods import a_container, a_pod
@@ -47,3 +47,20 @@ def test_a_reference_with_an_escaped_key_is_found() -> None:
     text = json.dumps(a_pod(containers=[a_container(env=[key_of("secret", "a")])]))
     manifest = Manifest.parse(text.replace("valueFrom", "value\\u0046rom").encode())
     assert missing_object(manifest.pod.spec.containers[0]) == 'secret "a" not found'
+
+
+@pytest.mark.parametrize(
+    ("text", "expanded"),
+    [
+        ("$(A)$(B)", "1$(B)"),
+        ("$A", "$A"),
+        ("$(A", "$(A"),
+        ("$()", "$()"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$", "$"),
+        ("", ""),
+    ],
+)
+def test_a_variable_is_replaced_as_kubernetes_does(text: str, expanded: str) -> None:
+    assert expand(text, {"A": "1"}) == expanded

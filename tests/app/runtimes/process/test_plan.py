@@ -1,4 +1,4 @@
-"""Fields of a pod that processes support, and those that are refused."""
+"""The environment and command of a process, the modes of files, and the capacity of the machine."""
 
 import os
 import stat
@@ -8,14 +8,9 @@ from typing import Any
 import pytest
 import structlog
 
-from app.core.errors import InvalidRequest
-from app.kubernetes.env import expand
 from app.runtimes.process import ProcessRuntime
-from app.runtimes.process.shim.container import BackOff
-from tests.app.runtimes.process import SECRET, Driven, settings, shell, the_shim
+from tests.app.runtimes.process import SECRET, settings, shell, the_shim
 from tests.app.runtimes.process.conftest import Run
-
-TOKEN = {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
 
 
 def test_a_process_gets_its_environment_and_directory(
@@ -87,107 +82,6 @@ def test_variables_are_put_into_command_and_args(run: Run) -> None:
     assert pod.log() == [b"world", b"world's", b"$(NOBODY)", b"$(WHO)", b"$$", b"100%"]
 
 
-@pytest.mark.parametrize(
-    ("text", "expanded"),
-    [
-        ("$(A)$(B)", "1$(B)"),
-        ("$A", "$A"),
-        ("$(A", "$(A"),
-        ("$()", "$()"),
-        ("$$(A)", "$(A)"),
-        ("$$$(A)", "$1"),
-        ("$", "$"),
-        ("", ""),
-    ],
-)
-def test_a_variable_is_replaced_as_kubernetes_does(text: str, expanded: str) -> None:
-    assert expand(text, {"A": "1"}) == expanded
-
-
-@pytest.mark.parametrize(
-    ("container", "spec", "field"),
-    [
-        ({"command": None, "args": ["a"]}, {}, "spec.containers[0].command"),
-        ({"name": "../web"}, {}, "spec.containers[0].name"),
-        ({"command": ["a\0b"]}, {}, "spec.containers[0]"),
-        ({"env": [{"name": "A=B", "value": SECRET}]}, {}, "spec.containers[0].env[0].name"),
-        ({"env": [{"name": "A", "value": SECRET + "\0"}]}, {}, "spec.containers[0]"),
-        (
-            {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
-            {},
-            "spec.containers[0].env[0].valueFrom",
-        ),
-        ({"volumeMounts": [TOKEN, {"name": "a", "mountPath": "/a"}]}, {}, "spec.containers[0].volumeMounts[1]"),
-        (
-            {"volumeMounts": [{"name": "a", "mountPath": "/a"}]},
-            {"volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "b"}}]},
-            "spec.containers[0].volumeMounts[0]",
-        ),
-        ({"volumeDevices": [{"name": "a", "devicePath": "/a"}]}, {}, "spec.containers[0].volumeDevices"),
-        ({"securityContext": {"runAsUser": 12345}}, {}, "spec.containers[0].securityContext.runAsUser"),
-        ({}, {"securityContext": {"runAsUser": 12345}}, "spec.containers[0].securityContext.runAsUser"),
-        (
-            {},
-            {"ephemeralContainers": [shell("true", "debug", volumeMounts=[{"name": "a", "mountPath": "/a"}])]},
-            "spec.ephemeralContainers[0].volumeMounts[0]",
-        ),
-        ({}, {"uid": "../../etc"}, "metadata.uid"),
-        ({}, {"initContainers": [{"name": "init"}]}, "spec.initContainers[0].command"),
-    ],
-)
-def test_an_unsupported_field_is_refused_by_name(
-    runtime: ProcessRuntime, *, container: dict[str, Any], spec: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(InvalidRequest) as refusal:
-        Driven(runtime, {**shell("true"), **container}, **spec)
-    assert refusal.value.field == field
-    assert SECRET not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("container", "spec"),
-    [
-        ({"volumeMounts": [TOKEN]}, {}),
-        (
-            {"volumeMounts": [{"name": "a", "mountPath": "/tmp"}]},
-            {"volumes": [{"name": "a", "hostPath": {"path": "/tmp"}}]},
-        ),
-        *(
-            (
-                {"volumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b", "readOnly": True}]},
-                {"volumes": [{"name": "a", kind: {}}]},
-            )
-            for kind in ("configMap", "secret", "projected", "downwardAPI", "emptyDir")
-        ),
-        ({"securityContext": {"runAsUser": os.geteuid()}}, {}),
-    ],
-)
-def test_a_field_with_its_default_is_accepted(
-    runtime: ProcessRuntime, container: dict[str, Any], spec: dict[str, Any]
-) -> None:
-    assert Driven(runtime, {**shell("true"), **container}, **spec).status.phase == "Pending"
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"containers": [shell("false")]},
-        {"containers": [shell("true", workingDir="/tmp")]},
-        {"containers": [shell("true"), shell("true", "other")]},
-        {"restartPolicy": "Never"},
-    ],
-)
-def test_a_running_command_cannot_be_changed(runtime: ProcessRuntime, spec: dict[str, Any]) -> None:
-    pod = Driven(runtime, shell("true"))
-    with pytest.raises(InvalidRequest):
-        pod.change(**spec)
-
-
-def test_an_environment_that_is_resolved_anew_changes_nothing(runtime: ProcessRuntime) -> None:
-    pod = Driven(runtime, shell("true"))
-    pod.change(containers=[shell("true", image="busybox:2", env=[{"name": "A", "value": "1"}])])
-
-
 def test_environment_values_are_never_written_or_shown(run: Run, root: Path) -> None:
     with structlog.testing.capture_logs() as logged:
         pod = run(shell("exec sleep 3600", env=[{"name": "PASSWORD", "value": SECRET}]))
@@ -218,18 +112,3 @@ def test_a_node_has_what_the_machine_has(runtime: ProcessRuntime) -> None:
 
 def test_capacity_is_the_setting_or_the_machine(root: Path) -> None:
     assert ProcessRuntime(settings(root, capacity={"cpu": "3"})).capacity() == {"cpu": "3"}
-
-
-def test_back_off_doubles_and_resets_after_long_runs() -> None:
-    back_off = BackOff(10, 300)
-    pauses, now = [], 0.0
-    for _ in range(8):
-        pauses.append(back_off.pause(now))
-        restarted = now + pauses[-1]
-        back_off.restart(now, restarted)
-        now = restarted + 1  # it runs for a second
-    assert pauses == [0, 10, 20, 40, 80, 160, 300, 300]
-    assert back_off.pause(now + 598) == 300
-    assert back_off.pause(now + 600) == 0
-    back_off.restart(now + 600, now + 600)
-    assert back_off.pause(now + 601) == 10
