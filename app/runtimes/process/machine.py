@@ -1,4 +1,4 @@
-"""The usage of this machine and of directories on its disk, as a kubelet measures them.
+"""The usage of this machine and of its disk, as a kubelet measures them.
 
 Memory that is available is what the kernel estimates, with caches that it can drop.
 
@@ -97,24 +97,6 @@ def filesystem(directory: Path, *, time: str) -> FsStats:
         inodes=disk.f_files,
         inodes_used=disk.f_files - disk.f_ffree,
     )
-
-
-def occupied(directory: Path) -> tuple[int, int]:
-    """Return the bytes and the inodes of a directory and all in it; a file with several names counts once.
-
-    Raises:
-        OSError: there is no such directory.
-    """
-    top = directory.stat()
-    sizes = {(top.st_dev, top.st_ino): top.st_blocks * 512}
-    for parent, directories, files in os.walk(directory):
-        for name in (*directories, *files):
-            try:
-                found = os.lstat(os.path.join(parent, name))
-            except OSError:  # gone, or in a directory that may not be searched, or with too long a path
-                continue
-            sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
-    return sum(sizes.values()), len(sizes)
 
 
 def _sample(stat: dict[str, list[str]]) -> _Sample:

@@ -30,6 +30,7 @@ import msgspec
 from app.core.errors import Unavailable
 from app.runtimes.base import AcceptedPod
 from app.runtimes.observed import Observation
+from app.runtimes.process.shim.disk import remove_tree
 from app.runtimes.process.shim.record import (
     OBSERVATIONS,
     STATE,
@@ -41,7 +42,6 @@ from app.runtimes.process.shim.record import (
     replace,
     send_plan,
 )
-from app.runtimes.process.shim.volumes import remove_tree
 from app.runtimes.process.volumes import volumes_of
 
 _SHIM = (sys.executable, "-S", "-s", "-P", "-X", "utf8", "-m", "shim")

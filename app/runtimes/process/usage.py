@@ -8,8 +8,9 @@ import msgspec
 
 from app.core.timestamps import rfc3339, rfc3339_micro
 from app.kubernetes.stats import ContainerStats, CPUStats, FsStats, MemoryStats
-from app.runtimes.process.machine import filesystem, occupied
+from app.runtimes.process.machine import filesystem
 from app.runtimes.process.pod_dir import PodDirectory
+from app.runtimes.process.shim.disk import occupied
 from app.runtimes.process.shim.record import USAGE
 from app.runtimes.usage import PodUsage, ReadyHistory, RunningContainer
 
@@ -112,7 +113,7 @@ class ProcessUsage(PodUsage):
     def _measure_storage(self) -> FsStats | None:
         path, now = self._directory.path, rfc3339(datetime.now(UTC))
         try:
-            size, inodes = occupied(path)
+            size, inodes = occupied(str(path))
             return msgspec.structs.replace(filesystem(path, time=now), used_bytes=size, inodes_used=inodes)
         except OSError:
             return None

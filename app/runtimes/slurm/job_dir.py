@@ -28,9 +28,9 @@ from typing import Any
 import msgspec
 
 from app.runtimes.process.pod_dir import PodDirectory, ShimError
+from app.runtimes.process.shim.disk import remove_tree
 from app.runtimes.process.shim.job import JOB, PLAN
 from app.runtimes.process.shim.record import STOP, StopRequest, replace
-from app.runtimes.process.shim.volumes import remove_tree
 from app.runtimes.slurm.commands import SlurmError, is_unreachable, run
 from app.runtimes.slurm.job_queue import JobKey, job_name
 from app.runtimes.slurm.users import User, as_owner_of, as_provider

@@ -12,13 +12,13 @@ Source of the messages: the volume plugins and `makeMounts` of a kubelet.
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from . import message
+from .disk import occupied, remove_tree
 from .env_files import EnvFileError, with_values
 from .namespaces import Memory, Mount, Namespace, container_namespace, pod_namespace, read_file
 
@@ -80,7 +80,7 @@ class Volumes:
     """
 
     def __init__(self, plan: dict[str, Any], directory: str) -> None:
-        self._volumes: list[dict[str, Any]] = []
+        self._volumes: dict[str, dict[str, Any]] = {}
         self._pending: list[dict[str, Any]] = []
         """Those that are not ready yet."""
         self._mounted: set[str] = set()
@@ -99,10 +99,9 @@ class Volumes:
 
     def add(self, plan: dict[str, Any]) -> None:
         """Add the volumes of a plan that are new: those that only an ephemeral container mounts."""
-        names = {volume["name"] for volume in self._volumes}
-        new = [volume for volume in plan.get("volumes", []) if volume["name"] not in names]
-        self._volumes += new
-        self._pending += new
+        new = {volume["name"]: volume for volume in plan.get("volumes", []) if volume["name"] not in self._volumes}
+        self._volumes |= new
+        self._pending += new.values()
 
     def prepare(self, container: dict[str, Any]) -> Prepared:
         """Prepare a run of a container of the plan.
@@ -200,19 +199,22 @@ class Volumes:
 
     def exceeded(self, now: float) -> str | None:
         """Return why the pod is evicted: an emptyDir is larger than its limit; None if none is known to be."""
-        limited = [volume for volume in self._volumes if volume["kind"] == "empty" and volume["limit"] is not None]
-        if not limited or self._pending or now < self._measured_at + _MEASURE_SECONDS:
+        due = self.due()
+        if due is None or now < due:
             return None
         self._measured_at = now
-        for volume in limited:
-            if _size(self._empty(volume)) > volume["limit"]:
+        for volume in self._limited:
+            if occupied(self._empty(volume))[0] > volume["limit"]:
                 return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{volume["limit_text"]}". '
         return None
 
     def due(self) -> float | None:
         """Return the monotonic time of the next measurement; None if there is nothing to measure."""
-        has_limit = any(volume["kind"] == "empty" and volume["limit"] is not None for volume in self._volumes)
-        return self._measured_at + _MEASURE_SECONDS if has_limit and not self._pending else None
+        return self._measured_at + _MEASURE_SECONDS if self._limited and not self._pending else None
+
+    @property
+    def _limited(self) -> list[dict[str, Any]]:
+        return [volume for volume in self._volumes.values() if volume.get("limit") is not None]
 
     def remove(self) -> None:
         """Remove what lives as the pod does: directories, and files that the provider has written."""
@@ -222,12 +224,6 @@ class Volumes:
         if self._volumes:
             for path in (os.path.join(self._directory, _EMPTY), self._files):
                 remove_tree(path, ignore_errors=True)
-
-    def _volume(self, mount: dict[str, Any]) -> dict[str, Any]:
-        return next(volume for volume in self._volumes if volume["name"] == mount["volume"])
-
-    def _is_known(self, mount: dict[str, Any]) -> bool:
-        return any(volume["name"] == mount["volume"] for volume in self._volumes)
 
     def _set_up(self) -> None:
         """Make the volumes ready, all before the first container.
@@ -257,9 +253,9 @@ class Volumes:
             raise OSError("its files have not been sent")
 
     def _is_there(self, mount: dict[str, Any]) -> bool:
-        if not self._is_known(mount):  # a token that the pod does not define
+        volume = self._volumes.get(mount["volume"])
+        if volume is None:  # a token that the pod does not define
             return False
-        volume = self._volume(mount)
         return volume["kind"] != "files" or os.path.lexists(self._sent(volume))
 
     def _sent(self, volume: dict[str, Any]) -> str:
@@ -294,7 +290,7 @@ class Volumes:
         Raises:
             VolumeProblem: it has no valid `subPath`.
         """
-        volume, sub_path = self._volume(mount), mount["sub_path"] or ""
+        volume, sub_path = self._volumes[mount["volume"]], mount["sub_path"] or ""
         if mount["missing"]:
             raise VolumeProblem("CreateContainerConfigError", f'missing value for "{mount["missing"]}"')
         if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
@@ -312,8 +308,8 @@ class Volumes:
         """Make the namespace of the pod, or mount what it does not have yet."""
         missing = [
             volume
-            for volume in self._volumes
-            if volume["kind"] == "empty" and volume["memory"] and volume["name"] not in self._mounted
+            for volume in self._volumes.values()
+            if volume.get("memory") and volume["name"] not in self._mounted
         ]
         if self._refusal is not None or (self._namespace and not missing):
             return
@@ -331,26 +327,9 @@ class Volumes:
 
     def _in_environment(self, mounts: list[dict[str, Any]], why: str) -> Prepared:
         names = sorted({mount["volume"] for mount in mounts})
-        env = {_variable(name): self._path(next(v for v in self._volumes if v["name"] == name)) for name in names}
+        env = {_variable(name): self._path(self._volumes[name]) for name in names}
         self.note = f"the volumes are not mounted ({why}); $VOLUME_NAME has the directory of each"
         return Prepared(env=env)
-
-
-def remove_tree(path: str, *, ignore_errors: bool = False) -> None:
-    """Remove a directory with all that is in it, in directories too that a container has made read-only.
-
-    Args:
-        ignore_errors: remove what can be removed.
-
-    Raises:
-        OSError: something cannot be removed.
-    """
-    for directory, names, _ in os.walk(path):
-        for each in (os.path.join(directory, name) for name in names):
-            if not os.path.islink(each):
-                with contextlib.suppress(OSError):
-                    os.chmod(each, 0o700)
-    shutil.rmtree(path, ignore_errors=ignore_errors)
 
 
 @contextlib.contextmanager
@@ -387,15 +366,3 @@ def _check_host_path(path: str, type_: str) -> None:
         matches = False
     if not matches:
         raise OSError(f"hostPath type check failed: {path} is not a {name}")
-
-
-def _size(root: str) -> int:
-    """Return the disk usage of a directory, in bytes."""
-    return sum(_blocks(root)) * 512
-
-
-def _blocks(root: str) -> Iterator[int]:
-    for directory, _, files in os.walk(root):
-        for path in (directory, *(os.path.join(directory, name) for name in files)):
-            with contextlib.suppress(OSError):
-                yield os.lstat(path).st_blocks

@@ -10,7 +10,7 @@ import pytest
 
 from app.core.errors import Unavailable
 from app.runtimes.process import machine
-from app.runtimes.process.machine import Machine, occupied
+from app.runtimes.process.machine import Machine
 
 
 def test_memory_disk_and_tasks_are_within_their_limits(tmp_path: Path) -> None:
@@ -40,28 +40,3 @@ def test_a_machine_that_cannot_be_read_is_unavailable(tmp_path: Path, monkeypatc
     monkeypatch.setattr(machine, "_PROC", tmp_path)
     with pytest.raises(Unavailable, match="No such file"):
         measured.usage("node-1")
-
-
-def test_a_file_with_two_names_occupies_once(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "one").write_bytes(b"x" * 100_000)
-    size, inodes = occupied(tmp_path)
-    assert size >= 100_000
-    assert inodes == 3
-    (tmp_path / "other").hardlink_to(tmp_path / "folder" / "one")
-    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
-    assert occupied(tmp_path)[1] == 4
-    assert occupied(tmp_path)[0] < size + 100_000
-
-
-def test_a_file_that_cannot_be_read_hides_no_others(tmp_path: Path) -> None:
-    """As one whose path is longer than the system allows: a container can create it."""
-    (tmp_path / "large").write_bytes(b"x" * 100_000)
-    before = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(20):
-        os.mkdir("d" * 250, dir_fd=before)
-        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=before)
-        os.close(before)
-        before = inner
-    os.close(before)
-    assert occupied(tmp_path)[0] >= 100_000

@@ -13,7 +13,6 @@ from app.core.errors import InvalidRequest, Unavailable
 from app.runtimes import Volume, VolumeFile
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process import volumes as module
-from app.runtimes.process.shim.volumes import remove_tree
 from tests.app.runtimes.process import QuickRuntime, settings
 from tests.app.runtimes.process.volumes import UID, directory, files, put
 from tests.waiting import together
@@ -128,14 +127,3 @@ def test_reports_of_the_node_remove_old_files(
     monkeypatch.setattr("app.runtimes.process.runtime._SWEEP_SECONDS", 0)
     runtime.conditions(now=datetime.now(UTC), since=datetime.now(UTC))
     assert os.listdir(root) == []
-
-
-def test_read_only_directories_of_a_container_are_removed(tmp_path: Path) -> None:
-    pod = tmp_path / "pod"
-    (pod / "cache" / "module").mkdir(parents=True)
-    (pod / "cache" / "module" / "file").touch()
-    (pod / "link").symlink_to(tmp_path)
-    for path, mode in (("cache/module", 0o555), ("cache", 0)):
-        (pod / path).chmod(mode)
-    remove_tree(str(pod))
-    assert os.listdir(tmp_path) == []
