@@ -11,7 +11,7 @@ the request; the overhead is added. A limit is the default of a missing request,
 In both, pod-level resources replace those of the containers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -127,14 +127,14 @@ def pod_requests(spec: PodSpec) -> ResourceRequests:
     Raises:
         InvalidRequest: an amount is not a quantity; the message names its field.
     """
-    containers = list(_containers(spec))
+    containers = list(container_requests(spec, effective_requests))
     overhead = amounts(spec.overhead, field="spec.overhead")
     whole = spec.resources or ResourceRequirements()
     requested = amounts(whole.requests, field="spec.resources.requests")
     limits = amounts(whole.limits, field="spec.resources.limits")
 
     def total(name: str) -> Decimal:
-        of_containers = _peak_request(name, containers) or limits.get(name, Decimal(0))
+        of_containers = peak_request(name, containers) or limits.get(name, Decimal(0))
         return requested.get(name, of_containers) + overhead.get(name, Decimal(0))
 
     return ResourceRequests(cpu_millicores=_rounded(total("cpu") * 1000), memory_bytes=_rounded(total("memory")))
@@ -159,24 +159,29 @@ def pod_limits(spec: PodSpec) -> Mapping[str, Decimal]:
     }
 
 
-class _ContainerRequests(NamedTuple):
+class ContainerRequests(NamedTuple):
+    """The requests of a container, and whether it is an init container that ends before the next one starts."""
+
     amounts: _Amounts
     runs_alone: bool = False
-    """Whether it is an init container that ends before the next container starts."""
 
 
-def _containers(spec: PodSpec) -> Iterator[_ContainerRequests]:
+def container_requests(spec: PodSpec, read: Callable[..., _Amounts]) -> Iterator[ContainerRequests]:
+    """Yield the requests of the containers in the order of their start, as `read` reads them.
+
+    It is called for ephemeral containers too, which request nothing.
+    """
     for index, container in enumerate(spec.init_containers or ()):
-        found = effective_requests(container.resources, field=f"spec.initContainers[{index}].resources")
-        yield _ContainerRequests(found, runs_alone=container.restart_policy != "Always")
+        found = read(container.resources, field=f"spec.initContainers[{index}].resources")
+        yield ContainerRequests(found, runs_alone=container.restart_policy != "Always")
     for index, container in enumerate(spec.containers):
-        found = effective_requests(container.resources, field=f"spec.containers[{index}].resources")
-        yield _ContainerRequests(found)
+        yield ContainerRequests(read(container.resources, field=f"spec.containers[{index}].resources"))
     for index, container in enumerate(spec.ephemeral_containers or ()):
-        effective_requests(container.resources, field=f"spec.ephemeralContainers[{index}].resources")
+        read(container.resources, field=f"spec.ephemeralContainers[{index}].resources")
 
 
-def _peak_request(name: str, containers: list[_ContainerRequests]) -> Decimal:
+def peak_request(name: str, containers: Sequence[ContainerRequests]) -> Decimal:
+    """Return the most of a resource that containers request at a time; they are in the order of their start."""
     largest = together = Decimal(0)
     for container in containers:
         amount = container.amounts.get(name, Decimal(0))

@@ -6,7 +6,8 @@ honored is refused with the name of the field.
 
 import re
 from collections.abc import Iterator, Mapping
-from decimal import ROUND_CEILING
+from decimal import ROUND_CEILING, Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from app.core.quantity import parse_quantity
 from app.core.settings import Settings
 from app.kubernetes.manifest import Manifest
 from app.kubernetes.pod import PodSpec, ResourceRequirements
-from app.kubernetes.resources import pod_requests
+from app.kubernetes.resources import container_requests, peak_request, pod_requests
 
 PREFIX = "slurm.virtual-kubelet.io/"
 """The prefix of annotations, and of labels in a node selector."""
@@ -157,35 +158,27 @@ def _resources(spec: PodSpec, settings: Settings) -> Iterator[str]:
 
 
 def _extended_resources(spec: PodSpec, table: Mapping[str, str]) -> dict[str, int]:
-    """Return GRES → count: containers run at once, an init container before them. Sidecars count as containers."""
-    total: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for index, container in enumerate(spec.init_containers or ()):
-        found = _generic(container.resources, table, f"spec.initContainers[{index}]")
-        for name, count in found.items():
-            if container.restart_policy == "Always":
-                total[name] = total.get(name, 0) + count
-            else:
-                peak[name] = max(peak.get(name, 0), total.get(name, 0) + count)
-    for index, container in enumerate(spec.containers):
-        for name, count in _generic(container.resources, table, f"spec.containers[{index}]").items():
-            total[name] = total.get(name, 0) + count
-    return {name: most for name in {*total, *peak} if (most := max(total.get(name, 0), peak.get(name, 0)))}
+    """Return GRES → count."""
+    containers = list(container_requests(spec, partial(_generic, table)))
+    names = {name for container in containers for name in container.amounts}
+    return {name: int(count) for name in names if (count := peak_request(name, containers))}
 
 
-def _generic(resources: ResourceRequirements | None, table: Mapping[str, str], field: str) -> dict[str, int]:
+def _generic(
+    table: Mapping[str, str], resources: ResourceRequirements | None, *, field: str
+) -> dict[str, Decimal]:
     amounts = {**(resources.limits or {}), **(resources.requests or {})} if resources else {}
     found = {}
     for name, amount in amounts.items():
         if name in _KUBERNETES:
             continue
         if name not in table:
-            raise InvalidRequest("is not a resource of Slurm; see SLURM_GRES", field=f"{field}.resources[{name}]")
+            raise InvalidRequest("is not a resource of Slurm; see SLURM_GRES", field=f"{field}[{name}]")
         try:
             count = parse_quantity(str(amount))
         except ValueError as exc:
-            raise InvalidRequest(str(exc), field=f"{field}.resources[{name}]") from exc
-        found[table[name]] = int(count.to_integral_value(ROUND_CEILING))
+            raise InvalidRequest(str(exc), field=f"{field}[{name}]") from exc
+        found[table[name]] = count.to_integral_value(ROUND_CEILING)
     return found
 
 
