@@ -17,7 +17,7 @@ from app.audit.retention import line, new_file
 from app.audit.service import AuditFilter
 from app.cli.completion import complete_namespace
 from app.cli.group import Group
-from app.cli.options import Time, as_json, node_option, report_values
+from app.cli.options import TIME, as_json, node_option, report_values
 from app.cli.output import bar, lines, printable, table
 from app.core.timestamps import rfc3339
 from app.db.models import AuditEvent
@@ -36,11 +36,10 @@ def _filter_options(command: Command) -> Command:
         [
             click.option(
                 "--since",
-                type=Time(),
-                metavar="TIME",
+                type=TIME,
                 help="Events at or after this time (RFC 3339), or since a duration ago.",
             ),
-            click.option("--until", type=Time(), metavar="TIME", help="Events before this time."),
+            click.option("--until", type=TIME, help="Events before this time."),
             click.option(
                 "--namespace",
                 help="Only events of pods in this namespace.",
@@ -85,9 +84,9 @@ def tail(*, count: int, follow: bool, as_json: bool, **filters: Any) -> None:
 
 @audit.command()
 @click.argument("report", type=click.Choice(list(REPORTS)), required=False)
-@click.option("--at", type=Time(), metavar="TIME", help="Time of the report; default now.")
-@click.option("--since", type=Time(), metavar="TIME", help="Start of the reported period; default one day ago.")
-@click.option("--until", type=Time(), metavar="TIME", help="End of the reported period; default now.")
+@click.option("--at", type=TIME, help="Time of the report; default now.")
+@click.option("--since", type=TIME, help="Start of the reported period; default one day ago.")
+@click.option("--until", type=TIME, help="End of the reported period; default now.")
 @click.option(
     "--namespace",
     "-n",
@@ -168,8 +167,7 @@ def verify(*, noted: str | None, as_json: bool) -> None:
 @audit.command()
 @click.option(
     "--before",
-    type=Time(),
-    metavar="TIME",
+    type=TIME,
     required=True,
     help="Delete what is older than this time (RFC 3339), or than a duration.",
 )

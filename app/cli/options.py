@@ -19,17 +19,22 @@ _MARGIN = timedelta(days=1)
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-class Time(click.ParamType[datetime]):
-    """An RFC 3339 time, UTC without a time zone, or a duration before now, such as `90m`."""
+class Parsed(click.ParamType[Any]):
+    """The type of an option whose value a function parses; its `ValueError` is an error of usage."""
 
-    name = "time"
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Parse a time or a duration."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a text; another value is parsed already."""
         try:
-            return parse_time(value, now=get_services().clock())
+            return self._parse(value) if isinstance(value, str) else value
         except ValueError as exc:
             self.fail(str(exc), param, ctx)
+
+
+TIME = Parsed("time", lambda text: parse_time(text, now=get_services().clock()))
 
 
 def parse_time(value: datetime | str, *, now: datetime) -> datetime:
@@ -79,9 +84,7 @@ def node_option(description: str) -> Callable[[Decorated], Decorated]:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-at = click.option(
-    "--at", type=Time(), metavar="TIME", help="State at this time (RFC 3339), or a duration ago; default now."
-)
+at = click.option("--at", type=TIME, help="State at this time (RFC 3339), or a duration ago; default now.")
 color = click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),

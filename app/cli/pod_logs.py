@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from app.cli.options import Time
+from app.cli.options import TIME
 from app.cli.output import wait_for_reader
 from app.cli.pods import pod_argument, pods
 from app.pods.history import PodRecord
@@ -21,7 +21,7 @@ _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 @click.option("--follow", "-f", is_flag=True, help="Print new lines as they are written, until Ctrl-C.")
 @click.option("--previous", "-p", is_flag=True, help="Print the log of the previous run of the container.")
 @click.option("--tail", type=int, metavar="N", help="Only the last lines; -1 for all, the default.")
-@click.option("--since", type=Time(), metavar="TIME", help="Lines at or after this time, or since a duration ago.")
+@click.option("--since", type=TIME, help="Lines at or after this time, or since a duration ago.")
 @click.option("--timestamps", is_flag=True, help="Print the time of each line.")
 def logs(
     *,

@@ -3,20 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
 
 from app.cli.completion import complete_namespace, complete_pod
 from app.cli.group import Group
-from app.cli.options import as_json, at, color, node_option
+from app.cli.options import Parsed, as_json, at, color, node_option
 from app.cli.output import HEALTH_COLORS, Colored, Table, lines, printable, table, wait_for_reader
 from app.core.errors import InvalidRequest
 from app.core.quantity import format_usage
 from app.core.timestamps import format_age, rfc3339
 from app.kubernetes.label_selector import LabelSelector, parse_label_selector
 from app.kubernetes.stats import ContainerStats, PodStats
+from app.kubernetes.status import Phase
 from app.pods.attention import PROBLEMS
 from app.pods.explain import StatusInterval, summary
 from app.pods.follow import follow_pods
@@ -27,38 +28,12 @@ from app.services import get_services
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Selector(click.ParamType[LabelSelector]):
-    """A label selector."""
-
-    name = "selector"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> LabelSelector:
-        """Parse a selector."""
-        try:
-            return parse_label_selector(value) if isinstance(value, str) else value
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
-
-
-class SortKey(click.ParamType[Sort]):
-    """A column to sort by, in the reverse order with a leading hyphen."""
-
-    name = "key"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sort:
-        """Parse a key."""
-        try:
-            return Sort.parse(value) if isinstance(value, str) else value
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
-
-
 pod_argument = click.argument("pod", metavar="NAMESPACE/NAME|UID", shell_complete=complete_pod)
 namespace_option = click.option(
     "--namespace", "-n", help="Only pods in this namespace.", shell_complete=complete_namespace
 )
 selector_option = click.option(
-    "--selector", "-l", type=Selector(), default="", metavar="SELECTOR",
+    "--selector", "-l", type=Parsed("selector", parse_label_selector), default="",
     help="Only pods with these labels, such as app=web,tier in (a,b),!canary.",
 )  # fmt: skip
 
@@ -79,7 +54,7 @@ def pods() -> None:
 @click.option("--status", multiple=True, help="Only pods with this STATUS, such as CrashLoopBackOff; repeatable.")
 @click.option(
     "--phase",
-    type=click.Choice(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
+    type=click.Choice(get_args(Phase)),
     help="Only pods in this phase.",
 )
 @click.option(
@@ -87,7 +62,7 @@ def pods() -> None:
 )
 @node_option("Only pods on this node.")
 @click.option(
-    "--sort-by", "sort", type=SortKey(), default="name", metavar="KEY", show_default=True,
+    "--sort-by", "sort", type=Parsed("key", Sort.parse), default="name", show_default=True,
     help=f"{', '.join(SORT_KEYS)}; -KEY for the reverse order. cpu and memory are requests: pods top has usage.",
 )  # fmt: skip
 @click.option("--deleted", is_flag=True, help="Also deleted pods, with their last status.")
