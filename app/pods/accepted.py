@@ -1,8 +1,9 @@
 """Pods as runtimes take them."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
+import msgspec
 import structlog
 
 from app.core.nodes import internal_ips
@@ -19,12 +20,9 @@ def accept(
     *,
     pod_ip: str | None,
     accepted_at: datetime,
-    starts_at: datetime | None = None,
-    deletion_requested_at: datetime | None = None,
-    grace: timedelta | None = None,
-    continues_at: datetime | None = None,
+    starts_at: datetime | None,
 ) -> AcceptedPod:
-    """Return a pod with the addresses of its node."""
+    """Return a new pod with the addresses of its node."""
     settings = runtime.settings
     node_name = manifest.pod.spec.node_name or settings.node_name
     host_ips = internal_ips(runtime.node_override(node_name).addresses or ()) or settings.host_ips
@@ -34,9 +32,6 @@ def accept(
         node_name=node_name,
         accepted_at=accepted_at,
         starts_at=starts_at,
-        deletion_requested_at=deletion_requested_at,
-        grace=grace,
-        continues_at=continues_at,
     )
 
 
@@ -47,12 +42,9 @@ def accepted_pod(runtime: Runtime, row: Row, manifest: Manifest | None = None) -
         manifest: the pod's manifest, instead of the stored one.
     """
     requested_at = row.deletion_requested_at
-    return accept(
-        runtime,
-        manifest or Manifest.stored(row.pod, digest=row.digest),
-        pod_ip=row.pod_ip,
-        accepted_at=row.created_at,
-        starts_at=row.starts_at,
+    manifest = manifest or Manifest.stored(row.pod, digest=row.digest)
+    return msgspec.structs.replace(
+        accept(runtime, manifest, pod_ip=row.pod_ip, accepted_at=row.created_at, starts_at=row.starts_at),
         deletion_requested_at=requested_at,
         grace=row.grace_ends_at - requested_at if requested_at and row.grace_ends_at else None,
         continues_at=row.continues_at,

@@ -22,7 +22,6 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from app import audit
 from app.audit import Caller, Event
-from app.audit.hash_chain import FIRST
 from app.core.errors import InvalidRequest, NotFound, Outdated
 from app.core.timestamps import rfc3339
 from app.db.fleets import lock_fleet
@@ -135,7 +134,7 @@ class VolumeService:
         """Store the volumes that differ from what is stored, with one audit event."""
         pod, fleet, now = sent.pod, self._fleet.name, self._fleet.clock()
         with self._fleet.database.write() as connection:
-            row = lock_fleet(connection, fleet)
+            lock_fleet(connection, fleet)
             self._sweep(connection, now=now)
             changed = self._changed(sent, connection)
             for volume in changed:
@@ -151,8 +150,7 @@ class VolumeService:
                     at=now, fleet=fleet, caller=caller, verb="mount", pod=pod, code=200,
                     change={"volumes": [_described(volume) for volume in changed]},
                 )  # fmt: skip
-                chained = self._fleet.settings.audit_hash_chain
-                audit.insert_events(connection, [event], after=(row.audit_hash or FIRST) if chained else None)
+                audit.append_events(connection, [event], chained=self._fleet.settings.audit_hash_chain)
 
     def _sweep(self, connection: Connection, *, now: datetime) -> None:
         """Delete the rows of UIDs that were not created in time; at most once a minute in each process."""

@@ -42,21 +42,18 @@ _RECOMPUTE_SECONDS = 5.0
 _OVERDUE_SECONDS = 0.5
 """Between two calls of a runtime that expects further statuses at an unknown time."""
 
-_SINCE = (
-    Pod.fleet == bindparam("fleet"),
-    Pod.revision > bindparam("since"),
-    Pod.revision <= bindparam("revision"),
-)
-_SELECT_CHANGED = (
+_SELECT_SINCE = (
     select(Pod.namespace, Pod.name, Pod.uid, PodStatus.status)
     .join(PodStatus)
-    .where(*_SINCE, Pod.deleted_at.is_(None), status_at(bindparam("now"), or_written=True))
+    .where(
+        Pod.fleet == bindparam("fleet"),
+        Pod.revision > bindparam("since"),
+        Pod.revision <= bindparam("revision"),
+        status_at(bindparam("now"), or_written=True),
+    )
 )
-_SELECT_DELETED = (
-    select(Pod.namespace, Pod.name, Pod.uid, PodStatus.status)
-    .join(PodStatus)
-    .where(*_SINCE, Pod.deleted_at.is_not(None), status_at(bindparam("now"), or_written=True))
-)
+_SELECT_CHANGED = _SELECT_SINCE.where(Pod.deleted_at.is_(None))
+_SELECT_DELETED = _SELECT_SINCE.where(Pod.deleted_at.is_not(None))
 
 
 class StatusWatch:

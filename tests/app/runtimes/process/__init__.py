@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
+from msgspec.structs import replace
 
 from app.core.settings import Settings
 from app.kubernetes.manifest import Manifest
 from app.kubernetes.status import ContainerStatus, PodStatus, Transition
 from app.pods.accepted import accept
-from app.runtimes import AcceptedPod, Session, StreamOptions
+from app.runtimes import Session, StreamOptions
 from app.runtimes.process import ProcessRuntime
 from app.runtimes.process.pod_dir import PodDirectory
 from app.runtimes.process.shim.processes import MARK
@@ -47,7 +48,7 @@ class Driven:
         self._begin(manifest, accepted_at or datetime.now(UTC))
 
     def _begin(self, manifest: Manifest, at: datetime) -> None:
-        self.pod = self._accept(manifest, at)
+        self.pod = accept(self.runtime, manifest, pod_ip=None, accepted_at=at, starts_at=None)
         timeline = self.runtime.create(self.pod, now=at)
         self.timeline = timeline.transitions
         self.continues_at = timeline.continues_at
@@ -57,9 +58,6 @@ class Driven:
         another = copy(self)
         another._begin(self.pod.manifest, datetime.now(UTC))
         return another
-
-    def _accept(self, manifest: Manifest, at: datetime, **deletion: Any) -> AcceptedPod:
-        return accept(self.runtime, manifest, pod_ip=None, accepted_at=at, **deletion)
 
     @property
     def uid(self) -> str:
@@ -90,12 +88,8 @@ class Driven:
 
     def delete(self, *, grace: float | None = None, sync: bool = True) -> None:
         now = datetime.now(UTC)
-        self.pod = self._accept(
-            self.pod.manifest,
-            self.pod.accepted_at,
-            deletion_requested_at=now,
-            grace=None if grace is None else timedelta(seconds=grace),
-        )
+        duration = None if grace is None else timedelta(seconds=grace)
+        self.pod = replace(self.pod, deletion_requested_at=now, grace=duration)
         timeline = self.runtime.delete(self.pod, current=self.timeline[-1], grace=timedelta(0), now=now)
         self._store(timeline.transitions, timeline.continues_at)
         if sync:
@@ -108,7 +102,7 @@ class Driven:
         document["spec"] |= spec
         document["metadata"]["generation"] = generation
         now = datetime.now(UTC)
-        self.pod = self._accept(Manifest.parse(orjson.dumps(document)), self.pod.accepted_at)
+        self.pod = replace(self.pod, manifest=Manifest.parse(orjson.dumps(document)))
         timeline = self.runtime.update(self.pod, before=before, current=self.timeline[-1], now=now)
         self._store(timeline.transitions, timeline.continues_at)
         if sync:
