@@ -56,6 +56,7 @@ def _domain_error(error: ErrorDetails) -> ProviderError:
     message = {
         "missing": "required",
         "greater_than_equal": f"must be at least {context.get('ge')}",
+        "value_error": str(context.get("error")),
         "literal_error": f"must be one of {_unquoted(str(context.get('expected')))}",
     }.get(error["type"], error["msg"])
     return InvalidRequest(message, field=str(error["loc"][0]))
@@ -68,7 +69,7 @@ def _unquoted(choices: str) -> str:
 
 def _name(value: str) -> str:
     if not value:
-        raise PydanticCustomError("missing", "required")
+        raise ValueError("required")
     if "\0" in value:  # which PostgreSQL refuses in a query
         raise PydanticCustomError(_NOT_FOUND, "no object has a name with a NUL character")
     return value
@@ -76,7 +77,7 @@ def _name(value: str) -> str:
 
 def _whole_number(value: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,100}", value):
-        raise PydanticCustomError("whole_number", "must be a whole number")
+        raise ValueError("must be a whole number")
     return int(value)
 
 
@@ -85,23 +86,23 @@ def _time(value: str) -> datetime:
         time = datetime.fromisoformat(value)
         if time.tzinfo:
             return time
-    raise PydanticCustomError("time", "must be a time such as 2026-11-22T08:46:38Z")
+    raise ValueError("must be a time such as 2026-11-22T08:46:38Z")
 
 
 def parse_boolean(value: str) -> bool:
     """Parse a boolean, as :data:`Flag`.
 
     Raises:
-        PydanticCustomError: the text is none.
+        ValueError: the text is none.
     """
     if (found := _BOOLEANS.get(value.lower())) is None:
-        raise PydanticCustomError("boolean", "must be true or false")
+        raise ValueError("must be true or false")
     return found
 
 
 def _stripped(value: str) -> str | None:
     if "\0" in value:
-        raise PydanticCustomError("nul", "must not contain a NUL character")
+        raise ValueError("must not contain a NUL character")
     return value.strip() or None
 
 
@@ -114,13 +115,13 @@ def parse_time_utc(value: str) -> datetime | None:
         time = datetime.fromisoformat(_UNESCAPED_PLUS.sub("+", text))
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):  # of a time in the year 1 that is in the year 0 in UTC
-        raise PydanticCustomError("time", "must be a time such as 2026-11-22T08:46:38") from None
+        raise ValueError("must be a time such as 2026-11-22T08:46:38") from None
 
 
 def _row_id(value: str) -> int | None:
     text = _stripped(value)
     if text is not None and not re.fullmatch("[0-9]{1,18}", text):
-        raise PydanticCustomError("row_id", "must be copied from the link to this page")
+        raise ValueError("must be copied from the link to this page")
     return None if text is None else int(text)
 
 
@@ -138,6 +139,8 @@ Flag = Annotated[bool, BeforeValidator(parse_boolean)]
 """A boolean as the Kubernetes API spells it, in any case: true, 1, t, false, 0, f, or empty for false."""
 Blank = BeforeValidator(_stripped)
 """Strips spaces; an empty field of a form is None."""
+Text = Annotated[str | None, Blank]
+"""A text without spaces around it; None where it is empty."""
 TimeUtc = Annotated[datetime | None, BeforeValidator(parse_time_utc)]
 """An ISO 8601 time: UTC where it has no time zone; None where it is empty."""
 RowId = Annotated[int | None, BeforeValidator(_row_id)]

@@ -13,7 +13,7 @@ from app.audit.hash_chain import digest
 from app.audit.service import AuditFilter, chunk_sizes
 from app.core.timestamps import rfc3339_micro
 from app.services import get_services
-from app.web.query import Blank, Flag, RowId
+from app.web.query import Blank, Flag, RowId, Text
 from app.web.responses import Response, streaming_response
 from app.web.ui.page import EVENTS_PER_PAGE, blueprint, events_page, render
 from app.web.ui.shown_time import PageQuery
@@ -24,7 +24,6 @@ _EXPORTED = (
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 EventRow = dict[str, Any]
-Text = Annotated[str | None, Blank]
 
 
 class AuditQuery(PageQuery):

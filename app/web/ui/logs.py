@@ -10,14 +10,14 @@ from collections.abc import Generator
 from contextlib import closing
 from datetime import datetime
 from io import StringIO
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from app.core.errors import InvalidRequest, NotFound
 from app.pods.history import PodRecord
 from app.pods.logs import LogOptions
 from app.services import get_services
 from app.web.api.logs import read_log
-from app.web.query import Blank, Flag, Name
+from app.web.query import Flag, Name, Text
 from app.web.responses import Response, streaming_response
 from app.web.ui.page import blueprint
 from app.web.ui.shown_time import PageQuery
@@ -35,7 +35,7 @@ class LogQuery(PageQuery):
     container: Name
     previous: Flag = False
     follow: Flag = False
-    find: Annotated[str | None, Blank] = None
+    find: Text = None
     download: Flag = False
 
 

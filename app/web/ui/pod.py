@@ -1,14 +1,12 @@
 """The page of a pod."""
 
-from typing import Annotated
-
 import yaml
 
 from app.audit.service import AuditFilter
 from app.pods.headline import headline
 from app.pods.queries import MAX_STATUSES
 from app.services import get_services
-from app.web.query import Blank, Flag, Name
+from app.web.query import Flag, Name, Text
 from app.web.responses import Response
 from app.web.ui.conditions import pod_condition_health
 from app.web.ui.logs import LINES, read_end
@@ -23,9 +21,9 @@ class PodQuery(PageQuery):
     """The pod to show, and the container whose log is shown: None for the first."""
 
     uid: Name
-    container: Annotated[str | None, Blank] = None
+    container: Text = None
     previous: Flag = False
-    find: Annotated[str | None, Blank] = None
+    find: Text = None
     wrap: Flag = False
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, NamedTuple
 
 from flask import request
 from pydantic import BeforeValidator, PlainValidator
-from pydantic_core import PydanticCustomError
 
 from app.db.statement import Row
 from app.kubernetes.label_selector import LabelSelector, parse_label_selector
@@ -18,7 +17,7 @@ from app.pods.attention import PROBLEMS, Health
 from app.pods.pod_filter import PodFilter, Sort
 from app.pods.pod_list import PodPage
 from app.services import get_services
-from app.web.query import Blank, RowId, parse_boolean
+from app.web.query import Blank, RowId, Text, parse_boolean
 from app.web.responses import Response
 from app.web.ui.page import blueprint, render
 from app.web.ui.shown_time import PageQuery
@@ -54,17 +53,7 @@ _BY_USAGE: Mapping[str, Callable[[PodStats], int]] = {
 
 
 def _sort(value: str) -> Sort:
-    try:
-        return Sort.parse(value.strip() or "name")
-    except ValueError as exc:
-        raise PydanticCustomError("sort", "{problem}", {"problem": str(exc)}) from None
-
-
-def _selector(value: str) -> LabelSelector:
-    try:
-        return parse_label_selector(value)
-    except ValueError as exc:
-        raise PydanticCustomError("selector", "{problem}", {"problem": str(exc)}) from None
+    return Sort.parse(value.strip() or "name")
 
 
 def _ready(value: str) -> bool | None:
@@ -73,15 +62,12 @@ def _ready(value: str) -> bool | None:
 
 def _problem(value: str) -> str | None:
     if value and value not in PROBLEMS:
-        raise PydanticCustomError("problem", "must be one of {keys}", {"keys": ", ".join(PROBLEMS)})
+        raise ValueError(f"must be one of {', '.join(PROBLEMS)}")
     return value or None
 
 
 def _words(value: str | None) -> tuple[str, ...]:
     return tuple(word for word in (value or "").split(",") if word)
-
-
-Text = Annotated[str | None, Blank]
 
 
 class PodsQuery(PageQuery):
@@ -94,7 +80,7 @@ class PodsQuery(PageQuery):
     status: Annotated[tuple[str, ...], BeforeValidator(_words), Blank] = ()
     reason: Text = None
     ready: Annotated[bool | None, PlainValidator(_ready)] = None
-    selector: Annotated[LabelSelector, PlainValidator(_selector)] = ()
+    selector: Annotated[LabelSelector, PlainValidator(parse_label_selector)] = ()
     image: Text = None
     owner: Text = None
     node: Text = None

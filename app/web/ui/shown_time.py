@@ -12,7 +12,6 @@ from typing import Annotated, NamedTuple, Self
 
 from flask import g
 from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from app.core.errors import InvalidRequest
 from app.core.timestamps import parse_duration
@@ -37,7 +36,7 @@ def _start(value: str) -> datetime | timedelta | None:
     except ValueError:
         duration = timedelta(0)
     if duration <= timedelta(0):
-        raise PydanticCustomError("start", "must be a time such as 2026-11-22T08:46:38, or a duration such as 6h")
+        raise ValueError("must be a time such as 2026-11-22T08:46:38, or a duration such as 6h")
     return duration
 
 

@@ -1,12 +1,12 @@
 """Redirects from a page to the same page at the previous or the next change of what it shows."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from flask import redirect, request
 from werkzeug.wrappers import Response
 
 from app.services import get_services
-from app.web.query import Blank
+from app.web.query import Text
 from app.web.ui.formats import iso
 from app.web.ui.page import blueprint, make_url
 from app.web.ui.shown_time import PARAMETERS, PageQuery
@@ -17,7 +17,7 @@ Direction = Literal["previous", "next"]
 class StepQuery(PageQuery):
     """The parameters of the page; `uid` where it shows one pod."""
 
-    uid: Annotated[str | None, Blank] = None
+    uid: Text = None
 
 
 @blueprint.get("/<any(previous, next):direction>/<any(overview, pods, pod, audit):page>")
