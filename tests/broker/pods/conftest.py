@@ -78,6 +78,17 @@ def bound(
     }
 
 
+def stored(api: ApiServer, name: str = "web-0") -> Object:
+    """Return a pod as Kubernetes has it."""
+    return api.store.get("pods", name, "default")
+
+
+def status(api: ApiServer, name: str = "web-0") -> Object:
+    """Return the status of a pod."""
+    found: Object = stored(api, name)["status"]
+    return found
+
+
 def phase(api: ApiServer, name: str = "web-0", namespace: str = "default") -> str | None:
     """Return the phase of a pod; None if it has none."""
     pod = api.store.find("pods", name, namespace)

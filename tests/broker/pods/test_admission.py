@@ -10,7 +10,7 @@ from broker.node_info import NodeInfo
 from broker.pods.admission import Rejection, admit, requests
 from broker.pods.host_ports import HostPort
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, bound, events, phase
+from tests.broker.pods.conftest import Controlling, bound, events, phase, status
 from tests.pods import a_container, a_pod
 from tests.stub_provider import StubProvider
 
@@ -206,9 +206,9 @@ async def test_a_rejected_pod_never_reaches_the_provider(
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Failed")
         (event,) = await api.until(lambda: events(api, "PodOSNotSupported"))
-    status = api.store.get("pods", "web-0", "default")["status"]
-    assert status["reason"] == "PodOSNotSupported"
-    assert status["message"] == f"Pod was rejected: {event['message']}"
+    found = status(api)
+    assert found["reason"] == "PodOSNotSupported"
+    assert found["message"] == f"Pod was rejected: {event['message']}"
     assert event["message"] == "Failed to admit pod as the OS field doesn't match node OS"
     assert event["type"] == "Warning"
     assert not stub.requests_to("/createPod")

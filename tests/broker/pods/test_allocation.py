@@ -6,7 +6,7 @@ import pytest
 
 from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, bound, condition, events, phase, run
+from tests.broker.pods.conftest import Controlling, bound, condition, events, phase, run, status, stored
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, Ways, providing
 
@@ -27,14 +27,9 @@ def requesting(cpu: str, name: str = "web-0", **spec: Any) -> Object:
     return bound(name, containers=[a_container(resources={"requests": {"cpu": cpu}})], **spec)
 
 
-def status(api: ApiServer, name: str) -> Object:
-    found: Object = api.store.get("pods", name, "default")["status"]
-    return found
-
-
 def resize(api: ApiServer, name: str, cpu: str) -> None:
     """Resize a pod, as `kubectl patch --subresource resize` does."""
-    pod = api.store.get("pods", name, "default")
+    pod = stored(api, name)
     pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = cpu
     api.store.update("pods", pod, subresource="resize")
 
@@ -231,7 +226,7 @@ async def test_nothing_is_decided_before_the_provider_answers(
             resize(api, "grow", "3")
             await api.until(lambda: condition(api, "PodResizePending", "grow"))
     if of == "a pending pod":
-        pending = api.store.get("pods", "grow", "default")
+        pending = stored(api, "grow")
         pending["status"]["phase"] = "Pending"
         api.store.update("pods", pending, subresource="status")
         info.taints = [{"key": "maintenance", "effect": "NoExecute"}]

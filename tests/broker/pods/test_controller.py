@@ -1,19 +1,14 @@
 """A pod between Kubernetes and a provider, without failures."""
 
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from broker.kubernetes.objects import from_time, to_time
 from broker.node_info import NodeInfo
-from broker.pods import active_deadline
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase, run
+from tests.broker.pods.conftest import Controlling, Object, bound, condition, events, phase, run, status, stored
 from tests.pods import a_container
 from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
-from tests.stub_provider.statuses import NOW, ended
 
 POD = "default/web-0"
 
@@ -31,7 +26,7 @@ async def test_a_pod_runs_and_ends_with_any_provider(api: ApiServer, controlling
         assert ready
         assert ready["status"] == "True"
         stub.report(POD, {**running(stub.pods[POD]), "message": "busy"})
-        await api.until(lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "busy")
+        await api.until(lambda: status(api).get("message") == "busy")
         api.store.delete("pods", "web-0", "default")
         await api.until(lambda: phase(api) is None)
         assert stub.pods == {}
@@ -58,20 +53,19 @@ async def test_the_payload_contains_the_resolved_environment(
     (container,) = sent["spec"]["containers"]
     values = {variable["name"]: variable["value"] for variable in container["env"]}
     assert (values["A"], values["P"], values["DB_SERVICE_HOST"]) == ("1", "hunter2", "10.0.0.2")
-    assert sent["metadata"]["uid"] == api.store.get("pods", "web-0", "default")["metadata"]["uid"]
+    assert sent["metadata"]["uid"] == stored(api)["metadata"]["uid"]
     assert sent["status"]["phase"] == "Pending"
 
 
 async def test_a_foreign_condition_causes_no_update(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
-        pod = api.store.get("pods", "web-0", "default")
+        await run(api, bound())
+        pod = stored(api)
         pod["status"]["conditions"].append({"type": "example.com/gate", "status": "True"})
         api.store.update("pods", pod, subresource="status")
-        pod = api.store.get("pods", "web-0", "default")
+        pod = stored(api)
         pod["metadata"]["labels"] = {"new": "1"}
         api.store.update("pods", pod)
         await stub.until(lambda: stub.requests_to("/updatePod"))
@@ -92,7 +86,7 @@ async def test_an_ephemeral_container_reaches_the_provider(
     reference = {"configMapKeyRef": {"name": "tools", "key": "level"}}
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Running")
-        pod = api.store.get("pods", "web-0", "default")
+        pod = stored(api)
         debugger = {"name": "debug", "image": "busybox", "env": [{"name": "LEVEL", "valueFrom": reference}]}
         pod["spec"]["ephemeralContainers"] = [debugger]
         api.store.update("pods", pod)
@@ -112,10 +106,10 @@ async def test_a_true_readiness_gate_makes_the_pod_ready(
         stub.report(
             "default/web-0", {**stub.statuses["default/web-0"], "podIP": "10.0.0.8", "conditions": [unaware]}
         )
-        await api.until(lambda: api.store.get("pods", "web-0", "default")["status"].get("podIP") == "10.0.0.8")
+        await api.until(lambda: status(api).get("podIP") == "10.0.0.8")
         assert (ready := condition(api, "Ready"))
         assert ready["status"] == "False"
-        pod = api.store.get("pods", "web-0", "default")
+        pod = stored(api)
         pod["status"]["conditions"].append({"type": "example.com/gate", "status": "True"})
         api.store.update("pods", pod, subresource="status")
         await api.until(lambda: (condition(api, "Ready") or {})["status"] == "True")
@@ -124,9 +118,8 @@ async def test_a_true_readiness_gate_makes_the_pod_ready(
 async def test_an_unchanged_status_is_written_once(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         await stub.until(lambda: len(stub.requests_to("/getPodStatus")) > 5)
     assert len(api.requests_to("PATCH", "/status")) == 1
 
@@ -134,9 +127,8 @@ async def test_an_unchanged_status_is_written_once(
 async def test_an_ended_pod_stays_with_the_provider(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(restartPolicy="Never"))
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(restartPolicy="Never"))
         stub.report(POD, {"phase": "Succeeded"})
         await api.until(lambda: phase(api) == "Succeeded")
         assert (ready := condition(api, "Ready"))
@@ -151,13 +143,12 @@ async def test_an_ended_pod_stays_with_the_provider(
 async def test_a_deleted_pod_has_a_terminal_status_first(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(metadata={"finalizers": ["example.com/watched"]}))
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(metadata={"finalizers": ["example.com/watched"]}))
         api.store.delete("pods", "web-0", "default")
         await api.until(lambda: api.requests_to("DELETE", "/pods/web-0"))
         await api.until(lambda: phase(api) == "Failed")
-        pod = api.store.get("pods", "web-0", "default")
+        pod = stored(api)
         (container,) = pod["status"]["containerStatuses"]
         assert container["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
         pod["metadata"]["finalizers"] = []
@@ -195,10 +186,9 @@ async def test_a_shortened_grace_period_is_sent_and_observed(api: ApiServer, con
 async def test_force_deletion_deletes_at_the_provider(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
-        uid = api.store.get("pods", "web-0", "default")["metadata"]["uid"]
+        await run(api, bound())
+        uid = stored(api)["metadata"]["uid"]
         with stub.failing("/deletePod", 503, times=2):
             api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 0})
             await stub.until(lambda: not stub.pods)
@@ -209,10 +199,9 @@ async def test_force_deletion_deletes_at_the_provider(
 async def test_a_recreated_pod_waits_for_the_old_one(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
-        old = api.store.get("pods", "web-0", "default")["metadata"]["uid"]
+        await run(api, bound())
+        old = stored(api)["metadata"]["uid"]
         with stub.hanging("/deletePod"):
             api.store.delete("pods", "web-0", "default")
             await stub.until(lambda: stub.requests_to("/deletePod"))
@@ -252,11 +241,10 @@ async def test_an_environment_is_resolved_once_per_pod(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
     api.store.create("configmaps", {"metadata": {"name": "config"}, "data": {"A": "1"}})
-    api.store.create("pods", bound(containers=[a_container(envFrom=[{"configMapRef": {"name": "config"}}])]))
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(containers=[a_container(envFrom=[{"configMapRef": {"name": "config"}}])]))
     api.store.delete("configmaps", "config", "default")
-    pod = api.store.get("pods", "web-0", "default")
+    pod = stored(api)
     pod["metadata"]["labels"] = {"new": "1"}
     async with controlling(stub):  # another broker, which has resolved nothing yet
         api.store.update("pods", pod)
@@ -268,9 +256,8 @@ async def test_an_environment_is_resolved_once_per_pod(
 async def test_a_restarted_broker_writes_nothing_if_nothing_changed(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
     writes = len(bodies(stub, "/createPod"))
     patches = len(api.requests_to("PATCH", "/pods"))
     asked_before = len(stub.requests_to("/getPodStatus"))
@@ -289,9 +276,9 @@ async def test_a_pod_beyond_capacity_is_rejected(
         await run(api, bound("web-0"))
         api.store.create("pods", bound("web-1"))
         await api.until(lambda: phase(api, "web-1") == "Failed")
-        status = api.store.get("pods", "web-1", "default")["status"]
-        assert status["reason"] == "OutOfpods"
-        assert status["message"].startswith("Pod was rejected: Node didn't have enough resource: pods")
+        found = status(api, "web-1")
+        assert found["reason"] == "OutOfpods"
+        assert found["message"].startswith("Pod was rejected: Node didn't have enough resource: pods")
         await api.until(lambda: events(api, "OutOfpods"))
         api.store.delete("pods", "web-0", "default")
         await api.until(lambda: phase(api, "web-0") is None)
@@ -322,66 +309,6 @@ async def test_pods_wait_until_the_node_is_registered(
         await stub.until(lambda: stub.requests_to("/podStatuses"))
         info.uid, info.labels = "node-uid", {"type": "virtual-kubelet"}
         await api.until(lambda: phase(api) == "Running")
-
-
-async def test_a_pod_past_its_deadline_fails(api: ApiServer, stub: StubProvider, controlling: Controlling) -> None:
-    api.store.create("pods", bound(activeDeadlineSeconds=60))
-    async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
-        assert POD in stub.pods
-        pod = api.store.get("pods", "web-0", "default")
-        pod["status"]["startTime"] = to_time(datetime.now(UTC) - timedelta(seconds=61))
-        api.store.update("pods", pod, subresource="status")
-        await api.until(lambda: phase(api) == "Failed")
-        await api.until(lambda: events(api, "DeadlineExceeded"))
-        assert stub.pods == {}
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
-
-
-async def test_a_deadline_is_enforced_without_other_events(
-    api: ApiServer, stub: StubProvider, controlling: Controlling
-) -> None:
-    api.store.create("pods", bound(activeDeadlineSeconds=1))
-    async with controlling(stub):
-        await api.until(lambda: phase(api) == "Failed")
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
-
-
-@pytest.fixture
-async def ends_by_itself() -> AsyncIterator[StubProvider]:
-    """A provider that is to end pods at their deadline."""
-    async with providing(Ways(reports_changes=True, extensions=("activeDeadline", "gracefulDelete"))) as stub:
-        yield stub
-
-
-async def test_a_provider_may_end_pods_at_their_deadline(
-    api: ApiServer, ends_by_itself: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stub = ends_by_itself
-    monkeypatch.setattr(active_deadline, "MARGIN", 1e9)  # the pods of the stub started long ago
-    api.store.create("pods", bound(activeDeadlineSeconds=60))
-    async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
-        stub.report(POD, {**ended(stub.statuses[POD], 143), "reason": "DeadlineExceeded"})
-        await api.until(lambda: phase(api) == "Failed")
-        await api.until(lambda: events(api, "DeadlineExceeded"))
-    assert POD in stub.pods, "with its logs"
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
-
-
-async def test_a_pod_that_the_provider_does_not_end_is_deleted(
-    api: ApiServer, ends_by_itself: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stub = ends_by_itself
-    seconds = (datetime.now(UTC) - from_time(NOW)).total_seconds()
-    monkeypatch.setattr(active_deadline, "MARGIN", seconds - 61 + 0.5)
-    api.store.create("pods", bound(activeDeadlineSeconds=60, terminationGracePeriodSeconds=1))
-    async with controlling(stub):
-        await stub.until(lambda: stub.requests_to("/deletePod"))
-        assert phase(api) == "Running"
-        stub.end(POD)
-        await api.until(lambda: phase(api) == "Failed")
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
 
 
 def of_daemon_set(name: str) -> Object:

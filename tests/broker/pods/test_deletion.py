@@ -8,7 +8,7 @@ import pytest
 
 from broker.pods import termination
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, Object, bound, events, phase, run
+from tests.broker.pods.conftest import Controlling, bound, events, phase, run, status, stored
 from tests.stub_provider import StubProvider, Ways, ended, providing, running
 
 POD = "default/web-0"
@@ -34,11 +34,6 @@ def writes(stub: StubProvider) -> list[tuple[str, str]]:
         for request in stub.requests
         if request.path in ("/createPod", "/deletePod")
     ]
-
-
-def status(api: ApiServer, name: str = "web-0") -> Object:
-    found: Object = api.store.get("pods", name, "default")["status"]
-    return found
 
 
 def exit_code(api: ApiServer) -> int | None:
@@ -113,9 +108,7 @@ async def test_an_ended_pod_is_not_deleted_again(
     async with controlling(graceful):
         await delete_running(api, graceful)
         graceful.end(POD, 143)
-        await api.until(
-            lambda: api.store.get("pods", "web-0", "default")["metadata"]["deletionGracePeriodSeconds"] == 0
-        )
+        await api.until(lambda: stored(api)["metadata"]["deletionGracePeriodSeconds"] == 0)
         await run(api, bound("web-1"))
     assert deletes(graceful) == [30]
 
@@ -155,9 +148,8 @@ async def test_a_successor_starts_after_the_end(
 async def test_a_force_deletion_is_retried_without_grace(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         with graceful.failing("/deletePod", 503, times=2):
             api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": 0})
             await graceful.until(lambda: len(graceful.requests_to("/deletePod")) == 3)
@@ -168,9 +160,8 @@ async def test_a_force_deletion_is_retried_without_grace(
 async def test_only_a_shorter_grace_is_sent_again(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(terminationGracePeriodSeconds=3600))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(terminationGracePeriodSeconds=3600))
         for grace in (600, 600, 3000, 60):
             api.store.delete("pods", "web-0", "default", {"gracePeriodSeconds": grace})
             await graceful.until(lambda: deletes(graceful))
@@ -238,9 +229,8 @@ async def test_an_end_while_changes_are_not_read_is_known(
 async def test_errors_of_the_provider_delay_a_deletion(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(metadata=WATCHED))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(metadata=WATCHED))
         with graceful.failing("/deletePod", 500, times=2), graceful.failing("/getPodStatus", 502, times=2):
             api.store.delete("pods", "web-0", "default")
             await graceful.until(lambda: len(deletes(graceful)) == 3)
@@ -268,9 +258,8 @@ async def test_a_pod_that_outlives_its_grace_blocks_successors(
     api: ApiServer, graceful: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(termination, "_MARGIN", 0.1)
-    api.store.create("pods", bound(terminationGracePeriodSeconds=1))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(terminationGracePeriodSeconds=1))
         api.store.delete("pods", "web-0", "default")
         await api.until(lambda: phase(api) is None)
         new = api.store.create("pods", bound())["metadata"]["uid"]
@@ -304,10 +293,9 @@ async def test_an_unknown_pod_is_deleted_once_while_it_ends(
 async def test_a_deadline_waits_for_the_exit_codes(
     api: ApiServer, graceful: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(metadata=WATCHED))
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
-        pod = api.store.get("pods", "web-0", "default")
+        await run(api, bound(metadata=WATCHED))
+        pod = stored(api)
         pod["spec"]["activeDeadlineSeconds"] = 1
         api.store.update("pods", pod)
         await graceful.until(lambda: graceful.requests_to("/deletePod"))
@@ -324,10 +312,9 @@ async def test_a_deadline_waits_for_the_exit_codes(
 async def test_a_pod_ended_by_another_client_is_terminated(
     api: ApiServer, graceful: StubProvider, controlling: Controlling, result: str
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(graceful):
-        await api.until(lambda: phase(api) == "Running")
-        pod = api.store.get("pods", "web-0", "default")
+        await run(api, bound())
+        pod = stored(api)
         pod["status"] |= {"phase": result, "reason": "NodeLost"}
         api.store.update("pods", pod, subresource="status")
         await graceful.until(lambda: graceful.requests_to("/deletePod"))
@@ -348,7 +335,7 @@ async def test_an_end_by_another_client_is_found_later(
         await api.until(lambda: phase(api) == phase(api, "done") == "Running")
         stub.report("default/done", ended(stub.statuses["default/done"], 0))
         await api.until(lambda: phase(api, "done") == "Succeeded")
-    pod = api.store.get("pods", "web-0", "default")
+    pod = stored(api)
     pod["status"] |= {"phase": "Failed", "reason": "NodeLost"}
     api.store.update("pods", pod, subresource="status")
     async with controlling(stub):

@@ -21,7 +21,7 @@ from broker.pods.store import PodStore
 from broker.pods.workqueue import WorkQueue
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of, settings_of_a_node
-from tests.broker.pods.conftest import Controlling, bound, condition, events, phase
+from tests.broker.pods.conftest import Controlling, bound, condition, events, phase, status
 from tests.broker.waiting import eventually
 from tests.stub_provider import StubProvider
 
@@ -76,12 +76,12 @@ async def test_the_first_pod_in_the_order_is_evicted(
         await run(api, "small", "large")
         meter.show(small=10, large=950)
         await api.until(lambda: phase(api, "large") == "Failed" and len(events(api, "Evicted")) > 0)
-        status = api.store.get("pods", "large", "default")["status"]
+        found = status(api, "large")
         message = (
             "The node was low on resource: memory. Threshold quantity: 100Mi, available: 40Mi. "
             "Container web was using 950Mi, request is 0, has larger consumption of memory. "
         )
-        assert (status["reason"], status["message"]) == ("Evicted", message)
+        assert (found["reason"], found["message"]) == ("Evicted", message)
         disruption = condition(api, "DisruptionTarget", "large")
         assert disruption is not None
         assert (disruption["status"], disruption["reason"]) == ("True", "TerminationByKubelet")
@@ -134,9 +134,9 @@ async def test_a_node_under_pressure_rejects_new_pods(
         await eventually(lambda: meter.reads == 2)
         api.store.create("pods", bound("late"))
         await api.until(lambda: phase(api, "late") == "Failed")
-    status = api.store.get("pods", "late", "default")["status"]
-    assert status["reason"] == "Evicted"
-    assert status["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
+    found = status(api, "late")
+    assert found["reason"] == "Evicted"
+    assert found["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
     assert condition(api, "DisruptionTarget", "late") is None
 
 

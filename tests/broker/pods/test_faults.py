@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, bound, events, phase, run
+from tests.broker.pods.conftest import Controlling, bound, events, phase, run, status, stored
 from tests.pods import a_container
 from tests.stub_provider import WAYS, StubProvider, Ways, providing, running
 
@@ -41,9 +41,8 @@ async def test_pods_wait_for_an_unreachable_provider(
 async def test_a_provider_outage_changes_no_status(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         patches = len(api.requests_to("PATCH", "/status"))
         await stub.stop()
         api.store.create("pods", bound("web-1"))
@@ -100,9 +99,9 @@ async def test_a_rejected_pod_fails_with_the_providers_message(
         async with controlling(stub):
             await api.until(lambda: phase(api) == "Failed")
             await api.until(lambda: events(api, "ProviderFailed"))
-    status = api.store.get("pods", "web-0", "default")["status"]
-    assert status["reason"] == "ProviderFailed"
-    assert status["message"] == f"the provider answers {code}: no … here"
+    found = status(api)
+    assert found["reason"] == "ProviderFailed"
+    assert found["message"] == f"the provider answers {code}: no … here"
     assert len(stub.requests_to("/createPod")) == 1
     assert SECRET not in str(api.store.list("events"))
 
@@ -137,11 +136,10 @@ async def test_an_update_too_large_is_retried(
     api: ApiServer, stub: StubProvider, controlling: Controlling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.errors._TOO_LARGE_DELAY", 0.05)
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         with stub.failing("/updatePod", 413, times=2):
-            pod = api.store.get("pods", "web-0", "default")
+            pod = stored(api)
             pod["metadata"]["labels"] = {"new": "1"}
             api.store.update("pods", pod)
             await stub.until(lambda: stub.pods[POD]["metadata"].get("labels") == {"new": "1"})
@@ -157,7 +155,7 @@ async def test_other_client_errors_do_not_fail_a_pod(
     with stub.failing("/createPod", code, times=2):
         async with controlling(stub):
             await api.until(lambda: phase(api) == "Running")
-    assert "reason" not in api.store.get("pods", "web-0", "default")["status"]
+    assert "reason" not in status(api)
 
 
 @pytest.mark.parametrize("ways", [pytest.param(ways, id=name) for name, ways in WAYS.items()])
@@ -179,9 +177,8 @@ async def test_pods_lost_by_the_provider_are_recreated(
 async def test_a_running_pod_survives_a_rejected_recreation(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         with stub.failing("/createPod", 422):
             stub.forget()
             await stub.until(lambda: len(stub.requests_to("/createPod")) > 2)
@@ -203,11 +200,10 @@ async def test_one_missing_status_does_not_recreate_a_pod(api: ApiServer, contro
 async def test_an_update_of_a_lost_pod_recreates_it(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub, status_interval=300):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         stub.forget()
-        pod = api.store.get("pods", "web-0", "default")
+        pod = stored(api)
         pod["metadata"]["labels"] = {"new": "1"}
         api.store.update("pods", pod)
         await stub.until(lambda: POD in stub.pods)
@@ -223,7 +219,7 @@ async def test_a_provider_without_updates_keeps_its_pods(api: ApiServer, control
     async with providing(Ways(takes_updates=False)) as stub, controlling(stub):
         await run(api, bound())
         for number in (1, 2):
-            pod = api.store.get("pods", "web-0", "default")
+            pod = stored(api)
             pod["metadata"]["labels"] = {"new": str(number)}
             api.store.update("pods", pod)
             await stub.until(partial(was_updated, stub, number))
@@ -253,11 +249,11 @@ async def test_a_status_write_keeps_concurrent_conditions(
     async with controlling(stub):
         with stub.hanging("/createPod"):
             await stub.until(lambda: stub.requests_to("/createPod"))
-            pod = api.store.get("pods", "web-0", "default")
+            pod = stored(api)
             pod["status"]["conditions"] = [{"type": "example.com/late", "status": "True"}]
             api.store.update("pods", pod, subresource="status")
         await api.until(lambda: phase(api) == "Running")
-    types = [c["type"] for c in api.store.get("pods", "web-0", "default")["status"]["conditions"]]
+    types = [c["type"] for c in status(api)["conditions"]]
     assert "example.com/late" in types
     assert "Ready" in types
 
@@ -265,18 +261,15 @@ async def test_a_status_write_keeps_concurrent_conditions(
 async def test_a_failing_update_does_not_block_statuses(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         with stub.failing("/updatePod", 503):
-            pod = api.store.get("pods", "web-0", "default")
+            pod = stored(api)
             pod["metadata"]["labels"] = {"new": "1"}
             api.store.update("pods", pod)
             await stub.until(lambda: stub.requests_to("/updatePod"))
             stub.report(POD, {**running(stub.pods[POD]), "message": "meanwhile"})
-            await api.until(
-                lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "meanwhile"
-            )
+            await api.until(lambda: status(api).get("message") == "meanwhile")
         await stub.until(lambda: stub.pods[POD]["metadata"].get("labels") == {"new": "1"})
 
 
@@ -284,9 +277,8 @@ async def test_a_failing_update_does_not_block_statuses(
 async def test_a_rejected_last_status_does_not_block_deletion(
     api: ApiServer, stub: StubProvider, controlling: Controlling, code: int, reason: str
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
         with api.failing(code, reason=reason, method="PATCH", path="/status"):
             api.store.delete("pods", "web-0", "default")
             await api.until(lambda: phase(api) is None)
@@ -313,7 +305,7 @@ async def test_pods_and_statuses_survive_an_api_server_restart(
         api.store.create("pods", bound("web-1"))
         await api.start()
         await api.until(lambda: phase(api, "web-1") == "Running")
-        await api.until(lambda: api.store.get("pods", "web-0", "default")["status"].get("message") == "meanwhile")
+        await api.until(lambda: status(api).get("message") == "meanwhile")
 
 
 async def test_a_pod_deleted_during_an_outage_is_deleted(
@@ -331,9 +323,8 @@ async def test_a_pod_deleted_during_an_outage_is_deleted(
 async def test_a_delete_is_retried_until_the_provider_accepts(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound(terminationGracePeriodSeconds=1))
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(terminationGracePeriodSeconds=1))
         with stub.failing("/deletePod", 500):
             api.store.delete("pods", "web-0", "default")
             await stub.until(lambda: len(stub.requests_to("/deletePod")) > 3)
@@ -346,9 +337,8 @@ async def test_a_delete_is_retried_until_the_provider_accepts(
 async def test_a_restarted_broker_completes_a_deletion(
     api: ApiServer, stub: StubProvider, controlling: Controlling
 ) -> None:
-    api.store.create("pods", bound())
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound())
     api.store.delete("pods", "web-0", "default")
     async with controlling(stub):
         await api.until(lambda: phase(api) is None)

@@ -6,14 +6,7 @@ from typing import Any
 import pytest
 
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import (
-    Controlling,
-    Object,
-    bound,
-    container_status,
-    events,
-    phase,
-)
+from tests.broker.pods.conftest import Controlling, Object, bound, container_status, events, phase, run, status
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, Ways, providing
 
@@ -97,7 +90,7 @@ async def test_a_deadline_counts_while_a_container_waits(api: ApiServer, control
     async with providing(EXTENDED) as stub, controlling(stub):
         await api.until(lambda: phase(api) == "Failed")
         assert not stub.pods
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+    assert status(api)["reason"] == "DeadlineExceeded"
 
 
 async def test_a_waiting_pod_has_a_complete_status(
@@ -111,19 +104,19 @@ async def test_a_waiting_pod_has_a_complete_status(
     api.store.create("pods", pod)
     async with controlling(stub):
         await api.until(lambda: waiting(api, "bad"))
-        status = api.store.get("pods", "web-0", "default")["status"]
+        found = status(api)
         assert not stub.requests_to("/createPod")
         api.store.create("secrets", SECRET)
         await api.until(lambda: phase(api) == "Running")
-    assert status["phase"] == "Pending"
-    assert status["startTime"]
-    assert status["observedGeneration"] == 1
-    assert [c["state"]["waiting"] for c in [*status["initContainerStatuses"], *status["containerStatuses"]]] == [
+    assert found["phase"] == "Pending"
+    assert found["startTime"]
+    assert found["observedGeneration"] == 1
+    assert [c["state"]["waiting"] for c in [*found["initContainerStatuses"], *found["containerStatuses"]]] == [
         {"reason": "PodInitializing"},
         {"reason": "CreateContainerConfigError", "message": 'secret "password" not found'},
         {"reason": "PodInitializing"},
     ]
-    conditions = {c["type"]: (c["status"], c.get("message")) for c in status["conditions"]}
+    conditions = {c["type"]: (c["status"], c.get("message")) for c in found["conditions"]}
     unready = ("False", "containers with unready status: [bad good]")
     assert conditions == {
         "PodReadyToStartContainers": ("False", None),
@@ -141,7 +134,7 @@ async def test_a_waiting_pod_exceeds_its_deadline(
     api.store.create("pods", bound(activeDeadlineSeconds=1, containers=[with_secret()]))
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Failed")
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+    assert status(api)["reason"] == "DeadlineExceeded"
     assert datetime.now(UTC) - started < timedelta(seconds=5)
     assert not stub.requests_to("/createPod")
 
@@ -154,7 +147,7 @@ async def test_a_too_large_pod_exceeds_its_deadline(
         async with controlling(stub):
             await api.until(lambda: waiting(api) == {"reason": "ContainerCreating"})
             await api.until(lambda: phase(api) == "Failed")
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+    assert status(api)["reason"] == "DeadlineExceeded"
 
 
 async def test_a_mandatory_config_map_causes_a_warning(
@@ -175,9 +168,8 @@ async def test_a_missing_optional_source_causes_no_warning(
     if object_exists:
         api.store.create("configmaps", CONFIG)
     source = {"configMapKeyRef": {"name": "config", "key": "none", "optional": True}}
-    api.store.create("pods", bound(containers=[a_container(env=[{"name": "V", "valueFrom": source}])]))
     async with controlling(stub):
-        await api.until(lambda: phase(api) == "Running")
+        await run(api, bound(containers=[a_container(env=[{"name": "V", "valueFrom": source}])]))
         reason = "OptionalConfigMapKeyNotFound" if object_exists else "OptionalConfigMapNotFound"
         await api.until(lambda: events(api, reason))
     assert {event["type"] for event in api.store.list("events")} == {"Normal"}

@@ -6,7 +6,7 @@ import pytest
 
 from broker.node_info import NodeInfo
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, Object, bound, phase, run
+from tests.broker.pods.conftest import Controlling, Object, bound, phase, run, status, stored
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, Ways, providing
 
@@ -57,7 +57,7 @@ async def test_a_pod_waits_for_a_terminating_pod(api: ApiServer, controlling: Co
         assert [request.body["metadata"]["name"] for request in stub.requests_to("/createPod")] == ["victim"]
         stub.report("default/victim", {"phase": "Failed"})
         await api.until(lambda: phase(api, "preemptor") == "Running")
-    assert api.store.get("pods", "excess", "default")["status"]["reason"] == "OutOfcpu"
+    assert status(api, "excess")["reason"] == "OutOfcpu"
 
 
 async def test_a_pod_waits_for_a_force_deleted_pod(
@@ -88,7 +88,7 @@ async def test_a_late_event_counts_no_ended_pod(api: ApiServer, controlling: Con
         with api.failing(500, method="PATCH", path="/first/status"):
             stub.report("default/first", {"phase": "Succeeded"})
             await api.until(lambda: len(api.requests_to("PATCH", "/first/status")) > 1)
-            pod = api.store.get("pods", "first", "default")
+            pod = stored(api, "first")
             pod["metadata"].setdefault("labels", {})["late"] = "yes"
             api.store.update("pods", pod)
             patches = len(api.requests_to("PATCH", "/first/status"))

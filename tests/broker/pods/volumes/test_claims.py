@@ -7,7 +7,7 @@ import pytest
 from broker.kubernetes.client import Client
 from broker.pods.volumes.claims import ClaimChecker
 from tests.broker.apiserver import ApiServer
-from tests.broker.pods.conftest import Controlling, Object, bound, phase
+from tests.broker.pods.conftest import Controlling, Object, bound, phase, status
 from tests.pods import a_container, a_pod
 from tests.stub_provider import StubProvider
 
@@ -109,5 +109,5 @@ async def test_a_pod_without_claim_exceeds_its_deadline(
     api.store.create("pods", bound(containers=pod["containers"], volumes=pod["volumes"], activeDeadlineSeconds=1))
     async with controlling(stub):
         await api.until(lambda: phase(api) == "Failed")
-    assert api.store.get("pods", "web-0", "default")["status"]["reason"] == "DeadlineExceeded"
+    assert status(api)["reason"] == "DeadlineExceeded"
     assert not stub.requests_to("/createPod")

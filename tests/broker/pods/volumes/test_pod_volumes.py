@@ -15,7 +15,7 @@ from broker.pods.volumes.tokens import TokenSpec, request_token
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of
-from tests.broker.pods.conftest import Controlling, Object, bound, container_status, events, phase
+from tests.broker.pods.conftest import Controlling, Object, bound, container_status, events, phase, status, stored
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, Ways, ended, providing
 
@@ -101,7 +101,7 @@ async def test_a_label_of_the_pod_reaches_its_volume(
     async with controlling(wanting):
         await wanting.until(lambda: files(api, wanting) == {"labels": b'a="1"'})
         await api.until(lambda: phase(api) == "Running")
-        pod = api.store.get("pods", "web-0", "default")
+        pod = stored(api)
         pod["metadata"]["labels"] = {"a": "2"}
         api.store.update("pods", pod)
         await wanting.until(lambda: files(api, wanting) == {"labels": b'a="2"'})
@@ -143,7 +143,7 @@ async def test_a_pod_waits_for_a_missing_secret(
         )
         (event,) = await api.until(lambda: events(api, "FailedMount"))
         assert (event["type"], event["message"]) == ("Warning", f'{SETUP}secret "password" not found')
-        assert api.store.get("pods", "web-0", "default")["status"]["startTime"]
+        assert status(api)["startTime"]
         assert not stub.requests_to("/createPod")
         api.store.create("secrets", SECRET)
         await api.until(lambda: phase(api) == "Running")
