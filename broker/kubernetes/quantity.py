@@ -103,6 +103,11 @@ def total(lists: Iterable[Amounts]) -> dict[str, Decimal]:
     return result
 
 
+def less(one: Amounts, other: Amounts) -> dict[str, Decimal]:
+    """Return one list less another."""
+    return {name: amount - other.get(name, 0) for name, amount in one.items()}
+
+
 def largest(one: Amounts, other: Amounts) -> dict[str, Decimal]:
     """Return the larger amount of each resource."""
     return {name: max(one.get(name, Decimal(0)), other.get(name, Decimal(0))) for name in (*one, *other)}

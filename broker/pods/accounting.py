@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from broker.kubernetes.quantity import Amounts, total
+from broker.kubernetes.quantity import Amounts, less, total
 from broker.pods.host_ports import HostPort
 
 
@@ -32,10 +32,7 @@ class Allocated(NamedTuple):
 
     def without(self, requested: Amounts, ports: frozenset[HostPort]) -> "Allocated":
         """Return what is left without the resources and host ports of one pod."""
-        left = dict(self.amounts)
-        for name, amount in requested.items():
-            left[name] -= amount
-        return Allocated(left, self.ports - ports)
+        return Allocated(less(self.amounts, requested), self.ports - ports)
 
 
 class _Claim(NamedTuple):
@@ -119,12 +116,9 @@ class ResourceLedger:
     @property
     def staying(self) -> Allocated:
         """Resources and host ports that are in use once the pods on their way out have left."""
-        used = dict(self._used)
-        for uid in self._leaving:
-            for name, amount in self._claims[uid].requested.items():
-                used[name] -= amount
+        leaving = total(self._claims[uid].requested for uid in self._leaving)
         staying = (ports for uid, ports in self._host_ports.items() if uid not in self._leaving)
-        return Allocated(used, frozenset().union(*staying))
+        return Allocated(less(self._used, leaving), frozenset().union(*staying))
 
     @property
     def running(self) -> dict[str, str]:
@@ -168,6 +162,5 @@ class ResourceLedger:
         if claim is None:
             return
         self._host_ports.pop(uid, None)
-        for name, amount in claim.requested.items():
-            self._used[name] -= amount
+        self._used = less(self._used, claim.requested)
         self._index.remove(uid, claim.key)

@@ -15,6 +15,7 @@ from app.audit import Caller
 from app.audit.fault_report import ScenarioEvent
 from app.audit.scenarios import ScenarioLog
 from app.cli.group import DatabaseError, unknown_node
+from app.cli.options import as_json
 from app.core.clock import utc_now
 from app.core.errors import ConfigurationError as SettingsError
 from app.core.errors import DatabaseFault, NotFound, Unavailable
@@ -54,7 +55,6 @@ class _Group(click.Group):
 
 
 _file = click.argument("file", type=PATH)
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
 @click.group(cls=_Group)
@@ -105,7 +105,7 @@ def schema() -> None:
 @click.option(
     "--kubeconfig", envvar="KUBECONFIG", help="Path of a kubeconfig; default: KUBECONFIG, as for the broker."
 )
-@_json
+@as_json
 def play(
     *,
     file: Path,
@@ -148,7 +148,7 @@ def play(
 
 @scenario.command()
 @click.argument("play_id", metavar="[PLAY]", required=False)
-@_json
+@as_json
 def report(*, play_id: str | None, as_json: bool) -> None:
     """Report what happened to the pods of a scenario, from the record.
 
