@@ -16,23 +16,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from broker.kubernetes.quantity import Amounts, less, total
+from broker.pods.admission import Allocated
 from broker.pods.host_ports import HostPort
-
-
-class Allocated(NamedTuple):
-    """Resources and host ports of several pods together.
-
-    Attributes:
-        amounts: resource name → amount.
-        ports: host ports.
-    """
-
-    amounts: Amounts
-    ports: frozenset[HostPort]
-
-    def without(self, requested: Amounts, ports: frozenset[HostPort]) -> "Allocated":
-        """Return what is left without the resources and host ports of one pod."""
-        return Allocated(less(self.amounts, requested), self.ports - ports)
 
 
 class _Claim(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from broker.kubernetes.quantity import Amounts, amounts, largest, total, whole
+from broker.kubernetes.quantity import Amounts, amounts, largest, less, total, whole
 from broker.node_info import NodeInfo
 from broker.pods.host_ports import HostPort, has_conflict, host_ports
 from broker.pods.node_affinity import matches_node
@@ -20,6 +20,22 @@ _ORDER = (PODS, "cpu", "memory", "ephemeral-storage")
 """Where several resources are insufficient, the first of these is reported, then any other."""
 NODE_AFFINITY = "NodeAffinity"
 _OS_LABEL = "kubernetes.io/os"
+
+
+class Allocated(NamedTuple):
+    """Resources and host ports of several pods together.
+
+    Attributes:
+        amounts: resource name → amount.
+        ports: host ports.
+    """
+
+    amounts: Mapping[str, Decimal] = {}
+    ports: frozenset[HostPort] = frozenset()
+
+    def without(self, requested: Amounts, ports: frozenset[HostPort]) -> "Allocated":
+        """Return what is left without the resources and host ports of one pod."""
+        return Allocated(less(self.amounts, requested), self.ports - ports)
 
 
 class Rejection(NamedTuple):
@@ -85,23 +101,22 @@ def requests(pod: Object) -> dict[str, Decimal]:
     return total((needed, amounts(spec.get("overhead")), {PODS: Decimal(1)}))
 
 
-def admit(pod: Object, node: NodeInfo, used: Amounts, used_ports: Iterable[HostPort] = ()) -> Rejection | None:
+def admit(pod: Object, node: NodeInfo, used: Allocated) -> Rejection | None:
     """Check whether a pod can run on the node.
 
     Args:
         pod: the pod.
         node: the node.
-        used: sum of the requests of the admitted pods.
-        used_ports: host ports of the admitted pods.
+        used: what the admitted pods hold.
 
     Returns:
         The first rejection, in a kubelet's order; None where the pod is admitted.
     """
     if rejection := unsupported(pod, node):
         return rejection
-    for shortage in insufficient_resources(pod, node, used):
+    for shortage in insufficient_resources(pod, node, used.amounts):
         return shortage.rejection
-    return next(mismatches(pod, node, used_ports), None)
+    return next(mismatches(pod, node, used.ports), None)
 
 
 def unsupported(pod: Object, node: NodeInfo) -> Rejection | None:

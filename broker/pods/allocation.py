@@ -14,10 +14,11 @@ import structlog
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
 from broker.node_info import NodeInfo
-from broker.pods.accounting import Allocated, Claims, ResourceLedger
+from broker.pods.accounting import Claims, ResourceLedger
 from broker.pods.actions import UNKNOWN, PodVersion
 from broker.pods.admission import (
     NODE_AFFINITY,
+    Allocated,
     Rejection,
     admit,
     insufficient_resources,
@@ -150,7 +151,7 @@ class Allocator:
             raise RetryLater(_NOT_REGISTERED, at_most=1)
         own = self.ledger.requested(uid), host_ports(pod)
         others = self.ledger.usage.without(*own)
-        if why := refusal(pod, self._node, others.amounts, others.ports):
+        if why := refusal(pod, self._node, others):
             if why.reason == DEFERRED and is_critical(pod["spec"].get("priority")):
                 self._make_room(pod, self.ledger.staying.without(*own))
             self._defer(snapshot, why)
@@ -193,12 +194,11 @@ class Allocator:
         Raises:
             RetryLater: the pod can run once pods on their way out have left, or it may run already.
         """
-        usage, pod = self.ledger.usage, snapshot.pod
+        pod = snapshot.pod
         under_pressure = rejection_under_pressure(pod, self._node)
-        rejection = under_pressure or admit(pod, self._node, usage.amounts, usage.ports)
+        rejection = under_pressure or admit(pod, self._node, self.ledger.usage)
         if rejection and rejection.reason == NODE_AFFINITY and await self._read_node():
-            usage = self.ledger.usage
-            rejection = admit(pod, self._node, usage.amounts, usage.ports)
+            rejection = admit(pod, self._node, self.ledger.usage)
         if rejection is None:
             return None
         if state.pod is UNKNOWN:
@@ -209,7 +209,7 @@ class Allocator:
         if is_critical(pod["spec"].get("priority")):
             rejection = self._make_room(pod, staying)
         else:
-            rejection = admit(pod, self._node, staying.amounts, staying.ports)
+            rejection = admit(pod, self._node, staying)
         if rejection is None:
             self._waiting[snapshot.stored.key] = None
             raise RetryLater("pods on their way out hold the room that the pod needs", at_most=_ROOM_DELAY)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from broker.kubernetes.objects import key
-from broker.kubernetes.quantity import Amounts
+from broker.kubernetes.quantity import Amounts, less, total
 from broker.pods.admission import InsufficientResource, Rejection, in_units
 from broker.types import Object
 
@@ -120,11 +120,7 @@ def _may_preempt(preemptor: int | None, other: int | None) -> bool:
 
 def _left(needed: Amounts, pods: Iterable[Candidate]) -> dict[str, Decimal]:
     """Return what is still missing, resource by resource, once the pods have ended."""
-    ended = list(pods)
-    left = {
-        name: amount - sum((pod.requested.get(name, Decimal(0)) for pod in ended), Decimal(0))
-        for name, amount in needed.items()
-    }
+    left = less(needed, total(pod.requested for pod in pods))
     return {name: amount for name, amount in left.items() if amount > 0}
 
 

@@ -7,15 +7,14 @@ Source: `pkg/kubelet/allocation`, and "Resize CPU and Memory Resources assigned 
 of Kubernetes for the reason Infeasible.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from broker.kubernetes.quantity import Amounts, amounts
 from broker.node_info import NodeInfo
-from broker.pods.admission import Rejection, admit, in_units, requests
+from broker.pods.admission import Allocated, Rejection, admit, in_units, requests
 from broker.pods.conditions import RESIZE_PENDING
-from broker.pods.host_ports import HostPort
 from broker.types import Object
 
 DEFERRED, INFEASIBLE = "Deferred", "Infeasible"
@@ -59,14 +58,13 @@ def with_allocation(pod: Object, allocation: Allocation) -> Object:
     return {**pod, "spec": spec}
 
 
-def refusal(pod: Object, node: NodeInfo, used: Amounts, used_ports: Iterable[HostPort] = ()) -> Rejection | None:
+def refusal(pod: Object, node: NodeInfo, used: Allocated) -> Rejection | None:
     """Return why the node does not grant the resources of a pod's spec; None where it does.
 
     Args:
         pod: the pod.
         node: the node.
-        used: sum of the requests of all other pods.
-        used_ports: host ports of all other pods.
+        used: what all other pods hold.
 
     Returns:
         The reason Infeasible for more than the node has, else Deferred.
@@ -78,7 +76,7 @@ def refusal(pod: Object, node: NodeInfo, used: Amounts, used_ports: Iterable[Hos
             return Rejection(
                 INFEASIBLE, f"Node didn't have enough capacity: {name}, requested: {wanted}, capacity: {there}"
             )
-    rejection = admit(pod, node, used, used_ports)
+    rejection = admit(pod, node, used)
     return Rejection(DEFERRED, rejection.message) if rejection else None
 
 

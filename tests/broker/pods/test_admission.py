@@ -7,7 +7,7 @@ import pytest
 
 from broker.kubernetes.quantity import parse_quantity, whole
 from broker.node_info import NodeInfo
-from broker.pods.admission import Rejection, admit, requests
+from broker.pods.admission import Allocated, Rejection, admit, requests
 from broker.pods.host_ports import HostPort
 from tests.broker.apiserver import ApiServer
 from tests.broker.pods.conftest import Controlling, bound, events, phase, status
@@ -119,7 +119,7 @@ def test_a_pod_requires_sufficient_resources(
     amounts: dict[str, str], used: dict[str, str], rejection: Rejection | None
 ) -> None:
     pod = a_pod(containers=[a_container(resources={"requests": amounts})])
-    assert admit(pod, NODE, {name: Decimal(amount) for name, amount in used.items()}) == rejection
+    assert admit(pod, NODE, Allocated({name: Decimal(amount) for name, amount in used.items()})) == rejection
 
 
 NO_AFFINITY = Rejection(
@@ -166,7 +166,7 @@ NO_TOLERATION = Rejection(
     ],
 )
 def test_a_pod_requires_a_suitable_node(spec: Object, rejection: Rejection | None) -> None:
-    assert admit(a_pod(**spec), NODE, {}, [HostPort("TCP", 80)]) == rejection
+    assert admit(a_pod(**spec), NODE, Allocated(ports=frozenset({HostPort("TCP", 80)}))) == rejection
 
 
 @pytest.mark.parametrize("os", ["linux", "windows"])
@@ -177,14 +177,14 @@ def test_the_os_label_must_match_the_node(os: str) -> None:
         "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
     )
     labelled = a_pod(metadata={"labels": {"kubernetes.io/os": os}})
-    assert admit(labelled, node, {}) == (None if os == "windows" else expected)
+    assert admit(labelled, node, Allocated()) == (None if os == "windows" else expected)
 
 
 @pytest.mark.parametrize("effect", ["NoExecute", "NoSchedule", "PreferNoSchedule"])
 def test_only_no_execute_taints_reject(effect: str) -> None:
     node = NodeInfo("node-1", taints=[{"key": "maintenance", "effect": effect}])
-    assert admit(a_pod(), node, {}) == (NO_TOLERATION if effect == "NoExecute" else None)
-    assert admit(a_pod(tolerations=[{"operator": "Exists"}]), node, {}) is None
+    assert admit(a_pod(), node, Allocated()) == (NO_TOLERATION if effect == "NoExecute" else None)
+    assert admit(a_pod(tolerations=[{"operator": "Exists"}]), node, Allocated()) is None
 
 
 def test_the_first_rejection_is_reported() -> None:
@@ -192,11 +192,11 @@ def test_the_first_rejection_is_reported() -> None:
     spec: Object = {"containers": [needing(cpu="2")], "nodeSelector": {"zone": "b"}, "os": {"name": "windows"}}
     reasons = []
     for correction in ({"os": None}, {"containers": [needing(cpu="1")]}, {"nodeSelector": None}):
-        rejection = admit(a_pod(**spec), node, {})
+        rejection = admit(a_pod(**spec), node, Allocated())
         reasons.append(rejection.reason if rejection else None)
         spec |= correction
     assert reasons == ["PodOSNotSupported", "OutOfcpu", "NodeAffinity"]
-    assert admit(a_pod(**spec), node, {}) == NO_TOLERATION
+    assert admit(a_pod(**spec), node, Allocated()) == NO_TOLERATION
 
 
 async def test_a_rejected_pod_never_reaches_the_provider(

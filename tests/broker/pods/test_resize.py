@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from broker.node_info import NodeInfo
-from broker.pods.admission import Rejection
+from broker.pods.admission import Allocated, Rejection
 from broker.pods.host_ports import HostPort
 from broker.pods.resize import (
     allocation_in,
@@ -105,12 +105,12 @@ def test_a_resize_requires_sufficient_resources(
     requested: dict[str, str], used: dict[str, str], refused: Rejection | None
 ) -> None:
     pod = a_pod(containers=[needing(**requested)])
-    assert refusal(pod, NODE, {name: Decimal(amount) for name, amount in used.items()}) == refused
+    assert refusal(pod, NODE, Allocated({name: Decimal(amount) for name, amount in used.items()})) == refused
 
 
 def test_other_rejections_defer_a_resize() -> None:
     pod = a_pod(containers=[a_container(ports=[{"containerPort": 80, "hostPort": 80}])])
-    refused = refusal(pod, NODE, {}, [HostPort("TCP", 80)])
+    refused = refusal(pod, NODE, Allocated(ports=frozenset({HostPort("TCP", 80)})))
     assert refused
     assert refused.reason == "Deferred"
     assert refused.message.startswith("Predicate NodePorts failed")
