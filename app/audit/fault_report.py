@@ -117,38 +117,37 @@ def report_faults(played: Sequence[PlayedEvent], pods: Sequence[PodTimes], *, no
         on_node[pod.node_name].append(pod)
         if pod.controller_uid:
             of_controller[pod.controller_uid].append(pod)
-    found: list[tuple[PlayedEvent, list[PodTimes], list[PodTimes]]] = []
-    for index, event in enumerate(played):
-        if event.entry.action not in _FAULTS or not event.entry.nodes:
-            continue
-        ends = _ends(event, played[index + 1 :], now=now)
-        if event.entry.action in _OF_NEW_PODS:
-            affected = [
-                pod for node, end in ends.items() for pod in on_node[node] if event.at <= pod.created_at < end
-            ]
-            found.append((event, affected, []))
-            continue
-        affected, evicted = [], []
-        for node, end in ends.items():
-            there = [pod for pod in on_node[node] if _exists(pod, event.at)]
-            affected += there
-            is_cut_off = event.entry.action == "partition"
-            evicted += [pod for pod in there if _left(pod, event.at, end + _AFTER_RECOVERY, is_cut_off=is_cut_off)]
-        found.append((event, affected, evicted))
+    found = [
+        (event, *_affected(event, _ends(event, played[index + 1 :], now=now), on_node))
+        for index, event in enumerate(played)
+        if event.entry.action in _FAULTS and event.entry.nodes
+    ]
     # The last fault before a pod left is the cause; one of the whole node before one of a part of it.
     by_weight = sorted(found, key=lambda fault: _FAULTS[fault[0].entry.action] == "node")
     causes = {id(pod): event for event, _, evicted in by_weight for pod in evicted}
     replacements = _replacements(of_controller.values(), causes)
     reports = []
     for event, affected, evicted in found:
-        if event.entry.action in _OF_NEW_PODS:
-            seconds = [_seconds(pod.created_at, pod.ready_at) for pod in affected if pod.ready_at]
-            reports.append(_fault_report(event, affected, ready=seconds))
-            continue
         caused = [pod for pod in evicted if causes[id(pod)] is event]
         new = [replacements[id(pod)] for pod in caused if id(pod) in replacements]
-        seconds = [_seconds(event.at, pod.ready_at) for pod in new if pod.ready_at]
-        reports.append(_fault_report(event, affected, evicted=len(caused), rescheduled=len(new), ready=seconds))
+        if event.entry.action in _OF_NEW_PODS:
+            ready = [_seconds(pod.created_at, pod.ready_at) for pod in affected if pod.ready_at]
+        else:
+            ready = [_seconds(event.at, pod.ready_at) for pod in new if pod.ready_at]
+        reports.append(
+            FaultReport(
+                at=event.at,
+                step=event.entry.step,
+                action=event.entry.action,
+                nodes=len(event.entry.nodes) - len(event.entry.errors),
+                pods=len(affected),
+                evicted=len(caused),
+                rescheduled=len(new),
+                ready=len(ready),
+                p50=percentile(ready, 0.5),
+                p99=percentile(ready, 0.99),
+            )
+        )
     return reports
 
 
@@ -171,6 +170,19 @@ def _ends(fault: PlayedEvent, later: Iterable[PlayedEvent], *, now: datetime) ->
                 ends[node] = event.at
                 recovered.add(node)
     return ends
+
+
+def _affected(
+    fault: PlayedEvent, ends: Mapping[str, datetime], on_node: Mapping[str, Sequence[PodTimes]]
+) -> tuple[list[PodTimes], list[PodTimes]]:
+    """Return the pods that a fault affected, and those of them that left while it lasted."""
+    action, at = fault.entry.action, fault.at
+    pods = [(pod, end) for node, end in ends.items() for pod in on_node.get(node, ())]
+    if action in _OF_NEW_PODS:
+        return [pod for pod, end in pods if at <= pod.created_at < end], []
+    there = [(pod, end + _AFTER_RECOVERY) for pod, end in pods if _exists(pod, at)]
+    evicted = [pod for pod, until in there if _left(pod, at, until, is_cut_off=action == "partition")]
+    return [pod for pod, _ in there], evicted
 
 
 def _exists(pod: PodTimes, at: datetime) -> bool:
@@ -244,28 +256,6 @@ def _departures(pods: Iterable[PodTimes]) -> Iterator[tuple[datetime, PodTimes]]
     for pod in pods:
         if times := [time for time in (pod.deletion_requested_at, pod.ended_at, pod.failed_at) if time]:
             yield min(times), pod
-
-
-def _fault_report(
-    event: PlayedEvent,
-    affected: Sequence[PodTimes],
-    *,
-    evicted: int = 0,
-    rescheduled: int = 0,
-    ready: Sequence[float],
-) -> FaultReport:
-    return FaultReport(
-        at=event.at,
-        step=event.entry.step,
-        action=event.entry.action,
-        nodes=len(event.entry.nodes) - len(event.entry.errors),
-        pods=len(affected),
-        evicted=evicted,
-        rescheduled=rescheduled,
-        ready=len(ready),
-        p50=percentile(ready, 0.5),
-        p99=percentile(ready, 0.99),
-    )
 
 
 def _seconds(since: datetime, until: datetime) -> float:

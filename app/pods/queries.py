@@ -52,8 +52,13 @@ def status_at(at: datetime | BindParameter[Any], *, or_written: bool = False) ->
     return PodStatus.effective_at == last.correlate(Pod).scalar_subquery()
 
 
-def existed_at(at: datetime) -> ColumnElement[bool]:
-    """Return the condition that excludes pods deleted by a time, for pods joined with :func:`status_at`."""
+def existed_at(at: datetime | None) -> ColumnElement[bool]:
+    """Return the condition that excludes pods deleted by a time, for pods joined with :func:`status_at`.
+
+    Without a time, it excludes the deleted pods.
+    """
+    if at is None:
+        return Pod.deleted_at.is_(None)
     return and_(
         or_(Pod.deleted_at.is_(None), Pod.deleted_at > at),
         or_(PodStatus.left_at.is_(None), PodStatus.left_at > at),
@@ -110,7 +115,7 @@ class PodQueries:
         )
         if include_deleted:
             return query
-        return query.where(existed_at(at) if at else Pod.deleted_at.is_(None))
+        return query.where(existed_at(at))
 
     def names(self, prefix: str, *, limit: int) -> list[str]:
         """Return the live pods whose `NAMESPACE/NAME` begins with a text, in order."""

@@ -212,9 +212,7 @@ class UsageService:
             raise NotFound(f"the runtime {type(self._fleet.runtime).__name__} does not report usage")
         self._fleet.timelines.advance_all()
         now = at or self._fleet.clock()
-        query = _SELECT_STATUSES.where(
-            status_at(now, or_written=at is None), existed_at(at) if at else Pod.deleted_at.is_(None), *wanted
-        )
+        query = _SELECT_STATUSES.where(status_at(now, or_written=at is None), existed_at(at), *wanted)
         if not is_sorted:  # SQLite would follow the index of the order, past all other pods
             query = query.order_by(None)
         second = now.replace(microsecond=0)
