@@ -15,7 +15,17 @@ from broker.pods.volumes.tokens import TokenSpec, request_token
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
 from tests.broker.nodes import dependencies_of
-from tests.broker.pods.conftest import Controlling, Object, bound, container_status, events, phase, status, stored
+from tests.broker.pods.conftest import (
+    Controlling,
+    Object,
+    bound,
+    container_status,
+    events,
+    phase,
+    run,
+    status,
+    stored,
+)
 from tests.pods import a_container
 from tests.stub_provider import StubProvider, Ways, ended, providing
 
@@ -31,6 +41,15 @@ async def wanting() -> AsyncIterator[StubProvider]:
     """A provider with the extension `podVolumes`."""
     async with providing(EXTENDED) as provider:
         yield provider
+
+
+@pytest.fixture
+async def mounted(api: ApiServer, wanting: StubProvider, controlling: Controlling) -> AsyncIterator[StubProvider]:
+    """The same, with a running pod whose volume has the data of a ConfigMap."""
+    api.store.create("configmaps", CONFIG)
+    async with controlling(wanting):
+        await run(api, mounting(configMap={"name": "config"}))
+        yield wanting
 
 
 def mounting(name: str = "web-0", *, metadata: Object | None = None, **source: Any) -> Object:
@@ -75,22 +94,16 @@ async def test_volumes_are_sent_before_the_pod(
     }
 
 
-async def test_a_change_reaches_a_running_pod(
-    api: ApiServer, wanting: StubProvider, controlling: Controlling
-) -> None:
+async def test_a_change_reaches_a_running_pod(api: ApiServer, mounted: StubProvider) -> None:
+    api.store.update("configmaps", {**CONFIG, "data": {"b": "2"}})
+    await mounted.until(lambda: files(api, mounted) == {"b": b"2"})
+    api.store.delete("configmaps", "config", "default")
+    (event,) = await api.until(lambda: events(api, "FailedMount"))
+    assert event["message"] == f'{SETUP}configmap "config" not found'
+    assert files(api, mounted) == {"b": b"2"}  # it stays as it was
     api.store.create("configmaps", CONFIG)
-    api.store.create("pods", mounting(configMap={"name": "config"}))
-    async with controlling(wanting):
-        await api.until(lambda: phase(api) == "Running")
-        api.store.update("configmaps", {**CONFIG, "data": {"b": "2"}})
-        await wanting.until(lambda: files(api, wanting) == {"b": b"2"})
-        api.store.delete("configmaps", "config", "default")
-        (event,) = await api.until(lambda: events(api, "FailedMount"))
-        assert event["message"] == f'{SETUP}configmap "config" not found'
-        assert files(api, wanting) == {"b": b"2"}  # it stays as it was
-        api.store.create("configmaps", CONFIG)
-        await wanting.until(lambda: files(api, wanting) == {"a": b"1"})
-    assert len(wanting.requests_to("/createPod")) == 1
+    await mounted.until(lambda: files(api, mounted) == {"a": b"1"})
+    assert len(mounted.requests_to("/createPod")) == 1
 
 
 async def test_a_label_of_the_pod_reaches_its_volume(
@@ -119,17 +132,11 @@ async def test_a_new_broker_sends_volumes_again(
         await wanting.until(lambda: files(api, wanting) == {"b": b"2"})
 
 
-async def test_a_lost_pod_gets_its_volumes_again(
-    api: ApiServer, wanting: StubProvider, controlling: Controlling
-) -> None:
-    api.store.create("configmaps", CONFIG)
-    api.store.create("pods", mounting(configMap={"name": "config"}))
-    async with controlling(wanting):
-        await api.until(lambda: phase(api) == "Running")
-        wanting.volumes.clear()
-        wanting.forget()
-        await wanting.until(lambda: len(wanting.requests_to("/createPod")) == 2)
-    assert files(api, wanting) == {"a": b"1"}
+async def test_a_lost_pod_gets_its_volumes_again(api: ApiServer, mounted: StubProvider) -> None:
+    mounted.volumes.clear()
+    mounted.forget()
+    await mounted.until(lambda: len(mounted.requests_to("/createPod")) == 2)
+    assert files(api, mounted) == {"a": b"1"}
 
 
 @pytest.mark.parametrize("extensions", [(), ("podStatuses", "podVolumes")])
@@ -215,30 +222,18 @@ async def test_volumes_too_large_together_are_sent_apart(
     assert sent == [["v", "w"], ["v"], ["w"]]
 
 
-async def test_refused_changes_leave_the_pod_running(
-    api: ApiServer, wanting: StubProvider, controlling: Controlling
-) -> None:
-    api.store.create("configmaps", CONFIG)
-    api.store.create("pods", mounting(configMap={"name": "config"}))
-    async with controlling(wanting):
-        await api.until(lambda: phase(api) == "Running")
-        with wanting.failing("/podVolumes", 422):
-            api.store.update("configmaps", {**CONFIG, "data": {"b": "2"}})
-            await api.until(lambda: events(api, "FailedMount"))
-        await wanting.until(lambda: files(api, wanting) == {"b": b"2"})
+async def test_refused_changes_leave_the_pod_running(api: ApiServer, mounted: StubProvider) -> None:
+    with mounted.failing("/podVolumes", 422):
+        api.store.update("configmaps", {**CONFIG, "data": {"b": "2"}})
+        await api.until(lambda: events(api, "FailedMount"))
+    await mounted.until(lambda: files(api, mounted) == {"b": b"2"})
     assert phase(api) == "Running"
 
 
-async def test_an_unavailable_provider_gets_the_change_later(
-    api: ApiServer, wanting: StubProvider, controlling: Controlling
-) -> None:
-    api.store.create("configmaps", CONFIG)
-    api.store.create("pods", mounting(configMap={"name": "config"}))
-    async with controlling(wanting):
-        await api.until(lambda: phase(api) == "Running")
-        with wanting.failing("/podVolumes", 503, times=2):
-            api.store.update("configmaps", {**CONFIG, "data": {"b": "2"}})
-            await wanting.until(lambda: files(api, wanting) == {"b": b"2"})
+async def test_an_unavailable_provider_gets_the_change_later(api: ApiServer, mounted: StubProvider) -> None:
+    with mounted.failing("/podVolumes", 503, times=2):
+        api.store.update("configmaps", {**CONFIG, "data": {"b": "2"}})
+        await mounted.until(lambda: files(api, mounted) == {"b": b"2"})
 
 
 async def test_a_path_that_is_gone_is_no_extension(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiohttp import WSMsgType
 
 from broker.streaming import spdy_client
 from tests.broker.kubelet.conftest import Kubelet, Node
-from tests.broker.kubelet.spdy_peer import PROTOCOLS, Refused, SpdyPeer, connect
+from tests.broker.kubelet.streams.spdy_peer import PROTOCOLS, Refused, SpdyPeer, connect
 from tests.broker.spdy.peers import control_frame
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import SUCCESS, Socket, StreamProvider, exit_status, until_closed
@@ -21,13 +21,6 @@ from tests.stub_provider.streams import SUCCESS, Socket, StreamProvider, exit_st
 CAT = [("command", "cat"), ("input", "1"), ("output", "1")]
 
 Open = Callable[..., AbstractAsyncContextManager[SpdyPeer]]
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StreamProvider]:
-    """The provider."""
-    async with StreamProvider().running() as stub:
-        yield stub
 
 
 @pytest.fixture

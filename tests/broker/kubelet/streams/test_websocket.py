@@ -2,29 +2,15 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from yarl import URL
 
 from tests.broker.kubelet.conftest import Kubelet, Node
-from tests.broker.kubelet.websocket_client import CAT, EXEC, V4, V5, Client, Ws, everything
+from tests.broker.kubelet.streams.websocket_client import CAT, EXEC, V4, V5, Client, Ws, everything
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import Script, Socket, StreamProvider, exit_status
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StreamProvider]:
-    """The provider."""
-    async with StreamProvider().running() as stub:
-        yield stub
-
-
-@pytest.fixture
-def streams(kubelet: Kubelet) -> Client:
-    """A client of the API."""
-    return Client(kubelet)
 
 
 async def test_exec_carries_bytes_and_status(streams: Client, stub: StreamProvider) -> None:

@@ -13,20 +13,13 @@ from broker.spdy import Connection, DataReceived, Role, StreamReplied
 from broker.streaming import spdy_ports
 from broker.streaming.peer import ClientPeer
 from tests.broker.kubelet.conftest import Kubelet, Start
-from tests.broker.kubelet.spdy_peer import Refused, SpdyPeer, Stream, connect
+from tests.broker.kubelet.streams.spdy_peer import Refused, SpdyPeer, Stream, connect
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import Socket, StreamProvider, until_closed
 
 Open = Callable[..., AbstractAsyncContextManager[SpdyPeer]]
 FORWARD = "/portForward/shop/web"
 PORTFORWARD = "portforward.k8s.io"
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StreamProvider]:
-    """The provider."""
-    async with StreamProvider().running() as stub:
-        yield stub
 
 
 @pytest.fixture

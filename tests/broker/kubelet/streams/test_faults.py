@@ -5,7 +5,7 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -15,22 +15,9 @@ from broker.__main__ import allow_open_files
 from broker.kubelet import server
 from broker.streaming import sessions
 from tests.broker.kubelet.conftest import Kubelet, Node, Start
-from tests.broker.kubelet.websocket_client import Client, Ws, everything
+from tests.broker.kubelet.streams.websocket_client import Client, Ws, everything
 from tests.broker.waiting import eventually
 from tests.stub_provider.streams import Socket, StreamProvider, exit_status
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[StreamProvider]:
-    """The provider."""
-    async with StreamProvider().running() as stub:
-        yield stub
-
-
-@pytest.fixture
-def streams(kubelet: Kubelet) -> Client:
-    """A client of the API."""
-    return Client(kubelet)
 
 
 @pytest.fixture(autouse=True)
