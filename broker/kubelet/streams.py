@@ -19,7 +19,7 @@ from broker.errors import ProviderError, ProviderRefused
 from broker.kubelet.auth import is_stream
 from broker.kubelet.schema import Container, Pod, PodsOfNodes, parse_pod
 from broker.streaming.connection import keep_open
-from broker.streaming.peer import ClientPeer, PeerGone, Requested
+from broker.streaming.peer import ClientPeer, PeerGone, StreamOptions
 from broker.streaming.sessions import Sessions, Target, TooManySessions
 from broker.streaming.spdy_client import SpdyClient
 from broker.streaming.spdy_ports import serve_spdy_ports
@@ -59,15 +59,15 @@ class ContainerStreams:
 
     async def exec(self, request: web.Request) -> web.StreamResponse:
         """Run a command in a container."""
-        requested = parse_requested(request.query)
+        options = parse_options(request.query)
         _, target = self._find(request, "exec")
-        return await self._serve(request, target, requested, [*_query(target, requested), *parse_command(request)])
+        return await self._serve(request, target, options, [*_query(target, options), *parse_command(request)])
 
     async def attach(self, request: web.Request) -> web.StreamResponse:
         """Connect to the process of a container; it has a terminal or none, whatever the client asks for."""
-        requested = parse_requested(request.query)
+        options = parse_options(request.query)
         container, target = self._find(request, "attach")
-        return await self._serve(request, target, requested, _query(target, requested._replace(tty=container.tty)))
+        return await self._serve(request, target, options, _query(target, options._replace(tty=container.tty)))
 
     async def port_forward(self, request: web.Request) -> web.StreamResponse:
         """Connect to ports of a pod. The provider is asked for each connection, after the upgrade."""
@@ -99,13 +99,13 @@ class ContainerStreams:
             await client.finish(Status.failure(_message(exc)))
 
     async def _serve(
-        self, request: web.Request, target: Target, requested: Requested, query: list[tuple[str, str]]
+        self, request: web.Request, target: Target, options: StreamOptions, query: list[tuple[str, str]]
     ) -> web.StreamResponse:
         await self._check_support(target.namespace, target.pod)
         with self._sessions.open(target) as session:
             provider = await self._provider.stream(f"/{target.kind}", query)
             try:
-                async with self._accept(request, requested) as (response, client):
+                async with self._accept(request, options) as (response, client):
                     await session.relay(client, provider, request.transport)
             finally:
                 await provider.close()
@@ -113,14 +113,14 @@ class ContainerStreams:
 
     @asynccontextmanager
     async def _accept(
-        self, request: web.Request, requested: Requested
+        self, request: web.Request, options: StreamOptions
     ) -> AsyncIterator[tuple[web.StreamResponse, ClientPeer]]:
         """Answer the upgrade in the protocol that the client asks for."""
         keep_open(request.get_extra_info("socket"))
         if is_websocket(request):
-            yield await WebSocketClient.accept(request, requested, close_timeout=self._sessions.idle_timeout)
+            yield await WebSocketClient.accept(request, options, close_timeout=self._sessions.idle_timeout)
         else:
-            async with SpdyClient.accept(request, requested) as accepted:
+            async with SpdyClient.accept(request, options) as accepted:
                 yield accepted
 
     async def _check_support(self, namespace: str, pod: str) -> None:
@@ -157,7 +157,7 @@ class ContainerStreams:
         return pod if request.match_info.get("uid", pod.metadata.uid) == pod.metadata.uid else None
 
 
-def parse_requested(query: Mapping[str, str]) -> Requested:
+def parse_options(query: Mapping[str, str]) -> StreamOptions:
     """Return the streams that a client asks for; with a terminal there is no standard error, as at a kubelet.
 
     Raises:
@@ -167,7 +167,7 @@ def parse_requested(query: Mapping[str, str]) -> Requested:
     stderr = stderr and not tty
     if not (stdin or stdout or stderr):
         raise web.HTTPBadRequest(text="you must specify at least 1 of stdin, stdout, stderr")
-    return Requested(stdin, stdout, stderr, tty)
+    return StreamOptions(stdin, stdout, stderr, tty)
 
 
 def parse_command(request: web.Request) -> list[tuple[str, str]]:
@@ -183,11 +183,11 @@ def parse_command(request: web.Request) -> list[tuple[str, str]]:
     return [(name, word) for name, word in query if name == "command"]
 
 
-def _query(target: Target, requested: Requested) -> list[tuple[str, str]]:
+def _query(target: Target, options: StreamOptions) -> list[tuple[str, str]]:
     """Return the parameters of a request to the provider."""
     where = [("namespace", target.namespace), ("podName", target.pod), ("containerName", target.part)]
-    requested = requested._replace(stderr=requested.stderr and not requested.tty)
-    return [*where, *((name, "true") for name, wanted in requested._asdict().items() if wanted)]
+    options = options._replace(stderr=options.stderr and not options.tty)
+    return [*where, *((name, "true") for name, wanted in options._asdict().items() if wanted)]
 
 
 @web.middleware

@@ -20,7 +20,7 @@ class Channel(IntEnum):
     RESIZE = 4
 
 
-class Requested(NamedTuple):
+class StreamOptions(NamedTuple):
     """The streams that a client asks for."""
 
     stdin: bool

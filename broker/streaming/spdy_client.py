@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
-from broker.streaming.peer import Channel, Data, Event, PeerGone, Requested
+from broker.streaming.peer import Channel, Data, Event, PeerGone, StreamOptions
 from broker.streaming.spdy_connection import Inbox, SpdyConnection, SpdyStream, Wire
 from broker.streaming.spdy_upgrade import upgrade
 from broker.streaming.status import Status
@@ -38,17 +38,17 @@ class SpdyClient:
 
     Args:
         wire: the connection.
-        requested: the streams that the client asks for.
+        options: the streams that the client asks for.
         protocol: the version of the protocol.
     """
 
-    def __init__(self, wire: Wire, requested: Requested, protocol: str) -> None:
+    def __init__(self, wire: Wire, options: StreamOptions, protocol: str) -> None:
         self._connection = SpdyConnection(wire, self._add)
         self._inbox = Inbox(self._connection)
         self._protocol = protocol
         self._streams: dict[int, SpdyStream] = {}
-        self._missing = set(requested.to_client() | requested.to_provider())
-        if not (requested.tty and protocol in (_V4, _V3)):
+        self._missing = set(options.to_client() | options.to_provider())
+        if not (options.tty and protocol in (_V4, _V3)):
             self._missing.discard(Channel.RESIZE)
         self._complete = asyncio.Event()
         self._resize = b""
@@ -56,7 +56,7 @@ class SpdyClient:
     @classmethod
     @asynccontextmanager
     async def accept(
-        cls, request: web.Request, requested: Requested
+        cls, request: web.Request, options: StreamOptions
     ) -> AsyncIterator[tuple[web.StreamResponse, "SpdyClient"]]:
         """Answer the upgrade, and yield the response and the client when it has opened its streams.
 
@@ -65,7 +65,7 @@ class SpdyClient:
             PeerGone: the client has disconnected, or has not opened the streams.
         """
         response, wire, protocol = await upgrade(request, PROTOCOLS)
-        client = cls(wire, requested, protocol)
+        client = cls(wire, options, protocol)
         async with client._connection:
             await client._wait_for_streams()
             yield response, client

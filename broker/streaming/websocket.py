@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import WSMsgType, web
 
 from broker.streaming.connection import keep_open
-from broker.streaming.peer import Channel, ChannelClosed, Data, Event, PeerGone, Requested
+from broker.streaming.peer import Channel, ChannelClosed, Data, Event, PeerGone, StreamOptions
 from broker.streaming.status import Status
 
 V5 = "v5.channel.k8s.io"
@@ -156,15 +156,15 @@ class ChannelSocket:
 class WebSocketClient(ChannelSocket):
     """The client of an exec or attach over WebSocket: a :class:`~broker.streaming.peer.ClientPeer`."""
 
-    def __init__(self, ws: "web.WebSocketResponse[bool]", request: web.Request, requested: Requested) -> None:
+    def __init__(self, ws: "web.WebSocketResponse[bool]", request: web.Request, options: StreamOptions) -> None:
         super().__init__(ws, _CODECS[ws.ws_protocol])
         self._transport = request.transport
-        self._sends = requested.to_client()
-        self._takes = requested.to_provider()
+        self._sends = options.to_client()
+        self._takes = options.to_provider()
 
     @classmethod
     async def accept(
-        cls, request: web.Request, requested: Requested, *, close_timeout: float
+        cls, request: web.Request, options: StreamOptions, *, close_timeout: float
     ) -> "tuple[web.WebSocketResponse[bool], Self]":
         """Answer the upgrade; return the response and the client.
 
@@ -173,7 +173,7 @@ class WebSocketClient(ChannelSocket):
         The arguments and errors are those of :func:`accept_websocket`, and the streams that the client asks for.
         """
         ws = await accept_websocket(request, PROTOCOLS, close_timeout=close_timeout)
-        client = cls(ws, request, requested)
+        client = cls(ws, request, options)
         await client._send(client._codec.encode(min(client._sends), b""))
         return ws, client
 
