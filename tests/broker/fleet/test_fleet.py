@@ -1,12 +1,10 @@
 """Fleets of nodes, with the fake API server and a stub provider."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.fleet import source
 from broker.fleet.pools import fleet_of_settings
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
@@ -17,6 +15,7 @@ from broker.node_spec import METRICS_PATH
 from broker.pods import watch
 from broker.provider import ProviderClient
 from tests.broker.apiserver import ApiServer
+from tests.broker.fleet.conftest import FleetFile
 from tests.broker.fleet.stored import messages, names, phase, ready
 from tests.broker.node.parts import running
 from tests.broker.nodes import dependencies_of, running_node, settings_of_a_node
@@ -46,9 +45,7 @@ async def test_a_thousand_nodes_are_registered_and_renewed(
     await provider.close()
 
 
-async def test_a_node_takes_two_requests(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
-) -> None:
+async def test_a_node_takes_two_requests(api: ApiServer, file: FleetFile) -> None:
     def requests(name: str) -> list[tuple[str, str]]:
         found = []
         for request in api.requests:
@@ -57,17 +54,15 @@ async def test_a_node_takes_two_requests(
                 found.append((request.method, request.path.rsplit("/", 1)[1]))
         return sorted(found)
 
-    path = tmp_path / "fleet.yaml"
-    path.write_text("adopt: {theirs: 'yes'}\npools: [{name: a, count: 1}]")
-    settings = settings_of_a_node(stub.url, fleet=str(path))
+    file.write("adopt: {theirs: 'yes'}\npools: [{name: a, count: 1}]")
     api.store.create("nodes", {"metadata": {"name": "b-0", "labels": {"theirs": "yes"}}, "spec": {}})
-    async with running_node(settings, cluster) as broker:
+    async with file.running() as broker:
         await eventually(lambda: [node.holds_lease for node in broker.nodes.values()] == [True, True])
         await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
         assert requests("a-0") == [("POST", "leases"), ("POST", "nodes")]
         assert requests("b-0") == [("PATCH", "status"), ("POST", "leases")]
     api.requests.clear()
-    async with running_node(settings, cluster) as broker:
+    async with file.running() as broker:
         await eventually(lambda: [node.holds_lease for node in broker.nodes.values()] == [True, True])
         await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
         for name in ("a-0", "b-0"):
@@ -85,36 +80,29 @@ async def test_pods_of_all_nodes_run(api: ApiServer, cluster: ClusterConfig, stu
 
 
 async def test_pods_are_listed_again_where_a_new_node_has_some(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, file: FleetFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lists() -> int:
         return len([r for r in api.requests_to("GET", "/api/v1/pods$") if "watch" not in r.query])
 
-    monkeypatch.setattr(source, "POLL", 0.05)
     monkeypatch.setattr(watch, "_NODES_DELAY", 0.01)
-    path = tmp_path / "fleet.yaml"
-    path.write_text("pools: [{name: a, count: 1}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running("pools: [{name: a, count: 1}]"):
         for node in ("a-0", "b-0"):
             api.store.create("pods", a_pod(f"web-{node}", nodeName=node))
         await api.until(lambda: phase(api, "web-a-0") == "Running")
         assert lists() == 1
-        path.write_text("pools: [{name: a, count: 1}, {name: b, count: 1}]")
+        file.write("pools: [{name: a, count: 1}, {name: b, count: 1}]")
         await api.until(lambda: phase(api, "web-b-0") == "Running")
         assert lists() == 2
-        path.write_text("pools: [{name: a, count: 2}, {name: b, count: 1}]")
+        file.write("pools: [{name: a, count: 2}, {name: b, count: 1}]")
         await api.until(lambda: ready(api, "a-1"))
         api.store.create("pods", a_pod("web-a-1", nodeName="a-1"))
         await api.until(lambda: phase(api, "web-a-1") == "Running")
         assert lists() == 2
 
 
-async def test_each_node_admits_pods_by_itself(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
-) -> None:
-    path = tmp_path / "fleet.yaml"
-    path.write_text("pools: [{name: a, count: 2, capacity: {cpu: 2, memory: 4Gi, pods: 1}}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+async def test_each_node_admits_pods_by_itself(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 2, capacity: {cpu: 2, memory: 4Gi, pods: 1}}]"):
         await api.until(lambda: ready(api, "a-0") and ready(api, "a-1"))
         assert api.store.get("nodes", "a-0")["status"]["capacity"] == {"cpu": "2", "memory": "4Gi", "pods": "1"}
         api.store.create("pods", a_pod("first", nodeName="a-0"))
@@ -124,16 +112,11 @@ async def test_each_node_admits_pods_by_itself(
         await api.until(lambda: phase(api, "second") == "Failed" and phase(api, "third") == "Running")
 
 
-async def test_nodes_come_and_go_with_the_file(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source, "POLL", 0.05)
-    path = tmp_path / "fleet.yaml"
-    path.write_text("pools: [{name: a, count: 1}, {name: b, count: 1}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+async def test_nodes_come_and_go_with_the_file(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 1}, {name: b, count: 1}]"):
         await api.until(lambda: ready(api, "a-0") and ready(api, "b-0"))
-        path.write_text("pools: [{name: a")
-        path.write_text("pools: [{name: a, count: 2, labels: {tier: web}}]")
+        file.write("pools: [{name: a")
+        file.write("pools: [{name: a, count: 2, labels: {tier: web}}]")
         await api.until(lambda: ready(api, "a-1") and names(api) == ["a-0", "a-1"])
         await api.until(lambda: api.store.find("leases", "b-0", "kube-node-lease") is None)
         await api.until(lambda: api.store.get("nodes", "a-0")["metadata"]["labels"].get("tier") == "web")
@@ -149,11 +132,8 @@ async def test_a_pool_made_smaller_while_stopped(
         await api.until(lambda: ready(api, "fleet-0") and names(api) == ["fleet-0"])
 
 
-async def test_nodes_of_others_are_adopted(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
-) -> None:
-    path = tmp_path / "fleet.yaml"
-    path.write_text("adopt: {kwok.x-k8s.io/node: fake}")
+async def test_nodes_of_others_are_adopted(api: ApiServer, file: FleetFile) -> None:
+    file.write("adopt: {kwok.x-k8s.io/node: fake}")
     path_of_kwok = {METRICS_PATH: "/metrics/nodes/theirs/metrics/resource"}
     annotations = {"kwok.x-k8s.io/node": "fake", **path_of_kwok}
     node: dict[str, Any] = {
@@ -161,7 +141,7 @@ async def test_nodes_of_others_are_adopted(
         "spec": {"taints": [{"key": "theirs", "effect": "NoSchedule"}]},
         "status": {"capacity": {"cpu": "3", "memory": "4Gi", "pods": "5"}},
     }
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+    async with file.running() as broker:
         api.store.create("nodes", {"metadata": {"name": "other"}, "spec": {}})
         api.store.create("nodes", node)
         await api.until(lambda: ready(api, "theirs"))
@@ -178,13 +158,10 @@ async def test_nodes_of_others_are_adopted(
     assert names(api) == ["other"]
 
 
-async def test_an_adopted_node_has_the_latest_capacity_of_its_client(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
-) -> None:
-    path = tmp_path / "fleet.yaml"
-    path.write_text("adopt: {theirs: 'yes'}")
+async def test_an_adopted_node_has_the_latest_capacity_of_its_client(api: ApiServer, file: FleetFile) -> None:
+    file.write("adopt: {theirs: 'yes'}")
     metadata = {"name": "theirs", "annotations": {"theirs": "yes"}}
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running():
         api.store.create("nodes", {"metadata": metadata, "spec": {}, "status": {"capacity": {"cpu": "3"}}})
         await api.until(lambda: "the capacity of the adopted Node has no memory, pods" in messages(api, "theirs"))
         node = api.store.get("nodes", "theirs")
@@ -196,29 +173,20 @@ async def test_an_adopted_node_has_the_latest_capacity_of_its_client(
         assert status["allocatable"] == {"cpu": "7", "memory": "8Gi", "pods": "20"}
 
 
-async def test_the_pods_of_a_removed_node_end(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source, "POLL", 0.05)
-    path = tmp_path / "fleet.yaml"
-    path.write_text("pools: [{name: a, count: 2}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+async def test_the_pods_of_a_removed_node_end(api: ApiServer, file: FleetFile, stub: StubProvider) -> None:
+    async with file.running("pools: [{name: a, count: 2}]") as broker:
         await api.until(lambda: ready(api, "a-1"))
         api.store.create("pods", a_pod("web", nodeName="a-1"))
         await api.until(lambda: phase(api, "web") == "Running")
-        path.write_text("pools: [{name: a, count: 1}]")
+        file.write("pools: [{name: a, count: 1}]")
         await api.until(lambda: names(api) == ["a-0"])
         api.store.delete("pods", "web", "default", {"gracePeriodSeconds": 0})  # as Kubernetes does
         await eventually(lambda: stub.requests_to("/deletePod") and "a-1" not in broker.nodes)
         assert names(api) == ["a-0"]
 
 
-async def test_a_start_delay_is_in_the_payload_alone(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, tmp_path: Path
-) -> None:
-    path = tmp_path / "fleet.yaml"
-    path.write_text("pools: [{name: a, count: 1, startDelay: 2500ms}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+async def test_a_start_delay_is_in_the_payload_alone(api: ApiServer, file: FleetFile, stub: StubProvider) -> None:
+    async with file.running("pools: [{name: a, count: 1, startDelay: 2500ms}]"):
         pod = api.store.create("pods", a_pod("web", nodeName="a-0"))
         await api.until(lambda: phase(api, "web") == "Running")
     (request,) = stub.requests_to("/createPod")

@@ -1,12 +1,11 @@
 """Nodes of a fleet beside those of others, other brokers, and changes of the mind."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.fleet import removal, source
+from broker.fleet import removal
 from broker.fleet.removal import CORDON
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
@@ -14,6 +13,7 @@ from broker.node import lease as lease_module
 from broker.pods import workqueue
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
+from tests.broker.fleet.conftest import FleetFile
 from tests.broker.fleet.stored import names, phase, ready
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.pods.conftest import condition
@@ -21,7 +21,7 @@ from tests.broker.waiting import eventually
 from tests.pods import a_container, a_pod
 from tests.stub_provider import StubProvider
 
-FLEET = {"fleet.virtual-kubelet.io/name": "node"}
+FLEET = {"fleet.virtual-kubelet.io/name": "fleet"}
 THEIRS: dict[str, Any] = {
     "metadata": {"name": "theirs", "annotations": {"kwok.x-k8s.io/node": "fake"}},
     "spec": {},
@@ -29,36 +29,25 @@ THEIRS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(source, "POLL", 0.05)
-    monkeypatch.setattr(removal, "_POLL", 0.05)
-    monkeypatch.setattr(removal, "_EVICTION_RETRY", 0.05)
-    return tmp_path / "fleet.yaml"
-
-
 def cordon(api: ApiServer, name: str) -> tuple[bool, bool]:
     node = api.store.get("nodes", name)
     return bool(node["spec"].get("unschedulable")), CORDON in (node["metadata"].get("annotations") or {})
 
 
-async def test_nodes_of_others_with_pool_names_stay(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
-) -> None:
+async def test_nodes_of_others_with_pool_names_stay(api: ApiServer, file: FleetFile) -> None:
     others = [
         api.store.create("nodes", {"metadata": {"name": f"a-{number}", "labels": {"theirs": "yes"}}, "spec": {}})
         for number in range(8)
     ]
-    path.write_text("pools: [{name: a, count: 9}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running("pools: [{name: a, count: 9}]"):
         await api.until(lambda: ready(api, "a-8"))
-        path.write_text("pools: [{name: a, count: 0}]")
+        file.write("pools: [{name: a, count: 0}]")
         await api.until(lambda: "a-8" not in names(api))
     assert [api.store.get("nodes", other["metadata"]["name"]) for other in others] == others
 
 
 async def test_a_node_whose_creation_is_unanswered_is_removed(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, file: FleetFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = Client.create
 
@@ -69,15 +58,14 @@ async def test_a_node_whose_creation_is_unanswered_is_removed(
         return answer
 
     monkeypatch.setattr(Client, "create", unanswered)
-    path.write_text("pools: [{name: a, count: 2}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running("pools: [{name: a, count: 2}]"):
         await api.until(lambda: ready(api, "a-0") and "a-1" in names(api))
-        path.write_text("pools: [{name: a, count: 1}]")
+        file.write("pools: [{name: a, count: 1}]")
         await api.until(lambda: names(api) == ["a-0"])
 
 
 async def test_a_lease_that_is_being_created_is_removed(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, file: FleetFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create, resume, creations = Client.create, asyncio.Event(), list[asyncio.Task[Object]]()
 
@@ -92,10 +80,9 @@ async def test_a_lease_that_is_being_created_is_removed(
         return await asyncio.shield(creations[0])  # the API server does not notice that the client has gone
 
     monkeypatch.setattr(Client, "create", carried_out)
-    path.write_text("pools: [{name: a, count: 1}, {name: b, count: 1}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+    async with file.running("pools: [{name: a, count: 1}, {name: b, count: 1}]") as broker:
         await eventually(lambda: creations and "b-0" in broker.nodes and broker.nodes["b-0"].holds_lease)
-        path.write_text("pools: []")
+        file.write("pools: []")
         await eventually(lambda: "b-0" not in broker.nodes)  # a-0 is no later, unless it waits
         resume.set()
         await creations[0]
@@ -140,11 +127,8 @@ async def test_statuses_are_written_when_an_outage_ends(
         await api.until(lambda: phase(api, "web") == "Running")
 
 
-async def test_an_adopted_node_comes_back_under_its_pods(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
-) -> None:
-    path.write_text("adopt: {kwok.x-k8s.io/node: fake}")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+async def test_an_adopted_node_comes_back_under_its_pods(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("adopt: {kwok.x-k8s.io/node: fake}"):
         api.store.create("nodes", THEIRS)
         await api.until(lambda: ready(api, "theirs"))
         api.store.create("pods", a_pod("web", nodeName="theirs"))
@@ -156,34 +140,30 @@ async def test_an_adopted_node_comes_back_under_its_pods(
     assert phase(api, "web") == "Running"
 
 
-async def test_a_drain_is_called_off(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
-) -> None:
-    path.write_text("pools: [{name: a, count: 1, drain: true}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+async def test_a_drain_is_called_off(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 1, drain: true}]"):
         await api.until(lambda: ready(api, "a-0"))
         uid = api.store.get("nodes", "a-0")["metadata"]["uid"]
         api.store.create("pods", a_pod("web", nodeName="a-0"))
         await api.until(lambda: phase(api, "web") == "Running")
         with api.failing(429, reason="TooManyRequests", path="eviction"):
-            path.write_text("pools: []")
+            file.write("pools: []")
             await api.until(lambda: cordon(api, "a-0") == (True, True))
-            path.write_text("pools: [{name: a, count: 1, drain: true}]")
+            file.write("pools: [{name: a, count: 1, drain: true}]")
             await api.until(lambda: cordon(api, "a-0") == (False, False))
     assert api.store.get("nodes", "a-0")["metadata"]["uid"] == uid
 
 
 async def test_pods_that_come_to_a_cordoned_node_stay(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, path: Path, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, file: FleetFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "_SETTLING", 0.0)
-    path.write_text("pools: [{name: a, count: 1, drain: true}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running("pools: [{name: a, count: 1, drain: true}]"):
         await api.until(lambda: ready(api, "a-0"))
         api.store.create("pods", a_pod("first", nodeName="a-0"))
         await api.until(lambda: phase(api, "first") == "Running")
         with api.failing(429, reason="TooManyRequests", path="eviction"):
-            path.write_text("pools: []")
+            file.write("pools: []")
             await api.until(lambda: api.requests_to("POST", "eviction"))
             api.store.create("pods", a_pod("tolerant", nodeName="a-0"))
             await api.until(lambda: phase(api, "tolerant") == "Running")
@@ -194,41 +174,33 @@ async def test_pods_that_come_to_a_cordoned_node_stay(
 
 
 @pytest.mark.parametrize("is_own", [True, False])
-async def test_a_cordon_by_an_earlier_broker_is_undone(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, path: Path, is_own: bool
-) -> None:
+async def test_a_cordon_by_an_earlier_broker_is_undone(api: ApiServer, file: FleetFile, is_own: bool) -> None:
     annotations = {CORDON: "true"} if is_own else {}
     metadata = {"name": "a-0", "labels": FLEET, "annotations": annotations}
     api.store.create("nodes", {"metadata": metadata, "spec": {"unschedulable": True}})
-    path.write_text("pools: [{name: a, count: 1}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running("pools: [{name: a, count: 1}]"):
         await api.until(lambda: ready(api, "a-0") and cordon(api, "a-0") == (not is_own, False))
 
 
-async def test_drain_is_kept_true_on_the_node(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
-) -> None:
+async def test_drain_is_kept_true_on_the_node(api: ApiServer, file: FleetFile) -> None:
     def drain() -> str | None:
         labels: dict[str, str] = api.store.get("nodes", "a-0")["metadata"]["labels"]
         return labels.get("fleet.virtual-kubelet.io/drain")
 
-    path.write_text("pools: [{name: a, count: 1, drain: true}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running("pools: [{name: a, count: 1, drain: true}]"):
         await api.until(lambda: ready(api, "a-0") and drain() == "true")
-    path.write_text("pools: [{name: a, count: 1, drain: false}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running("pools: [{name: a, count: 1, drain: false}]"):
         await api.until(lambda: ready(api, "a-0") and drain() is None)
 
 
 async def test_a_larger_capacity_grants_deferred_resizes(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, path: Path
+    api: ApiServer, file: FleetFile, stub: StubProvider
 ) -> None:
     def resized(name: str) -> str:
         pod: dict[str, Any] = stub.pods[f"default/{name}"]
         return str(pod["spec"]["containers"][0]["resources"]["requests"]["cpu"])
 
-    path.write_text('pools: [{name: a, count: 1, capacity: {cpu: "3", pods: "9"}}]')
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster):
+    async with file.running('pools: [{name: a, count: 1, capacity: {cpu: "3", pods: "9"}}]'):
         await api.until(lambda: ready(api, "a-0"))
         for name in ("stays", "grows"):
             containers = [a_container(resources={"requests": {"cpu": "1"}})]
@@ -238,21 +210,20 @@ async def test_a_larger_capacity_grants_deferred_resizes(
         pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
         api.store.update("pods", pod, subresource="resize")
         await api.until(lambda: condition(api, "PodResizePending", "grows"))
-        path.write_text('pools: [{name: a, count: 1, capacity: {cpu: "4", pods: "9"}}]')
+        file.write('pools: [{name: a, count: 1, capacity: {cpu: "4", pods: "9"}}]')
         await stub.until(lambda: resized("grows") == "3")
         await api.until(lambda: condition(api, "PodResizePending", "grows") is None)
         assert resized("stays") == "1"
 
 
 async def test_an_emptied_file_changes_nothing(
-    api: ApiServer, cluster: ClusterConfig, stub: StubProvider, *, path: Path, capsys: pytest.CaptureFixture[str]
+    api: ApiServer, file: FleetFile, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path.write_text("pools: [{name: a, count: 1}]")
-    async with running_node(settings_of_a_node(stub.url, fleet=str(path)), cluster) as broker:
+    async with file.running("pools: [{name: a, count: 1}]") as broker:
         await api.until(lambda: ready(api, "a-0"))
-        path.write_text("")
+        file.write("")
         await eventually(lambda: "pools or adopt must be set" in capsys.readouterr().out)
         assert list(broker.nodes) == ["a-0"]
-        path.unlink()
+        file.path.unlink()
         await eventually(lambda: "cannot be read" in capsys.readouterr().out)
     assert names(api) == ["a-0"]

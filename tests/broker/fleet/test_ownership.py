@@ -1,21 +1,19 @@
 """Nodes and leases of a fleet that are, or come, in the hands of others: with the fake API server."""
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from broker.dependencies import utc_now
-from broker.fleet import removal, source
 from broker.kubelet.health import is_ready as is_broker_ready
 from broker.kubernetes.config import ClusterConfig
 from broker.node import lease, leases, registration
 from broker.runner import Broker
-from broker.settings import Settings
 from broker.types import Object
 from tests.broker.apiserver import ApiServer
+from tests.broker.fleet.conftest import FleetFile
 from tests.broker.fleet.stored import phase, ready
 from tests.broker.nodes import running_node, settings_of_a_node
 from tests.broker.waiting import eventually
@@ -32,25 +30,6 @@ def _short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_RETRY_LIMIT", 0.2)  # a busy machine takes longer than a period
     monkeypatch.setattr(lease, "WAIT_PERIOD", 0.02)
     monkeypatch.setattr(registration, "_RETRY_LIMIT", 0.1)
-    monkeypatch.setattr(removal, "_POLL", 0.02)
-    monkeypatch.setattr(removal, "_EVICTION_RETRY", 0.02)
-    monkeypatch.setattr(source, "POLL", 0.05)
-
-
-class FleetFile:
-    """A fleet file, and the settings with it."""
-
-    def __init__(self, path: Path, url: str) -> None:
-        self._path = path
-        self.settings: Settings = settings_of_a_node(url, node_name="fleet", fleet=str(path))
-
-    def write(self, text: str) -> None:
-        self._path.write_text(text)
-
-
-@pytest.fixture
-def file(tmp_path: Path, stub: StubProvider) -> FleetFile:
-    return FleetFile(tmp_path / "fleet.yaml", stub.url)
 
 
 def uid(api: ApiServer, name: str) -> str:
@@ -81,11 +60,8 @@ async def run_pod(api: ApiServer, name: str, node: str) -> None:
     await api.until(lambda: phase(api, name) == "Running")
 
 
-async def test_a_lost_lease_gives_up_its_node_alone(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile
-) -> None:
-    file.write("pools: [{name: a, count: 2}]")
-    async with running_node(file.settings, cluster) as broker:
+async def test_a_lost_lease_gives_up_its_node_alone(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 2}]") as broker:
         await until_held(broker, "a-0", "a-1")
         take_lease(api, "a-0", "a-0_another")
         await eventually(lambda: not broker.nodes["a-0"].holds_lease)
@@ -100,9 +76,8 @@ async def test_a_lost_lease_gives_up_its_node_alone(
     assert not ready(api, "a-0")  # handed over, as the other one
 
 
-async def test_handing_over_leaves_a_lost_node(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
-    file.write("pools: [{name: a, count: 2}]")
-    async with running_node(file.settings, cluster) as broker:
+async def test_handing_over_leaves_a_lost_node(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 2}]") as broker:
         await until_held(broker, "a-0", "a-1")
         take_lease(api, "a-0", "a-0_another")
         await eventually(lambda: not broker.nodes["a-0"].holds_lease)
@@ -122,9 +97,8 @@ async def test_of_two_brokers_none_stops(api: ApiServer, cluster: ClusterConfig,
         )
 
 
-async def test_a_lost_node_is_not_drained(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
-    file.write("pools: [{name: a, count: 2, drain: true}]")
-    async with running_node(file.settings, cluster) as broker:
+async def test_a_lost_node_is_not_drained(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 2, drain: true}]") as broker:
         await until_held(broker, "a-0", "a-1")
         await run_pod(api, "web", "a-1")
         with api.failing(429, method="POST", path="eviction", times=None):
@@ -137,13 +111,13 @@ async def test_a_lost_node_is_not_drained(api: ApiServer, cluster: ClusterConfig
         assert phase(api, "web") == "Running"
 
 
-async def test_nodes_of_others_are_left_alone(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+async def test_nodes_of_others_are_left_alone(api: ApiServer, file: FleetFile) -> None:
     api.store.create("nodes", foreign("a-0", labels={"owner": "somebody"}))
     api.store.create("nodes", foreign("a-1", labels={FLEET: "another"}))
     before = [api.store.get("nodes", name) for name in ("a-0", "a-1")]
     file.write("pools: [{name: a, count: 3}]")
     with capture_logs() as logs:
-        async with running_node(file.settings, cluster):
+        async with file.running():
             await api.until(lambda: ready(api, "a-2"))
             await api.until(lambda: {log["node"] for log in logs if log["event"] == REFUSED} == {"a-0", "a-1"})
             file.write("pools: [{name: a, count: 0}]")
@@ -153,34 +127,30 @@ async def test_nodes_of_others_are_left_alone(api: ApiServer, cluster: ClusterCo
     assert len([log for log in logs if log["event"] == REFUSED]) == 2  # once for each
 
 
-async def test_a_name_is_tried_again(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+async def test_a_name_is_tried_again(api: ApiServer, file: FleetFile) -> None:
     api.store.create("nodes", foreign("a-0"))
     file.write("pools: [{name: a, count: 1}]")
     with capture_logs() as logs:
-        async with running_node(file.settings, cluster):
+        async with file.running():
             await eventually(lambda: [log for log in logs if log["event"] == REFUSED])
             assert not api.requests_to("POST", "nodes$")  # the watch reports the Node of the other client
             api.store.delete("nodes", "a-0")
             await api.until(lambda: ready(api, "a-0"))
 
 
-async def test_a_drain_outlasts_a_restart(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
-    file.write("pools: [{name: a, count: 1, drain: true, labels: {tier: web}}]")
-    async with running_node(file.settings, cluster):
+async def test_a_drain_outlasts_a_restart(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 1, drain: true, labels: {tier: web}}]"):
         await run_pod(api, "web", "a-0")
     labels = api.store.get("nodes", "a-0")["metadata"]["labels"]
     file.write("pools: []")
     with api.failing(429, method="POST", path="eviction", times=None):
-        async with running_node(file.settings, cluster):
+        async with file.running():
             await api.until(lambda: api.requests_to("POST", "eviction"))
     assert api.store.get("nodes", "a-0")["metadata"]["labels"] == labels
 
 
-async def test_a_node_that_another_replaces_is_given_up(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile
-) -> None:
-    file.write("pools: [{name: a, count: 2}]")
-    async with running_node(file.settings, cluster) as broker:
+async def test_a_node_that_another_replaces_is_given_up(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 2}]") as broker:
         await until_held(broker, "a-0", "a-1")
         api.store.delete("nodes", "a-0")
         there = api.store.create("nodes", foreign("a-0"))
@@ -193,11 +163,10 @@ async def test_a_node_that_another_replaces_is_given_up(
         await api.until(lambda: ready(api, "a-0"))
 
 
-async def test_refused_nodes_do_not_delay_others(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+async def test_refused_nodes_do_not_delay_others(api: ApiServer, file: FleetFile) -> None:
     for number in range(9):  # more than are registered at once
         api.store.create("nodes", foreign(f"a-{number}"))
-    file.write("pools: [{name: a, count: 9}, {name: b, count: 1}]")
-    async with running_node(file.settings, cluster):
+    async with file.running("pools: [{name: a, count: 9}, {name: b, count: 1}]"):
         await api.until(lambda: ready(api, "b-0"))
 
 
@@ -205,12 +174,10 @@ ADOPTED = {"annotations": {"kwok.x-k8s.io/node": "fake"}}
 ADOPT = "adopt: {kwok.x-k8s.io/node: fake}\npools: []"
 
 
-async def test_an_adopted_node_returns_with_its_pods(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile
-) -> None:
+async def test_an_adopted_node_returns_with_its_pods(api: ApiServer, file: FleetFile) -> None:
     file.write(ADOPT)
     api.store.create("nodes", foreign("theirs", **ADOPTED))
-    async with running_node(file.settings, cluster):
+    async with file.running():
         await run_pod(api, "web", "theirs")
         for _ in range(2):
             api.store.delete("nodes", "theirs")
@@ -222,11 +189,8 @@ async def test_an_adopted_node_returns_with_its_pods(
         assert phase(api, "web") == "Running"
 
 
-async def test_a_node_of_a_pool_returns_with_its_pods(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile, stub: StubProvider
-) -> None:
-    file.write("pools: [{name: a, count: 1}]")
-    async with running_node(file.settings, cluster):
+async def test_a_node_of_a_pool_returns_with_its_pods(api: ApiServer, file: FleetFile, stub: StubProvider) -> None:
+    async with file.running("pools: [{name: a, count: 1}]"):
         await run_pod(api, "web", "a-0")
         file.write("pools: [{name: a, count: 0}]")
         await api.until(lambda: not uid(api, "a-0"))
@@ -238,12 +202,10 @@ async def test_a_node_of_a_pool_returns_with_its_pods(
     assert stub.requests_to("/deletePod") == []
 
 
-async def test_an_adopted_node_that_is_gone_is_forgotten(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile
-) -> None:
+async def test_an_adopted_node_that_is_gone_is_forgotten(api: ApiServer, file: FleetFile) -> None:
     file.write("pools: []")
     api.store.create("nodes", foreign("theirs", **ADOPTED))
-    async with running_node(file.settings, cluster) as broker:
+    async with file.running() as broker:
         with api.failing(404, reason="NotFound", method="PATCH", path="nodes/theirs"):
             file.write(ADOPT)
             await api.until(lambda: api.requests_to("PATCH", "nodes/theirs"))
@@ -251,22 +213,19 @@ async def test_an_adopted_node_that_is_gone_is_forgotten(
 
 
 @pytest.mark.parametrize("text", ["pools: []", "adopt: {other: mark}"])
-async def test_a_node_not_adopted_anymore_is_given_up(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile, text: str
-) -> None:
+async def test_a_node_not_adopted_anymore_is_given_up(api: ApiServer, file: FleetFile, text: str) -> None:
     file.write(ADOPT)
     api.store.create("nodes", foreign("theirs", **ADOPTED))
-    async with running_node(file.settings, cluster) as broker:
+    async with file.running() as broker:
         await api.until(lambda: ready(api, "theirs"))
         file.write(text)
         await eventually(lambda: "theirs" not in broker.nodes)
     assert api.store.find("nodes", "theirs")
 
 
-async def test_an_adopted_node_keeps_its_name(api: ApiServer, cluster: ClusterConfig, file: FleetFile) -> None:
+async def test_an_adopted_node_keeps_its_name(api: ApiServer, file: FleetFile) -> None:
     api.store.create("nodes", foreign("a-0", **ADOPTED))
-    file.write(ADOPT)
-    async with running_node(file.settings, cluster) as broker:
+    async with file.running(ADOPT) as broker:
         await api.until(lambda: ready(api, "a-0"))
         file.write(ADOPT.replace("[]", "[{name: a, count: 2}]"))
         await api.until(lambda: ready(api, "a-1"))
@@ -275,13 +234,11 @@ async def test_an_adopted_node_keeps_its_name(api: ApiServer, cluster: ClusterCo
     assert "labels" not in api.store.get("nodes", "a-0")["metadata"]
 
 
-async def test_a_node_given_up_tells_what_it_waits_for(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile
-) -> None:
+async def test_a_node_given_up_tells_what_it_waits_for(api: ApiServer, file: FleetFile) -> None:
     file.write(ADOPT.replace("[]", "[{name: a, count: 1}]"))
     api.store.create("nodes", foreign("theirs", **ADOPTED))
     with capture_logs() as logs:
-        async with running_node(file.settings, cluster) as broker:
+        async with file.running() as broker:
             for node in ("theirs", "a-0"):
                 await run_pod(api, f"web-{node}", node)
             file.write("pools: []")
@@ -294,12 +251,10 @@ async def test_a_node_given_up_tells_what_it_waits_for(
     assert not [log for log in logs if log["event"] in ("node removed", "node given up")]
 
 
-async def test_a_stop_releases_nodes_that_are_drained(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile
-) -> None:
+async def test_a_stop_releases_nodes_that_are_drained(api: ApiServer, file: FleetFile) -> None:
     file.write("pools: [{name: a, count: 1, drain: true}]")
     with api.failing(429, method="POST", path="eviction", times=None):
-        async with running_node(file.settings, cluster):
+        async with file.running():
             await run_pod(api, "web", "a-0")
             file.write("pools: []")
             await api.until(lambda: api.requests_to("POST", "eviction"))
@@ -307,34 +262,27 @@ async def test_a_stop_releases_nodes_that_are_drained(
     assert not ready(api, "a-0")
 
 
-async def test_pods_are_listed_before_a_node_is_removed(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile
-) -> None:
-    file.write("pools: [{name: a, count: 1, drain: true}]")
-    async with running_node(file.settings, cluster):
+async def test_pods_are_listed_before_a_node_is_removed(api: ApiServer, file: FleetFile) -> None:
+    async with file.running("pools: [{name: a, count: 1, drain: true}]"):
         await run_pod(api, "web", "a-0")
     file.write("pools: []")
     with api.failing(503, method="GET", path="/api/v1/pods$", times=2):
-        async with running_node(file.settings, cluster):
+        async with file.running():
             await api.until(lambda: not uid(api, "a-0"))
     assert api.requests_to("POST", "eviction")
 
 
 @pytest.mark.parametrize("drained_by", ["this broker", "an earlier broker"])
-async def test_a_pool_may_end_its_drains(
-    api: ApiServer, cluster: ClusterConfig, file: FleetFile, drained_by: str
-) -> None:
+async def test_a_pool_may_end_its_drains(api: ApiServer, file: FleetFile, drained_by: str) -> None:
     with api.failing(429, method="POST", path="eviction", times=None):
-        file.write("pools: [{name: a, count: 2, drain: true}]")
-        async with running_node(file.settings, cluster):
+        async with file.running("pools: [{name: a, count: 2, drain: true}]"):
             await run_pod(api, "web", "a-1")
             if drained_by == "this broker":
                 file.write("pools: [{name: a, count: 1, drain: true}]")
                 await api.until(lambda: api.requests_to("POST", "eviction"))
                 file.write("pools: [{name: a, count: 1}]")
                 await api.until(lambda: not uid(api, "a-1"))
-        file.write("pools: [{name: a, count: 1}]")
-        async with running_node(file.settings, cluster):
+        async with file.running("pools: [{name: a, count: 1}]"):
             await api.until(lambda: not uid(api, "a-1") and ready(api, "a-0"))
     assert phase(api, "web") == "Running"
 
