@@ -17,17 +17,17 @@ for address in sys.argv[1:]:
     listener = socket.create_server((address, 0), family=family, reuse_port=True)
     print(listener.getsockname()[1], flush=True)
     sockets = globals().setdefault("sockets", []) + [listener]
-while True:
-    for listener in sockets:
-        connection, _ = listener.accept()
-        with connection:
-            connection.sendall(connection.recv(100).upper())
+for listener in sockets:
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(connection.recv(100).upper())
 """
 
 
 def listening(run: Run, *addresses: str, wrapper: tuple[str, ...] = ()) -> tuple[Driven, list[int]]:
-    """Start a pod that listens on addresses, and answers one connection to each in their order."""
-    pod = run({"name": "web", "command": [*wrapper, sys.executable, "-c", LISTEN, *addresses]})
+    """Start a pod that listens on addresses, answers one connection to each in their order, and ends."""
+    command = [*wrapper, sys.executable, "-c", LISTEN, *addresses]
+    pod = run({"name": "web", "command": command}, restartPolicy="Never")
     lines = eventually(lambda: found if len(found := pod.log()) == len(addresses) else None)
     return pod, [int(line) for line in lines]
 
