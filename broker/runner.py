@@ -20,7 +20,7 @@ from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.metrics import Metrics
 from broker.node.leases import CONNECTIONS, Leases
-from broker.node.report import NodeReporter
+from broker.node.reporter import NodeReporter
 from broker.node.status import own_ip
 from broker.nodes import Nodes
 from broker.pods.controller import PodController

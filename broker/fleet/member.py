@@ -19,9 +19,10 @@ from broker.faults import NONE
 from broker.kubernetes.errors import ApiError, NotFound
 from broker.node.lease import Lease
 from broker.node.leases import Leases
-from broker.node.manifest import NotReady, completed
+from broker.node.manifest import NotReady
 from broker.node.registration import Registration
-from broker.node.report import NodeReporter
+from broker.node.report import completed
+from broker.node.reporter import NodeReporter
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
 from broker.node_spec import NodeSpec

@@ -28,7 +28,7 @@ from broker.kubernetes.errors import ApiError, NotFound
 from broker.node.lease import LeaseLost
 from broker.node.leases import Leases
 from broker.node.registration import NotOurs
-from broker.node.report import NodeReporter
+from broker.node.reporter import NodeReporter
 from broker.node_log import about
 from broker.node_spec import NodeSpec
 from broker.pods.controller import PodController

@@ -17,7 +17,7 @@ from broker.dependencies import Dependencies
 from broker.kubernetes.quantity import is_extended, limited
 from broker.node.applied import Applied
 from broker.node.manifest import NotReady, is_stored, latest_conditions, node_status, status_patch
-from broker.node.report import NodeReporter
+from broker.node.reporter import NodeReporter
 from broker.node.status_json import StatusJson
 from broker.node_info import NodeInfo
 from broker.node_spec import METRICS_PATH, NodeSpec

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from broker.node import report as node_report
+from broker.node import reporter as node_report
 from broker.runner import Broker
 from tests.broker.cluster import REAL, Corner
 from tests.broker.nodes import running_node, settings_of_a_node

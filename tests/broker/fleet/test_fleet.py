@@ -9,7 +9,7 @@ from broker.fleet.pools import fleet_of_settings
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.objects import to_micro_time
-from broker.node.report import NodeReporter
+from broker.node.reporter import NodeReporter
 from broker.node_info import NodeInfo
 from broker.node_spec import METRICS_PATH
 from broker.pods import watch

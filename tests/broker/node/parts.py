@@ -10,7 +10,7 @@ from broker.fleet.members import Members
 from broker.fleet.pools import Fleet
 from broker.node.leases import Leases
 from broker.node.registration import Registration
-from broker.node.report import NodeReporter
+from broker.node.reporter import NodeReporter
 from broker.node.status import NodeStatus
 from broker.node_info import NodeInfo
 from broker.node_spec import NodeSpec

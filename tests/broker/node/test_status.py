@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from broker.kubernetes.client import Client
-from broker.node import report as module
+from broker.node import reporter as module
 from broker.node import status as status_module
 from broker.node.manifest import NotReady
 from broker.node.status import NodeStatus, own_ip
