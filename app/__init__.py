@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     """
     settings = settings or Settings.from_environment()
     app = Flask(__name__, static_folder=None)
-    app.extensions["services"] = Services.make(settings, clock=clock, serving_since=_serving_since(clock))
+    app.extensions["services"] = Services(settings, clock=clock, serving_since=_serving_since(clock))
     if settings.cors_origins:
         CORS(
             app,

@@ -1,8 +1,6 @@
 """The services of one application, for its views, its commands and its shell."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
 
 from flask import current_app
 
@@ -28,83 +26,50 @@ from app.pods.streams import Streams
 from app.pods.usage import UsageService
 from app.pods.volumes import VolumeService
 from app.pods.watch import StatusWatch
-from app.runtimes import Runtime, load_runtime
+from app.runtimes import load_runtime
 
 
-@dataclass(frozen=True)
 class Services:
-    """The services of one application.
+    """The services of one application. No connection is opened.
+
+    Args:
+        settings: the settings.
+        clock: returns the time of the machine.
+        serving_since: when this server started; the same in all of its worker processes.
 
     Attributes:
         clock: returns the time of the fleet; `clock.system` is that of the machine.
+
+    Raises:
+        ConfigurationError: the runtime of the settings cannot be imported.
     """
 
-    settings: Settings
-    database: Database
-    runtime: Runtime
-    node: NodeService
-    pods: PodService
-    watch: StatusWatch
-    logs: Logs
-    streams: Streams
-    history: History
-    audit: AuditLog
-    queries: PodQueries
-    pod_list: PodList
-    changes: Changes
-    attention: Attention
-    series: PodSeries
-    usage: UsageService
-    volumes: VolumeService
-    clock: FleetClock
-    disk: DiskReserve
-
-    @classmethod
-    def make(cls, settings: Settings, *, clock: Clock, serving_since: datetime) -> Self:
-        """Build the services. No connection is opened.
-
-        Args:
-            settings: the settings.
-            clock: returns the time of the machine.
-            serving_since: when this server started; the same in all of its worker processes.
-
-        Raises:
-            ConfigurationError: the runtime of the settings cannot be imported.
-        """
+    def __init__(self, settings: Settings, *, clock: Clock, serving_since: datetime) -> None:
         # A held request has two: one is told of changes, the other reads them.
         pool_size = settings.threads + settings.held_requests + HEALTH_THREADS
-        database = Database(settings.database, pool_size=pool_size, head=head())
-        runtime = load_runtime(settings)
-        fleet_clock = FleetClock(database, settings.node_name, clock=clock)
-        timelines = TimelineAdvancer(database, runtime, settings, clock=fleet_clock)
-        disk = DiskReserve(database, runtime.directories(), minimum=settings.min_free_disk, clock=clock)
-        fleet = FleetContext(settings, database, runtime, timelines, fleet_clock, disk)
-        pods = PodService(fleet)
-        queries = PodQueries(fleet)
-        usage = UsageService(fleet)
-        volumes = VolumeService(fleet)
-        audit = AuditLog(database, settings, clock=fleet_clock)
-        return cls(
-            settings=settings,
-            database=database,
-            runtime=runtime,
-            node=NodeService(fleet, queries, serving_since=serving_since),
-            pods=pods,
-            watch=StatusWatch(fleet),
-            logs=Logs(fleet, pods),
-            streams=Streams(fleet, pods),
-            history=History(fleet, queries, audit, usage=usage, volumes=volumes),
-            audit=audit,
-            queries=queries,
-            pod_list=PodList(fleet, queries),
-            changes=Changes(fleet),
-            attention=Attention(fleet),
-            series=PodSeries(fleet),
-            usage=usage,
-            volumes=volumes,
-            clock=fleet_clock,
-            disk=disk,
+        self.settings = settings
+        self.database = Database(settings.database, pool_size=pool_size, head=head())
+        self.runtime = load_runtime(settings)
+        self.clock = FleetClock(self.database, settings.node_name, clock=clock)
+        self.disk = DiskReserve(
+            self.database, self.runtime.directories(), minimum=settings.min_free_disk, clock=clock
         )
+        timelines = TimelineAdvancer(self.database, self.runtime, settings, clock=self.clock)
+        fleet = FleetContext(settings, self.database, self.runtime, timelines, self.clock, self.disk)
+        self.audit = AuditLog(self.database, settings, clock=self.clock)
+        self.queries = PodQueries(fleet)
+        self.node = NodeService(fleet, self.queries, serving_since=serving_since)
+        self.pods = PodService(fleet)
+        self.pod_list = PodList(fleet, self.queries)
+        self.watch = StatusWatch(fleet)
+        self.changes = Changes(fleet)
+        self.logs = Logs(fleet, self.pods)
+        self.streams = Streams(fleet, self.pods)
+        self.usage = UsageService(fleet)
+        self.volumes = VolumeService(fleet)
+        self.history = History(fleet, self.queries, self.audit, usage=self.usage, volumes=self.volumes)
+        self.attention = Attention(fleet)
+        self.series = PodSeries(fleet)
 
     @property
     def reads_at_once(self) -> bool:
