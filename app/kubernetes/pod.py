@@ -188,8 +188,13 @@ class Pod(ApiObject, frozen=True):
 
     @property
     def host_name(self) -> str:
-        """The host name, cut to what a host name can be. Source: `GeneratePodHostNameAndDomain` of the kubelet."""
-        name = self.spec.hostname_override or self.spec.hostname or self.metadata.name
+        """The host name, cut to what a host name can be: with `hostNetwork` that of the node.
+
+        Source: `GeneratePodHostNameAndDomain` of the kubelet.
+        """
+        spec = self.spec
+        own = spec.hostname_override or spec.hostname or self.metadata.name
+        name = spec.node_name or own if spec.host_network else own
         return name if len(name) <= _HOST_NAME_LENGTH else name[:_HOST_NAME_LENGTH].rstrip("-.")
 
 

@@ -60,6 +60,7 @@ def test_a_variable_may_have_the_address_of_the_pod(run: Run) -> None:
         ({"hostname": "job-0"}, "job-0"),
         ({"hostname": "job-0", "hostnameOverride": "job.example.com"}, "job.example.com"),
         ({"hostnameOverride": f"{'a' * 60}.-.b"}, "a" * 60),
+        ({"hostNetwork": True, "hostname": "job-0", "nodeName": "node-1"}, "node-1"),
     ],
 )
 def test_the_host_name_is_in_the_environment(run: Run, spec: dict[str, Any], name: str) -> None:
