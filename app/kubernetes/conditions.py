@@ -6,8 +6,9 @@ documentation. The order is the one a kubelet writes.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from app.kubernetes.container_status import ContainerStatuses
 from app.kubernetes.phase import ContainerPair
-from app.kubernetes.pod import PodSpec
+from app.kubernetes.pod import Pod, PodSpec
 from app.kubernetes.restart import can_restart_all, restarts_all
 from app.kubernetes.status import ConditionStatus, PodCondition
 
@@ -16,30 +17,29 @@ ReasonAndMessage = tuple[str, str | None]
 
 
 def build_conditions(
-    spec: PodSpec,
+    pod: Pod,
+    containers: ContainerStatuses,
     *,
     phase: str,
     sandbox: bool,
-    init: Sequence[ContainerPair],
-    regular: Sequence[ContainerPair],
     at: str,
     previous: Iterable[PodCondition] = (),
-    observed_generation: int | None = None,
     also: Iterable[tuple[str, ReasonAndMessage | None]] = (),
 ) -> tuple[PodCondition, ...]:
     """Return the conditions that follow from the containers.
 
     Args:
-        spec: the pod's spec.
-        phase: the pod's phase.
-        sandbox: whether the pod has its sandbox and its network.
-        init: the init containers with their statuses.
-        regular: the containers with their statuses, in the order of the spec.
+        pod: the pod.
+        containers: the statuses of its containers.
+        phase: its phase.
+        sandbox: whether it has its sandbox and its network.
         at: the time of this status, RFC 3339.
         previous: the previous conditions; a condition keeps its time while its status is the same.
-        observed_generation: the generation of the pod.
         also: types of additional conditions that are true, each with its reason and message.
     """
+    spec = pod.spec
+    init = list(zip(spec.init_containers or (), containers.init, strict=True))
+    regular = list(zip(spec.containers, containers.regular, strict=True))
     since = {condition.type: condition for condition in previous}
 
     def condition(type_: str, why: ReasonAndMessage | None = None, *, holds: bool = True) -> PodCondition:
@@ -48,7 +48,7 @@ def build_conditions(
         return PodCondition(
             type=type_,
             status=status,
-            observed_generation=observed_generation,
+            observed_generation=pod.metadata.generation,
             last_probe_time=None,
             last_transition_time=before.last_transition_time if before and before.status == status else at,
             reason=why[0] if why else None,

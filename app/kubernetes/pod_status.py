@@ -61,20 +61,17 @@ def assemble_pod_status(
         why: the reason and message of the pod itself.
         also: types of additional conditions that are true, each with its reason and message.
     """
-    spec, generation = base.pod.spec, base.pod.metadata.generation
-    resources = resource_status(spec.resources)
+    resources = resource_status(base.pod.spec.resources)
     return PodStatus(
-        observed_generation=generation,
+        observed_generation=base.pod.metadata.generation,
         phase=phase,
         conditions=build_conditions(
-            spec,
+            base.pod,
+            containers,
             phase=phase,
             sandbox=sandbox,
-            init=list(zip(spec.init_containers or (), containers.init, strict=True)),
-            regular=list(zip(spec.containers, containers.regular, strict=True)),
             at=rfc3339(at),
             previous=previous.conditions if previous else (),
-            observed_generation=generation,
             also=also,
         ),
         reason=why[0],

@@ -173,8 +173,6 @@ def build_problem_status(pod: AcceptedPod, problem: str, *, at: datetime, previo
     return _pod_status(
         pod,
         phase="Pending",
-        reason=None,
-        sandbox=False,
         containers=ContainerStatuses(
             previous.init_container_statuses,
             [msgspec.structs.replace(status, state=state) for status in _regular(pod, previous)],
@@ -204,8 +202,6 @@ def build_lost_status(pod: AcceptedPod, *, at: datetime, previous: PodStatus) ->
     return _pod_status(
         pod,
         phase="Failed",
-        reason=None,
-        sandbox=False,
         containers=with_lost_containers(pod.manifest.pod.spec, statuses),
         at=at,
         previous=previous,
@@ -325,9 +321,9 @@ def _pod_status(
     pod: AcceptedPod,
     *,
     phase: Phase,
-    reason: str | None,
+    reason: str | None = None,
     message: str | None = None,
-    sandbox: bool,
+    sandbox: bool = False,
     containers: ContainerStatuses,
     at: datetime,
     previous: PodStatus | None,

@@ -1,8 +1,9 @@
 from typing import Any
 
 from app.kubernetes.conditions import build_conditions
+from app.kubernetes.container_status import ContainerStatuses
 from app.kubernetes.phase import ContainerPair
-from app.kubernetes.pod import Container, PodReadinessGate, PodSpec
+from app.kubernetes.pod import Container, ObjectMeta, Pod, PodReadinessGate, PodSpec
 from app.kubernetes.status import (
     ContainerState,
     ContainerStateRunning,
@@ -15,6 +16,11 @@ from tests.app.simulation import decoded
 
 AT = "2026-11-22T08:46:38Z"
 LATER = "2026-11-22T09:00:00Z"
+NONE = ContainerStatuses((), ())
+
+
+def a_pod(spec: PodSpec, *, generation: int | None = None) -> Pod:
+    return Pod(metadata=ObjectMeta(namespace="default", name="web-0", generation=generation), spec=spec)
 
 
 def a_status(
@@ -56,10 +62,13 @@ def derive(
     previous: tuple[PodCondition, ...] = (),
     **more: Any,
 ) -> dict[str, PodCondition]:
-    spec = PodSpec(containers=[container for container, _ in app], **more)
-    derived = build_conditions(
-        spec, phase=phase, sandbox=sandbox, init=init, regular=app, at=at, previous=previous
+    spec = PodSpec(
+        containers=[container for container, _ in app],
+        init_containers=[container for container, _ in init],
+        **more,
     )
+    statuses = ContainerStatuses([status for _, status in init], [status for _, status in app])
+    derived = build_conditions(a_pod(spec), statuses, phase=phase, sandbox=sandbox, at=at, previous=previous)
     return {condition.type: condition for condition in derived}
 
 
@@ -187,14 +196,14 @@ def test_a_changed_condition_gets_a_new_transition_time() -> None:
 
 def test_every_condition_has_its_observed_generation() -> None:
     derived = build_conditions(
-        PodSpec(containers=[]), phase="Running", sandbox=True, init=(), regular=(), at=AT, observed_generation=7
+        a_pod(PodSpec(containers=[]), generation=7), NONE, phase="Running", sandbox=True, at=AT
     )
     assert {condition.observed_generation for condition in derived} == {7}
 
 
 def test_further_conditions_come_first() -> None:
     derived = build_conditions(
-        PodSpec(containers=[]), phase="Failed", sandbox=True, init=(), regular=(), at=AT,
+        a_pod(PodSpec(containers=[])), NONE, phase="Failed", sandbox=True, at=AT,
         also=[("DisruptionTarget", ("TerminationByKubelet", "why"))],
     )  # fmt: skip
     assert decoded(derived[0]) == {
