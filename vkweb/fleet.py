@@ -30,10 +30,10 @@ def fleet() -> None:
 @click.argument("files", nargs=-1, required=True, type=PATH)
 @as_json
 def check(files: tuple[Path, ...], *, as_json: bool) -> None:
-    """Check fleet files, `-` for standard input; print the nodes that `vkweb broker --fleet FILE` would make.
+    """Check fleet files; print the nodes that they describe.
 
-    Environment variables are those of the broker: NODE_NAME, NODE_LABELS and others. Each error has its line and
-    field. Exit status: 0 if all files are valid, 1 otherwise.
+    `-` is standard input. Environment variables are those of the broker: NODE_NAME, NODE_LABELS and others.
+    Each error has its line and field. Exit status: 0 if all files are valid, 1 otherwise.
     """
 
     def check_one(document: Document) -> None:

@@ -20,7 +20,7 @@ _REFUSED_IN = timedelta(hours=1)
 @at
 @as_json
 def attention(*, node: str | None, at: datetime | None, as_json: bool) -> None:
-    """Show what is wrong with pods: a line for each problem, the worst first.
+    """Show what is wrong with pods. Each problem has a line, the worst is first.
 
     `vkweb pods list --problem KEY` lists the pods of one; the KEY is in the first column.
     """

@@ -142,9 +142,10 @@ class _NoHashChain(click.ClickException):
 @click.option("--noted", metavar="HASH", help="The last hash of an earlier run, which must be in the chain.")
 @as_json
 def verify(*, noted: str | None, as_json: bool) -> None:
-    """Verify the hash chain (AUDIT_HASH_CHAIN); print the first event that breaks it.
+    """Verify the hash chain; print the first event that breaks it.
 
-    Exit status: 0 if the chain is unbroken, 1 if it is broken, 3 if there is none.
+    Events have hashes with AUDIT_HASH_CHAIN=true. Exit status: 0 if the chain is unbroken, 1 if it is broken, 3 if
+    there is none, or it cannot be read.
     """
     audit_log = get_services().audit
     with bar(audit_log.count(AuditFilter()), "verifying") as step:

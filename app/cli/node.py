@@ -27,9 +27,10 @@ def node() -> None:
 @at
 @as_json
 def list_nodes(*, at: datetime | None, as_json: bool) -> None:
-    """List the nodes that have pods: their pods in each phase, and what those that have not ended request.
+    """List the nodes that have pods.
 
-    The broker knows the others, and the capacity of each: `kubectl get nodes`.
+    Prints the pods of each in each phase, and what those that have not ended request. The broker knows the others,
+    and the capacity of each: `kubectl get nodes`.
     """
     _list_nodes(get_services().queries.nodes(at), as_json=as_json)
 

@@ -33,7 +33,7 @@ def logs(
     since: datetime | None,
     timestamps: bool,
 ) -> None:
-    """Print the log of a container; of a deleted pod, as long as the runtime keeps it."""
+    """Print the log of a container. That of a deleted pod is there as long as the runtime keeps it."""
     record, services = get_services().history.find(pod), get_services()
     options = LogOptions(tail=tail, since_time=since, timestamps=timestamps, previous=previous, follow=follow)
     name = container or _default_container(record)

@@ -136,7 +136,7 @@ def top(
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Show the CPU and memory usage of pods with running containers; the highest first with --sort-by."""
+    """Show the CPU and memory usage of pods with running containers. With --sort-by, the highest is first."""
     found = get_services().usage.pods(at, namespace=namespace, selector=selector, node=node)
     if sort != "name":
         of = attrgetter("cpu.usage_nano_cores" if sort == "cpu" else "memory.working_set_bytes")
@@ -154,7 +154,7 @@ def top(
 @pod_argument
 @as_json
 def history(*, pod: str, as_json: bool) -> None:
-    """List the requests and statuses of a pod, including scheduled statuses."""
+    """List the requests and statuses of a pod, also scheduled ones."""
     services = get_services()
     entries, now = services.history.steps(services.history.find(pod)), services.clock()
     if as_json:

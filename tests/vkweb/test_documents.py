@@ -68,3 +68,20 @@ def test_the_broker_starts_with_the_options(path: str) -> None:
         if command in ("up", "broker"):
             url = {"WEB_ENDPOINT_URL": "http://127.0.0.1:3000"} if command == "up" else {}
             Settings.load([word for word in options if word != "--"], {**url, **environment})
+
+
+def leaves(group: click.Group) -> Iterator[tuple[str, int]]:
+    """Yield the summary of each command, and the width that a list of commands on 80 columns has for it."""
+    context = click.Context(group)
+    names = group.list_commands(context)
+    for name in names:
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from leaves(command)
+        else:
+            yield command.get_short_help_str(1000), 80 - 6 - max(map(len, names))
+
+
+def test_summaries_fit_into_a_list_of_commands() -> None:
+    assert [summary for summary, width in leaves(cli) if len(summary) > width] == []

@@ -65,9 +65,9 @@ def scenario() -> None:
 @scenario.command()
 @click.argument("files", nargs=-1, required=True, type=PATH)
 def check(files: tuple[Path, ...]) -> None:
-    """Check files of scenarios, `-` for standard input; print each error with its line and field.
+    """Check files of scenarios; print errors with line and field.
 
-    Exit status: 0 if all files are valid, 1 otherwise.
+    `-` is standard input. Exit status: 0 if all files are valid, 1 otherwise.
     """
 
     def check_one(document: Document) -> None:
@@ -118,7 +118,7 @@ def play(
     kubeconfig: str | None,
     as_json: bool,
 ) -> None:
-    """Play a scenario: change nodes of the cluster at the times of its steps.
+    """Play a scenario: change nodes of the cluster by its schedule.
 
     FILE is a YAML file, or `-` for standard input.
 

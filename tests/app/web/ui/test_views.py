@@ -213,6 +213,21 @@ class TestTheAudit:
                 "day, step 2: drained no node; 3 evicted; shop/web: budget",
             ),
             (
+                "mount",
+                {
+                    "volumes": [
+                        {
+                            "name": "app",
+                            "sources": [
+                                {"kind": "ServiceAccountToken", "name": "api"},
+                                {"kind": "ConfigMap", "name": "a"},
+                            ],
+                        }
+                    ]
+                },
+                "app ServiceAccountToken api, ConfigMap a",
+            ),
+            (
                 "port-forward",
                 {"stream": {"port": 80, "ended": "failed", "seconds": 0.5}},
                 "port 80, failed, 0.5s",
@@ -230,7 +245,7 @@ class TestTheAudit:
         page = get(app.test_client(), "/ui/audit", verb=verb)
 
         assert shown in page
-        assert ("no pod named" in page) is (verb == "port-forward")
+        assert ("no pod named" in page) is (verb != "scenario")
 
     def test_filters_by_every_verb(self, client: FlaskClient) -> None:
         page = client.get("/ui/audit").text
