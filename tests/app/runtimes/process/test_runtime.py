@@ -87,17 +87,14 @@ def test_policy_on_failure_reruns_until_success(run: Run, tmp_path: Path) -> Non
 @pytest.mark.parametrize("code", [0, 1])
 def test_policy_always_reruns_after_back_off(run: Run, code: int) -> None:
     pod = run(shell(f"exit {code}"), restartPolicy="Always")
-    pod.until(lambda _: pod.container().restart_count >= 4)
-    assert pod.status.phase == "Running"
-    resting = [status.container("web") for _, status in pod.timeline if reason_of(status) == "CrashLoopBackOff"]
-    assert resting
-    for container in resting:
-        assert container
-        assert container.state.waiting
-        assert container.last_state.terminated
-        assert container.last_state.terminated.exit_code == code
-        message = container.state.waiting.message or ""
-        assert message.endswith(f"restarting failed container=web pod=web-0_default({pod.uid})")
+    rests = pod.until(lambda it: reason_of(it) == "CrashLoopBackOff" and pod.container().restart_count >= 4)
+    container = pod.container()
+    assert rests.phase == "Running"
+    assert container.state.waiting
+    assert container.last_state.terminated
+    assert container.last_state.terminated.exit_code == code
+    message = container.state.waiting.message or ""
+    assert message.endswith(f"restarting failed container=web pod=web-0_default({pod.uid})")
 
 
 def test_a_container_has_another_id_after_every_restart(run: Run) -> None:
