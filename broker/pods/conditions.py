@@ -56,12 +56,19 @@ def _own_conditions(
         containers_ready = given.get("ContainersReady") or _containers_ready(spec, merged, given.get("Ready"))
     return {
         "PodReadyToStartContainers": given.get("PodReadyToStartContainers") or {"status": str(running)},
-        "Initialized": given.get("Initialized") or _condition(uninitialized),
+        "Initialized": _of_phase(given.get("Initialized") or _condition(uninitialized), phase),
         "ContainersReady": containers_ready,
         "Ready": _ready(spec, containers_ready, foreign),
         "PodScheduled": {"status": "True"},
         **{type_: given[type_] for type_ in _RESIZE_CONDITIONS if not ended and _is_true(given.get(type_) or {})},
     }
+
+
+def _of_phase(initialized: Object, phase: str) -> Object:
+    """Return a condition `Initialized`: a pod that the node has ended is not completed, as its containers are."""
+    if phase == "Failed" and initialized.get("reason") == "PodCompleted":
+        return {**initialized, "reason": None}
+    return initialized
 
 
 def latest_generation(*known: object) -> int | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.pods.status_merge import merge_status, status_patch
+from broker.pods.status_merge import merge_status, status_patch, terminal_status
 from tests.broker.pods.statuses import (
     AT_NOW,
     BEFORE,
@@ -129,6 +129,15 @@ def test_an_ended_pod_is_never_ready(phase: str, reason: str) -> None:
     for type_ in ("Ready", "ContainersReady"):
         found = condition(status, type_)
         assert (found["status"], found["reason"], found["lastTransitionTime"]) == ("False", reason, AT_NOW)
+
+
+def test_a_pod_that_the_node_ended_is_not_completed() -> None:
+    completed = cond("Initialized") | {"reason": "PodCompleted"}
+    reported = {"phase": "Succeeded", "containerStatuses": [container(ready=False)], "conditions": [completed]}
+    ended = terminal_status(pod(), now=NOW, reported=reported, reason="Preempting", message="for another")
+    status = merged(pod(), ended)
+    initialized = condition(status, "Initialized")
+    assert (status["phase"], initialized["status"], initialized.get("reason")) == ("Failed", "True", None)
 
 
 def test_conditions_have_an_observed_generation() -> None:
