@@ -1,14 +1,17 @@
 """The helpers of `vkweb shell`: scopes and times as on the command line, errors as one line."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from app.audit.service import AuditFilter
 from app.cli.shell import _context
 from tests.app.audit.recorded import at
 from tests.conftest import MakeApp, services_of
+from tests.documents import page
 
 
 def names(app: Flask) -> dict[str, Any]:
@@ -85,3 +88,11 @@ def test_a_missing_database_is_named(
     capsys.readouterr()
     assert eval(call, found) is None
     assert capsys.readouterr().out == f"error: there is no database at {tmp_path}/none.db: run `vkweb migrate`\n"
+
+
+def test_the_document_lists_the_names_and_the_filters(shell: dict[str, Any]) -> None:
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", page("docs/shell.md"), re.MULTILINE)
+    documented = {name for names, _ in rows for name in re.findall(r"`(\w+)[`(]", names)}
+    assert documented == set(shell)
+    (filters,) = (text for names, text in rows if names.startswith("`events"))
+    assert set(re.findall(r"\b\w+(?==)|(?<=`)\w+(?=`)", filters)) == set(AuditFilter.__struct_fields__)
