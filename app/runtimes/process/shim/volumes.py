@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from . import message
 from .disk import occupied, remove_tree
 from .env_files import EnvFileError, with_values
-from .namespaces import Memory, Mount, Namespace, container_namespace, pod_namespace, read_file
+from .mount_tree import Mount
+from .namespaces import Memory, Namespace, container_namespace, pod_namespace, read_file
 
 _EMPTY = ".empty"
 _SCRATCH = ".scratch"
