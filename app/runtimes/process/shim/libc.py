@@ -1,4 +1,4 @@
-"""The calls of the kernel for mounts and namespaces, through the C library."""
+"""Calls of the kernel for which Python has no function, through the C library."""
 
 import ctypes
 import os

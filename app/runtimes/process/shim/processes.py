@@ -9,7 +9,6 @@ requires root. Three other mechanisms find them:
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from . import libc
 from .namespaces import Namespace
 from .streams import NO_STREAMS, Streams
 
@@ -53,13 +53,9 @@ class Stat(NamedTuple):
     memory: int
 
 
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-
 def adopt_orphans() -> None:
     """Become the parent of all orphaned descendants."""
-    if _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "cannot become a subreaper")
+    libc.call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def start(
@@ -109,7 +105,7 @@ def _prepare(parent: int, *, tty: bool, namespace: Namespace | None, cwd: str) -
     if namespace:
         namespace.enter()
         os.chdir(cwd)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)
 
