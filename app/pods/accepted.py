@@ -9,7 +9,7 @@ import structlog
 from app.core.nodes import internal_ips
 from app.db.statement import Row
 from app.kubernetes.manifest import Manifest
-from app.runtimes import AcceptedPod, Placement, Runtime
+from app.runtimes import AcceptedPod, Placement, Runtime, Unavailable
 
 log = structlog.get_logger("app")
 
@@ -56,5 +56,8 @@ def sync_pods(runtime: Runtime, pods: Iterable[AcceptedPod]) -> None:
     for pod in pods:
         try:
             runtime.sync(pod)
+        except Unavailable as exc:
+            uid = pod.manifest.pod.metadata.uid
+            log.warning("the runtime cannot sync a pod now", uid=uid, problem=str(exc))
         except Exception:  # the change is committed; the runtime catches up when it is next asked
             log.exception("the runtime failed to sync a pod", uid=pod.manifest.pod.metadata.uid)

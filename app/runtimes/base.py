@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -81,6 +82,12 @@ class AcceptedPod(msgspec.Struct, frozen=True, kw_only=True):
     deletion_requested_at: datetime | None = None
     grace: timedelta | None = None
     continues_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Name for files and jobs. A pod with the same UID that is created after its deletion has another."""
+        uid = quote(self.manifest.pod.metadata.uid or "", safe="")
+        return f"{self.accepted_at:%Y%m%dT%H%M%S.%f}-{uid}"
 
 
 class LogLine(NamedTuple):
@@ -233,7 +240,7 @@ class Runtime(ABC):
         """Do the work of a pod. Called after a create, update or delete is committed.
 
         A crash can prevent this call, and several processes can make it for the same pod. It must be idempotent,
-        and `advance` must detect work that is missing.
+        and `advance` must detect work that is missing. An exception is logged; the request has succeeded.
         """
 
     def put_volumes(self, pod: PodReference, volumes: Sequence[Volume]) -> None:  # noqa: B027 - optional

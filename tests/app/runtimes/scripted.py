@@ -25,7 +25,7 @@ class ScriptedRuntime(Runtime):
     lines: ClassVar[list[LogLine | Callable[[], object] | Literal["status"] | None]] = []
     """The lines of a log; a function is called when it is reached, and `"status"` reads the status."""
     synced: ClassVar[list[AcceptedPod]] = []
-    sync_fails: ClassVar[bool] = False
+    sync_error: ClassVar[Exception | None] = None
     advanced: ClassVar[int] = 0
 
     def __init__(self, settings: Settings) -> None:
@@ -36,7 +36,7 @@ class ScriptedRuntime(Runtime):
     def play(cls, *steps: Phase, problems: tuple[str, ...] = ()) -> None:
         """Set the script and reset everything else."""
         cls.steps, cls.problems = list(steps), problems
-        cls.lines, cls.synced, cls.sync_fails, cls.advanced = [], [], False, 0
+        cls.lines, cls.synced, cls.sync_error, cls.advanced = [], [], None, 0
 
     def create(self, pod: AcceptedPod, *, now: datetime) -> Timeline:
         status = self._synthetic.create(pod, now=now).transitions[-1].status
@@ -61,8 +61,8 @@ class ScriptedRuntime(Runtime):
 
     def sync(self, pod: AcceptedPod) -> None:
         self.synced.append(pod)
-        if self.sync_fails:
-            raise OSError("no space left")
+        if self.sync_error:
+            raise self.sync_error
 
     def logs(
         self, pod: AcceptedPod, container: str, *, previous: bool, status: Callable[[], PodStatus]

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 import pytest
 from flask.testing import FlaskClient
+from structlog.testing import capture_logs
 
 from app import create_app, kubernetes, runtimes
 from app.core.errors import ConfigurationError, Unavailable
@@ -193,10 +194,29 @@ def test_replacing_a_pod_stops_the_old_one(client: FlaskClient, script: type[Scr
     ]
 
 
-def test_a_failed_sync_keeps_the_acknowledged_change(client: FlaskClient, script: type[ScriptedRuntime]) -> None:
-    script.sync_fails = True
-    pod = put_on(client, a_pod())
+@pytest.mark.parametrize(
+    ("error", "level"), [(OSError("no space left"), "error"), (Unavailable("the queue is stopped"), "warning")]
+)
+def test_a_failed_sync_keeps_the_acknowledged_change(
+    client: FlaskClient, script: type[ScriptedRuntime], error: Exception, level: str
+) -> None:
+    script.sync_error = error
+    with capture_logs() as logged:
+        pod = put_on(client, a_pod())
     assert phase(client, pod) == "Pending"
+    assert [entry["log_level"] for entry in logged if "sync" in entry["event"]] == [level]
+
+
+def test_each_acceptance_of_a_uid_has_a_key(
+    client: FlaskClient, script: type[ScriptedRuntime], clock: Clock
+) -> None:
+    pod = a_pod(uid="a/b")
+    for _ in range(2):
+        put_on(client, pod)
+        client.delete("/deletePod", json=pod)
+        clock.advance(1)
+    keys = list(dict.fromkeys(synced.key for synced in script.synced))
+    assert keys == ["20261122T084638.123456-a%2Fb", "20261122T084639.123456-a%2Fb"]
 
 
 def test_what_another_runtime_accepted_can_be_mended(client: FlaskClient, make_app: MakeApp) -> None:
