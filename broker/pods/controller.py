@@ -83,12 +83,12 @@ class PodController:
         self.listed = self._watch.listed
         self._queue = WorkQueue()
         self._deadline = ActiveDeadline(dependencies)
-        self._writer = StatusWriter(dependencies, store)
         self._events = EventRecorder(
             dependencies,
             is_busy=lambda: len(self._queue) > 0 or self._writer.in_progress > 0,
             on_drop=on_event_dropped,
         )
+        self._writer = StatusWriter(dependencies, store, self._events)
         self._allocators = Allocators(dependencies, store=store, queue=self._queue, events=self._events)
         self._claims = self._allocators.claims
         self._states = ProviderStates(store, on_end=self._claims.release)
@@ -109,7 +109,9 @@ class PodController:
             events=self._events,
             statuses=self._statuses,
         )
-        self._termination = PodTermination(dependencies, sync=self._sync, statuses=self._statuses)
+        self._termination = PodTermination(
+            dependencies, sync=self._sync, statuses=self._statuses, events=self._events
+        )
         self._deletion = PodDeletion(dependencies, termination=self._termination, writer=self._writer)
         self._failure = PodFailure(
             dependencies,

@@ -1,7 +1,8 @@
 """Events on pods, as shown by `kubectl describe`: best effort, written one after another in the background.
 
 A repeated event is counted in the existing Event object, as in `client-go/tools/record`, and written at most once
-a minute. So an error that repeats for every pod of a node does not load the API server.
+a minute: the repetitions of a minute wait for its end, and are written by one request. So an error that repeats
+for every pod of a node does not load the API server.
 
 Events are less urgent than statuses: they wait while statuses are to be written. Of those that wait, each type has
 a limit; the oldest are dropped, and counted. So a thousand pods that start do not displace the warning about one
@@ -16,6 +17,7 @@ Source: `recordEvent` in `client-go/tools/record/event.go`.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -60,6 +62,7 @@ class _EventKey(NamedTuple):
     namespace: str
     name: str
     uid: str
+    field_path: str
     kind: Kind
     reason: str
     message: str
@@ -99,10 +102,11 @@ class EventRecorder:
             "Warning": OrderedDict(),
             "Normal": OrderedDict(),
         }
+        self._repeated: OrderedDict[_EventKey, list[datetime]] = OrderedDict()
         self._wake = asyncio.Event()
         self._written: OrderedDict[_EventKey, _WrittenEvent] = OrderedDict()
 
-    def record(self, involved: Object, kind: Kind, reason: str, message: str) -> None:
+    def record(self, involved: Object, kind: Kind, reason: str, message: str, *, field_path: str = "") -> None:
         """Record an event.
 
         Args:
@@ -110,6 +114,7 @@ class EventRecorder:
             kind: `type` of the event.
             reason: `reason` of the event, in CamelCase, such as `ProviderCreateFailed`.
             message: `message` of the event; may contain names of fields and objects, and none of their values.
+            field_path: the part of the object that is involved, such as `spec.containers{web}`; empty: all of it.
         """
         metadata = involved["metadata"]
         key = _EventKey(
@@ -118,6 +123,7 @@ class EventRecorder:
             metadata.get("namespace", ""),
             metadata["name"],
             metadata.get("uid", ""),
+            field_path,
             kind,
             reason,
             message[:_MESSAGE_LIMIT],
@@ -125,14 +131,18 @@ class EventRecorder:
         now = self._clock()
         written = self._written.get(key)
         if written is not None and now - written.last_write < _WRITE_INTERVAL:
-            written.count += 1
-            return
-        waiting = self._waiting[kind]
-        waiting.setdefault(key, []).append(now)
+            self._repeated.setdefault(key, []).append(now)
+        else:
+            self._add(key, [*self._repeated.pop(key, ()), now])
+        self._wake.set()
+
+    def _add(self, key: _EventKey, times: list[datetime]) -> None:
+        """Add an event to those that wait to be written."""
+        waiting = self._waiting[key.kind]
+        waiting.setdefault(key, []).extend(times)
         if len(waiting) > _WAITING_LIMIT:
             waiting.popitem(last=False)
-            self._on_drop(kind)
-        self._wake.set()
+            self._on_drop(key.kind)
 
     def _node_of(self, involved: Object) -> str:
         if involved.get("kind") == "Node":
@@ -142,8 +152,12 @@ class EventRecorder:
     async def run(self) -> None:
         """Write the recorded events, until cancelled."""
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_to_repeated()):
+                    await self._wake.wait()
             self._wake.clear()
+            while self._seconds_to_repeated() == 0:
+                self._add(*self._repeated.popitem(last=False))
             while any(self._waiting.values()):
                 await self._wait_for_statuses()
                 key, times = next(filter(None, self._waiting.values())).popitem(last=False)
@@ -151,6 +165,12 @@ class EventRecorder:
                     await self._write(key, times)
                 except ApiError as exc:
                     log.info("event not written", reason=key.reason, pod=key.name, error=str(exc))
+
+    def _seconds_to_repeated(self) -> float | None:
+        """Return the seconds until the first repetitions are to be written; None where there are none."""
+        for times in self._repeated.values():
+            return max((times[0] + _WRITE_INTERVAL - self._clock()).total_seconds(), 0)
+        return None
 
     async def _wait_for_statuses(self) -> None:
         deadline = asyncio.get_running_loop().time() + _PATIENCE
@@ -160,7 +180,7 @@ class EventRecorder:
     async def _write(self, key: _EventKey, times: list[datetime]) -> None:
         path = f"/api/v1/namespaces/{key.namespace or _CLUSTER_NAMESPACE}/events"
         if written := self._written.get(key):
-            written.count, written.last_write = written.count + len(times), times[-1]
+            written.count, written.last_write = written.count + len(times), self._clock()
             change = {"count": written.count, "lastTimestamp": to_time(times[-1])}
             try:
                 await self._send(partial(self._client.patch, f"{path}/{written.name}", change), times[-1])
@@ -168,7 +188,7 @@ class EventRecorder:
                 del self._written[key]
             else:
                 return
-        written = self._written[key] = _WrittenEvent(f"{key.name}.{uuid4().hex[:16]}", len(times), times[-1])
+        written = self._written[key] = _WrittenEvent(f"{key.name}.{uuid4().hex[:16]}", len(times), self._clock())
         if len(self._written) > _KNOWN_LIMIT:
             self._written.popitem(last=False)
         try:
@@ -211,6 +231,7 @@ class EventRecorder:
                 **({"namespace": key.namespace} if key.namespace else {}),
                 "name": key.name,
                 "uid": key.uid,
+                **({"fieldPath": key.field_path} if key.field_path else {}),
             },
             "type": key.kind,
             "reason": key.reason,

@@ -70,7 +70,7 @@ def merge_status(
             merged[statuses] = _container_statuses(
                 given[statuses], current.get(statuses) or (), pod["spec"], containers
             )
-    given_conditions = _objects(reported.get("conditions"), "type")
+    given_conditions = objects(reported.get("conditions"), "type")
     if pending_resize:
         given_conditions.append(pending_resize)
     merged["conditions"] = merge_conditions(pod, merged, given_conditions, to_time(now))
@@ -121,7 +121,7 @@ def terminal_status(
     current: Object = pod.get("status") or {}
     status: Object = {**(reported or {}), "reason": reason, "message": message}
     kinds = CONTAINER_STATUSES.values()
-    listed = {kind: _objects(status.get(kind) or current.get(kind), "name") for kind in kinds}
+    listed = {kind: objects(status.get(kind) or current.get(kind), "name") for kind in kinds}
     unreached = _unreached(pod["spec"], listed["initContainerStatuses"], listed["containerStatuses"])
     for name, containers in listed.items():
         if containers or name in status:
@@ -129,6 +129,12 @@ def terminal_status(
     codes = [_exit_code(container) for container in status.get("containerStatuses", ())]
     succeeded = reason is None and codes and not any(code != 0 for code in codes)
     return {**status, "phase": "Succeeded" if succeeded else "Failed"}
+
+
+def objects(listed: object, key: str) -> list[Object]:
+    """Return the objects in a list that have a value under `key`; none where it is not a list."""
+    entries = listed if isinstance(listed, list) else []
+    return [entry for entry in entries if isinstance(entry, dict) and entry.get(key)]
 
 
 def _merge_addresses(merged: Object, current: Object, given: Object, host_ips: Sequence[str]) -> None:
@@ -142,12 +148,6 @@ def _merge_addresses(merged: Object, current: Object, given: Object, host_ips: S
         found = found or [entry["ip"] for entry in current.get(plural) or ()] or _addresses(known)
         merged[single] = found[0] if found else None
         merged[plural] = [{"ip": address} for address in found]
-
-
-def _objects(listed: object, key: str) -> list[Object]:
-    """Return the objects in a list that have a value under `key`."""
-    entries = listed if isinstance(listed, list) else []
-    return [entry for entry in entries if isinstance(entry, dict) and entry.get(key)]
 
 
 def _addresses(candidates: Iterable[object]) -> list[str]:

@@ -1,9 +1,11 @@
-"""Writes the statuses of pods to Kubernetes."""
+"""Writes the statuses of pods to Kubernetes, and records the events of their containers."""
 
 import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.errors import NotFound
+from broker.pods.container_events import change_events
+from broker.pods.events import EventRecorder
 from broker.pods.provider_state import ProviderState
 from broker.pods.status_merge import merge_status, status_patch
 from broker.pods.store import PodSnapshot, PodStore
@@ -18,16 +20,18 @@ class StatusWriter:
     Args:
         dependencies: of the broker.
         store: gets each pod as written.
+        events: records the events that a kubelet would have recorded on the way to a written status.
 
     Attributes:
         in_progress: number of statuses that are being written.
     """
 
-    def __init__(self, dependencies: Dependencies, store: PodStore) -> None:
+    def __init__(self, dependencies: Dependencies, store: PodStore, events: EventRecorder) -> None:
         self._client = dependencies.client
         self._nodes = dependencies.nodes
         self._clock = dependencies.clock
         self._store = store
+        self._events = events
         self.in_progress = 0
 
     async def write(
@@ -78,6 +82,9 @@ class StatusWriter:
         if state.acknowledged == stored.version:
             state.acknowledge(written["metadata"]["resourceVersion"])
         self._store.put_written(stored, written)
+        # The answer, not what was sent: times in it are written as in the status before.
+        for event in change_events(pod, pod.get("status") or {}, written.get("status") or {}):
+            self._events.record(pod, event.kind, event.reason, event.message, field_path=event.field_path)
         log.debug("status written", pod=stored.key, phase=status["phase"])
 
 

@@ -12,10 +12,13 @@ it has the exit codes. So it does while the changes cannot be read, such as afte
 
 import asyncio
 
+import msgspec
 import structlog
 
 from broker.dependencies import Dependencies
 from broker.kubernetes.objects import Object, key
+from broker.pods.container_events import stop_events
+from broker.pods.events import EventRecorder
 from broker.pods.phase import is_terminal
 from broker.pods.provider_state import ProviderState, Termination
 from broker.pods.provider_sync import ProviderSync
@@ -41,12 +44,21 @@ class PodTermination:
         dependencies: of the broker.
         sync: sends the requests.
         statuses: reads the status of pods that end.
+        events: records which containers are stopped.
     """
 
-    def __init__(self, dependencies: Dependencies, *, sync: ProviderSync, statuses: StatusSource) -> None:
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        *,
+        sync: ProviderSync,
+        statuses: StatusSource,
+        events: EventRecorder,
+    ) -> None:
         self._provider = dependencies.provider
         self._sync = sync
         self._statuses = statuses
+        self._events = events
 
     async def advance(self, pod: Object, state: ProviderState, *, grace: int) -> float | None:
         """Advance the termination of a pod as far as possible now. A shorter grace period is sent again.
@@ -87,7 +99,11 @@ class PodTermination:
         termination.is_graceful = await self._provider.supports("gracefulDelete")
         # Recorded first: the report that the pod has left may overtake the answer to the request.
         state.begin_termination(termination)
-        if not await self._sync.delete(pod):
+        stopped = list(stop_events(_last_status(pod, state)))
+        if await self._sync.delete(pod):
+            for event in stopped:
+                self._events.record(pod, event.kind, event.reason, event.message, field_path=event.field_path)
+        else:
             state.mark_absent()
         now = asyncio.get_running_loop().time()
         termination.is_sent = True
@@ -110,3 +126,10 @@ class PodTermination:
             return None
         termination.give_up_at = termination.give_up_at or now + _LAST_STATUS_TIMEOUT
         return termination.give_up_at - now if now < termination.give_up_at else None
+
+
+def _last_status(pod: Object, state: ProviderState) -> Object:
+    """Return the last status that the provider has reported of a pod; before the first, that in Kubernetes."""
+    reported = state.status(pod["metadata"].get("uid") or "")
+    status = msgspec.json.decode(reported) if reported else pod.get("status")
+    return status if isinstance(status, dict) else {}

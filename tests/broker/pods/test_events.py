@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -47,6 +48,14 @@ async def test_an_event_contains_pod_reason_and_source(
     assert event["firstTimestamp"] == event["lastTimestamp"] == "2026-11-22T08:46:38Z"
 
 
+async def test_events_on_two_containers_are_two(api: ApiServer, recorder: EventRecorder, pod: Object) -> None:
+    for name in ("web", "log", "web"):
+        recorder.record(pod, "Normal", "Started", "Container started", field_path=f"spec.containers{{{name}}}")
+    written = await api.until(lambda: found if len(found := events(api, "Started")) == 2 else None)
+    paths = {event["involvedObject"]["fieldPath"]: event["count"] for event in written}
+    assert paths == {"spec.containers{web}": 2, "spec.containers{log}": 1}
+
+
 async def test_repeated_events_are_counted_and_written_each_minute(
     api: ApiServer, recorder: EventRecorder, pod: Object, clock: Clock
 ) -> None:
@@ -60,6 +69,40 @@ async def test_repeated_events_are_counted_and_written_each_minute(
     assert event["firstTimestamp"] == "2026-11-22T08:46:38Z"
     assert event["lastTimestamp"] == "2026-11-22T08:47:38Z"
     assert len(api.requests_to("PATCH", "/events/")) == 1
+
+
+async def test_a_late_repetition_does_not_shorten_the_minute(
+    api: ApiServer, recorder: EventRecorder, pod: Object, clock: Clock
+) -> None:
+    def record(reason: str) -> None:
+        recorder.record(pod, "Normal", reason, "it happens")
+
+    record("Again")
+    await api.until(lambda: events(api, "Again"))
+    clock.advance(1)
+    record("Again")
+    clock.advance(60)
+    record("Other")
+    await api.until(lambda: events(api, "Again")[0]["count"] == 2)
+    clock.advance(1)
+    record("Again")
+    record("Last")
+    await api.until(lambda: events(api, "Last"))
+    assert len(api.requests_to("PATCH", "/events/")) == 1
+
+
+async def test_the_last_repetition_is_written_after_a_minute(
+    api: ApiServer, client: Client, pod: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_events, "_WRITE_INTERVAL", timedelta(seconds=0.1))
+    recorder = EventRecorder(dependencies_of(client, NodeInfo("web")))
+    task = asyncio.create_task(recorder.run())
+    recorder.record(pod, "Normal", "Again", "it happens")
+    await api.until(lambda: events(api, "Again"))
+    recorder.record(pod, "Normal", "Again", "it happens")
+    recorder.record(pod, "Normal", "Again", "it happens")
+    await api.until(lambda: events(api, "Again")[0]["count"] == 3)
+    task.cancel()
 
 
 async def test_an_expired_event_is_recreated(
