@@ -130,6 +130,18 @@ async def test_an_event_that_cannot_be_written_is_dropped(
     assert not events(api, "First")
 
 
+async def test_events_of_a_deleted_namespace_are_dropped(api: ApiServer, client: Client, pod: Object) -> None:
+    recorder = EventRecorder(dependencies_of(client, NodeInfo("web")))
+    for number in range(3):
+        recorder.record(pod, "Normal", "Gone", str(number))
+    recorder.record({"metadata": {"name": "web-1", "namespace": "other"}}, "Normal", "Kept", "one")
+    with api.failing(404, reason="NotFound", path="/namespaces/default/events"):
+        task = asyncio.create_task(recorder.run())
+        await api.until(lambda: events(api, "Kept"))
+        task.cancel()
+    assert len(api.requests_to("POST", "/namespaces/default/events")) == 1
+
+
 @pytest.mark.parametrize("is_carried_out", [False, True])
 async def test_an_event_without_answer_is_resent(
     api: ApiServer, recorder: EventRecorder, pod: Object, is_carried_out: bool
