@@ -1,6 +1,7 @@
 """HTTP client of an API server, with JSON bodies."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
@@ -14,6 +15,7 @@ from broker.kubernetes.config import ClusterConfig
 from broker.kubernetes.errors import Unreachable, error_from
 from broker.kubernetes.http import HttpPool
 from broker.kubernetes.objects import RawObject
+from broker.streaming.connection import keep_open
 from broker.types import Object
 
 _JSON = "application/json"
@@ -147,7 +149,8 @@ class Client:
 
         Args:
             path: path of the request.
-            idle_timeout: seconds without a byte after which the connection counts as lost.
+            idle_timeout: seconds without a byte after which the connection counts as lost, although the server's
+                machine is there.
             query: query of the request.
 
         Raises:
@@ -201,7 +204,8 @@ class Client:
         self, path: str, *, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._config.ssl_context or True)
+            tls = self._config.ssl_context or True
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=_socket)
             self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
         async with self._session.get(
             self._config.server + path,
@@ -215,6 +219,14 @@ class Client:
                 retry_after = response.headers.get("Retry-After")
                 raise error_from(response.status, await response.read(), retry_after=retry_after)
             yield response
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return the socket of a watch, which is often idle; a server that is lost is found in a minute."""
+    family, kind, protocol, *_ = address
+    found = socket.socket(family, kind, protocol)
+    keep_open(found)
+    return found
 
 
 @contextmanager

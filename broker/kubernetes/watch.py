@@ -24,8 +24,8 @@ from broker.kubernetes.errors import ApiError, Gone, Unreachable, error_from
 from broker.kubernetes.objects import Metadata, RawObject
 
 IDLE_TIMEOUT = 150.0
-"""Seconds without a byte after which a connection counts as lost. A server sends a bookmark about every minute;
-with one that does not, a new watch from the same `resourceVersion` costs one request."""
+"""Seconds without a byte after which a connection counts as lost, unless TCP finds it earlier. A server sends a
+bookmark about every minute; with one that does not, a new watch from the same `resourceVersion` is cheap."""
 _BACKOFF, _BACKOFF_LIMIT = 0.8, 30.0
 
 log = structlog.get_logger()

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import socket
 import ssl
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from broker.kubernetes import client as client_module
 from broker.kubernetes import errors
 from broker.kubernetes.client import Client
 from broker.kubernetes.config import ClusterConfig
@@ -161,3 +164,23 @@ async def test_a_response_that_is_no_object_is_unreachable(body: bytes) -> None:
                 await client.get(POD)
         finally:
             await client.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+async def test_a_server_that_is_lost_during_a_watch_is_found(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[socket.socket] = []
+    create = client_module._socket
+
+    def recorded(address: aiohttp.AddrInfoType) -> socket.socket:
+        opened.append(create(address))
+        return opened[-1]
+
+    monkeypatch.setattr(client_module, "_socket", recorded)
+    async with client.stream(PODS, idle_timeout=60, watch="1", resourceVersion="1"):
+        (connection,) = opened
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        idle, interval, count = (connection.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+    assert idle + interval * count <= 60
