@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
@@ -300,10 +301,15 @@ def _misspelt(environment: Iterable[str]) -> Iterable[str]:
 
 def _described(error: Mapping[str, Any], flags: Mapping[str, object]) -> str:
     """Return one line with the setting and the error, without the value, which may be a secret."""
-    message = error["msg"].removeprefix("Value error, ")
+    message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
     if not error["loc"]:
-        return str(message)
+        return message
     name = str(error["loc"][0])
     if error["type"] == "missing":
         return f"{variable(name)}: must be set: {Settings.model_fields[name].description}"
+    message = _MESSAGES.get(error["type"], message)
     return f"{flag(name) if name in flags else variable(name)}: {message}"
+
+
+_MESSAGES = {"int_parsing": "must be a whole number", "bool_parsing": "must be true or false"}
+"""Type of an error → its message, where that of pydantic is for authors of Python programs."""

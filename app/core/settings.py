@@ -329,8 +329,21 @@ def _format_error(error: Mapping[str, Any]) -> str:
     """Format a validation error as one line: setting and reason, not the value, which may be secret."""
     name, *within = [str(part) for part in error["loc"]] or [""]
     where = ".".join([name.upper(), *within])
-    message = error["msg"].removeprefix("Value error, ")
+    # The messages of pydantic begin with the type: "Input should be a valid integer".
+    message = re.sub(r"^\w+ should ", "must ", error["msg"].removeprefix("Value error, "))
+    message = _MESSAGES.get(error["type"], message)
     return f"{where}: {message}" if where else message
+
+
+_MESSAGES = {
+    "dict_type": "must be a JSON object",
+    "tuple_type": "must be a JSON array",
+    "extra_forbidden": "no such field",
+    "missing": "must be set",
+    "int_parsing": "must be a whole number",
+    "bool_parsing": "must be true or false",
+}
+"""Type of an error → its message, where that of pydantic is for authors of Python programs."""
 
 
 def _json(value: object) -> str:

@@ -120,6 +120,24 @@ def test_an_error_describes_the_valid_form(refused: Refused) -> None:
     assert refused(CAPACITY='{"cpu": "x"}') == ["CAPACITY: cpu: not a quantity such as 500m, 2 or 1Gi"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("PORT", "99999", "PORT: must be less than or equal to 65535"),
+        ("PORT", "x", "PORT: must be a whole number"),
+        ("STREAMS", "perhaps", "STREAMS: must be true or false"),
+        ("SLURM_USERS", "[]", "SLURM_USERS: must be a JSON object"),
+        ("NODE_ADDRESSES", "{}", "NODE_ADDRESSES: must be a JSON array"),
+        ("NODE_ADDRESSES", '[{"type": "InternalIP"}]', "NODE_ADDRESSES.0.address: must be set"),
+        ("NODE_OVERRIDES", '{"a": {"capcity": {}}}', "NODE_OVERRIDES.a.capcity: no such field"),
+    ],
+)
+def test_an_error_is_not_written_for_authors_of_python(
+    refused: Refused, name: str, value: str, problem: str
+) -> None:
+    assert refused(**{name: value}) == [problem]
+
+
 # Misspelt names
 
 
