@@ -106,7 +106,7 @@ async def serve(
         partial(read_pem, settings.client_ca_file) if settings.client_ca_file else lambda: authority.pem,
     )
     guards = [_guard(settings, client, paths)] if settings.authentication else []
-    app = web.Application(middlewares=[_send_in_parts, refuse_with_status, *guards])
+    app = web.Application(middlewares=[drop_disconnected, _send_in_parts, refuse_with_status, *guards])
     app.add_routes([*api.routes(), *api.open_routes()])
     runners = [await _listen(app, settings.kubelet_host, settings.kubelet_port, certificates.context)]
     if settings.metrics_addr:
@@ -130,6 +130,17 @@ def _serving(settings: Settings, addresses: Sequence[str], *, now: datetime) -> 
         return lambda: KeyPair(read_pem(certificate), read_pem(key))
     pair = self_signed(settings.node_name, addresses, now=now)
     return lambda: pair
+
+
+@web.middleware
+async def drop_disconnected(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """End the request of a client that has gone before its handler was cancelled: that is no error of the API."""
+    try:
+        return await handler(request)
+    except ConnectionResetError:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response()
 
 
 @web.middleware

@@ -7,6 +7,7 @@ import ssl
 import tracemalloc
 
 import pytest
+from aiohttp import web
 
 from broker.kubelet import server as module
 from tests.broker.kubelet.conftest import Kubelet, Node, Start
@@ -127,3 +128,28 @@ def _closed_by_the_peer(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLRDHUP)
     return bool(poll.poll(30_000))
+
+
+async def test_a_client_that_has_gone_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    is_handled = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        request.transport.abort()
+        is_handled.set()
+        response = web.StreamResponse()
+        await response.prepare(request)
+        return response
+
+    app = web.Application(middlewares=[module.drop_disconnected])
+    app.router.add_get("/", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port := free_port()).start()
+    reader, writer = await connect(port, None)
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert await until_closed(reader) == b""
+    await is_handled.wait()
+    writer.close()
+    await runner.cleanup()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
