@@ -48,11 +48,14 @@ def test_closed_input_ends_a_reader(shell: Server) -> None:
         assert stream.finish() == (b"one two", b"", 0)
 
 
-def test_input_after_the_reader_ended_is_dropped(shell: Server) -> None:
-    with open_exec(shell, "sh", "-c", "exec <&-; echo ready; read line </dev/null; sleep 0.1; exit 4") as stream:
+def test_input_after_the_reader_ended_is_dropped(shell: Server, tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+    script = f"exec <&-; echo ready; until [ -e {sent} ]; do sleep 0.01; done; exit 4"
+    with open_exec(shell, "sh", "-c", script) as stream:
         stream.read_until(b"ready\n")
         for _ in range(100):
             stream.send(b"x" * 1024)
+        sent.touch()
         assert stream.finish() == (b"", b"", 4)
 
 
