@@ -60,13 +60,18 @@ def test_a_failed_migration_prevents_the_start(image: Image, tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["migrate", "provider"])
 def test_sigterm_ends_a_migration_that_hangs(image: Image, tmp_path: Path, command: str) -> None:
     path = tmp_path / "provider.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")  # the migration waits for its end
+
+    def exit_status() -> int:
         with image.running(command, log=tmp_path / "log", DATABASE_URL=f"sqlite:///{path}") as process:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             eventually(children.read_text)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(40) == 128 + signal.SIGTERM
+            return process.wait(40)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")  # the migration waits for its end
+        # It waits for seconds, and ends by itself if a busy machine sends the signal later.
+        assert 128 + signal.SIGTERM in (exit_status() for _ in range(3))
 
 
 async def test_the_broker_runs_a_node_until_sigterm(

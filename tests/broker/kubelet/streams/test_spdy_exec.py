@@ -120,7 +120,7 @@ async def test_streams_are_accepted_once(exec_: Open) -> None:
 async def test_a_client_without_streams_is_disconnected(
     exec_: Open, stub: StreamProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spdy_client, "OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr(spdy_client, "OPEN_TIMEOUT", 1)  # longer than it takes to open two
     async with exec_() as peer:
         await peer.open_all("error", "stdin")
         await peer.closed()
