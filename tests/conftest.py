@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from sqlalchemy import make_url
@@ -32,6 +33,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The plugin looptime reads the current event loop before an asynchronous test.
 # At the first such read, asyncio would create one that nobody closes: its ResourceWarning would fail a later test.
 asyncio.set_event_loop(None)
+
+# No property test depends on the speed of the machine.
+settings.register_profile("unhurried", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("unhurried")
 
 _numbers = count()
 

@@ -26,10 +26,7 @@ UID = "2b0fba1b-6627-4b32-9948-9f415a2c5ecb"
 LEAST = '{"metadata":{"name":"a","namespace":"b"},"spec":{"containers":[{"name":"c"}]}}'
 """A pod with the required fields only, as JSON."""
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""Settings of property tests: no test depends on the speed of the machine."""
 bounded = settings(
-    unhurried,
     derandomize=True,
     max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

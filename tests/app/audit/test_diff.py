@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.audit.diff import diff, pod_changes
-from tests.app.simulation import SECRET, json_values, unhurried
+from tests.app.simulation import SECRET, json_values
 from tests.pods import a_container, a_pod
 
 Change = dict[str, str | None]
@@ -142,13 +142,11 @@ def test_a_duplicate_variable_is_named_when_either_changes() -> None:
         assert fields(old, new) != []
 
 
-@unhurried
 @given(json_values())
 def test_nothing_differs_from_itself(value: Any) -> None:
     assert changes(value, deepcopy(value)) == []
 
 
-@unhurried
 @given(
     st.dictionaries(st.text(min_size=1), json_values(), max_size=3),
     st.dictionaries(st.text(min_size=1), json_values(), max_size=3),

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.quantity import parse_quantity, percentile
-from tests.app.simulation import unhurried
 
 SUFFIXES = {
     "n": Decimal("1e-9"),
@@ -103,7 +102,6 @@ def test_anything_else_is_no_quantity(text: str) -> None:
         parse_quantity(text)
 
 
-@unhurried
 @given(
     st.decimals(-(10**6), 10**6, places=6),
     st.sampled_from(sorted(SUFFIXES)),
@@ -112,13 +110,11 @@ def test_a_number_with_a_suffix_is_their_product(number: Decimal, suffix: str) -
     assert parse_quantity(f"{number:f}{suffix}") == number * SUFFIXES[suffix]
 
 
-@unhurried
 @given(st.integers(-(10**6), 10**6), st.integers(-99, 99), st.sampled_from("eE"))
 def test_an_exponent_is_a_power_of_ten(number: int, exponent: int, e: str) -> None:
     assert parse_quantity(f"{number}{e}{exponent}") == Decimal(number).scaleb(exponent)
 
 
-@unhurried
 @given(st.text(max_size=10) | st.text("0123456789.+-eEnumkMGTPi", max_size=10))
 def test_any_text_is_a_quantity_or_refused(text: str) -> None:
     try:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from app.core.nodes import NodeAddress, NodeOverride
 from app.core.settings import Settings
 from tests.app.core.conftest import Read, Refused
-from tests.app.simulation import SECRET, unhurried
+from tests.app.simulation import SECRET
 
 # Reading
 
@@ -264,7 +264,6 @@ def test_printed_settings_can_be_set_again(read: Read, name: str, text: str) -> 
     assert again.model_copy(update={"database_url": settings.database_url}) == settings
 
 
-@unhurried
 @given(st.timedeltas(timedelta(0), timedelta(days=365)))
 def test_a_printed_start_delay_parses_to_itself(delay: timedelta) -> None:
     in_force = Settings.model_validate({"start_delay": delay}).in_force()

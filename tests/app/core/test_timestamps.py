@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.timestamps import format_duration, parse_duration, rfc3339
-from tests.app.simulation import NOW, unhurried
+from tests.app.simulation import NOW
 
 UNITS = {
     "h": timedelta(hours=1),
@@ -32,7 +32,6 @@ def test_times_are_formatted_in_utc_whole_seconds(time: datetime, written: str) 
     assert rfc3339(time) == written
 
 
-@unhurried
 @given(st.timedeltas(timedelta(days=-20_000), timedelta(days=20_000)), ZONES)
 def test_formatted_time_loses_only_its_fraction(ago: timedelta, zone: timezone) -> None:
     time = (NOW + ago).astimezone(zone)
@@ -113,14 +112,12 @@ def test_a_duration_may_not_be_longer(text: str) -> None:
         parse_duration(text)
 
 
-@unhurried
 @given(st.lists(st.tuples(st.integers(0, 800), st.sampled_from(sorted(UNITS))), min_size=1, max_size=10))
 def test_the_parts_of_a_duration_add_up(parts: list[tuple[int, str]]) -> None:
     text = "".join(f"{number}{unit}" for number, unit in parts)
     assert parse_duration(text) == sum((number * UNITS[unit] for number, unit in parts), timedelta())
 
 
-@unhurried
 @given(st.text(max_size=20) | st.text("0123456789.hmsun ", max_size=20))
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
     try:
@@ -130,7 +127,6 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
     assert duration >= timedelta(0)
 
 
-@unhurried
 @given(st.timedeltas(timedelta(0), timedelta(days=365)))
 def test_formatted_duration_parses_to_the_same_value(duration: timedelta) -> None:
     assert parse_duration(format_duration(duration)) == duration

@@ -9,7 +9,7 @@ from app.kubernetes import container_status
 from app.kubernetes.container_status import container_id, image_id
 from app.kubernetes.pod import Container
 from app.kubernetes.status import ContainerStatus
-from tests.app.simulation import decoded, unhurried
+from tests.app.simulation import decoded
 
 AT = "2026-11-22T08:46:38Z"
 LATER = "2026-11-22T09:00:00Z"
@@ -152,7 +152,6 @@ def test_equivalent_image_names_have_the_same_id() -> None:
     assert len({image_id(image) for image in others}) == len(others)
 
 
-@unhurried
 @given(st.text())
 def test_any_image_has_the_same_id_every_time(image: str) -> None:
     assert image_id(image) == image_id(image)

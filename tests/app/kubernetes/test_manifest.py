@@ -17,7 +17,6 @@ from tests.app.simulation import (
     full_pod,
     json_values,
     parse_manifest,
-    unhurried,
     with_field,
 )
 
@@ -251,7 +250,6 @@ def refusal_of(body: bytes) -> str:
     return ""
 
 
-@unhurried
 @given(st.binary() | st.text().map(str.encode) | json_values().map(json.dumps).map(str.encode))
 def test_any_bytes_are_accepted_or_refused(body: bytes) -> None:
     refusal_of(body)
@@ -288,7 +286,6 @@ oddities = json_values() | st.sampled_from(
 secrets = st.sampled_from([SECRET, [SECRET], {"name": SECRET}, [{"name": SECRET, "env": SECRET}]])
 
 
-@unhurried
 @given(st.sampled_from(paths(full_pod())), oddities | secrets | st.just(REMOVED))
 @example("metadata.uid", "\0")
 @example("spec.containers.0.env", [{"name": 5}, {"name": None}, 7])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.kubernetes.manifest import Manifest
-from tests.app.simulation import LEAST, REMOVED, full_pod, json_values, parse_manifest, unhurried, with_field
+from tests.app.simulation import LEAST, REMOVED, full_pod, json_values, parse_manifest, with_field
 
 RECORDING = Path(__file__).parents[2] / "data" / "original-broker.jsonl"
 
@@ -103,7 +103,6 @@ def exact(text: str, *, without: frozenset[str] = frozenset()) -> Any:
     return json.loads(text, object_pairs_hook=pairs, parse_int=str, parse_float=str)
 
 
-@unhurried
 @given(json_values(), json_values())
 def test_the_text_keeps_every_other_field(in_spec: Any, in_metadata: Any) -> None:
     pod = with_field("spec.future", in_spec)
@@ -220,7 +219,6 @@ def test_values_that_are_nearly_equal_are_a_change(one: str, other: str) -> None
     assert first != second
 
 
-@unhurried
 @given(st.permutations([0, 1, 2]), st.booleans(), st.integers(), json_values())
 def test_an_update_storm_has_one_digest(order: list[int], reverse: bool, version: int, status: Any) -> None:
     pod = with_env(order)

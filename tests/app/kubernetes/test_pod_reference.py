@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.core.errors import InvalidRequest
 from app.kubernetes.manifest import parse_reference
 from app.kubernetes.pod import PodReference
-from tests.app.simulation import NESTS, json_values, unhurried
+from tests.app.simulation import NESTS, json_values
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,6 @@ def test_a_node_that_is_no_text_is_none() -> None:
     assert parse_reference(body) == PodReference(namespace="b", name="a")
 
 
-@unhurried
 @given(st.binary() | json_values().map(json.dumps).map(str.encode))
 def test_any_bytes_are_a_reference_or_refused(body: bytes) -> None:
     try:

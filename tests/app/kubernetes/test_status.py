@@ -14,7 +14,7 @@ from app.kubernetes.status import (
     decode_status,
     encode_status,
 )
-from tests.app.simulation import decoded, transitions_of, unhurried
+from tests.app.simulation import decoded, transitions_of
 from tests.pods import a_container, a_pod
 
 PENDING, RUNNING = (t.status for t in transitions_of(a_pod(containers=[a_container("web")]), start_delay=0.5))
@@ -35,7 +35,6 @@ pod_statuses = st.builds(
 )
 
 
-@unhurried
 @given(pod_statuses)
 def test_a_status_is_read_as_it_was_written(status: PodStatus) -> None:
     assert decode_status(encode_status(status)) == status

@@ -295,7 +295,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 def test_a_pod_is_listed_or_gone(
     steps: list[tuple[str, str, int]], sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory

@@ -51,7 +51,7 @@ def steps(draw: st.DrawFn) -> dict[str, Any]:
     return step
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(steps(), min_size=1, max_size=5), st.integers(0, 5), st.randoms(use_true_random=False))
 def test_the_same_seed_gives_the_same_entries(given_: list[dict[str, Any]], seed: int, random: Any) -> None:
     shuffled = list(NODES.items())
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_entries(given_: list[dict[str, Any]], seed
     assert all(entry.at <= timedelta(minutes=5) for entry in found)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(steps(), min_size=1, max_size=5), st.integers(0, 5))
 def test_no_node_has_a_fault_twice(given_: list[dict[str, Any]], seed: int) -> None:
     down: set[str] = set()
@@ -75,7 +75,7 @@ def test_no_node_has_a_fault_twice(given_: list[dict[str, Any]], seed: int) -> N
     assert not down  # all recover at the end
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 100))
 def test_counts_and_shares_are_those_of_the_pool(size: int, count: int, percent: int) -> None:
     nodes = {**pool("spot", size), **pool("base", 3)}

@@ -13,7 +13,7 @@ from app.runtimes.process.logs import read_log
 from app.runtimes.process.shim.log import ENTRY_LIMIT, Lines, Log
 from tests.app.runtimes.process import shell
 from tests.app.runtimes.process.conftest import Run
-from tests.app.simulation import reason_of, unhurried
+from tests.app.simulation import reason_of
 
 
 def over() -> bool:
@@ -163,7 +163,6 @@ def test_a_very_long_line_is_read_in_parts(tmp_path: Path) -> None:
     assert b"".join(line.text for line in parts) == b"x" * 2_500_000 + b"end"
 
 
-@unhurried
 @given(st.lists(st.binary() | st.integers(1, 3).map(lambda n: b"x" * ENTRY_LIMIT * n), max_size=8))
 def test_lines_do_not_depend_on_chunk_boundaries(chunks: list[bytes]) -> None:
     lines, entries = Lines(), []

@@ -18,7 +18,7 @@ from app.runtimes.synthetic.annotations import (
 )
 from app.runtimes.synthetic.timeline import create
 from tests.app.runtimes.synthetic.generated import annotations, pods
-from tests.app.simulation import NOW, SECRET, UID, annotated, parse_pod, simulated_pod, transitions_of, unhurried
+from tests.app.simulation import NOW, SECRET, UID, annotated, parse_pod, simulated_pod, transitions_of
 from tests.pods import a_container, a_pod
 
 PROBED = a_pod(uid=UID, containers=[a_container("web", livenessProbe={}), a_container("log")])
@@ -164,13 +164,11 @@ def test_jitter_is_another_for_every_pod() -> None:
     assert len(starts) == 20
 
 
-@unhurried
 @given(st.text(), st.text())
 def test_jitter_is_from_0_to_1(uid: str, what: str) -> None:
     assert 0 <= jitter(uid, what) < 1
 
 
-@unhurried
 @given(
     pods(),
     annotations | st.dictionaries(st.sampled_from([f"{DOMAIN}/{n}" for n in ("fail", "exit-code")]), st.text()),

@@ -51,7 +51,6 @@ CONFIG = schemathesis.Config.from_dict(
 )
 SETTINGS = settings(
     max_examples=20,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],

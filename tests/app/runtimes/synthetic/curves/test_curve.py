@@ -28,7 +28,7 @@ TERMS = (
 CURVES = st.lists(st.one_of(TERMS), min_size=1, max_size=3).map(lambda terms: parse_cpu(" + ".join(terms)).curve)
 TIMES = st.floats(0, 5 * HOUR)
 LIMITS = st.none() | st.integers(1, 40).map(lambda tenths: tenths / 10)
-quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=60, derandomize=True, database=None)
 
 
 def curve(text: str) -> Sum:
