@@ -242,7 +242,7 @@ class Member:
         """
         self._is_stale = True
         self._on_due(0)
-        self._shared.controller.retry_failed()
+        self._shared.controller.retry_failed(self.info.name)
 
     def _on_due(self, seconds: float) -> None:
         if seconds:

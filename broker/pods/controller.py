@@ -157,9 +157,9 @@ class PodController:
             self._queue.add(stored.key)
         self.resume(node)
 
-    def retry_failed(self) -> None:
-        """Reconcile the pods whose last reconcile has failed: an outage is over."""
-        self._queue.retry_failed()
+    def retry_failed(self, node: str) -> None:
+        """Reconcile the pods of a node whose last reconcile has failed: an outage is over."""
+        self._queue.retry_failed(stored.key for stored in self._store.stored_on(node))
 
     def retry_waiting(self, node: str) -> None:
         """Reconcile the pods of a node that wait for room: its allocatable resources have changed."""

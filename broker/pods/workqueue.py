@@ -5,7 +5,7 @@ workers limits the load.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -72,10 +72,15 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = loop.call_later(delay, self._add, key)
 
-    def retry_failed(self) -> None:
-        """Process every failed key now: the cause of the failures, such as an outage, may be over."""
-        for key in list(self._backoffs):
-            self.add(key)
+    def retry_failed(self, keys: Iterable[str] | None = None) -> None:
+        """Process failed keys now: the cause of the failures, such as an outage, may be over.
+
+        Args:
+            keys: those that may have failed; all by default.
+        """
+        for key in list(self._backoffs if keys is None else keys):
+            if key in self._backoffs:
+                self.add(key)
 
     async def run(self, work: Work, *, workers: int) -> None:
         """Process keys until :meth:`stop`, or cancelled.

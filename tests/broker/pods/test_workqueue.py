@@ -121,6 +121,18 @@ async def test_retry_failed_retries_every_failed_key() -> None:
     assert sorted(work.keys[tries:]) == ["a", "b"]
 
 
+async def test_retry_failed_retries_the_named_keys_that_have_failed() -> None:
+    queue, work = WorkQueue(), Recorder(*[BrokerError("down")] * 40)
+    queue.add("a")
+    queue.add("b")
+    async with working(queue, work):
+        await asyncio.sleep(100)
+        tries = len(work.keys)
+        queue.retry_failed(["b", "c"])
+        await asyncio.sleep(0.001)
+    assert work.keys[tries:] == ["b"]
+
+
 class Gate:
     """Work that blocks until the gate is opened."""
 
