@@ -109,28 +109,17 @@ async def test_retry_later_limits_the_delay() -> None:
     assert max(work.pauses) == 10
 
 
-async def test_retry_failed_retries_every_failed_key() -> None:
+@pytest.mark.parametrize(("keys", "retried"), [(None, ["a", "b"]), (["b", "c"], ["b"])], ids=["all", "some"])
+async def test_retry_failed_retries_keys_that_have_failed(keys: list[str] | None, retried: list[str]) -> None:
     queue, work = WorkQueue(), Recorder(*[BrokerError("down")] * 40)
     queue.add("a")
     queue.add("b")
     async with working(queue, work):
         await asyncio.sleep(100)
         tries = len(work.keys)
-        queue.retry_failed()
+        queue.retry_failed(keys)
         await asyncio.sleep(0.001)
-    assert sorted(work.keys[tries:]) == ["a", "b"]
-
-
-async def test_retry_failed_retries_the_named_keys_that_have_failed() -> None:
-    queue, work = WorkQueue(), Recorder(*[BrokerError("down")] * 40)
-    queue.add("a")
-    queue.add("b")
-    async with working(queue, work):
-        await asyncio.sleep(100)
-        tries = len(work.keys)
-        queue.retry_failed(["b", "c"])
-        await asyncio.sleep(0.001)
-    assert work.keys[tries:] == ["b"]
+    assert sorted(work.keys[tries:]) == retried
 
 
 class Gate:
