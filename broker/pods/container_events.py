@@ -31,7 +31,7 @@ _NOT_STARTED = ("ContainerCannotRun", "StartError")
 
 
 class ContainerEvent(NamedTuple):
-    """An event on a container: `involvedObject.fieldPath`, `type`, `reason` and `message`."""
+    """An event on a container; the fields are parameters of :meth:`~broker.pods.events.EventRecorder.record`."""
 
     field_path: str
     kind: Kind

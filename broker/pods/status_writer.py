@@ -84,7 +84,7 @@ class StatusWriter:
         self._store.put_written(stored, written)
         # The answer, not what was sent: times in it are written as in the status before.
         for event in change_events(pod, pod.get("status") or {}, written.get("status") or {}):
-            self._events.record(pod, event.kind, event.reason, event.message, field_path=event.field_path)
+            self._events.record(pod, **event._asdict())
         log.debug("status written", pod=stored.key, phase=status["phase"])
 
 

@@ -102,7 +102,7 @@ class PodTermination:
         stopped = list(stop_events(_last_status(pod, state)))
         if await self._sync.delete(pod):
             for event in stopped:
-                self._events.record(pod, event.kind, event.reason, event.message, field_path=event.field_path)
+                self._events.record(pod, **event._asdict())
         else:
             state.mark_absent()
         now = asyncio.get_running_loop().time()
